@@ -1,0 +1,83 @@
+"""The gateway's branch of the error tree: each error knows the DIMSE status that a sender is answered with."""
+
+from __future__ import annotations
+
+from dicom_gateway.status import Status
+from storage.errors import OncueError
+
+
+class GatewayError(OncueError):
+    """A DICOM exchange, or a DICOM object, is not as it must be.
+
+    ``status`` is what a C-STORE that fails this way is answered with.
+    """
+
+    code = "gateway_error"
+    status: int = Status.PROCESSING_FAILURE
+
+
+class PeerRefused(GatewayError):
+    """The calling peer is not among those that may send."""
+
+    code = "peer_refused"
+    status = Status.NOT_AUTHORIZED
+
+
+class UnsupportedObject(GatewayError):
+    """The SOP class or transfer syntax is not one that oncue takes."""
+
+    code = "unsupported_object"
+    status = Status.SOP_CLASS_NOT_SUPPORTED
+
+
+class ObjectMismatch(GatewayError):
+    """The data set contradicts the request or the SOP class: other UIDs, or identifying attributes missing."""
+
+    code = "object_mismatch"
+    status = Status.MISMATCH
+
+
+class UndecodableObject(GatewayError):
+    """The bytes cannot be read as a DICOM data set."""
+
+    code = "undecodable_object"
+    status = Status.CANNOT_UNDERSTAND
+
+
+class OutOfResources(GatewayError):
+    """Nothing more can be stored durably at the moment."""
+
+    code = "out_of_resources"
+    status = Status.OUT_OF_RESOURCES
+    retryable = True
+
+
+class PeerUnreachable(GatewayError):
+    """A peer did not answer, turned the association away for now, or broke it off."""
+
+    code = "peer_unreachable"
+    retryable = True
+
+
+class PeerRejectedObject(GatewayError):
+    """A peer will not take an object, or an association, however often it is offered."""
+
+    code = "peer_rejected_object"
+
+
+class SourceUnusable(GatewayError):
+    """The source images do not fit the analysis: one is missing, or its grid is not the label map's."""
+
+    code = "source_unusable"
+
+
+class ObjectInvalid(GatewayError):
+    """An object that oncue built breaks its own information object definition and must not leave."""
+
+    code = "object_invalid"
+
+
+class NothingToSend(GatewayError):
+    """A folder that should be sent holds no DICOM file."""
+
+    code = "nothing_to_send"
