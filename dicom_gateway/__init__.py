@@ -1,0 +1,1 @@
+"""Every DICOM socket, and every DICOM object that oncue writes."""

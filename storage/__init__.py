@@ -1,0 +1,1 @@
+"""Everything durable: records, objects, the audit chain, and the domain types every package speaks."""

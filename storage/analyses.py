@@ -1,0 +1,196 @@
+"""Analyses and their findings: written once per job by the worker that holds it, read by delivery and console."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from storage import arrays, audit, jobs
+from storage.domain import (
+    Algorithm,
+    Analysis,
+    Code,
+    Finding,
+    Presence,
+    Priority,
+    ReportState,
+    StageTiming,
+    TriageDecision,
+)
+from storage.errors import RecordMissing
+from storage.models import AnalysisRow, FindingRow, ReportRow
+from storage.objects import ObjectStore
+
+
+def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest: str, now: datetime) -> None:
+    """Write what a held job found, finish the job and open its report, all in the caller's transaction.
+
+    ``grid_digest`` is what ``arrays.save_grid`` returned. LeaseLost where another worker took the job over.
+    A retried job replaces its earlier analysis; the audit chain keeps both.
+    """
+    jobs.complete(session, held, now=now)
+    session.execute(delete(FindingRow).where(FindingRow.job_id == held.job_id))
+    session.merge(_row(held.job_id, analysis, grid_digest=grid_digest, now=now))
+    session.flush()
+    session.add_all(_finding_row(held.job_id, finding) for finding in analysis.findings)
+    session.merge(
+        ReportRow(
+            job_id=held.job_id,
+            state=ReportState.PENDING.value,
+            attempts=0,
+            next_attempt_at=now,
+            code=None,
+            reason=None,
+        )
+    )
+    present = [finding for finding in analysis.findings if finding.presence is Presence.PRESENT]
+    audit.record(
+        session,
+        "study:analysed",
+        f"study/{held.study_instance_uid}",
+        actor=held.owner,
+        now=now,
+        details={
+            "job": held.job_id,
+            "revision": held.revision,
+            "lesions": len(present),
+            "volume_ml": round(sum(finding.volume_ml for finding in present), 3),
+            "case_score": round(analysis.case_score, 4),
+            "algorithm": f"{analysis.algorithm.name} {analysis.algorithm.version}",
+            "weights": analysis.algorithm.weights_sha256,
+            "input": analysis.input_sha256,
+            "grid": grid_digest,
+            "left_out": len(analysis.notes),
+        },
+    )
+    _record_decision(session, held, analysis.decision, now=now)
+
+
+def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
+    """Return the analysis of a job; RecordMissing where it has none."""
+    row = session.get(AnalysisRow, job_id)
+    if row is None:
+        raise RecordMissing(f"job {job_id} has no analysis")
+    frames, label_map = arrays.load_grid(objects, row.grid_digest)
+    return Analysis(
+        series_instance_uid=row.series_instance_uid,
+        input_sha256=row.input_sha256,
+        algorithm=Algorithm(row.algorithm_name, row.algorithm_version, row.weights_sha256, row.parameters),
+        classifier=_classifier(row),
+        case_score=row.case_score,
+        out_of_distribution=row.out_of_distribution,
+        findings=findings_of(session, job_id),
+        label_map=label_map,
+        frames=frames,
+        decision=TriageDecision(Priority(row.priority), row.rule, row.policy_sha256, row.policy_inputs),
+        timings=tuple(StageTiming(**entry) for entry in json.loads(row.timings)),
+        overlays=tuple(json.loads(row.overlays)),
+        notes=tuple(json.loads(row.notes)),
+    )
+
+
+def findings_of(session: Session, job_id: int) -> tuple[Finding, ...]:
+    """Return the findings of a job by segment number."""
+    query = select(FindingRow).where(FindingRow.job_id == job_id).order_by(FindingRow.number)
+    return tuple(_finding(row) for row in session.scalars(query))
+
+
+def overlays_of(session: Session, job_id: int) -> tuple[str, ...]:
+    """Return the digests of the overlay pictures of a job; empty where it has no analysis."""
+    text = session.scalar(select(AnalysisRow.overlays).where(AnalysisRow.job_id == job_id))
+    return tuple(json.loads(text)) if text else ()
+
+
+def _record_decision(session: Session, held: jobs.Claim, decision: TriageDecision, *, now: datetime) -> None:
+    audit.record(
+        session,
+        "study:prioritised",
+        f"study/{held.study_instance_uid}",
+        actor=held.owner,
+        now=now,
+        details={
+            "job": held.job_id,
+            "priority": decision.priority.value,
+            "rule": decision.rule,
+            "policy": decision.policy_sha256,
+            "inputs": decision.inputs,
+        },
+    )
+
+
+def _row(job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) -> AnalysisRow:
+    classifier = analysis.classifier
+    return AnalysisRow(
+        job_id=job_id,
+        series_instance_uid=analysis.series_instance_uid,
+        input_sha256=analysis.input_sha256,
+        grid_digest=grid_digest,
+        algorithm_name=analysis.algorithm.name,
+        algorithm_version=analysis.algorithm.version,
+        weights_sha256=analysis.algorithm.weights_sha256,
+        parameters=analysis.algorithm.parameters,
+        classifier_name=classifier.name if classifier else None,
+        classifier_version=classifier.version if classifier else None,
+        classifier_sha256=classifier.weights_sha256 if classifier else None,
+        classifier_parameters=classifier.parameters if classifier else None,
+        case_score=analysis.case_score,
+        out_of_distribution=analysis.out_of_distribution,
+        priority=analysis.decision.priority.value,
+        rule=analysis.decision.rule,
+        policy_sha256=analysis.decision.policy_sha256,
+        policy_inputs=analysis.decision.inputs,
+        timings=json.dumps([asdict(timing) for timing in analysis.timings]),
+        overlays=json.dumps(list(analysis.overlays)),
+        notes=json.dumps(list(analysis.notes)),
+        analysed_at=now,
+    )
+
+
+def _classifier(row: AnalysisRow) -> Algorithm | None:
+    if row.classifier_name is None:
+        return None
+    return Algorithm(
+        row.classifier_name,
+        row.classifier_version or "",
+        row.classifier_sha256 or "",
+        row.classifier_parameters or "{}",
+    )
+
+
+def _finding_row(job_id: int, finding: Finding) -> FindingRow:
+    return FindingRow(
+        job_id=job_id,
+        number=finding.number,
+        presence=finding.presence.value,
+        code_value=finding.concept.value,
+        code_scheme=finding.concept.scheme,
+        code_meaning=finding.concept.meaning,
+        confidence=finding.confidence,
+        volume_ml=finding.volume_ml,
+        longest_diameter_mm=finding.longest_diameter_mm,
+        tracking_id=finding.tracking_id,
+        tracking_uid=finding.tracking_uid,
+        label=finding.label,
+        label_probability=finding.label_probability,
+        abstained=finding.abstained,
+    )
+
+
+def _finding(row: FindingRow) -> Finding:
+    return Finding(
+        number=row.number,
+        presence=Presence(row.presence),
+        concept=Code(row.code_value, row.code_scheme, row.code_meaning),
+        confidence=row.confidence,
+        volume_ml=row.volume_ml,
+        longest_diameter_mm=row.longest_diameter_mm,
+        tracking_id=row.tracking_id,
+        tracking_uid=row.tracking_uid,
+        label=row.label,
+        label_probability=row.label_probability,
+        abstained=row.abstained,
+    )

@@ -1,0 +1,95 @@
+"""Open associations: a study is not complete while somebody is still sending it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy.orm import Session
+
+from storage import audit
+from storage.models import AssociationRow, ProcessRow, StudyRow
+from storage.processes import STALE_AFTER
+
+
+def opened(
+    session: Session, *, process_id: str, calling_aet: str, called_aet: str, remote_address: str, now: datetime
+) -> str:
+    """Record that a peer opened an association, and return our id for it."""
+    association_id = str(uuid.uuid4())
+    session.add(
+        AssociationRow(
+            id=association_id,
+            process_id=process_id,
+            calling_aet=calling_aet,
+            called_aet=called_aet,
+            remote_address=remote_address,
+            study_id=None,
+            opened_at=now,
+            closed_at=None,
+        )
+    )
+    audit.record(
+        session,
+        "association:opened",
+        f"association/{association_id}",
+        actor=calling_aet,
+        now=now,
+        details={"called": called_aet, "address": remote_address},
+    )
+    return association_id
+
+
+def closed(session: Session, association_id: str, *, how: str, now: datetime) -> None:
+    """Record that an association ended: ``released``, ``aborted`` or ``lost``. A second time changes nothing."""
+    row = session.get(AssociationRow, association_id)
+    if row is None or row.closed_at is not None:
+        return
+    row.closed_at = now
+    audit.record(
+        session,
+        "association:closed",
+        f"association/{association_id}",
+        actor=row.calling_aet,
+        now=now,
+        details={"how": how},
+    )
+
+
+def refused(
+    session: Session, *, calling_aet: str, called_aet: str, remote_address: str, code: str, now: datetime
+) -> None:
+    """Record that a peer was turned away before anything was received."""
+    audit.record(
+        session,
+        "association:refused",
+        f"peer/{calling_aet}",
+        actor=calling_aet,
+        now=now,
+        details={"called": called_aet, "address": remote_address, "code": code},
+    )
+
+
+def close_lost(session: Session, *, now: datetime) -> int:
+    """Close associations whose gateway is gone, and return how many there were."""
+    dead = select(ProcessRow.id).where((ProcessRow.seen_at < now - STALE_AFTER) | ProcessRow.stopped_at.is_not(None))
+    rows = session.scalars(
+        select(AssociationRow.id).where(AssociationRow.closed_at.is_(None), AssociationRow.process_id.in_(dead))
+    ).all()
+    for association_id in rows:
+        closed(session, association_id, how="lost", now=now)
+    return len(rows)
+
+
+def still_sending(now: datetime) -> ColumnElement[bool]:
+    """Return the condition «an open association of a living gateway sent this study last», for a query on studies."""
+    return exists().where(
+        and_(
+            AssociationRow.study_id == StudyRow.id,
+            AssociationRow.closed_at.is_(None),
+            AssociationRow.process_id == ProcessRow.id,
+            ProcessRow.stopped_at.is_(None),
+            ProcessRow.seen_at >= now - STALE_AFTER,
+        )
+    )

@@ -1,0 +1,194 @@
+"""Deliveries: each written object on its way to each destination, with its own state, retries and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from storage import audit
+from storage.domain import DeliveryState, ObjectKind
+from storage.errors import IllegalTransition, RecordMissing
+from storage.models import DeliveryRow, JobRow, ResultObjectRow, StudyRow
+from storage.outbound import Delivery, WrittenObject
+
+ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.PENDING: frozenset({DeliveryState.SENDING}),
+    DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.PENDING}),
+    DeliveryState.REFUSED: frozenset({DeliveryState.PENDING}),
+    DeliveryState.SENT: frozenset({DeliveryState.PENDING}),
+}
+
+_BACKOFF_SECONDS = 5
+_LONGEST_BACKOFF_SECONDS = 15 * 60
+
+
+def open_deliveries(session: Session, item: ResultObjectRow, destinations: Sequence[str], *, now: datetime) -> None:
+    """Add one pending delivery of an object for each destination that has none yet."""
+    known = set(session.scalars(select(DeliveryRow.destination).where(DeliveryRow.object_id == item.id)))
+    for destination in destinations:
+        if destination in known:
+            continue
+        row = DeliveryRow(
+            object_id=item.id,
+            destination=destination,
+            state=DeliveryState.PENDING.value,
+            attempts=0,
+            next_attempt_at=now,
+        )
+        session.add(row)
+        session.flush()
+        _record(session, row, "delivery:opened", now=now)
+
+
+def claim_due(
+    session: Session, *, owner: str, lease_seconds: float, now: datetime, limit: int = 50
+) -> tuple[Delivery, ...]:
+    """Take the deliveries that are due under a lease; those whose lease ran out are taken too.
+
+    All of one call go to one destination, the one that waited longest, so that one association can carry them.
+    """
+    audit.lock(session)
+    is_due = or_(
+        (DeliveryRow.state == DeliveryState.PENDING.value) & (DeliveryRow.next_attempt_at <= now),
+        (DeliveryRow.state == DeliveryState.SENDING.value) & (DeliveryRow.lease_expires_at < now),
+    )
+    first = session.scalar(select(DeliveryRow.destination).where(is_due).order_by(DeliveryRow.next_attempt_at).limit(1))
+    if first is None:
+        return ()
+    rows = session.scalars(
+        select(DeliveryRow).where(is_due, DeliveryRow.destination == first).order_by(DeliveryRow.id).limit(limit)
+    ).all()
+    for row in rows:
+        row.state = DeliveryState.SENDING.value
+        row.attempts += 1
+        row.lease_owner, row.lease_expires_at = owner, now + timedelta(seconds=lease_seconds)
+    session.flush()
+    return _select(session, [row.id for row in rows])
+
+
+def sent(session: Session, delivery_id: int, *, owner: str, status: int, now: datetime) -> None:
+    """Record that the peer accepted the object with a success or warning status."""
+    row = _held(session, delivery_id, owner)
+    if row is None:
+        return
+    _step(row, DeliveryState.SENT)
+    row.status, row.code, row.reason, row.sent_at = status, None, None, now
+    _record(session, row, "delivery:sent", now=now)
+
+
+def refused(
+    session: Session, delivery_id: int, *, owner: str, status: int | None, code: str, reason: str, now: datetime
+) -> None:
+    """Record that the peer will not take the object however often it is sent; a person must look."""
+    row = _held(session, delivery_id, owner)
+    if row is None:
+        return
+    _step(row, DeliveryState.REFUSED)
+    row.status, row.code, row.reason = status, code, reason
+    _record(session, row, "delivery:refused", now=now)
+
+
+def postponed(
+    session: Session, delivery_id: int, *, owner: str, status: int | None, code: str, reason: str, now: datetime
+) -> None:
+    """Record that this attempt failed but a later one may not; the delay doubles up to a quarter of an hour."""
+    row = _held(session, delivery_id, owner)
+    if row is None:
+        return
+    _step(row, DeliveryState.PENDING)
+    row.status, row.code, row.reason = status, code, reason
+    # The exponent is bounded so that a peer that is down for weeks cannot overflow the delay.
+    seconds = min(_BACKOFF_SECONDS * 2 ** min(row.attempts - 1, 20), _LONGEST_BACKOFF_SECONDS)
+    row.next_attempt_at = now + timedelta(seconds=seconds)
+    _record(session, row, "delivery:postponed", now=now)
+
+
+def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> None:
+    """Send a refused or already sent object once more."""
+    audit.lock(session)
+    row = session.get(DeliveryRow, delivery_id)
+    if row is None:
+        raise RecordMissing(f"there is no delivery {delivery_id}; see `oncue deliveries list`")
+    _step(row, DeliveryState.PENDING)
+    row.next_attempt_at = now
+    _record(session, row, "delivery:retried", now=now, actor=actor)
+
+
+def listed(session: Session, *, state: DeliveryState | None = None, limit: int = 500) -> tuple[Delivery, ...]:
+    """Return deliveries, newest first."""
+    query = select(DeliveryRow.id).order_by(DeliveryRow.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(DeliveryRow.state == state.value)
+    return _select(session, list(session.scalars(query)))[::-1]
+
+
+def _select(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
+    query = (
+        select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
+        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+        .join(JobRow, JobRow.id == ResultObjectRow.job_id)
+        .join(StudyRow, StudyRow.id == JobRow.study_id)
+        .where(DeliveryRow.id.in_(ids))
+        .order_by(DeliveryRow.id)
+    )
+    return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query).tuples())
+
+
+def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
+    return Delivery(
+        id=row.id,
+        job_id=item.job_id,
+        study_instance_uid=uid,
+        written=WrittenObject(
+            kind=ObjectKind(item.kind),
+            sop_instance_uid=item.sop_instance_uid,
+            sop_class_uid=item.sop_class_uid,
+            series_instance_uid=item.series_instance_uid,
+            transfer_syntax_uid=item.transfer_syntax_uid,
+            digest=item.digest,
+            size_bytes=item.size_bytes,
+        ),
+        destination=row.destination,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        status=row.status,
+        code=row.code,
+        reason=row.reason,
+        sent_at=row.sent_at,
+    )
+
+
+def _held(session: Session, delivery_id: int, owner: str) -> DeliveryRow | None:
+    """Return the row where ``owner`` still holds it; a gateway whose lease ran out says nothing any more."""
+    audit.lock(session)
+    row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
+    return row if row.state == DeliveryState.SENDING.value and row.lease_owner == owner else None
+
+
+def _step(row: DeliveryRow, state: DeliveryState) -> None:
+    if state not in ALLOWED[DeliveryState(row.state)]:
+        raise IllegalTransition(f"delivery {row.id} cannot go from {row.state} to {state}")
+    row.state = state.value
+    row.lease_owner, row.lease_expires_at = None, None
+
+
+def _record(session: Session, row: DeliveryRow, tag: str, *, now: datetime, actor: str = "delivery") -> None:
+    uid = session.scalars(select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.id == row.object_id)).one()
+    audit.record(
+        session,
+        tag,
+        f"instance/{uid}",
+        actor=actor,
+        now=now,
+        details={
+            "delivery": row.id,
+            "destination": row.destination,
+            "attempt": row.attempts,
+            "status": None if row.status is None else f"0x{row.status:04X}",
+            "code": row.code,
+        },
+    )

@@ -1,0 +1,279 @@
+"""Domain types: what travels between packages. Frozen, plain, and free of every framework.
+
+Arrays are ``[z, y, x]`` throughout: ``z`` counts slices along the slice normal, ``y`` rows, ``x`` columns.
+Directions and positions are in the DICOM patient coordinate system (LPS, millimetres; PS3.3 C.7.6.2.1.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy import bool_, float32, uint8
+    from numpy.typing import NDArray
+
+Vector = tuple[float, float, float]
+
+
+class StudyState(StrEnum):
+    """Where a study stands: still arriving, or as its newest job."""
+
+    RECEIVING = "receiving"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class JobState(StrEnum):
+    """Where one analysis of one study revision stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class ReportState(StrEnum):
+    """Whether the DICOM objects of a succeeded job have been written."""
+
+    PENDING = "pending"
+    WRITTEN = "written"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where one object on its way to one destination stands."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    REFUSED = "refused"
+
+
+class Lane(StrEnum):
+    """The Celery queue that a job waits in, most urgent first."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+    BATCH = "batch"
+
+
+class Priority(StrEnum):
+    """Reading priority that the triage policy gives a study, most urgent first."""
+
+    STAT = "STAT"
+    HIGH = "HIGH"
+    ROUTINE = "ROUTINE"
+    LOW = "LOW"
+
+    @property
+    def rank(self) -> int:
+        """Position in the worklist: 0 is read first."""
+        return list(Priority).index(self)
+
+
+class ObjectKind(StrEnum):
+    """The DICOM objects that oncue writes."""
+
+    SEG = "SEG"
+    SR = "SR"
+
+
+class Presence(StrEnum):
+    """Whether the analyser found what it looked for."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One coded concept: value, coding scheme designator, meaning (PS3.3 8.8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """One received SOP instance: its identifiers and the object store's digest of its Part 10 file.
+
+    ``content_sha256`` digests the data set alone, as it came over the wire, without preamble and file meta.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    digest: str
+    content_sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """One image plane of a volume, by its stored instance.
+
+    ``frame_number`` counts from 1 inside a multi-frame instance and is None for a single-frame one;
+    ``digest`` is the object store's key of the Part 10 file.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    frame_number: int | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How a ``[z, y, x]`` grid lies in the patient: unit directions, spacing and the centre of voxel (0, 0, 0)."""
+
+    origin_mm: Vector
+    row_direction: Vector
+    column_direction: Vector
+    slice_direction: Vector
+    spacing_mm: Vector
+    """Distance between voxel centres along (z, y, x)."""
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        z, y, x = self.spacing_mm
+        return z * y * x / 1000.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """One series as a regular grid, in stored units after rescale (HU for CT), lightest assumption about anything.
+
+    ``row_direction`` runs along increasing ``x`` (the first three values of ImageOrientationPatient),
+    ``column_direction`` along increasing ``y``, ``slice_direction`` along increasing ``z``.
+    ``frames[z]`` names the stored plane that slice ``z`` came from.
+    """
+
+    voxels: NDArray[float32]
+    geometry: Geometry
+    modality: str
+    study_instance_uid: str
+    series_instance_uid: str
+    frame_of_reference_uid: str | None
+    frames: tuple[FrameRef, ...]
+    description: str = ""
+    body_part: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """Segment numbers on the source grid: 0 is background, ``n`` belongs to the finding with ``number == n``."""
+
+    labels: NDArray[uint8]
+    frames: tuple[FrameRef, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """What a segmenter says of one volume: the binary mask, and how sure it is of it.
+
+    ``mask`` is bool ``[z, y, x]`` and ``score_map`` float32 ``[z, y, x]`` in 0..1 on the volume's own grid;
+    ``case_score`` in 0..1 is calibrated on volumes without a lesion; ``out_of_distribution`` is 0 for an input like
+    the training data and grows without bound.
+    """
+
+    mask: NDArray[bool_]
+    score_map: NDArray[float32]
+    case_score: float
+    out_of_distribution: float
+    algorithm: Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """Which code, weights and parameters produced a result. All of it goes into the record and the objects.
+
+    ``parameters`` is canonical JSON text (sorted keys); ``weights_sha256`` is the digest of the weight manifest.
+    """
+
+    name: str
+    version: str
+    weights_sha256: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What the few-shot head says of one lesion: the label, its probability, or why it abstains."""
+
+    label: str | None
+    probability: float | None
+    abstained: str | None
+    algorithm: Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One lesion that an analyser found, or one statement that it found none.
+
+    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT. ``confidence`` is in 0..1.
+    Volume and diameter are 0 where nothing was found.
+    """
+
+    number: int
+    presence: Presence
+    concept: Code
+    confidence: float
+    volume_ml: float
+    longest_diameter_mm: float
+    tracking_id: str
+    tracking_uid: str
+    label: str | None = None
+    label_probability: float | None = None
+    abstained: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TriageDecision:
+    """The priority that the policy gave, by which rule of which policy, from which inputs (canonical JSON)."""
+
+    priority: Priority
+    rule: str
+    policy_sha256: str
+    inputs: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """Wall seconds that one stage of the pipeline took."""
+
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """Everything a worker commits for one job. ``label_map`` is None where nothing was found.
+
+    ``input_sha256`` digests the frames that were read, in order, so the same images give the same result UIDs.
+    ``overlays`` are object store digests of PNG pictures, one for each slice worth showing.
+    """
+
+    series_instance_uid: str
+    input_sha256: str
+    algorithm: Algorithm
+    classifier: Algorithm | None
+    case_score: float
+    out_of_distribution: float
+    findings: tuple[Finding, ...]
+    label_map: LabelMap | None
+    frames: tuple[FrameRef, ...]
+    decision: TriageDecision
+    timings: tuple[StageTiming, ...]
+    overlays: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Why other series of the study were left out: coded reasons, no patient data."""

@@ -1,0 +1,298 @@
+"""The job state machine. Only this module writes ``JobRow.state``, and each step writes its audit event.
+
+The committed row is the outbox: the relay publishes rows whose ``published_at`` is None. A worker claims a row by
+compare-and-set under a lease; the fencing token makes a late writer fail instead of overwriting its successor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from storage import audit
+from storage.domain import JobState, Lane
+from storage.errors import IllegalTransition, LeaseLost, RecordMissing
+from storage.models import JobRow, StudyRow
+
+ALLOWED: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.SUPERSEDED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED}),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.SUCCEEDED: frozenset({JobState.QUEUED}),
+    JobState.SUPERSEDED: frozenset(),
+}
+
+MAX_ATTEMPTS = 3
+_BACKOFF_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on a job: good until the lease runs out or the token moves on."""
+
+    job_id: int
+    study_id: int
+    study_instance_uid: str
+    revision: int
+    attempt: int
+    token: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it stands."""
+
+    id: int
+    study_instance_uid: str
+    revision: int
+    state: JobState
+    lane: Lane
+    attempts: int
+    code: str | None
+    reason: str | None
+    opened_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    lease_owner: str | None
+    lease_expires_at: datetime | None
+
+
+def open_job(session: Session, study_id: int, revision: int, *, lane: Lane, now: datetime) -> int:
+    """Add the job of a closed study revision, ready to be published."""
+    row = JobRow(
+        study_id=study_id,
+        revision=revision,
+        state=JobState.QUEUED.value,
+        lane=lane.value,
+        attempts=0,
+        token=0,
+        opened_at=now,
+    )
+    session.add(row)
+    session.flush()
+    _record(session, row, "job:opened", actor="assembly", now=now, details={"lane": lane.value})
+    return row.id
+
+
+def publishable(session: Session, *, now: datetime, limit: int = 100) -> tuple[tuple[int, Lane], ...]:
+    """Return the queued jobs that are not published yet and whose retry time has come, oldest first."""
+    query = (
+        select(JobRow.id, JobRow.lane)
+        .where(
+            JobRow.state == JobState.QUEUED.value,
+            JobRow.published_at.is_(None),
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
+        )
+        .order_by(JobRow.opened_at, JobRow.id)
+        .limit(limit)
+    )
+    return tuple((row.id, Lane(row.lane)) for row in session.execute(query))
+
+
+def published(session: Session, job_id: int, *, now: datetime) -> None:
+    """Record that a message for this job was handed to the broker."""
+    row = session.get_one(JobRow, job_id)
+    row.published_at = now
+    _record(session, row, "job:published", actor="relay", now=now, details={"lane": row.lane})
+
+
+def republish_lost(session: Session, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
+    """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
+    rows = session.scalars(
+        select(JobRow).where(
+            JobRow.state == JobState.QUEUED.value, JobRow.lane == lane.value, JobRow.published_at < now - older_than
+        )
+    ).all()
+    for row in rows:
+        row.published_at = None
+        _record(session, row, "job:message-lost", actor="relay", now=now)
+    return len(rows)
+
+
+def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
+    """Take a queued job under a lease; None where it is taken, finished, gone or not due yet."""
+    audit.lock(session)
+    row = session.get(JobRow, job_id, with_for_update=True)
+    if row is None or row.state != JobState.QUEUED.value or (row.not_before is not None and row.not_before > now):
+        return None
+    _step(row, JobState.RUNNING)
+    row.attempts += 1
+    row.token += 1
+    row.lease_owner, row.lease_expires_at = owner, now + timedelta(seconds=lease_seconds)
+    row.started_at, row.finished_at, row.code, row.reason = now, None, None, None
+    _record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
+    uid = _study_uid(session, row.study_id)
+    return Claim(row.id, row.study_id, uid, row.revision, row.attempts, row.token, owner)
+
+
+def extend_lease(session: Session, held: Claim, *, lease_seconds: float, now: datetime) -> None:
+    """Push the lease's end further out; LeaseLost where somebody else holds the job by now."""
+    # No audit event and so no chain lock: heartbeats must not queue up behind ingest.
+    _held_row(session, held).lease_expires_at = now + timedelta(seconds=lease_seconds)
+
+
+def complete(session: Session, held: Claim, *, now: datetime) -> None:
+    """Finish a held job; the caller writes its analysis in the same transaction. LeaseLost for a late writer."""
+    audit.lock(session)
+    row = _held_row(session, held)
+    _finish(row, JobState.SUCCEEDED, now=now)
+    _record(session, row, "job:succeeded", actor=held.owner, now=now, details={"attempt": row.attempts})
+
+
+def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bool, now: datetime) -> JobState:
+    """End a held job's attempt: queued again with a delay where trying again can help, failed otherwise."""
+    audit.lock(session)
+    row = _held_row(session, held)
+    if retryable and row.attempts < MAX_ATTEMPTS:
+        _requeue(row, delay_seconds=_BACKOFF_SECONDS * 2 ** (row.attempts - 1), now=now)
+        row.code, row.reason = code, reason
+        _record(session, row, "job:requeued", actor=held.owner, now=now, details={"code": code})
+        return JobState.QUEUED
+    _finish(row, JobState.FAILED, now=now)
+    row.code, row.reason = code, reason
+    _record(session, row, "job:failed", actor=held.owner, now=now, details={"code": code})
+    return JobState.FAILED
+
+
+def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
+    """Take back running jobs whose lease ran out: queued again at once, or failed as ``worker_lost`` at the cap."""
+    audit.lock(session)
+    rows = session.scalars(
+        select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.lease_expires_at < now)
+    ).all()
+    for row in rows:
+        _take_back(session, row, now=now)
+    return tuple(row.id for row in rows)
+
+
+def release_owner(session: Session, owner: str, *, now: datetime) -> tuple[int, ...]:
+    """Take back at once what a worker held that is known to be dead, without waiting for its lease."""
+    audit.lock(session)
+    rows = session.scalars(
+        select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.lease_owner == owner)
+    ).all()
+    for row in rows:
+        _take_back(session, row, now=now)
+    return tuple(row.id for row in rows)
+
+
+def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
+    """Queue a finished job again with its attempts counted anew; IllegalTransition for one that is not finished."""
+    audit.lock(session)
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise RecordMissing(f"there is no job {job_id}; see `oncue jobs list`")
+    if row.state not in (JobState.FAILED.value, JobState.SUCCEEDED.value):
+        raise IllegalTransition(f"job {job_id} is {row.state}; only a failed or succeeded job can be retried")
+    _requeue(row, delay_seconds=0, now=now)
+    row.attempts, row.code, row.reason = 0, None, None
+    _record(session, row, "job:retried", actor=actor, now=now)
+
+
+def supersede_queued(session: Session, study_id: int, *, now: datetime) -> None:
+    """Set aside the queued jobs of a study that has just been reopened: its next revision will be analysed."""
+    for row in session.scalars(
+        select(JobRow).where(JobRow.study_id == study_id, JobRow.state == JobState.QUEUED.value)
+    ).all():
+        _step(row, JobState.SUPERSEDED)
+        row.finished_at = now
+        _record(session, row, "job:superseded", actor="assembly", now=now)
+
+
+def listed(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
+    """Return jobs, newest first."""
+    query = select(JobRow, StudyRow.study_instance_uid).join(StudyRow).order_by(JobRow.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(JobRow.state == state.value)
+    return tuple(_job(row, uid) for row, uid in session.execute(query).tuples())
+
+
+def find(session: Session, job_id: int) -> Job:
+    """Return one job; RecordMissing where there is none."""
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise RecordMissing(f"there is no job {job_id}; see `oncue jobs list`")
+    return _job(row, _study_uid(session, row.study_id))
+
+
+def overdue_owners(session: Session, *, started_before: datetime) -> tuple[tuple[int, str], ...]:
+    """Return (job id, owner) of running jobs that began before a time: the supervisor replaces their workers."""
+    query = select(JobRow.id, JobRow.lease_owner).where(
+        JobRow.state == JobState.RUNNING.value, JobRow.started_at < started_before, JobRow.lease_owner.is_not(None)
+    )
+    return tuple((job_id, owner) for job_id, owner in session.execute(query).tuples() if owner is not None)
+
+
+def _held_row(session: Session, held: Claim) -> JobRow:
+    row = session.get(JobRow, held.job_id, with_for_update=True, populate_existing=True)
+    if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
+        raise LeaseLost(f"job {held.job_id} was taken over; this result is discarded")
+    return row
+
+
+def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
+    if row.attempts < MAX_ATTEMPTS:
+        _requeue(row, delay_seconds=0, now=now)
+        _record(session, row, "job:lease-expired", actor="relay", now=now, details={"attempt": row.attempts})
+        return
+    _finish(row, JobState.FAILED, now=now)
+    row.code = "worker_lost"
+    row.reason = f"the worker died or hung {row.attempts} times on this study; look at its log, then retry the job"
+    _record(session, row, "job:failed", actor="relay", now=now, details={"code": "worker_lost"})
+
+
+def _requeue(row: JobRow, *, delay_seconds: float, now: datetime) -> None:
+    _step(row, JobState.QUEUED)
+    row.published_at, row.finished_at, row.lease_owner, row.lease_expires_at = None, None, None, None
+    row.not_before = now + timedelta(seconds=delay_seconds) if delay_seconds else None
+
+
+def _finish(row: JobRow, state: JobState, *, now: datetime) -> None:
+    _step(row, state)
+    row.finished_at, row.lease_owner, row.lease_expires_at = now, None, None
+
+
+def _step(row: JobRow, state: JobState) -> None:
+    if state not in ALLOWED[JobState(row.state)]:
+        raise IllegalTransition(f"job {row.id} cannot go from {row.state} to {state}")
+    row.state = state.value
+
+
+def _record(
+    session: Session,
+    row: JobRow,
+    tag: str,
+    *,
+    actor: str,
+    now: datetime,
+    details: Mapping[str, audit.Detail] | None = None,
+) -> None:
+    context = {"study": _study_uid(session, row.study_id), "revision": row.revision, **(details or {})}
+    audit.record(session, tag, f"job/{row.id}", actor=actor, now=now, details=context)
+
+
+def _study_uid(session: Session, study_id: int) -> str:
+    return session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.id == study_id)).one()
+
+
+def _job(row: JobRow, uid: str) -> Job:
+    return Job(
+        id=row.id,
+        study_instance_uid=uid,
+        revision=row.revision,
+        state=JobState(row.state),
+        lane=Lane(row.lane),
+        attempts=row.attempts,
+        code=row.code,
+        reason=row.reason,
+        opened_at=row.opened_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        lease_owner=row.lease_owner,
+        lease_expires_at=row.lease_expires_at,
+    )

@@ -1,0 +1,298 @@
+"""Tables: columns and constraints only. Every change of state goes through the module that owns it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_UID = String(64)
+_SHA = String(64)
+_CODE = String(64)
+_AET = String(16)
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A timezone-aware time in UTC; SQLite, which keeps no zone, gets it back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times: a guess about the zone would be wrong somewhere."""
+        del dialect
+        if value is not None and value.tzinfo is None:
+            raise ValueError("times in the database carry a zone")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the time with its zone."""
+        del dialect
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Model(DeclarativeBase):
+    """Root of the tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcTime}  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
+
+
+class ProcessRow(Model):
+    """One running process of oncue; ``seen_at`` says that it did its work then, not only that it existed."""
+
+    __tablename__ = "processes"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+
+
+class StudyRow(Model):
+    """One study. ``closed_at`` is None while the current revision is still arriving."""
+
+    __tablename__ = "studies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(_UID, unique=True)
+    revision: Mapped[int]
+    lane: Mapped[str] = mapped_column(String(16))
+    opened_at: Mapped[datetime]
+    last_instance_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    patient_id: Mapped[str] = mapped_column(String(64))
+    accession_number: Mapped[str] = mapped_column(String(16))
+    study_date: Mapped[str] = mapped_column(String(8))
+    study_description: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index(None, "closed_at", "last_instance_at"),)
+
+
+class AssociationRow(Model):
+    """One association with a sender; ``study_id`` is the study that it sent last."""
+
+    __tablename__ = "associations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    process_id: Mapped[str] = mapped_column(ForeignKey("processes.id"))
+    calling_aet: Mapped[str] = mapped_column(_AET)
+    called_aet: Mapped[str] = mapped_column(_AET)
+    remote_address: Mapped[str] = mapped_column(String(64))
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"))
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "study_id", "closed_at"),)
+
+
+class InstanceRow(Model):
+    """One received instance. ``current`` is False where the same UID arrived later with other content."""
+
+    __tablename__ = "instances"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    revision: Mapped[int]
+    series_instance_uid: Mapped[str] = mapped_column(_UID)
+    sop_instance_uid: Mapped[str] = mapped_column(_UID)
+    sop_class_uid: Mapped[str] = mapped_column(_UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(_UID)
+    modality: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(_SHA)
+    content_sha256: Mapped[str] = mapped_column(_SHA)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    calling_aet: Mapped[str] = mapped_column(_AET)
+    received_at: Mapped[datetime]
+    current: Mapped[bool]
+
+    __table_args__ = (UniqueConstraint("study_id", "sop_instance_uid", "content_sha256"),)
+
+
+class JobRow(Model):
+    """One analysis of one revision. The committed row is the outbox: ``published_at`` is None until it is sent."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    revision: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    lane: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    token: Mapped[int]
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    published_at: Mapped[datetime | None]
+    opened_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (UniqueConstraint("study_id", "revision"), Index(None, "state", "published_at"))
+
+
+class AnalysisRow(Model):
+    """What one succeeded job found, and with which code, weights, parameters and policy."""
+
+    __tablename__ = "analyses"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(_UID)
+    input_sha256: Mapped[str] = mapped_column(_SHA)
+    grid_digest: Mapped[str] = mapped_column(_SHA)
+    algorithm_name: Mapped[str] = mapped_column(String(64))
+    algorithm_version: Mapped[str] = mapped_column(String(64))
+    weights_sha256: Mapped[str] = mapped_column(_SHA)
+    parameters: Mapped[str] = mapped_column(Text)
+    classifier_name: Mapped[str | None] = mapped_column(String(64))
+    classifier_version: Mapped[str | None] = mapped_column(String(64))
+    classifier_sha256: Mapped[str | None] = mapped_column(_SHA)
+    classifier_parameters: Mapped[str | None] = mapped_column(Text)
+    case_score: Mapped[float] = mapped_column(Float)
+    out_of_distribution: Mapped[float] = mapped_column(Float)
+    priority: Mapped[str] = mapped_column(String(16))
+    rule: Mapped[str] = mapped_column(String(64))
+    policy_sha256: Mapped[str] = mapped_column(_SHA)
+    policy_inputs: Mapped[str] = mapped_column(Text)
+    timings: Mapped[str] = mapped_column(Text)
+    overlays: Mapped[str] = mapped_column(Text)
+    notes: Mapped[str] = mapped_column(Text)
+    analysed_at: Mapped[datetime]
+
+
+class FindingRow(Model):
+    """One finding of an analysis; ``number`` is the segment number, 0 for «nothing found»."""
+
+    __tablename__ = "findings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"))
+    number: Mapped[int]
+    presence: Mapped[str] = mapped_column(String(16))
+    code_value: Mapped[str] = mapped_column(String(16))
+    code_scheme: Mapped[str] = mapped_column(String(16))
+    code_meaning: Mapped[str] = mapped_column(String(64))
+    confidence: Mapped[float] = mapped_column(Float)
+    volume_ml: Mapped[float] = mapped_column(Float)
+    longest_diameter_mm: Mapped[float] = mapped_column(Float)
+    tracking_id: Mapped[str] = mapped_column(String(64))
+    tracking_uid: Mapped[str] = mapped_column(_UID)
+    label: Mapped[str | None] = mapped_column(String(64))
+    label_probability: Mapped[float | None] = mapped_column(Float)
+    abstained: Mapped[str | None] = mapped_column(_CODE)
+
+    __table_args__ = (UniqueConstraint("job_id", "number"),)
+
+
+class ReportRow(Model):
+    """Whether the DICOM objects of one analysis have been written; the outbox of the delivery loop."""
+
+    __tablename__ = "reports"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "state", "next_attempt_at"),)
+
+
+class ResultObjectRow(Model):
+    """One DICOM object that oncue wrote."""
+
+    __tablename__ = "result_objects"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"))
+    kind: Mapped[str] = mapped_column(String(8))
+    sop_instance_uid: Mapped[str] = mapped_column(_UID, index=True)
+    sop_class_uid: Mapped[str] = mapped_column(_UID)
+    series_instance_uid: Mapped[str] = mapped_column(_UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(_UID)
+    digest: Mapped[str] = mapped_column(_SHA)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    written_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"),)
+
+
+class DeliveryRow(Model):
+    """One object on its way to one destination (``AET@HOST:PORT``)."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    object_id: Mapped[int] = mapped_column(ForeignKey("result_objects.id"))
+    destination: Mapped[str] = mapped_column(String(300))
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime]
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_expires_at: Mapped[datetime | None]
+    status: Mapped[int | None]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("object_id", "destination"), Index(None, "state", "next_attempt_at"))
+
+
+class SupportItemRow(Model):
+    """One labelled example of the few-shot head: an embedding, and what it was made with."""
+
+    __tablename__ = "support_items"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(String(128))
+    embedding_key: Mapped[str] = mapped_column(String(160))
+    embedding: Mapped[bytes] = mapped_column(LargeBinary)
+    content_sha256: Mapped[str] = mapped_column(_SHA)
+    added_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("task", "embedding_key", "content_sha256"),)
+
+
+class AuditEventRow(Model):
+    """One link of the chain. Rows are only ever added: a trigger refuses everything else."""
+
+    __tablename__ = "audit_events"
+
+    seq: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    tag: Mapped[str] = mapped_column(String(48), index=True)
+    subject: Mapped[str] = mapped_column(String(160), index=True)
+    actor: Mapped[str] = mapped_column(String(96))
+    details: Mapped[str] = mapped_column(Text)
+    previous_hash: Mapped[str] = mapped_column(_SHA)
+    hash: Mapped[str] = mapped_column(_SHA)

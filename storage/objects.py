@@ -1,0 +1,114 @@
+"""Content-addressed file store: every object lies under the SHA-256 of its bytes.
+
+A put is durable when it returns: bytes to a temporary file in the same file system, fsync, atomic rename, fsync of
+the folder. The same bytes put twice are stored once. No name from outside ever becomes part of a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import ObjectCorrupt, ObjectMissing, StorageFull
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """Objects below one root folder; ``reserve_bytes`` of the file system stay free."""
+
+    root: Path
+    reserve_bytes: int = 0
+
+    def prepare(self) -> None:
+        """Make the folders that a put needs."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def _incoming(self) -> Path:
+        return self.root / "incoming"
+
+    def path(self, digest: str) -> Path:
+        """Return where an object lies; ``ValueError`` for anything that is not a SHA-256 in lower-case hex."""
+        if not _DIGEST.match(digest):
+            raise ValueError("not a SHA-256 digest")
+        return self.root / digest[:2] / digest[2:4] / digest
+
+    def put(self, chunks: bytes | Iterable[bytes]) -> str:
+        """Store bytes durably and return their digest; StorageFull where the reserve would be touched."""
+        self.require_space()
+        sha = hashlib.sha256()
+        handle, name = tempfile.mkstemp(dir=self._incoming)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in [chunks] if isinstance(chunks, bytes) else chunks:
+                    sha.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            return self.adopt(temporary, sha.hexdigest())
+        except OSError as error:
+            raise StorageFull(f"could not write an object: {error.strerror}; free space on the object store") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def adopt(self, temporary: Path, digest: str) -> str:
+        """Rename an already fsynced file of this file system to its digest and make the name durable."""
+        target = self.path(digest)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target)
+            _fsync_folders(target.parent, self.root)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Return an object's bytes, checked against the digest; ObjectMissing, ObjectCorrupt."""
+        try:
+            content = self.path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ObjectCorrupt(f"object {digest[:12]} was changed on disk; restore it from a backup")
+        return content
+
+    def verify(self, digest: str) -> None:
+        """Hash an object in pieces and raise ObjectMissing or ObjectCorrupt where it is not what it was."""
+        sha = hashlib.sha256()
+        try:
+            with self.path(digest).open("rb") as file:
+                while piece := file.read(_READ_BYTES):
+                    sha.update(piece)
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
+        if sha.hexdigest() != digest:
+            raise ObjectCorrupt(f"object {digest[:12]} was changed on disk; restore it from a backup")
+
+    def require_space(self, wanted_bytes: int = 0) -> None:
+        """Raise StorageFull where ``wanted_bytes`` more would eat into the reserve."""
+        free = shutil.disk_usage(self.root).free
+        if free - wanted_bytes < self.reserve_bytes:
+            raise StorageFull(
+                f"{free // 1_000_000} MB free, {self.reserve_bytes // 1_000_000} MB are kept in reserve; free space"
+            )
+
+
+def _fsync_folders(folder: Path, root: Path) -> None:
+    """Make new names durable from the object's folder up to the root, since each level may be new."""
+    while True:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if folder == root:
+            return
+        folder = folder.parent

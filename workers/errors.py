@@ -1,0 +1,97 @@
+"""The worker's branch of the error tree: why a study could not be analysed."""
+
+from __future__ import annotations
+
+from storage.errors import OncueError
+
+
+class WorkerError(OncueError):
+    """Analysis could not go on."""
+
+    code = "worker_error"
+
+
+class UnreadableInstance(WorkerError):
+    """A stored instance cannot be parsed or its pixels cannot be decoded."""
+
+    code = "unreadable_instance"
+
+
+class OversizedInstance(WorkerError):
+    """An instance promises more pixels than the limit allows; refused before decoding."""
+
+    code = "oversized_instance"
+
+
+class NoUsableSeries(WorkerError):
+    """No series of the study can be analysed; the message lists why each was left out."""
+
+    code = "no_usable_series"
+
+
+class IncompleteVolume(WorkerError):
+    """Slices are missing: the gaps between positions are not equal."""
+
+    code = "incomplete_volume"
+
+
+class DuplicatePosition(WorkerError):
+    """Two slices claim the same position."""
+
+    code = "duplicate_position"
+
+
+class MixedGeometry(WorkerError):
+    """Slices of one series differ in orientation, size or pixel spacing."""
+
+    code = "mixed_geometry"
+
+
+class UnsuitableVolume(WorkerError):
+    """The volume is empty, constant, not finite, or too large to analyse."""
+
+    code = "unsuitable_volume"
+
+
+class NoAnalyser(WorkerError):
+    """No analyser is registered for this modality."""
+
+    code = "no_analyser"
+
+
+class WeightsMismatch(WorkerError):
+    """A weight file is missing or does not hash to what its manifest says."""
+
+    code = "weights_mismatch"
+
+
+class OutOfDeviceMemory(WorkerError):
+    """The device ran out of memory."""
+
+    code = "out_of_device_memory"
+    retryable = True
+
+
+class PolicyInvalid(WorkerError):
+    """The triage policy cannot be read or contradicts itself."""
+
+    code = "policy_invalid"
+
+
+class BrokerUnavailable(WorkerError):
+    """Redis (or the configured broker) did not answer."""
+
+    code = "broker_unavailable"
+    retryable = True
+
+
+class WorkerLost(WorkerError):
+    """The worker died or hung so often on this job that it is set aside."""
+
+    code = "worker_lost"
+
+
+class TrainingDataMissing(WorkerError):
+    """The folder given for training or evaluation does not hold what is needed."""
+
+    code = "training_data_missing"
