@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.required import missing_peer
+
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _STARTS = 3
@@ -33,30 +35,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def missing_peer(name: str) -> None:
-    """Skip the running test for want of a peer, or fail it where peers are required."""
-    message = f"{name} is not installed"
-    if os.environ.get("ONCUE_REQUIRE_PEERS") == "1":
-        pytest.fail(f"{message}, and ONCUE_REQUIRE_PEERS=1")
-    pytest.skip(f"{message}; install it to run this test")
-
-
 def executable(name: str) -> str:
     """Return a system program's path, looking past the virtual environment: pynetdicom has tools of the same name."""
     own = Path(sys.prefix) / "bin"
     folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(folder) != own]
     found = shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin", "/usr/local/sbin"]))
     if found is None:
-        missing_peer(name)
-    return str(found)
+        missing_peer(f"{name} is not installed")
+    return found
 
 
 def environment_tool(name: str) -> str:
     """Return the path of a validator that the development dependencies install (dciodvfy, segimage2itkimage, ...)."""
     found = shutil.which(name, path=str(Path(sys.prefix) / "bin")) or shutil.which(name)
     if found is None:
-        missing_peer(name)
-    return str(found)
+        missing_peer(f"{name} is not installed")
+    return found
 
 
 def run(*command: str | Path, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,1 @@
+"""Every DICOM object that oncue writes: segmentations and structured reports."""

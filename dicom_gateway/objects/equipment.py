@@ -1,0 +1,57 @@
+"""What oncue calls itself in the objects it writes, and how it numbers its series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+from highdicom import ContributingEquipment
+
+from dicom_gateway.objects.codes import PROCESSING_EQUIPMENT
+from storage.uids import deterministic_uid
+
+IMPLEMENTATION_CLASS_UID = deterministic_uid("implementation", "oncue")
+
+
+def installed_version() -> str:
+    """Return the version of the installed distribution, or 0 where oncue runs from a bare source tree."""
+    try:
+        return version("oncue")
+    except PackageNotFoundError:
+        return "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """The General Equipment of written objects (PS3.3 C.7.5.1), and the numbers and names of their series.
+
+    Series numbers lie far above what scanners use, so that results sort behind the images. ``utc_offset`` is the
+    offset (``+HHMM``) in which times are written where the source states none; None leaves them in UTC, unstated.
+    """
+
+    manufacturer: str = "oncue"
+    model_name: str = "oncue triage"
+    software_version: str = field(default_factory=installed_version)
+    device_serial_number: str = "1"
+    series_description: str = "oncue AI - not for primary diagnosis"
+    segmentation_series_number: int = 99001
+    report_series_number: int = 99002
+    content_creator: str = "oncue^AI"
+    utc_offset: str | None = None
+
+    @property
+    def device_uid(self) -> str:
+        """UID of this device as an observer, the same for one serial number for ever."""
+        return deterministic_uid("device", self.manufacturer, self.model_name, self.device_serial_number)
+
+    @property
+    def contribution(self) -> ContributingEquipment:
+        """Our item of the Contributing Equipment Sequence (PS3.3 C.12.1)."""
+        return ContributingEquipment(
+            manufacturer=self.manufacturer,
+            purpose_of_reference=PROCESSING_EQUIPMENT,
+            manufacturer_model_name=self.model_name,
+            software_versions=self.software_version,
+            device_serial_number=self.device_serial_number,
+            contribution_description="Detected, segmented and classified lesions automatically",
+        )

@@ -1,0 +1,155 @@
+"""The source series behind an analysis: its headers as stored, and a clean form of them for the object builders.
+
+The builders validate what they are given and log what they dislike, names included. They are therefore handed headers
+that carry geometry and references only; patient and study attributes are copied onto the finished object, untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicom_gateway.errors import SourceUnusable
+from storage.domain import FrameRef
+from storage.errors import ObjectMissing
+from storage.objects import ObjectStore
+
+# What a result shares with its source: patient, study and de-identification modules (PS3.3 C.7.1, C.7.2).
+_IDENTITY = (
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "OtherPatientIDsSequence",
+    "EthnicGroup",
+    "PatientSpeciesDescription",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ProcedureCodeSequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+)
+_BLANK = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "Modality")
+_CARRIED = (
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SoftwareVersions",
+    "DeviceSerialNumber",
+    "StationName",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+    "PositionReferenceIndicator",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceSeries:
+    """The distinct source instances of one series, in the order in which frames first name them.
+
+    ``datasets`` are headers without pixels, as stored.
+    """
+
+    datasets: tuple[Dataset, ...]
+
+    @property
+    def first(self) -> Dataset:
+        """The header that speaks for the series."""
+        return self.datasets[0]
+
+    @property
+    def study_instance_uid(self) -> str:
+        """The study that results belong to."""
+        return str(self.first.StudyInstanceUID)
+
+    @property
+    def modality(self) -> str:
+        """Modality of the series."""
+        return str(self.first.get("Modality", ""))
+
+    def by_uid(self) -> dict[str, Dataset]:
+        """Map SOP Instance UIDs to headers."""
+        return {str(dataset.SOPInstanceUID): dataset for dataset in self.datasets}
+
+
+def read_sources(frames: Iterable[FrameRef], objects: ObjectStore) -> tuple[Dataset, ...]:
+    """Read the header of each distinct instance once, in order; ObjectMissing, SourceUnusable."""
+    digests = dict.fromkeys(frame.digest for frame in frames)
+    return tuple(_read_header(digest, objects) for digest in digests)
+
+
+def _read_header(digest: str, objects: ObjectStore) -> Dataset:
+    try:
+        return pydicom.dcmread(objects.path(digest), stop_before_pixels=True)
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
+    except InvalidDicomError as error:
+        raise SourceUnusable(f"object {digest[:12]} is not a DICOM file") from error
+
+
+def source_series(sources: Sequence[Dataset]) -> SourceSeries:
+    """Check that the sources are instances of one series of one study; SourceUnusable otherwise."""
+    if not sources:
+        raise SourceUnusable("the analysis names no source image")
+    for keyword in _REFERENCE[:4]:
+        if any(not dataset.get(keyword) for dataset in sources):
+            raise SourceUnusable(f"a source image has no {keyword}")
+    if len({(dataset.StudyInstanceUID, dataset.SeriesInstanceUID) for dataset in sources}) != 1:
+        raise SourceUnusable("the source images are not of one series")
+    return SourceSeries(tuple(sources))
+
+
+def reference_header(dataset: Dataset) -> Dataset:
+    """Return a header with the source's UIDs and equipment, and a blank patient and study."""
+    header = Dataset()
+    for keyword in _REFERENCE + _CARRIED:
+        if dataset.get(keyword) not in (None, ""):
+            header.add(dataset[keyword])
+    for keyword in _BLANK:
+        setattr(header, keyword, "")
+    return header
+
+
+def copy_identity(source: Dataset, target: Dataset) -> None:
+    """Give a written object its source's patient, study, character set and time zone, value for value."""
+    for keyword in _IDENTITY:
+        if keyword in source:
+            target.add(source[keyword])
+        elif keyword in target and keyword not in _BLANK:
+            delattr(target, keyword)

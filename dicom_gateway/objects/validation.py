@@ -1,0 +1,140 @@
+"""A quick check of what oncue wrote, in process and before it leaves; the long one is in the tests, with dciodvfy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+
+from dicom_gateway.errors import ObjectInvalid
+
+_COMMON = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "SeriesNumber",
+    "InstanceNumber",
+    "Manufacturer",
+    "ContentDate",
+    "ContentTime",
+)
+# Type 1 of each IOD, beyond the common ones: these carry a value. Type 2 below are there, if empty.
+_WITH_VALUE: Mapping[str, tuple[str, ...]] = {
+    SegmentationStorage: (
+        "FrameOfReferenceUID",
+        "SegmentationType",
+        "SegmentSequence",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        "DimensionIndexSequence",
+        "ReferencedSeriesSequence",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+        "ContentLabel",
+        "PixelData",
+    ),
+    Comprehensive3DSRStorage: (
+        "ValueType",
+        "ConceptNameCodeSequence",
+        "ContentSequence",
+        "CompletionFlag",
+        "VerificationFlag",
+        "CurrentRequestedProcedureEvidenceSequence",
+    ),
+}
+_PRESENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+
+
+def check_object(dataset: Dataset, *, references: Iterable[str]) -> None:
+    """Raise ObjectInvalid unless the object may leave.
+
+    It must be of a SOP class that oncue writes, hold its required attributes, have valid UIDs throughout, refer to
+    every SOP Instance UID in ``references``, and, as a segmentation, have voxels in each segment.
+    """
+    required = _WITH_VALUE.get(dataset.get("SOPClassUID", ""))
+    if required is None:
+        raise ObjectInvalid("the object is of no SOP class that oncue writes")
+    _require_values(dataset, _COMMON + required)
+    _require_valid_uids(dataset)
+    if dataset.SOPClassUID == SegmentationStorage:
+        _require_voxels(dataset)
+        _require_references(set(references), _segmentation_references(dataset))
+    else:
+        evidence = _evidence(dataset)
+        _require_references(set(references), evidence)
+        _require_references(set(_content_references(dataset)), evidence)
+
+
+def _require_values(dataset: Dataset, required: Iterable[str]) -> None:
+    for keyword in required:
+        if dataset.get(keyword) in (None, "", b"") or (keyword.endswith("Sequence") and not dataset[keyword].value):
+            raise ObjectInvalid(f"the object has no {keyword}")
+    for keyword in _PRESENT:
+        if keyword not in dataset:
+            raise ObjectInvalid(f"the object lacks {keyword}, which may be empty but must be there")
+
+
+def _require_valid_uids(dataset: Dataset) -> None:
+    for element in dataset.iterall():
+        values = element.value if element.VM > 1 else [element.value]
+        if element.VR == "UI" and not all(not value or value.is_valid for value in values):
+            raise ObjectInvalid(f"{element.keyword or element.tag} is not a valid UID")
+
+
+def _require_voxels(dataset: Dataset) -> None:
+    """Check that the frames are those promised, none of them empty, and that each segment has one."""
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    bits = np.unpackbits(np.frombuffer(dataset.PixelData, dtype=np.uint8), bitorder="little")
+    voxels = dataset.Rows * dataset.Columns
+    if len(frames) != dataset.NumberOfFrames or len(bits) < voxels * len(frames):
+        raise ObjectInvalid("the segmentation does not hold the frames that it promises")
+    if not bits[: voxels * len(frames)].reshape(len(frames), voxels).any(axis=1).all():
+        raise ObjectInvalid("the segmentation has an empty frame")
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    drawn = {
+        int(
+            (frame if "SegmentIdentificationSequence" in frame else shared)
+            .SegmentIdentificationSequence[0]
+            .ReferencedSegmentNumber
+        )
+        for frame in frames
+    }
+    if drawn != {int(segment.SegmentNumber) for segment in dataset.SegmentSequence}:
+        raise ObjectInvalid("the segmentation has a segment without a frame")
+
+
+def _require_references(wanted: set[str], named: set[str]) -> None:
+    if missing := len(wanted - named):
+        raise ObjectInvalid(f"the object does not name {missing} of the instances that it is about")
+
+
+def _segmentation_references(dataset: Dataset) -> set[str]:
+    return {
+        str(reference.ReferencedSOPInstanceUID)
+        for series in dataset.ReferencedSeriesSequence
+        for reference in series.ReferencedInstanceSequence
+    }
+
+
+def _evidence(dataset: Dataset) -> set[str]:
+    return {
+        str(reference.ReferencedSOPInstanceUID)
+        for study in dataset.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    }
+
+
+def _content_references(item: Dataset) -> Iterator[str]:
+    for reference in item.get("ReferencedSOPSequence", ()):
+        yield str(reference.ReferencedSOPInstanceUID)
+    for child in item.get("ContentSequence", ()):
+        yield from _content_references(child)

@@ -1,0 +1,64 @@
+"""From an analysis to stored DICOM objects: read the sources, build, check, encode, put into the object store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.objects.identity import part10
+from dicom_gateway.objects.report import build_report
+from dicom_gateway.objects.segmentation import build_segmentation, lesions
+from dicom_gateway.objects.sources import read_sources
+from dicom_gateway.objects.validation import check_object
+from storage.domain import Analysis, ObjectKind
+from storage.objects import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """One DICOM object in the object store; ``digest`` is the key of its Part 10 file."""
+
+    kind: ObjectKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    size_bytes: int
+
+
+def write_objects(
+    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+) -> tuple[WrittenObject, ...]:
+    """Build, check and store the SEG and SR of an analysis, or the SR alone where nothing was found.
+
+    The same analysis, moment and equipment give the same bytes, so a repetition stores nothing new. ``written_at``
+    is timezone-aware and belongs to the job. Raises ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
+    """
+    sources = read_sources(analysis.frames, objects)
+    uids = [str(source.SOPInstanceUID) for source in sources]
+    segmentation = None
+    if lesions(analysis):
+        segmentation = build_segmentation(analysis, sources, written_at=written_at, equipment=equipment)
+        check_object(segmentation, references=uids)
+        uids.append(str(segmentation.SOPInstanceUID))
+    report = build_report(analysis, sources, segmentation=segmentation, written_at=written_at, equipment=equipment)
+    check_object(report, references=uids)
+    written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects)]
+    return (*written, _store(report, ObjectKind.SR, objects))
+
+
+def _store(dataset: Dataset, kind: ObjectKind, objects: ObjectStore) -> WrittenObject:
+    content = part10(dataset)
+    return WrittenObject(
+        kind=kind,
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+        digest=objects.put(content),
+        size_bytes=len(content),
+    )
