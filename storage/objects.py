@@ -40,7 +40,7 @@ class ObjectStore:
         """Return where an object lies; ``ValueError`` for anything that is not a SHA-256 in lower-case hex."""
         if not _DIGEST.match(digest):
             raise ValueError("not a SHA-256 digest")
-        return self.root / digest[:2] / digest[2:4] / digest
+        return self.root / digest[:2] / digest
 
     def put(self, chunks: bytes | Iterable[bytes]) -> str:
         """Store bytes durably and return their digest; StorageFull where the reserve would be touched."""
@@ -64,10 +64,13 @@ class ObjectStore:
     def adopt(self, temporary: Path, digest: str) -> str:
         """Rename an already fsynced file of this file system to its digest and make the name durable."""
         target = self.path(digest)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
-            _fsync_folders(target.parent, self.root)
+        if target.exists():
+            return digest
+        if not target.parent.is_dir():
+            target.parent.mkdir(exist_ok=True)
+            _fsync_folder(self.root)
+        temporary.replace(target)
+        _fsync_folder(target.parent)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -101,14 +104,9 @@ class ObjectStore:
             )
 
 
-def _fsync_folders(folder: Path, root: Path) -> None:
-    """Make new names durable from the object's folder up to the root, since each level may be new."""
-    while True:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if folder == root:
-            return
-        folder = folder.parent
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

