@@ -1,0 +1,71 @@
+# oncue: `make help` lists what there is to do.
+
+PYTHON ?= python3
+PIP_VERSION := 25.3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := worker,console,embedded,dev
+WORKERS ?= 2
+CODE := console workers dicom_gateway storage migrations tests benchmarks
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Make the virtual environment with every pinned dependency (runs by itself where needed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "oncue needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip==$(PIP_VERSION)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP) ## Send a phantom through the whole system: STUDY=<folder> for your own study, KEEP=1 to leave it running
+	$(BIN)/oncue demo $(if $(STUDY),--study "$(STUDY)") $(if $(KEEP),--keep) $(if $(OUT),--out "$(OUT)")
+
+.PHONY: test
+test: $(STAMP) ## Run every test; peers that are not installed are skipped unless ONCUE_REQUIRE_PEERS=1
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## Format, lint, types, import contracts, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+.PHONY: format
+format: $(STAMP) ## Format the code and repair what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(STAMP) ## Measure durable ingest and the pipeline's stages
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/pipeline.py
+
+.PHONY: train
+train: $(STAMP) ## Train the segmentation model anew: DATA=<folder with brain-mri-lgg>
+	$(BIN)/oncue train $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+.PHONY: lock
+lock: $(STAMP) ## Write constraints.txt from what is installed now
+	@head -n 2 constraints.txt > constraints.new
+	@$(BIN)/python -m pip freeze --all --exclude-editable | grep -v -i '^pip==' | sed -E 's/\+[a-z0-9.]+$$//' >> constraints.new
+	@mv constraints.new constraints.txt
+
+.PHONY: wheel
+wheel: $(STAMP) ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+.PHONY: clean
+clean: ## Remove what can be made again; state folders stay
+	rm -rf dist build out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
