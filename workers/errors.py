@@ -47,6 +47,12 @@ class MixedGeometry(WorkerError):
     code = "mixed_geometry"
 
 
+class InvalidGeometry(WorkerError):
+    """The directions are not perpendicular unit vectors, or the slices are shifted sideways (gantry tilt)."""
+
+    code = "invalid_geometry"
+
+
 class UnsuitableVolume(WorkerError):
     """The volume is empty, constant, not finite, or too large to analyse."""
 

@@ -1,0 +1,113 @@
+"""Where each frame lies in the patient and how its stored values become units, for classic and enhanced images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from storage.domain import Vector
+
+PLANE_KEYWORDS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+_VECTOR = 3
+_ORIENTATION = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One frame: centre of its first pixel, unit directions, ``(row, column)`` spacing, and the modality LUT.
+
+    ``frame_number`` counts from 1 in a multi-frame instance and is None in a single-frame one.
+    """
+
+    frame_number: int | None
+    position_mm: Vector
+    row_direction: Vector
+    column_direction: Vector
+    pixel_spacing_mm: tuple[float, float]
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The functional groups of one frame: its own item first, then the shared one (PS3.3 C.7.6.16)."""
+
+    own: Dataset
+    shared: Dataset
+
+    def macro(self, keyword: str) -> Dataset:
+        for groups in (self.own, self.shared):
+            items = groups.get(keyword)
+            if items:
+                return _item(items[0])
+        return Dataset()
+
+
+def read_planes(dataset: Dataset) -> tuple[Plane, ...]:
+    """Return one plane for each frame, or none where any frame lacks a position, an orientation or a spacing.
+
+    Values that are not numbers raise what pydicom raises: call it inside ``parsing``.
+    """
+    frames = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not frames:
+        plane = _plane(None, dataset, dataset, dataset, dataset)
+        return (plane,) if plane and int(dataset.get("NumberOfFrames") or 1) == 1 else ()
+    shared = dataset.get("SharedFunctionalGroupsSequence")
+    common = _item(shared[0]) if shared else Dataset()
+    planes = [_enhanced_plane(number, _Groups(_item(own), common)) for number, own in enumerate(frames, start=1)]
+    known = tuple(plane for plane in planes if plane is not None)
+    return known if len(known) == len(planes) else ()
+
+
+def _item(value: object) -> Dataset:
+    if not isinstance(value, Dataset):
+        raise TypeError("not a sequence item")
+    return value
+
+
+def _enhanced_plane(number: int, groups: _Groups) -> Plane | None:
+    return _plane(
+        number,
+        groups.macro("PlanePositionSequence"),
+        groups.macro("PlaneOrientationSequence"),
+        groups.macro("PixelMeasuresSequence"),
+        groups.macro("PixelValueTransformationSequence"),
+    )
+
+
+def _plane(
+    number: int | None, position: Dataset, orientation: Dataset, measures: Dataset, transformation: Dataset
+) -> Plane | None:
+    where = _numbers(position, "ImagePositionPatient", _VECTOR)
+    cosines = _numbers(orientation, "ImageOrientationPatient", _ORIENTATION)
+    spacing = _numbers(measures, "PixelSpacing", 2)
+    if where is None or cosines is None or spacing is None or min(spacing) <= 0:
+        return None
+    slope, intercept = transformation.get("RescaleSlope"), transformation.get("RescaleIntercept")
+    return Plane(
+        frame_number=number,
+        position_mm=(where[0], where[1], where[2]),
+        row_direction=(cosines[0], cosines[1], cosines[2]),
+        column_direction=(cosines[3], cosines[4], cosines[5]),
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+    )
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    values = dataset.get(keyword)
+    if values is None or isinstance(values, str) or not hasattr(values, "__len__") or len(values) != count:
+        return None
+    numbers = tuple(float(value) for value in values)
+    return numbers if all(map(math.isfinite, numbers)) else None

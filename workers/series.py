@@ -1,0 +1,242 @@
+"""Series selection: which series of a study is analysed, and for every other one the coded reason why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from workers.errors import NoUsableSeries
+from workers.instances import HeaderScan, InstanceHeader
+from workers.ranking import FLAIR_FIRST, Preference, points
+
+_CT, _ENHANCED_CT, _LEGACY_CT = (f"1.2.840.10008.5.1.4.1.1.2{tail}" for tail in ("", ".1", ".2"))
+_MR, _ENHANCED_MR, _LEGACY_MR = (f"1.2.840.10008.5.1.4.1.1.4{tail}" for tail in ("", ".1", ".4"))
+_VOLUME_CLASSES = frozenset({_CT, _ENHANCED_CT, _LEGACY_CT, _MR, _ENHANCED_MR, _LEGACY_MR})
+_NON_IMAGE_MODALITIES = frozenset(
+    {"SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "RWV", "DOC", "PLAN", "FID", "AU"}
+)
+_SECONDARY_CAPTURE_PREFIX = "1.2.840.10008.5.1.4.1.1.7"
+_OWN_MANUFACTURER = "ONCUE"
+_SHORT_UID = 12
+
+
+class LeftOutReason(StrEnum):
+    """Why a series, or some instances of it, are not analysed."""
+
+    UNREADABLE = "unreadable"
+    OWN_RESULT = "own_result"
+    NOT_AN_IMAGE = "not_an_image"
+    SECONDARY_CAPTURE = "secondary_capture"
+    SCREEN_SAVE = "screen_save"
+    LOCALIZER = "localizer"
+    MOSAIC = "mosaic"
+    PROJECTION = "projection"
+    DERIVED = "derived"
+    COLOUR = "colour"
+    UNSUPPORTED_CLASS = "unsupported_class"
+    UNSUPPORTED_MODALITY = "unsupported_modality"
+    NO_GEOMETRY = "no_geometry"
+    TOO_FEW_SLICES = "too_few_slices"
+    REPEATED_POSITIONS = "repeated_positions"
+    LOWER_RANK = "lower_rank"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A series that is not analysed, or the part of one that is not, and why."""
+
+    series_instance_uid: str
+    reason: LeftOutReason
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRef:
+    """One usable series: its identifiers and the headers of the instances that belong to its volume."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    description: str
+    body_part: str
+    headers: tuple[InstanceHeader, ...]
+
+    @property
+    def slices(self) -> int:
+        """Number of planes in all instances together."""
+        return sum(len(header.planes) for header in self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSelection:
+    """Every usable series, best first, and everything that was left out.
+
+    All but the first usable series are also in ``left_out``, with LOWER_RANK.
+    """
+
+    ranked: tuple[SeriesRef, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def chosen(self) -> SeriesRef | None:
+        """The series to analyse, or None where none is usable."""
+        return self.ranked[0] if self.ranked else None
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRules:
+    """What the analyser can take and what it prefers."""
+
+    modalities: frozenset[str] = frozenset({"MR", "CT"})
+    preferences: tuple[Preference, ...] = FLAIR_FIRST
+    fewest_slices: int = 3
+
+
+DEFAULT_RULES = SelectionRules()
+
+
+def choose_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) -> tuple[SeriesRef, SeriesSelection]:
+    """Return the series to analyse and the whole selection; NoUsableSeries with every reason where there is none."""
+    selection = select_series(scan, rules=rules)
+    if selection.chosen is None:
+        raise NoUsableSeries(f"no series can be analysed: {describe(selection.left_out) or 'the study is empty'}")
+    return selection.chosen, selection
+
+
+def select_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) -> SeriesSelection:
+    """Group headers by series, leave out what is no volume of the patient, and rank the rest.
+
+    A series with one unreadable instance is left out whole, since its volume would lack a slice unnoticed. Ties are
+    broken by the number of slices, then by UID, so the same study always gives the same choice.
+    """
+    broken = Counter(item.stored.series_instance_uid for item in scan.unreadable)
+    left_out = [LeftOut(series, LeftOutReason.UNREADABLE, count) for series, count in broken.items()]
+    usable: list[SeriesRef] = []
+    for series_uid, headers in _by_series(scan.headers).items():
+        if series_uid in broken:
+            continue
+        series, reasons = _usable_part(series_uid, headers, rules)
+        left_out += reasons
+        usable += [series] if series else []
+    ranked = tuple(sorted(usable, key=lambda series: _rank(series, rules)))
+    left_out += [LeftOut(s.series_instance_uid, LeftOutReason.LOWER_RANK, len(s.headers)) for s in ranked[1:]]
+    return SeriesSelection(ranked, tuple(sorted(left_out, key=lambda item: (item.series_instance_uid, item.reason))))
+
+
+def describe(left_out: Iterable[LeftOut]) -> str:
+    """Return the reasons as one line, series UIDs shortened to their last characters."""
+    return "; ".join(
+        f"series ..{item.series_instance_uid[-_SHORT_UID:]} {item.reason.value} ({item.instances})" for item in left_out
+    )
+
+
+def _by_series(headers: Iterable[InstanceHeader]) -> dict[str, list[InstanceHeader]]:
+    grouped: dict[str, list[InstanceHeader]] = {}
+    for header in headers:
+        grouped.setdefault(header.stored.series_instance_uid, []).append(header)
+    return grouped
+
+
+def _rank(series: SeriesRef, rules: SelectionRules) -> tuple[int, int, str]:
+    score = points(rules.preferences, series.headers[0], series.slices)
+    return (-score, -series.slices, series.series_instance_uid)
+
+
+def _usable_part(
+    series_uid: str, headers: Sequence[InstanceHeader], rules: SelectionRules
+) -> tuple[SeriesRef | None, list[LeftOut]]:
+    """Return the part of a series that can become a volume, and the reasons for the rest."""
+    reasons: Counter[LeftOutReason] = Counter()
+    kept: list[InstanceHeader] = []
+    for header in headers:
+        reason = exclusion(header, rules)
+        if reason is None:
+            kept.append(header)
+        else:
+            reasons[reason] += 1
+    whole = _exclusion_of_whole(kept, rules) if kept else None
+    if whole is not None:
+        reasons[whole] += len(kept)
+        kept = []
+    left_out = [LeftOut(series_uid, reason, count) for reason, count in reasons.items()]
+    return (_series_ref(series_uid, kept) if kept else None), left_out
+
+
+def _series_ref(series_uid: str, headers: Sequence[InstanceHeader]) -> SeriesRef:
+    ordered = tuple(sorted(headers, key=lambda header: header.stored.sop_instance_uid))
+    first = ordered[0]
+    return SeriesRef(
+        study_instance_uid=first.stored.study_instance_uid,
+        series_instance_uid=series_uid,
+        modality=first.stored.modality.upper(),
+        description=first.description,
+        body_part=first.body_part,
+        headers=ordered,
+    )
+
+
+def exclusion(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
+    """Return why one instance cannot be part of a volume, or None. The first reason that holds counts."""
+    return _exclusion_by_kind(header, rules) or _exclusion_by_image_type(header) or _exclusion_by_layout(header)
+
+
+def _exclusion_by_kind(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
+    modality, sop_class = header.stored.modality.upper(), header.stored.sop_class_uid
+    volumetric = sop_class in _VOLUME_CLASSES
+    if header.manufacturer == _OWN_MANUFACTURER and not volumetric:
+        return LeftOutReason.OWN_RESULT
+    if sop_class == _SECONDARY_CAPTURE_PREFIX or sop_class.startswith(f"{_SECONDARY_CAPTURE_PREFIX}."):
+        return LeftOutReason.SECONDARY_CAPTURE
+    if modality in _NON_IMAGE_MODALITIES or not header.rows or not header.columns:
+        return LeftOutReason.NOT_AN_IMAGE
+    if modality not in rules.modalities:
+        return LeftOutReason.UNSUPPORTED_MODALITY
+    return None if volumetric else LeftOutReason.UNSUPPORTED_CLASS
+
+
+_IMAGE_TYPES: tuple[tuple[frozenset[str], LeftOutReason], ...] = (
+    (frozenset({"LOCALIZER", "SCOUT"}), LeftOutReason.LOCALIZER),
+    (frozenset({"MOSAIC"}), LeftOutReason.MOSAIC),
+    (frozenset({"SCREEN SAVE", "SCREENSAVE", "CSA REPORT", "DOSE_INFO"}), LeftOutReason.SCREEN_SAVE),
+    (
+        frozenset({"PROJECTION IMAGE", "MIP", "MNIP", "MAX_IP", "MIN_IP", "VOLUME_RENDER", "SURFACE_RENDER"}),
+        LeftOutReason.PROJECTION,
+    ),
+)
+
+
+def _exclusion_by_image_type(header: InstanceHeader) -> LeftOutReason | None:
+    """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2); lossy compression alone also makes an image DERIVED."""
+    values = frozenset(header.image_type)
+    for marks, reason in _IMAGE_TYPES:
+        if values & marks:
+            return reason
+    if "SECONDARY" in header.image_type[1:2]:
+        return LeftOutReason.SECONDARY_CAPTURE if "DERIVED" not in values else LeftOutReason.DERIVED
+    if "DERIVED" in header.image_type[:1] and not header.lossy:
+        return LeftOutReason.DERIVED
+    return None
+
+
+def _exclusion_by_layout(header: InstanceHeader) -> LeftOutReason | None:
+    if header.samples_per_pixel != 1 or not header.photometric_interpretation.startswith("MONOCHROME"):
+        return LeftOutReason.COLOUR
+    return None if header.planes else LeftOutReason.NO_GEOMETRY
+
+
+def _exclusion_of_whole(headers: Sequence[InstanceHeader], rules: SelectionRules) -> LeftOutReason | None:
+    """Judge the kept instances together: too few slices, or several volumes at the same positions.
+
+    Twice as many planes as positions means time points, echoes or b-values; a single double is a fault of the
+    series and left for the volume builder to refuse.
+    """
+    planes = [plane for header in headers for plane in header.planes]
+    if len(planes) < rules.fewest_slices:
+        return LeftOutReason.TOO_FEW_SLICES
+    positions = np.array([(*plane.position_mm, *plane.row_direction, *plane.column_direction) for plane in planes])
+    distinct = len(np.unique(positions.round(2), axis=0))
+    return LeftOutReason.REPEATED_POSITIONS if 2 * distinct <= len(planes) else None

@@ -1,0 +1,124 @@
+"""A chosen series becomes a volume: ordered, decoded and rescaled on its own grid ``[z, y, x]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import float32
+from numpy.typing import NDArray
+
+from storage.domain import FrameRef, Volume
+from storage.objects import ObjectStore
+from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
+from workers.grids import regular_grid
+from workers.instances import InstanceHeader
+from workers.parsing import DEFAULT_LIMITS, ReadLimits
+from workers.pixels import decode_frames
+from workers.planes import Plane
+from workers.series import SeriesRef
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """One plane of one instance."""
+
+    header: InstanceHeader
+    plane: Plane
+
+
+def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
+    """Build the volume of one series, in units after rescale (HU for CT), slices ordered by position.
+
+    ``z`` grows along row direction x column direction, whatever order the slices came in. MR in MONOCHROME1 is
+    inverted within its own range so that bright means the same everywhere; CT is not, because HU already do.
+
+    MixedGeometry, InvalidGeometry, DuplicatePosition, IncompleteVolume from the geometry; UnsuitableVolume for
+    colour, too many voxels, a constant or not finite volume; UnreadableInstance and OversizedInstance from the pixels.
+    """
+    slices = _slices(series)
+    _require_one_shape(slices)
+    _require_modest(slices, limits)
+    grid = regular_grid([part.plane for part in slices])
+    ordered = [slices[index] for index in grid.order]
+    voxels = _voxels(ordered, objects, limits)
+    _require_content(voxels)
+    if series.modality == "MR" and slices[0].header.photometric_interpretation == "MONOCHROME1":
+        voxels = voxels.max() + voxels.min() - voxels
+    return Volume(
+        voxels=voxels,
+        geometry=grid.geometry,
+        modality=series.modality,
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        frame_of_reference_uid=slices[0].header.frame_of_reference_uid,
+        frames=tuple(_frame_ref(part) for part in ordered),
+        description=series.description,
+        body_part=series.body_part,
+    )
+
+
+def _slices(series: SeriesRef) -> list[_Slice]:
+    slices = [_Slice(header, plane) for header in series.headers for plane in header.planes]
+    if len(slices) != sum(header.frames for header in series.headers):
+        raise MixedGeometry("some slices do not say where in the patient they lie; send the series again complete")
+    if not slices:
+        raise UnsuitableVolume("the series holds no image")
+    return slices
+
+
+def _require_one_shape(slices: Sequence[_Slice]) -> None:
+    if any(part.header.samples_per_pixel != 1 for part in slices):
+        raise UnsuitableVolume("the series is in colour; only MONOCHROME1 and MONOCHROME2 can be analysed")
+    shapes = {(part.header.rows, part.header.columns) for part in slices}
+    if len(shapes) > 1:
+        raise MixedGeometry(
+            f"the slices of the series have {len(shapes)} different sizes; send them as separate series"
+        )
+    if len({part.header.frame_of_reference_uid for part in slices}) > 1:
+        raise MixedGeometry("the slices of the series have different frames of reference")
+    if len({part.header.photometric_interpretation for part in slices}) > 1:
+        raise MixedGeometry("the slices of the series have different photometric interpretations")
+
+
+def _require_modest(slices: Sequence[_Slice], limits: ReadLimits) -> None:
+    header = slices[0].header
+    voxels = header.rows * header.columns * len(slices)
+    if voxels > limits.voxels:
+        raise UnsuitableVolume(
+            f"{len(slices)} slices of {header.rows}x{header.columns} are {voxels} voxels; the limit is {limits.voxels}"
+        )
+
+
+def _frame_ref(part: _Slice) -> FrameRef:
+    stored = part.header.stored
+    return FrameRef(stored.sop_instance_uid, stored.sop_class_uid, part.plane.frame_number, stored.digest)
+
+
+def _voxels(ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits) -> NDArray[float32]:
+    """Decode each instance once and put each of its frames where it belongs."""
+    header = ordered[0].header
+    voxels = np.empty((len(ordered), header.rows, header.columns), dtype=float32)
+    places = {(part.header.stored.digest, part.plane.frame_number or 1): z for z, part in enumerate(ordered)}
+    for digest in dict.fromkeys(part.header.stored.digest for part in ordered):
+        for number, frame in enumerate(decode_frames(objects, digest, limits=limits), start=1):
+            z = places.get((digest, number))
+            if z is None or frame.shape != voxels.shape[1:]:
+                raise UnreadableInstance(f"object {digest[:12]}: the pixels are not what the header promises")
+            voxels[z] = _units(frame, ordered[z])
+    return voxels
+
+
+def _units(frame: NDArray[np.integer[Any]], part: _Slice) -> NDArray[float32]:
+    """Apply the modality LUT (PS3.3 C.11.1): stored value x slope + intercept."""
+    return frame.astype(float32) * float32(part.plane.slope) + float32(part.plane.intercept)
+
+
+def _require_content(voxels: NDArray[float32]) -> None:
+    lowest, highest = float(voxels.min()), float(voxels.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise UnsuitableVolume("the rescaled values are not finite; RescaleSlope or RescaleIntercept is wrong")
+    if lowest == highest:
+        raise UnsuitableVolume("every voxel has the same value; there is nothing to analyse")
