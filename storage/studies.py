@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import associations, audit, jobs
 from storage.domain import Lane, StoredInstance
 from storage.errors import RecordMissing
 from storage.models import AssociationRow, InstanceRow, StudyRow
+
+_INSTANCES = cast("Table", InstanceRow.__table__)
 
 
 class Registration(StrEnum):
@@ -54,15 +57,12 @@ def register_instance(
     study = _study(session, instance.study_instance_uid, facts, origin=origin, now=now)
     if origin.association_id is not None:
         _mark_sending(session, origin.association_id, study.id)
-    known = session.scalars(
-        select(InstanceRow).where(
-            InstanceRow.study_id == study.id, InstanceRow.sop_instance_uid == instance.sop_instance_uid
-        )
-    ).all()
-    if any(row.content_sha256 == instance.content_sha256 for row in known):
+    same_uid = (InstanceRow.study_id == study.id, InstanceRow.sop_instance_uid == instance.sop_instance_uid)
+    known = session.scalars(select(InstanceRow.content_sha256).where(*same_uid)).all()
+    if instance.content_sha256 in known:
         return Registration.DUPLICATE
-    for row in known:
-        row.current = False
+    if known:
+        session.execute(update(InstanceRow).where(*same_uid).values(current=False))
     if study.closed_at is not None:
         _reopen(session, study, actor=origin.calling_aet, now=now)
     outcome = Registration.CHANGED if known else Registration.NEW
@@ -183,22 +183,23 @@ def _add_instance(
     outcome: Registration,
     now: datetime,
 ) -> None:
-    session.add(
-        InstanceRow(
-            study_id=study.id,
-            revision=study.revision,
-            series_instance_uid=instance.series_instance_uid,
-            sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            modality=instance.modality,
-            digest=instance.digest,
-            content_sha256=instance.content_sha256,
-            size_bytes=instance.size_bytes,
-            calling_aet=origin.calling_aet,
-            received_at=now,
-            current=True,
-        )
+    session.execute(
+        _INSTANCES.insert(),
+        {
+            "study_id": study.id,
+            "revision": study.revision,
+            "series_instance_uid": instance.series_instance_uid,
+            "sop_instance_uid": instance.sop_instance_uid,
+            "sop_class_uid": instance.sop_class_uid,
+            "transfer_syntax_uid": instance.transfer_syntax_uid,
+            "modality": instance.modality,
+            "digest": instance.digest,
+            "content_sha256": instance.content_sha256,
+            "size_bytes": instance.size_bytes,
+            "calling_aet": origin.calling_aet,
+            "received_at": now,
+            "current": True,
+        },
     )
     audit.record(
         session,
