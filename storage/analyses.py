@@ -80,13 +80,13 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         series_instance_uid=row.series_instance_uid,
         input_sha256=row.input_sha256,
         algorithm=Algorithm(row.algorithm_name, row.algorithm_version, row.weights_sha256, row.parameters),
-        classifier=_classifier(row),
+        classifier=classifier_of(row),
         case_score=row.case_score,
         out_of_distribution=row.out_of_distribution,
         findings=findings_of(session, job_id),
         label_map=label_map,
         frames=frames,
-        decision=TriageDecision(Priority(row.priority), row.rule, row.policy_sha256, row.policy_inputs),
+        decision=decision_of(row),
         timings=tuple(StageTiming(**entry) for entry in json.loads(row.timings)),
         overlays=tuple(json.loads(row.overlays)),
         notes=tuple(json.loads(row.notes)),
@@ -97,6 +97,23 @@ def findings_of(session: Session, job_id: int) -> tuple[Finding, ...]:
     """Return the findings of a job by segment number."""
     query = select(FindingRow).where(FindingRow.job_id == job_id).order_by(FindingRow.number)
     return tuple(_finding(row) for row in session.scalars(query))
+
+
+def classifier_of(row: AnalysisRow) -> Algorithm | None:
+    """Return the classifier that an analysis used, or None where it used none."""
+    if row.classifier_name is None:
+        return None
+    return Algorithm(
+        row.classifier_name,
+        row.classifier_version or "",
+        row.classifier_sha256 or "",
+        row.classifier_parameters or "{}",
+    )
+
+
+def decision_of(row: AnalysisRow) -> TriageDecision:
+    """Return the triage decision that an analysis ended with."""
+    return TriageDecision(Priority(row.priority), row.rule, row.policy_sha256, row.policy_inputs)
 
 
 def overlays_of(session: Session, job_id: int) -> tuple[str, ...]:
@@ -147,17 +164,6 @@ def _row(job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) ->
         overlays=json.dumps(list(analysis.overlays)),
         notes=json.dumps(list(analysis.notes)),
         analysed_at=now,
-    )
-
-
-def _classifier(row: AnalysisRow) -> Algorithm | None:
-    if row.classifier_name is None:
-        return None
-    return Algorithm(
-        row.classifier_name,
-        row.classifier_version or "",
-        row.classifier_sha256 or "",
-        row.classifier_parameters or "{}",
     )
 
 

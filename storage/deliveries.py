@@ -66,7 +66,7 @@ def claim_due(
         row.attempts += 1
         row.lease_owner, row.lease_expires_at = owner, now + timedelta(seconds=lease_seconds)
     session.flush()
-    return _select(session, [row.id for row in rows])
+    return chosen(session, [row.id for row in rows])
 
 
 def sent(session: Session, delivery_id: int, *, owner: str, status: int, now: datetime) -> None:
@@ -122,10 +122,11 @@ def listed(session: Session, *, state: DeliveryState | None = None, limit: int =
     query = select(DeliveryRow.id).order_by(DeliveryRow.id.desc()).limit(limit)
     if state is not None:
         query = query.where(DeliveryRow.state == state.value)
-    return _select(session, list(session.scalars(query)))[::-1]
+    return chosen(session, list(session.scalars(query)))[::-1]
 
 
-def _select(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
+def chosen(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
+    """Return the deliveries with these numbers, in order of their numbers."""
     query = (
         select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.domain import JobState, Presence, Priority, StudyState
+from storage.errors import RecordMissing
 from storage.models import AnalysisRow, FindingRow, InstanceRow, JobRow, StudyRow
 
 NOTHING_FOUND = "none"
@@ -20,9 +21,10 @@ class StudyEntry:
     """One study as lists show it. The result is that of the newest revision that has one.
 
     ``finding`` is the meaning of the leading finding's code, or «none»; ``confidence`` is in 0..1; all three result
-    values are None where nothing has been analysed yet.
+    values are None where nothing has been analysed yet. ``id`` is our own number, safe to use in addresses.
     """
 
+    id: int
     study_instance_uid: str
     revision: int
     state: StudyState
@@ -61,6 +63,14 @@ def study(session: Session, study_instance_uid: str) -> StudyEntry | None:
     return next(iter(_entries(session, rows)), None)
 
 
+def find(session: Session, study_id: int) -> StudyEntry:
+    """Return the study with our number; RecordMissing where there is none."""
+    row = session.get(StudyRow, study_id)
+    if row is None:
+        raise RecordMissing(f"there is no study {study_id}; see `oncue studies list`")
+    return _entries(session, [row])[0]
+
+
 def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:
     rank = entry.priority.rank if entry.priority else len(Priority)
     return rank, -(entry.confidence or 0.0), entry.last_instance_at
@@ -86,6 +96,7 @@ def _entry(
     findings = leading.get(analysis.job_id, ()) if analysis else ()
     first = findings[0] if findings else None
     return StudyEntry(
+        id=row.id,
         study_instance_uid=row.study_instance_uid,
         revision=row.revision,
         state=_state(row, job),
