@@ -94,11 +94,15 @@ def publishable(session: Session, *, now: datetime, limit: int = 100) -> tuple[t
     return tuple((row.id, Lane(row.lane)) for row in session.execute(query))
 
 
-def published(session: Session, job_id: int, *, now: datetime) -> None:
-    """Record that a message for this job was handed to the broker."""
-    row = session.get_one(JobRow, job_id)
+def published(session: Session, job_id: int, *, now: datetime) -> bool:
+    """Record that a message for this job is handed to the broker; False where another relay was faster."""
+    audit.lock(session)
+    row = session.get(JobRow, job_id, with_for_update=True)
+    if row is None or row.state != JobState.QUEUED.value or row.published_at is not None:
+        return False
     row.published_at = now
     _record(session, row, "job:published", actor="relay", now=now, details={"lane": row.lane})
+    return True
 
 
 def republish_lost(session: Session, lane: Lane, *, older_than: timedelta, now: datetime) -> int:

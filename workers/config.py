@@ -1,0 +1,64 @@
+"""Settings of everything computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class WorkerSettings(BaseModel):
+    """How jobs reach a worker, how long it may hold one, and which models it loads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    broker_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Celery broker, redis://:password@host:port/0; empty means the embedded one of `oncue up`",
+    )
+    device: str = Field(default="auto", description="Where models run: auto, cpu, cuda:0 ...")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="Number format of the models")
+    threads: int = Field(default=0, ge=0, description="Processor threads of one worker; 0 leaves it to torch")
+    models: Path | None = Field(default=None, description="Folder of the weights; default: those that oncue ships")
+    analysers: Mapping[str, str] = Field(
+        default={"MR": "zero-shot"},
+        description="Analyser for each modality: a built-in name, or module:function that builds one",
+    )
+    prompt: str = Field(default="brain tumor", min_length=1, description="What the zero-shot segmenter looks for")
+    mode: str = Field(default="fused", min_length=1, description="How the zero-shot segmenter scores a volume")
+    classify: bool = Field(default=True, description="Whether findings get a few-shot label")
+    policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
+    overlay_slices: int = Field(default=12, ge=0, le=100, description="Most slices drawn as pictures for one study")
+
+    lease_seconds: float = Field(default=60, gt=0, description="How long a claim on a job holds without a heartbeat")
+    time_limit_seconds: float = Field(
+        default=1800, gt=0, description="A job that runs longer has its worker killed and replaced"
+    )
+    silence_seconds: float = Field(
+        default=60, gt=0, description="A worker that has not polled its queues for so long is replaced"
+    )
+    load_seconds: float = Field(default=600, gt=0, description="A worker that is not ready by then is replaced")
+    grace_seconds: float = Field(default=120, ge=0, description="How long a stopping worker may finish its job")
+    relay_seconds: float = Field(default=0.5, gt=0, description="Pause between two rounds of the relay")
+    republish_seconds: float = Field(
+        default=10, gt=0, description="Age at which an unclaimed job counts as lost where its queue is empty"
+    )
+
+    @model_validator(mode="after")
+    def _require_room(self) -> Self:
+        if self.silence_seconds < 2:  # noqa: PLR2004 - the queues are polled about once a second
+            raise ValueError("silence_seconds must be at least 2: the queues are polled once a second")
+        return self
+
+    @property
+    def visibility_seconds(self) -> int:
+        """How long Redis waits for an acknowledgement: always longer than any job may run."""
+        return int(self.time_limit_seconds * 1.5) + 60
+
+    def models_folder(self) -> Path:
+        """Return the folder of the weights: configured, inside an installed package, or at the top of a checkout."""
+        here = Path(__file__).resolve().parent
+        installed = here / "models"
+        return self.models or (installed if installed.is_dir() else here.parent / "models")
