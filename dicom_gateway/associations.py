@@ -1,0 +1,125 @@
+"""Requested associations: opened with quiet logging and TCP_NODELAY, and refused openings told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+
+from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import PeerRejectedObject, PeerUnreachable
+from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
+
+MAXIMUM_PDU_BYTES = 131_072
+MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
+_REJECTED_PERMANENTLY = 1
+_REJECTED_FOR_NOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a peer, in seconds: to connect, to agree on an association, to answer one request."""
+
+    connect_seconds: float = 10.0
+    associate_seconds: float = 30.0
+    answer_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One presentation context to propose: a SOP class in one transfer syntax."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+def keep_identifiers_out_of_logs() -> None:
+    """Silence pynetdicom's own log handlers, which write data sets out, and let it stream files from disk.
+
+    These are settings of the process; setting them again changes nothing.
+    """
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.LOG_REQUEST_IDENTIFIERS = False
+    _config.LOG_RESPONSE_IDENTIFIERS = False
+    _config.STORE_SEND_CHUNKED_DATASET = True
+
+
+@contextlib.contextmanager
+def requested(
+    destination: Destination, proposals: Iterable[Proposal], *, calling_ae_title: str, patience: Patience
+) -> Iterator[Association]:
+    """Open an association, hand it out, and release it.
+
+    Raises PeerUnreachable where trying later can help (refused connection, timeout, transient rejection, abort) and
+    PeerRejectedObject where it cannot (permanent rejection, no proposal accepted).
+    """
+    keep_identifiers_out_of_logs()
+    association = _associate(destination, proposals, calling_ae_title, patience)
+    if not association.is_established:
+        _raise_refusal(association, destination)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _associate(
+    destination: Destination, proposals: Iterable[Proposal], calling_ae_title: str, patience: Patience
+) -> Association:
+    entity = AE(ae_title=calling_ae_title)
+    entity.connection_timeout = patience.connect_seconds
+    entity.acse_timeout = patience.associate_seconds
+    entity.dimse_timeout = patience.answer_seconds
+    entity.network_timeout = patience.answer_seconds
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    try:
+        return entity.associate(
+            destination.host,
+            destination.port,
+            contexts=_contexts(proposals),
+            ae_title=destination.ae_title,
+            max_pdu=MAXIMUM_PDU_BYTES,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+        )
+    except OSError as error:
+        raise PeerUnreachable(
+            f"{destination}: the host name cannot be resolved ({error.strerror}); check the destination"
+        ) from error
+
+
+def _contexts(proposals: Iterable[Proposal]) -> list[PresentationContext]:
+    distinct = list(dict.fromkeys(proposals))
+    if len(distinct) > MOST_CONTEXTS:
+        raise ValueError("an association has room for 128 presentation contexts")
+    return [build_context(proposal.sop_class_uid, proposal.transfer_syntax_uid) for proposal in distinct]
+
+
+def _send_at_once(event: evt.Event) -> None:
+    """Turn Nagle's algorithm off, which otherwise holds back the end of each message."""
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _raise_refusal(association: Association, destination: Destination) -> NoReturn:
+    """Say why an association did not come about."""
+    answer = association.acceptor.primitive
+    result = getattr(answer, "result", None)
+    if answer is None or result is None:
+        raise PeerUnreachable(f"{destination} does not answer; check that it runs, and host, port and firewall")
+    if result == _REJECTED_PERMANENTLY:
+        raise PeerRejectedObject(
+            f"{destination} rejected the association: {answer.reason_str}; check both AE titles and the peer's own list"
+        )
+    if result == _REJECTED_FOR_NOW:
+        raise PeerUnreachable(f"{destination} rejected the association for now: {answer.reason_str}")
+    raise PeerRejectedObject(
+        f"{destination} takes none of what was offered; check which SOP classes and transfer syntaxes it accepts"
+    )

@@ -1,0 +1,59 @@
+"""Where results go: a peer's AE title, host and port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from storage.errors import ConfigurationError
+
+_AE_TITLE_CHARACTERS = 16
+_HIGHEST_PORT = 65535
+_FORM = "write a destination as AET@HOST:PORT, for example PACS@10.0.0.5:104"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A peer that takes DICOM objects."""
+
+    ae_title: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``AET@HOST:PORT``, with an IPv6 host in brackets; ConfigurationError says what is wrong with it."""
+        title, at, address = text.strip().rpartition("@")
+        host, colon, port = address.rpartition(":")
+        if not at or not colon:
+            raise ConfigurationError(f"destination {text!r} is not complete: {_FORM}")
+        return cls(ae_title=_ae_title(title, text), host=_host(host, text), port=_port(port, text))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.ae_title}@{host}:{self.port}"
+
+
+def _ae_title(title: str, text: str) -> str:
+    """Check an AE title (VR AE, PS3.5 6.2): 1 to 16 printable ASCII characters, no backslash."""
+    stripped = title.strip(" ")
+    if not stripped or len(stripped) > _AE_TITLE_CHARACTERS:
+        raise ConfigurationError(f"destination {text!r}: an AE title has 1 to 16 characters, not {len(stripped)}")
+    if not (stripped.isascii() and stripped.isprintable()) or "\\" in stripped:
+        raise ConfigurationError(f"destination {text!r}: an AE title is printable ASCII without a backslash")
+    return stripped
+
+
+def _host(host: str, text: str) -> str:
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") and host.endswith("]") else host
+    if not bare or any(character.isspace() for character in bare):
+        raise ConfigurationError(f"destination {text!r} names no host: {_FORM}")
+    if ":" in bare and bare == host:
+        raise ConfigurationError(f"destination {text!r}: put an IPv6 host in brackets, for example PACS@[::1]:104")
+    return bare
+
+
+def _port(port: str, text: str) -> int:
+    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= _HIGHEST_PORT:
+        raise ConfigurationError(f"destination {text!r}: the port must be a number from 1 to {_HIGHEST_PORT}")
+    return int(port)

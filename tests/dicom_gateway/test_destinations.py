@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from dicom_gateway.destinations import Destination
+from storage.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("PACS@10.0.0.5:104", Destination("PACS", "10.0.0.5", 104)),
+        (" MAIN PACS@pacs.example.org:11112 ", Destination("MAIN PACS", "pacs.example.org", 11112)),
+        ("PACS@[::1]:104", Destination("PACS", "::1", 104)),
+    ],
+)
+def test_a_destination_is_read_and_written_the_same_way(text: str, expected: Destination) -> None:
+    destination = Destination.parse(text)
+    assert destination == expected
+    assert str(destination) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("PACS", "not complete"),
+        ("PACS@10.0.0.5", "not complete"),
+        ("10.0.0.5:104", "not complete"),
+        ("@10.0.0.5:104", "1 to 16 characters"),
+        ("SEVENTEEN_LETTERS@10.0.0.5:104", "1 to 16 characters"),
+        ("PA\\CS@10.0.0.5:104", "backslash"),
+        ("PÄCS@10.0.0.5:104", "printable ASCII"),
+        ("PACS@:104", "names no host"),
+        ("PACS@::1:104", "brackets"),
+        ("PACS@10.0.0.5:0", "port"),
+        ("PACS@10.0.0.5:65536", "port"),
+        ("PACS@10.0.0.5:dicom", "port"),
+    ],
+)
+def test_a_bad_destination_says_what_is_wrong_with_it(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        Destination.parse(text)
