@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
@@ -14,8 +22,20 @@ from workers.errors import OversizedInstance, UnreadableInstance
 from workers.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.planes import PLANE_KEYWORDS, Plane, read_planes
 
+VOLUME_CLASSES = frozenset(
+    {
+        CTImageStorage,
+        EnhancedCTImageStorage,
+        LegacyConvertedEnhancedCTImageStorage,
+        MRImageStorage,
+        EnhancedMRImageStorage,
+        LegacyConvertedEnhancedMRImageStorage,
+    }
+)
+"""The SOP classes that a volume can be built from."""
+
 _KEYWORDS = (
-    "SOPClassUID",
+    "SOPInstanceUID",
     "Modality",
     "Manufacturer",
     "ImageType",
@@ -95,6 +115,7 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
     """Read one header; UnreadableInstance, OversizedInstance (too many bytes or frames), ObjectMissing."""
     dataset = read_dataset(objects, stored.digest, limits=limits, keywords=_KEYWORDS)
     with parsing(stored.digest, doing="reading the header"):
+        _require_whole(dataset, stored)
         frames = _frames(dataset, stored, limits)
         return InstanceHeader(
             stored=stored,
@@ -114,6 +135,14 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             frames=frames,
             planes=read_planes(dataset),
         )
+
+
+def _require_whole(dataset: Dataset, stored: StoredInstance) -> None:
+    """Refuse a header that ends too early, which pydicom reads without complaint as far as it goes."""
+    if _text(dataset, "SOPInstanceUID") != stored.sop_instance_uid:
+        raise UnreadableInstance(f"object {stored.digest[:12]} does not hold the instance it was stored as")
+    if stored.sop_class_uid in VOLUME_CLASSES and not (_count(dataset, "Rows") and _count(dataset, "Columns")):
+        raise UnreadableInstance(f"object {stored.digest[:12]} is an image without Rows and Columns; it may be cut off")
 
 
 def _frames(dataset: Dataset, stored: StoredInstance, limits: ReadLimits) -> int:

@@ -10,12 +10,9 @@ from enum import StrEnum
 import numpy as np
 
 from workers.errors import NoUsableSeries
-from workers.instances import HeaderScan, InstanceHeader
+from workers.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
 from workers.ranking import FLAIR_FIRST, Preference, points
 
-_CT, _ENHANCED_CT, _LEGACY_CT = (f"1.2.840.10008.5.1.4.1.1.2{tail}" for tail in ("", ".1", ".2"))
-_MR, _ENHANCED_MR, _LEGACY_MR = (f"1.2.840.10008.5.1.4.1.1.4{tail}" for tail in ("", ".1", ".4"))
-_VOLUME_CLASSES = frozenset({_CT, _ENHANCED_CT, _LEGACY_CT, _MR, _ENHANCED_MR, _LEGACY_MR})
 _NON_IMAGE_MODALITIES = frozenset(
     {"SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "RWV", "DOC", "PLAN", "FID", "AU"}
 )
@@ -186,7 +183,7 @@ def exclusion(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | 
 
 def _exclusion_by_kind(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
     modality, sop_class = header.stored.modality.upper(), header.stored.sop_class_uid
-    volumetric = sop_class in _VOLUME_CLASSES
+    volumetric = sop_class in VOLUME_CLASSES
     if header.manufacturer == _OWN_MANUFACTURER and not volumetric:
         return LeftOutReason.OWN_RESULT
     if sop_class == _SECONDARY_CAPTURE_PREFIX or sop_class.startswith(f"{_SECONDARY_CAPTURE_PREFIX}."):

@@ -113,7 +113,8 @@ def _voxels(ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits)
 
 def _units(frame: NDArray[np.integer[Any]], part: _Slice) -> NDArray[float32]:
     """Apply the modality LUT (PS3.3 C.11.1): stored value x slope + intercept."""
-    return frame.astype(float32) * float32(part.plane.slope) + float32(part.plane.intercept)
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd slopes are refused by value, once for the volume
+        return frame.astype(float32) * float32(part.plane.slope) + float32(part.plane.intercept)
 
 
 def _require_content(voxels: NDArray[float32]) -> None:
