@@ -53,7 +53,7 @@ def _jpeg_size(frame: bytes) -> FrameSize | None:
 
 
 def _j2k_size(frame: bytes, start: int) -> FrameSize:
-    """Read the SIZ segment (ISO/IEC 15444-1 A.5.1)."""
+    """Read the image size segment (ISO/IEC 15444-1 A.5.1)."""
     x_size, y_size, x_offset, y_offset = struct.unpack_from(">IIII", frame, start + 8)
     (components,) = struct.unpack_from(">H", frame, start + 40)
     precision = (frame[start + 42] & 0x7F) + 1
