@@ -56,7 +56,8 @@ def test_a_volume_is_drawn_fast_enough_to_train_on() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_the_lesion_is_brighter_than_the_brain_around_it_and_lies_inside_the_head(seed: int) -> None:
-    drawn, healthy = head_phantom(seed=seed), head_phantom(seed=seed, lesion=False)
+    drawn = head_phantom(seed=seed, slices=12, size=128, slice_mm=10.0)
+    healthy = head_phantom(seed=seed, slices=12, size=128, slice_mm=10.0, lesion=False)
     assert 1.0 < drawn.mask.sum() * drawn.geometry.voxel_ml < 120.0
     inside, before = drawn.voxels[drawn.mask].mean(), healthy.voxels[drawn.mask].mean()
     assert inside > 1.2 * before
@@ -64,7 +65,7 @@ def test_the_lesion_is_brighter_than_the_brain_around_it_and_lies_inside_the_hea
 
 
 def test_without_a_lesion_the_mask_is_empty() -> None:
-    assert not head_phantom(seed=11, lesion=False).mask.any()
+    assert not head_phantom(seed=11, lesion=False, slices=4, size=64).mask.any()
 
 
 def test_the_background_is_dark_and_noisy_and_the_scalp_is_bright(phantom: Phantom) -> None:

@@ -183,12 +183,14 @@ def _nuclei(at: Position) -> Field:
 
 def _fissures(at: Position, brain: Field, folds: Folds) -> Field:
     """Return the gap between the hemispheres (not through the callosum) and the Sylvian fissures."""
-    x, z = at[0], at[2]
+    x, y, z = at
     callosum = ellipsoid(at, (0, 0, 4), (30, 42, 24))
     midline = np.minimum(0.9 - np.abs(x + 0.7 * folds.patches), -callosum)
     midline = np.minimum(midline, z + 20)
-    sylvian = _both_sides(at, (50, -8, -4), (12, 2.0, 6)) + folds.gyri * 0.9 - 0.5
-    insula = _both_sides(at, (36, -2, 2), (1.2, 16, 9)) + folds.gyri * 1.1 - 0.4
+    # Bent by the folds, as sulci are: straight ones would be the most conspicuous lines of the picture.
+    bent = (np.asarray(x + 2.0 * folds.gyri, float32), np.asarray(y + 5.0 * folds.gyri, float32), z)
+    sylvian = _both_sides(bent, (50, -8, -4), (12, 2.2, 6)) - 0.4
+    insula = _both_sides(bent, (36, -2, 2), (1.4, 16, 9)) - 0.4
     lateral = np.minimum(np.maximum(sylvian, insula), brain + 2)
     return _union(np.asarray(midline, float32), np.asarray(lateral, float32))
 
