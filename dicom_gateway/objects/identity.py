@@ -52,7 +52,7 @@ def _algorithm_parts(algorithm: Algorithm) -> tuple[str, ...]:
 def settle(dataset: Dataset, identity: ObjectIdentity, *, written_at: datetime, equipment: Equipment) -> None:
     """Replace every clock reading and random UID that the library put in by the job's fixed time and derived UIDs."""
     moment = _in_zone(written_at, dataset.get("TimezoneOffsetFromUTC") or equipment.utc_offset)
-    if "TimezoneOffsetFromUTC" not in dataset and equipment.utc_offset:
+    if not dataset.get("TimezoneOffsetFromUTC") and equipment.utc_offset:
         dataset.TimezoneOffsetFromUTC = equipment.utc_offset
     for keyword in ("InstanceCreation", "Content", "Series"):
         setattr(dataset, f"{keyword}Date", moment.strftime("%Y%m%d"))

@@ -20,6 +20,7 @@ from storage.uids import deterministic_uid
 # Direction cosines and spacings of one series agree to this, or its slices are no stack of one grid.
 _SAME_ORIENTATION = 1e-3
 _SAME_SPACING_MM = 1e-3
+_SAME_PLANE_MM = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +106,10 @@ def _require_one_stack(planes: Sequence[Plane]) -> None:
             raise SourceUnusable("the source planes differ in orientation")
         if not np.allclose(plane.pixel_spacing, first.pixel_spacing, atol=_SAME_SPACING_MM):
             raise SourceUnusable("the source planes differ in pixel spacing")
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    heights = np.sort([float(np.dot(plane.position, normal)) for plane in planes])
+    if (np.diff(heights) < _SAME_PLANE_MM).any():
+        raise SourceUnusable("two source planes lie in the same place, as in a time series")
 
 
 def _thickness(planes: Sequence[Plane]) -> float:

@@ -149,7 +149,7 @@ def reference_header(dataset: Dataset) -> Dataset:
 def copy_identity(source: Dataset, target: Dataset) -> None:
     """Give a written object its source's patient, study, character set and time zone, value for value."""
     for keyword in _IDENTITY:
-        if keyword in source:
+        if keyword in source and (source[keyword].value or keyword in _BLANK):
             target.add(source[keyword])
         elif keyword in target and keyword not in _BLANK:
             delattr(target, keyword)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.dataset import Dataset
@@ -15,19 +14,7 @@ from dicom_gateway.objects.sources import read_sources
 from dicom_gateway.objects.validation import check_object
 from storage.domain import Analysis, ObjectKind
 from storage.objects import ObjectStore
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenObject:
-    """One DICOM object in the object store; ``digest`` is the key of its Part 10 file."""
-
-    kind: ObjectKind
-    sop_instance_uid: str
-    sop_class_uid: str
-    series_instance_uid: str
-    transfer_syntax_uid: str
-    digest: str
-    size_bytes: int
+from storage.outbound import WrittenObject
 
 
 def write_objects(

@@ -1,0 +1,84 @@
+"""Independent readers of what oncue writes: dciodvfy, dcentvfy, and dcmqi's segmentation and report readers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.support.peers import environment_tool, run
+
+Points = frozenset[tuple[float, float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSegment:
+    """One segment as dcmqi reads it: its tracking UID, and where its voxels lie (mm, LPS, to a tenth)."""
+
+    tracking_uid: str
+    points: Points
+
+
+def iod_errors(path: Path) -> list[str]:
+    """Return what dciodvfy calls an error in a Part 10 file."""
+    return [line for line in run(environment_tool("dciodvfy"), path).stdout.splitlines() if line.startswith("Error")]
+
+
+def entity_errors(paths: Iterable[Path]) -> list[str]:
+    """Return what dcentvfy calls an error across files: patients, studies, frames of reference that disagree."""
+    return [line for line in run(environment_tool("dcentvfy"), *paths).stdout.splitlines() if line.startswith("Error")]
+
+
+def read_segments(path: Path, folder: Path) -> dict[int, ReadSegment]:
+    """Read a SEG with dcmqi and return its segments by number."""
+    folder.mkdir()
+    result = run(environment_tool("segimage2itkimage"), "--inputDICOM", path, "--outputDirectory", folder)
+    assert result.returncode == 0, result.stdout
+    groups = json.loads((folder / "meta.json").read_text())["segmentAttributes"]
+    segments = {}
+    for number, group in enumerate(groups, start=1):
+        (attributes,) = group
+        points = _labelled_points(folder / f"{number}.nrrd")
+        segments[int(attributes["labelID"])] = ReadSegment(attributes["TrackingUniqueIdentifier"], points)
+    return segments
+
+
+def read_report(path: Path, folder: Path) -> dict[str, Any]:
+    """Read an SR with dcmqi's TID 1500 reader and return what it understood."""
+    target = folder / "report.json"
+    result = run(environment_tool("tid1500reader"), "--inputDICOM", path, "--outputMetadata", target)
+    assert result.returncode == 0, result.stdout
+    content: dict[str, Any] = json.loads(target.read_text())
+    return content
+
+
+def grid_points(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> Points:
+    """Return where the voxels of a ``[z, y, x]`` mask lie; ``affine`` maps (z, y, x, 1) to mm."""
+    indices = np.argwhere(mask)
+    return _rounded(indices @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _labelled_points(path: Path) -> Points:
+    """Return where the non-zero voxels of an NRRD file in the LPS frame lie."""
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line and line[0] != "#")
+    assert fields["space"] == "left-posterior-superior"
+    assert (fields["type"], fields["encoding"], fields["endian"]) == ("short", "gzip", "little")
+    sizes = [int(size) for size in fields["sizes"].split()]
+    directions = np.array([_vector(text) for text in fields["space directions"].split()])
+    voxels = np.frombuffer(gzip.decompress(body), dtype="<i2").reshape(sizes, order="F")
+    return _rounded(np.argwhere(voxels) @ directions + np.array(_vector(fields["space origin"])))
+
+
+def _vector(text: str) -> list[float]:
+    return [float(value) for value in text.strip("()").split(",")]
+
+
+def _rounded(points: NDArray[np.float64]) -> Points:
+    return frozenset((round(x, 1) + 0.0, round(y, 1) + 0.0, round(z, 1) + 0.0) for x, y, z in points.tolist())
