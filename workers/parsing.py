@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -24,6 +24,7 @@ _PARSER_FAULTS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,
@@ -55,11 +56,25 @@ def parsing(digest: str, *, doing: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except _PARSER_FAULTS as error:
+        except BaseException as error:
+            if not _is_parser_fault(error):
+                raise
             # Not chained: pydicom quotes the offending value, and that may be patient data.
             raise UnreadableInstance(
                 f"object {digest[:12]}: {doing} failed ({type(error).__name__}); send the instance again or exclude it"
             ) from None
+
+
+def _is_parser_fault(error: BaseException) -> bool:
+    """Tell malformed input from our own faults.
+
+    pydicom raises OSError without an error number where a tag ends too early; one with a number is the disk's. The
+    RLE codec is written in Rust: what it does not expect ends in a panic, which Python sees as a BaseException
+    of a class that cannot be imported.
+    """
+    if isinstance(error, OSError):
+        return error.errno is None
+    return isinstance(error, _PARSER_FAULTS) or type(error).__name__ == "PanicException"
 
 
 def read_dataset(
