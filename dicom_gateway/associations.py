@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject, PeerUnreachable
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
+from dicom_gateway.privacy import keep_identifiers_out_of_logs
 
 MAXIMUM_PDU_BYTES = 131_072
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
@@ -37,17 +38,6 @@ class Proposal:
 
     sop_class_uid: str
     transfer_syntax_uid: str
-
-
-def keep_identifiers_out_of_logs() -> None:
-    """Silence pynetdicom's own log handlers, which write data sets out, and let it stream files from disk.
-
-    These are settings of the process; setting them again changes nothing.
-    """
-    _config.LOG_HANDLER_LEVEL = "none"
-    _config.LOG_REQUEST_IDENTIFIERS = False
-    _config.LOG_RESPONSE_IDENTIFIERS = False
-    _config.STORE_SEND_CHUNKED_DATASET = True
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from dicom_gateway.errors import (
     PeerUnreachable,
     UndecodableObject,
 )
+from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.status import Verdict, judge, written
 
 DEFAULT_AE_TITLE = "ONCUE"
@@ -130,6 +131,7 @@ def echo(
 
 def read_outgoing(path: Path) -> Outgoing | None:
     """Read what is needed to send a file; None where it is no DICOM file, or a DICOMDIR."""
+    keep_identifiers_out_of_logs()
     try:
         header = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
     except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError):

@@ -6,6 +6,7 @@ that carry geometry and references only; patient and study attributes are copied
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -119,8 +120,9 @@ def _read_header(digest: str, objects: ObjectStore) -> Dataset:
         return pydicom.dcmread(objects.path(digest), stop_before_pixels=True)
     except FileNotFoundError as error:
         raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
-    except InvalidDicomError as error:
-        raise SourceUnusable(f"object {digest[:12]} is not a DICOM file") from error
+    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, struct.error) as error:
+        objects.verify(digest)  # a file that rotted on disk is that, and not an unusable source
+        raise SourceUnusable(f"object {digest[:12]} cannot be read as a DICOM file") from error
 
 
 def source_series(sources: Sequence[Dataset]) -> SourceSeries:
@@ -133,6 +135,12 @@ def source_series(sources: Sequence[Dataset]) -> SourceSeries:
     if len({(dataset.StudyInstanceUID, dataset.SeriesInstanceUID) for dataset in sources}) != 1:
         raise SourceUnusable("the source images are not of one series")
     return SourceSeries(tuple(sources))
+
+
+def inherited_uids(sources: Sequence[Dataset]) -> frozenset[str]:
+    """Return the UIDs that a result repeats from its sources, well-formed or not."""
+    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+    return frozenset(str(source.get(keyword, "")) for source in sources for keyword in keywords)
 
 
 def reference_header(dataset: Dataset) -> Dataset:

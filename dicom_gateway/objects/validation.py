@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -53,17 +53,18 @@ _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
 _PRESENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
 
 
-def check_object(dataset: Dataset, *, references: Iterable[str]) -> None:
+def check_object(dataset: Dataset, *, references: Iterable[str], inherited: Collection[str] = ()) -> None:
     """Raise ObjectInvalid unless the object may leave.
 
-    It must be of a SOP class that oncue writes, hold its required attributes, have valid UIDs throughout, refer to
-    every SOP Instance UID in ``references``, and, as a segmentation, have voxels in each segment.
+    It must be of a SOP class that oncue writes, hold its required attributes, have valid UIDs throughout but for the
+    ``inherited`` ones, which stand as the source has them, refer to every SOP Instance UID in ``references``, and, as
+    a segmentation, have voxels in each segment.
     """
     required = _WITH_VALUE.get(dataset.get("SOPClassUID", ""))
     if required is None:
         raise ObjectInvalid("the object is of no SOP class that oncue writes")
     _require_values(dataset, _COMMON + required)
-    _require_valid_uids(dataset)
+    _require_valid_uids(dataset, inherited)
     if dataset.SOPClassUID == SegmentationStorage:
         _require_voxels(dataset)
         _require_references(set(references), _segmentation_references(dataset))
@@ -82,10 +83,10 @@ def _require_values(dataset: Dataset, required: Iterable[str]) -> None:
             raise ObjectInvalid(f"the object lacks {keyword}, which may be empty but must be there")
 
 
-def _require_valid_uids(dataset: Dataset) -> None:
+def _require_valid_uids(dataset: Dataset, inherited: Collection[str]) -> None:
     for element in dataset.iterall():
         values = element.value if element.VM > 1 else [element.value]
-        if element.VR == "UI" and not all(not value or value.is_valid for value in values):
+        if element.VR == "UI" and not all(not uid or uid in inherited or uid.is_valid for uid in values):
             raise ObjectInvalid(f"{element.keyword or element.tag} is not a valid UID")
 
 

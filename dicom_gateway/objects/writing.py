@@ -10,8 +10,9 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import part10
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.segmentation import build_segmentation, lesions
-from dicom_gateway.objects.sources import read_sources
+from dicom_gateway.objects.sources import inherited_uids, read_sources
 from dicom_gateway.objects.validation import check_object
+from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage.domain import Analysis, ObjectKind
 from storage.objects import ObjectStore
 from storage.outbound import WrittenObject
@@ -25,15 +26,17 @@ def write_objects(
     The same analysis, moment and equipment give the same bytes, so a repetition stores nothing new. ``written_at``
     is timezone-aware and belongs to the job. Raises ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
     """
+    keep_identifiers_out_of_logs()
     sources = read_sources(analysis.frames, objects)
     uids = [str(source.SOPInstanceUID) for source in sources]
+    inherited = inherited_uids(sources)
     segmentation = None
     if lesions(analysis):
         segmentation = build_segmentation(analysis, sources, written_at=written_at, equipment=equipment)
-        check_object(segmentation, references=uids)
+        check_object(segmentation, references=uids, inherited=inherited)
         uids.append(str(segmentation.SOPInstanceUID))
     report = build_report(analysis, sources, segmentation=segmentation, written_at=written_at, equipment=equipment)
-    check_object(report, references=uids)
+    check_object(report, references=uids, inherited=inherited)
     written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects)]
     return (*written, _store(report, ObjectKind.SR, objects))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +12,12 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
+from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage.domain import Analysis
-from storage.errors import ObjectMissing
+from storage.errors import ObjectCorrupt, ObjectMissing
 from storage.objects import ObjectStore
 from storage.outbound import WrittenObject
 from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, store_study
@@ -28,13 +30,11 @@ def write(analysis: Analysis, objects: ObjectStore) -> tuple[WrittenObject, ...]
 
 
 @pytest.mark.parametrize("layout", [LAYOUTS[0], LAYOUTS[6]], ids=lambda layout: layout.name)
-def test_two_builds_are_byte_identical(layout: Layout, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_builds_are_byte_identical(layout: Layout, objects: ObjectStore) -> None:
     study = store_study(layout, objects)
     analysis = study.analysis(study.lesion_labels())
     first = write(analysis, objects)
-    # A clock reading that slipped in would differ by now; a random UID differs always.
-    tomorrow = time.time() + 86_400
-    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    # The clock has moved on since, so a reading of it, like a random UID, would show in the digest.
     assert write(analysis, objects) == first
 
 
@@ -109,3 +109,36 @@ def test_a_source_that_is_gone_from_the_store_is_named(objects: ObjectStore) -> 
     objects.path(study.frames[2].digest).unlink()
     with pytest.raises(ObjectMissing, match=study.frames[2].digest[:12]):
         write(study.analysis(study.lesion_labels()), objects)
+
+
+def test_a_source_that_cannot_be_read_is_refused_and_one_that_rotted_is_named_so(objects: ObjectStore) -> None:
+    study = store_study(LAYOUTS[0], objects)
+    analysis = study.analysis(study.lesion_labels())
+    text = replace(analysis.frames[0], digest=objects.put(b"no image"))
+    with pytest.raises(SourceUnusable):
+        write(replace(analysis, frames=(text, *analysis.frames[1:])), objects)
+    objects.path(study.frames[1].digest).write_bytes(b"rotted")
+    with pytest.raises(ObjectCorrupt):
+        write(analysis, objects)
+
+
+def test_ill_formed_source_values_are_kept_and_never_quoted(
+    objects: ObjectStore, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    keep_identifiers_out_of_logs()
+    caplog.set_level(logging.DEBUG)
+    study = store_study(
+        LAYOUTS[0],
+        objects,
+        PatientBirthDate="1960-13-45",
+        PatientName="Nobody but a family name that is longer than a group of sixty-four characters may be",
+        StudyInstanceUID="1.2.03.4",
+        FrameOfReferenceUID="1.2.03.5",
+    )
+    for item in write(study.analysis(study.lesion_labels()), objects):
+        dataset = pydicom.dcmread(objects.path(item.digest))
+        assert dataset.PatientBirthDate == "1960-13-45"
+        assert dataset.StudyInstanceUID == "1.2.03.4"
+    assert "1960-13-45" not in caplog.text
+    assert "Nobody" not in caplog.text
+    assert [str(warning.message) for warning in recwarn] == []
