@@ -213,7 +213,7 @@ def listed(session: Session, *, state: JobState | None = None, limit: int = 500)
     query = select(JobRow, StudyRow.study_instance_uid).join(StudyRow).order_by(JobRow.id.desc()).limit(limit)
     if state is not None:
         query = query.where(JobRow.state == state.value)
-    return tuple(_job(row, uid) for row, uid in session.execute(query).tuples())
+    return tuple(_job(row, uid) for row, uid in session.execute(query))
 
 
 def find(session: Session, job_id: int) -> Job:
@@ -229,7 +229,7 @@ def overdue_owners(session: Session, *, started_before: datetime) -> tuple[tuple
     query = select(JobRow.id, JobRow.lease_owner).where(
         JobRow.state == JobState.RUNNING.value, JobRow.started_at < started_before, JobRow.lease_owner.is_not(None)
     )
-    return tuple((job_id, owner) for job_id, owner in session.execute(query).tuples() if owner is not None)
+    return tuple((job_id, owner) for job_id, owner in session.execute(query) if owner is not None)
 
 
 def _held_row(session: Session, held: Claim) -> JobRow:

@@ -42,7 +42,7 @@ def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[PendingRep
         .order_by(ReportRow.next_attempt_at, ReportRow.job_id)
         .limit(limit)
     )
-    return tuple(PendingReport(*row) for row in session.execute(query).tuples())
+    return tuple(PendingReport(*row) for row in session.execute(query))
 
 
 def known_object(session: Session, sop_instance_uid: str) -> WrittenObject | None:

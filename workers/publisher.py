@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from amqp.exceptions import ChannelError  # type: ignore[import-untyped]  # amqp carries no types
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -16,7 +17,7 @@ from workers.app import ANALYSE
 from workers.errors import BrokerUnavailable
 
 _MARKER = "oncue:relay:marker"
-_NOT_FOUND = 404
+_NOT_FOUND = "404"  # kombu gives it as text, a real AMQP broker as a number
 
 
 class Publisher:
@@ -36,8 +37,8 @@ class Publisher:
         with self._connected() as connection:
             try:
                 return bool(connection.default_channel.queue_declare(lane.value, passive=True).message_count == 0)
-            except connection.channel_errors as error:
-                if getattr(error, "reply_code", None) != _NOT_FOUND:
+            except ChannelError as error:
+                if str(error.reply_code) != _NOT_FOUND:
                     raise
                 return True
 
@@ -51,6 +52,15 @@ class Publisher:
                 return False
             client = connection.default_channel.client
             return bool(client.set(_MARKER, uuid.uuid4().hex, nx=True))
+
+    def answers(self) -> bool:
+        """Say whether the broker can be reached."""
+        try:
+            with self._connected() as connection:
+                connection.default_channel.queue_declare(Lane.ROUTINE.value, passive=False)
+        except BrokerUnavailable:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,0 +1,83 @@
+"""Analysers: one model each, applied to one modality. A table names them; settings say which one serves what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from storage.domain import Segmentation, Volume
+from storage.errors import ConfigurationError
+from workers.config import WorkerSettings
+from workers.errors import NoAnalyser
+
+if TYPE_CHECKING:
+    from workers.segmentation.segmenter import ZeroShotSegmenter
+
+Check = Callable[[], None]
+"""Called now and then during long work; raises where going on is pointless."""
+
+_SEGMENTATION_FOLDER = "segmentation-lgg-small"
+
+
+class Analyser(Protocol):
+    """Finds lesions in one volume."""
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        """Return the mask of what was found; ``check`` is to be called between steps."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShotAnalyser:
+    """The frozen diffusion model, told by a prompt what to look for."""
+
+    segmenter: ZeroShotSegmenter
+    prompt: str
+    mode: str
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        """Segment with the configured prompt."""
+        return self.segmenter.segment(volume, prompt=self.prompt, mode=self.mode, on_progress=lambda *_: check())
+
+
+def build_zero_shot(settings: WorkerSettings) -> Analyser:
+    """Load the zero-shot segmenter; WeightsMismatch where its files are not those of the manifest."""
+    from workers.devices import choose_device, choose_dtype
+    from workers.segmentation.segmenter import ZeroShotSegmenter
+
+    device = choose_device(settings.device)
+    folder = settings.models_folder() / _SEGMENTATION_FOLDER
+    segmenter = ZeroShotSegmenter.load(folder, device=device, dtype=choose_dtype(device, settings.dtype))
+    return ZeroShotAnalyser(segmenter, settings.prompt, settings.mode)
+
+
+BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {"zero-shot": build_zero_shot}
+
+
+def build_analysers(settings: WorkerSettings) -> Mapping[str, Analyser]:
+    """Build every analyser that the settings name, each once; the keys are modalities."""
+    built = {name: _builder(name)(settings) for name in dict.fromkeys(settings.analysers.values())}
+    return {modality.upper(): built[name] for modality, name in settings.analysers.items()}
+
+
+def pick_analyser(analysers: Mapping[str, Analyser], modality: str) -> Analyser:
+    """Return the analyser of a modality; NoAnalyser names those that have one."""
+    analyser = analysers.get(modality)
+    if analyser is None:
+        raise NoAnalyser(f"no analyser for {modality} series; supported: {', '.join(sorted(analysers)) or 'none'}")
+    return analyser
+
+
+def _builder(name: str) -> Callable[[WorkerSettings], Analyser]:
+    """Return a built-in builder, or the function that ``module:function`` names: how a site adds a model of its own."""
+    if name in BUILDERS:
+        return BUILDERS[name]
+    module, _, function = name.partition(":")
+    try:
+        found: Callable[[WorkerSettings], Analyser] = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        known = ", ".join(BUILDERS)
+        raise ConfigurationError(f"there is no analyser {name!r}: use one of {known}, or module:function") from error
+    return found

@@ -1,0 +1,127 @@
+"""From a mask to findings: connected lesions with their measures. Arrays are ``[z, y, x]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy import bool_, float64, int32, uint8
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
+
+from storage.domain import Code, Finding, Geometry, Presence, Segmentation, Volume
+from storage.uids import deterministic_uid
+
+LESION = Code("52988006", "SCT", "Lesion")
+MOST_LESIONS = 20
+_TOUCHING = np.ones((3, 3, 3), dtype=bool)
+_HULL_FROM_POINTS = 400
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesions:
+    """Labels uint8 ``[z, y, x]`` (0 is background), one finding for each label in order, and what was merged."""
+
+    labels: NDArray[uint8]
+    findings: tuple[Finding, ...]
+    merged: int
+
+
+def find_lesions(segmentation: Segmentation, volume: Volume, *, input_sha256: str) -> Lesions:
+    """Split the mask into lesions, the largest first; one ABSENT finding where the mask is empty.
+
+    Voxels that touch by a face, edge or corner belong together. Beyond MOST_LESIONS the smallest ones share the last
+    number, so that no voxel of the mask is lost; ``merged`` counts them.
+    """
+    labels, count = number_components(segmentation.mask)
+    if count == 0:
+        return Lesions(labels, (_absent(segmentation, volume, input_sha256),), 0)
+    findings = tuple(
+        _present(number, labels == number, segmentation, volume, input_sha256=input_sha256)
+        for number in range(1, min(count, MOST_LESIONS) + 1)
+    )
+    return Lesions(labels, _with_confidence(findings, labels, segmentation), max(0, count - MOST_LESIONS))
+
+
+def number_components(mask: NDArray[bool_], *, most: int = MOST_LESIONS) -> tuple[NDArray[uint8], int]:
+    """Number the components of a mask by falling size; those after ``most`` share its number. Return their count."""
+    components, count = ndimage.label(mask, structure=_TOUCHING)
+    if count == 0:
+        return np.zeros(mask.shape, dtype=uint8), 0
+    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    # A stable sort keeps equal sizes in scan order, so the same mask always gets the same numbers.
+    order = np.argsort(-sizes, kind="stable")
+    numbers = np.zeros(count + 1, dtype=uint8)
+    numbers[order + 1] = np.minimum(np.arange(1, count + 1), most)
+    return numbers[np.asarray(components, dtype=int32)], int(count)
+
+
+def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
+    """Return the greatest distance between two voxel centres of a lesion, in space, plus one pixel's width."""
+    edge = mask & ~ndimage.binary_erosion(mask)
+    points = np.argwhere(edge) * np.asarray(geometry.spacing_mm, dtype=float64)
+    width = float(min(geometry.spacing_mm[1:]))
+    if len(points) < 2:  # noqa: PLR2004 - one voxel is as wide as itself
+        return width
+    if len(points) > _HULL_FROM_POINTS:
+        # The two farthest points lie on the convex hull; QJ lets flat lesions (one slice) have one too.
+        points = points[ConvexHull(points, qhull_options="QJ").vertices]
+    return float(pdist(points).max()) + width
+
+
+def _present(
+    number: int, mask: NDArray[bool_], segmentation: Segmentation, volume: Volume, *, input_sha256: str
+) -> Finding:
+    return Finding(
+        number=number,
+        presence=Presence.PRESENT,
+        concept=LESION,
+        confidence=segmentation.case_score,
+        volume_ml=float(np.count_nonzero(mask)) * volume.geometry.voxel_ml,
+        longest_diameter_mm=longest_diameter_mm(mask, volume.geometry),
+        tracking_id=f"Lesion {number}",
+        tracking_uid=_tracking_uid(segmentation, volume, input_sha256, number),
+    )
+
+
+def _absent(segmentation: Segmentation, volume: Volume, input_sha256: str) -> Finding:
+    return Finding(
+        number=0,
+        presence=Presence.ABSENT,
+        concept=LESION,
+        confidence=1.0 - segmentation.case_score,
+        volume_ml=0.0,
+        longest_diameter_mm=0.0,
+        tracking_id="No lesion",
+        tracking_uid=_tracking_uid(segmentation, volume, input_sha256, 0),
+    )
+
+
+def _with_confidence(
+    findings: tuple[Finding, ...], labels: NDArray[uint8], segmentation: Segmentation
+) -> tuple[Finding, ...]:
+    """Give the most conspicuous lesion the calibrated score of the case, and the others their share of it."""
+    means = np.atleast_1d(
+        ndimage.mean(segmentation.score_map, labels=labels, index=[finding.number for finding in findings])
+    )
+    top = float(means.max())
+    shares = means / top if top > 0 else np.ones_like(means)
+    return tuple(
+        replace(finding, confidence=min(1.0, max(0.0, segmentation.case_score * float(share))))
+        for finding, share in zip(findings, shares, strict=True)
+    )
+
+
+def _tracking_uid(segmentation: Segmentation, volume: Volume, input_sha256: str, number: int) -> str:
+    algorithm = segmentation.algorithm
+    return deterministic_uid(
+        "tracking",
+        volume.study_instance_uid,
+        volume.series_instance_uid,
+        input_sha256,
+        algorithm.weights_sha256,
+        algorithm.parameters,
+        str(number),
+    )

@@ -1,0 +1,168 @@
+"""One study from stored instances to an analysis: load, select, volume, segment, classify, triage, overlay."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from storage import jobs, studies
+from storage.database import Database
+from storage.domain import (
+    Algorithm,
+    Analysis,
+    Classification,
+    Finding,
+    FrameRef,
+    LabelMap,
+    Lane,
+    Presence,
+    Segmentation,
+    StoredInstance,
+    TriageDecision,
+    Volume,
+)
+from storage.objects import ObjectStore
+from workers.analysers import Analyser, Check, pick_analyser
+from workers.instances import HeaderScan, read_headers
+from workers.lesions import MOST_LESIONS, Lesions, find_lesions
+from workers.overlays import draw_overlays
+from workers.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
+from workers.stopwatch import Stopwatch
+from workers.triage import Case, Policy
+from workers.volumes import build_volume
+
+
+class Classifier(Protocol):
+    """Labels one lesion of a volume."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Which backbone, support set and parameters give the labels."""
+        ...
+
+    def classify(self, volume: Volume, lesion: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Classification:
+        """Label the lesion under a mask bool ``[z, y, x]``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything a job is worked on with: opened and loaded once per process, kept warm between jobs."""
+
+    database: Database
+    objects: ObjectStore
+    analysers: Mapping[str, Analyser]
+    classifier: Classifier | None
+    policy: Policy
+    overlay_slices: int = 12
+
+
+def analyse(bench: Bench, held: jobs.Claim, *, check: Check, watch: Stopwatch | None = None) -> Analysis:
+    """Analyse the study of a claimed job; nothing of it is in the database yet when this returns.
+
+    Overlay pictures are put into the object store. ``check`` is called between stages. Every OncueError that the
+    stages raise ends the attempt with its code.
+    """
+    watch = watch or Stopwatch()
+    with watch.stage("load"):
+        lane, instances = _load(bench, held)
+        scan = read_headers(instances, bench.objects)
+    check()
+    with watch.stage("select"):
+        series, left_out = _select(bench, scan)
+    with watch.stage("volume"):
+        volume = build_volume(series, bench.objects)
+    return _analyse_volume(bench, volume, lane=lane, left_out=left_out, check=check, watch=watch)
+
+
+def _analyse_volume(
+    bench: Bench, volume: Volume, *, lane: Lane, left_out: tuple[LeftOut, ...], check: Check, watch: Stopwatch
+) -> Analysis:
+    check()
+    input_sha256 = digest_frames(volume.frames)
+    with watch.stage("segment"):
+        segmentation = pick_analyser(bench.analysers, volume.modality).segment(volume, check=check)
+        lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
+    check()
+    with watch.stage("classify"):
+        findings = _classified(bench.classifier, volume, lesions)
+    with watch.stage("triage"):
+        decision = _decide(bench.policy, findings, segmentation, lane)
+    with watch.stage("overlay"):
+        pictures = draw_overlays(volume, lesions.labels, most=bench.overlay_slices)
+        overlays = tuple(bench.objects.put(picture) for picture in pictures)
+    found = findings[0].presence is Presence.PRESENT
+    return Analysis(
+        series_instance_uid=volume.series_instance_uid,
+        input_sha256=input_sha256,
+        algorithm=segmentation.algorithm,
+        classifier=bench.classifier.algorithm if bench.classifier and found else None,
+        case_score=segmentation.case_score,
+        out_of_distribution=segmentation.out_of_distribution,
+        findings=findings,
+        label_map=LabelMap(lesions.labels, volume.frames) if found else None,
+        frames=volume.frames,
+        decision=decision,
+        timings=watch.timings,
+        overlays=overlays,
+        notes=_notes(left_out, lesions),
+    )
+
+
+def digest_frames(frames: tuple[FrameRef, ...]) -> str:
+    """Return the SHA-256 over what was read, slice by slice: the same images always give the same digest."""
+    sha = hashlib.sha256()
+    for frame in frames:
+        sha.update(f"{frame.sop_instance_uid}\x1f{frame.frame_number}\x1f{frame.digest}\n".encode())
+    return sha.hexdigest()
+
+
+def _load(bench: Bench, held: jobs.Claim) -> tuple[Lane, tuple[StoredInstance, ...]]:
+    with bench.database.read() as session:
+        return jobs.find(session, held.job_id).lane, studies.instances_of(session, held.study_id)
+
+
+def _select(bench: Bench, scan: HeaderScan) -> tuple[SeriesRef, tuple[LeftOut, ...]]:
+    """Choose among the series that an analyser can take; NoAnalyser where only others would be usable."""
+    rules = replace(DEFAULT_RULES, modalities=frozenset(bench.analysers))
+    if select_series(scan, rules=rules).chosen is None:
+        other = select_series(scan).chosen
+        if other is not None:
+            pick_analyser(bench.analysers, other.modality)
+    series, selection = choose_series(scan, rules=rules)
+    return series, selection.left_out
+
+
+def _classified(classifier: Classifier | None, volume: Volume, lesions: Lesions) -> tuple[Finding, ...]:
+    if classifier is None:
+        return lesions.findings
+    return tuple(
+        finding
+        if finding.presence is Presence.ABSENT
+        else _labelled(finding, classifier.classify(volume, lesions.labels == finding.number))
+        for finding in lesions.findings
+    )
+
+
+def _labelled(finding: Finding, classification: Classification) -> Finding:
+    return replace(
+        finding,
+        label=classification.label,
+        label_probability=classification.probability,
+        abstained=classification.abstained,
+    )
+
+
+def _decide(policy: Policy, findings: tuple[Finding, ...], segmentation: Segmentation, lane: Lane) -> TriageDecision:
+    return policy.decide(Case(findings, segmentation.case_score, segmentation.out_of_distribution, lane))
+
+
+def _notes(left_out: tuple[LeftOut, ...], lesions: Lesions) -> tuple[str, ...]:
+    notes = tuple(f"{item.reason.value}: series {item.series_instance_uid} ({item.instances})" for item in left_out)
+    if lesions.merged:
+        notes += (f"lesions_merged: {lesions.merged} smaller ones share number {MOST_LESIONS}",)
+    return notes
