@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
-from highdicom import ContributingEquipment
-
-from dicom_gateway.objects.codes import PROCESSING_EQUIPMENT
 from storage.uids import deterministic_uid
 
 IMPLEMENTATION_CLASS_UID = deterministic_uid("implementation", "oncue")
@@ -43,15 +40,3 @@ class Equipment:
     def device_uid(self) -> str:
         """UID of this device as an observer, the same for one serial number for ever."""
         return deterministic_uid("device", self.manufacturer, self.model_name, self.device_serial_number)
-
-    @property
-    def contribution(self) -> ContributingEquipment:
-        """Our item of the Contributing Equipment Sequence (PS3.3 C.12.1)."""
-        return ContributingEquipment(
-            manufacturer=self.manufacturer,
-            purpose_of_reference=PROCESSING_EQUIPMENT,
-            manufacturer_model_name=self.model_name,
-            software_versions=self.software_version,
-            device_serial_number=self.device_serial_number,
-            contribution_description="Detected, segmented and classified lesions automatically",
-        )

@@ -32,6 +32,7 @@ from pydicom.sr.codedict import codes as standard
 from dicom_gateway.errors import ObjectInvalid, SourceUnusable
 from dicom_gateway.objects import codes
 from dicom_gateway.objects.anatomy import anatomic_region
+from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
 from dicom_gateway.objects.segmentation import lesions
@@ -83,7 +84,7 @@ def _highdicom_report(
             manufacturer_model_name=equipment.model_name,
             software_versions=equipment.software_version,
             device_serial_number=equipment.device_serial_number,
-            contributing_equipment=[equipment.contribution],
+            contributing_equipment=[contribution(equipment)],
             coding_schemes=[
                 CodingSchemeIdentificationItem(
                     codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME, responsible_organization="oncue"

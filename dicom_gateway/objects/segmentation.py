@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_gateway.errors import ObjectInvalid, SourceUnusable
 from dicom_gateway.objects.anatomy import anatomic_region
 from dicom_gateway.objects.codes import ARTIFICIAL_INTELLIGENCE, MORPHOLOGICALLY_ABNORMAL, dicom_code, plain
+from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
 from dicom_gateway.objects.planes import plane_headers
@@ -110,7 +111,7 @@ def _highdicom_segmentation(
             series_description=equipment.series_description,
             transfer_syntax_uid=ExplicitVRLittleEndian,
             omit_empty_frames=True,
-            contributing_equipment=[equipment.contribution],
+            contributing_equipment=[contribution(equipment)],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceUnusable(f"no segmentation can be written on these sources: {type(error).__name__}") from error

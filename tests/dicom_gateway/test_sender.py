@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
 from dicom_gateway.associations import Patience
 from dicom_gateway.destinations import Destination
@@ -25,7 +25,7 @@ from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.sender import Outgoing, echo, read_outgoing, send
 from dicom_gateway.status import Verdict
 from storage.objects import ObjectStore
-from tests.support.peers import dcmtk_storescp, free_port, orthanc
+from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthanc
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
 
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
@@ -85,6 +85,35 @@ def test_results_sent_twice_to_orthanc_are_stored_once(results: tuple[Outgoing, 
         assert {outcome.verdict for outcome in first + second} == {Verdict.STORED}
         assert [outcome.status for outcome in first] == [0x0000, 0x0000]
         assert peer.sop_instance_uids() == tuple(sorted(item.sop_instance_uid for item in results))
+
+
+@pytest.mark.peer
+def test_results_sent_twice_to_an_archive_of_dcmtk_are_stored_once(
+    results: tuple[Outgoing, ...], tmp_path: Path
+) -> None:
+    with dcmtk_archive(tmp_path) as peer:
+        destination = Destination(peer.ae_title, "127.0.0.1", peer.port)
+        assert echo(destination).answered
+        outcomes = send(results, destination) + send(results, destination)
+        assert {outcome.verdict for outcome in outcomes} == {Verdict.STORED}
+        kept = [file for file in peer.files() if file.name != "index.dat"]
+    assert len(kept) == len(results)
+
+
+def test_a_batch_of_more_sop_classes_than_an_association_holds_is_sent_whole(results: tuple[Outgoing, ...]) -> None:
+    segmentation, report = results
+    classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts[:140]]
+    taken = {segmentation.sop_class_uid, report.sop_class_uid}
+    others = [
+        Outgoing(Path("not read"), uid, f"1.2.{number}", "1.2.840.10008.1.2.4.70")
+        for number, uid in enumerate(classes)
+        if uid not in taken
+    ]
+    with scp(tuple(taken)) as (port, received):
+        outcomes = send([segmentation, *others, report], Destination("SCP", "127.0.0.1", port))
+    assert len(outcomes) == len(others) + 2
+    assert [outcome.verdict for outcome in outcomes if outcome.verdict is Verdict.STORED] == [Verdict.STORED] * 2
+    assert {str(dataset.SOPInstanceUID) for dataset in received} == {item.sop_instance_uid for item in results}
 
 
 @pytest.mark.peer

@@ -1,4 +1,4 @@
-"""Real DICOM peers as child processes on free loopback ports: Orthanc, and DCMTK's storescp.
+"""Real DICOM peers as child processes on free loopback ports: Orthanc, and DCMTK's storescp and dcmqrscp.
 
 A peer that is not installed skips the test on a laptop and fails it where ``ONCUE_REQUIRE_PEERS=1``.
 """
@@ -196,6 +196,27 @@ def dcmtk_storescp(folder: Path, *options: str, ae_title: str = "STORESCP") -> I
 
     def command(port: int) -> list[str]:
         return [program, "-v", "-pdu", "131072", "-dhl", "-aet", ae_title, "-od", str(received), *options, str(port)]
+
+    with _running(command, log) as port:
+        yield StoreScp(ae_title=ae_title, port=port, folder=received, log=log)
+
+
+@contextlib.contextmanager
+def dcmtk_archive(folder: Path, *, ae_title: str = "ARCHIVE") -> Iterator[StoreScp]:
+    """Run DCMTK's dcmqrscp, an archive that also answers C-FIND and C-MOVE, until the block ends."""
+    program = executable("dcmqrscp")
+    received = folder / "archive"
+    received.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dcmqrscp.cfg"
+    log = folder / "dcmqrscp.log"
+
+    def command(port: int) -> list[str]:
+        settings.write_text(
+            f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+            "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\n{ae_title} {received} RW (200, 1024mb) ANY\nAETable END\n"
+        )
+        return [program, "-v", "-c", str(settings), str(port)]
 
     with _running(command, log) as port:
         yield StoreScp(ae_title=ae_title, port=port, folder=received, log=log)
