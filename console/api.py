@@ -1,0 +1,76 @@
+"""The JSON API: read-only, in the forms of the command line. Addresses hold our numbers, no patient data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+
+from console.forms import DeliveryForm, EventForm, JobDetailForm, JobForm, StudyDetailForm, WorklistForm
+from console.views import PAGE, Views
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries to return")]
+Before = Annotated[int | None, Query(ge=1, description="Events before this number")]
+
+
+def router(views: Views) -> APIRouter:
+    """Return the routes below /api, and /healthz."""
+    routes = APIRouter()
+    _add_studies(routes, views)
+    _add_work(routes, views)
+
+    @routes.get("/healthz")
+    def health() -> Response:
+        """Say whether the console can serve: 200 with the processes seen lately, 503 without a database."""
+        found = views.health()
+        content: dict[str, Any] = {
+            "database": found.database,
+            "complete": found.is_complete,
+            "processes": {seen.kind: seen.alive for seen in found.processes},
+        }
+        return JSONResponse(content, status_code=200 if found.database else 503)
+
+    return routes
+
+
+def _add_studies(routes: APIRouter, views: Views) -> None:
+    @routes.get("/api/studies")
+    def studies(limit: Limit = PAGE) -> list[WorklistForm]:
+        """List studies, the newest arrivals first."""
+        return [WorklistForm.of(entry) for entry in views.studies(limit=limit)]
+
+    @routes.get("/api/worklist")
+    def worklist(limit: Limit = PAGE) -> list[WorklistForm]:
+        """List analysed studies in reading order."""
+        return [WorklistForm.of(entry) for entry in views.worklist(limit=limit)]
+
+    @routes.get("/api/studies/{study_id}")
+    def study(study_id: int) -> StudyDetailForm:
+        """Return one study with its jobs, findings, deliveries and events."""
+        return StudyDetailForm.of(views.dossier(study_id))
+
+
+def _add_work(routes: APIRouter, views: Views) -> None:
+    @routes.get("/api/jobs")
+    def jobs(limit: Limit = PAGE) -> list[JobForm]:
+        """List jobs, newest first."""
+        return [JobForm.of(job) for job in views.jobs(limit=limit)]
+
+    @routes.get("/api/jobs/{job_id}")
+    def job(job_id: int) -> JobDetailForm:
+        """Return one job."""
+        return JobDetailForm.of(views.job(job_id))
+
+    @routes.get("/api/deliveries")
+    def deliveries(limit: Limit = PAGE) -> list[DeliveryForm]:
+        """List deliveries, newest first."""
+        return [DeliveryForm.of(delivery) for delivery in views.deliveries(limit=limit)]
+
+    @routes.get("/api/audit")
+    def events(before: Before = None, limit: Limit = PAGE) -> dict[str, Any]:
+        """Return a page of audit events, newest first, and the number to ask for the next page with."""
+        page = views.events(before=before, limit=limit)
+        following = page[-1].seq if len(page) == limit and page[-1].seq > 1 else None
+        return {"events": [asdict(EventForm.of(event)) for event in page], "before": following}

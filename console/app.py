@@ -1,0 +1,64 @@
+"""The web application: routes, error answers and the headers that every answer carries. One factory, no globals."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from console import api, pages
+from console.config import ConsoleSettings
+from console.views import Views
+from storage.database import Database
+from storage.errors import DatabaseUnavailable, ObjectMissing, OncueError, RecordMissing
+from storage.objects import ObjectStore
+
+_HERE = Path(__file__).resolve().parent
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Pages hold patient data: nothing of them may stay in a cache.
+    "Cache-Control": "no-store",
+}
+_STATUS: dict[type[OncueError], int] = {RecordMissing: 404, ObjectMissing: 404, DatabaseUnavailable: 503}
+
+
+def create_app(database: Database, objects: ObjectStore, settings: ConsoleSettings) -> FastAPI:
+    """Build the application on an open database and object store; it only ever reads from them."""
+    # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
+    app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    views = Views(database, objects)
+    app.include_router(api.router(views))
+    app.include_router(pages.router(views))
+    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.middleware("http")(_with_headers)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
+    app.add_exception_handler(OncueError, _answer_error)
+    return app
+
+
+async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.update(_HEADERS)
+    return response
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    """Answer one of our errors as JSON or as a page, with its code and its message."""
+    if not isinstance(error, OncueError):
+        raise error
+    status = _STATUS.get(type(error), 500)
+    if request.url.path.startswith("/api"):
+        return JSONResponse({"code": error.code, "message": str(error)}, status_code=status)
+    return pages.error_page(status, error.code, str(error))

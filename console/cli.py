@@ -1,0 +1,82 @@
+"""The root of `oncue`: every subcommand, and the edge at which an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from console.commands import (
+    audit,
+    db,
+    deliveries,
+    demo,
+    doctor,
+    jobs,
+    learning,
+    models,
+    phantom,
+    processes,
+    settings,
+    studies,
+    up,
+)
+from storage.errors import OncueError
+
+# Plain help: drawing boxes would load a rendering library and take longer than everything else together.
+app = typer.Typer(
+    name="oncue",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if not wanted:
+        return
+    from importlib.metadata import version
+
+    sys.stdout.write(f"oncue {version('oncue')}\n")
+    raise typer.Exit
+
+
+@app.callback()
+def oncue(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """PACS-side tumour triage: DICOM in, segmentation and classification, DICOM SEG and SR out.
+
+    Not a medical device. Begin with `oncue demo`, or `oncue up --state ./oncue-state`.
+    """
+
+
+app.command("up")(up.up)
+processes.register(app)
+app.command("demo")(demo.demo)
+app.command("phantom")(phantom.write_phantom)
+app.command("send")(phantom.send_files)
+app.add_typer(studies.app, name="studies")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(deliveries.app, name="deliveries")
+app.command("worklist")(studies.show_worklist)
+app.add_typer(audit.app, name="audit")
+app.add_typer(models.app, name="models")
+app.command("train")(learning.train)
+app.add_typer(db.app, name="db")
+app.command("doctor")(doctor.doctor)
+app.command("config")(settings.show_settings)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on standard error and exit code 1."""
+    try:
+        app()
+    except OncueError as error:
+        sys.stderr.write(f"error [{error.code}]: {error}\n")
+        raise SystemExit(1) from None

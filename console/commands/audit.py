@@ -1,0 +1,112 @@
+"""`oncue audit`: the hash-chained record of everything that happened."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+
+app = typer.Typer(no_args_is_help=True, help="The audit trail: append-only, hash-chained.")
+
+_DETAIL_CHARACTERS = 120
+
+Subject = Annotated[
+    str | None,
+    typer.Option("--subject", metavar="SUBJECT", help="Only one subject's events, for example job/3 or study/UID."),
+]
+Tag = Annotated[
+    str | None, typer.Option("--tag", metavar="TAG", help="Only this kind of event, for example job:failed.")
+]
+After = Annotated[
+    int | None,
+    typer.Option("--after", metavar="SEQ", min=0, help="Events after this number, oldest first, for paging."),
+]
+Seq = Annotated[int, typer.Argument(metavar="SEQ", min=1, help="The event's number.")]
+
+
+@app.command("list")
+def show_events(
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    limit: Limit = 200,
+    subject: Subject = None,
+    tag: Tag = None,
+    after: After = None,
+) -> None:
+    """List events: the newest first, or in the order of the chain where a filter or --after is given.
+
+    Example: oncue audit list --state ./oncue-state --subject job/3
+    """
+    from console.commands.output import write_forms, write_table
+    from console.forms import EventForm
+    from console.installation import open_installation
+    from storage import audit
+
+    with open_installation(state, file=config).read() as session:
+        if subject is None and tag is None and after is None:
+            events = audit.latest(session, limit=limit)
+        else:
+            events = audit.history(session, subject=subject, tag=tag, after=after or 0, limit=limit)
+    if as_json:
+        write_forms([EventForm.of(event) for event in events])
+        return
+    rows = [(event.seq, event.at[:19], event.tag, event.subject, event.actor, _cut(event.details)) for event in events]
+    write_table("Audit trail", ("seq", "at", "event", "subject", "actor", "details"), rows, empty="no such event")
+
+
+@app.command("show")
+def show_event(seq: Seq, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show one event with its hashes.
+
+    Example: oncue audit show 12 --state ./oncue-state
+    """
+    from dataclasses import asdict
+
+    from console.commands.output import write_forms, write_table
+    from console.forms import EventForm
+    from console.installation import open_installation
+    from storage import audit
+    from storage.errors import RecordMissing
+
+    with open_installation(state, file=config).read() as session:
+        events = audit.history(session, after=seq - 1, limit=1)
+    if not events or events[0].seq != seq:
+        raise RecordMissing(f"there is no audit event {seq}; see `oncue audit list`")
+    form = EventForm.of(events[0])
+    if as_json:
+        write_forms([form])
+        return
+    write_table(f"Event {seq}", ("", ""), list(asdict(form).items()), empty="")
+
+
+@app.command("verify")
+def verify_chain(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Prove that no event was changed, removed or put in between; exit code 1 names the first that does not hold.
+
+    Example: oncue audit verify --state ./oncue-state
+    """
+    from console.commands.output import write_json, write_line
+    from console.installation import open_installation
+    from storage import audit
+    from storage.errors import AuditChainBroken
+
+    with open_installation(state, file=config).read() as session:
+        found = audit.verify(session)
+    if found.broken_seq is None:
+        if as_json:
+            write_json({"events": found.events, "head": found.head})
+        else:
+            write_line(f"{found.events} events, every link holds; head {found.head}")
+        return
+    if as_json:
+        write_json({"broken_seq": found.broken_seq, "reason": found.reason, "events": found.events, "head": found.head})
+    raise AuditChainBroken(f"event {found.broken_seq}: {found.reason}; {found.events} events before it hold")
+
+
+def _cut(details: str) -> str:
+    """Shorten details for a table; `oncue audit show` has them whole."""
+    return details if len(details) <= _DETAIL_CHARACTERS else f"{details[:_DETAIL_CHARACTERS]} ..."

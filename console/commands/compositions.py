@@ -1,0 +1,98 @@
+"""The composition roots: here, and nowhere else, the parts of a process are put together."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from console.broker import with_broker
+from console.installation import Installation, open_installation
+from console.supervision.interruption import Interruption
+from storage import logs, migrate
+from storage.errors import ConfigurationError, SchemaMismatch
+
+if TYPE_CHECKING:
+    from workers.consumer import WorkerPlace
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def gateway(state: Path, *, file: Path | None) -> None:
+    """Run listener, assembly and delivery until told to stop."""
+    from dicom_gateway.gateway import Gateway
+
+    interruption = Interruption.armed()
+    installation = _opened(state, file)
+    process = Gateway(installation.settings.gateway, installation.database, installation.objects)
+    process.start()
+    interruption.stop.wait()
+    process.stop()
+
+
+def relay(state: Path, *, file: Path | None) -> None:
+    """Run the relay until told to stop."""
+    from workers.app import make_app
+    from workers.publisher import Publisher
+    from workers.relay import Relay
+
+    interruption = Interruption.armed()
+    place = _place(state, file)
+    process_id = f"relay-{socket.gethostname()[:24]}-{uuid.uuid4().hex[:12]}"
+    publisher = Publisher(make_app(place.workers))
+    Relay(place.open_database(), publisher, place.workers, process_id=process_id).run(interruption.stop)
+
+
+def worker(state: Path, *, file: Path | None) -> None:
+    """Run one supervised worker until told to stop."""
+    from workers.app import make_app
+    from workers.publisher import Publisher
+    from workers.supervisor import Supervisor
+
+    interruption = Interruption.armed()
+    place = _place(state, file)
+    publisher = Publisher(make_app(place.workers))
+    try:
+        Supervisor(place, broker_answers=publisher.answers).run(interruption.stop)
+    finally:
+        publisher.close()
+
+
+def console(state: Path, *, file: Path | None) -> None:
+    """Serve the pages and the API until told to stop."""
+    import uvicorn
+
+    from console.app import create_app
+
+    installation = _opened(state, file)
+    settings = installation.settings.console
+    if settings.host not in _LOOPBACK and not settings.allow_remote:
+        raise ConfigurationError(
+            f"console.host is {settings.host}, and the pages have no login: put a proxy with one in front, "
+            "then set console.allow_remote"
+        )
+    app = create_app(installation.database, installation.objects, settings)
+    # Requests are not logged: their addresses and times would be a second, unguarded audit trail.
+    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False)
+
+
+def _place(state: Path, file: Path | None) -> WorkerPlace:
+    """Return where a worker or a relay works, with the broker that it talks to."""
+    from workers.consumer import WorkerPlace
+
+    installation = _opened(state, file)
+    settings = with_broker(installation.settings.worker, installation.state)
+    return WorkerPlace(settings, installation.settings.storage, installation.state, prepare=logs.configure)
+
+
+def _opened(state: Path, file: Path | None) -> Installation:
+    """Open an installation whose database another command has prepared, and set up logging."""
+    logs.configure()
+    installation = open_installation(state.resolve(), file=file)
+    installation.require()
+    current, expected = migrate.current_revision(installation.database), migrate.expected_revision()
+    if current != expected:
+        raise SchemaMismatch(f"the database is at {current or 'nothing'}, this version needs {expected}: db upgrade")
+    installation.objects.prepare()
+    return installation

@@ -1,0 +1,84 @@
+"""`oncue deliveries`: every result object on its way to every destination."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+
+app = typer.Typer(no_args_is_help=True, help="Deliveries: each result object on its way to each destination.")
+
+OfState = Annotated[
+    str | None, typer.Option("--in", metavar="STATE", help="Only pending, sending, sent or refused ones.")
+]
+Which = Annotated[
+    str,
+    typer.Argument(metavar="DELIVERY", help="Its number, or the object's SOP Instance UID for all its destinations."),
+]
+
+
+@app.command("list")
+def show_deliveries(
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    limit: Limit = 500,
+    of_state: OfState = None,
+) -> None:
+    """List deliveries, newest first.
+
+    Example: oncue deliveries list --state ./oncue-state --in refused
+    """
+    from console.commands.choices import chosen
+    from console.commands.output import write_forms, write_table
+    from console.forms import DeliveryForm
+    from console.installation import open_installation
+    from storage import deliveries
+    from storage.domain import DeliveryState
+
+    wanted = chosen(DeliveryState, of_state)
+    with open_installation(state, file=config).read() as session:
+        found = deliveries.listed(session, state=wanted, limit=limit)
+    if as_json:
+        write_forms([DeliveryForm.of(delivery) for delivery in found])
+        return
+    headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")
+    rows = [
+        (d.id, d.written.kind, d.destination, d.state, d.attempts,
+         None if d.status is None else f"0x{d.status:04X}", d.code, d.written.sop_instance_uid)
+        for d in found
+    ]  # fmt: skip
+    write_table("Deliveries", headers, rows, empty="nothing has been sent on its way yet")
+
+
+@app.command("retry")
+def retry_delivery(
+    delivery: Which, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Send a refused or already sent object once more.
+
+    Example: oncue deliveries retry 2 --state ./oncue-state
+    """
+    from console.commands.actors import command_line_actor
+    from console.commands.output import write_forms, write_line
+    from console.forms import DeliveryForm
+    from console.installation import open_installation
+    from storage import deliveries
+    from storage.database import utc_now
+    from storage.errors import RecordMissing
+
+    with open_installation(state, file=config).write() as session:
+        by_number = delivery.isascii() and delivery.isdigit()
+        numbers = [int(delivery)] if by_number else [item.id for item in deliveries.of_instance(session, delivery)]
+        if not numbers:
+            raise RecordMissing(f"no delivery of {delivery}; see `oncue deliveries list`")
+        for number in numbers:
+            deliveries.retry(session, number, actor=command_line_actor(), now=utc_now())
+        forms = [DeliveryForm.of(item) for item in deliveries.chosen(session, numbers)]
+    if as_json:
+        write_forms(forms)
+        return
+    write_line(f"delivery {delivery} is due again")

@@ -1,0 +1,93 @@
+"""`oncue jobs`: one analysis of one study revision each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+
+app = typer.Typer(no_args_is_help=True, help="Jobs: one analysis of one study revision each.")
+
+JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number, from `oncue jobs list`.")]
+OfState = Annotated[
+    str | None, typer.Option("--in", metavar="STATE", help="Only queued, running, succeeded, failed or superseded.")
+]
+
+
+@app.command("list")
+def show_jobs(
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    limit: Limit = 500,
+    of_state: OfState = None,
+) -> None:
+    """List jobs, newest first.
+
+    Example: oncue jobs list --state ./oncue-state --in failed
+    """
+    from console.commands.choices import chosen
+    from console.commands.output import write_forms, write_table
+    from console.forms import JobForm
+    from console.installation import open_installation
+    from storage import jobs
+    from storage.domain import JobState
+
+    wanted = chosen(JobState, of_state)
+    with open_installation(state, file=config).read() as session:
+        found = jobs.listed(session, state=wanted, limit=limit)
+    if as_json:
+        write_forms([JobForm.of(job) for job in found])
+        return
+    headers = ("job", "state", "rev", "attempts", "code", "opened", "study UID")
+    rows = [
+        (j.id, j.state, j.revision, j.attempts, j.code, f"{j.opened_at:%Y-%m-%d %H:%M:%S}", j.study_instance_uid)
+        for j in found
+    ]
+    write_table("Jobs", headers, rows, empty="no job has been opened yet")
+
+
+@app.command("show")
+def show_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show one job: its state, and why it ended as it did.
+
+    Example: oncue jobs show 3 --state ./oncue-state
+    """
+    from dataclasses import asdict
+
+    from console.commands.output import write_forms, write_table
+    from console.forms import JobDetailForm
+    from console.installation import open_installation
+    from storage import jobs
+
+    with open_installation(state, file=config).read() as session:
+        form = JobDetailForm.of(jobs.find(session, job))
+    if as_json:
+        write_forms([form])
+        return
+    write_table(f"Job {job}", ("", ""), list(asdict(form).items()), empty="")
+
+
+@app.command("retry")
+def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Queue a failed or succeeded job again, with its attempts counted anew.
+
+    Example: oncue jobs retry 3 --state ./oncue-state
+    """
+    from console.commands.actors import command_line_actor
+    from console.commands.output import write_forms, write_line
+    from console.forms import JobForm
+    from console.installation import open_installation
+    from storage import jobs
+    from storage.database import utc_now
+
+    with open_installation(state, file=config).write() as session:
+        jobs.retry(session, job, actor=command_line_actor(), now=utc_now())
+        form = JobForm.of(jobs.find(session, job))
+    if as_json:
+        write_forms([form])
+        return
+    write_line(f"job {job} is queued again")

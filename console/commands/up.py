@@ -1,0 +1,62 @@
+"""`oncue up`: everything on one machine, under one parent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from console.commands.options import DEFAULT_STATE, ConfigFile, State
+
+Aet = Annotated[str | None, typer.Option("--aet", metavar="AET", help="Our AE title.")]
+Host = Annotated[
+    str | None, typer.Option("--host", help="Address that the listener binds to; 0.0.0.0 for every interface.")
+]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Our DICOM port; 0 picks a free one.")]
+Destinations = Annotated[
+    list[str] | None,
+    typer.Option("--destination", metavar="AET@HOST:PORT", help="Where results are sent; may be given repeatedly."),
+]
+MoreDestinations = Annotated[list[str] | None, typer.Argument(metavar="[AET@HOST:PORT]...", hidden=True)]
+Quiet = Annotated[
+    float | None, typer.Option("--quiet-seconds", metavar="S", help="A study is complete when quiet for so long.")
+]
+ConsolePort = Annotated[
+    int | None, typer.Option("--console-port", metavar="P", min=0, max=65535, help="Port of the pages; 0 picks one.")
+]
+
+
+def up(
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    aet: Aet = None,
+    host: Host = None,
+    port: Port = None,
+    destination: Destinations = None,
+    more_destinations: MoreDestinations = None,
+    quiet_seconds: Quiet = None,
+    console_port: ConsolePort = None,
+) -> None:
+    """Run gateway, relay, worker and console with an embedded Redis and SQLite until interrupted.
+
+    Prints one line, "ready", when images can be received. Logs go to DIR/logs.
+
+    Example: oncue up --state ./oncue-state --port 11112 --destination ORTHANC@127.0.0.1:4242
+    """
+    from console.supervision.machine import run_machine
+
+    destinations = [*(destination or []), *(more_destinations or [])]
+    gateway: dict[str, Any] = {
+        "aet": aet,
+        "host": host,
+        "port": port,
+        "destinations": destinations or None,
+        "quiet_seconds": quiet_seconds,
+    }
+    flags = {"gateway": _given(gateway), "console": _given({"port": console_port})}
+    run_machine(state, file=config, flags=flags)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,1 @@
+"""The demonstration: a PACS of its own, a study, the whole system, and what came back."""

@@ -1,0 +1,156 @@
+"""One way through the whole system: start it, send a study, follow its states, read back what the PACS received."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pydicom
+
+from console.demo.steps import Steps
+from console.supervision.child import oncue_executable
+from console.supervision.site import Endpoints
+from dicom_gateway.destinations import Destination
+from dicom_gateway.folders import find_outgoing, send_folder
+from dicom_gateway.sender import Outgoing
+from dicom_gateway.status import Verdict
+from storage import dossiers, worklist
+from storage.database import Database, connect
+from storage.domain import DeliveryState, ReportState, StudyState
+from storage.errors import OncueError
+
+QUIET_SECONDS = 1.5
+_POLL_SECONDS = 0.2
+_LONGEST_SECONDS = 1800.0
+_STATE_WORDS = {
+    StudyState.RECEIVING: "complete (nothing arrived for a while)",
+    StudyState.QUEUED: "taken by a worker (models loaded)",
+    StudyState.RUNNING: "analysed",
+}
+
+
+class JourneyFailed(OncueError):
+    """The system did not start, or the study could not be sent or followed to its end."""
+
+    code = "demo_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The system under demonstration, and its database."""
+
+    state: Path
+    endpoints: Endpoints
+    database: Database
+    process: subprocess.Popen[str]
+
+    @property
+    def listener(self) -> Destination:
+        """Where it takes images."""
+        return Destination(self.endpoints.aet, "127.0.0.1", self.endpoints.port)
+
+    @property
+    def pages(self) -> str:
+        """Address of its worklist."""
+        return f"http://127.0.0.1:{self.endpoints.console_port}/"
+
+
+@contextmanager
+def running_system(state: Path, destination: str) -> Iterator[Running]:
+    """Run `oncue up` on free ports until the block ends."""
+    command = [oncue_executable(), "up", "--state", str(state), "--host", "127.0.0.1", "--port", "0"]
+    command += ["--console-port", "0", "--quiet-seconds", str(QUIET_SECONDS), "--destination", destination]
+    process = subprocess.Popen(  # noqa: S603 - our own executable with arguments made here
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+    )
+    database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
+    try:
+        if process.stdout is None or process.stdout.readline().strip() != "ready":
+            raise JourneyFailed(process.communicate()[1].strip() or "`oncue up` ended without a word")
+        endpoints = Endpoints.read(state)
+        if endpoints is None:
+            raise JourneyFailed("`oncue up` left no note of its ports")
+        yield Running(state, endpoints, database, process)
+    finally:
+        database.dispose()
+        process.terminate()
+        process.communicate()
+
+
+def study_uids(folder: Path) -> tuple[str, ...]:
+    """Return the studies below a folder, in order of their first file."""
+    outgoing, _ = find_outgoing(folder)
+    return tuple(dict.fromkeys(_study_uid(item) for item in outgoing))
+
+
+def send(folder: Path, running: Running) -> int:
+    """Send a folder by C-STORE and return how many instances were accepted; JourneyFailed where one was not."""
+    found = send_folder(folder, running.listener, calling_ae_title="DEMO")
+    refused = [outcome for outcome in found.outcomes if outcome.verdict is not Verdict.STORED]
+    if refused:
+        raise JourneyFailed(
+            f"{len(refused)} instances were not accepted, the first: [{refused[0].code}] {refused[0].reason}"
+        )
+    return len(found.outcomes)
+
+
+def follow(running: Running, study_uid: str, steps: Steps) -> dossiers.Dossier:
+    """Show each state that a study passes, and return its dossier once nothing more will happen."""
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    for state, words in _STATE_WORDS.items():
+        with steps.step(words):
+            _until(running, partial(_has_left, running.database, study_uid, state), deadline)
+    dossier = _dossier(running.database, study_uid)
+    if dossier.entry.state is StudyState.FAILED:
+        return dossier
+    with steps.step("SEG and SR written and received by the PACS"):
+        _until(running, lambda: _is_delivered(_dossier(running.database, study_uid)), deadline)
+    return _dossier(running.database, study_uid)
+
+
+def _until(running: Running, condition: Callable[[], bool], deadline: float) -> None:
+    while not condition():
+        if running.process.poll() is not None:
+            raise JourneyFailed(f"`oncue up` ended; see {running.state / 'logs'}")
+        if time.monotonic() > deadline:
+            raise JourneyFailed(f"no result within {_LONGEST_SECONDS:.0f} s; see {running.state / 'logs'}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _has_left(database: Database, study_uid: str, state: StudyState) -> bool:
+    order: Sequence[StudyState] = tuple(StudyState)
+    with database.read() as session:
+        entry = worklist.study(session, study_uid)
+    return entry is not None and order.index(entry.state) > order.index(state)
+
+
+def _is_delivered(dossier: dossiers.Dossier) -> bool:
+    if dossier.result is None or dossier.result.report_state is ReportState.PENDING:
+        return False
+    # Refused is an end too: the table says so.
+    return all(item.state in (DeliveryState.SENT, DeliveryState.REFUSED) for item in dossier.deliveries)
+
+
+def _dossier(database: Database, study_uid: str) -> dossiers.Dossier:
+    with database.read() as session:
+        entry = worklist.study(session, study_uid)
+        if entry is None:
+            raise JourneyFailed("the study is not in the database")
+        return dossiers.read(session, entry.id)
+
+
+def _study_uid(item: Outgoing) -> str:
+    header = pydicom.dcmread(item.path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
+    return str(header.get("StudyInstanceUID", ""))
+
+
+def _environment() -> Mapping[str, str]:
+    """Leave out what points at another installation: the demonstration must never touch it."""
+    kept = ("ONCUE_WORKER_DEVICE", "ONCUE_WORKER_DTYPE", "ONCUE_WORKER_THREADS", "ONCUE_WORKER_MODELS")
+    return {name: value for name, value in os.environ.items() if not name.startswith("ONCUE_") or name in kept}

@@ -1,0 +1,105 @@
+"""The demonstration itself, from the PACS to the table."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from console.demo import table
+from console.demo.journey import Running, follow, running_system, send, study_uids
+from console.demo.outcome import Outcome, Truth, judge
+from console.demo.pacs import Pacs, running_pacs
+from console.demo.picture import draw_overlays, draw_phantom
+from console.demo.steps import Steps
+from console.supervision.interruption import Interruption
+from storage.objects import ObjectStore
+
+PHANTOM_SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be demonstrated: a folder of one's own or the phantom, and what is left behind."""
+
+    study: Path | None
+    out: Path
+    keep: bool
+    seed: int = PHANTOM_SEED
+
+
+def demonstrate(wish: Wish, console: Console) -> bool:
+    """Run the demonstration and say whether every study came to a result in the PACS."""
+    wish.out.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="oncue-demo-"))
+    worked = False
+    try:
+        worked = _demonstrate(wish, console, place)
+    finally:
+        if worked:
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            console.print(f"Logs and database are kept in {place}", highlight=False, soft_wrap=True)
+    return worked
+
+
+def _demonstrate(wish: Wish, console: Console, place: Path) -> bool:
+    steps = Steps(console)
+    with ExitStack() as stack:
+        with steps.step("a PACS"):
+            pacs = stack.enter_context(running_pacs(place))
+        with steps.step("oncue up: gateway, relay, worker, console, broker, database"):
+            running = stack.enter_context(running_system(place / "state", pacs.destination))
+        folder, truth = _study(wish, place, steps)
+        with steps.step(f"sent by C-STORE to {running.listener}"):
+            send(folder, running)
+        outcomes = [judge(follow(running, uid, steps), pacs.objects(), truth) for uid in study_uids(folder)]
+        _present(outcomes, wish, truth=truth, running=running, pacs=pacs, console=console)
+        worked = bool(outcomes) and all(outcome.is_success for outcome in outcomes)
+        if wish.keep:
+            _linger(running, console)
+    return worked
+
+
+def _study(wish: Wish, place: Path, steps: Steps) -> tuple[Path, Truth | None]:
+    """Return the folder to send, and the truth where it is a phantom written just now."""
+    if wish.study is not None:
+        return wish.study, None
+    with steps.step("a phantom head MR with a lesion"):
+        from workers.phantom.study import write_phantom_study
+
+        written = write_phantom_study(place / "phantom", seed=wish.seed)
+    return place / "phantom", Truth.read(written.truth_path, series_folder=written.series_folder)
+
+
+def _present(
+    outcomes: list[Outcome], wish: Wish, *, truth: Truth | None, running: Running, pacs: Pacs, console: Console
+) -> None:
+    for number, outcome in enumerate(outcomes, start=1):
+        table.show(outcome, console)
+        picture = wish.out / ("demo.png" if len(outcomes) == 1 else f"demo-{number}.png")
+        picture.unlink(missing_ok=True)
+        if truth is not None:
+            draw_phantom(outcome, truth, picture)
+        elif outcome.dossier.result is not None:
+            objects = ObjectStore(running.state / "objects")
+            draw_overlays([objects.get(digest) for digest in outcome.dossier.result.overlays], picture)
+        if picture.is_file():
+            console.print(f"Picture: {picture}", highlight=False, soft_wrap=True)
+    console.print(f"PACS: {pacs.title} at {pacs.destination}", highlight=False)
+
+
+def _linger(running: Running, console: Console) -> None:
+    """Leave everything running until interrupted."""
+    interruption = Interruption.armed()
+    console.print(
+        f"Still running: worklist at {running.pages}, listener at {running.listener}, state in {running.state}. "
+        "Ctrl-C ends it.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    interruption.stop.wait()

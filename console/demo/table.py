@@ -1,0 +1,45 @@
+"""The table at the end of a demonstration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from console.demo.outcome import Outcome
+from storage.domain import Presence
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Print what came of a study."""
+    table = Table(show_header=False, title="Result", title_justify="left", title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(outcome):
+        table.add_row(name, escape(value))
+    console.print(table)
+
+
+def _rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    entry, result = outcome.dossier.entry, outcome.dossier.result
+    yield "study", entry.study_instance_uid
+    yield "state", f"{entry.state} (revision {entry.revision}, {entry.instances} images)"
+    if entry.code:
+        job = outcome.dossier.jobs[0]
+        yield "code", f"{job.code}: {job.reason}"
+    if result is not None:
+        for finding in result.findings:
+            label = f", {finding.label}" if finding.label else ""
+            found = finding.presence is Presence.PRESENT
+            yield "finding", f"{finding.concept.meaning}{label}" if found else "nothing found"
+            yield "confidence", f"{finding.confidence:.2f}"
+            if found:
+                yield "volume", f"{finding.volume_ml:.1f} ml"
+        if outcome.dice is not None:
+            yield "Dice", f"{outcome.dice:.3f} (SEG as the PACS received it, against the phantom's truth)"
+        yield "priority", f"{result.decision.priority} by rule «{result.decision.rule}»"
+        yield "seconds", ", ".join(f"{timing.stage} {timing.seconds:.2f}" for timing in result.timings)
+    yield "SEG received", str(outcome.segmentation.SOPInstanceUID) if outcome.segmentation else "none"
+    yield "SR received", str(outcome.report.SOPInstanceUID) if outcome.report else "none"

@@ -1,0 +1,1 @@
+"""What `oncue doctor` looks at."""

@@ -1,0 +1,70 @@
+"""One installation: a state folder with its settings, its database and its object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from console.config import Configuration, Layer, Settings, read
+from storage import migrate
+from storage.database import Database, connect
+from storage.errors import ConfigurationError
+from storage.objects import ObjectStore
+
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What every command works on; built once per process, in its subcommand."""
+
+    state: Path
+    configuration: Configuration
+    database: Database
+    objects: ObjectStore
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of all sections."""
+        return self.configuration.settings
+
+    def prepare(self) -> None:
+        """Make the state folder, readable by its owner alone, and bring the database to this code's schema."""
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.objects.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.objects.prepare()
+        migrate.upgrade(self.database)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session for reading; ConfigurationError where there is no database yet."""
+        self.require()
+        with self.database.read() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a transaction; ConfigurationError where there is no database yet."""
+        self.require()
+        with self.database.write() as session:
+            yield session
+
+    def require(self) -> None:
+        """Raise ConfigurationError where nothing was ever prepared here; SQLite would quietly begin an empty file."""
+        file = self.database.engine.url.database
+        if self.database.engine.dialect.name == "sqlite" and (file is None or not Path(file).is_file()):
+            raise ConfigurationError(
+                f"there is no oncue database in {self.state}; give --state DIR, or begin with `oncue up` there"
+            )
+
+
+def open_installation(state: Path, *, file: Path | None = None, flags: Layer | None = None) -> Installation:
+    """Read the settings and build the engine and the object store; nothing is created or connected yet."""
+    configuration = read(state, file=file, flags=flags)
+    storage = configuration.settings.storage
+    objects = ObjectStore(storage.objects_folder(state), reserve_bytes=storage.reserve_megabytes * _MEGABYTE)
+    return Installation(state, configuration, connect(storage.url(state.resolve())), objects)

@@ -1,0 +1,1 @@
+"""All processes of one machine under one parent: what `oncue up` runs."""

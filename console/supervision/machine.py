@@ -1,0 +1,116 @@
+"""Everything on one machine: prepare the state folder, start the broker, then the four processes, and watch them."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from console.broker import BROKER_FOLDER
+from console.config import Layer, Settings, as_variables
+from console.installation import open_installation
+from console.supervision.child import Child
+from console.supervision.interruption import Interruption
+from console.supervision.lock import exclusive
+from console.supervision.ports import reachable, settle
+from console.supervision.site import Endpoints, Site, programs
+from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import PeerRejectedObject
+from dicom_gateway.sender import echo
+from storage import logs
+from workers.broker import EmbeddedBroker
+
+_HTTP_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
+    """Run the whole system until SIGINT or SIGTERM; prints one line, «ready», once images can be received."""
+    state = state.resolve()
+    installation = open_installation(state, file=file, flags=flags)
+    (state / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    interruption = Interruption.armed()
+    with exclusive(state), (state / "logs" / "up.log").open("a") as log_file:
+        logs.configure(stream=log_file)
+        installation.prepare()
+        endpoints = _settle_ports(installation.settings)
+        with _broker(installation.settings, state) as broker:
+            variables = _variables(flags, endpoints, broker)
+            children = [Child(item) for item in programs(state, config=file, variables=variables)]
+            site = Site(children, interruption, tick=lambda: _keep(broker))
+            site.run(
+                is_ready=lambda: _answers(installation.settings, endpoints),
+                on_ready=lambda: _announce(state, endpoints),
+            )
+
+
+def _settle_ports(settings: Settings) -> Endpoints:
+    """Return the endpoints with a free port in place of each 0; ConfigurationError where one is taken."""
+    wanted = Endpoints.of(settings)
+    return replace(
+        wanted,
+        port=settle(wanted.host, wanted.port, key="gateway.port (--port)"),
+        console_port=settle(wanted.console_host, wanted.console_port, key="console.port (--console-port)"),
+    )
+
+
+def _variables(flags: Layer, endpoints: Endpoints, broker: EmbeddedBroker | None) -> dict[str, str]:
+    """Hand the flags, the chosen ports and the broker's address to the children; a variable wins over the file."""
+    layer = {section: dict(values) for section, values in flags.items()}
+    layer.setdefault("gateway", {})["port"] = endpoints.port
+    layer.setdefault("console", {})["port"] = endpoints.console_port
+    if broker is not None:
+        layer.setdefault("worker", {})["broker_url"] = broker.endpoint.url
+    return as_variables(layer)
+
+
+@contextmanager
+def _broker(settings: Settings, state: Path) -> Iterator[EmbeddedBroker | None]:
+    """Run the embedded broker while the block runs, unless another one is configured."""
+    if settings.worker.broker_url.get_secret_value():
+        yield None
+        return
+    broker = EmbeddedBroker(state / BROKER_FOLDER)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+def _keep(broker: EmbeddedBroker | None) -> None:
+    if broker is not None and not broker.is_running():
+        log.warning("broker.ended")
+        broker.start()
+
+
+def _answers(settings: Settings, endpoints: Endpoints) -> bool:
+    """Say whether the listener answers C-ECHO and the console answers HTTP."""
+    known = settings.gateway.allowed_aets
+    listener = Destination(endpoints.aet, reachable(endpoints.host), endpoints.port)
+    outcome = echo(listener, calling_ae_title=known[0] if known else endpoints.aet)
+    # A listener that turns us away by its own rules is there all the same.
+    listens = outcome.answered or outcome.code == PeerRejectedObject.code
+    return listens and _serves(reachable(endpoints.console_host), endpoints.console_port, settings)
+
+
+def _serves(host: str, port: int, settings: Settings) -> bool:
+    with closing(http.client.HTTPConnection(host, port, timeout=_HTTP_SECONDS)) as connection:
+        try:
+            connection.request("GET", "/healthz", headers={"Host": settings.console.allowed_hosts[0]})
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def _announce(state: Path, endpoints: Endpoints) -> None:
+    endpoints.write(state)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    log.info("up.ready", port=endpoints.port, console_port=endpoints.console_port)

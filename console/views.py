@@ -1,0 +1,110 @@
+"""What the pages and the API read. Everything here only reads; nothing holds a session longer than one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from storage import analyses, audit, deliveries, dossiers, jobs, processes, worklist
+from storage.audit import AuditEvent
+from storage.database import Database, utc_now
+from storage.dossiers import Dossier
+from storage.errors import DatabaseUnavailable, ObjectMissing
+from storage.jobs import Job
+from storage.objects import ObjectStore
+from storage.outbound import Delivery
+from storage.worklist import StudyEntry
+
+PAGE = 100
+_NEEDED = ("gateway", "relay", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Whether a kind of process was at work lately, and how many of it."""
+
+    kind: str
+    alive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the database answers, and which processes were seen in it."""
+
+    database: bool
+    processes: tuple[Seen, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that turns an image into a result is at work."""
+        return self.database and all(seen.alive for seen in self.processes)
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The queries behind every page, on one database and one object store."""
+
+    database: Database
+    objects: ObjectStore
+
+    def studies(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+        """Return studies, the newest arrivals first."""
+        with self.database.read() as session:
+            return worklist.studies(session, limit=limit)
+
+    def worklist(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+        """Return analysed studies in reading order."""
+        with self.database.read() as session:
+            return worklist.worklist(session, limit=limit)
+
+    def waiting(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+        """Return the studies that have no result yet, the newest arrivals first."""
+        return tuple(entry for entry in self.studies(limit=limit) if entry.priority is None)
+
+    def dossier(self, study_id: int) -> Dossier:
+        """Return everything on record of one study; RecordMissing where there is none."""
+        with self.database.read() as session:
+            return dossiers.read(session, study_id)
+
+    def jobs(self, *, limit: int = PAGE) -> tuple[Job, ...]:
+        """Return jobs, newest first."""
+        with self.database.read() as session:
+            return jobs.listed(session, limit=limit)
+
+    def job(self, job_id: int) -> Job:
+        """Return one job; RecordMissing where there is none."""
+        with self.database.read() as session:
+            return jobs.find(session, job_id)
+
+    def deliveries(self, *, limit: int = PAGE) -> tuple[Delivery, ...]:
+        """Return deliveries, newest first."""
+        with self.database.read() as session:
+            return deliveries.listed(session, limit=limit)
+
+    def events(self, *, before: int | None = None, limit: int = PAGE) -> tuple[AuditEvent, ...]:
+        """Return a page of audit events, newest first, those before ``before`` where it is given."""
+        with self.database.read() as session:
+            return audit.latest(session, limit=limit, before=before)
+
+    def event_count(self) -> int:
+        """Return how many audit events there are."""
+        with self.database.read() as session:
+            return audit.count(session)
+
+    def overlay(self, job_id: int, digest: str) -> bytes:
+        """Return a PNG picture, only where the job's own analysis names it; ObjectMissing otherwise."""
+        with self.database.read() as session:
+            named = analyses.overlays_of(session, job_id)
+        if digest not in named:
+            raise ObjectMissing("this job has no such picture")
+        return self.objects.get(digest)
+
+    def health(self) -> Health:
+        """Say whether the database answers and which processes were seen lately."""
+        now = utc_now()
+        try:
+            with self.database.read() as session:
+                running = processes.running(session)
+        except DatabaseUnavailable:
+            return Health(database=False, processes=())
+        counts = {kind: sum(p.kind == kind and p.is_alive(now) for p in running) for kind in _NEEDED}
+        return Health(database=True, processes=tuple(Seen(kind, alive) for kind, alive in counts.items()))
