@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
-from storage.errors import DatabaseUnavailable
+from storage.errors import DatabaseUnavailable, SchemaMismatch
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -70,6 +71,12 @@ def _translated() -> Iterator[None]:
         # The driver's text can quote bound values, which may be patient data: only its class is passed on.
         raise DatabaseUnavailable(
             f"the database did not answer ({type(error.orig).__name__}); check the server and the disk"
+        ) from error
+    except PoolExhausted as error:
+        raise DatabaseUnavailable("every connection to the database is in use; it is too slow for the load") from error
+    except ProgrammingError as error:
+        raise SchemaMismatch(
+            f"the database refused a statement ({type(error.orig).__name__}); check schema and rights: `oncue db check`"
         ) from error
 
 
