@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
@@ -44,17 +44,24 @@ def open_deliveries(session: Session, item: ResultObjectRow, destinations: Seque
 
 
 def claim_due(
-    session: Session, *, owner: str, lease_seconds: float, now: datetime, limit: int = 50
+    session: Session,
+    *,
+    owner: str,
+    lease_seconds: float,
+    now: datetime,
+    limit: int = 50,
+    busy: Collection[str] = (),
 ) -> tuple[Delivery, ...]:
     """Take the deliveries that are due under a lease; those whose lease ran out are taken too.
 
     All of one call go to one destination, the one that waited longest, so that one association can carry them.
+    ``busy`` destinations are passed over: the caller is sending to them already.
     """
     audit.lock(session)
     is_due = or_(
         (DeliveryRow.state == DeliveryState.PENDING.value) & (DeliveryRow.next_attempt_at <= now),
         (DeliveryRow.state == DeliveryState.SENDING.value) & (DeliveryRow.lease_expires_at < now),
-    )
+    ) & DeliveryRow.destination.not_in(busy)
     first = session.scalar(select(DeliveryRow.destination).where(is_due).order_by(DeliveryRow.next_attempt_at).limit(1))
     if first is None:
         return ()
@@ -136,6 +143,12 @@ def chosen(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
         .order_by(DeliveryRow.id)
     )
     return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query).tuples())
+
+
+def of_instance(session: Session, sop_instance_uid: str) -> tuple[Delivery, ...]:
+    """Return the deliveries of one object, to all its destinations."""
+    query = select(DeliveryRow.id).join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+    return chosen(session, session.scalars(query.where(ResultObjectRow.sop_instance_uid == sop_instance_uid)).all())
 
 
 def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:

@@ -6,6 +6,7 @@ the folder. The same bytes put twice are stored once. No name from outside ever 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from storage.errors import ObjectCorrupt, ObjectMissing, StorageFull
@@ -30,10 +32,11 @@ class ObjectStore:
 
     def prepare(self) -> None:
         """Make the folders that a put needs."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self.incoming.mkdir(parents=True, exist_ok=True)
 
     @property
-    def _incoming(self) -> Path:
+    def incoming(self) -> Path:
+        """Folder of files that are still being written, in the same file system as the objects."""
         return self.root / "incoming"
 
     def path(self, digest: str) -> Path:
@@ -46,7 +49,7 @@ class ObjectStore:
         """Store bytes durably and return their digest; StorageFull where the reserve would be touched."""
         self.require_space()
         sha = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=self._incoming)
+        handle, name = tempfile.mkstemp(dir=self.incoming)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -94,6 +97,16 @@ class ObjectStore:
             raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
         if sha.hexdigest() != digest:
             raise ObjectCorrupt(f"object {digest[:12]} was changed on disk; restore it from a backup")
+
+    def sweep(self, *, older_than_seconds: float, now: datetime) -> int:
+        """Remove incoming files that nobody has written to for so long: a killed process left them behind."""
+        removed = 0
+        for path in self.incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if now.timestamp() - path.stat().st_mtime > older_than_seconds:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def require_space(self, wanted_bytes: int = 0) -> None:
         """Raise StorageFull where ``wanted_bytes`` more would eat into the reserve."""
