@@ -52,6 +52,13 @@ class OutOfResources(GatewayError):
     retryable = True
 
 
+class InstanceTooLarge(GatewayError):
+    """An instance is larger than the gateway is set to take."""
+
+    code = "instance_too_large"
+    status = Status.OUT_OF_RESOURCES
+
+
 class PeerUnreachable(GatewayError):
     """A peer did not answer, turned the association away for now, or broke it off."""
 
