@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from dicom_gateway.assembly import Assembly
+from storage import associations, processes, studies
+from storage.database import Database, utc_now
+from storage.domain import StoredInstance
+from storage.objects import ObjectStore
+from storage.studies import Origin, StudyFacts
+from tests.support.gateways import running_gateway, until
+from tests.support.senders import association, ct_image, store
+
+_QUICK = 0.3
+
+
+def test_a_study_that_goes_quiet_opens_one_job(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
+        store(running.port, ct_image(number=1), ct_image(number=2))
+        until(lambda: running.jobs() != [], "the job of the quiet study")
+        assert running.jobs() == [(1, 1)]
+        assert '"instances":2' in running.events("study:closed")[0]
+
+
+def test_an_association_that_is_still_open_holds_its_study_back(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
+        with association(running.port) as opened:
+            opened.send_c_store(ct_image("held"))
+            store(running.port, ct_image("other"))
+            until(lambda: running.jobs() != [], "the job of the other study")
+            assert running.jobs() == [(2, 1)]
+            opened.send_c_store(ct_image("held", 2))
+        until(lambda: (1, 1) in running.jobs(), "the job of the study that was held back")
+        assert '"instances":2' in running.events("study:closed")[1]
+
+
+def test_a_late_image_opens_the_next_revision(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
+        store(running.port, ct_image(number=1))
+        until(lambda: running.jobs() == [(1, 1)], "the first job")
+        store(running.port, ct_image(number=2))
+        until(lambda: running.jobs() == [(1, 1), (1, 2)], "the job of the second revision")
+        store(running.port, ct_image(number=2))
+        assert running.events("study:reopened") == ['{"revision":2}']
+
+
+def test_a_study_left_receiving_is_closed_by_the_next_gateway(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects) as first:
+        store(first.port, ct_image())
+    with running_gateway(database, objects, quiet_seconds=_QUICK) as second:
+        until(lambda: second.jobs() == [(1, 1)], "the job of the study that was left")
+
+
+def test_the_association_of_a_gateway_that_died_holds_nothing_back(sqlite_database: Database) -> None:
+    begun = utc_now() - timedelta(hours=1)
+    with sqlite_database.write() as session:
+        processes.start(session, "dead", "gateway", now=begun)
+        opened = associations.opened(
+            session, process_id="dead", calling_aet="CT", called_aet="ONCUE", remote_address="10.0.0.1", now=begun
+        )
+        instance = StoredInstance("1.2", "1.2.3", "1.2.3.4", "1.2.840", "1.2.840", "CT", "0" * 64, "1" * 64, 10)
+        studies.register_instance(session, instance, StudyFacts(), origin=Origin("CT", opened), now=begun)
+    Assembly(sqlite_database, 10, utc_now).close_quiet()
+    with sqlite_database.read() as session:
+        assert studies.quiet(session, quiet_seconds=10, now=utc_now()) == ()

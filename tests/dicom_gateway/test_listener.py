@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
+from pynetdicom.presentation import build_context
+from sqlalchemy import text
+
+from dicom_gateway.status import Status
+from storage.database import Database
+from storage.models import StudyRow
+from storage.objects import ObjectStore
+from tests.support.gateways import running_gateway, until
+from tests.support.peers import echoscu, executable, run, storescu
+from tests.support.senders import (
+    RawSender,
+    association,
+    ct_image,
+    data_set_bytes,
+    echoes,
+    encoded,
+    store,
+)
+
+
+def test_an_acknowledged_image_is_in_the_database_and_in_the_object_store(
+    database: Database, objects: ObjectStore
+) -> None:
+    image = ct_image()
+    with running_gateway(database, objects) as running:
+        assert store(running.port, image) == [Status.SUCCESS]
+        (instance,) = running.instances()
+    file = objects.get(instance.digest)
+    assert instance.sop_instance_uid == image.SOPInstanceUID
+    assert instance.study_instance_uid == image.StudyInstanceUID
+    assert data_set_bytes(file) == encoded(image)
+    assert instance.content_sha256 == hashlib.sha256(encoded(image)).hexdigest()
+    assert file[:132] == bytes(128) + b"DICM"
+    assert instance.size_bytes == len(file)
+
+
+def test_what_the_worklist_shows_is_decoded_and_cut_to_size(sqlite_database: Database, objects: ObjectStore) -> None:
+    image = ct_image()
+    image.SpecificCharacterSet = "ISO_IR 192"
+    image.StudyDescription = "Schädel\x00 nativ " + "x" * 80
+    image.StudyDate = "yesterday"
+    content = encoded(image)
+    with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
+        assert sender.store(image.SOPInstanceUID, content) == Status.SUCCESS
+    with sqlite_database.read() as session:
+        study = session.query(StudyRow).one()
+        assert study.patient_id == "PATIENT-17"
+        assert study.study_description.startswith("Schädel nativ xx")
+        assert len(study.study_description) == 64
+        assert study.study_date == ""
+
+
+def test_text_that_cannot_be_decoded_does_not_refuse_the_image(sqlite_database: Database, objects: ObjectStore) -> None:
+    image = ct_image()
+    content = encoded(image).replace(b"ISO_IR 100", b"ISO_IR 192").replace(b"Thorax", b"\xff\xfe\x80ax\x1b")
+    with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
+        assert sender.store(image.SOPInstanceUID, content) == Status.SUCCESS
+
+
+def test_a_resent_image_is_acknowledged_and_stored_once(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects) as running:
+        assert store(running.port, ct_image(), ct_image()) == [Status.SUCCESS] * 2
+        assert store(running.port, ct_image()) == [Status.SUCCESS]
+        assert len(running.instances()) == 1
+        assert len(running.events("instance:stored")) == 1
+
+
+def test_the_same_uid_with_other_content_replaces_what_is_current_and_keeps_both(
+    database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(database, objects) as running:
+        assert store(running.port, ct_image(value=1), ct_image(value=2)) == [Status.SUCCESS] * 2
+        (current,) = running.instances()
+        assert data_set_bytes(objects.get(current.digest)) == encoded(ct_image(value=2))
+        assert len(running.events("instance:changed")) == 1
+    assert len([path for path in objects.root.glob("??/*") if path.is_file()]) == 2
+
+
+def test_two_associations_at_once_lose_nothing(database: Database, objects: ObjectStore) -> None:
+    answers: dict[str, list[int]] = {}
+
+    def send(study: str) -> None:
+        answers[study] = store(running.port, *(ct_image(study, number) for number in range(20)))
+
+    with running_gateway(database, objects) as running:
+        threads = [threading.Thread(target=send, args=(name,)) for name in ("left", "right")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == {"left": [Status.SUCCESS] * 20, "right": [Status.SUCCESS] * 20}
+        assert len(running.instances()) == 40
+
+
+@pytest.mark.peer
+def test_storescu_delivers_the_real_ct_series(sqlite_database: Database, objects: ObjectStore, real_data: Path) -> None:
+    folder = real_data / "dicom" / "ct-chest-100-slices"
+    with running_gateway(sqlite_database, objects) as running:
+        result = storescu("ONCUE", running.port, folder)
+        assert result.returncode == 0, result.stdout
+        assert len(running.instances()) == 100
+
+
+@pytest.mark.peer
+def test_every_real_file_is_stored_byte_for_byte_or_refused_with_a_code(
+    sqlite_database: Database, objects: ObjectStore, real_data: Path
+) -> None:
+    refused: list[str] = []
+    stored: dict[str, set[str]] = {}
+    with running_gateway(sqlite_database, objects) as running:
+        for path in sorted((real_data / "dicom").rglob("*")):
+            if not path.is_file():
+                continue
+            try:
+                meta = pydicom.dcmread(path, stop_before_pixels=True, force=False).file_meta
+            except pydicom.errors.InvalidDicomError:
+                continue
+            contents = path.read_bytes()
+            pair = (meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+            with association(running.port, [build_context(*pair)]) as opened:
+                if not opened.is_established or not opened.accepted_contexts:
+                    refused.append(meta.TransferSyntaxUID)
+                    continue
+            with RawSender(running.port, transfer_syntax_uid=pair[1], sop_class_uid=pair[0]) as sender:
+                data_set = data_set_bytes(contents)
+                status = sender.store(meta.MediaStorageSOPInstanceUID, data_set, sop_class_uid=pair[0])
+            if status == Status.SUCCESS:
+                stored.setdefault(str(meta.MediaStorageSOPInstanceUID), set()).add(hashlib.sha256(data_set).hexdigest())
+            else:
+                refused.append(f"{status:04X} {path.name}")
+        kept = {item.sop_instance_uid: item.content_sha256 for item in running.instances()}
+        assert set(stored) == set(kept)
+        assert all(kept[uid] in contents for uid, contents in stored.items())
+        assert set(refused) == {DeflatedExplicitVRLittleEndian}
+        assert len(stored) > 280
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, JPEG2000Lossless])
+def test_common_transfer_syntaxes_are_accepted(sqlite_database: Database, objects: ObjectStore, syntax: str) -> None:
+    with (
+        running_gateway(sqlite_database, objects) as running,
+        association(running.port, [build_context(CTImageStorage, syntax)]) as opened,
+    ):
+        assert [context.transfer_syntax[0] for context in opened.accepted_contexts] == [syntax]
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "syntax"),
+    [(CTImageStorage, DeflatedExplicitVRLittleEndian), ("1.3.12.2.1107.5.9.1", ImplicitVRLittleEndian)],
+    ids=["deflated", "private SOP class"],
+)
+def test_deflated_and_unknown_sop_classes_are_not_accepted(
+    sqlite_database: Database, objects: ObjectStore, sop_class: str, syntax: str
+) -> None:
+    with (
+        running_gateway(sqlite_database, objects) as running,
+        association(running.port, [build_context(sop_class, syntax), build_context("1.2.840.10008.1.1")]) as opened,
+    ):
+        assert [context.abstract_syntax for context in opened.accepted_contexts] == ["1.2.840.10008.1.1"]
+
+
+def _without(keyword: str) -> bytes:
+    image = ct_image()
+    delattr(image, keyword)
+    return encoded(image)
+
+
+def _with(keyword: str, value: str) -> bytes:
+    image = ct_image()
+    return encoded(image).replace(
+        str(image[keyword].value).encode(), value.ljust(len(str(image[keyword].value))).encode()
+    )
+
+
+_UID = str(ct_image().SOPInstanceUID)
+_WHOLE = encoded(ct_image())
+
+
+@pytest.mark.parametrize(
+    ("uid", "content", "status"),
+    [
+        (_UID, encoded(ct_image(number=2)), 0xA900),
+        (_UID, _with("SOPClassUID", "1.2.840.10008.5.1.4.1.1.4"), 0xA900),
+        (_UID, _without("StudyInstanceUID"), 0xC000),
+        (_UID, _without("SeriesInstanceUID"), 0xC000),
+        (_UID, _without("SOPInstanceUID"), 0xC000),
+        (_UID, _with("StudyInstanceUID", "../../../etc/passwd"), 0xC000),
+        (_UID, _with("SeriesInstanceUID", "Doe^John"), 0xC000),
+        (_UID, _WHOLE[:-100], 0xC000),
+        (_UID, _WHOLE[:300], 0xC000),
+        (_UID, _WHOLE[: _WHOLE.index(b"PATIENT-17")], 0xC000),
+        (_UID, b"", 0xC000),
+        (_UID, b"\x00" * 3, 0xC000),
+        (_UID, bytes(range(256)) * 40, 0xC000),
+        (_UID, b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff" * 5000, 0xC000),
+        ("../../../../tmp/evil", _WHOLE, 0xC000),
+        ("1.2.3/4", _WHOLE, 0xC000),
+        ("1." + "2" * 70, _WHOLE, 0xC000),
+        ("", _WHOLE, 0xC000),
+        ("Doe^John", _WHOLE, 0xC000),
+    ],
+    ids=[
+        "other instance", "other class", "no study", "no series", "no instance", "path as study", "name as series",
+        "cut in the pixels", "cut in the header", "cut in a value", "empty", "three bytes", "noise",
+        "nested without end", "path as instance", "slash", "too long", "empty uid", "name as instance",
+    ],
+)  # fmt: skip
+def test_a_bad_image_is_refused_with_its_status_and_the_next_one_is_taken(
+    sqlite_database: Database, objects: ObjectStore, uid: str, content: bytes, status: int
+) -> None:
+    with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
+        assert sender.store(uid, content) == status
+        (refusal,) = running.events("instance:refused")
+        assert f'"status":"0x{status:04X}"' in refusal
+        assert sender.store(_UID, _WHOLE) == Status.SUCCESS
+        assert len(running.instances()) == 1
+    assert list(objects.incoming.iterdir()) == []
+
+
+def test_a_refused_uid_that_is_none_is_not_written_into_the_records(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
+        sender.store("Doe^John", _WHOLE)
+        with sqlite_database.read() as session:
+            assert session.execute(text("SELECT count(*) FROM audit_events WHERE subject LIKE '%Doe%'")).scalar() == 0
+
+
+def test_a_class_that_was_not_negotiated_is_refused_as_unsupported(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
+        assert sender.store(_UID, _WHOLE, sop_class_uid="1.2.3.4") == Status.SOP_CLASS_NOT_SUPPORTED
+
+
+def test_a_full_disk_answers_out_of_resources_and_keeps_nothing(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    full = replace(objects, reserve_bytes=1 << 60)
+    with running_gateway(sqlite_database, full) as running:
+        assert store(running.port, ct_image()) == [Status.OUT_OF_RESOURCES]
+        assert running.instances() == ()
+        assert '"code":"storage_full"' in running.events("instance:refused")[0]
+
+
+def test_an_instance_above_the_limit_is_refused_and_the_association_goes_on(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(sqlite_database, objects, maximum_instance_megabytes=1) as running:
+        large, small = ct_image(number=1, rows=1024), ct_image(number=2)
+        assert store(running.port, large, small) == [Status.OUT_OF_RESOURCES, Status.SUCCESS]
+    assert list(objects.incoming.iterdir()) == []
+
+
+def test_a_broken_database_answers_out_of_resources_and_the_image_can_be_sent_again(
+    database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(database, objects) as running:
+        _rename(database, "instances", "instances_away")
+        assert store(running.port, ct_image()) == [Status.OUT_OF_RESOURCES]
+        _rename(database, "instances_away", "instances")
+        assert store(running.port, ct_image()) == [Status.SUCCESS]
+        assert len(running.instances()) == 1
+
+
+def test_a_database_that_cannot_record_an_association_does_not_stop_the_image_after_it(
+    database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(database, objects) as running:
+        _rename(database, "associations", "associations_away")
+        with association(running.port) as opened:
+            assert opened.is_established
+            assert opened.send_c_echo().Status == Status.SUCCESS
+            _rename(database, "associations_away", "associations")
+            assert opened.send_c_store(ct_image()).Status == Status.SUCCESS
+        assert len(running.events("association:opened")) == 1
+
+
+def _rename(database: Database, old: str, new: str) -> None:
+    with database.write() as session:
+        session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+
+@pytest.mark.parametrize(
+    ("called", "calling", "code"),
+    [("OTHER", "MODALITY", "called_aet_unknown"), ("ONCUE", "STRANGER", "calling_aet_unknown")],
+)
+def test_a_wrong_ae_title_is_rejected_and_recorded_with_a_code(
+    database: Database, objects: ObjectStore, called: str, calling: str, code: str
+) -> None:
+    with running_gateway(database, objects, allowed_aets=("MODALITY",)) as running:
+        with association(running.port, called_aet=called, calling_aet=calling) as opened:
+            assert opened.is_rejected
+        until(lambda: bool(running.events("association:refused")), "the refusal in the audit chain")
+        assert f'"code":"{code}"' in running.events("association:refused")[0]
+        assert echoes(running.port)
+
+
+@pytest.mark.peer
+def test_echoscu_is_answered(sqlite_database: Database, objects: ObjectStore) -> None:
+    with running_gateway(sqlite_database, objects) as running:
+        assert echoscu("ONCUE", running.port).returncode == 0
+        assert echoscu("WRONG", running.port).returncode != 0
+
+
+@pytest.mark.peer
+def test_dcmsend_delivers_a_file_of_each_of_sixteen_transfer_syntaxes(
+    sqlite_database: Database, objects: ObjectStore, real_data: Path
+) -> None:
+    folder = real_data / "dicom" / "one-ct-sixteen-transfer-syntaxes"
+    with running_gateway(sqlite_database, objects) as running:
+        result = run(executable("dcmsend"), "-v", "+sd", "-aec", "ONCUE", "127.0.0.1", str(running.port), folder)
+        assert result.returncode == 0, result.stdout
+        assert "with status SUCCESS  : 21" in result.stdout
+
+
+def test_associations_above_the_limit_are_rejected_for_now(sqlite_database: Database, objects: ObjectStore) -> None:
+    with running_gateway(sqlite_database, objects, maximum_associations=1) as running:
+        with association(running.port) as first, association(running.port) as second:
+            assert first.is_established
+            assert second.is_rejected
+            assert second.acceptor.primitive is not None
+            assert second.acceptor.primitive.result == 2
+        until(lambda: running.events("association:closed") != [], "the end of the first association")
+        assert '"code":"too_many_associations"' in running.events("association:refused")[0]
+
+
+def test_associations_are_recorded_from_opening_to_end(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects) as running:
+        assert echoes(running.port)
+        with association(running.port) as opened:
+            opened.abort()
+        until(lambda: len(running.events("association:closed")) == 2, "both ends in the audit chain")
+        assert sorted(running.events("association:closed")) == ['{"how":"aborted"}', '{"how":"released"}']
+
+
+def test_a_sender_is_put_into_its_lane(sqlite_database: Database, objects: ObjectStore) -> None:
+    with running_gateway(sqlite_database, objects, lanes={"EMERGENCY": "stat"}) as running:
+        store(running.port, ct_image("urgent"), calling_aet="EMERGENCY")
+        store(running.port, ct_image("other"))
+    with sqlite_database.read() as session:
+        assert [row.lane for row in session.query(StudyRow).order_by(StudyRow.id)] == ["stat", "routine"]

@@ -1,0 +1,74 @@
+"""A running gateway for tests, and what it has written."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from dicom_gateway.config import GatewaySettings
+from dicom_gateway.gateway import Gateway
+from storage import audit, studies
+from storage.database import Database
+from storage.domain import StoredInstance
+from storage.models import JobRow, StudyRow
+from storage.objects import ObjectStore
+
+_PATIENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that is up, with its database and its objects."""
+
+    gateway: Gateway
+    database: Database
+    objects: ObjectStore
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    def instances(self) -> tuple[StoredInstance, ...]:
+        """Return every current instance of every study."""
+        with self.database.read() as session:
+            ids = session.scalars(select(StudyRow.id).order_by(StudyRow.id)).all()
+            return tuple(item for study_id in ids for item in studies.instances_of(session, study_id))
+
+    def jobs(self) -> list[tuple[int, int]]:
+        """Return (study, revision) of every job, oldest first."""
+        with self.database.read() as session:
+            return [(row.study_id, row.revision) for row in session.scalars(select(JobRow).order_by(JobRow.id))]
+
+    def events(self, tag: str) -> list[str]:
+        """Return the details of the audit events with a tag, oldest first."""
+        with self.database.read() as session:
+            return [event.details for event in audit.history(session, tag=tag, limit=1000)]
+
+
+@contextlib.contextmanager
+def running_gateway(database: Database, objects: ObjectStore, **settings: Any) -> Iterator[Running]:
+    """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""
+    chosen = GatewaySettings(**({"port": 0, "quiet_seconds": 600, "drain_seconds": 0, **settings}))
+    gateway = Gateway(chosen, database, objects)
+    gateway.start()
+    try:
+        yield Running(gateway, database, objects)
+    finally:
+        gateway.stop()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for what another thread or process writes into the database; it tells nobody, so ask again and again."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {_PATIENCE_SECONDS:.0f} s: {what}")
+        pause.wait(0.02)
