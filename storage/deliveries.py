@@ -142,7 +142,7 @@ def chosen(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
         .where(DeliveryRow.id.in_(ids))
         .order_by(DeliveryRow.id)
     )
-    return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query).tuples())
+    return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query))
 
 
 def of_instance(session: Session, sop_instance_uid: str) -> tuple[Delivery, ...]:

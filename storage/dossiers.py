@@ -83,7 +83,7 @@ def _newest_result(session: Session, job_ids: Sequence[int]) -> Result | None:
         .order_by(JobRow.revision.desc())
         .limit(1)
     )
-    found = session.execute(query).tuples().one_or_none()
+    found = session.execute(query).one_or_none()
     if found is None:
         return None
     row, revision, report = found

@@ -133,7 +133,7 @@ def _instance_counts(session: Session, ids: Sequence[int]) -> dict[int, int]:
         .where(InstanceRow.study_id.in_(ids), InstanceRow.current)
         .group_by(InstanceRow.study_id)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def _newest_jobs(session: Session, ids: Sequence[int]) -> dict[int, JobRow]:
@@ -148,7 +148,7 @@ def _newest_results(session: Session, ids: Sequence[int]) -> dict[int, tuple[Ana
         .where(JobRow.study_id.in_(ids))
         .order_by(JobRow.revision)
     )
-    return {study_id: (analysis, revision) for study_id, analysis, revision in session.execute(query).tuples()}
+    return {study_id: (analysis, revision) for study_id, analysis, revision in session.execute(query)}
 
 
 def _leading_findings(session: Session, job_ids: Sequence[int]) -> dict[int, list[FindingRow]]:
