@@ -52,8 +52,8 @@ bench: $(STAMP) ## Measure durable ingest and the pipeline's stages
 	$(BIN)/python benchmarks/pipeline.py
 
 .PHONY: train
-train: $(STAMP) ## Train the segmentation model anew: DATA=<folder with brain-mri-lgg>
-	$(BIN)/oncue train $(if $(DATA),--data "$(DATA)") $(ARGS)
+train: $(STAMP) ## Train the segmentation model anew: CASES=<folder of PATIENT.npz files>
+	$(BIN)/oncue train foundation --cases "$(CASES)" $(ARGS)
 
 .PHONY: lock
 lock: $(STAMP) ## Write constraints.txt from what is installed now

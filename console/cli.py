@@ -20,6 +20,7 @@ from console.commands import (
     processes,
     settings,
     studies,
+    support,
     up,
 )
 from storage.errors import OncueError
@@ -67,7 +68,9 @@ app.add_typer(deliveries.app, name="deliveries")
 app.command("worklist")(studies.show_worklist)
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
-app.command("train")(learning.train)
+app.add_typer(support.app, name="support")
+app.add_typer(learning.training, name="train")
+app.add_typer(learning.evaluation, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("config")(settings.show_settings)

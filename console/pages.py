@@ -19,6 +19,8 @@ from storage.domain import Presence
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NOTHING = "\N{EN DASH}"
+_LONGEST_DETAIL = 16
+_DATE_DIGITS = 8
 Before = Annotated[int | None, Query(ge=1)]
 
 
@@ -70,7 +72,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        moment=_moment, percent=_percent, number=_number, short=_short, details=_details, status=_status
+        moment=_moment, percent=_percent, number=_number, short=_short, details=_details, status=_status, date=_date
     )
     environment.globals.update(overlay_path=overlay_path, Presence=Presence)
     return environment
@@ -102,4 +104,12 @@ def _status(value: int | None) -> str:
 
 def _details(text: str) -> str:
     """Write an event's details as ``name value`` pairs."""
-    return ", ".join(f"{name} {value}" for name, value in json.loads(text).items() if value is not None)
+    values = {name: value for name, value in json.loads(text).items() if value is not None}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_short(str(value), _LONGEST_DETAIL)}" for name, value in values.items()
+    )
+
+
+def _date(value: str) -> str:
+    """Write a DICOM date (DA) with dashes; anything else stays as it is."""
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == _DATE_DIGITS and value.isdigit() else value

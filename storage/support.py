@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
@@ -27,6 +27,16 @@ class SupportItem:
     label: str
     source: str
     embedding: NDArray[float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SupportGroup:
+    """How many examples of one label a task has."""
+
+    task: str
+    embedding_key: str
+    label: str
+    items: int
 
 
 def add(
@@ -65,6 +75,13 @@ def items_of(session: Session, *, task: str, embedding_key: str) -> tuple[Suppor
         SupportItem(row.label, row.source, np.frombuffer(row.embedding, dtype=np.float32))
         for row in session.scalars(query)
     )
+
+
+def groups(session: Session) -> tuple[SupportGroup, ...]:
+    """Return how many examples there are of each task, way of embedding and label."""
+    keys = (SupportItemRow.task, SupportItemRow.embedding_key, SupportItemRow.label)
+    query = select(*keys, func.count()).group_by(*keys).order_by(*keys)
+    return tuple(SupportGroup(*row) for row in session.execute(query).tuples())
 
 
 def clear(session: Session, *, task: str, actor: str, now: datetime) -> int:

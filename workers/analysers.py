@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Check = Callable[[], None]
 """Called now and then during long work; raises where going on is pointless."""
 
-_SEGMENTATION_FOLDER = "segmentation-lgg-small"
+SEGMENTATION_FOLDER = "segmentation-lgg-small"
 
 
 class Analyser(Protocol):
@@ -48,7 +48,7 @@ def build_zero_shot(settings: WorkerSettings) -> Analyser:
     from workers.segmentation.segmenter import ZeroShotSegmenter
 
     device = choose_device(settings.device)
-    folder = settings.models_folder() / _SEGMENTATION_FOLDER
+    folder = settings.models_folder() / SEGMENTATION_FOLDER
     segmenter = ZeroShotSegmenter.load(folder, device=device, dtype=choose_dtype(device, settings.dtype))
     return ZeroShotAnalyser(segmenter, settings.prompt, settings.mode)
 

@@ -152,5 +152,8 @@ def _study_uid(item: Outgoing) -> str:
 
 def _environment() -> Mapping[str, str]:
     """Leave out what points at another installation: the demonstration must never touch it."""
-    kept = ("ONCUE_WORKER_DEVICE", "ONCUE_WORKER_DTYPE", "ONCUE_WORKER_THREADS", "ONCUE_WORKER_MODELS")
-    return {name: value for name, value in os.environ.items() if not name.startswith("ONCUE_") or name in kept}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ONCUE_") or (name.startswith("ONCUE_WORKER_") and name != "ONCUE_WORKER_BROKER_URL")
+    }

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from console.demo.outcome import Outcome
 from storage.domain import Presence
+from storage.worklist import StudyEntry
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -30,16 +31,20 @@ def _rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
         job = outcome.dossier.jobs[0]
         yield "code", f"{job.code}: {job.reason}"
     if result is not None:
-        for finding in result.findings:
-            label = f", {finding.label}" if finding.label else ""
-            found = finding.presence is Presence.PRESENT
-            yield "finding", f"{finding.concept.meaning}{label}" if found else "nothing found"
-            yield "confidence", f"{finding.confidence:.2f}"
-            if found:
-                yield "volume", f"{finding.volume_ml:.1f} ml"
+        lesions = sum(finding.presence is Presence.PRESENT for finding in result.findings)
+        yield "finding", _finding(entry, lesions)
+        yield "confidence", f"{entry.confidence or 0.0:.2f}"
+        yield "volume", f"{entry.volume_ml or 0.0:.1f} ml"
         if outcome.dice is not None:
             yield "Dice", f"{outcome.dice:.3f} (SEG as the PACS received it, against the phantom's truth)"
         yield "priority", f"{result.decision.priority} by rule «{result.decision.rule}»"
         yield "seconds", ", ".join(f"{timing.stage} {timing.seconds:.2f}" for timing in result.timings)
     yield "SEG received", str(outcome.segmentation.SOPInstanceUID) if outcome.segmentation else "none"
     yield "SR received", str(outcome.report.SOPInstanceUID) if outcome.report else "none"
+
+
+def _finding(entry: StudyEntry, lesions: int) -> str:
+    if not lesions:
+        return "nothing found"
+    label = f", {entry.label}" if entry.label else ""
+    return f"{entry.finding}{label}" + (f" ({lesions} separate ones)" if lesions > 1 else "")
