@@ -22,6 +22,9 @@ from tests.support import peers
 from tests.support.gateways import Running, running_gateway, until
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 
+# pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 _QUICK = {"delivery_poll_seconds": 0.05, "connect_seconds": 1, "acse_seconds": 1, "answer_seconds": 5}
 
 
@@ -64,7 +67,7 @@ def _analysed(database: Database, objects: ObjectStore, source: SourceStudy, *, 
 
 def _deliveries(running: Running) -> tuple[Delivery, ...]:
     with running.database.read() as session:
-        return deliveries.listed(session)
+        return deliveries.listed(session)[::-1]
 
 
 def _states(running: Running) -> list[DeliveryState]:

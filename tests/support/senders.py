@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -86,12 +86,23 @@ def association(
     entity = AE(ae_title=calling_aet)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     proposed = list(contexts or [build_context(CTImageStorage, ExplicitVRLittleEndian), build_context(Verification)])
-    opened = entity.associate(LOOPBACK, port, contexts=proposed, ae_title=called_aet, max_pdu=131_072)
+    sockets: list[socket.socket | None] = []
+    opened = entity.associate(
+        LOOPBACK,
+        port,
+        contexts=proposed,
+        ae_title=called_aet,
+        max_pdu=131_072,
+        evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))],
+    )
     try:
         yield opened
     finally:
         if opened.is_established:
             opened.release()
+        for connection in sockets:
+            if connection is not None:
+                connection.close()  # pynetdicom leaves it open where the peer was the first to go
 
 
 def store(port: int, *images: Dataset | Path, calling_aet: str = "MODALITY") -> list[int]:
