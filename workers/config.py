@@ -26,8 +26,12 @@ class WorkerSettings(BaseModel):
         default={"MR": "zero-shot"},
         description="Analyser for each modality: a built-in name, or module:function that builds one",
     )
-    prompt: str = Field(default="brain tumor", min_length=1, description="What the zero-shot segmenter looks for")
-    mode: str = Field(default="fused", min_length=1, description="How the zero-shot segmenter scores a volume")
+    prompt: str = Field(default="tumor", min_length=1, description="What the zero-shot segmenter looks for")
+    mode: str = Field(
+        default="balanced",
+        min_length=1,
+        description="How much the zero-shot segmenter may cost: fast, balanced or paper",
+    )
     classify: bool = Field(default=True, description="Whether findings get a few-shot label")
     policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
     overlay_slices: int = Field(default=12, ge=0, le=100, description="Most slices drawn as pictures for one study")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+
+from workers.segmentation import refine
+from workers.segmentation.refine import MaskRule
+
+SPACING = (5.0, 1.0, 1.0)
+RULE = MaskRule(threshold=0.5, peak=0.8, minimum_ml=0.5, smoothing_mm=3.0)
+
+
+def scores(*, peak: float, side: int) -> np.ndarray:
+    stack = np.zeros((6, 64, 64), np.float32)
+    stack[3, 10 : 10 + side, 10 : 10 + side] = peak
+    return stack
+
+
+def test_a_large_certain_component_stays() -> None:
+    assert refine.to_mask(scores(peak=0.9, side=12), SPACING, RULE).sum() == 144
+
+
+def test_a_small_component_is_dropped() -> None:
+    assert not refine.to_mask(scores(peak=0.9, side=9), SPACING, RULE).any()
+
+
+def test_an_uncertain_component_is_dropped() -> None:
+    assert not refine.to_mask(scores(peak=0.7, side=12), SPACING, RULE).any()
+
+
+def test_a_hole_inside_a_slice_is_filled() -> None:
+    stack = scores(peak=0.9, side=20)
+    stack[3, 18:22, 18:22] = 0.0
+    assert refine.to_mask(stack, SPACING, RULE).sum() == 400
+
+
+def test_smoothing_spreads_over_millimetres_and_never_touches_a_single_slice() -> None:
+    stack = scores(peak=1.0, side=12)
+    thick, thin = refine.smooth_across(stack, 5.0, 3.0), refine.smooth_across(stack, 1.0, 3.0)
+    assert thick[3, 15, 15] > thin[3, 15, 15] > 0
+    assert refine.smooth_across(stack[:1], 5.0, 3.0) is not None
+    np.testing.assert_array_equal(refine.smooth_across(stack[3:4], 5.0, 3.0), stack[3:4])
+
+
+def test_the_case_level_counts_volume_not_single_voxels() -> None:
+    lone, lesion = scores(peak=1.0, side=2), scores(peak=1.0, side=15)
+    assert refine.case_level(lone, SPACING, 1.0) < 0.05
+    assert refine.case_level(lesion, SPACING, 1.0) == 1.0

@@ -1,0 +1,55 @@
+"""Choose where and in which number format a model runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROBE_REPEATS = 5
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Give the device that ``wanted`` names (``cpu``, ``cuda:0``); ``auto`` takes the first GPU, else the processor."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
+    """Give the dtype that ``wanted`` names; ``auto`` takes bfloat16 where it is faster, else float32."""
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if bfloat16_is_faster() else torch.float32
+
+
+def bfloat16_is_faster() -> bool:
+    """Measure one convolution in both dtypes: without AMX or AVX512-BF16 a processor only emulates bfloat16."""
+    seconds = {dtype: _seconds(_convolution(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    return seconds[torch.bfloat16] < seconds[torch.float32]
+
+
+def _convolution(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    image, kernel = torch.ones(4, 64, 32, 32, dtype=dtype), torch.ones(64, 64, 3, 3, dtype=dtype)
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            return torch.nn.functional.conv2d(image, kernel, padding=1)
+
+    return run
+
+
+def _seconds(run: Callable[[], torch.Tensor]) -> float:
+    run()
+    times = []
+    for _ in range(PROBE_REPEATS):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return min(times)

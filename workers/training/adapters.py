@@ -1,0 +1,108 @@
+"""Train adapters, attention and residual head on painted lesions, against prompts; no tumour mask is ever read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workers.segmentation import text
+from workers.segmentation.attention import AnomalyAdapters, AnomalyLogits
+from workers.segmentation.backbone import LatentDiffusion, channels_last
+from workers.training import loop
+from workers.training.lesions import Finding
+
+if TYPE_CHECKING:
+    from workers.segmentation.text import TextEncoder
+    from workers.training.loop import Run
+    from workers.training.samples import Batch, Sampler
+
+ATTENTION_WEIGHT = 0.3
+SLICE_WEIGHT = 0.2
+
+GENERAL_PROMPTS = (
+    "tumor", "tumour", "brain tumor", "lesion", "mass", "glioma", "neoplasm", "cancer", "abnormality", "oedema",
+    "abnormal tissue", "a suspicious region", "pathology", "glioblastoma", "metastasis", "intracranial mass",
+)  # fmt: skip
+BRIGHT_PROMPTS = ("hyperintense lesion", "bright lesion", "bright tumor", "hyperintensity")
+DARK_PROMPTS = ("hypointense lesion", "dark lesion", "cyst", "hypointensity")
+SPECIFIC_SHARE = 0.3
+"""Share of samples asked with a prompt that names the brightness; the others ask for any lesion."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptTable:
+    """Prompt vectors by sort, each ``[n, 384]``."""
+
+    general: Tensor
+    bright: Tensor
+    dark: Tensor
+    normal: Tensor
+
+    @classmethod
+    def build(cls, encoder: TextEncoder) -> PromptTable:
+        """Encode all training prompts once."""
+        groups = (GENERAL_PROMPTS, BRIGHT_PROMPTS, DARK_PROMPTS, text.NORMAL_PROMPTS)
+        return cls(*(torch.stack([encoder.prompt(words) for words in group]) for group in groups))
+
+
+def train(
+    run: Run, backbone: LatentDiffusion, sampler: Sampler, encoder: TextEncoder, *, seed: int
+) -> tuple[AnomalyAdapters, bool]:
+    """Train on frozen features; returns the module and whether it is finished."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = channels_last(AnomalyAdapters())
+    table = PromptTable.build(encoder)
+    normal = table.normal.mean(dim=0)
+
+    def loss_of(step: int) -> Tensor:
+        batch = sampler.draw(step, run.plan.batch)
+        abnormal, wanted = _ask(batch, table, np.random.default_rng((seed, 5, step)))
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            features = backbone.features(images)
+        with torch.autocast("cpu", backbone.dtype, enabled=backbone.dtype is not torch.float32):
+            logits = module(images, features, abnormal, normal.expand(len(images), -1))
+        return loss(logits, batch.masks * wanted.view(-1, 1, 1, 1))
+
+    return module, loop.optimise(run, module, loss_of)
+
+
+def _ask(batch: Batch, table: PromptTable, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a prompt for each sample, and tell (0 or 1) whether its lesions are what the prompt asks for."""
+    prompts, wanted = [], []
+    for finding in batch.findings:
+        group, answer = table.general, 1.0
+        if finding is not Finding.MIXED and rng.random() < SPECIFIC_SHARE:
+            bright = rng.random() < 0.5  # noqa: PLR2004 - either brightness is asked for as often
+            group = table.bright if bright else table.dark
+            answer = float(finding is (Finding.BRIGHT if bright else Finding.DARK))
+        prompts.append(group[rng.integers(len(group))])
+        wanted.append(answer)
+    return torch.stack(prompts), torch.tensor(wanted)
+
+
+def loss(logits: AnomalyLogits, masks: Tensor) -> Tensor:
+    """Add BCE and Dice of the head, of every attention map, and BCE of the slice score."""
+    total = overlap_loss(logits.pixels.float(), masks)
+    for stage in logits.attention:
+        shrunk = functional.adaptive_avg_pool2d(masks, (stage.shape[-2], stage.shape[-1]))
+        total = total + ATTENTION_WEIGHT / len(logits.attention) * overlap_loss(stage.float(), shrunk)
+    present = masks.flatten(1).amax(dim=1)
+    return total + SLICE_WEIGHT * functional.binary_cross_entropy_with_logits(logits.slices.float(), present)
+
+
+def overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft Dice per sample (empty masks are judged by the cross-entropy alone)."""
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, masks)
+    probability = logits.sigmoid()
+    overlap = (probability * masks).sum(dim=(1, 2, 3))
+    size = probability.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))
+    filled = masks.sum(dim=(1, 2, 3)) > 0
+    dice = (1.0 - (2.0 * overlap + 1.0) / (size + 1.0)) * filled
+    return cross_entropy + dice.sum() / filled.sum().clamp(min=1)

@@ -1,0 +1,64 @@
+"""Make a finished training run loadable: calibration, scheduler, index and manifest beside the weights."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import torch
+
+from workers import devices, weights
+from workers.segmentation import attention, calibration, schedules
+from workers.segmentation.backbone import LatentDiffusion, frozen, library
+from workers.segmentation.maps import Models
+from workers.segmentation.segmenter import ZeroShotSegmenter
+from workers.segmentation.text import TextEncoder
+from workers.training import calibrate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workers.training.settings import TrainingSettings
+    from workers.weights import Manifest
+
+LICENCE = "CC-BY-NC-SA-4.0"
+"""That of the masks which chose the tumour-free slices and the thresholds; the images are CC BY 3.0."""
+VERSION = "1"
+
+
+def publish(settings: TrainingSettings) -> Manifest:
+    """Fix the calibration on the tuning patients and write everything that loading asks for."""
+    segmenter = uncalibrated(settings.out, dtype=settings.dtype)
+    calibration.save(calibrate.calibrate(segmenter, settings.cases), settings.out)
+    write_layout(settings.out)
+    return weights.write_manifest(settings.out, name=settings.out.name, version=VERSION, licence=LICENCE)
+
+
+def uncalibrated(folder: Path, *, dtype: str = "auto") -> ZeroShotSegmenter:
+    """Load freshly trained weights, before there is a manifest, under provisional settings."""
+    device = torch.device("cpu")
+    backbone = LatentDiffusion.from_folder(folder, device=device, dtype=devices.choose_dtype(device, dtype))
+    models = Models(backbone, frozen(attention.load(folder / "adapters"), device))
+    return ZeroShotSegmenter(models, calibrate.provisional(), TextEncoder.load(), weights_sha256="")
+
+
+def write_layout(folder: Path) -> None:
+    """Write the scheduler and the index of a diffusers folder, so that diffusers' own classes can sample from it."""
+    alpha_bars = schedules.alpha_bars()
+    before = torch.cat([torch.ones(1, dtype=alpha_bars.dtype), alpha_bars[:-1]])
+    scheduler = library.DDIMScheduler(
+        num_train_timesteps=schedules.TRAINING_STEPS,
+        trained_betas=(1.0 - alpha_bars / before).tolist(),
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
+    scheduler.save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "DiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,70 @@
+"""What a training run is told, and what it tells back while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Stage(StrEnum):
+    """The parts of a run, in order; each rests on the ones before it."""
+
+    AUTOENCODER = "autoencoder"
+    DENOISER = "denoiser"
+    ADAPTERS = "adapters"
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """Optimiser steps, samples per step and highest learning rate of one stage."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+
+
+DEFAULT_STAGES = {
+    Stage.AUTOENCODER: StageSettings(steps=600, batch=8, learning_rate=1.5e-3),
+    Stage.DENOISER: StageSettings(steps=2200, batch=16, learning_rate=4e-4),
+    Stage.ADAPTERS: StageSettings(steps=2600, batch=12, learning_rate=2e-3),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """One training run.
+
+    ``cases`` is the folder of ``PATIENT.npz`` files, ``out`` receives the weights (diffusers layout) and ``work`` the
+    checkpoints and loss logs; a run with the same settings goes on from the last checkpoint in ``work``. The result
+    depends on the seed and the steps alone: ``deadline_minutes`` only stops early, for a later run to go on.
+    """
+
+    cases: Path
+    out: Path
+    work: Path
+    stages: tuple[Stage, ...] = tuple(Stage)
+    plan: dict[Stage, StageSettings] = field(default_factory=lambda: dict(DEFAULT_STAGES))
+    phantoms: int = 6
+    seed: int = 0
+    threads: int = 2
+    deadline_minutes: float = 60.0
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report from a running stage; ``loss`` is smoothed over about fifty steps."""
+
+    stage: Stage
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+OnProgress = Callable[[Progress], None]
