@@ -1,0 +1,75 @@
+"""Analysers for tests, named in the settings as ``tests.support.analysers:build_...`` and run in real child processes.
+
+They talk to the test through files in the folder that ONCUE_TEST_GATE names.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from storage.domain import Algorithm, Segmentation, Volume
+from workers.analysers import Analyser, Check
+from workers.config import WorkerSettings
+from workers.errors import WeightsMismatch
+
+ALGORITHM = Algorithm("threshold", "1", "0" * 64, '{"share":0.8}')
+
+
+@dataclass(frozen=True)
+class QuickAnalyser:
+    """Takes the brightest voxels for a lesion."""
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        check()
+        top = float(np.percentile(volume.voxels, 99.8))
+        score = np.clip(volume.voxels / max(top, 1e-6), 0, 1).astype(np.float32)
+        return Segmentation(volume.voxels >= top, score, 0.9, 0.1, ALGORITHM)
+
+
+@dataclass(frozen=True)
+class GatedAnalyser:
+    """Says that it began, then waits until the test opens the gate."""
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        gate = gate_folder()
+        (gate / f"began-{os.getpid()}").touch()
+        while not (gate / "open").exists():
+            check()
+            time.sleep(0.02)
+        return QuickAnalyser().segment(volume, check=check)
+
+
+@dataclass(frozen=True)
+class PoisonAnalyser:
+    """Kills the process that it runs in, until the test has found a cure."""
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        if not (gate_folder() / "open").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return QuickAnalyser().segment(volume, check=check)
+
+
+def gate_folder() -> Path:
+    return Path(os.environ["ONCUE_TEST_GATE"])
+
+
+def build_quick(_settings: WorkerSettings) -> Analyser:
+    return QuickAnalyser()
+
+
+def build_gated(_settings: WorkerSettings) -> Analyser:
+    return GatedAnalyser()
+
+
+def build_poison(_settings: WorkerSettings) -> Analyser:
+    return PoisonAnalyser()
+
+
+def build_mismatched(_settings: WorkerSettings) -> Analyser:
+    raise WeightsMismatch("a weight file does not hash to its manifest")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from storage.domain import Finding, Lane, Presence, Priority
+from workers.errors import PolicyInvalid
+from workers.lesions import LESION
+from workers.triage import Case, load_policy, parse_policy
+
+DEFAULT = b'[default]\nname = "else"\npriority = "ROUTINE"\n'
+
+
+def _finding(*, volume_ml: float = 30.0, confidence: float = 0.9, label: str | None = None) -> Finding:
+    return Finding(1, Presence.PRESENT, LESION, confidence, volume_ml, 40.0, "Lesion 1", "2.25.1", label)
+
+
+def _absent() -> Finding:
+    return Finding(0, Presence.ABSENT, LESION, 0.95, 0.0, 0.0, "No lesion", "2.25.2")
+
+
+def _case(*findings: Finding, out_of_distribution: float = 0.1, lane: Lane = Lane.ROUTINE) -> Case:
+    return Case(findings, 0.9, out_of_distribution, lane)
+
+
+@pytest.mark.parametrize(
+    ("case", "priority"),
+    [
+        (_case(_finding()), Priority.STAT),
+        (_case(_finding(volume_ml=2.0)), Priority.HIGH),
+        (_case(_finding(confidence=0.2)), Priority.ROUTINE),
+        (_case(_finding(), out_of_distribution=9.0), Priority.ROUTINE),
+        (_case(_absent()), Priority.ROUTINE),
+        (_case(_absent(), lane=Lane.BATCH), Priority.LOW),
+    ],
+)
+def test_the_shipped_policy_orders_cases_sensibly(case: Case, priority: Priority) -> None:
+    assert load_policy().decide(case).priority is priority
+
+
+def test_the_first_rule_that_holds_decides() -> None:
+    rules = b'[[rules]]\nname = "a"\npriority = "LOW"\n[[rules]]\nname = "b"\npriority = "STAT"\n'
+    assert parse_policy(DEFAULT + rules, name="p").decide(_case(_finding())).rule == "a"
+
+
+def test_traits_must_be_those_of_one_finding() -> None:
+    rule = b'[[rules]]\nname = "a"\npriority = "STAT"\nminimum_volume_ml = 10\nlabel = "tumour-like"\n'
+    policy = parse_policy(DEFAULT + rule, name="p")
+    large_other, small_tumour = _finding(label="not-tumour"), _finding(volume_ml=1.0, label="tumour-like")
+    assert policy.decide(_case(large_other, small_tumour)).rule == "else"
+    assert policy.decide(_case(_finding(label="tumour-like"))).rule == "a"
+
+
+def test_a_decision_names_its_policy_and_what_it_looked_at() -> None:
+    decision = parse_policy(DEFAULT, name="p").decide(_case(_finding()))
+    assert decision.policy_sha256 == hashlib.sha256(DEFAULT).hexdigest()
+    inputs = json.loads(decision.inputs)
+    assert inputs["findings"][0]["volume_ml"] == 30.0
+    assert decision.inputs == json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'[[rules]]\nname = "a"\npriority = "LOW"\n', ["default"]),
+        (DEFAULT + b'[[rules]]\nname = "a"\npriority = "SOON"\n', ["rule 1", "line 4", "priority"]),
+        (
+            DEFAULT + b'[[rules]]\nname="a"\npriority="LOW"\n\n[[rules]]\nname="b"\npriority="LOW"\nvolume=3\n',
+            ["rule 2", "line 8", "volume"],
+        ),
+        (DEFAULT + b'[[rules]]\nname="a"\npriority="LOW"\nminimum_confidence=1.5\n', ["rule 1", "minimum_confidence"]),
+        (DEFAULT + b'[[rules]]\nname="else"\npriority="LOW"\n', ["else"]),
+        (b"[default\n", ["line 1"]),
+        (b"\xff\xfe", ["not valid TOML"]),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_the_place_that_is_wrong(content: bytes, words: list[str]) -> None:
+    with pytest.raises(PolicyInvalid) as caught:
+        parse_policy(content, name="site.toml")
+    assert all(word in str(caught.value) for word in ["site.toml", *words])
+
+
+def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PolicyInvalid, match=r"none\.toml"):
+        load_policy(tmp_path / "none.toml")
