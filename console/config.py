@@ -49,7 +49,7 @@ class ConsoleSettings(BaseModel):
         description="Bind to other addresses than loopback. There is no login yet: only behind a proxy that has one",
     )
     allowed_hosts: tuple[str, ...] = Field(
-        default=("127.0.0.1", "localhost", "::1"),
+        default=("127.0.0.1", "localhost", "[::1]"),
         description="Names that a browser may ask for in the Host header; anything else is refused (DNS rebinding)",
     )
 
@@ -187,7 +187,7 @@ def _file_layer(path: Path) -> Layer:
     known = known_keys()
     for key in _keys_of(values):
         if key not in known:
-            raise ConfigurationError(f"unknown key {key} in {path}{_nearest(key, known)}")
+            raise ConfigurationError(f"unknown key {key} in {path}{_nearest(key, [*Settings.model_fields, *known])}")
     return values
 
 

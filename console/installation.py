@@ -41,17 +41,23 @@ class Installation:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session for reading; ConfigurationError where there is no database yet."""
+        """Open a session for one reading; ConfigurationError where there is no database yet."""
         self.require()
-        with self.database.read() as session:
-            yield session
+        try:
+            with self.database.read() as session:
+                yield session
+        finally:
+            self.database.dispose()
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open a transaction; ConfigurationError where there is no database yet."""
+        """Open one transaction; ConfigurationError where there is no database yet."""
         self.require()
-        with self.database.write() as session:
-            yield session
+        try:
+            with self.database.write() as session:
+                yield session
+        finally:
+            self.database.dispose()
 
     def require(self) -> None:
         """Raise ConfigurationError where nothing was ever prepared here; SQLite would quietly begin an empty file."""

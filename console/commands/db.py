@@ -21,6 +21,7 @@ def upgrade(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json:
 
     installation = open_installation(state, file=config)
     installation.prepare()
+    installation.database.dispose()
     revision = migrate.expected_revision()
     if as_json:
         write_json({"revision": revision})
@@ -40,7 +41,10 @@ def check(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: A
 
     installation = open_installation(state, file=config)
     installation.require()
-    migrate.check(installation.database)
+    try:
+        migrate.check(installation.database)
+    finally:
+        installation.database.dispose()
     revision = migrate.expected_revision()
     if as_json:
         write_json({"revision": revision})

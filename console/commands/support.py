@@ -44,4 +44,5 @@ def import_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -
     installation = open_installation(state, file=config)
     installation.require()
     added = import_starter(installation.settings.worker, installation.database, actor=command_line_actor())
+    installation.database.dispose()
     write_line(f"{added} examples added")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.console.conftest import Place
+from tests.support.commands import oncue
+
+LISTINGS = [
+    ("studies", "list"),
+    ("jobs", "list"),
+    ("jobs", "show", "1"),
+    ("jobs", "retry", "1"),
+    ("deliveries", "list"),
+    ("deliveries", "retry", "1"),
+    ("worklist",),
+    ("audit", "list"),
+    ("audit", "verify"),
+    ("support", "list"),
+    ("db", "check"),
+]
+
+
+@pytest.mark.parametrize("arguments", LISTINGS, ids=" ".join)
+def test_a_folder_without_an_installation_is_one_coded_line_and_stays_empty(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    ran = oncue(*arguments, "--state", tmp_path / "nowhere")
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("error [configuration_error]: there is no oncue database in ")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("jobs", "show", "7"), "record_missing"),
+        (("jobs", "retry", "7"), "record_missing"),
+        (("send", ".", "NOT-A-DESTINATION"), "configuration_error"),
+        (("send", ".", "PACS@127.0.0.1:1"), "nothing_to_send"),
+    ],
+)
+def test_each_failure_has_its_code(
+    place: Place, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: str
+) -> None:
+    monkeypatch.chdir(place.state / "objects")
+    monkeypatch.setenv("ONCUE_STATE", str(place.state))
+    ran = oncue(*arguments)
+    assert ran.code == 1
+    assert ran.err.startswith(f"error [{code}]: ")
+
+
+def test_a_wrong_option_is_a_usage_error_with_exit_code_two(place: Place) -> None:
+    for arguments in (("jobs", "show"), ("jobs", "show", "x"), ("studies", "list", "--nonsense"), ("nonsense",)):
+        ran = oncue(*arguments)
+        assert ran.code == 2
+        assert "Traceback" not in ran.err
+    assert place.state.is_dir()
+
+
+def test_the_installed_command_prints_no_traceback(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "oncue"), "jobs", "list", "--state", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error [configuration_error]: ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_process_refuses_a_database_of_another_version(place: Place) -> None:
+    from sqlalchemy import text
+
+    with place.database.engine.connect() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+        connection.commit()
+    for process in ("gateway", "relay", "worker", "console"):
+        ran = oncue(process, "--state", place.state)
+        assert ran.code == 1
+        assert "error [schema_mismatch]: " in ran.err
+
+
+def test_the_pages_are_not_served_to_the_network_by_accident(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONCUE_CONSOLE_HOST", "0.0.0.0")  # noqa: S104 - what must be refused
+    ran = oncue("console", "--state", place.state)
+    assert ran.code == 1
+    assert "console.allow_remote" in ran.err
+
+
+def test_a_worker_without_a_broker_says_what_to_set(place: Place) -> None:
+    ran = oncue("worker", "--state", place.state)
+    assert ran.code == 1
+    assert "error [configuration_error]: no broker: set worker.broker_url" in ran.err

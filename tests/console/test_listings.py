@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from storage.database import Database
+from storage.domain import Priority
+from tests.console.conftest import Place
+from tests.support.commands import oncue
+from tests.support.records import DESTINATION, PATIENT, analysed_study, deliver, failed_study, queued_study
+
+
+def test_studies_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> None:
+    recorded = analysed_study(anywhere.database, anywhere.objects)
+    assert oncue("studies", "list", "--state", anywhere.state, "--json").json == [
+        {
+            "study_instance_uid": recorded.study_instance_uid,
+            "revision": 1,
+            "state": "succeeded",
+            "priority": "HIGH",
+            "instances": 2,
+            "finding": "Lesion",
+            "volume_ml": 12.5,
+            "confidence": 0.875,
+        }
+    ]
+
+
+def test_a_study_without_a_result_has_nulls_in_their_place(place: Place) -> None:
+    queued_study(place.database)
+    (study,) = oncue("studies", "list", "--state", place.state, "--json").json
+    assert study["state"] == "queued"
+    assert [study[name] for name in ("priority", "finding", "volume_ml", "confidence")] == [None] * 4
+
+
+def test_nothing_found_is_a_result_of_its_own(place: Place) -> None:
+    analysed_study(place.database, place.objects, present=False, priority=Priority.ROUTINE)
+    (study,) = oncue("studies", "list", "--state", place.state, "--json").json
+    assert (study["finding"], study["volume_ml"], study["priority"]) == ("none", 0.0, "ROUTINE")
+
+
+def test_jobs_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> None:
+    failed = failed_study(anywhere.database)
+    assert oncue("jobs", "list", "--state", anywhere.state, "--json").json == [
+        {
+            "id": failed.job_id,
+            "study_instance_uid": failed.study_instance_uid,
+            "revision": 1,
+            "state": "failed",
+            "attempts": 1,
+            "code": "no_usable_series",
+        }
+    ]
+
+
+def test_jobs_show_adds_the_reason_and_retry_queues_it_again(anywhere: Place) -> None:
+    failed = failed_study(anywhere.database)
+    (shown,) = oncue("jobs", "show", failed.job_id, "--state", anywhere.state, "--json").json
+    assert (shown["state"], shown["code"], shown["reason"]) == (
+        "failed",
+        "no_usable_series",
+        "every series was left out",
+    )
+    (retried,) = oncue("jobs", "retry", failed.job_id, "--state", anywhere.state, "--json").json
+    assert (retried["id"], retried["state"], retried["attempts"], retried["code"]) == (failed.job_id, "queued", 0, None)
+    again = oncue("jobs", "retry", failed.job_id, "--state", anywhere.state)
+    assert again.code == 1
+    assert again.err.startswith("error [illegal_transition]: ")
+
+
+def test_jobs_can_be_filtered_by_state_and_a_wrong_state_is_a_usage_error(place: Place) -> None:
+    queued_study(place.database, 1)
+    failed_study(place.database, 2)
+    assert [job["state"] for job in oncue("jobs", "list", "--state", place.state, "--json", "--in", "failed").json] == [
+        "failed"
+    ]
+    wrong = oncue("jobs", "list", "--state", place.state, "--in", "broken")
+    assert wrong.code == 2
+    assert "queued, running, succeeded, failed, superseded" in wrong.err
+
+
+def test_deliveries_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> None:
+    analysed_study(anywhere.database, anywhere.objects)
+    deliver(anywhere.database)
+    listed = oncue("deliveries", "list", "--state", anywhere.state, "--json").json
+    assert listed == [
+        {"sop_instance_uid": "2.25.9011", "kind": "SR", "destination": DESTINATION, "state": "sent", "status": 0},
+        {"sop_instance_uid": "2.25.9010", "kind": "SEG", "destination": DESTINATION, "state": "sent", "status": 0},
+    ]
+
+
+@pytest.mark.parametrize("which", ["1", "2.25.9010"])
+def test_a_delivery_can_be_sent_once_more_by_number_or_by_uid(place: Place, which: str) -> None:
+    analysed_study(place.database, place.objects)
+    deliver(place.database)
+    (retried,) = oncue("deliveries", "retry", which, "--state", place.state, "--json").json
+    assert (retried["sop_instance_uid"], retried["state"]) == ("2.25.9010", "pending")
+    assert oncue("deliveries", "retry", "77", "--state", place.state).err.startswith("error [record_missing]")
+    assert oncue("deliveries", "retry", "1.2.3", "--state", place.state).err.startswith("error [record_missing]")
+
+
+def test_the_worklist_is_in_reading_order(anywhere: Place) -> None:
+    for number, (priority, confidence) in enumerate(
+        [(Priority.ROUTINE, 0.9), (Priority.STAT, 0.6), (Priority.HIGH, 0.5), (Priority.HIGH, 0.8)], start=1
+    ):
+        analysed_study(anywhere.database, anywhere.objects, number, priority=priority, confidence=confidence)
+    queued_study(anywhere.database, 9)
+    listed = oncue("worklist", "--state", anywhere.state, "--json").json
+    assert [(study["priority"], study["confidence"]) for study in listed] == [
+        ("STAT", 0.6),
+        ("HIGH", 0.8),
+        ("HIGH", 0.5),
+        ("ROUTINE", 0.9),
+    ]
+    assert PATIENT not in str(listed)
+
+
+def test_the_audit_chain_is_listed_shown_and_proved(anywhere: Place) -> None:
+    analysed_study(anywhere.database, anywhere.objects)
+    events = oncue("audit", "list", "--state", anywhere.state, "--json").json
+    assert events[0]["seq"] == len(events)
+    assert "study:prioritised" in {event["tag"] for event in events}
+    proof = oncue("audit", "verify", "--state", anywhere.state, "--json")
+    assert proof.code == 0
+    assert proof.json == {"events": len(events), "head": events[0]["hash"]}
+    (shown,) = oncue("audit", "show", 1, "--state", anywhere.state, "--json").json
+    assert shown == events[-1]
+    assert oncue("audit", "show", 999, "--state", anywhere.state).err.startswith("error [record_missing]")
+
+
+def test_audit_events_can_be_chosen_by_subject_and_tag(place: Place) -> None:
+    failed = failed_study(place.database)
+    of_job = oncue("audit", "list", "--state", place.state, "--json", "--subject", f"job/{failed.job_id}").json
+    assert [event["tag"] for event in of_job] == ["job:opened", "job:claimed", "job:failed"]
+    (only,) = oncue("audit", "list", "--state", place.state, "--json", "--tag", "job:failed").json
+    assert only["details"]["code"] == "no_usable_series"
+
+
+def test_a_forged_event_is_named_and_the_exit_code_says_so(anywhere: Place) -> None:
+    analysed_study(anywhere.database, anywhere.objects)
+    _forge(anywhere.database, seq=3)
+    proof = oncue("audit", "verify", "--state", anywhere.state, "--json")
+    assert proof.code == 1
+    assert proof.json["broken_seq"] == 3
+    assert proof.json["events"] == 2
+    assert "error [audit_chain_broken]: event 3" in proof.err
+
+
+def test_tables_are_for_people_and_empty_ones_say_so(place: Place) -> None:
+    for arguments, sentence in (
+        (("studies", "list"), "no study has arrived yet"),
+        (("jobs", "list"), "no job has been opened yet"),
+        (("deliveries", "list"), "nothing has been sent on its way yet"),
+        (("worklist",), "nothing has been analysed yet"),
+    ):
+        assert sentence in oncue(*arguments, "--state", place.state).out
+        assert oncue(*arguments, "--state", place.state, "--json").json == []
+    recorded = analysed_study(place.database, place.objects)
+    for arguments in (("studies", "list"), ("jobs", "list"), ("worklist",)):
+        assert recorded.study_instance_uid in oncue(*arguments, "--state", place.state).out
+
+
+def _forge(database: Database, *, seq: int) -> None:
+    """Change a row behind the guards' back, as somebody with the database's own rights could."""
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    with database.engine.connect() as connection:
+        if is_sqlite:
+            names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
+            for name in names:
+                connection.execute(text(f"DROP TRIGGER {name}"))
+        else:
+            connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER ALL"))
+        connection.execute(text("UPDATE audit_events SET actor = 'nobody' WHERE seq = :seq"), {"seq": seq})
+        connection.commit()

@@ -1,0 +1,159 @@
+"""Records as gateway and worker would leave them, written through the same functions, without computing anything."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from storage import analyses, arrays, deliveries, jobs, reports, studies
+from storage.database import Database
+from storage.domain import (
+    Algorithm,
+    Analysis,
+    Code,
+    Finding,
+    FrameRef,
+    LabelMap,
+    ObjectKind,
+    Presence,
+    Priority,
+    StageTiming,
+    StoredInstance,
+    TriageDecision,
+)
+from storage.objects import ObjectStore
+from storage.outbound import WrittenObject
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT = "1.2.840.10008.1.2.1"
+PICTURE = b"\x89PNG\r\n\x1a\n a picture, as far as the pages care"
+DESTINATION = "PACS@127.0.0.1:104"
+PATIENT = "PATIENT-4711"
+_LESION = Code("52988006", "SCT", "Lesion")
+_ALGORITHM = Algorithm("diffusion", "1.0", "a" * 64, "{}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A study on record: its UID, its newest job, and the digest of its overlay picture."""
+
+    study_instance_uid: str
+    job_id: int
+    overlay: str
+
+
+def queued_study(database: Database, number: int = 1, *, images: int = 2) -> Recorded:
+    """Record a study that is complete and waits for a worker."""
+    uid = f"2.25.{1000 + number}"
+    facts = studies.StudyFacts(PATIENT, f"ACC{number}", "20260301", "Head")
+    for index in range(images):
+        with database.write() as session:
+            studies.register_instance(
+                session, _instance(uid, index), facts, origin=studies.Origin("MODALITY", None), now=NOW
+            )
+    with database.write() as session:
+        later = NOW + timedelta(seconds=60)
+        (study_id,) = studies.quiet(session, quiet_seconds=1, now=later)
+        job_id = studies.close(session, study_id, quiet_seconds=1, now=later)
+    assert job_id is not None
+    return Recorded(uid, job_id, "")
+
+
+def failed_study(database: Database, number: int = 1, *, code: str = "no_usable_series") -> Recorded:
+    """Record a study whose analysis ended with a code."""
+    queued = queued_study(database, number)
+    with database.write() as session:
+        held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=NOW)
+        assert held is not None
+        jobs.fail(session, held, code=code, reason="every series was left out", retryable=False, now=NOW)
+    return queued
+
+
+def analysed_study(
+    database: Database,
+    objects: ObjectStore,
+    number: int = 1,
+    *,
+    priority: Priority = Priority.HIGH,
+    confidence: float = 0.875,
+    present: bool = True,
+) -> Recorded:
+    """Record a study with a result, its SEG and SR, and their delivery to one destination."""
+    queued = queued_study(database, number)
+    overlay = objects.put(PICTURE + bytes([number]))
+    analysis = _analysis(overlay, priority=priority, confidence=confidence, present=present)
+    grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
+    with database.write() as session:
+        held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=NOW)
+        assert held is not None
+        analyses.save(session, held, analysis, grid_digest=grid, now=NOW)
+    kinds = (ObjectKind.SEG, ObjectKind.SR) if present else (ObjectKind.SR,)
+    with database.write() as session:
+        written = [_written(number, kind) for kind in kinds]
+        reports.written(session, queued.job_id, written, destinations=[DESTINATION], now=NOW)
+    return Recorded(queued.study_instance_uid, queued.job_id, overlay)
+
+
+def deliver(database: Database, *, status: int = 0x0000) -> None:
+    """Record that the destination accepted what was due."""
+    with database.write() as session:
+        due = deliveries.claim_due(session, owner="gateway-1", lease_seconds=60, now=NOW)
+    with database.write() as session:
+        for item in due:
+            deliveries.sent(session, item.id, owner="gateway-1", status=status, now=NOW)
+
+
+def _instance(study_uid: str, index: int) -> StoredInstance:
+    content = f"{study_uid} {index}".encode()
+    digest = hashlib.sha256(content).hexdigest()
+    return StoredInstance(
+        study_uid,
+        f"{study_uid}.1",
+        f"{study_uid}.1.{index + 1}",
+        MR_IMAGE,
+        EXPLICIT,
+        "MR",
+        digest,
+        digest,
+        len(content),
+    )
+
+
+def _written(number: int, kind: ObjectKind) -> WrittenObject:
+    uid = f"2.25.{9000 + 10 * number + list(ObjectKind).index(kind)}"
+    return WrittenObject(kind, uid, "1.2.840.10008.5.1.4.1.1.66.4", f"{uid}.1", EXPLICIT, "b" * 64, 1000)
+
+
+def _analysis(overlay: str, *, priority: Priority, confidence: float, present: bool) -> Analysis:
+    frames = (FrameRef("2.25.1.1.1", MR_IMAGE, None, "c" * 64),)
+    finding = Finding(
+        number=1 if present else 0,
+        presence=Presence.PRESENT if present else Presence.ABSENT,
+        concept=_LESION,
+        confidence=confidence,
+        volume_ml=12.5 if present else 0.0,
+        longest_diameter_mm=31.5 if present else 0.0,
+        tracking_id="lesion-1",
+        tracking_uid="2.25.77",
+        label="tumour-like" if present else None,
+        label_probability=0.75 if present else None,
+    )
+    return Analysis(
+        series_instance_uid="2.25.1.1",
+        input_sha256="d" * 64,
+        algorithm=_ALGORITHM,
+        classifier=None,
+        case_score=confidence,
+        out_of_distribution=0.25,
+        findings=(finding,),
+        label_map=LabelMap(np.ones((1, 2, 2), dtype=np.uint8), frames) if present else None,
+        frames=frames,
+        decision=TriageDecision(priority, "lesion", "e" * 64, "{}"),
+        timings=(StageTiming("load", 0.5), StageTiming("segment", 2.0)),
+        overlays=(overlay,),
+        notes=("localizer: 3 images",),
+    )
