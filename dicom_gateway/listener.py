@@ -25,6 +25,7 @@ from dicom_gateway.messages import Intake
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.reception import Reception
+from dicom_gateway.registrar import Registrar
 from dicom_gateway.server import Door, HardenedServer, Limits
 from dicom_gateway.status import Status
 from storage import associations
@@ -63,7 +64,7 @@ class Listener:
         self._database = database
         self._process_id = process_id
         self._clock = clock
-        self._reception = Reception(database, objects, settings, clock)
+        self._reception = Reception(database, objects, settings, Registrar(database, clock), clock)
         self._open: dict[Association, str | None] = {}
         self._changed = threading.Condition()
         self._server: HardenedServer | None = None

@@ -17,6 +17,7 @@ import structlog
 from dicom_gateway.admission import Identity, StoreRequest, identify
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import GatewayError, UndecodableObject
+from dicom_gateway.registrar import Received, Registrar
 from dicom_gateway.spool import Kept, Spool
 from dicom_gateway.status import Status, written
 from storage import studies
@@ -36,6 +37,7 @@ class Reception:
     database: Database
     objects: ObjectStore
     settings: GatewaySettings
+    registrar: Registrar
     clock: Callable[[], datetime]
 
     def open_spool(self, request: StoreRequest) -> Spool:
@@ -85,14 +87,11 @@ class Reception:
         with closing(_Discarded(data_set)):
             identity = identify(data_set.elements(), data_set.request)
             kept = data_set.keep()
-            outcome = self._register(_instance(data_set.request, identity, kept), identity, origin)
+            received = Received(_instance(data_set.request, identity, kept), identity.facts, origin)
+            outcome = self.registrar.register(received)
         if outcome is Registration.CHANGED:
             logger.warning("instance.changed", calling_aet=origin.calling_aet, digest=kept.digest)
         logger.debug("instance.stored", outcome=outcome.value, calling_aet=origin.calling_aet, digest=kept.digest)
-
-    def _register(self, instance: StoredInstance, identity: Identity, origin: Origin) -> Registration:
-        with self.database.write() as session:
-            return studies.register_instance(session, instance, identity.facts, origin=origin, now=self.clock())
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ _LARGEST_REQUEST_BYTES = 1 << 20
 _PDU_SLACK_BYTES = 4096
 _RECEIVE_BYTES = 1 << 16
 _WAITING_CONNECTIONS = 256
+_POLL_MILLISECONDS = 1
 
 logger = structlog.get_logger(__name__)
 
@@ -117,7 +118,11 @@ class GuardedSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Say whether there are bytes to read; ``poll`` because ``select`` fails above 1023 descriptors."""
+        """Wait a moment for bytes to read, and say whether there are any.
+
+        pynetdicom asks without waiting and then sleeps, so each PDU is noticed late. ``poll``, because ``select``
+        fails above 1023 descriptors.
+        """
         if self.socket is None or not self._is_connected:
             return False
         if self._first_pdu:
@@ -125,7 +130,7 @@ class GuardedSocket(AssociationSocket):
         try:
             poller = select.poll()
             poller.register(self.socket, select.POLLIN)
-            waiting = bool(poller.poll(0))
+            waiting = bool(poller.poll(_POLL_MILLISECONDS))
         except (OSError, ValueError):
             self.event_queue.put("Evt17")
             return False
@@ -164,9 +169,12 @@ class ConnectionHandler(RequestHandler):
         try:
             connection = self._secured(limits)
             first_pdu = _association_request(connection, time.monotonic() + limits.request_seconds)
-        except OSError as error:
-            code = error.code if isinstance(error, ConnectionRefused) else "connection_lost"
-            logger.info("connection.ended", code=code, address=self.client_address[0])
+        except ConnectionRefused as error:
+            logger.info("connection.ended", code=error.code, address=self.client_address[0])
+            return
+        except OSError:
+            # Nobody's fault and nothing lost: a health check that connects and leaves looks like this.
+            logger.debug("connection.ended", code="connection_lost", address=self.client_address[0])
             return
         finally:
             half_open.remove(self.request)
@@ -186,6 +194,7 @@ class ConnectionHandler(RequestHandler):
         # The socket object made there has announced the connection (Evt5); ours takes its place and announces it anew.
         association.dul.event_queue.get_nowait()
         association.dul.socket = GuardedSocket(association, connection, first_pdu=first_pdu, limits=door.limits)
+        association.dul._run_loop_delay = 0  # noqa: SLF001 - our socket's own wait takes the place of this sleep
         association.dimse = messages = BoundedMessages(association, door.intake)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         try:
@@ -247,13 +256,13 @@ def _association_request(connection: socket.socket, deadline: float) -> bytes:
     late = "association_request_late"
     header = _receive(connection, _HEADER_BYTES, deadline, late=late)
     if len(header) < _HEADER_BYTES:
-        raise ConnectionRefused("no_association_request")
+        raise ConnectionResetError("no association was asked for")
     kind, _, length = struct.unpack(">BBL", header)
     if kind != _ASSOCIATE_RQ or length > _LARGEST_REQUEST_BYTES:
         raise ConnectionRefused("not_an_association_request")
     body = _receive(connection, length, deadline, late=late)
     if len(body) < length:
-        raise ConnectionRefused("no_association_request")
+        raise ConnectionResetError("the association request broke off")
     return bytes(header + body)
 
 
