@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -99,13 +98,13 @@ class Dispatcher:
         self._dispatch = dispatch
         self._busy: set[str] = set()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(_DESTINATIONS_AT_ONCE, thread_name_prefix="delivery")
+        self._closed = False
 
     def send_due(self) -> bool:
         """Hand the longest-waiting destination's deliveries to a thread; True where another one may be waiting."""
         with self._lock:
             busy = frozenset(self._busy)
-        if len(busy) >= _DESTINATIONS_AT_ONCE:
+        if self._closed or len(busy) >= _DESTINATIONS_AT_ONCE:
             return False
         with self._database.write() as session:
             batch = deliveries.claim_due(
@@ -119,12 +118,13 @@ class Dispatcher:
             return False
         with self._lock:
             self._busy.add(batch[0].destination)
-        self._pool.submit(self._send_batch, batch)
+        # A daemon: a peer that hangs must not keep this process from ending.
+        threading.Thread(target=self._send_batch, args=(batch,), name="delivery-batch", daemon=True).start()
         return True
 
     def close(self) -> None:
         """Begin no more batches. One in progress is left behind: its lease runs out and it is sent again."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
 
     def _send_batch(self, batch: Sequence[Delivery]) -> None:
         try:
