@@ -19,7 +19,6 @@ from dicom_gateway.privacy import keep_identifiers_out_of_logs
 
 MAXIMUM_PDU_BYTES = 131_072
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
-_SETTLING_SECONDS = 5.0
 _REJECTED_PERMANENTLY = 1
 _REJECTED_FOR_NOW = 2
 
@@ -53,8 +52,6 @@ def requested(
     keep_identifiers_out_of_logs()
     association = _associate(destination, proposals, calling_ae_title, patience)
     if not association.is_established:
-        # pynetdicom can return before its own thread has taken in why it was turned away.
-        association.join(_SETTLING_SECONDS)
         _raise_refusal(association, destination)
     try:
         yield association

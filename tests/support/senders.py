@@ -95,8 +95,6 @@ def association(
         max_pdu=131_072,
         evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))],
     )
-    if not opened.is_established:
-        opened.join(10)  # pynetdicom can return before its own thread has taken in that it was rejected
     try:
         yield opened
     finally:
