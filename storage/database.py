@@ -44,6 +44,10 @@ class Database:
         with _translated(), Session(self.engine) as session:
             yield session
 
+    def connect_for_writing(self) -> Connection:
+        """Open a connection whose transactions take SQLite's write lock when they begin; the caller closes it."""
+        return self.engine.execution_options(**{_WRITES: True}).connect()
+
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()

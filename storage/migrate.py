@@ -19,8 +19,8 @@ _LOCK_KEY = 0x6F6E6375654D
 
 
 def upgrade(database: Database) -> str:
-    """Apply the migrations that are missing and return the revision reached; two callers at once take turns."""
-    with database.engine.connect() as connection:
+    """Apply the migrations that are missing and return the revision reached; two processes at once take turns."""
+    with database.connect_for_writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
             connection.commit()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from storage import migrate
+from storage.database import Database, connect
+from storage.errors import SchemaMismatch
+from storage.models import Model
+from tests.support.upgrading import upgrade
+
+
+def test_a_migrated_database_is_what_the_models_say(database: Database) -> None:
+    migrate.check(database)
+    assert migrate.current_revision(database) == migrate.expected_revision()
+
+
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    assert migrate.upgrade(database) == migrate.expected_revision()
+    migrate.check(database)
+
+
+def test_down_and_up_again_ends_at_the_same_schema(database: Database) -> None:
+    migrate.downgrade(database)
+    assert set(inspect(database.engine).get_table_names()) <= {"alembic_version"}
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
+        migrate.check(database)
+    migrate.upgrade(database)
+    migrate.check(database)
+    assert set(Model.metadata.tables) <= set(inspect(database.engine).get_table_names())
+
+
+def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
+    with database.write() as session:
+        session.execute(text("ALTER TABLE studies ADD COLUMN note TEXT"))
+    with pytest.raises(SchemaMismatch, match="differs"):
+        migrate.check(database)
+
+
+def test_two_processes_may_upgrade_at_once(database_url: str) -> None:
+    database = connect(database_url)
+    migrate.downgrade(database)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=upgrade, args=(database_url,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    migrate.check(database)
+    database.dispose()
+
+
+def test_a_new_sqlite_file_is_made_where_there_is_none(tmp_path: Path) -> None:
+    database = connect(f"sqlite:///{tmp_path / 'new.sqlite'}")
+    assert migrate.current_revision(database) is None
+    migrate.upgrade(database)
+    migrate.check(database)
+    database.dispose()
