@@ -27,10 +27,8 @@ class WorkerSettings(BaseModel):
         description="Analyser for each modality: a built-in name, or module:function that builds one",
     )
     prompt: str = Field(default="tumor", min_length=1, description="What the zero-shot segmenter looks for")
-    mode: str = Field(
-        default="balanced",
-        min_length=1,
-        description="How much the zero-shot segmenter may cost: fast, balanced or paper",
+    mode: Literal["fast", "balanced", "paper"] = Field(
+        default="balanced", description="How much time the zero-shot segmenter may take"
     )
     classify: bool = Field(default=True, description="Whether findings get a few-shot label")
     policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
