@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -163,3 +164,26 @@ def test_redis_down_when_a_job_opens_only_delays_it(floor: Floor) -> None:
 def _queued_messages(floor: Floor) -> int:
     redis = floor.redis()
     return sum(int(redis.llen(lane.value)) for lane in Lane)
+
+
+def test_a_worker_that_no_longer_polls_is_replaced(tmp_path: Path) -> None:
+    with work_floor(tmp_path, silence_seconds=3.0) as floor:
+        floor.start_worker()
+        floor.wait_for_worker()
+        child = _child_pid()
+        psutil.Process(child).suspend()
+        floor.wait_until(lambda: _child_pid() not in (0, child))
+        job_id = floor.queue()
+        floor.start_relay()
+        floor.wait_for_state(job_id, JobState.SUCCEEDED)
+
+
+def _child_pid() -> int:
+    """Return the worker's living child of this test process, 0 where there is none."""
+    for child in psutil.Process().children():
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                return child.pid
+        except psutil.Error:
+            continue  # it ended between the two looks
+    return 0
