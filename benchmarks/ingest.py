@@ -1,0 +1,314 @@
+"""Durable ingest: images per second into oncue's gateway, beside DCMTK storescp and, where installed, Orthanc.
+
+All receivers run as child processes on loopback, one after another, and get the same generated CT images from the same
+sender (DCMTK storescu where installed, else pynetdicom), over one association and over four at once. Each repeat has
+fresh UIDs and a fresh order. Run: ``python -m benchmarks.ingest [--images N] [--repeats N] [--json]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+SIZE = 512
+START_SECONDS = 30.0
+SEND_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """One receiver to measure: its name, AE title, and how to start it on a port with a state folder."""
+
+    name: str
+    aet: str
+    command: Callable[[int, Path], list[str]]
+    nodelay: bool
+    durable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Images per second of one receiver over so many associations: the median of the repeats, and all of them."""
+
+    receiver: str
+    durable: str
+    associations: int
+    images_per_second: float
+    runs: tuple[float, ...]
+    ratio_to_oncue: float = 1.0
+
+
+def ct_image(generator: np.random.Generator, *, study: str, series: str, number: int) -> Dataset:
+    """Return a CT image with a noisy disc: 512 x 512, 16 bits."""
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+    image.PatientID, image.Modality, image.InstanceNumber = "BENCHMARK", "CT", number
+    image.Rows = image.Columns = SIZE
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
+    y, x = np.ogrid[:SIZE, :SIZE]
+    disc = ((y - SIZE / 2) ** 2 + (x - SIZE / 2) ** 2 < (SIZE / 3) ** 2) * 1000
+    image.PixelData = (disc + generator.integers(0, 200, (SIZE, SIZE))).astype("<u2").tobytes()
+    return image
+
+
+def write_images(folder: Path, count: int) -> None:
+    """Write one series of images into a folder."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    study, series = generate_uid(), generate_uid()
+    for number in range(count):
+        image = ct_image(generator, study=study, series=series, number=number + 1)
+        pydicom.dcmwrite(folder / f"{number:05}.dcm", image, enforce_file_format=True)
+
+
+def receivers() -> list[Receiver]:
+    """Return the receivers that can be measured on this machine."""
+    found = [
+        Receiver(
+            "oncue gateway",
+            "ONCUE",
+            _gateway_command,
+            nodelay=True,
+            durable="file and folder fsynced, row committed with a flush",
+        )
+    ]
+    storescp = _program("storescp")
+    if storescp:
+        for nodelay in (False, True):
+            name = "DCMTK storescp" + (", TCP_NODELAY=1" if nodelay else ", stock")
+            found.append(
+                Receiver(
+                    name, "STORESCP", _storescp_command(storescp), nodelay=nodelay, durable="no fsync, no database"
+                )
+            )
+    orthanc = _program("Orthanc")
+    if orthanc:
+        found.append(
+            Receiver(
+                "Orthanc",
+                "ORTHANC",
+                _orthanc_command(orthanc),
+                nodelay=True,
+                durable="file fsynced, row committed without a flush (SQLite NORMAL)",
+            )
+        )
+    return found
+
+
+def measure(receiver: Receiver, folders: Sequence[Path]) -> float:
+    """Start a receiver, send it one folder per association at once, and return images per second."""
+    images = sum(1 for folder in folders for _ in folder.iterdir())
+    with tempfile.TemporaryDirectory() as state, _running(receiver, Path(state)) as port:
+        started = time.perf_counter()
+        senders = [
+            subprocess.Popen(
+                _send_command(receiver.aet, port, folder),
+                env=_environment(nodelay=receiver.nodelay),
+                stdout=subprocess.DEVNULL,
+            )
+            for folder in folders
+        ]
+        codes = [sender.wait(SEND_SECONDS) for sender in senders]
+        seconds = time.perf_counter() - started
+    if any(codes):
+        raise SystemExit(f"{receiver.name}: a sender failed with exit codes {codes}")
+    return images / seconds
+
+
+def run(images: int, repeats: int) -> list[Result]:
+    """Measure every receiver over one and four associations; repeats take turns so that drift hits all alike."""
+    chosen = receivers()
+    runs: dict[tuple[str, int], list[float]] = {}
+    for _ in range(repeats):
+        for associations in (1, 4):
+            for receiver in chosen:
+                with tempfile.TemporaryDirectory() as folder:
+                    folders = [Path(folder) / str(index) for index in range(associations)]
+                    for part in folders:
+                        write_images(part, images // associations)
+                    runs.setdefault((receiver.name, associations), []).append(measure(receiver, folders))
+    return [_result(receiver, associations, runs) for associations in (1, 4) for receiver in chosen]
+
+
+def _result(receiver: Receiver, associations: int, runs: dict[tuple[str, int], list[float]]) -> Result:
+    rates = runs[receiver.name, associations]
+    ours = statistics.median(runs["oncue gateway", associations])
+    median = statistics.median(rates)
+    return Result(
+        receiver=receiver.name,
+        durable=receiver.durable,
+        associations=associations,
+        images_per_second=round(median, 1),
+        runs=tuple(round(rate, 1) for rate in rates),
+        ratio_to_oncue=round(median / ours, 2),
+    )
+
+
+def _gateway_command(port: int, state: Path) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state)]
+
+
+def _storescp_command(program: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, state: [
+        program,
+        "-pdu",
+        "131072",
+        "-dhl",
+        "-aet",
+        "STORESCP",
+        "-od",
+        str(state),
+        "--fork",
+        str(port),
+    ]
+
+
+def _orthanc_command(program: str) -> Callable[[int, Path], list[str]]:
+    def command(port: int, state: Path) -> list[str]:
+        settings = {
+            "DicomAet": "ORTHANC",
+            "DicomPort": port,
+            "HttpServerEnabled": False,
+            "MaximumPduLength": 131072,
+            "StorageDirectory": str(state),
+            "IndexDirectory": str(state),
+        }
+        (state / "orthanc.json").write_text(json.dumps(settings))
+        return [program, str(state / "orthanc.json")]
+
+    return command
+
+
+def _send_command(aet: str, port: int, folder: Path) -> list[str]:
+    program = _program("storescu")
+    if program:
+        return [program, "+sd", "-pdu", "131072", "-aec", aet, "127.0.0.1", str(port), str(folder)]
+    return [sys.executable, "-m", "benchmarks.ingest", "--send", aet, str(port), str(folder)]
+
+
+def receive(port: int, state: Path) -> None:
+    """Run oncue's gateway, with its defaults, until terminated."""
+    from dicom_gateway.config import GatewaySettings
+    from dicom_gateway.gateway import Gateway
+    from storage import logs, migrate
+    from storage.database import connect
+    from storage.objects import ObjectStore
+
+    logs.configure("ERROR")
+    database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
+    migrate.upgrade(database)
+    Gateway(GatewaySettings(port=port), database, ObjectStore(state / "objects")).start()
+    threading.Event().wait()
+
+
+def send(aet: str, port: int, folder: Path) -> int:
+    """Send a folder with our own sender, and return the exit code."""
+    from dicom_gateway.destinations import Destination
+    from dicom_gateway.folders import send_folder
+
+    sent = send_folder(folder, Destination(aet, "127.0.0.1", port))
+    return int(any(outcome.code for outcome in sent.outcomes))
+
+
+@contextlib.contextmanager
+def _running(receiver: Receiver, state: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process = subprocess.Popen(
+        receiver.command(port, state),
+        env=_environment(nodelay=receiver.nodelay),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"nothing listens on port {port}")
+        time.sleep(0.05)
+
+
+def _environment(*, nodelay: bool) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
+    return environment | {"TCP_NODELAY": "1"} if nodelay else environment
+
+
+def _program(name: str) -> str | None:
+    """Find a system program, past the virtual environment: pynetdicom installs tools of the same names."""
+    own = str(Path(sys.prefix) / "bin")
+    folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != own]
+    return shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin"]))
+
+
+def _print_table(results: Sequence[Result]) -> None:
+    print("| associations | receiver | what success means | images/s (median) | runs | times oncue |")
+    print("|---|---|---|---|---|---|")
+    for result in results:
+        runs = ", ".join(f"{rate:.0f}" for rate in result.runs)
+        print(
+            f"| {result.associations} | {result.receiver} | {result.durable} | {result.images_per_second:.0f} "
+            f"| {runs} | {result.ratio_to_oncue:.2f} |"
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--images", type=int, default=200, help="images per measurement (0.5 MB each)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--receive", nargs=2, metavar=("PORT", "STATE"), help=argparse.SUPPRESS)
+    parser.add_argument("--send", nargs=3, metavar=("AET", "PORT", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.receive:
+        receive(int(options.receive[0]), Path(options.receive[1]))
+        return
+    if options.send:
+        raise SystemExit(send(options.send[0], int(options.send[1]), Path(options.send[2])))
+    load = os.getloadavg()[0]
+    results = run(options.images, options.repeats)
+    if options.json:
+        machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "load_before": round(load, 2)}
+        print(json.dumps({"machine": machine, "results": [asdict(result) for result in results]}))
+        return
+    print(f"{os.cpu_count()} CPUs, load average before: {load:.1f}, {options.images} images of 0.5 MB\n")
+    _print_table(results)
+
+
+if __name__ == "__main__":
+    main()
