@@ -34,7 +34,8 @@ def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
     """Run the whole system until SIGINT or SIGTERM; prints one line, «ready», once images can be received."""
     state = state.resolve()
     installation = open_installation(state, file=file, flags=flags)
-    (state / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (state, state / "logs"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     interruption = Interruption.armed()
     with exclusive(state), (state / "logs" / "up.log").open("a") as log_file:
         logs.configure(stream=log_file)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_list_may_be_written_with_commas_or_as_json(tmp_path: Path, monkeypatc
 def test_what_goes_to_children_as_variables_is_read_back_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = {
+    layer: dict[str, dict[str, Any]] = {
         "gateway": {"aet": "MINE", "destinations": ["A@h:1", "B@h:2"], "lanes": {"ER": "stat"}},
         "worker": {"broker_url": "redis://:p,w@127.0.0.1:1/0"},
     }
