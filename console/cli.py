@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from console.commands import (
+    alive,
     audit,
     db,
     deliveries,
@@ -73,6 +74,7 @@ app.add_typer(learning.training, name="train")
 app.add_typer(learning.evaluation, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
+app.command("alive")(alive.alive)
 app.command("config")(settings.show_settings)
 
 
