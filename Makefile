@@ -48,12 +48,16 @@ format: $(STAMP) ## Format the code and repair what the linter can
 
 .PHONY: bench
 bench: $(STAMP) ## Measure durable ingest and the pipeline's stages
-	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.pipeline
 
 .PHONY: train
 train: $(STAMP) ## Train the segmentation model anew: CASES=<folder of PATIENT.npz files>
 	$(BIN)/oncue train foundation --cases "$(CASES)" $(ARGS)
+
+.PHONY: docs
+docs: $(STAMP) ## Write anew what the documentation takes from the code
+	$(BIN)/python tests/support/documents.py
 
 .PHONY: lock
 lock: $(STAMP) ## Write constraints.txt from what is installed now

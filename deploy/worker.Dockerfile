@@ -1,6 +1,8 @@
-# Worker and relay: Celery, torch, the models. One worker process per GPU.
-FROM python:3.11-slim-bookworm AS build
+# Worker and relay: with torch and the models.
+FROM python:3.12-slim AS build
 WORKDIR /src
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
+RUN python -m venv /opt/oncue && /opt/oncue/bin/pip install --no-cache-dir --upgrade pip==25.3
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY storage storage
 COPY dicom_gateway dicom_gateway
@@ -8,16 +10,13 @@ COPY workers workers
 COPY console console
 COPY migrations migrations
 COPY models models
-RUN python -m venv /opt/oncue \
-    && /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[worker]'
+RUN /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[worker]'
 
-FROM python:3.11-slim-bookworm
-RUN useradd --system --create-home --uid 10001 oncue \
-    && mkdir /state /objects && chown oncue:oncue /state /objects
+FROM python:3.12-slim
+RUN useradd --system --create-home --uid 10001 oncue && install -d -o oncue -g oncue -m 0700 /var/lib/oncue
 COPY --from=build /opt/oncue /opt/oncue
-ENV PATH=/opt/oncue/bin:$PATH PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=PASSIVE
+ENV PATH=/opt/oncue/bin:$PATH ONCUE_STATE=/var/lib/oncue PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE
 USER oncue
-WORKDIR /home/oncue
-VOLUME ["/state", "/objects"]
+VOLUME /var/lib/oncue
 ENTRYPOINT ["oncue"]
 CMD ["worker"]

@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console.broker import with_broker
 from console.installation import Installation, open_installation
 from console.supervision.interruption import Interruption
 from storage import logs, migrate
@@ -79,6 +78,7 @@ def console(state: Path, *, file: Path | None) -> None:
 
 def _place(state: Path, file: Path | None) -> WorkerPlace:
     """Return where a worker or a relay works, with the broker that it talks to."""
+    from console.broker import with_broker
     from workers.consumer import WorkerPlace
 
     installation = _opened(state, file)

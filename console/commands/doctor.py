@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="PART", help="Look at one part only, where a remark is a fault too; may be given repeatedly."
+    ),
+]
 
-def doctor(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Check settings, disk, database, broker, processes, ports, C-ECHO both ways, device and weights.
+
+def doctor(
+    state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False, only: Only = None
+) -> None:
+    """Check disk, database, processes, ports, C-ECHO both ways, broker, weights and device.
 
     Exit code 1 where something is broken; what is merely not running is a remark.
 
@@ -17,13 +28,17 @@ def doctor(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: 
     from dataclasses import asdict
 
     from console.commands.output import write_json, write_table
-    from console.diagnosis.examination import Verdict, examine
+    from console.diagnosis.examination import Verdict, checks, examine
 
-    findings = examine(state.resolve(), file=config)
+    unknown = set(only or ()) - checks().keys()
+    if unknown:
+        raise typer.BadParameter(f"{min(unknown)!r} is not one of {', '.join(checks())}")
+    findings = examine(state.resolve(), file=config, only=only or ())
     if as_json:
         write_json([asdict(finding) for finding in findings])
     else:
         rows = [(finding.verdict, finding.subject, finding.detail) for finding in findings]
         write_table("Doctor", ("", "what", "finding"), rows, empty="")
-    if any(finding.verdict is Verdict.BROKEN for finding in findings):
+    wrong = {Verdict.BROKEN, Verdict.REMARK} if only else {Verdict.BROKEN}
+    if any(finding.verdict in wrong for finding in findings):
         raise typer.Exit(1)

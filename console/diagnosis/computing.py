@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from console.broker import with_broker
 from console.diagnosis.examination import Finding, Verdict
 from console.installation import Installation
 from storage.errors import ConfigurationError
@@ -12,6 +11,7 @@ from storage.errors import ConfigurationError
 
 def check_broker(installation: Installation) -> Iterator[Finding]:
     """Ask the broker; the embedded one runs only while `oncue up` does."""
+    from console.broker import with_broker
     from workers.app import make_app
     from workers.publisher import Publisher
 

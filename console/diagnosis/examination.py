@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,38 +31,43 @@ class Finding:
 Check = Callable[[Installation], Iterator[Finding]]
 
 
-def examine(state: Path, *, file: Path | None = None) -> tuple[Finding, ...]:
-    """Look at every part of an installation; what cannot be looked at is a finding of its own."""
-    from console.diagnosis.computing import check_broker, check_device, check_weights
-    from console.diagnosis.network import check_destinations, check_listener, check_ports
-    from console.diagnosis.records import check_database, check_disk, check_processes
+def checks() -> Mapping[str, Check]:
+    """Return what can be looked at, by name, in the order of the round."""
+    from console.diagnosis import computing, network, records
 
+    return {
+        "disk": records.check_disk,
+        "database": records.check_database,
+        "gateway": records.check_gateway,
+        "relay": records.check_relay,
+        "worker": records.check_worker,
+        "ports": network.check_ports,
+        "listener": network.check_listener,
+        "destinations": network.check_destinations,
+        "broker": computing.check_broker,
+        "weights": computing.check_weights,
+        "device": computing.check_device,
+    }
+
+
+def examine(state: Path, *, file: Path | None = None, only: Collection[str] = ()) -> tuple[Finding, ...]:
+    """Look at every part of an installation, or at some; what cannot be looked at is a finding of its own."""
     try:
         installation = open_installation(state, file=file)
     except ConfigurationError as error:
         return (Finding("settings", Verdict.BROKEN, f"[{error.code}] {error}"),)
-    findings = [Finding("settings", Verdict.FINE, str(installation.configuration.file))]
-    checks: tuple[tuple[str, Check], ...] = (
-        ("disk", check_disk),
-        ("database", check_database),
-        ("processes", check_processes),
-        ("ports", check_ports),
-        ("listener", check_listener),
-        ("destinations", check_destinations),
-        ("broker", check_broker),
-        ("weights", check_weights),
-        ("device", check_device),
-    )
-    for subject, check in checks:
-        findings.extend(_guarded(subject, check, installation))
+    findings = [] if only else [Finding("settings", Verdict.FINE, str(installation.configuration.file))]
+    for name, check in checks().items():
+        if not only or name in only:
+            findings += _guarded(name, check, installation)
     installation.database.dispose()
     return tuple(findings)
 
 
-def _guarded(subject: str, check: Check, installation: Installation) -> list[Finding]:
+def _guarded(name: str, check: Check, installation: Installation) -> list[Finding]:
     try:
         return list(check(installation))
     except OncueError as error:
-        return [Finding(subject, Verdict.BROKEN, f"[{error.code}] {error}")]
+        return [Finding(name, Verdict.BROKEN, f"[{error.code}] {error}")]
     except ImportError as error:
-        return [Finding(subject, Verdict.REMARK, f"not looked at: {error.name} is not installed here")]
+        return [Finding(name, Verdict.REMARK, f"not looked at: {error.name} is not installed here")]

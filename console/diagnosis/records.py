@@ -13,7 +13,6 @@ from storage.database import utc_now
 
 _MEGABYTE = 1_000_000
 _LOW_FACTOR = 5
-KINDS = ("gateway", "relay", "worker")
 
 
 def check_disk(installation: Installation) -> Iterator[Finding]:
@@ -36,11 +35,23 @@ def check_database(installation: Installation) -> Iterator[Finding]:
     yield Finding("database", Verdict.FINE, f"{installation.database.engine.dialect.name}, schema is this version's")
 
 
-def check_processes(installation: Installation) -> Iterator[Finding]:
-    """Look which processes were at work lately."""
+def check_gateway(installation: Installation) -> Iterator[Finding]:
+    """Look whether a gateway was at work lately."""
+    yield _at_work(installation, "gateway")
+
+
+def check_relay(installation: Installation) -> Iterator[Finding]:
+    """Look whether a relay was at work lately."""
+    yield _at_work(installation, "relay")
+
+
+def check_worker(installation: Installation) -> Iterator[Finding]:
+    """Look whether a worker was at work lately."""
+    yield _at_work(installation, "worker")
+
+
+def _at_work(installation: Installation, kind: str) -> Finding:
     now = utc_now()
     with installation.read() as session:
-        running = processes.running(session)
-    for kind in KINDS:
-        alive = sum(process.kind == kind and process.is_alive(now) for process in running)
-        yield Finding(kind, Verdict.FINE if alive else Verdict.REMARK, f"{alive} at work" if alive else "none at work")
+        alive = sum(process.is_alive(now) for process in processes.running(session, kind=kind))
+    return Finding(kind, Verdict.FINE if alive else Verdict.REMARK, f"{alive} at work" if alive else "none at work")

@@ -45,7 +45,7 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(
     ("text", "named", "nearest"),
     [
         ("[gateway]\nprot = 104\n", "gateway.prot", "gateway.port"),
-        ("[gatway]\nport = 104\n", "gatway", "did you mean gateway?"),
+        ("[gate]\nport = 104\n", "gate", "did you mean gateway?"),
         ("port = 104\n", "port", ".port?"),
     ],
 )

@@ -83,6 +83,17 @@ def test_wrong_settings_are_the_first_and_only_finding(place: Place, monkeypatch
     assert "unknown variable ONCUE_GATEWAY_PROT" in ran.out
 
 
+@pytest.mark.usefixtures("quiet_ports")
+def test_one_part_alone_must_be_fine(place: Place) -> None:
+    assert oncue("doctor", "--state", place.state, "--only", "database").code == 0
+    ran = oncue("doctor", "--state", place.state, "--json", "--only", "relay", "--only", "worker")
+    assert ran.code == 1
+    assert [item["subject"] for item in ran.json] == ["relay", "worker"]
+    wrong = oncue("doctor", "--state", place.state, "--only", "weather")
+    assert wrong.code == 2
+    assert "disk, database, gateway" in wrong.err
+
+
 def test_of_a_running_installation_everything_is_fine(tmp_path: Path) -> None:
     with (
         running_receiver(tmp_path / "received") as receiver,

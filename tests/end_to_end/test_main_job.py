@@ -11,7 +11,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage
 
 from tests.support.peers import Orthanc, dcmtk_storescp, executable, orthanc, storescu
 from tests.support.system import QUICK, System, oncue_up, run_oncue
@@ -146,7 +146,7 @@ def _check_that_sending_again_changes_nothing(system: System, phantom: Path, pac
 
 def _check_that_a_late_image_opens_a_revision(system: System, phantom: Path, pacs: Orthanc) -> None:
     late = pydicom.dcmread(phantom / "localizer" / "0001.dcm")
-    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = f"{late.SOPInstanceUID[:50]}.1"
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = UID(f"{late.SOPInstanceUID[:50]}.1")
     path = phantom.parent / "late.dcm"
     late.save_as(path)
     _send(system, path)
