@@ -1,7 +1,6 @@
-# Gateway, migrations and console: everything but what computes. No torch, no broker.
-FROM python:3.12-slim AS build
+# Gateway and console: DICOM and pages, no torch, no broker.
+FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
-RUN python -m venv /opt/oncue && /opt/oncue/bin/pip install --no-cache-dir --upgrade pip==25.3
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY storage storage
 COPY dicom_gateway dicom_gateway
@@ -9,13 +8,18 @@ COPY workers workers
 COPY console console
 COPY migrations migrations
 COPY models models
-RUN /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[console]'
+RUN python -m venv /opt/oncue \
+    && /opt/oncue/bin/pip install --no-cache-dir --upgrade pip==25.3 \
+    && /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[console]'
 
-FROM python:3.12-slim
-RUN useradd --system --create-home --uid 10001 oncue && install -d -o oncue -g oncue -m 0700 /var/lib/oncue
+FROM python:3.11-slim-bookworm
+RUN useradd --system --create-home --uid 10001 oncue \
+    && mkdir /state /objects && chown oncue:oncue /state /objects
 COPY --from=build /opt/oncue /opt/oncue
-ENV PATH=/opt/oncue/bin:$PATH ONCUE_STATE=/var/lib/oncue PYTHONUNBUFFERED=1
+ENV PATH=/opt/oncue/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER oncue
-VOLUME /var/lib/oncue
+WORKDIR /home/oncue
+VOLUME ["/state", "/objects"]
+EXPOSE 11112 8104
 ENTRYPOINT ["oncue"]
 CMD ["gateway"]

@@ -1,8 +1,6 @@
-# Worker and relay: with torch and the models.
-FROM python:3.12-slim AS build
+# Worker and relay: Celery, torch, the models. One worker process per GPU.
+FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
-RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
-RUN python -m venv /opt/oncue && /opt/oncue/bin/pip install --no-cache-dir --upgrade pip==25.3
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY storage storage
 COPY dicom_gateway dicom_gateway
@@ -10,13 +8,17 @@ COPY workers workers
 COPY console console
 COPY migrations migrations
 COPY models models
-RUN /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[worker]'
+RUN python -m venv /opt/oncue \
+    && /opt/oncue/bin/pip install --no-cache-dir --upgrade pip==25.3 \
+    && /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[worker]'
 
-FROM python:3.12-slim
-RUN useradd --system --create-home --uid 10001 oncue && install -d -o oncue -g oncue -m 0700 /var/lib/oncue
+FROM python:3.11-slim-bookworm
+RUN useradd --system --create-home --uid 10001 oncue \
+    && mkdir /state /objects && chown oncue:oncue /state /objects
 COPY --from=build /opt/oncue /opt/oncue
-ENV PATH=/opt/oncue/bin:$PATH ONCUE_STATE=/var/lib/oncue PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE
+ENV PATH=/opt/oncue/bin:$PATH PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=PASSIVE
 USER oncue
-VOLUME /var/lib/oncue
+WORKDIR /home/oncue
+VOLUME ["/state", "/objects"]
 ENTRYPOINT ["oncue"]
 CMD ["worker"]

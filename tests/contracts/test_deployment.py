@@ -39,19 +39,19 @@ def test_every_service_is_there_with_a_health_check(compose: Any) -> None:
     assert compose["services"].keys() == SERVICES
     for name, service in compose["services"].items():
         assert name == "migrate" or "healthcheck" in service, name
-    assert set(compose["volumes"]) == {"postgres", "redis", "orthanc", "objects"}
+    assert set(compose["volumes"]) == {"postgres", "redis", "orthanc", "objects", "state"}
 
 
 def test_every_command_of_a_service_is_a_command_of_oncue(compose: Any) -> None:
     for name in OURS:
         assert tuple(compose["services"][name]["command"]) in COMMANDS
-        test = compose["services"][name].get("healthcheck", {}).get("test", ["CMD", "oncue", "doctor"])
+        test = compose["services"][name].get("healthcheck", {}).get("test", ["CMD", "oncue", "alive"])
         if test[1] == "oncue":
             assert (test[2],) in COMMANDS
 
 
 def test_every_variable_of_a_service_is_a_setting_of_oncue(compose: Any) -> None:
-    known = {variable(key) for key in known_keys()}
+    known = {"ONCUE_STATE", *(variable(key) for key in known_keys())}
     for name in OURS:
         assert set(compose["services"][name]["environment"]) <= known
 
@@ -64,7 +64,7 @@ def test_there_are_no_default_passwords_and_no_port_is_open_to_the_network() -> 
         assert all(use.startswith(":?") for use in uses)
     for published in re.findall(r"ports: \[(.*?)\]", text):
         for port in published.split(", "):
-            assert port.strip('"').startswith(("127.0.0.1:", "${DICOM_ADDRESS:-127.0.0.1}:"))
+            assert port.strip('"').startswith(("127.0.0.1:", "${LISTEN:-127.0.0.1:"))
 
 
 @pytest.mark.parametrize("name", ["gateway", "worker"])
