@@ -6,7 +6,7 @@ from workers.segmentation import refine
 from workers.segmentation.refine import MaskRule
 
 SPACING = (5.0, 1.0, 1.0)
-RULE = MaskRule(threshold=0.5, peak=0.8, minimum_ml=0.5, smoothing_mm=3.0)
+RULE = MaskRule(threshold=0.5, peak=0.8, minimum_ml=0.5, smoothing_mm=3.0, share=0.3)
 
 
 def scores(*, peak: float, side: int) -> np.ndarray:
@@ -45,3 +45,11 @@ def test_the_case_level_counts_volume_not_single_voxels() -> None:
     lone, lesion = scores(peak=1.0, side=2), scores(peak=1.0, side=15)
     assert refine.case_level(lone, SPACING, 1.0) < 0.05
     assert refine.case_level(lesion, SPACING, 1.0) == 1.0
+
+
+def test_a_faint_echo_beside_a_clear_lesion_is_dropped_and_a_second_lesion_stays() -> None:
+    stack = scores(peak=0.9, side=30)
+    stack[1, 45:57, 45:57] = 0.85
+    assert not refine.to_mask(stack, SPACING, RULE)[1].any()
+    stack[1, 40:60, 40:60] = 0.85
+    assert refine.to_mask(stack, SPACING, RULE)[1].sum() == 400

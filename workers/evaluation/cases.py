@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -37,7 +38,14 @@ def list_cases(folder: Path) -> list[Path]:
 
 
 def read_case(path: Path) -> Case:
-    """Read one case; raises TrainingDataMissing where arrays are missing or do not match."""
+    """Read one case; raises TrainingDataMissing where the file is broken, or arrays are missing or do not match."""
+    try:
+        return _read(path)
+    except (BadZipFile, ValueError, OSError) as error:
+        raise TrainingDataMissing(f"{path.name} is not a readable .npz case") from error
+
+
+def _read(path: Path) -> Case:
     with np.load(path) as arrays:
         key = "flair" if "flair" in arrays else "image"
         if key not in arrays or "mask" not in arrays:

@@ -20,6 +20,8 @@ from workers.segmentation import schedules
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOADING: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "local_files_only": True}
+"""Never pickles, never the network; and without ``accelerate``, which diffusers would else recommend at each start."""
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 library: Any = diffusers  # its classes carry only part of their types
 
@@ -68,7 +70,7 @@ class LatentDiffusion:
     @classmethod
     def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
         """Read ``vae/`` and ``unet/`` of a diffusers folder; the manifest must have been checked before."""
-        autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, use_safetensors=True)
+        autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **LOADING)
         denoiser = library.UNet2DConditionModel.from_pretrained(
             folder / "unet", torch_dtype=dtype, use_safetensors=True
         )
@@ -77,7 +79,7 @@ class LatentDiffusion:
     @classmethod
     def autoencoder_only(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
         """Read ``vae/`` alone, for the training of what stands on it; such a model cannot denoise."""
-        autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, use_safetensors=True)
+        autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **LOADING)
         return cls(frozen(autoencoder, device), None, device, dtype)
 
     def encode(self, images: Tensor) -> Tensor:

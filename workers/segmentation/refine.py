@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 class MaskRule:
     """When a score becomes a mask. All of it is fixed on tuning data, none on the image at hand.
 
-    A voxel belongs to the mask above ``threshold``; a component stays when its peak exceeds ``peak`` and it fills
-    ``minimum_ml``. ``smoothing_mm`` is the deviation of the Gaussian across slices.
+    A voxel belongs to the mask above ``threshold``. A component stays when its peak exceeds ``peak``, it fills
+    ``minimum_ml``, and the score summed over it is at least ``share`` of that of the weightiest component: faint echoes
+    beside a clear lesion go. ``smoothing_mm`` is the deviation of the Gaussian across slices.
     """
 
     threshold: float
     peak: float
     minimum_ml: float
     smoothing_mm: float
+    share: float
 
 
 def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) -> FloatArray:
@@ -47,9 +49,11 @@ def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule) -> BoolArray
         return np.zeros(scores.shape, dtype=bool)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     large = np.bincount(labels.ravel(), minlength=count + 1) * voxel_ml >= rule.minimum_ml
-    certain = ndimage.maximum(scores, labels, index=np.arange(count + 1)) > rule.peak
-    keep = large & np.asarray(certain)
+    certain = np.asarray(ndimage.maximum(scores, labels, index=np.arange(count + 1))) > rule.peak
+    keep = large & certain
     keep[0] = False
+    weight = np.bincount(labels.ravel(), weights=scores.ravel(), minlength=count + 1) * keep
+    keep &= weight >= rule.share * weight.max()
     mask = keep[labels]
     return np.asarray(np.stack([ndimage.binary_fill_holes(plane) for plane in mask]), dtype=bool)
 

@@ -37,7 +37,9 @@ class TextEncoder:
     def load(cls, folder: Path | None = None) -> TextEncoder:
         """Read the encoder from ``folder``, by default from the installed package; never from the network."""
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # a worker's standard error is its log
         place = folder or packaged_folder()
         model = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
         return cls(

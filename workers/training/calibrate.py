@@ -43,27 +43,23 @@ HEALTHY_PHANTOMS = 3
 PHANTOM_SEED = 20_000
 ALARM_LIMIT = 0.03
 """Share of tumour-free tuning slices that may alarm before the choice of a threshold pays for it."""
-ALARM_PRICE = 2.0
+ALARM_PRICE = 1.0
 CASE_ML = 1.0
-PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.7, minimum_ml=0.5, smoothing_mm=2.5)
+PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.0, minimum_ml=0.5, smoothing_mm=4.5, share=0.4)
 STEPS = {Mode.FAST: 2, Mode.BALANCED: 8, Mode.PAPER: 50}
 
 FUSIONS = (
     Fusion(1.0, 0.0, 0.0, 0.0),
-    Fusion(0.9, 0.1, 0.0, 0.0),
     Fusion(0.8, 0.2, 0.0, 0.0),
-    Fusion(0.9, 0.0, 0.1, 0.0),
     Fusion(0.8, 0.0, 0.2, 0.0),
-    Fusion(0.9, 0.0, 0.0, 0.1),
     Fusion(0.8, 0.0, 0.0, 0.2),
-    Fusion(0.8, 0.0, 0.1, 0.1),
-    Fusion(0.7, 0.1, 0.1, 0.1),
-    Fusion(0.6, 0.0, 0.2, 0.2),
+    Fusion(0.7, 0.0, 0.15, 0.15),
 )
-SMOOTHINGS_MM = (0.0, 2.0, 3.0, 4.5)
-THRESHOLDS = tuple(np.arange(0.15, 0.86, 0.05).round(2).tolist())
-PEAKS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95)
-VOLUMES_ML = (0.2, 0.5, 1.0, 2.0, 4.0)
+SMOOTHINGS_MM = (3.0, 4.5, 6.0)
+THRESHOLDS = tuple(np.arange(0.3, 0.71, 0.1).round(2).tolist())
+PEAKS = (0.0, 0.8, 0.9, 0.95)
+VOLUMES_ML = (0.3, 1.0, 2.0)
+SHARES = (0.1, 0.25, 0.4, 0.55)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,15 +94,11 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
     known = _familiarity(segmenter, cases, tuning)
-    modes: dict[Mode, ModeSettings] = {}
-    tuned: list[Tuned] = []
-    for mode in (Mode.FAST, Mode.BALANCED):
-        tuned = [examine(segmenter, case, mode) for case in tuning]
-        modes[mode] = choose(mode, tuned)
-    modes[Mode.PAPER] = replace(modes[Mode.BALANCED], steps=STEPS[Mode.PAPER], guidance=1.5)
-    balanced = modes[Mode.BALANCED]
+    tuned = [examine(segmenter, case, Mode.BALANCED) for case in tuning]
+    fusion, rule = choose(tuned)
+    modes = {mode: _mode(mode, fusion, rule) for mode in Mode}
     half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
-    return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, balanced.rule))
+    return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
 
 
 def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode) -> Tuned:
@@ -122,35 +114,29 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
     return ModeSettings(STEPS[mode], guidance, mirrored=mode is not Mode.FAST, fusion=fusion, rule=rule)
 
 
-def choose(mode: Mode, tuned: list[Tuned]) -> ModeSettings:
-    """Choose fusion and smoothing first, then the rule that turns their score into a mask."""
-    tried = [_best_plain(tuned, fusion, smoothing) for fusion, smoothing in product(FUSIONS, SMOOTHINGS_MM)]
-    _, fusion, smoothing, threshold = max(tried, key=lambda attempt: attempt[0])
-    best = replace(PROVISIONAL_RULE, threshold=threshold, smoothing_mm=smoothing)
-    scores = [_score(case, fusion, smoothing) for case in tuned]
+def choose(tuned: list[Tuned]) -> tuple[Fusion, MaskRule]:
+    """Choose fusion, smoothing and threshold first, then which components stay."""
+    attempts = [_try_fusion(tuned, fusion, smoothing) for fusion, smoothing in product(FUSIONS, SMOOTHINGS_MM)]
+    _, fusion, best = max(attempts, key=lambda attempt: attempt[0])
+    scores = [_score(case, fusion, best.smoothing_mm) for case in tuned]
     rules = [
-        replace(best, threshold=level, peak=peak, minimum_ml=volume)
-        for level, peak, volume in product((threshold - 0.1, threshold, threshold + 0.1), PEAKS, VOLUMES_ML)
-        if peak == 0.0 or peak > level
+        replace(best, threshold=round(level, 2), peak=peak, minimum_ml=volume, share=share)
+        for level, peak, volume, share in product((best.threshold - 0.1, best.threshold), PEAKS, VOLUMES_ML, SHARES)
     ]
-    return _mode(mode, fusion, max(rules, key=lambda rule: judge(tuned, scores, rule).value))
+    return fusion, max(rules, key=lambda rule: judge(tuned, scores, rule).value)
+
+
+def _try_fusion(tuned: list[Tuned], fusion: Fusion, smoothing_mm: float) -> tuple[float, Fusion, MaskRule]:
+    """Give the worth of a fused score under its best threshold, with that threshold."""
+    scores = [_score(case, fusion, smoothing_mm) for case in tuned]
+    rules = [replace(PROVISIONAL_RULE, threshold=level, smoothing_mm=smoothing_mm) for level in THRESHOLDS]
+    worth = {rule: judge(tuned, scores, rule).value for rule in rules}
+    best = max(worth, key=lambda rule: worth[rule])
+    return worth[best], fusion, best
 
 
 def _score(case: Tuned, fusion: Fusion, smoothing_mm: float) -> NDArray[np.float32]:
     return refine.smooth_across(case.examination.maps.fused(fusion), case.examination.spacing_mm[0], smoothing_mm)
-
-
-def _best_plain(tuned: list[Tuned], fusion: Fusion, smoothing_mm: float) -> tuple[float, Fusion, float, float]:
-    """Give the best mean Dice of a fused score under a threshold alone, with the threshold."""
-    scores = [_score(case, fusion, smoothing_mm) for case in tuned]
-    dices = {
-        level: float(
-            np.mean([metrics.dice(score > level, case.truth) for score, case in zip(scores, tuned, strict=True)])
-        )
-        for level in THRESHOLDS
-    }
-    best = max(dices, key=lambda level: dices[level])
-    return dices[best], fusion, smoothing_mm, best
 
 
 def judge(tuned: list[Tuned], scores: list[NDArray[np.float32]], rule: MaskRule) -> Choice:

@@ -29,9 +29,9 @@ class StageSettings:
 
 
 DEFAULT_STAGES = {
-    Stage.AUTOENCODER: StageSettings(steps=600, batch=8, learning_rate=1.5e-3),
-    Stage.DENOISER: StageSettings(steps=2200, batch=16, learning_rate=4e-4),
-    Stage.ADAPTERS: StageSettings(steps=2600, batch=12, learning_rate=2e-3),
+    Stage.AUTOENCODER: StageSettings(steps=550, batch=8, learning_rate=1.5e-3),
+    Stage.DENOISER: StageSettings(steps=700, batch=16, learning_rate=4e-4),
+    Stage.ADAPTERS: StageSettings(steps=1050, batch=12, learning_rate=2e-3),
 }
 
 

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workers.errors import TrainingDataMissing
+from workers.training import loop, patients, slices
+from workers.training.loop import Run
+from workers.training.patients import Role
+from workers.training.samples import Sampler
+from workers.training.settings import Progress, Stage, StageSettings
+from workers.training.slices import SliceSet
+
+PLAN = StageSettings(steps=40, batch=4, learning_rate=0.05)
+
+
+def line() -> nn.Linear:
+    module = nn.Linear(1, 1)
+    nn.init.zeros_(module.weight)
+    nn.init.zeros_(module.bias)
+    return module
+
+
+def loss_of(module: nn.Linear) -> Callable[[int], Tensor]:
+    def loss(step: int) -> Tensor:
+        x = torch.rand(8, 1, generator=torch.Generator().manual_seed(step))
+        error: Tensor = (module(x) - (3 * x + 1)).square().mean()
+        return error
+
+    return loss
+
+
+def run(work: Path, plan: StageSettings = PLAN, *, seconds: float = 60.0, seen: list[Progress] | None = None) -> Run:
+    reports: list[Progress] = [] if seen is None else seen
+    return Run(Stage.ADAPTERS, plan, work, time.monotonic() + seconds, reports.append)
+
+
+def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    module = line()
+    assert loop.optimise(run(tmp_path, seen=seen), module, loss_of(module))
+    assert seen[-1].step == seen[-1].steps == 40
+    assert float(loss_of(module)(99)) < 4.0
+    rows = (tmp_path / "adapters.loss.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,seconds"
+    assert len(rows) == 5
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    unbroken, broken = line(), line()
+    loop.optimise(run(tmp_path / "a"), unbroken, loss_of(unbroken))
+
+    stopped_at = 17
+
+    def interrupted(step: int) -> Tensor:
+        if step == stopped_at:
+            pause.append(step)
+        return loss_of(broken)(step)
+
+    pause: list[int] = []
+    half = run(tmp_path / "b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.time, "monotonic", lambda: float("inf") if pause else 0.0)
+        assert not loop.optimise(half, broken, interrupted)
+    again = line()
+    assert loop.optimise(run(tmp_path / "b"), again, loss_of(again))
+    torch.testing.assert_close(again.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
+
+
+def test_a_deadline_in_the_past_takes_no_step(tmp_path: Path) -> None:
+    module = line()
+    assert not loop.optimise(run(tmp_path, seconds=-1.0), module, loss_of(module))
+    assert float(module.weight.detach()) == 0.0
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    plan = StageSettings(steps=1000, batch=1, learning_rate=1.0)
+    rates = [loop.learning_rate(plan, step) for step in range(1000)]
+    assert rates[0] < 0.05
+    assert 0.98 < max(rates) <= 1.0
+    assert rates[-1] < 0.03
+
+
+def test_every_patient_has_one_role() -> None:
+    assert len(set(patients.TEST_PATIENTS)) == 13
+    assert len(set(patients.TUNE_PATIENTS)) == 8
+    assert not set(patients.TEST_PATIENTS) & set(patients.TUNE_PATIENTS)
+    assert patients.role("TCGA_DU_7013") is Role.TEST
+    assert patients.role("somebody new") is Role.TRAIN
+
+
+def test_slices_within_two_of_a_tumor_are_not_taken_for_free_of_it() -> None:
+    mask = np.zeros((12, 4, 4), bool)
+    mask[5, 1, 1] = True
+    assert np.flatnonzero(slices.tumor_free(mask)).tolist() == [0, 1, 2, 8, 9, 10, 11]
+
+
+def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataMissing):
+        slices.load(tmp_path)
+
+
+def test_only_training_patients_are_loaded_and_only_slices_that_show_a_head(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:64, :64]
+    stack = np.zeros((8, 64, 64), np.uint8)
+    stack[2:] = 100 * (np.hypot(rows - 32, columns - 32) < 25)
+    mask = np.zeros(stack.shape, bool)
+    for name in ("somebody", patients.TEST_PATIENTS[0]):
+        np.savez(tmp_path / f"{name}.npz", flair=stack, mask=mask)
+    loaded = slices.load(tmp_path)
+    assert loaded.sources == ("somebody",) * 6
+    assert loaded.images.shape == (6, 128, 128)
+
+
+def test_a_batch_is_fixed_by_seed_and_step() -> None:
+    rows, columns = np.mgrid[:128, :128]
+    head = np.hypot(rows - 64, columns - 64) < 45
+    image = np.where(head, -0.2, -1.0).astype(np.float32)
+    stacked = SliceSet(image[None], head[None], np.ones(1, np.float32), ("one",))
+    first, again, other = (Sampler(stacked, 7).draw(step, 3) for step in (5, 5, 6))
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.images, other.images)
+    changed = (first.images != first.clean).flatten(1).any(dim=1)
+    assert bool((first.masks.flatten(1).any(dim=1) <= changed).all())
