@@ -17,6 +17,7 @@ from console.demo.steps import Steps
 from console.supervision.child import oncue_executable
 from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import NothingToSend
 from dicom_gateway.folders import find_outgoing, send_folder
 from dicom_gateway.sender import Outgoing
 from dicom_gateway.status import Verdict
@@ -84,8 +85,10 @@ def running_system(state: Path, destination: str) -> Iterator[Running]:
 
 
 def study_uids(folder: Path) -> tuple[str, ...]:
-    """Return the studies below a folder, in order of their first file."""
-    outgoing, _ = find_outgoing(folder)
+    """Return the studies below a folder, in order of their first file; NothingToSend where there is none."""
+    outgoing, others = find_outgoing(folder)
+    if not outgoing:
+        raise NothingToSend(f"no DICOM file among the {others} files of {folder}")
     return tuple(dict.fromkeys(_study_uid(item) for item in outgoing))
 
 

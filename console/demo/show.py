@@ -49,15 +49,16 @@ def demonstrate(wish: Wish, console: Console) -> bool:
 
 def _demonstrate(wish: Wish, console: Console, place: Path) -> bool:
     steps = Steps(console)
+    folder, truth = _study(wish, place, steps)
+    uids = study_uids(folder)
     with ExitStack() as stack:
         with steps.step("a PACS"):
             pacs = stack.enter_context(running_pacs(place))
         with steps.step("oncue up: gateway, relay, worker, console, broker, database"):
             running = stack.enter_context(running_system(place / "state", pacs.destination))
-        folder, truth = _study(wish, place, steps)
         with steps.step(f"sent by C-STORE to {running.listener}"):
             send(folder, running)
-        outcomes = [judge(follow(running, uid, steps), pacs.objects(), truth) for uid in study_uids(folder)]
+        outcomes = [judge(follow(running, uid, steps), pacs.objects(), truth) for uid in uids]
         _present(outcomes, wish, truth=truth, running=running, pacs=pacs, console=console)
         worked = bool(outcomes) and all(outcome.is_success for outcome in outcomes)
         if wish.keep:
