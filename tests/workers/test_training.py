@@ -66,7 +66,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     pause: list[int] = []
     half = run(tmp_path / "b")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.time, "monotonic", lambda: float("inf") if pause else 0.0)
+        patch.setattr("workers.training.loop.time.monotonic", lambda: float("inf") if pause else 0.0)
         assert not loop.optimise(half, broken, interrupted)
     again = line()
     assert loop.optimise(run(tmp_path / "b"), again, loss_of(again))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -39,7 +39,8 @@ class TextEncoder:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # a worker's standard error is its log
+        chatter: Any = logging
+        chatter.disable_progress_bar()  # a worker's standard error is its log
         place = folder or packaged_folder()
         model = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
         return cls(
@@ -51,7 +52,8 @@ class TextEncoder:
         """Give token embeddings ``[n, 16, 384]``, zero beyond the end of the text."""
         encoded = self.tokenizer(texts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
         hidden: Tensor = self.model(**encoded).last_hidden_state
-        return hidden * encoded["attention_mask"].unsqueeze(-1)
+        weights: Tensor = encoded["attention_mask"].unsqueeze(-1)
+        return hidden * weights
 
     @torch.no_grad()
     def sentences(self, texts: list[str]) -> Tensor:

@@ -48,12 +48,14 @@ CASE_ML = 1.0
 PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.0, minimum_ml=0.5, smoothing_mm=4.5, share=0.4)
 STEPS = {Mode.FAST: 2, Mode.BALANCED: 8, Mode.PAPER: 50}
 
+PAPER_FUSION = Fusion(0.7, 0.0, 0.15, 0.15)
+"""``paper`` always lets the residuals speak, as the paper does; the other modes only where that helps."""
 FUSIONS = (
     Fusion(1.0, 0.0, 0.0, 0.0),
     Fusion(0.8, 0.2, 0.0, 0.0),
     Fusion(0.8, 0.0, 0.2, 0.0),
     Fusion(0.8, 0.0, 0.0, 0.2),
-    Fusion(0.7, 0.0, 0.15, 0.15),
+    PAPER_FUSION,
 )
 SMOOTHINGS_MM = (3.0, 4.5, 6.0)
 THRESHOLDS = tuple(np.arange(0.3, 0.71, 0.1).round(2).tolist())
@@ -96,7 +98,9 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     known = _familiarity(segmenter, cases, tuning)
     tuned = [examine(segmenter, case, Mode.BALANCED) for case in tuning]
     fusion, rule = choose(tuned)
-    modes = {mode: _mode(mode, fusion, rule) for mode in Mode}
+    _, _, paper_rule = max((_try_fusion(tuned, PAPER_FUSION, smoothing) for smoothing in SMOOTHINGS_MM), key=_worth)
+    modes = {mode: _mode(mode, fusion, rule) for mode in (Mode.FAST, Mode.BALANCED)}
+    modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
 
@@ -117,13 +121,17 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
 def choose(tuned: list[Tuned]) -> tuple[Fusion, MaskRule]:
     """Choose fusion, smoothing and threshold first, then which components stay."""
     attempts = [_try_fusion(tuned, fusion, smoothing) for fusion, smoothing in product(FUSIONS, SMOOTHINGS_MM)]
-    _, fusion, best = max(attempts, key=lambda attempt: attempt[0])
+    _, fusion, best = max(attempts, key=_worth)
     scores = [_score(case, fusion, best.smoothing_mm) for case in tuned]
     rules = [
         replace(best, threshold=round(level, 2), peak=peak, minimum_ml=volume, share=share)
         for level, peak, volume, share in product((best.threshold - 0.1, best.threshold), PEAKS, VOLUMES_ML, SHARES)
     ]
     return fusion, max(rules, key=lambda rule: judge(tuned, scores, rule).value)
+
+
+def _worth(attempt: tuple[float, Fusion, MaskRule]) -> float:
+    return attempt[0]
 
 
 def _try_fusion(tuned: list[Tuned], fusion: Fusion, smoothing_mm: float) -> tuple[float, Fusion, MaskRule]:
