@@ -71,9 +71,7 @@ class LatentDiffusion:
     def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
         """Read ``vae/`` and ``unet/`` of a diffusers folder; the manifest must have been checked before."""
         autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **LOADING)
-        denoiser = library.UNet2DConditionModel.from_pretrained(
-            folder / "unet", torch_dtype=dtype, use_safetensors=True
-        )
+        denoiser = library.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **LOADING)
         return cls(frozen(autoencoder, device), frozen(denoiser, device), device, dtype)
 
     @classmethod

@@ -50,6 +50,8 @@ STEPS = {Mode.FAST: 2, Mode.BALANCED: 8, Mode.PAPER: 50}
 
 PAPER_FUSION = Fusion(0.7, 0.0, 0.15, 0.15)
 """``paper`` always lets the residuals speak, as the paper does; the other modes only where that helps."""
+PAPER_PEAK = 0.9
+"""Peak that a component needs in ``paper``: above what healthy phantoms reach."""
 FUSIONS = (
     Fusion(1.0, 0.0, 0.0, 0.0),
     Fusion(0.8, 0.2, 0.0, 0.0),
@@ -100,7 +102,7 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     fusion, rule = choose(tuned)
     _, _, paper_rule = max((_try_fusion(tuned, PAPER_FUSION, smoothing) for smoothing in SMOOTHINGS_MM), key=_worth)
     modes = {mode: _mode(mode, fusion, rule) for mode in (Mode.FAST, Mode.BALANCED)}
-    modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
+    modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, replace(paper_rule, peak=PAPER_PEAK))
     half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
 
