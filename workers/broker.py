@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,8 +46,10 @@ class EmbeddedBroker:
     empty: the database knows every job, and the relay sends its message again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, before_exec: Callable[[], None] | None = None) -> None:
+        """Keep everything below ``folder``; ``before_exec`` runs in the child between fork and exec."""
         self._folder = folder
+        self._before_exec = before_exec
         self._process: subprocess.Popen[bytes] | None = None
         self._endpoint: Endpoint | None = None
 
@@ -141,6 +144,7 @@ class EmbeddedBroker:
             stderr=subprocess.DEVNULL,
             # Ctrl-C goes to the whole group; the broker must outlive those that still acknowledge messages.
             start_new_session=True,
+            preexec_fn=self._before_exec,  # noqa: PLW1509 - for whoever has a single thread and wants it
         )
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:

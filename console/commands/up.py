@@ -17,7 +17,7 @@ Destinations = Annotated[
     list[str] | None,
     typer.Option("--destination", metavar="AET@HOST:PORT", help="Where results are sent; may be given repeatedly."),
 ]
-MoreDestinations = Annotated[list[str] | None, typer.Argument(metavar="[AET@HOST:PORT]...", hidden=True)]
+MoreDestinations = Annotated[list[str] | None, typer.Argument(metavar="MORE", hidden=True)]
 Quiet = Annotated[
     float | None, typer.Option("--quiet-seconds", metavar="S", help="A study is complete when quiet for so long.")
 ]

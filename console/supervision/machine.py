@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,15 +20,19 @@ from console.installation import open_installation
 from console.supervision.child import Child
 from console.supervision.interruption import Interruption
 from console.supervision.lock import exclusive
-from console.supervision.ports import reachable, settle
+from console.supervision.orphans import die_with_parent
+from console.supervision.ports import is_taken, reachable, settle
 from console.supervision.site import Endpoints, Site, programs
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sender import echo
 from storage import logs
 from workers.broker import EmbeddedBroker
+from workers.errors import BrokerUnavailable
 
 _HTTP_SECONDS = 2.0
+_AFTERLIFE_SECONDS = 30.0
+_POLL_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +47,7 @@ def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
     with exclusive(state), (state / "logs" / "up.log").open("a") as log_file:
         logs.configure(stream=log_file)
         installation.prepare()
-        endpoints = _settle_ports(installation.settings)
+        endpoints = _settle_ports(installation.settings, state)
         with _broker(installation.settings, state) as broker:
             variables = _variables(flags, endpoints, broker)
             children = [Child(item) for item in programs(state, config=file, variables=variables)]
@@ -49,11 +56,18 @@ def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
                 is_ready=lambda: _answers(installation.settings, endpoints),
                 on_ready=lambda: _announce(state, endpoints),
             )
+        Endpoints.forget(state)
 
 
-def _settle_ports(settings: Settings) -> Endpoints:
-    """Return the endpoints with a free port in place of each 0; ConfigurationError where one is taken."""
+def _settle_ports(settings: Settings, state: Path) -> Endpoints:
+    """Return the endpoints with a free port in place of each 0; ConfigurationError where one is taken.
+
+    After an `oncue up` that was killed, its gateway may still be letting associations finish: that is waited for.
+    """
     wanted = Endpoints.of(settings)
+    deadline = time.monotonic() + (_AFTERLIFE_SECONDS if Endpoints.read(state) else 0.0)
+    while is_taken(wanted.host, wanted.port) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
     return replace(
         wanted,
         port=settle(wanted.host, wanted.port, key="gateway.port (--port)"),
@@ -77,7 +91,7 @@ def _broker(settings: Settings, state: Path) -> Iterator[EmbeddedBroker | None]:
     if settings.worker.broker_url.get_secret_value():
         yield None
         return
-    broker = EmbeddedBroker(state / BROKER_FOLDER)
+    broker = EmbeddedBroker(state / BROKER_FOLDER, before_exec=partial(die_with_parent, os.getpid()))
     broker.start()
     try:
         yield broker
@@ -86,9 +100,14 @@ def _broker(settings: Settings, state: Path) -> Iterator[EmbeddedBroker | None]:
 
 
 def _keep(broker: EmbeddedBroker | None) -> None:
-    if broker is not None and not broker.is_running():
-        log.warning("broker.ended")
+    """Start the broker again where it ended; where that fails, the next tick tries again."""
+    if broker is None or broker.is_running():
+        return
+    log.warning("broker.ended")
+    try:
         broker.start()
+    except BrokerUnavailable as error:
+        log.warning("broker.not_started", code=error.code, reason=str(error))
 
 
 def _answers(settings: Settings, endpoints: Endpoints) -> bool:

@@ -51,6 +51,11 @@ class Endpoints:
         """Leave a note for the other commands."""
         (state / _RUN_FILE).write_text(json.dumps(asdict(self)) + "\n")
 
+    @staticmethod
+    def forget(state: Path) -> None:
+        """Take the note away at an end in good order."""
+        (state / _RUN_FILE).unlink(missing_ok=True)
+
     @classmethod
     def read(cls, state: Path) -> Self | None:
         """Return the note of the last `oncue up`, None where there is none."""

@@ -15,6 +15,7 @@ from console.supervision.lock import exclusive, is_held
 from console.supervision.ports import is_taken, reachable, settle
 from storage.errors import ConfigurationError
 from tests.support.system import ONCUE, QUICK, environment, oncue_up, run_oncue
+from workers.phantom.study import write_phantom_study
 
 
 def _wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
@@ -71,12 +72,25 @@ def test_up_starts_everything_restarts_what_dies_and_leaves_nothing_behind(tmp_p
 
 def test_the_children_end_when_up_is_killed_and_the_next_up_takes_over(tmp_path: Path) -> None:
     with oncue_up(tmp_path / "state") as system:
-        ours = [system.child(name) for name in ("gateway", "relay", "worker", "console")]
+        port, ours = system.port, system.children()
+        assert any(child.name() in ("redis-server", "valkey-server") for child in ours)
         system.process.kill()
         system.process.wait()
+        # At once, and on the same port: what the old gateway still holds is waited for.
+        with oncue_up(tmp_path / "state", variables={**QUICK, "ONCUE_GATEWAY_PORT": str(port)}, port=None) as again:
+            assert again.port == port
+            assert again.ask("audit", "verify")["events"] > 0
         _wait_until(lambda: not _alive(ours))
+
+
+def test_a_broker_that_dies_is_started_again_and_work_goes_on(tmp_path: Path) -> None:
+    study = write_phantom_study(tmp_path / "study", seed=3, slices=8, size=64)
     with oncue_up(tmp_path / "state") as system:
-        assert system.ask("audit", "verify")["events"] > 0
+        broker = next(child for child in system.children() if child.name() in ("redis-server", "valkey-server"))
+        broker.kill()
+        sent = run_oncue("send", str(study.series_folder), f"ONCUE@127.0.0.1:{system.port}")
+        assert sent.returncode == 0, sent.stdout + sent.stderr
+        system.wait_for("jobs", "list", until=lambda jobs: bool(jobs) and jobs[0]["state"] == "succeeded")
 
 
 def test_up_says_at_once_what_keeps_it_from_starting(tmp_path: Path) -> None:

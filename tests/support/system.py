@@ -89,13 +89,13 @@ def oncue_up(
     destinations: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     quiet_seconds: float = 1.0,
+    port: int | None = 0,
 ) -> Iterator[System]:
-    """Run `oncue up` on free ports until the block ends; it must have said «ready»."""
+    """Run `oncue up` on free ports until the block ends; it must have said «ready». No port: that of the settings."""
     chosen = QUICK if variables is None else variables
-    command = [ONCUE, "up", "--state", str(state), "--port", "0", "--console-port", "0"]
-    command += ["--quiet-seconds", str(quiet_seconds)]
-    for destination in destinations:
-        command += ["--destination", destination]
+    command = [ONCUE, "up", "--state", str(state), "--console-port", "0", "--quiet-seconds", str(quiet_seconds)]
+    command += [] if port is None else ["--port", str(port)]
+    command += ["--destination", *destinations] if destinations else []
     errors = state.parent / f"{state.name}-up.err"
     with errors.open("a") as standard_error:
         process = subprocess.Popen(
