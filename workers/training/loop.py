@@ -46,6 +46,7 @@ def optimise(run: Run, module: nn.Module, loss_of: Callable[[int], Tensor]) -> b
     """
     optimiser = torch.optim.AdamW(module.parameters(), lr=run.plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    run.work.mkdir(parents=True, exist_ok=True)
     path = run.work / f"{run.stage}.checkpoint.pt"
     first, smooth = _resume(path, module, optimiser, average)
     started = saved = time.monotonic()
@@ -104,7 +105,6 @@ def _save(
     step: int,
     smooth: float,
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "module": module.state_dict(),
         "optimiser": optimiser.state_dict(),
