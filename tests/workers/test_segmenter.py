@@ -17,7 +17,7 @@ from storage.domain import Geometry, Segmentation, Vector, Volume
 from storage.errors import ConfigurationError
 from workers.errors import UnsuitableVolume, WeightsMismatch
 from workers.evaluation import metrics
-from workers.evaluation.cases import as_volume
+from workers.evaluation.cases import as_volume, read_case
 from workers.phantom.head import Phantom, head_phantom
 from workers.segmentation.calibration import Mode
 from workers.segmentation.segmenter import ZeroShotSegmenter
@@ -236,6 +236,13 @@ def test_a_prompt_in_another_script_gives_a_result(segmenter: ZeroShotSegmenter,
 def test_an_unknown_mode_is_a_clear_error(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     with pytest.raises(ConfigurationError, match="balanced"):
         segmenter.segment(volume, mode="thorough")
+
+
+def test_a_real_glioma_of_a_patient_outside_training_is_found(segmenter: ZeroShotSegmenter, real_data: Path) -> None:
+    case = read_case(real_data / "brain-mri-lgg" / "TCGA_CS_6290.npz")
+    found = segmenter.segment(case.volume, mode="fast")
+    assert metrics.dice(found.mask, case.mask) > 0.7
+    assert found.out_of_distribution == 0.0
 
 
 def test_changed_weights_are_not_loaded(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def evaluate_segmentation(
             outcomes.setdefault(name, []).append(outcome)
         on_progress(len(per_case), len(paths), figures)
     overall = {name: _overall(answers) for name, answers in outcomes.items()}
-    overall["threshold_best"] = _best_threshold(outcomes["threshold_fixed"])
+    overall["threshold_best"] = _best_threshold(outcomes["threshold_fixed"], overall["threshold_fixed"])
     return SegmentationReport(
         mode=mode,
         prompt=prompt,
@@ -187,10 +187,10 @@ def _overall(outcomes: list[Outcome]) -> Figures:
     )
 
 
-def _best_threshold(outcomes: list[Outcome]) -> Figures:
+def _best_threshold(outcomes: list[Outcome], fixed: Figures) -> Figures:
     """Give the figures of the one intensity threshold that suits these very cases best: an upper bound."""
     attempts = [
         _overall([Outcome(outcome.scores > level, outcome.scores, outcome.truth) for outcome in outcomes])
         for level in INTENSITY_LEVELS
     ]
-    return max(attempts, key=lambda figures: figures.dice.mean)
+    return max([fixed, *attempts], key=lambda figures: figures.dice.mean)
