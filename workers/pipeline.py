@@ -27,13 +27,13 @@ from storage.domain import (
 )
 from storage.objects import ObjectStore
 from workers.analysers import Analyser, Check, pick_analyser
-from workers.instances import HeaderScan, read_headers
+from workers.imaging.instances import HeaderScan, read_headers
+from workers.imaging.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
+from workers.imaging.volumes import build_volume
 from workers.lesions import MOST_LESIONS, Lesions, find_lesions
 from workers.overlays import draw_overlays
-from workers.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
 from workers.stopwatch import Stopwatch
 from workers.triage import Case, Policy
-from workers.volumes import build_volume
 
 
 class Classifier(Protocol):

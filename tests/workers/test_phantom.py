@@ -14,11 +14,11 @@ from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from tests.support.dicom import SeriesPlan, part10, put_all, series
 from tests.support.required import missing_peer
-from workers.instances import read_headers
+from workers.imaging.instances import read_headers
+from workers.imaging.series import LeftOutReason, choose_series
+from workers.imaging.volumes import build_volume
 from workers.phantom.head import Phantom, head_phantom
 from workers.phantom.study import PhantomStudy, write_phantom_study
-from workers.series import LeftOutReason, choose_series
-from workers.volumes import build_volume
 
 
 @pytest.fixture(scope="module")

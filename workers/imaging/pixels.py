@@ -15,9 +15,9 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import get_expected_length
 
 from storage.objects import ObjectStore
-from workers.codestreams import codestream_size
 from workers.errors import OversizedInstance, UnreadableInstance
-from workers.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
+from workers.imaging.codestreams import codestream_size
+from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 
 _UNCOMPRESSED = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian})
 

@@ -18,8 +18,8 @@ from tests.support.dicom import (
     structured_report,
 )
 from workers.errors import NoUsableSeries
-from workers.instances import HeaderScan, read_headers
-from workers.series import LeftOutReason, SelectionRules, choose_series, select_series
+from workers.imaging.instances import HeaderScan, read_headers
+from workers.imaging.series import LeftOutReason, SelectionRules, choose_series, select_series
 
 GOOD = SeriesPlan(key="good")
 ODD = SeriesPlan(key="odd", description="other")

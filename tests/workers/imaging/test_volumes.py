@@ -25,10 +25,10 @@ from workers.errors import (
     UnsuitableVolume,
     WorkerError,
 )
-from workers.instances import read_headers
-from workers.parsing import ReadLimits
-from workers.series import LeftOutReason, SelectionRules, SeriesRef, select_series
-from workers.volumes import build_volume
+from workers.imaging.instances import read_headers
+from workers.imaging.parsing import ReadLimits
+from workers.imaging.series import LeftOutReason, SelectionRules, SeriesRef, select_series
+from workers.imaging.volumes import build_volume
 
 PLAN = SeriesPlan()
 CT = SeriesPlan(modality="CT", image_type=("ORIGINAL", "PRIMARY", "AXIAL"), slope=2.0, intercept=-1024.0)

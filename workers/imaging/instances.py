@@ -19,8 +19,8 @@ from pydicom.uid import (
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
-from workers.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
-from workers.planes import PLANE_KEYWORDS, Plane, read_planes
+from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
+from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
 
 VOLUME_CLASSES = frozenset(
     {

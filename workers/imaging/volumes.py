@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
-from workers.grids import regular_grid
-from workers.instances import InstanceHeader
-from workers.parsing import DEFAULT_LIMITS, ReadLimits
-from workers.pixels import decode_frames
-from workers.planes import Plane
-from workers.series import SeriesRef
+from workers.imaging.grids import regular_grid
+from workers.imaging.instances import InstanceHeader
+from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
+from workers.imaging.pixels import decode_frames
+from workers.imaging.planes import Plane
+from workers.imaging.series import SeriesRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from storage.domain import Geometry, Vector
 from workers.errors import DuplicatePosition, IncompleteVolume, InvalidGeometry, MixedGeometry, UnsuitableVolume
-from workers.planes import Plane
+from workers.imaging.planes import Plane
 
 _COSINE_TOLERANCE = 1e-3
 _SAME_POSITION_MM = 0.01

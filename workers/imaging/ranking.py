@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from workers.instances import InstanceHeader
+from workers.imaging.instances import InstanceHeader
 
 _LONG_INVERSION_MS = 1500.0
 _AXIAL_COSINE = 0.8

@@ -10,8 +10,8 @@ from enum import StrEnum
 import numpy as np
 
 from workers.errors import NoUsableSeries
-from workers.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
-from workers.ranking import FLAIR_FIRST, Preference, points
+from workers.imaging.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
+from workers.imaging.ranking import FLAIR_FIRST, Preference, points
 
 _NON_IMAGE_MODALITIES = frozenset(
     {"SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "RWV", "DOC", "PLAN", "FID", "AU"}

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 from storage.errors import OncueError
 from storage.objects import ObjectStore
 from tests.support.dicom import SeriesPlan, compressed, enhanced, part10, put
-from workers.instances import read_headers
-from workers.parsing import ReadLimits
-from workers.series import SelectionRules, choose_series
-from workers.volumes import build_volume
+from workers.imaging.instances import read_headers
+from workers.imaging.parsing import ReadLimits
+from workers.imaging.series import SelectionRules, choose_series
+from workers.imaging.volumes import build_volume
 
 PLAN = SeriesPlan(shape=(3, 48, 40))
 LIMITS = ReadLimits(decoded_bytes=50_000_000, voxels=10_000_000)
@@ -59,7 +59,7 @@ def test_a_damaged_file_is_read_or_refused_with_a_code_and_never_crashes(objects
 
 
 def test_reading_and_drawing_need_no_torch() -> None:
-    program = "import sys, workers.volumes, workers.phantom.study; sys.exit('torch' in sys.modules)"
+    program = "import sys, workers.imaging.volumes, workers.phantom.study; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

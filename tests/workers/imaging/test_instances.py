@@ -10,8 +10,8 @@ from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
 from tests.support.dicom import MALFORMED, SeriesPlan, deeply_nested, enhanced, part10, put, series, structured_report
 from workers.errors import OversizedInstance, UnreadableInstance
-from workers.instances import read_header, read_headers
-from workers.parsing import ReadLimits
+from workers.imaging.instances import read_header, read_headers
+from workers.imaging.parsing import ReadLimits
 
 PLAN = SeriesPlan(slope=2.0, intercept=-5.0)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from workers.errors import DuplicatePosition, IncompleteVolume, InvalidGeometry, MixedGeometry, UnsuitableVolume
-from workers.grids import regular_grid
-from workers.planes import Plane
+from workers.imaging.grids import regular_grid
+from workers.imaging.planes import Plane
 
 _AXIAL = np.eye(3)
 
