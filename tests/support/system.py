@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import pytest
+
+from tests.support.commands import oncue
 
 ONCUE = str(Path(sys.executable).parent / "oncue")
 QUICK = {
@@ -47,8 +50,9 @@ class System:
         return f"http://127.0.0.1:{self._note()['console_port']}"
 
     def ask(self, *words: str) -> Any:
-        """Return what a command prints as JSON."""
-        return json.loads(run_oncue(*words, "--state", str(self.state), "--json", variables=self.variables).stdout)
+        """Return what a command prints as JSON; run in this process, which spares a second each time."""
+        with patch.dict(os.environ, environment(self.variables), clear=True):
+            return oncue(*words, "--state", self.state, "--json").json
 
     def wait_for(self, *words: str, until: Callable[[Any], bool]) -> Any:
         """Ask a command until its answer is as wanted, and return that answer."""
