@@ -21,8 +21,9 @@ setup: $(STAMP) ## Make the virtual environment with every pinned dependency (ru
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "oncue needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip==$(PIP_VERSION)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@echo "installing the pinned dependencies into $(VENV) (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --upgrade pip==$(PIP_VERSION)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 .PHONY: demo

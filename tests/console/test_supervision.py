@@ -108,7 +108,8 @@ def test_up_says_at_once_what_keeps_it_from_starting(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"error [configuration_error]: 127.0.0.1:{port} cannot be listened on")
     assert "ready" not in ran.stdout
-    wrong = run_oncue("up", "--state", str(tmp_path / "state"), "--destination", "NONSENSE", variables=QUICK)
+    several = ("--destination", "ONE@127.0.0.1:104", "NONSENSE")
+    wrong = run_oncue("up", "--state", str(tmp_path / "state"), *several, variables=QUICK)
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("error [configuration_error]: destination 'NONSENSE' is not complete")
 
