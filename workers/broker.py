@@ -144,7 +144,7 @@ class EmbeddedBroker:
             stderr=subprocess.DEVNULL,
             # Ctrl-C goes to the whole group; the broker must outlive those that still acknowledge messages.
             start_new_session=True,
-            preexec_fn=self._before_exec,  # noqa: PLW1509 - for whoever has a single thread and wants it
+            preexec_fn=self._before_exec,  # noqa: PLW1509 - for a caller whose other threads hold no locks
         )
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:

@@ -70,7 +70,7 @@ class Child:
                 env={**os.environ, **self.program.variables},
                 # A terminal's Ctrl-C reaches the parent alone, which stops its children in order.
                 start_new_session=True,
-                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the parent has a single thread here
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the parent's one other thread only waits for signals
             )
         self._started_at = time.monotonic()
         log.info("child.started", name=self.program.name, pid=self._process.pid)
