@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -144,10 +144,16 @@ def work_floor(folder: Path, *, database_url: str = "", **settings: object) -> I
 
 
 def kill(pid: int) -> None:
-    """Kill one process that the test started, as a crash would, and wait until it is gone."""
+    """Kill one process as a crash would, and wait until it is dead.
+
+    Its supervisor runs in this process and must be the one to collect it: waiting for it here would take its exit
+    code away, and the supervisor would believe it alive for ever.
+    """
     process = psutil.Process(pid)
     process.kill()
-    psutil.wait_procs([process], timeout=10)
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
 
 
 def _in_study(instance: StoredInstance, study_uid: str) -> StoredInstance:
