@@ -9,7 +9,6 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from tests.support.pool import kill
 from workers import broker as brokers
 from workers.broker import EmbeddedBroker, Endpoint, find_packaged_server
 
@@ -80,7 +79,8 @@ def test_unreadable_data_is_set_aside_and_the_broker_starts_empty(broker: Embedd
 def test_a_killed_broker_is_noticed(broker: EmbeddedBroker) -> None:
     broker.start()
     assert broker._process is not None
-    kill(broker._process.pid)
+    broker._process.kill()
+    broker._process.wait(timeout=10)
     assert not broker.is_running()
     broker.start()
     assert broker.is_healthy()
