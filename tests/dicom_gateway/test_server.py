@@ -17,6 +17,9 @@ from tests.support.senders import LOOPBACK, RawSender, associate_request, ct_ima
 _IMAGE = ct_image()
 _UID, _CONTENT = str(_IMAGE.SOPInstanceUID), encoded(_IMAGE)
 
+# pynetdicom's reactor may fall over an answer that was still on its way when an association was cut.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 
 @pytest.fixture
 def running(sqlite_database: Database, objects: ObjectStore) -> Iterator[Running]:
@@ -127,8 +130,6 @@ def test_a_data_set_without_a_command_is_cut(running: Running) -> None:
     assert echoes(running.port)
 
 
-# pynetdicom's reactor may fall over an answer that was still on its way when the association was cut.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_sender_that_does_not_wait_for_answers_is_cut(running: Running, objects: ObjectStore) -> None:
     with RawSender(running.port) as hasty, contextlib.suppress(OSError):
         for _ in range(500):
