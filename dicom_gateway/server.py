@@ -244,7 +244,7 @@ class HardenedServer(ThreadedAssociationServer):
         """Run one connection to its end and close it."""
         try:
             self.finish_request(request, client_address)
-        except Exception:
+        except Exception:  # edge: one connection that breaks a library must not stop the listener
             logger.exception("connection.failed", code="unexpected_error", address=client_address[0])
         finally:
             self.half_open.remove(request)

@@ -151,7 +151,7 @@ def test_an_image_that_breaks_off_leaves_nothing_behind(running: Running, object
 def test_a_command_in_pieces_and_its_data_in_one_pdu_are_understood(running: Running) -> None:
     with RawSender(running.port) as sender:
         pieces: list[bytes] = []
-        sender.send_fragment = lambda content, *, control: pieces.append(  # type: ignore[method-assign]
+        sender.send_fragment = lambda content, *, control: pieces.append(  # type: ignore[method-assign]  # gathers the PDUs
             struct.pack(">LBB", len(content) + 2, 1, control) + content
         )
         sender.send_command(_UID)
