@@ -71,6 +71,24 @@ class WeightsMismatch(WorkerError):
     code = "weights_mismatch"
 
 
+class ModelUnsuitable(WorkerError):
+    """A foundation model lacks what is asked of it, or its folder is of no kind that oncue can read."""
+
+    code = "model_unsuitable"
+
+
+class PickleRefused(WorkerError):
+    """A weight file could run code when it is read; only safetensors and plain tensors are loaded."""
+
+    code = "pickle_refused"
+
+
+class FieldOfViewMismatch(WorkerError):
+    """An image's extent, spacing or modality lies outside what a foundation model was trained for."""
+
+    code = "field_of_view_mismatch"
+
+
 class OutOfDeviceMemory(WorkerError):
     """The device ran out of memory."""
 
@@ -101,3 +119,63 @@ class TrainingDataMissing(WorkerError):
     """The folder given for training or evaluation does not hold what is needed."""
 
     code = "training_data_missing"
+
+
+class BackboneMissing(WorkerError):
+    """The named backbone, or the package that it needs, is not installed."""
+
+    code = "backbone_missing"
+
+
+class BackboneUnusable(WorkerError):
+    """The folder is no image encoder that can be loaded safely: wrong family, pickled weights, code of its own."""
+
+    code = "backbone_unusable"
+
+
+class AnotherBackbone(WorkerError):
+    """An adapter was fitted on vectors of another backbone, preprocessing or visual prompt."""
+
+    code = "another_backbone"
+
+
+class UnreadablePicture(WorkerError):
+    """A picture or mask file is missing, damaged, empty, too large or of the wrong shape."""
+
+    code = "unreadable_picture"
+
+
+class LabelsMissing(WorkerError):
+    """A list of pictures has no label column, or a picture has no label."""
+
+    code = "labels_missing"
+
+
+class OneClassOnly(WorkerError):
+    """All labels are the same: there is nothing to decide."""
+
+    code = "one_class_only"
+
+
+class PatientInTwoSplits(WorkerError):
+    """The same patient is on both sides of a split."""
+
+    code = "patient_in_two_splits"
+
+
+class DuplicateAcrossSplits(WorkerError):
+    """The same picture, or one that looks the same, is on both sides of a split."""
+
+    code = "duplicate_across_splits"
+
+
+class EmbeddingNotFinite(WorkerError):
+    """A vector holds NaN or infinity."""
+
+    code = "embedding_not_finite"
+
+
+class MaskMissing(WorkerError):
+    """A visual prompt that needs a mask was asked for a picture that has none."""
+
+    code = "mask_missing"
