@@ -44,13 +44,13 @@ class Recorder:
         return self._sum / self._count
 
     def maps(self, tokens_of_interest: Sequence[int]) -> Tensor:
-        """Give float32 ``[n, *grid]``, ``[n, h, w]`` in two dimensions: the mean attention to the tokens at these positions."""
+        """Give float32 ``[n, *grid]``, the mean attention to the tokens at these positions: ``[n, h, w]`` in 2D."""
         return self.tokens()[:, list(tokens_of_interest)].mean(dim=1)
 
     def add(self, weights: Tensor) -> None:
         """Add the softmax ``[n, heads, h' w', tokens]`` of one layer."""
         rows = weights.float().mean(dim=1).transpose(1, 2)
-        coarse = rows.unflatten(-1, layer_grid(rows.shape[-1], self.grid))
+        coarse = rows.reshape(*rows.shape[:2], *layer_grid(rows.shape[-1], self.grid))
         grown = functional.interpolate(coarse, self.grid, mode="bilinear" if len(self.grid) == FLAT else "trilinear")
         self._sum = grown if self._sum is None else self._sum + grown
         self._count += 1
@@ -108,7 +108,8 @@ class _RecordingProcessor:
         mask = attn.prepare_attention_mask(attention_mask, text.shape[1], count)
         queries = attn.head_to_batch_dim(attn.to_q(hidden_states))
         keys = attn.head_to_batch_dim(attn.to_k(text))
-        self.recorder.add(attn.get_attention_scores(queries, keys, mask).unflatten(0, (count, attn.heads)))
+        weights: Tensor = attn.get_attention_scores(queries, keys, mask)
+        self.recorder.add(weights.reshape(count, attn.heads, *weights.shape[1:]))
         output: Tensor = self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, **options)
         return output
 

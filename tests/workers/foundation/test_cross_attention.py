@@ -11,12 +11,14 @@ from torch import Tensor
 from workers.errors import ModelUnsuitable
 from workers.foundation.crossattention import Recorder, layer_grid, record_cross_attention
 
+library: Any = diffusers  # its classes carry only part of their types
+
 
 @pytest.fixture(scope="module")
 def unet() -> Any:
     torch_state = torch.random.get_rng_state()
     torch.manual_seed(0)
-    model = diffusers.UNet2DConditionModel(
+    model = library.UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
