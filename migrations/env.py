@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage.models import Model
+from storage.classification_tables import METADATA
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=Model.metadata,
+    target_metadata=METADATA,
     render_as_batch=connection.dialect.name == "sqlite",
     transaction_per_migration=True,
 )

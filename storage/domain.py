@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from numpy import bool_, float32, uint8
     from numpy.typing import NDArray
 
+    from storage.explanations import Prediction, SaliencyMap
+
 Vector = tuple[float, float, float]
 
 
@@ -206,7 +208,7 @@ class Algorithm:
     parameters: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Classification:
     """What the few-shot head says of one lesion: the label, its probability, or why it abstains."""
 
@@ -214,6 +216,8 @@ class Classification:
     probability: float | None
     abstained: str | None
     algorithm: Algorithm
+    prediction: Prediction | None = None
+    saliency: SaliencyMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,7 @@ class Finding:
     label: str | None = None
     label_probability: float | None = None
     abstained: str | None = None
+    prediction: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)

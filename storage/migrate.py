@@ -11,9 +11,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from storage.classification_tables import METADATA
 from storage.database import Database
 from storage.errors import SchemaMismatch
-from storage.models import Model
 
 _LOCK_KEY = 0x6F6E6375654D
 
@@ -65,7 +65,7 @@ def check(database: Database) -> None:
             f"the database is at {current or 'nothing'}, this code needs {expected}: `oncue db upgrade`"
         )
     with database.engine.connect() as connection:
-        differences = compare_metadata(MigrationContext.configure(connection), Model.metadata)
+        differences = compare_metadata(MigrationContext.configure(connection), METADATA)
     if differences:
         raise SchemaMismatch(f"the database differs from the models in {len(differences)} places")
 
