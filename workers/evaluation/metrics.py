@@ -1,4 +1,4 @@
-"""Figures of merit of masks and scores, and their intervals. Arrays are ``[z, y, x]``."""
+"""Figures of merit of one case's mask and scores. Arrays are ``[z, y, x]``; ``docs/evaluation.md`` defines each."""
 
 from __future__ import annotations
 
@@ -11,42 +11,56 @@ from scipy import ndimage, stats
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-RESAMPLES = 2000
-BOOTSTRAP_SEED = 0
+    BoolArray = NDArray[np.bool_]
+    FloatArray = NDArray[np.float32]
+
 NEAR = 2
 """Slices this close to a slice with tumour are left out of the count of false alarms."""
 SLICE_PIXELS = 60
 """A slice's score is the mean of this many highest voxels."""
+LESION_SHARE = 0.1
+"""A lesion counts as found when the mask covers this share of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean over patients and its 95 % bootstrap interval."""
+class LesionCount:
+    """Connected lesions of the truth, how many of them were found, and found ones that touch none of them."""
 
-    mean: float
-    lo: float
-    hi: float
+    lesions: int
+    found: int
+    false: int
 
 
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+def dice(found: BoolArray, truth: BoolArray) -> float:
     """Give 2 |A and B| / (|A| + |B|); two empty masks agree perfectly."""
     total = int(found.sum()) + int(truth.sum())
     return 1.0 if total == 0 else 2.0 * int((found & truth).sum()) / total
 
 
-def far_slices(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def count_lesions(found: BoolArray, truth: BoolArray) -> LesionCount:
+    """Match the connected components (26 neighbours) of both masks."""
+    structure = np.ones((3, 3, 3))
+    labels, count = ndimage.label(truth, structure)
+    covered = np.bincount(labels[found], minlength=count + 1)[1:]
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    drawn, components = ndimage.label(found, structure)
+    touching = len(np.setdiff1d(np.unique(drawn[truth]), [0]))
+    return LesionCount(count, int((covered >= LESION_SHARE * sizes).sum()), components - touching)
+
+
+def far_slices(truth: BoolArray) -> BoolArray:
     """Tell for each slice whether it lies more than two slices from any slice with tumour."""
     present = np.asarray(truth.any(axis=(1, 2)))
     return ~ndimage.binary_dilation(present, iterations=NEAR) if present.any() else ~present
 
 
-def false_alarms(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int]:
+def false_alarms(found: BoolArray, truth: BoolArray) -> tuple[int, int]:
     """Count the slices far from tumour, and those among them that the mask touches: (alarms, slices)."""
     far = far_slices(truth)
     return int((found.any(axis=(1, 2)) & far).sum()), int(far.sum())
 
 
-def slice_scores(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def slice_scores(scores: FloatArray) -> FloatArray:
     """Give each slice the mean of its highest scores."""
     flat = scores.reshape(len(scores), -1)
     count = min(SLICE_PIXELS, flat.shape[1])
@@ -63,10 +77,20 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def bootstrap(values: ArrayLike) -> Interval:
-    """Give the mean over patients with its percentile interval from resampled patients."""
-    values = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
-    lo, hi = np.quantile(means, (0.025, 0.975))
-    return Interval(float(values.mean()), float(lo), float(hi))
+def average_precision(scores: ArrayLike, labels: ArrayLike) -> float | None:
+    """Give the area under the precision-recall curve as a sum of steps; None where nothing is positive.
+
+    Equal scores are one step of the curve, so the order of ties does not matter.
+    """
+    scores, labels = np.ravel(np.asarray(scores)), np.ravel(np.asarray(labels)).astype(bool)
+    positives = int(labels.sum())
+    if positives == 0:
+        return None
+    lowest = scores.min()
+    raised = scores > lowest
+    order = np.argsort(-scores[raised], kind="stable")
+    ranked, marked = scores[raised][order], labels[raised][order]
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1) if len(ranked) else np.empty(0, np.intp)
+    hits = np.append(np.cumsum(marked)[ends], positives)
+    taken = np.append(ends + 1, len(scores))
+    return float((np.diff(hits, prepend=0) / positives * (hits / taken)).sum())

@@ -11,7 +11,7 @@ import numpy as np
 
 from workers.evaluation import metrics
 from workers.evaluation.cases import Case, list_cases, read_case
-from workers.evaluation.metrics import Interval
+from workers.evaluation.bootstrap import Interval, bootstrap
 from workers.segmentation import refine
 from workers.segmentation.segmenter import Examination, ZeroShotSegmenter, parse_mode
 
@@ -181,7 +181,7 @@ def _overall(outcomes: list[Outcome]) -> Figures:
     scores = np.concatenate([metrics.slice_scores(outcome.scores) for outcome in outcomes])
     labels = np.concatenate([outcome.truth.any(axis=(1, 2)) for outcome in outcomes])
     return Figures(
-        dice=metrics.bootstrap([metrics.dice(outcome.mask, outcome.truth) for outcome in outcomes]),
+        dice=bootstrap([metrics.dice(outcome.mask, outcome.truth) for outcome in outcomes]),
         false_alarm_rate=sum(wrong for wrong, _ in counts) / far if far else None,
         slice_auroc=metrics.auroc(scores, labels),
     )
