@@ -1,0 +1,105 @@
+"""What a network of any family is to us: pixels in, one vector and a grid of vectors out.
+
+Pixels are float ``[n, 3, y, x]``, vectors ``[n, d]``, grids ``[n, h, w, c]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+class Encoded(NamedTuple):
+    """One vector and one grid for each picture."""
+
+    pooled: Tensor
+    grid: Tensor
+
+
+class Part(StrEnum):
+    """What is taken from the tokens of one layer."""
+
+    CLASS = "class"
+    MEAN = "mean"
+    SPREAD = "spread"
+    """Standard deviation over the patches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Which layers of a transformer make the vector, and which make the grid; 0 is the last one, after its norm."""
+
+    layers: tuple[int, ...] = (0,)
+    parts: tuple[Part, ...] = (Part.CLASS,)
+    grid_layers: tuple[int, ...] = (0,)
+
+
+class TokenEncoder(torch.nn.Module):
+    """A vision transformer whose first ``prefix`` tokens are the class token and registers."""
+
+    def __init__(self, network: torch.nn.Module, feature: Feature, *, prefix: int) -> None:
+        super().__init__()
+        self.network, self.feature, self.prefix = network, feature, prefix
+
+    def forward(self, pixels: Tensor) -> Encoded:
+        """Concatenate the unit vectors of each chosen layer and part."""
+        output = self.network(pixel_values=pixels, output_hidden_states=True)
+        layers = {layer: self._tokens(output, layer) for layer in {*self.feature.layers, *self.feature.grid_layers}}
+        blocks = [self._part(layers[layer], part) for layer in self.feature.layers for part in self.feature.parts]
+        patches = [normalize(layers[layer][:, self.prefix :].float(), dim=-1) for layer in self.feature.grid_layers]
+        return Encoded(torch.cat(blocks, dim=-1), _as_grid(torch.cat(patches, dim=-1)))
+
+    @staticmethod
+    def _tokens(output: object, layer: int) -> Tensor:
+        if layer == 0:
+            return output.last_hidden_state  # type: ignore[attr-defined, no-any-return]  # the library's output classes differ by family
+        return output.hidden_states[layer]  # type: ignore[attr-defined, no-any-return]  # as above
+
+    def _part(self, tokens: Tensor, part: Part) -> Tensor:
+        patches = tokens[:, self.prefix :].float()
+        if part is Part.CLASS:
+            return normalize(tokens[:, 0].float(), dim=-1)
+        value = patches.mean(dim=1) if part is Part.MEAN else patches.std(dim=1)
+        return normalize(value, dim=-1)
+
+
+class ContrastiveEncoder(torch.nn.Module):
+    """The vision tower of CLIP with its projection: the vector lies in the same space as the texts."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Encoded:
+        """Give the projected vector, and the patches of the last layer."""
+        output = self.network.vision_model(pixel_values=pixels)  # type: ignore[operator]  # a submodule by name
+        projected = self.network.visual_projection(output.pooler_output)  # type: ignore[operator]  # as above
+        return Encoded(projected.float(), _as_grid(output.last_hidden_state[:, 1:].float()))
+
+
+class MapEncoder(torch.nn.Module):
+    """A network that ends in a feature map: a CNN, or Swin with its tokens in rows."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Encoded:
+        """Pool the last map by its mean."""
+        output = self.network(pixel_values=pixels)
+        last = output.last_hidden_state.float()
+        grid = last.permute(0, 2, 3, 1) if last.ndim == 4 else _as_grid(last)  # noqa: PLR2004 - [n, c, h, w]
+        pooled = getattr(output, "pooler_output", None)
+        return Encoded(grid.mean(dim=(1, 2)) if pooled is None else pooled.float().flatten(1), grid)
+
+
+def _as_grid(tokens: Tensor) -> Tensor:
+    count, cells, channels = tokens.shape
+    side = isqrt(cells)
+    return tokens.reshape(count, side, side, channels)
