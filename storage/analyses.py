@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs
+from storage import arrays, audit, explaining, jobs, predictions
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -22,6 +22,7 @@ from storage.domain import (
     TriageDecision,
 )
 from storage.errors import RecordMissing
+from storage.explanations import Prediction
 from storage.models import AnalysisRow, FindingRow, ReportRow
 from storage.objects import ObjectStore
 
@@ -37,6 +38,8 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     session.merge(_row(held.job_id, analysis, grid_digest=grid_digest, now=now))
     session.flush()
     session.add_all(_finding_row(held.job_id, finding) for finding in analysis.findings)
+    predictions.replace(session, held.job_id, analysis.findings, now=now)
+    explaining.save(session, held.job_id, analysis.explanation)
     session.merge(
         ReportRow(
             job_id=held.job_id,
@@ -60,6 +63,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             "lesions": len(present),
             "volume_ml": round(sum(finding.volume_ml for finding in present), 3),
             "case_score": round(analysis.case_score, 4),
+            "out_of_distribution": round(analysis.out_of_distribution, 4),
             "algorithm": f"{analysis.algorithm.name} {analysis.algorithm.version}",
             "weights": analysis.algorithm.weights_sha256,
             "input": analysis.input_sha256,
@@ -90,13 +94,15 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         timings=tuple(StageTiming(**entry) for entry in json.loads(row.timings)),
         overlays=tuple(json.loads(row.overlays)),
         notes=tuple(json.loads(row.notes)),
+        explanation=explaining.of_job(session, job_id),
     )
 
 
 def findings_of(session: Session, job_id: int) -> tuple[Finding, ...]:
     """Return the findings of a job by segment number."""
     query = select(FindingRow).where(FindingRow.job_id == job_id).order_by(FindingRow.number)
-    return tuple(_finding(row) for row in session.scalars(query))
+    predicted = predictions.of(session, job_id)
+    return tuple(_finding(row, predicted.get(row.number)) for row in session.scalars(query))
 
 
 def classifier_of(row: AnalysisRow) -> Algorithm | None:
@@ -116,10 +122,12 @@ def decision_of(row: AnalysisRow) -> TriageDecision:
     return TriageDecision(Priority(row.priority), row.rule, row.policy_sha256, row.policy_inputs)
 
 
-def overlays_of(session: Session, job_id: int) -> tuple[str, ...]:
-    """Return the digests of the overlay pictures of a job; empty where it has no analysis."""
+def pictures_of(session: Session, job_id: int) -> frozenset[str]:
+    """Return the digests of the pictures of a job, overlays and panels; empty where it has no analysis."""
     text = session.scalar(select(AnalysisRow.overlays).where(AnalysisRow.job_id == job_id))
-    return tuple(json.loads(text)) if text else ()
+    explanation = explaining.of_job(session, job_id)
+    panels = explanation.panels if explanation else ()
+    return frozenset(json.loads(text) if text else ()) | {panel.picture for panel in panels}
 
 
 def _record_decision(session: Session, held: jobs.Claim, decision: TriageDecision, *, now: datetime) -> None:
@@ -186,7 +194,7 @@ def _finding_row(job_id: int, finding: Finding) -> FindingRow:
     )
 
 
-def _finding(row: FindingRow) -> Finding:
+def _finding(row: FindingRow, prediction: Prediction | None) -> Finding:
     return Finding(
         number=row.number,
         presence=Presence(row.presence),
@@ -199,4 +207,5 @@ def _finding(row: FindingRow) -> Finding:
         label=row.label,
         label_probability=row.label_probability,
         abstained=row.abstained,
+        prediction=prediction,
     )

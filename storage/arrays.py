@@ -1,4 +1,4 @@
-"""Grids in the object store: the label map of an analysis and the frames it lies on, as npz without pickles."""
+"""Grids in the object store, as npz without pickles: the label map of an analysis with its frames, attention maps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+from numpy import uint8
+from numpy.typing import NDArray
 
 from storage.domain import FrameRef, LabelMap
+from storage.explanations import SaliencyMap
 from storage.objects import ObjectStore
 
 
@@ -27,3 +30,34 @@ def load_grid(objects: ObjectStore, digest: str) -> tuple[tuple[FrameRef, ...], 
         frames = tuple(FrameRef(**entry) for entry in json.loads(archive["frames"].tobytes()))
         labels = archive["labels"] if "labels" in archive.files else None
     return frames, None if labels is None else LabelMap(labels, frames)
+
+
+def save_attention(objects: ObjectStore, attention: NDArray[uint8]) -> str:
+    """Store an attention map ``[z, y, x]``, 255 for full attention; return the digest."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, attention=attention)
+    return objects.put(buffer.getvalue())
+
+
+def load_attention(objects: ObjectStore, digest: str) -> NDArray[uint8]:
+    """Return what ``save_attention`` stored; ObjectMissing or ObjectCorrupt where the store no longer holds it."""
+    with np.load(io.BytesIO(objects.get(digest)), allow_pickle=False) as archive:
+        return np.asarray(archive["attention"], dtype=uint8)
+
+
+def save_saliency(objects: ObjectStore, saliency: SaliencyMap) -> str:
+    """Store a saliency map, in half precision, and return the digest."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        allow_pickle=False,
+        slices=np.array(saliency.slices, dtype=np.int32),
+        values=saliency.values.astype(np.float16),
+    )
+    return objects.put(buffer.getvalue())
+
+
+def load_saliency(objects: ObjectStore, digest: str) -> SaliencyMap:
+    """Return what ``save_saliency`` stored; ObjectMissing or ObjectCorrupt where the store no longer holds it."""
+    with np.load(io.BytesIO(objects.get(digest)), allow_pickle=False) as archive:
+        return SaliencyMap(tuple(int(z) for z in archive["slices"]), archive["values"].astype(np.float32))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.explanations import Prediction, SaliencyMap
+    from storage.panels import Explanation, KeptExplanation
 
 Vector = tuple[float, float, float]
 
@@ -83,6 +84,7 @@ class ObjectKind(StrEnum):
 
     SEG = "SEG"
     SR = "SR"
+    PM = "PM"
 
 
 class Presence(StrEnum):
@@ -185,7 +187,7 @@ class Segmentation:
 
     ``mask`` is bool ``[z, y, x]`` and ``score_map`` float32 ``[z, y, x]`` in 0..1 on the volume's own grid;
     ``case_score`` in 0..1 is calibrated on volumes without a lesion; ``out_of_distribution`` is 0 for an input like
-    the training data and grows without bound.
+    the training data and grows without bound. ``explanation`` is None where the segmenter has none to give.
     """
 
     mask: NDArray[bool_]
@@ -193,6 +195,7 @@ class Segmentation:
     case_score: float
     out_of_distribution: float
     algorithm: Algorithm
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,3 +285,14 @@ class Analysis:
     overlays: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """Why other series of the study were left out: coded reasons, no patient data."""
+    explanation: KeptExplanation | None = None
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the input is unlike what the analyser was trained on."""
+        return is_unfamiliar(self.out_of_distribution)
+
+
+def is_unfamiliar(out_of_distribution: float) -> bool:
+    """Say whether a score flags its input: it lies farther from the training data than all that was tuned on."""
+    return out_of_distribution > 0.0

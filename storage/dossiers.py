@@ -10,11 +10,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import analyses, deliveries, jobs, reports, worklist
+from storage import analyses, deliveries, explaining, jobs, reports, worklist
 from storage.audit import AuditEvent
-from storage.domain import Algorithm, Finding, ReportState, StageTiming, TriageDecision
+from storage.domain import Algorithm, Finding, ReportState, StageTiming, TriageDecision, is_unfamiliar
 from storage.models import AnalysisRow, AuditEventRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
 from storage.outbound import Delivery, WrittenObject
+from storage.panels import KeptExplanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class Result:
     analysed_at: datetime
     report_state: ReportState
     report_code: str | None
+    explanation: KeptExplanation | None
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the input is unlike what the analyser was trained on."""
+        return is_unfamiliar(self.out_of_distribution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ def _newest_result(session: Session, job_ids: Sequence[int]) -> Result | None:
         analysed_at=row.analysed_at,
         report_state=ReportState(report.state),
         report_code=report.code,
+        explanation=explaining.of_job(session, row.job_id),
     )
 
 

@@ -187,6 +187,16 @@ class AnalysisRow(Model):
     analysed_at: Mapped[datetime]
 
 
+class ExplanationRow(Model):
+    """What one analysis shows for its answer: the digest of its attention map, and its panels as JSON."""
+
+    __tablename__ = "explanations"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"), primary_key=True)
+    attention: Mapped[str] = mapped_column(_SHA)
+    panels: Mapped[str] = mapped_column(Text)
+
+
 class FindingRow(Model):
     """One finding of an analysis; ``number`` is the segment number, 0 for «nothing found»."""
 

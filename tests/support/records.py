@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -26,11 +26,13 @@ from storage.domain import (
 )
 from storage.objects import ObjectStore
 from storage.outbound import WrittenObject
+from storage.panels import KeptExplanation, Panel
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT = "1.2.840.10008.1.2.1"
 PICTURE = b"\x89PNG\r\n\x1a\n a picture, as far as the pages care"
+PANEL = b"\x89PNG\r\n\x1a\n a panel, as far as the pages care"
 DESTINATION = "PACS@127.0.0.1:104"
 PATIENT = "PATIENT-4711"
 _LESION = Code("52988006", "SCT", "Lesion")
@@ -39,11 +41,12 @@ _ALGORITHM = Algorithm("diffusion", "1.0", "a" * 64, "{}")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A study on record: its UID, its newest job, and the digest of its overlay picture."""
+    """A study on record: its UID, its newest job, and the digests of its overlay picture and its panel."""
 
     study_instance_uid: str
     job_id: int
     overlay: str
+    panel: str = ""
 
 
 def queued_study(database: Database, number: int = 1, *, images: int = 2) -> Recorded:
@@ -81,11 +84,16 @@ def analysed_study(
     priority: Priority = Priority.HIGH,
     confidence: float = 0.875,
     present: bool = True,
+    out_of_distribution: float = 0.25,
 ) -> Recorded:
     """Record a study with a result, its SEG and SR, and their delivery to one destination."""
     queued = queued_study(database, number)
-    overlay = objects.put(PICTURE + bytes([number]))
-    analysis = _analysis(overlay, priority=priority, confidence=confidence, present=present)
+    overlay, panel = objects.put(PICTURE + bytes([number])), objects.put(PANEL + bytes([number]))
+    analysis = replace(
+        _analysis(overlay, priority=priority, confidence=confidence, present=present),
+        out_of_distribution=out_of_distribution,
+        explanation=_explanation(objects, panel) if present else None,
+    )
     grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
     with database.write() as session:
         held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=NOW)
@@ -95,7 +103,7 @@ def analysed_study(
     with database.write() as session:
         written = [_written(number, kind) for kind in kinds]
         reports.written(session, queued.job_id, written, destinations=[DESTINATION], now=NOW)
-    return Recorded(queued.study_instance_uid, queued.job_id, overlay)
+    return Recorded(queued.study_instance_uid, queued.job_id, overlay, panel)
 
 
 def deliver(database: Database, *, status: int = 0x0000) -> None:
@@ -126,6 +134,11 @@ def _instance(study_uid: str, index: int) -> StoredInstance:
 def _written(number: int, kind: ObjectKind) -> WrittenObject:
     uid = f"2.25.{9000 + 10 * number + list(ObjectKind).index(kind)}"
     return WrittenObject(kind, uid, "1.2.840.10008.5.1.4.1.1.66.4", f"{uid}.1", EXPLICIT, "b" * 64, 1000)
+
+
+def _explanation(objects: ObjectStore, panel: str) -> KeptExplanation:
+    attention = arrays.save_attention(objects, np.array([[[0, 51], [102, 255]]], dtype=np.uint8))
+    return KeptExplanation(attention, (Panel(1, panel, 0, 0.75, 0.05, 0.5, 0.125),))
 
 
 def _analysis(overlay: str, *, priority: Priority, confidence: float, present: bool) -> Analysis:
