@@ -17,8 +17,7 @@ from tests.support.classification import DRAFT, NOW, new_item, new_task
 @pytest.fixture
 def task(database: Database) -> Task:
     with database.write() as session:
-        made = new_task(session)
-    return made
+        return new_task(session)
 
 
 def _add(database: Database, task: Task, *new: items.NewItem) -> tuple[int, ...]:

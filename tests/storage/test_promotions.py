@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
