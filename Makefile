@@ -5,7 +5,7 @@ PIP_VERSION := 25.3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := worker,console,embedded,dev
+EXTRAS := worker,console,embedded,monai,dev
 WORKERS ?= 2
 CODE := console workers dicom_gateway storage migrations tests benchmarks
 

@@ -89,6 +89,12 @@ class FieldOfViewMismatch(WorkerError):
     code = "field_of_view_mismatch"
 
 
+class FieldOfViewUnknown(WorkerError):
+    """A foundation model's card does not say for which images it was trained, so none can be shown to it."""
+
+    code = "field_of_view_unknown"
+
+
 class OutOfDeviceMemory(WorkerError):
     """The device ran out of memory."""
 
@@ -179,3 +185,9 @@ class MaskMissing(WorkerError):
     """A visual prompt that needs a mask was asked for a picture that has none."""
 
     code = "mask_missing"
+
+
+class UnreadableCase(TrainingDataMissing):
+    """A labelled case is broken, empty, or its image and mask do not belong together."""
+
+    code = "unreadable_case"

@@ -59,25 +59,25 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(folder: Path) -> Manifest:
-    """Check every listed file's size and digest, and that nothing loadable lies beside them.
+def verify(folder: Path, *, loadable: frozenset[str] = LOADABLE) -> Manifest:
+    """Check every listed file's size and digest, and that no unlisted file lies beside them.
 
-    Raises WeightsMismatch that names the first file which differs.
+    ``loadable`` are the suffixes that may be listed. Raises WeightsMismatch that names the first file which differs.
     """
     manifest = read_manifest(folder)
     for file in manifest.files:
-        _verify_file(folder, file)
+        _verify_file(folder, file, loadable)
     stray = _present(folder) - {file.path for file in manifest.files}
     if stray:
         raise WeightsMismatch(f"{min(stray)} is not listed in {MANIFEST_NAME} of {folder.name}: remove it")
     return manifest
 
 
-def _verify_file(folder: Path, file: WeightFile) -> None:
+def _verify_file(folder: Path, file: WeightFile, loadable: frozenset[str]) -> None:
     place = folder / file.path
     if not place.resolve().is_relative_to(folder.resolve()):
         raise WeightsMismatch(f"{MANIFEST_NAME} of {folder.name} names a file outside the folder")
-    if place.suffix not in LOADABLE:
+    if place.suffix not in loadable:
         raise WeightsMismatch(f"{file.path} of {folder.name} is neither safetensors nor JSON and is not loaded")
     if not place.is_file() or place.stat().st_size != file.bytes:
         raise WeightsMismatch(f"{file.path} of {folder.name} is missing or has another size: restore the file")

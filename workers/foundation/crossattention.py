@@ -75,7 +75,7 @@ def record_cross_attention(unet: Any) -> Iterator[Recorder]:
     recorder = Recorder()
     layers = _cross_attention_layers(unet)
     before = [layer.processor for layer in layers]
-    hook = unet.register_forward_pre_hook(_grid_reader(recorder), with_kwargs=True)
+    hook = unet.register_forward_pre_hook(_grid_reader(recorder, "sample"), with_kwargs=True)
     try:
         for layer in layers:
             layer.processor = _RecordingProcessor(recorder, layer.processor)
@@ -120,9 +120,35 @@ def _cross_attention_layers(unet: Any) -> list[Any]:
     return [part for part in unet.modules() if isinstance(part, Attention) and part.is_cross_attention]
 
 
-def _grid_reader(recorder: Recorder) -> Any:
+def _grid_reader(recorder: Recorder, name: str) -> Any:
     def read(_module: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        sample = arguments[0] if arguments else named["sample"]
+        sample = arguments[0] if arguments else named[name]
         recorder.grid = tuple(sample.shape[2:])
 
     return read
+
+
+@contextmanager
+def record_monai_cross_attention(unet: Any) -> Iterator[Recorder]:
+    """Record the text cross-attention of every forward pass of MONAI's ``DiffusionModelUNet`` within the context.
+
+    The layers keep the softmax that they compute anyway; one that would compute none (flash attention) does so here.
+    """
+    from monai.networks.blocks.crossattention import CrossAttentionBlock
+
+    recorder = Recorder()
+    layers = [part for part in unet.modules() if isinstance(part, CrossAttentionBlock)]
+    before = [(layer.save_attn, layer.use_flash_attention) for layer in layers]
+    hooks = [unet.register_forward_pre_hook(_grid_reader(recorder, "x"), with_kwargs=True)]
+    hooks += [
+        layer.register_forward_hook(lambda block, _inputs, _output: recorder.add(block.att_mat)) for layer in layers
+    ]
+    try:
+        for layer in layers:
+            layer.save_attn, layer.use_flash_attention = True, False
+        yield recorder
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, (save, flash) in zip(layers, before, strict=True):
+            layer.save_attn, layer.use_flash_attention, layer.att_mat = save, flash, torch.Tensor()

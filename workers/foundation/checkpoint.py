@@ -1,0 +1,70 @@
+"""Weight files of other makers, read without ever running what they may hold."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from workers.errors import PickleRefused, WeightsMismatch
+
+SAFE = ".safetensors"
+TORCH_FILES = frozenset({".pt", ".pth", ".bin", ".ckpt"})
+"""Pickled archives: read as plain tensors or not at all."""
+WRAPPERS = ("unet_state_dict", "autoencoder_state_dict", "state_dict", "model_state_dict", "model")
+SCALE_FACTOR = "scale_factor"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A network's weights by name, on the processor, and the factor of its latents where the file holds one."""
+
+    weights: Mapping[str, Tensor]
+    scale_factor: float | None = None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a weight file; PickleRefused where it holds anything but tensors, WeightsMismatch where it is broken."""
+    if path.suffix == SAFE:
+        return _unwrapped(_safe_tensors(path), path)
+    if path.suffix not in TORCH_FILES:
+        raise PickleRefused(f"{path.name} is neither {SAFE} nor a file of plain tensors and is not loaded: convert it")
+    return _unwrapped(_plain_tensors(path), path)
+
+
+def _safe_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsMismatch(f"{path.name} is missing or broken: restore the file") from error
+
+
+def _plain_tensors(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise PickleRefused(
+            f"{path.name} holds more than plain tensors and could run code: convert it to {SAFE} where it was trained"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsMismatch(f"{path.name} is missing or broken: restore the file") from error
+    if not isinstance(content, dict):
+        raise PickleRefused(f"{path.name} does not map names to tensors and is not loaded: convert it to {SAFE}")
+    return content
+
+
+def _unwrapped(content: dict[str, Any], path: Path) -> Checkpoint:
+    scale = content.pop(SCALE_FACTOR, None)
+    inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
+    weights = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise WeightsMismatch(f"{path.name} holds no weights: restore the file")
+    return Checkpoint(weights, None if scale is None else float(scale))

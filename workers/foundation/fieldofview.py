@@ -1,0 +1,45 @@
+"""Refuse images that a foundation model was not trained for: outside its field of view it puts out noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown
+
+if TYPE_CHECKING:
+    from workers.foundation.card import Bounds, ModelCard
+
+ROUNDING_MM = 1e-3
+"""Slack for spacings that went through single precision."""
+
+
+def check(card: ModelCard, size: Sequence[int], spacing_mm: Sequence[float], *, modality: str, factor: int = 1) -> None:
+    """Refuse an image by its size and spacing, in the model's axis order, and its DICOM Modality.
+
+    Raises FieldOfViewUnknown where the card does not say what the model was trained for, and FieldOfViewMismatch that
+    names the axis, the value and the limits; also where a side is no multiple of ``factor``.
+    """
+    if card.field_of_view is None:
+        raise FieldOfViewUnknown(f"the card of {card.name} does not say what field of view it was trained for: add it")
+    if card.modalities and modality not in card.modalities:
+        trained = ", ".join(card.modalities)
+        raise FieldOfViewMismatch(f"{card.name} was trained for {trained}, not {modality}: choose another model")
+    uneven = [side for side in size if side % factor]
+    if uneven:
+        raise FieldOfViewMismatch(f"{card.name} takes sides that are multiples of {factor}, not {uneven[0]}: pad it")
+    extent = [side * spacing for side, spacing in zip(size, spacing_mm, strict=True)]
+    _within(card.field_of_view.spacing_mm, spacing_mm, f"the spacing for {card.name}")
+    _within(card.field_of_view.extent_mm, extent, f"the field of view for {card.name}")
+
+
+def _within(bounds: Bounds | None, values: Sequence[float], what: str) -> None:
+    if bounds is None:
+        return
+    if len(bounds.low) != len(values):
+        raise FieldOfViewMismatch(f"{what} has {len(bounds.low)} axes, the image {len(values)}: choose another model")
+    for axis, (value, low, high) in enumerate(zip(values, bounds.low, bounds.high, strict=True)):
+        if not low - ROUNDING_MM <= value <= high + ROUNDING_MM:
+            raise FieldOfViewMismatch(
+                f"{what} must lie within {low:g} to {high:g} mm on axis {axis}, not {value:g} mm: resample or crop"
+            )

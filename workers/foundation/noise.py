@@ -1,0 +1,127 @@
+"""Noise schedules and what a denoiser predicts, brought to one form: z_t = a_t z_0 + s_t e.
+
+Step i of T is an index, 0 the least noise and T - 1 the most; ``times[i]`` is what the network itself is told.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from workers.errors import ModelUnsuitable
+from workers.segmentation import schedules
+
+
+class PredictionKind(StrEnum):
+    """What the network was trained to output; the first three are named as ``diffusers`` and MONAI name them."""
+
+    EPSILON = "epsilon"
+    SAMPLE = "sample"
+    VELOCITY = "v_prediction"
+    FLOW = "flow"
+    """e - z_0, the sign of ``diffusers``."""
+    FLOW_TO_IMAGE = "flow_to_image"
+    """z_0 - e, the sign of MONAI's rectified flow."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoised:
+    """A denoiser's estimate of the clean latent and of the noise, both float32 and shaped like z_t."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TimeShift:
+    """How a rectified flow spends more of its steps on noise (Esser et al. 2024, section 5.3.2).
+
+    With ``reference_places`` the shift grows with the side of the latent grid, being ``scale`` on a grid of that size.
+    """
+
+    scale: float
+    reference_places: int | None = None
+
+    def shifted(self, share: float, grid: tuple[int, ...]) -> float:
+        """Give the share 0..1 of noise at which the step stands that would stand at ``share`` without the shift."""
+        ratio = self.scale
+        if self.reference_places is not None:
+            ratio *= (math.prod(grid) / self.reference_places) ** (1.0 / len(grid))
+        return ratio * share / (1.0 + (ratio - 1.0) * share)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseSchedule:
+    """Signal a_t and noise s_t of every training step, float64 ``[T]``, with the times that the network is told."""
+
+    alphas: Tensor
+    sigmas: Tensor
+    times: Tensor
+    kind: PredictionKind
+    shift: TimeShift | None = None
+
+    def __len__(self) -> int:
+        return len(self.alphas)
+
+    def alpha_sigma(self, step: int) -> tuple[float, float]:
+        """Give a_t and s_t of one step."""
+        return float(self.alphas[step]), float(self.sigmas[step])
+
+    def alpha_bars(self) -> Tensor:
+        """Give a^2 / (a^2 + s^2): the same noise levels in variance-preserving form, as the samplers take them."""
+        return self.alphas.square() / (self.alphas.square() + self.sigmas.square())
+
+    def steps(self, count: int, grid: tuple[int, ...], *, start: float = 1.0) -> list[int]:
+        """Choose at most ``count`` falling steps from the share ``start`` of the schedule downwards.
+
+        ``grid`` is the spatial size of the latents. Steps that would coincide are taken once.
+        """
+        total = len(self)
+        shares = [(step + 1) / total for step in schedules.timesteps(count, steps=max(round(start * total), count))]
+        if self.shift is not None:
+            shares = [self.shift.shifted(share, grid) for share in shares]
+        return list(dict.fromkeys(max(round(share * total), 1) - 1 for share in shares))
+
+    def noised(self, z_0: Tensor, eps: Tensor, step: int) -> Tensor:
+        """Give z_t = a_t z_0 + s_t e."""
+        alpha, sigma = self.alpha_sigma(step)
+        return alpha * z_0 + sigma * eps
+
+    def denoised(self, output: Tensor, z_t: Tensor, step: int) -> Denoised:
+        """Turn what the network put out at ``step`` into estimates of z_0 and e."""
+        alpha, sigma = self.alpha_sigma(step)
+        match self.kind:
+            case PredictionKind.EPSILON:
+                return Denoised((z_t - sigma * output) / alpha, output)
+            case PredictionKind.SAMPLE:
+                return Denoised(output, (z_t - alpha * output) / sigma)
+            case PredictionKind.VELOCITY:
+                return Denoised(alpha * z_t - sigma * output, sigma * z_t + alpha * output)
+            case PredictionKind.FLOW:
+                return Denoised(z_t - sigma * output, z_t + alpha * output)
+            case PredictionKind.FLOW_TO_IMAGE:
+                return Denoised(z_t + sigma * output, z_t - alpha * output)
+
+
+def diffusion(alpha_bars: Tensor, kind: PredictionKind) -> NoiseSchedule:
+    """Make the schedule of a denoising diffusion model from a_t squared ``[T]``; its times are its steps."""
+    squared = alpha_bars.double()
+    if kind is PredictionKind.EPSILON and float(squared[-1]) <= 0.0:
+        raise ModelUnsuitable(
+            "the schedule ends without signal, where predicted noise says nothing about the image: "
+            "such a model must predict v or the image; correct prediction_type"
+        )
+    times = torch.arange(len(squared), dtype=torch.float64)
+    return NoiseSchedule(squared.sqrt(), (1.0 - squared).sqrt(), times, kind)
+
+
+def rectified_flow(
+    kind: PredictionKind, *, steps: int = schedules.TRAINING_STEPS, shift: TimeShift | None = None
+) -> NoiseSchedule:
+    """Make the schedule of a rectified flow: a_t = 1 - t / T, s_t = t / T, t = 1..T (Liu et al. 2023)."""
+    times = torch.arange(1, steps + 1, dtype=torch.float64)
+    return NoiseSchedule(1.0 - times / steps, times / steps, times, kind, shift)
