@@ -43,11 +43,15 @@ class Backbone:
 
     def embed(self, pictures: NDArray[float32]) -> NDArray[float32]:
         """Return one vector of 1280 for each grey picture ``[n, y, x]`` with values in 0..1."""
+        return np.asarray(self.grid(pictures).mean(axis=(1, 2)), dtype=float32)
+
+    def grid(self, pictures: NDArray[float32]) -> NDArray[float32]:
+        """Return the last feature map ``[n, h, w, 1280]``, whose mean is the vector."""
         with torch.inference_mode():
             grey = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device)
             mean, std = (torch.tensor(value, device=self.device).view(1, 3, 1, 1) for value in (_MEAN, _STD))
             features: torch.Tensor = self.network.extract_features((grey[:, None] - mean) / std)  # type: ignore[operator]  # the package carries no types
-            return np.asarray(features.mean(dim=(2, 3)).cpu().numpy(), dtype=float32)
+            return np.asarray(features.permute(0, 2, 3, 1).cpu().numpy(), dtype=float32)
 
 
 def _packaged_weights() -> Path:
