@@ -14,6 +14,7 @@ from console.commands import (
     deliveries,
     demo,
     doctor,
+    evaluation,
     jobs,
     learning,
     models,
@@ -71,7 +72,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
 app.add_typer(learning.training, name="train")
-app.add_typer(learning.evaluation, name="evaluate")
+app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("alive")(alive.alive)

@@ -6,7 +6,7 @@ Every case belongs to a patient, and one patient's cases are always drawn togeth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequen
 
 
 def auroc_interval(
-    scores: Sequence[FloatArray], labels: Sequence[NDArray[np.bool_]], patients: Sequence[str]
+    scores: Sequence[NDArray[np.floating[Any]]], labels: Sequence[NDArray[np.bool_]], patients: Sequence[str]
 ) -> Interval | None:
     """Give the chance that a positive scores above a negative (ties count half), pooled over all cases.
 

@@ -1,196 +1,187 @@
-"""Evaluate a segmenter on a folder of cases, beside baselines that see the same cases."""
+"""Evaluate a segmenter on labelled cases, beside baselines that see the same cases."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workers.evaluation import metrics
-from workers.evaluation.cases import Case, list_cases, read_case
-from workers.evaluation.bootstrap import Interval, bootstrap
-from workers.segmentation import refine
-from workers.segmentation.segmenter import Examination, ZeroShotSegmenter, parse_mode
+from workers.evaluation.answers import BASELINES, Answers, Contest, Way, answer
+from workers.evaluation.bootstrap import mean_interval
+from workers.evaluation.levels import TOP, best_level, dice_curve
+from workers.evaluation.measuring import Measured, measure_mask, measure_scores, summarise
+from workers.evaluation.report import CaseFigures, Oracle, SegmentationReport
+from workers.evaluation.shelf import Planes, Shelf
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    FloatArray = NDArray[np.float32]
+    from storage.domain import Geometry
+    from workers.evaluation.cases import Case, CaseSource
 
-OnCase = Callable[[int, int, "CaseFigures"], None]
-INTENSITY_LEVELS = tuple(float(level) for level in np.linspace(0.2, 0.95, 31))
-
-
-@dataclass(frozen=True, slots=True)
-class CaseFigures:
-    """What one case gave. ``alarms`` of ``far_slices`` slices far from any tumour carry a mask."""
-
-    case: str
-    dice: float
-    alarms: int
-    far_slices: int
-    case_score: float
-    out_of_distribution: float
-    cpu_seconds: float
-    truth_ml: float
-    found_ml: float
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Overall figures of one way to segment."""
-
-    dice: Interval
-    false_alarm_rate: float | None
-    slice_auroc: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentationReport:
-    """Everything ``oncue evaluate segmentation`` prints and writes."""
-
-    mode: str
-    prompt: str
-    weights: str
-    overall: Figures
-    case_auroc: float | None
-    cpu_seconds_per_case: float
-    baselines: dict[str, Figures]
-    per_case: tuple[CaseFigures, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the report with the keys that others script against."""
-        return {
-            "mode": self.mode,
-            "prompt": self.prompt,
-            "weights": self.weights,
-            "cases": len(self.per_case),
-            **asdict(self.overall),
-            "case_auroc": self.case_auroc,
-            "cpu_seconds_per_case": self.cpu_seconds_per_case,
-            "baselines": {name: asdict(figures) for name, figures in self.baselines.items()},
-            "per_case": [asdict(case) for case in self.per_case],
-        }
+OnCase = Callable[[int, int, CaseFigures], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """One way's answer on one case: mask and score on the same grid as ``truth``."""
+class Example:
+    """A case worth looking at: why, its figures, and the slice with the most tumour."""
 
-    mask: NDArray[np.bool_]
-    scores: FloatArray
-    truth: NDArray[np.bool_]
+    reason: str
+    figures: CaseFigures
+    planes: Planes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """The report, and the best, the median and the worst case by Dice."""
+
+    report: SegmentationReport
+    examples: tuple[Example, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Ledger:
+    """What has been measured so far."""
+
+    contest: Contest
+    shelf: Shelf
+    measured: dict[Way, list[Measured]] = field(default_factory=dict)
+    curves: list[NDArray[np.float64]] = field(default_factory=list)
+    geometries: list[Geometry] = field(default_factory=list)
+    per_case: list[CaseFigures] = field(default_factory=list)
+
+    @property
+    def patients(self) -> list[str]:
+        return [figures.patient for figures in self.per_case]
 
 
 def ignore(_done: int, _total: int, _figures: CaseFigures) -> None:
     """Report nothing."""
 
 
-def evaluate_segmentation(
-    cases: Path | list[Path],
-    segmenter: ZeroShotSegmenter,
-    *,
-    mode: str = "balanced",
-    prompt: str = "tumor",
-    on_progress: OnCase = ignore,
-) -> SegmentationReport:
-    """Segment every case of a folder (or of a list of files) and compare with the experts' masks.
+def evaluate_segmentation(sources: Sequence[CaseSource], contest: Contest, *, on_case: OnCase = ignore) -> Evaluation:
+    """Segment every case and compare with the experts' masks.
 
-    Raises TrainingDataMissing where there is no case or one cannot be read.
+    A volume that the segmenter refuses counts as one in which nothing was found. Raises UnreadableCase where a case is
+    broken, ConfigurationError for an unusable prompt.
     """
-    paths = cases if isinstance(cases, list) else list_cases(cases)
-    per_case: list[CaseFigures] = []
-    outcomes: dict[str, list[Outcome]] = {}
-    for path in paths:
-        case = read_case(path)
-        figures, answers = _examine(case, segmenter, mode=mode, prompt=prompt)
-        per_case.append(figures)
-        for name, outcome in answers.items():
-            outcomes.setdefault(name, []).append(outcome)
-        on_progress(len(per_case), len(paths), figures)
-    overall = {name: _overall(answers) for name, answers in outcomes.items()}
-    overall["threshold_best"] = _best_threshold(outcomes["threshold_fixed"], overall["threshold_fixed"])
+    contest.segmenter.prompt_pair(contest.prompt)
+    with tempfile.TemporaryDirectory(prefix="oncue-evaluation-") as folder:
+        ledger = _Ledger(contest, Shelf(Path(folder)))
+        for source in sources:
+            _enter(ledger, source.read())
+            on_case(len(ledger.per_case), len(sources), ledger.per_case[-1])
+        return Evaluation(_conclude(ledger), _examples(ledger))
+
+
+def _enter(ledger: _Ledger, case: Case) -> None:
+    """Ask every way about one case, measure the answers, and keep what the end needs."""
+    answers = answer(case, ledger.contest)
+    entries = {way: _measure(case, answers, way) for way in answers.by_way}
+    for way, measured in entries.items():
+        ledger.measured.setdefault(way, []).append(measured)
+    number = len(ledger.per_case)
+    ledger.shelf.put(number, case, answers)
+    intensities = ledger.shelf.intensities(number)
+    ledger.curves.append(dice_curve(intensities.steps, intensities.truth))
+    ledger.geometries.append(case.volume.geometry)
+    ledger.per_case.append(_case_figures(case, answers, entries))
+
+
+def _measure(case: Case, answers: Answers, way: Way) -> Measured:
+    given = answers.by_way[way]
+    mask = measure_mask(given.mask, case.mask, case.volume.geometry)
+    return Measured(case.patient, mask, measure_scores(given.scores, case.mask))
+
+
+def _case_figures(case: Case, answers: Answers, entries: dict[Way, Measured]) -> CaseFigures:
+    own, voxel_ml = entries[Way.METHOD], case.volume.geometry.voxel_ml
+    return CaseFigures(
+        case=case.name,
+        patient=case.patient,
+        mask=own.mask,
+        auprc=own.scores.auprc,
+        slice_auroc=metrics.auroc(own.scores.slices, own.scores.marked),
+        case_score=answers.case_score,
+        out_of_distribution=answers.out_of_distribution,
+        cpu_seconds=answers.cpu_seconds,
+        truth_ml=int(case.mask.sum()) * voxel_ml,
+        found_ml=int(answers.by_way[Way.METHOD].mask.sum()) * voxel_ml,
+        spacing_assumed=not case.spacing_known,
+        refused=answers.refused,
+        baseline_dice=tuple((way, entry.mask.dice) for way, entry in entries.items() if way is not Way.METHOD),
+    )
+
+
+def _conclude(ledger: _Ledger) -> SegmentationReport:
+    level = best_level(ledger.curves, ledger.patients)
+    at_best = ledger.measured[Way.THRESHOLD_BEST] = _at_level(ledger, level)
+    per_case = [_with_best(case, entry) for case, entry in zip(ledger.per_case, at_best, strict=True)]
+    oracle = mean_interval([float(curve.max()) for curve in ledger.curves], ledger.patients)
     return SegmentationReport(
-        mode=mode,
-        prompt=prompt,
-        weights=segmenter.weights_sha256,
-        overall=overall.pop(METHOD),
+        mode=ledger.contest.mode.value,
+        prompt=ledger.contest.prompt,
+        weights=ledger.contest.segmenter.weights_sha256,
+        overall=summarise(ledger.measured[Way.METHOD]),
         case_auroc=metrics.auroc([case.case_score for case in per_case], [case.truth_ml > 0 for case in per_case]),
         cpu_seconds_per_case=float(np.mean([case.cpu_seconds for case in per_case])),
-        baselines=overall,
+        baselines={way: summarise(ledger.measured[way]) if way in ledger.measured else None for way in BASELINES},
+        oracle=Oracle(level / TOP, oracle),
         per_case=tuple(per_case),
+        notes=_notes(ledger),
     )
 
 
-METHOD = "method"
+def _at_level(ledger: _Ledger, level: int) -> list[Measured]:
+    """Measure the intensity threshold that suits these very cases best: an upper bound."""
+    measured = []
+    for number, fixed in enumerate(ledger.measured[Way.THRESHOLD_FIXED]):
+        kept = ledger.shelf.intensities(number)
+        mask = measure_mask(kept.steps > level, kept.truth, ledger.geometries[number])
+        measured.append(Measured(fixed.patient, mask, fixed.scores))
+    return measured
 
 
-def _examine(
-    case: Case, segmenter: ZeroShotSegmenter, *, mode: str, prompt: str
-) -> tuple[CaseFigures, dict[str, Outcome]]:
-    chosen = parse_mode(mode)
-    started = time.process_time()
-    examination = segmenter.examine(case.volume, prompt=prompt, mode=chosen)
-    result = segmenter.conclude(examination)
-    seconds = time.process_time() - started
-    if not segmenter.calibration.modes[chosen].fusion.uses_residual:
-        examination = segmenter.examine(case.volume, prompt=prompt, mode=chosen, residuals=True)
-    alarms, far = metrics.false_alarms(result.mask, case.mask)
-    voxel_ml = case.volume.geometry.voxel_ml
-    figures = CaseFigures(
-        case=case.name,
-        dice=metrics.dice(result.mask, case.mask),
-        alarms=alarms,
-        far_slices=far,
-        case_score=result.case_score,
-        out_of_distribution=result.out_of_distribution,
-        cpu_seconds=seconds,
-        truth_ml=float(case.mask.sum()) * voxel_ml,
-        found_ml=float(result.mask.sum()) * voxel_ml,
-    )
-    return figures, {
-        METHOD: Outcome(result.mask, result.score_map, case.mask),
-        **_baselines(case, segmenter, examination),
-    }
+def _with_best(case: CaseFigures, measured: Measured) -> CaseFigures:
+    return replace(case, baseline_dice=(*case.baseline_dice, (Way.THRESHOLD_BEST, measured.mask.dice)))
 
 
-def _baselines(case: Case, segmenter: ZeroShotSegmenter, examination: Examination) -> dict[str, Outcome]:
-    """Threshold intensity, attention and residual, each smoothed across slices as the method's own score is."""
-    thresholds, rule = segmenter.calibration.baselines, segmenter.calibration.modes[examination.mode].rule
-    stacks = {
-        "threshold_fixed": ((examination.maps.images + 1.0) / 2.0, thresholds.intensity),
-        "attention": (examination.maps.attention, thresholds.attention),
-        "residual": (examination.maps.residual, thresholds.residual),
-    }
-    outcomes = {}
-    for name, (stack, threshold) in stacks.items():
-        smoothed = refine.smooth_across(stack, examination.spacing_mm[0], rule.smoothing_mm)
-        scores = np.ascontiguousarray(examination.orientation.undo(examination.on_grid(smoothed)))
-        outcomes[name] = Outcome(scores > threshold, scores, case.mask)
-    return outcomes
+def _notes(ledger: _Ledger) -> tuple[str, ...]:
+    """Say what a reader of the figures must know."""
+    assumed = sum(case.spacing_assumed for case in ledger.per_case)
+    refused = sum(case.refused is not None for case in ledger.per_case)
+    missing = sum(case.mask.hd95_mm is None for case in ledger.per_case)
+    notes = []
+    if assumed:
+        notes.append(
+            f"{assumed} cases do not record their spacing; 5 x 1 x 1 mm was taken, so mm and ml are rough there"
+        )
+    if refused:
+        notes.append(f"{refused} cases were refused by the segmenter and count as empty masks")
+    if missing:
+        notes.append(
+            f"HD95 does not exist for {missing} cases in which one mask alone is empty; its mean leaves them out"
+        )
+    if Way.SYNTHETIC_UNET not in ledger.measured:
+        notes.append("the baseline synthetic_unet was left out: its weights are not installed")
+    if len(set(ledger.patients)) == 1:
+        notes.append("all cases belong to one patient: the intervals say nothing")
+    return tuple(notes)
 
 
-def _overall(outcomes: list[Outcome]) -> Figures:
-    counts = [metrics.false_alarms(outcome.mask, outcome.truth) for outcome in outcomes]
-    far = sum(count for _, count in counts)
-    scores = np.concatenate([metrics.slice_scores(outcome.scores) for outcome in outcomes])
-    labels = np.concatenate([outcome.truth.any(axis=(1, 2)) for outcome in outcomes])
-    return Figures(
-        dice=bootstrap([metrics.dice(outcome.mask, outcome.truth) for outcome in outcomes]),
-        false_alarm_rate=sum(wrong for wrong, _ in counts) / far if far else None,
-        slice_auroc=metrics.auroc(scores, labels),
-    )
-
-
-def _best_threshold(outcomes: list[Outcome], fixed: Figures) -> Figures:
-    """Give the figures of the one intensity threshold that suits these very cases best: an upper bound."""
-    attempts = [
-        _overall([Outcome(outcome.scores > level, outcome.scores, outcome.truth) for outcome in outcomes])
-        for level in INTENSITY_LEVELS
-    ]
-    return max([fixed, *attempts], key=lambda figures: figures.dice.mean)
+def _examples(ledger: _Ledger) -> tuple[Example, ...]:
+    """Pick best, median and worst by Dice among the cases with a tumour, or among all where none has one."""
+    with_tumor = [number for number, case in enumerate(ledger.per_case) if case.truth_ml > 0]
+    order = sorted(with_tumor or range(len(ledger.per_case)), key=lambda number: -ledger.per_case[number].dice)
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    examples, seen = [], set()
+    for reason, number in chosen.items():
+        if number not in seen:
+            seen.add(number)
+            examples.append(Example(reason, ledger.per_case[number], ledger.shelf.planes(number)))
+    return tuple(examples)

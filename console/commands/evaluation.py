@@ -1,0 +1,212 @@
+"""`oncue evaluate`: measure models on labelled cases."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+
+if TYPE_CHECKING:
+    from workers.evaluation.ablation import AblationTable
+    from workers.evaluation.answers import Contest
+    from workers.evaluation.bootstrap import Interval
+    from workers.evaluation.cases import CaseSource
+    from workers.evaluation.measuring import Figures
+    from workers.evaluation.report import SegmentationReport
+
+    OnStep = Callable[[int, int, str], None]
+
+app = typer.Typer(no_args_is_help=True, help="Measure models on labelled cases.")
+
+Cases = Annotated[
+    Path,
+    typer.Option(
+        "--cases",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Folder of cases: .npz files, images.csv with image and mask files, or DICOM series with a SEG.",
+    ),
+]
+Mode = Annotated[
+    str | None, typer.Option("--mode", metavar="M", help="fast, balanced or paper; default: as configured.")
+]
+Prompt = Annotated[str | None, typer.Option("--prompt", metavar="P", help="What to look for, in words.")]
+EveryCase = Annotated[
+    bool, typer.Option("--all", help="Also cases that training has seen; default: those kept out, where there are any.")
+]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="DIR", file_okay=False, help="Folder for the report; default: out/evaluation-M."),
+]
+Modality = Annotated[
+    str, typer.Option("--modality", metavar="CS", help="Modality of cases that do not say it: MR, CT, US.")
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", metavar="COLUMN=VALUE", help="Only such rows of images.csv; repeated values are alternatives."
+    ),
+]
+CaseLimit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="So many cases, the same ones every time.")
+]
+Ablation = Annotated[bool, typer.Option("--ablation", help="Instead: one table of what each part of the method adds.")]
+
+
+@app.command("segmentation")
+def evaluate_segmenter(
+    cases: Cases,
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    mode: Mode = None,
+    prompt: Prompt = None,
+    every_case: EveryCase = False,
+    report: ReportFolder = None,
+    modality: Modality = "MR",
+    where: Where = None,
+    limit: CaseLimit = None,
+    ablation: Ablation = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segment labelled cases and compare with the experts' masks, beside baselines on the same cases.
+
+    Example: oncue evaluate segmentation --cases ../shared/data/brain-mri-lgg --mode fast
+    """
+    from workers.evaluation.collection import Wanted, check_all, find_cases, kept_out, tuning
+
+    wanted = Wanted(modality.upper(), tuple(_pair(text) for text in where or ()))
+    contest = _contest(state, config, mode=mode, prompt=prompt)
+    found = find_cases(cases, wanted)
+    chosen = _limited(found if every_case else kept_out(found), limit)
+    check_all(chosen)
+    if ablation:
+        _ablate(chosen, contest, tuning=[] if every_case else tuning(found), as_json=as_json)
+    else:
+        _evaluate(chosen, contest, report or Path(f"out/evaluation-{contest.mode}"), as_json=as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not equals or not column:
+        raise typer.BadParameter(f"{text!r} is not COLUMN=VALUE", param_hint="--where")
+    return column, value
+
+
+def _limited(found: list[CaseSource], limit: int | None) -> list[CaseSource]:
+    from workers.evaluation.collection import sample
+
+    return found if limit is None else sample(found, limit)
+
+
+def _contest(state: Path, config: Path | None, *, mode: str | None, prompt: str | None) -> Contest:
+    """Load what answers: the segmenter, and the plain network beside it where it is installed."""
+    from console.config import read
+    from workers.analysers import SEGMENTATION_FOLDER
+    from workers.devices import choose_device, choose_dtype
+    from workers.evaluation.answers import Contest
+    from workers.evaluation.plain_network import load_plain_baseline
+    from workers.segmentation.segmenter import ZeroShotSegmenter, parse_mode
+
+    settings = read(state, file=config).settings.worker
+    chosen = parse_mode(mode or settings.mode)
+    device = choose_device(settings.device)
+    models = settings.models_folder()
+    segmenter = ZeroShotSegmenter.load(
+        models / SEGMENTATION_FOLDER, device=device, dtype=choose_dtype(device, settings.dtype)
+    )
+    return Contest(segmenter, load_plain_baseline(models), chosen, prompt or settings.prompt)
+
+
+def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_json: bool) -> None:
+    from console.commands.output import write_json
+    from workers.evaluation import report_folder
+    from workers.evaluation.segmentation import evaluate_segmentation
+
+    report_folder.prepare(folder)
+    with _progress() as step:
+        evaluation = evaluate_segmentation(
+            chosen,
+            contest,
+            on_case=lambda done, total, figures: step(done, total, f"{figures.case}: Dice {figures.dice:.3f}"),
+        )
+    report_folder.write(evaluation, folder)
+    sys.stderr.write(f"report: {folder / report_folder.HTML_NAME}\n")
+    if as_json:
+        write_json(evaluation.report.to_json())
+    else:
+        _show_report(evaluation.report)
+
+
+def _ablate(chosen: list[CaseSource], contest: Contest, *, tuning: list[CaseSource], as_json: bool) -> None:
+    from console.commands.output import write_json
+    from workers.evaluation.ablation import ablate
+
+    with _progress() as step:
+        table = ablate(chosen, contest, tuning=tuning, on_case=step)
+    if as_json:
+        write_json(table.to_json())
+    else:
+        _show_ablation(table)
+
+
+@contextmanager
+def _progress() -> Iterator[OnStep]:
+    """Show how far it is on standard error: a bar on a terminal, one line for each case into a pipe."""
+    if not sys.stderr.isatty():
+        yield _write_step
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
+
+
+def _write_step(done: int, total: int, name: str) -> None:
+    sys.stderr.write(f"{done}/{total} {name}\n")
+
+
+def _show_report(report: SegmentationReport) -> None:
+    from console.commands.output import write_line, write_table
+    from workers.evaluation.answers import Way
+    from workers.evaluation.page import WAY_NAMES
+
+    rows = [_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
+    rows += [_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]
+    headers = ("way", "Dice (95 % interval over patients)", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC")
+    write_table(f"Segmentation of {len(report.per_case)} cases, prompt «{report.prompt}»", headers, rows, empty="")
+    write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
+    for note in report.notes:
+        write_line(f"note: {note}")
+
+
+def _show_ablation(table: AblationTable) -> None:
+    from console.commands.output import write_line, write_table
+
+    rows = [(*_row(row.part, row.figures), _interval(row.best_dice), row.level, row.best_level) for row in table.rows]
+    headers = (
+        "score", "Dice", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC", "Dice at the best level", "level",
+        "best level",
+    )  # fmt: skip
+    write_table(f"Parts of the method on {table.cases} cases, mode {table.mode}", headers, rows, empty="")
+    fixed = f"fixed on {table.tuning_cases} tuning cases" if table.tuning_cases else "the mode's own threshold"
+    write_line(f"level: {fixed}; best level: chosen on these very cases, an upper bound; weights {table.weights[:12]}")
+
+
+def _row(name: str, figures: Figures) -> tuple[object, ...]:
+    shown = (figures.dice, figures.nsd, figures.auprc, figures.false_alarm_rate, figures.slice_auroc)
+    return (name, *(_interval(figure) for figure in shown))
+
+
+def _interval(figure: Interval | None) -> str | None:
+    return None if figure is None else f"{figure.mean:.3f} ({figure.lo:.3f} to {figure.hi:.3f})"
