@@ -9,6 +9,19 @@ with 99 are private). Its concepts:
 | CLASS_PERCENT | Probability of few-shot class | name of a measurement in percent |
 | ABSTAINED | Abstained | value of CLASS where the classifier would not say |
 | ABSTENTION | Reason for abstention | name of a qualitative evaluation; the value is a reason |
+| ADVICE | Advice | name of a qualitative evaluation |
+| DEFER_TO_READER | Defer to reader | value of ADVICE where the classifier abstained |
+| CANDIDATE | Class not ruled out | name of a qualitative evaluation: a member of the conformal set |
+| NEAREST | Nearest support case | name of a qualitative evaluation; the value is that case's label |
+| MASK_CONTROL | Shuffled-mask control | name of a qualitative evaluation |
+| REGION_DECIDES | Region decides | value of MASK_CONTROL: masks of other items cost accuracy |
+| REGION_NOT_SHOWN | Not shown to decide | value of MASK_CONTROL |
+| SALIENCY_INSIDE | Saliency inside the lesion | name of a measurement in percent |
+| FAMILIARITY | Likeness to training data | name of a qualitative evaluation of the input |
+| LIKE_TRAINING | Like training data | value of FAMILIARITY |
+| UNLIKE_TRAINING | Unlike training data | value of FAMILIARITY: the result deserves less trust |
+| UNLIKENESS | Distance beyond training data | name of a measurement without unit: 0 where nothing is unusual |
+| ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
 """
 
 from __future__ import annotations
@@ -39,11 +52,31 @@ CERTAINTY_OF_FINDING = DicomCode("111012", "DCM", "Certainty of Finding")
 MILLILITER = DicomCode("ml", "UCUM", "milliliter")
 MILLIMETER = DicomCode("mm", "UCUM", "mm")
 PERCENT = DicomCode("%", "UCUM", "percent")
+NO_UNITS = DicomCode("1", "UCUM", "no units")
 
 CLASS = DicomCode("CLASS", PRIVATE_SCHEME, "Few-shot class")
 CLASS_PROBABILITY = DicomCode("CLASS_PERCENT", PRIVATE_SCHEME, "Probability of few-shot class")
 ABSTAINED = DicomCode("ABSTAINED", PRIVATE_SCHEME, "Abstained")
 ABSTENTION = DicomCode("ABSTENTION", PRIVATE_SCHEME, "Reason for abstention")
+ADVICE = DicomCode("ADVICE", PRIVATE_SCHEME, "Advice")
+DEFER_TO_READER = DicomCode("DEFER_TO_READER", PRIVATE_SCHEME, "Defer to reader")
+CANDIDATE = DicomCode("CANDIDATE", PRIVATE_SCHEME, "Class not ruled out")
+NEAREST = DicomCode("NEAREST", PRIVATE_SCHEME, "Nearest support case")
+MASK_CONTROL = DicomCode("MASK_CONTROL", PRIVATE_SCHEME, "Shuffled-mask control")
+REGION_DECIDES = DicomCode("REGION_DECIDES", PRIVATE_SCHEME, "Region decides")
+REGION_NOT_SHOWN = DicomCode("REGION_NOT_SHOWN", PRIVATE_SCHEME, "Not shown to decide")
+SALIENCY_INSIDE = DicomCode("SALIENCY_INSIDE", PRIVATE_SCHEME, "Saliency inside the lesion")
+
+FAMILIARITY = DicomCode("FAMILIARITY", PRIVATE_SCHEME, "Likeness to training data")
+LIKE_TRAINING = DicomCode("LIKE_TRAINING", PRIVATE_SCHEME, "Like training data")
+UNLIKE_TRAINING = DicomCode("UNLIKE_TRAINING", PRIVATE_SCHEME, "Unlike training data")
+UNLIKENESS = DicomCode("UNLIKENESS", PRIVATE_SCHEME, "Distance beyond training data")
+
+ATTENTION = DicomCode("ATTENTION", PRIVATE_SCHEME, "Anomaly attention")
+QUANTITY = DicomCode("246205007", "SCT", "Quantity")
+ALGORITHM_NAME = DicomCode("111001", "DCM", "Algorithm Name")
+ALGORITHM_PARAMETERS = DicomCode("111002", "DCM", "Algorithm Parameters")
+ALGORITHM_VERSION = DicomCode("111003", "DCM", "Algorithm Version")
 
 IMAGING = DicomCode("363679005", "SCT", "Imaging procedure")
 _PROCEDURES = {

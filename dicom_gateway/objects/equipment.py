@@ -33,6 +33,7 @@ class Equipment:
     series_description: str = "oncue AI - not for primary diagnosis"
     segmentation_series_number: int = 99001
     report_series_number: int = 99002
+    parametric_map_series_number: int = 99003
     content_creator: str = "oncue^AI"
     utc_offset: str | None = None
 

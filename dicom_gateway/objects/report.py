@@ -35,6 +35,7 @@ from dicom_gateway.objects.anatomy import anatomic_region
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
+from dicom_gateway.objects.labels import label_measurements, label_statements
 from dicom_gateway.objects.segmentation import lesions
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, reference_header, source_series
 from storage.domain import Algorithm, Analysis, Finding, ObjectKind, Presence
@@ -153,7 +154,7 @@ def _lesion_group(
         finding_sites=[FindingSite(CodedConcept.from_code(region))] if region else None,
         algorithm_id=_algorithm(analysis.algorithm),
         measurements=_lesion_measurements(finding, analysis),
-        qualitative_evaluations=[_presence(finding), *_class_statements(finding)],
+        qualitative_evaluations=[_presence(finding), _familiarity(analysis), *label_statements(finding)],
     )
 
 
@@ -166,8 +167,8 @@ def _absence_group(finding: Finding, analysis: Analysis, series: SourceSeries) -
         finding_type=codes.dicom_code(finding.concept),
         finding_sites=[FindingSite(CodedConcept.from_code(region))] if region else None,
         algorithm_id=_algorithm(analysis.algorithm),
-        measurements=[_certainty(finding)],
-        qualitative_evaluations=[_presence(finding)],
+        measurements=[_certainty(finding), _unlikeness(analysis)],
+        qualitative_evaluations=[_presence(finding), _familiarity(analysis)],
     )
 
 
@@ -176,21 +177,24 @@ def _lesion_measurements(finding: Finding, analysis: Analysis) -> list[Measureme
         Measurement(name=codes.VOLUME, value=round(finding.volume_ml, 4), unit=codes.MILLILITER),
         Measurement(name=codes.LONG_AXIS, value=round(finding.longest_diameter_mm, 2), unit=codes.MILLIMETER),
         _certainty(finding),
+        _unlikeness(analysis),
     ]
-    if finding.label_probability is not None:
-        measured.append(
-            Measurement(
-                name=codes.CLASS_PROBABILITY,
-                value=_percent(finding.label_probability),
-                unit=codes.PERCENT,
-                algorithm_id=_algorithm(analysis.classifier) if analysis.classifier else None,
-            )
-        )
-    return measured
+    algorithm = _algorithm(analysis.classifier) if analysis.classifier else None
+    return [*measured, *label_measurements(finding, algorithm)]
 
 
 def _certainty(finding: Finding) -> Measurement:
     return Measurement(name=codes.CERTAINTY_OF_FINDING, value=_percent(finding.confidence), unit=codes.PERCENT)
+
+
+def _unlikeness(analysis: Analysis) -> Measurement:
+    return Measurement(name=codes.UNLIKENESS, value=round(analysis.out_of_distribution, 4), unit=codes.NO_UNITS)
+
+
+def _familiarity(analysis: Analysis) -> QualitativeEvaluation:
+    """Say of the input whether it is like what the analyser was trained on: a reader weighs the finding by that."""
+    value = codes.UNLIKE_TRAINING if analysis.is_unfamiliar else codes.LIKE_TRAINING
+    return QualitativeEvaluation(name=codes.FAMILIARITY, value=value)
 
 
 def _percent(fraction: float) -> float:
@@ -201,18 +205,6 @@ def _percent(fraction: float) -> float:
 def _presence(finding: Finding) -> QualitativeEvaluation:
     value = codes.PRESENT if finding.presence is Presence.PRESENT else codes.ABSENT
     return QualitativeEvaluation(name=codes.dicom_code(finding.concept), value=value)
-
-
-def _class_statements(finding: Finding) -> list[QualitativeEvaluation]:
-    """Say which class the few-shot head gave, or that it abstained and why; nothing where it was not asked."""
-    if finding.label is not None:
-        return [QualitativeEvaluation(name=codes.CLASS, value=codes.site_code(finding.label))]
-    if finding.abstained is not None:
-        return [
-            QualitativeEvaluation(name=codes.CLASS, value=codes.ABSTAINED),
-            QualitativeEvaluation(name=codes.ABSTENTION, value=codes.site_code(finding.abstained)),
-        ]
-    return []
 
 
 def _algorithm(algorithm: Algorithm) -> AlgorithmIdentification:

@@ -21,8 +21,9 @@ from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
 from dicom_gateway.objects.planes import plane_headers
+from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
-from storage.domain import Algorithm, Analysis, Finding, FrameRef, LabelMap, ObjectKind, Presence
+from storage.domain import Algorithm, Analysis, Finding, LabelMap, ObjectKind, Presence
 
 CONTENT_LABEL = "AI_LESIONS"
 CONTENT_DESCRIPTION = "Lesions found by oncue AI - not for primary diagnosis"
@@ -64,7 +65,7 @@ def build_segmentation(
     identity = object_identity(analysis, ObjectKind.SEG, study_instance_uid=series.study_instance_uid)
     dataset = _highdicom_segmentation(analysis, label_map, series, identity, equipment)
     if any(frame.frame_number is not None for frame in label_map.frames):
-        _name_true_frames(dataset, label_map.frames, series)
+        name_true_frames(dataset, label_map.frames, series)
     copy_identity(series.first, dataset)
     settle(dataset, identity, written_at=written_at, equipment=equipment)
     return dataset
@@ -151,23 +152,3 @@ def _algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentificationSe
             "parameters": plain(algorithm.parameters, _PARAMETER_CHARACTERS),
         },
     )
-
-
-def _name_true_frames(dataset: Dataset, frames: Sequence[FrameRef], series: SourceSeries) -> None:
-    """Point every reference at the real instance and frame: the builder only knew one merged header."""
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence", ()):
-            for image in derivation.SourceImageSequence:
-                frame = frames[int(image.ReferencedFrameNumber) - 1]
-                image.ReferencedSOPClassUID = frame.sop_class_uid
-                image.ReferencedSOPInstanceUID = frame.sop_instance_uid
-                image.ReferencedFrameNumber = frame.frame_number
-    dataset.SourceImageSequence = [_reference(source) for source in series.datasets]
-    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = [_reference(source) for source in series.datasets]
-
-
-def _reference(source: Dataset) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = source.SOPClassUID
-    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    return reference

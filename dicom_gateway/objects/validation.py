@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, ParametricMapStorage, SegmentationStorage
 
 from dicom_gateway.errors import ObjectInvalid
 
@@ -41,6 +41,22 @@ _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
         "ContentLabel",
         "PixelData",
     ),
+    ParametricMapStorage: (
+        "FrameOfReferenceUID",
+        "ImageType",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        "DimensionIndexSequence",
+        "ReferencedSeriesSequence",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+        "ContentLabel",
+        "FloatPixelData",
+    ),
     Comprehensive3DSRStorage: (
         "ValueType",
         "ConceptNameCodeSequence",
@@ -57,8 +73,8 @@ def check_object(dataset: Dataset, *, references: Iterable[str], inherited: Coll
     """Raise ObjectInvalid unless the object may leave.
 
     It must be of a SOP class that oncue writes, hold its required attributes, have valid UIDs throughout but for the
-    ``inherited`` ones, which stand as the source has them, refer to every SOP Instance UID in ``references``, and, as
-    a segmentation, have voxels in each segment.
+    ``inherited`` ones, which stand as the source has them, refer to every SOP Instance UID in ``references``, and have
+    voxels in each segment as a segmentation, or values in 0..1 as a parametric map.
     """
     required = _WITH_VALUE.get(dataset.get("SOPClassUID", ""))
     if required is None:
@@ -67,7 +83,10 @@ def check_object(dataset: Dataset, *, references: Iterable[str], inherited: Coll
     _require_valid_uids(dataset, inherited)
     if dataset.SOPClassUID == SegmentationStorage:
         _require_voxels(dataset)
-        _require_references(set(references), _segmentation_references(dataset))
+    elif dataset.SOPClassUID == ParametricMapStorage:
+        _require_shares(dataset)
+    if dataset.SOPClassUID in (SegmentationStorage, ParametricMapStorage):
+        _require_references(set(references), _image_references(dataset))
     else:
         evidence = _evidence(dataset)
         _require_references(set(references), evidence)
@@ -112,12 +131,21 @@ def _require_voxels(dataset: Dataset) -> None:
         raise ObjectInvalid("the segmentation has a segment without a frame")
 
 
+def _require_shares(dataset: Dataset) -> None:
+    """Check that the frames are those promised, and that every value lies in 0..1 as the mapping says."""
+    values = np.frombuffer(dataset.FloatPixelData, dtype="<f4")
+    if len(values) != dataset.Rows * dataset.Columns * dataset.NumberOfFrames:
+        raise ObjectInvalid("the parametric map does not hold the frames that it promises")
+    if not ((values >= 0.0) & (values <= 1.0)).all():
+        raise ObjectInvalid("the parametric map holds values outside 0 to 1")
+
+
 def _require_references(wanted: set[str], named: set[str]) -> None:
     if missing := len(wanted - named):
         raise ObjectInvalid(f"the object does not name {missing} of the instances that it is about")
 
 
-def _segmentation_references(dataset: Dataset) -> set[str]:
+def _image_references(dataset: Dataset) -> set[str]:
     return {
         str(reference.ReferencedSOPInstanceUID)
         for series in dataset.ReferencedSeriesSequence

@@ -8,12 +8,15 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import part10
+from dicom_gateway.objects.parametric_map import build_parametric_map
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.segmentation import build_segmentation, lesions
 from dicom_gateway.objects.sources import inherited_uids, read_sources
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from storage import arrays
 from storage.domain import Analysis, ObjectKind
+from storage.errors import RecordMissing
 from storage.objects import ObjectStore
 from storage.outbound import WrittenObject
 
@@ -39,6 +42,26 @@ def write_objects(
     check_object(report, references=uids, inherited=inherited)
     written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects)]
     return (*written, _store(report, ObjectKind.SR, objects))
+
+
+def write_parametric_map(
+    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+) -> WrittenObject:
+    """Build, check and store the parametric map of an analysis's attention, on request alone.
+
+    The same analysis, moment and equipment give the same bytes. Raises RecordMissing where the analysis kept no
+    attention map; ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
+    """
+    keep_identifiers_out_of_logs()
+    if analysis.explanation is None:
+        raise RecordMissing("this analysis kept no attention map; `oncue jobs retry` analyses the study again")
+    attention = arrays.load_attention(objects, analysis.explanation.attention)
+    sources = read_sources(analysis.frames, objects)
+    dataset = build_parametric_map(analysis, attention, sources, written_at=written_at, equipment=equipment)
+    check_object(
+        dataset, references=[str(source.SOPInstanceUID) for source in sources], inherited=inherited_uids(sources)
+    )
+    return _store(dataset, ObjectKind.PM, objects)
 
 
 def _store(dataset: Dataset, kind: ObjectKind, objects: ObjectStore) -> WrittenObject:

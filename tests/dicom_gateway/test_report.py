@@ -141,6 +141,20 @@ def test_a_report_says_present_which_class_and_by_what(study: SourceStudy, objec
     assert ("Algorithm Parameters", "weights_sha256=" + "cd" * 32) in content
 
 
+@pytest.mark.parametrize("found", [True, False], ids=["lesions", "nothing"])
+@pytest.mark.parametrize(("score", "meaning"), [(0.0, "Like training data"), (2.5, "Unlike training data")])
+def test_a_report_says_whether_the_input_is_like_the_training_data(
+    study: SourceStudy, objects: ObjectStore, found: bool, score: float, meaning: str
+) -> None:
+    labels = study.lesion_labels() if found else np.zeros(AXIAL.shape, np.uint8)
+    path = write_report(study.analysis(labels, out_of_distribution=score), objects)
+    content = list(items(pydicom.dcmread(path)))
+    groups = 2 if found else 1
+    assert content.count(("Likeness to training data", meaning)) == groups
+    assert content.count(("Distance beyond training data", f"{score:g} 1")) == groups
+    assert iod_errors(path) == []
+
+
 def test_a_classifier_that_abstains_is_reported_with_its_reason(study: SourceStudy, objects: ObjectStore) -> None:
     analysis = study.analysis(study.lesion_labels())
     findings = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,21 @@ def read_report(path: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
+def read_map(path: Path, folder: Path) -> tuple[dict[str, Any], dict[tuple[float, float, float], float]]:
+    """Read a parametric map with dcmqi: what it understood, and the value at each point (mm, LPS, to a tenth)."""
+    folder.mkdir()
+    result = run(environment_tool("paramap2itkimage"), "--inputDICOM", path, "--outputDirectory", folder)
+    assert result.returncode == 0, result.stdout
+    voxels, affine = _nrrd(folder / "pmap.nrrd", kind="float", dtype="<f4")
+    return json.loads((folder / "meta.json").read_text()), point_values(voxels, affine)
+
+
+def point_values(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> dict[tuple[float, float, float], float]:
+    """Return the value of each voxel by where it lies; ``affine`` maps (index, 1) to mm."""
+    points = np.argwhere(np.ones(voxels.shape, dtype=bool)) @ affine[:3, :3].T + affine[:3, 3]
+    return dict(zip(map(_rounded_point, points.tolist()), voxels.reshape(-1).tolist(), strict=True))
+
+
 def grid_points(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> Points:
     """Return where the voxels of a ``[z, y, x]`` mask lie; ``affine`` maps (z, y, x, 1) to mm."""
     indices = np.argwhere(mask)
@@ -66,14 +81,21 @@ def grid_points(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> Points:
 
 def _labelled_points(path: Path) -> Points:
     """Return where the non-zero voxels of an NRRD file in the LPS frame lie."""
+    voxels, affine = _nrrd(path, kind="short", dtype="<i2")
+    return grid_points(voxels != 0, affine)
+
+
+def _nrrd(path: Path, *, kind: str, dtype: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the voxels of an NRRD file in the LPS frame, and the affine that maps their indices to mm."""
     head, _, body = path.read_bytes().partition(b"\n\n")
     fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line and line[0] != "#")
     assert fields["space"] == "left-posterior-superior"
-    assert (fields["type"], fields["encoding"], fields["endian"]) == ("short", "gzip", "little")
+    assert (fields["type"], fields["encoding"], fields["endian"]) == (kind, "gzip", "little")
     sizes = [int(size) for size in fields["sizes"].split()]
-    directions = np.array([_vector(text) for text in fields["space directions"].split()])
-    voxels = np.frombuffer(gzip.decompress(body), dtype="<i2").reshape(sizes, order="F")
-    return _rounded(np.argwhere(voxels) @ directions + np.array(_vector(fields["space origin"])))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([_vector(text) for text in fields["space directions"].split()]).T
+    affine[:3, 3] = _vector(fields["space origin"])
+    return np.frombuffer(gzip.decompress(body), dtype=dtype).reshape(sizes, order="F"), affine
 
 
 def _vector(text: str) -> list[float]:
@@ -81,4 +103,9 @@ def _vector(text: str) -> list[float]:
 
 
 def _rounded(points: NDArray[np.float64]) -> Points:
-    return frozenset((round(x, 1) + 0.0, round(y, 1) + 0.0, round(z, 1) + 0.0) for x, y, z in points.tolist())
+    return frozenset(_rounded_point(point) for point in points.tolist())
+
+
+def _rounded_point(point: Sequence[float]) -> tuple[float, float, float]:
+    x, y, z = point
+    return round(x, 1) + 0.0, round(y, 1) + 0.0, round(z, 1) + 0.0

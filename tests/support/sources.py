@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
+from storage import arrays
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -25,6 +26,7 @@ from storage.domain import (
     TriageDecision,
 )
 from storage.objects import ObjectStore
+from storage.panels import KeptExplanation
 from storage.uids import deterministic_uid
 
 WRITTEN_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -94,6 +96,16 @@ class SourceStudy:
             timings=(),
         )
         return replace(analysis, **changes)  # type: ignore[arg-type]  # tests name fields of Analysis
+
+    def explained(self, objects: ObjectStore) -> Analysis:
+        """Return an analysis of this series that kept an attention map of every level, ``attention()``."""
+        kept = KeptExplanation(arrays.save_attention(objects, self.attention()), ())
+        return self.analysis(self.lesion_labels(), explanation=kept)
+
+    def attention(self) -> NDArray[np.uint8]:
+        """Return a map in which every voxel of a small neighbourhood has a level of its own."""
+        count = int(np.prod(self.layout.shape))
+        return (np.arange(count) * 37 % 256).astype(np.uint8).reshape(self.layout.shape)
 
     def _lesion(self, number: int, labels: NDArray[np.uint8]) -> Finding:
         z, y, x = self.layout.spacing
