@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,8 +38,15 @@ class ZeroShotAnalyser:
     mode: str
 
     def segment(self, volume: Volume, *, check: Check) -> Segmentation:
-        """Segment with the configured prompt."""
-        return self.segmenter.segment(volume, prompt=self.prompt, mode=self.mode, on_progress=lambda *_: check())
+        """Segment with the configured prompt, and explain the answer."""
+        from workers.segmentation.explanation import explain
+        from workers.segmentation.segmenter import parse_mode
+
+        examination = self.segmenter.examine(
+            volume, prompt=self.prompt, mode=parse_mode(self.mode), on_progress=lambda *_: check()
+        )
+        segmentation = self.segmenter.conclude(examination)
+        return replace(segmentation, explanation=explain(self.segmenter, examination, segmentation.mask, check=check))
 
 
 def build_zero_shot(settings: WorkerSettings) -> Analyser:
