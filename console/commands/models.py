@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
+    from workers.foundation.card import Bounds
+    from workers.foundation.inspection import Inspection
     from workers.weights import Manifest
+
+ModelFolder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", file_okay=False, exists=True, help="Folder of a foundation model.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Model weights: what is installed, and whether it is intact.")
 
@@ -37,6 +43,71 @@ def verify_models(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as
 
     found = [(folder, verify(folder)) for folder in _folders(state, config)]
     _write(found, as_json=as_json)
+
+
+@app.command("inspect")
+def inspect_model(folder: ModelFolder, *, as_json: AsJson = False) -> None:
+    """Say what foundation model lies in a folder: kind, licence, field of view, parameters, files with their sha256.
+
+    Every file is hashed and compared with the manifest, if there is one; a pickle or a changed file is an error. What
+    the folder's backbone.json does not say is "unknown". The networks are not built.
+
+    Example: oncue models inspect ./models/segmentation-lgg-small
+    """
+    from console.commands.output import write_json, write_table
+    from workers.foundation.inspection import inspect_folder
+
+    found = inspect_folder(folder)
+    facts, files = _facts(found), [(file.path, file.bytes, file.sha256) for file in found.inventory.files]
+    if as_json:
+        write_json(facts | {"files": [dict(zip(("path", "bytes", "sha256"), file, strict=True)) for file in files]})
+        return
+    write_table(
+        "Model",
+        ("what", "value"),
+        [(name, _words(value)) for name, value in facts.items() if name != "axes" or value],
+        empty="",
+    )
+    write_table("Files", ("path", "bytes", "sha256"), files, empty="no files")
+
+
+def _facts(found: Inspection) -> dict[str, Any]:
+    card, view = found.card, found.card.field_of_view
+    return {
+        "name": card.name,
+        "kind": card.kind.value,
+        "licence": card.licence,
+        "commercial_use": card.commercial_use,
+        "modalities": list(card.modalities),
+        "field_of_view": view and {"extent_mm": _limits(view.extent_mm), "spacing_mm": _limits(view.spacing_mm)},
+        "value_range": [card.value_range.low, card.value_range.high],
+        "axes": card.axes,
+        "conditioning": card.conditioning.value,
+        "text": found.takes_text,
+        "parameters": found.parameters,
+        "manifest": found.inventory.manifested,
+        "sha256": found.inventory.sha256,
+    }
+
+
+def _limits(bounds: Bounds | None) -> dict[str, list[float]] | None:
+    return bounds and {"low": list(bounds.low), "high": list(bounds.high)}
+
+
+def _words(value: Any) -> str:
+    """Write a fact for people: what nobody has said is "unknown", limits that are not set are "any"."""
+    match value:
+        case None:
+            return "unknown"
+        case bool():
+            return "yes" if value else "no"
+        case {"low": low, "high": high}:
+            return " x ".join(f"{least:g}..{greatest:g}" for least, greatest in zip(low, high, strict=True))
+        case dict():
+            return ", ".join(f"{name} {_words(limits) if limits else 'any'}" for name, limits in value.items())
+        case list():
+            return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value) or "any"
+    return str(value)
 
 
 def _folders(state: Path, config: Path | None) -> list[Path]:

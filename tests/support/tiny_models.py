@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from workers.foundation.card import CARD_FORMAT, CARD_NAME
@@ -230,6 +231,19 @@ def save_weights(network: nn.Module, path: Path) -> None:
         save_file(weights, path)
     else:
         torch.save(weights, path)
+
+
+def rename_as_generative_models(path: Path) -> None:
+    """Give the weights of a MONAI network the names that MONAI GenerativeModels saved them under."""
+    renamed = {}
+    for name, value in load_file(path).items():
+        old = name.replace(".attn.out_proj.", ".proj_attn.").replace("postconv", "conv")
+        if "transformer_blocks" in old:
+            old = old.replace(".out_proj.", ".to_out.0.")
+        else:
+            old = re.sub(r"\.attn\.(to_[qkv])", r".\1", old)
+        renamed[old.replace(".attn1.proj_attn.", ".attn1.to_out.0.")] = value
+    save_file(renamed, path)
 
 
 def maisi(folder: Path, *, flow: bool = True) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ def _safe_tensors(path: Path) -> dict[str, Tensor]:
 
 def _plain_tensors(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # doubts about the file's pickle protocol end in a refusal
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise PickleRefused(
             f"{path.name} holds more than plain tensors and could run code: convert it to {SAFE} where it was trained"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -74,4 +75,5 @@ def schedule_of(config: Mapping[str, Any]) -> NoiseSchedule:
         alpha_bars = library.DDIMScheduler(**known).alphas_cumprod
     except (ValueError, NotImplementedError, TypeError) as error:
         raise ModelUnsuitable(f"the scheduler's configuration is not understood: {error}") from error
-    return diffusion(alpha_bars, kind)
+    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", False) else None
+    return replace(diffusion(alpha_bars, kind), clip=clip)

@@ -56,13 +56,17 @@ class TimeShift:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseSchedule:
-    """Signal a_t and noise s_t of every training step, float64 ``[T]``, with the times that the network is told."""
+    """Signal a_t and noise s_t of every training step, float64 ``[T]``, with the times that the network is told.
+
+    ``clip`` is the greatest size of a value of z_0, for models on pixels that are sampled so.
+    """
 
     alphas: Tensor
     sigmas: Tensor
     times: Tensor
     kind: PredictionKind
     shift: TimeShift | None = None
+    clip: float | None = None
 
     def __len__(self) -> int:
         return len(self.alphas)
@@ -94,6 +98,13 @@ class NoiseSchedule:
     def denoised(self, output: Tensor, z_t: Tensor, step: int) -> Denoised:
         """Turn what the network put out at ``step`` into estimates of z_0 and e."""
         alpha, sigma = self.alpha_sigma(step)
+        estimate = self._estimate(output, z_t, alpha, sigma)
+        if self.clip is None:
+            return estimate
+        x0 = estimate.x0.clamp(-self.clip, self.clip)
+        return Denoised(x0, (z_t - alpha * x0) / sigma)
+
+    def _estimate(self, output: Tensor, z_t: Tensor, alpha: float, sigma: float) -> Denoised:
         match self.kind:
             case PredictionKind.EPSILON:
                 return Denoised((z_t - sigma * output) / alpha, output)

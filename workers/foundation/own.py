@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 UNPROMPTED = NORMAL_CAPTION.format(modality="image", organ="body")
 """What the denoiser is told where nothing is said: it has no empty prompt that means "normal"."""
+NON_COMMERCIAL = "-NC"
+"""How the identifiers of Creative Commons licences say that commercial use is excluded."""
 ANY_FIELD = FieldOfView(None, None)
 """Slices are framed by their content before they come here, so their field of view does not matter."""
 
@@ -126,4 +128,5 @@ def own_card(folder: Path, card: ModelCard) -> ModelCard:
     if not (folder / MANIFEST_NAME).is_file():
         return replace(card, field_of_view=view)
     manifest = read_manifest(folder)
-    return replace(card, name=manifest.name, licence=manifest.licence, field_of_view=view)
+    commercial = False if NON_COMMERCIAL in manifest.licence else card.commercial_use
+    return replace(card, name=manifest.name, licence=manifest.licence, commercial_use=commercial, field_of_view=view)
