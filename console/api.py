@@ -1,17 +1,21 @@
-"""The JSON API: read-only, in the forms of the command line. Addresses hold our numbers, no patient data."""
+"""The JSON API, in the forms of the command line. Addresses hold our numbers, no patient data.
+
+It reads, but for one request: to send a parametric map to a configured destination.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 
 from console.forms import DeliveryForm, EventForm, JobDetailForm, JobForm, StudyDetailForm, WorklistForm
 from console.views import PAGE, Views
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries to return")]
+Peer = Annotated[str, Body(embed=True, max_length=300, description="AE title or address of a configured destination")]
 Before = Annotated[int | None, Query(ge=1, description="Events before this number")]
 
 
@@ -19,6 +23,7 @@ def router(views: Views) -> APIRouter:
     """Return the routes below /api, and /healthz."""
     routes = APIRouter()
     _add_studies(routes, views)
+    _add_maps(routes, views)
     _add_work(routes, views)
 
     @routes.get("/healthz")
@@ -50,6 +55,20 @@ def _add_studies(routes: APIRouter, views: Views) -> None:
     def study(study_id: int) -> StudyDetailForm:
         """Return one study with its jobs, findings, deliveries and events."""
         return StudyDetailForm.of(views.dossier(study_id))
+
+
+def _add_maps(routes: APIRouter, views: Views) -> None:
+    @routes.get("/api/studies/{study_id}/parametric-map", response_class=Response)
+    def parametric_map(study_id: int) -> Response:
+        """Return the attention map of the newest result as a DICOM Parametric Map; each time goes on record."""
+        name = f'attachment; filename="study-{study_id}-attention.dcm"'
+        content = views.parametric_map(study_id)
+        return Response(content, media_type="application/dicom", headers={"Content-Disposition": name})
+
+    @routes.post("/api/studies/{study_id}/parametric-map/deliveries", status_code=202)
+    def send_parametric_map(study_id: int, destination: Peer) -> DeliveryForm:
+        """Send that map to a configured destination, once more where it was sent there before."""
+        return DeliveryForm.of(views.send_parametric_map(study_id, destination))
 
 
 def _add_work(routes: APIRouter, views: Views) -> None:

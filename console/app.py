@@ -34,11 +34,16 @@ _HEADERS = {
 _STATUS: dict[type[OncueError], int] = {RecordMissing: 404, ObjectMissing: 404, DatabaseUnavailable: 503}
 
 
-def create_app(database: Database, objects: ObjectStore, settings: ConsoleSettings) -> FastAPI:
-    """Build the application on an open database and object store; it only ever reads from them."""
+def create_app(
+    database: Database, objects: ObjectStore, settings: ConsoleSettings, *, destinations: tuple[str, ...] = ()
+) -> FastAPI:
+    """Build the application on an open database and object store.
+
+    It reads from them, but for parametric maps, which it can be asked to write and to send to ``destinations``.
+    """
     # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
     app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    views = Views(database, objects)
+    views = Views(database, objects, destinations)
     app.include_router(api.router(views))
     app.include_router(pages.router(views))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

@@ -14,6 +14,7 @@ from storage.domain import DeliveryState, Finding, JobState, Lane, ObjectKind, P
 from storage.dossiers import Dossier, Result
 from storage.jobs import Job
 from storage.outbound import Delivery
+from storage.panels import Panel
 from storage.worklist import StudyEntry
 
 
@@ -46,18 +47,10 @@ class StudyForm:
 
 
 @dataclass(frozen=True, slots=True)
-class WorklistForm:
+class WorklistForm(StudyForm):
     """One study in reading order: the study's form, our number for it, and what else the reader weighs."""
 
     id: int
-    study_instance_uid: str
-    revision: int
-    state: StudyState
-    priority: Priority | None
-    instances: int
-    finding: str | None
-    volume_ml: float | None
-    confidence: float | None
     label: str | None
     result_revision: int | None
     job_id: int | None
@@ -96,15 +89,9 @@ class JobForm:
 
 
 @dataclass(frozen=True, slots=True)
-class JobDetailForm:
+class JobDetailForm(JobForm):
     """One job in ``oncue jobs show --json``: the list's form, and why and when."""
 
-    id: int
-    study_instance_uid: str
-    revision: int
-    state: JobState
-    attempts: int
-    code: str | None
     reason: str | None
     lane: Lane
     opened_at: str
@@ -200,6 +187,28 @@ class FindingForm:
 
 
 @dataclass(frozen=True, slots=True)
+class PanelForm:
+    """The panel of one finding: its picture, and what the maps hold inside and outside the mask, each in 0..1.
+
+    From left to right the picture shows image, attention, pseudo-healthy image, residual and mask of one axial plane;
+    ``slice_index`` counts the slices of the series from 0, and is null where they are not axial.
+    """
+
+    number: int
+    picture: str
+    slice_index: int | None
+    attention_inside: float
+    attention_outside: float
+    residual_inside: float
+    residual_outside: float
+
+    @classmethod
+    def of(cls, panel: Panel, *, picture: str) -> Self:
+        """Take over a panel; ``picture`` is where its picture is."""
+        return cls(**(asdict(panel) | {"picture": picture}))
+
+
+@dataclass(frozen=True, slots=True)
 class ResultForm:
     """What one job found, by which code, weights and rule, and how long each stage took."""
 
@@ -209,17 +218,19 @@ class ResultForm:
     weights_sha256: str
     case_score: float
     out_of_distribution: float
+    unlike_training: bool
     priority: Priority
     rule: str
     policy_sha256: str
     findings: list[FindingForm]
     seconds: dict[str, float]
     overlays: list[str]
+    panels: list[PanelForm]
     left_out: list[str]
 
     @classmethod
     def of(cls, result: Result) -> Self:
-        """Take over a result; overlays become addresses of this server."""
+        """Take over a result; pictures become addresses of this server."""
         return cls(
             job_id=result.job_id,
             revision=result.revision,
@@ -227,12 +238,14 @@ class ResultForm:
             weights_sha256=result.algorithm.weights_sha256,
             case_score=result.case_score,
             out_of_distribution=result.out_of_distribution,
+            unlike_training=result.is_unfamiliar,
             priority=result.decision.priority,
             rule=result.decision.rule,
             policy_sha256=result.decision.policy_sha256,
             findings=[FindingForm.of(finding) for finding in result.findings],
             seconds={timing.stage: timing.seconds for timing in result.timings},
             overlays=[overlay_path(result.job_id, digest) for digest in result.overlays],
+            panels=_panels(result),
             left_out=list(result.notes),
         )
 
@@ -259,6 +272,16 @@ class StudyDetailForm:
         )
 
 
+def _panels(result: Result) -> list[PanelForm]:
+    shown = result.explanation.panels if result.explanation else ()
+    return [PanelForm.of(panel, picture=panel_path(result.job_id, panel.picture)) for panel in shown]
+
+
 def overlay_path(job_id: int, digest: str) -> str:
     """Return the address of an overlay picture."""
     return f"/jobs/{job_id}/overlays/{digest}.png"
+
+
+def panel_path(job_id: int, digest: str) -> str:
+    """Return the address of a finding's panel."""
+    return f"/jobs/{job_id}/panels/{digest}.png"

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from console.forms import overlay_path
+from console.forms import overlay_path, panel_path
 from console.views import PAGE, Views
 from storage.domain import Presence
+from storage.panels import TILES
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NOTHING = "\N{EN DASH}"
@@ -46,8 +47,9 @@ def router(views: Views) -> APIRouter:
         return _render("audit.html", events=events, count=views.event_count(), older=older, here="audit")
 
     @routes.get("/jobs/{job_id}/overlays/{digest}.png")
-    def overlay(job_id: int, digest: str) -> Response:
-        return Response(views.overlay(job_id, digest), media_type="image/png")
+    @routes.get("/jobs/{job_id}/panels/{digest}.png")
+    def picture(job_id: int, digest: str) -> Response:
+        return Response(views.picture(job_id, digest), media_type="image/png")
 
     return routes
 
@@ -74,7 +76,7 @@ def _environment() -> Environment:
     environment.filters.update(
         moment=_moment, percent=_percent, number=_number, short=_short, details=_details, status=_status, date=_date
     )
-    environment.globals.update(overlay_path=overlay_path, Presence=Presence)
+    environment.globals.update(overlay_path=overlay_path, panel_path=panel_path, Presence=Presence, TILES=TILES)
     return environment
 
 

@@ -1,20 +1,28 @@
-"""What the pages and the API read. Everything here only reads; nothing holds a session longer than one call."""
+"""What the pages and the API read, and the one thing that they can ask for: a parametric map.
+
+Nothing holds a session longer than one call.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from storage import analyses, audit, deliveries, dossiers, jobs, processes, worklist
 from storage.audit import AuditEvent
 from storage.database import Database, utc_now
 from storage.dossiers import Dossier
-from storage.errors import DatabaseUnavailable, ObjectMissing
+from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
 from storage.jobs import Job
 from storage.objects import ObjectStore
 from storage.outbound import Delivery
 from storage.worklist import StudyEntry
 
+if TYPE_CHECKING:
+    from dicom_gateway.requests import MapRequests
+
 PAGE = 100
+_ACTOR = "console"
 _NEEDED = ("gateway", "relay", "worker")
 
 
@@ -41,10 +49,14 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The queries behind every page, on one database and one object store."""
+    """The queries behind every page, on one database and one object store.
+
+    ``destinations`` are those of the settings: where somebody may ask for a parametric map to be sent.
+    """
 
     database: Database
     objects: ObjectStore
+    destinations: tuple[str, ...] = ()
 
     def studies(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
         """Return studies, the newest arrivals first."""
@@ -90,13 +102,24 @@ class Views:
         with self.database.read() as session:
             return audit.count(session)
 
-    def overlay(self, job_id: int, digest: str) -> bytes:
+    def picture(self, job_id: int, digest: str) -> bytes:
         """Return a PNG picture, only where the job's own analysis names it; ObjectMissing otherwise."""
         with self.database.read() as session:
-            named = analyses.overlays_of(session, job_id)
+            named = analyses.pictures_of(session, job_id)
         if digest not in named:
             raise ObjectMissing("this job has no such picture")
         return self.objects.get(digest)
+
+    def parametric_map(self, study_id: int) -> bytes:
+        """Return the attention map of a study's newest result as a DICOM file, and put that on record."""
+        return self._maps.fetch(self._newest_job(study_id), actor=_ACTOR)
+
+    def send_parametric_map(self, study_id: int, destination: str) -> Delivery:
+        """Send that map to a configured destination; RecordMissing where it is none, or there is no map."""
+        from dicom_gateway.requests import configured
+
+        job_id = self._newest_job(study_id)
+        return self._maps.send(job_id, configured(destination, self.destinations), actor=_ACTOR)
 
     def health(self) -> Health:
         """Say whether the database answers and which processes were seen lately."""
@@ -108,3 +131,17 @@ class Views:
             return Health(database=False, processes=())
         counts = {kind: sum(p.kind == kind and p.is_alive(now) for p in running) for kind in _NEEDED}
         return Health(database=True, processes=tuple(Seen(kind, alive) for kind, alive in counts.items()))
+
+    @property
+    def _maps(self) -> MapRequests:
+        # What writes DICOM takes a second to load: only who asks for a map waits for it.
+        from dicom_gateway.objects.equipment import Equipment
+        from dicom_gateway.requests import MapRequests
+
+        return MapRequests(self.database, self.objects, Equipment(), utc_now)
+
+    def _newest_job(self, study_id: int) -> int:
+        result = self.dossier(study_id).result
+        if result is None:
+            raise RecordMissing(f"study {study_id} has no result yet")
+        return result.job_id

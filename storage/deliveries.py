@@ -43,6 +43,16 @@ def open_deliveries(session: Session, item: ResultObjectRow, destinations: Seque
         _record(session, row, "delivery:opened", now=now)
 
 
+def open_or_repeat(session: Session, item: ResultObjectRow, destination: str, *, actor: str, now: datetime) -> None:
+    """Open the delivery of an object to a destination, or send it once more unless it is under way."""
+    query = select(DeliveryRow).where(DeliveryRow.object_id == item.id, DeliveryRow.destination == destination)
+    row = session.scalars(query).one_or_none()
+    if row is None:
+        open_deliveries(session, item, [destination], now=now)
+    elif DeliveryState(row.state) in (DeliveryState.SENT, DeliveryState.REFUSED):
+        retry(session, row.id, actor=actor, now=now)
+
+
 def claim_due(
     session: Session,
     *,

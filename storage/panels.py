@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from numpy import bool_, float32, uint8
     from numpy.typing import NDArray
 
+TILES = ("image", "attention", "pseudo-healthy image", "residual", "mask")
+"""What the picture of a view shows, from left to right."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FindingView:

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from storage import audit, deliveries
 from storage.domain import ObjectKind, ReportState
+from storage.errors import RecordMissing
 from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
-from storage.outbound import WrittenObject
+from storage.outbound import Delivery, WrittenObject
 
 MAX_ATTEMPTS = 5
 _BACKOFF_SECONDS = 10
@@ -27,6 +28,14 @@ class PendingReport:
     revision: int
     analysed_at: datetime
     attempts: int
+
+
+def moment_of(session: Session, job_id: int) -> datetime:
+    """Return the time that the objects of a job carry; RecordMissing where it has no analysis."""
+    analysed_at = session.scalar(select(AnalysisRow.analysed_at).where(AnalysisRow.job_id == job_id))
+    if analysed_at is None:
+        raise RecordMissing(f"job {job_id} has no analysis")
+    return analysed_at
 
 
 def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[PendingReport, ...]:
@@ -70,6 +79,31 @@ def written(
         deliveries.open_deliveries(session, row, destinations, now=now)
 
 
+def requested(
+    session: Session, job_id: int, item: WrittenObject, *, destination: str | None, actor: str, now: datetime
+) -> tuple[Delivery, ...]:
+    """Record that somebody asked for an object of a job, and put it on its way where a destination is named.
+
+    An object that was sent there before is sent once more: the same UID with the same bytes, which is stored once.
+    Returns its deliveries to that destination.
+    """
+    audit.lock(session)
+    row = _object_row(session, job_id, item, now=now, actor=actor)
+    audit.record(
+        session,
+        "object:requested",
+        f"instance/{item.sop_instance_uid}",
+        actor=actor,
+        now=now,
+        details={"job": job_id, "kind": item.kind.value, "destination": destination},
+    )
+    if destination is None:
+        return ()
+    deliveries.open_or_repeat(session, row, destination, actor=actor, now=now)
+    found = deliveries.of_instance(session, item.sop_instance_uid)
+    return tuple(each for each in found if each.job_id == job_id and each.destination == destination)
+
+
 def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: bool, now: datetime) -> ReportState:
     """Record that the objects could not be written; tried again later where that can help."""
     audit.lock(session)
@@ -110,7 +144,9 @@ def written_object(row: ResultObjectRow) -> WrittenObject:
     )
 
 
-def _object_row(session: Session, job_id: int, item: WrittenObject, *, now: datetime) -> ResultObjectRow:
+def _object_row(
+    session: Session, job_id: int, item: WrittenObject, *, now: datetime, actor: str = "delivery"
+) -> ResultObjectRow:
     known = session.scalars(
         select(ResultObjectRow).where(
             ResultObjectRow.job_id == job_id, ResultObjectRow.sop_instance_uid == item.sop_instance_uid
@@ -135,7 +171,7 @@ def _object_row(session: Session, job_id: int, item: WrittenObject, *, now: date
         session,
         "object:written",
         f"instance/{item.sop_instance_uid}",
-        actor="delivery",
+        actor=actor,
         now=now,
         details={"job": job_id, "kind": item.kind.value, "digest": item.digest, "bytes": item.size_bytes},
     )

@@ -16,8 +16,6 @@ from storage import arrays
 from storage.objects import ObjectStore
 from storage.panels import Explanation, FindingView, KeptExplanation, Panel
 
-TILES = ("image", "attention", "pseudo-healthy", "residual", "mask")
-"""What a panel shows, from left to right."""
 _SIDE = 256
 _GAP = 4
 _COMPRESSION = 3

@@ -71,7 +71,8 @@ def console(state: Path, *, file: Path | None) -> None:
             f"console.host is {settings.host}, and the pages have no login: put a proxy with one in front, "
             "then set console.allow_remote"
         )
-    app = create_app(installation.database, installation.objects, settings)
+    destinations = installation.settings.gateway.destinations
+    app = create_app(installation.database, installation.objects, settings, destinations=destinations)
     # Requests are not logged: their addresses and times would be a second, unguarded audit trail.
     uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False)
 

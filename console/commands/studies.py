@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from console.commands import explaining
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
-app = typer.Typer(no_args_is_help=True, help="Studies as they arrived.")
+app = typer.Typer(no_args_is_help=True, help="Studies as they arrived, and what their results rest on.")
 
 
 @app.command("list")
@@ -60,3 +61,6 @@ def show_worklist(
         for e in entries
     ]  # fmt: skip
     write_table("Worklist", headers, rows, empty="nothing has been analysed yet")
+
+
+explaining.register(app)

@@ -106,13 +106,24 @@ def analysed_study(
     return Recorded(queued.study_instance_uid, queued.job_id, overlay, panel)
 
 
-def deliver(database: Database, *, status: int = 0x0000) -> None:
+def written_study(database: Database, analysis: Analysis, objects: ObjectStore, number: int = 1) -> int:
+    """Record a study with a ready-made analysis of images that are in the object store; return its job."""
+    queued = queued_study(database, number)
+    grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
+    with database.write() as session:
+        held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=NOW)
+        assert held is not None
+        analyses.save(session, held, analysis, grid_digest=grid, now=NOW)
+    return queued.job_id
+
+
+def deliver(database: Database, *, status: int = 0x0000, now: datetime = NOW) -> None:
     """Record that the destination accepted what was due."""
     with database.write() as session:
-        due = deliveries.claim_due(session, owner="gateway-1", lease_seconds=60, now=NOW)
+        due = deliveries.claim_due(session, owner="gateway-1", lease_seconds=60, now=now)
     with database.write() as session:
         for item in due:
-            deliveries.sent(session, item.id, owner="gateway-1", status=status, now=NOW)
+            deliveries.sent(session, item.id, owner="gateway-1", status=status, now=now)
 
 
 def _instance(study_uid: str, index: int) -> StoredInstance:

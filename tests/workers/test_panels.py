@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.objects import ObjectStore
-from storage.panels import Explanation, FindingView
+from storage.panels import TILES, Explanation, FindingView
 from workers import panels
 
 
@@ -21,8 +21,8 @@ def _view(number: int = 1) -> FindingView:
 
 def _tiles(picture: bytes) -> list[NDArray[np.uint8]]:
     pixels = np.asarray(Image.open(io.BytesIO(picture)))
-    width = (pixels.shape[1] + 4) // len(panels.TILES)
-    return [pixels[:, place * width :][:, : pixels.shape[0]] for place in range(len(panels.TILES))]
+    width = (pixels.shape[1] + 4) // len(TILES)
+    return [pixels[:, place * width :][:, : pixels.shape[0]] for place in range(len(TILES))]
 
 
 def test_a_panel_shows_five_square_tiles_side_by_side() -> None:
