@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from console.commands import (
+    adapters,
     alive,
     audit,
+    classification,
     db,
     deliveries,
     demo,
@@ -25,6 +27,7 @@ from console.commands import (
     support,
     up,
 )
+from console.commands.variadic import VariadicCommand
 from storage.errors import OncueError
 
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
@@ -71,7 +74,9 @@ app.command("worklist")(studies.show_worklist)
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
+app.add_typer(adapters.app, name="classification")
 app.add_typer(learning.training, name="train")
+evaluation.app.command("classification", cls=VariadicCommand)(classification.evaluate_classification)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)

@@ -47,11 +47,11 @@ class EmbeddingCache:
             yield connection
 
 
-def vector_key(space: str, picture: Picture, mask: Mask | None) -> str:
-    """Name the vector of a picture and mask in a space (see ``embedding_key``)."""
+def vector_key(space: str, picture: Picture, masks: Sequence[Mask]) -> str:
+    """Name the vector of a picture and its masks in a space (see ``embedding_key``)."""
     content = hashlib.sha256(f"{space}\n{picture.shape}\n".encode())
     content.update(np.ascontiguousarray(picture).data)
-    if mask is not None:
+    for mask in masks:
         content.update(np.packbits(mask).data)
     return content.hexdigest()
 

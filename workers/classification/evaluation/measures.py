@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import bool_, float64, intp
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from workers.classification.contracts import Vectors
 
@@ -97,8 +96,15 @@ def macro_auroc(outcome: Outcome) -> float:
 
 def _area(scores: NDArray[np.floating], positive: NDArray[bool_]) -> float:
     count = np.count_nonzero(positive)
-    ranks: NDArray[float64] = rankdata(scores)
+    ranks = _ranks(scores)
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(scores) - count)))
+
+
+def _ranks(scores: NDArray[np.floating]) -> NDArray[float64]:
+    """Rank from 1, equal scores by the mean of their ranks."""
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[places], dtype=float64)
 
 
 def _places(groups: NDArray[intp]) -> list[NDArray[intp]]:

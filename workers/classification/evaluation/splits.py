@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy import intp
+from numpy import bool_, intp
 from numpy.typing import NDArray
 
 from workers.errors import OneClassOnly, PatientInTwoSplits
@@ -65,22 +65,37 @@ def require_sound(split: Split, labels: Sequence[str], groups: Sequence[str]) ->
     return split
 
 
+def wanted_counts(training: NDArray[intp], labels: Sequence[str], amount: Amount) -> dict[str, int]:
+    """Return how many pictures of each label an amount means: every label keeps its part, and at least one."""
+    counts = Counter(labels[place] for place in training)
+    if amount.shots is not None:
+        return {label: min(amount.shots, count) for label, count in sorted(counts.items())}
+    part = (amount.share or 100.0) / 100.0
+    return {label: max(1, round(count * part)) for label, count in sorted(counts.items())}
+
+
 def draw(
-    training: NDArray[intp], labels: Sequence[str], groups: Sequence[str], *, amount: Amount, seed: int
+    pool: NDArray[intp], labels: Sequence[str], groups: Sequence[str], *, wanted: Mapping[str, int], seed: int
 ) -> NDArray[intp]:
-    """Draw the support set: every label keeps its part of the whole, and at least one picture.
+    """Draw the wanted number of pictures of each label.
 
     Patients are gone through in turn, so that a second picture of one comes only when every patient gave one: that
     is how a clinician chooses examples.
     """
     rng = np.random.default_rng([seed, 2])
     chosen: list[int] = []
-    for label in sorted({labels[place] for place in training}):
-        places = [int(place) for place in training if labels[place] == label]
+    for label, count in sorted(wanted.items()):
+        places = [int(place) for place in pool if labels[place] == label]
         order = _patients_in_turn([places[at] for at in rng.permutation(len(places))], groups)
-        wanted = amount.shots if amount.shots is not None else round(len(places) * (amount.share or 100.0) / 100.0)
-        chosen.extend(order[: max(1, wanted)])
+        chosen.extend(order[:count])
     return np.array(sorted(chosen), dtype=intp)
+
+
+def thinned(pool: NDArray[intp], marked: NDArray[bool_], *, kept: float, seed: int) -> NDArray[intp]:
+    """Leave out all but a part ``kept`` (0..1) of the marked pictures of a pool."""
+    rng = np.random.default_rng([seed, 5])
+    inside = rng.permutation(pool[marked[pool]])
+    return np.sort(np.concatenate([pool[~marked[pool]], inside[: round(kept * len(inside))]]))
 
 
 def _patients_in_turn(places: Sequence[int], groups: Sequence[str]) -> list[int]:

@@ -1,0 +1,130 @@
+"""`oncue evaluate classification`: both papers' protocols on folders of labelled pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+
+if TYPE_CHECKING:
+    from workers.classification.evaluation.runs import Run
+
+Data = Annotated[
+    list[str],
+    typer.Option("--data", metavar="DIR[=LABEL]", help="Folder with images.csv: image, class; mask, patient, sex ..."),
+]
+Test = Annotated[
+    list[str] | None,
+    typer.Option("--test", metavar="DIR[=LABEL]", help="Test on this folder; default: a fifth of --data, by patient."),
+]
+Share = Annotated[
+    list[float] | None, typer.Option("--share", metavar="PERCENT", help="Learn from so much of the training side.")
+]
+Shots = Annotated[
+    list[int] | None, typer.Option("--shots", metavar="K", min=1, help="Learn from K pictures of each class.")
+]
+Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Repeat every draw so many times.")]
+BackboneNames = Annotated[
+    list[str] | None, typer.Option("--backbone", metavar="NAME", help="See `oncue models backbones`.")
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt", metavar="MODE", help="none, overlay, contour, blur, dim, crop, maskpool, global+crop; or all."
+    ),
+]
+Heads = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--head",
+        metavar="NAME",
+        help="prototypes, logistic, logistic-tuned, tip-adapter; with text lp++, clip-zero-shot.",
+    ),
+]
+Freezes = Annotated[
+    list[str] | None, typer.Option("--freeze", metavar="HOW", help="freeze_all, last_k, full, lora, vpt.")
+]
+Masks = Annotated[
+    str | None,
+    typer.Option(
+        "--masks",
+        metavar="SOURCE",
+        help="given, region, sam2-automatic; default: given where every picture has one, else region for all.",
+    ),
+]
+WithControl = Annotated[
+    bool, typer.Option("--control/--no-control", help="Repeat each run with the masks of other pictures.")
+]
+ThinSex = Annotated[
+    str | None, typer.Option("--thin-sex", metavar="SEX", help="Also draw from 100, 50, 25 and 0 % of this sex.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="DIR", file_okay=False, help="Write report.html, .png and .json.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", file_okay=False, help="Embeddings; default: in the state folder."),
+]
+Sam2Folder = Annotated[
+    Path | None, typer.Option("--sam2", metavar="DIR", exists=True, file_okay=False, help="Sam2Model to segment with.")
+]
+
+
+def evaluate_classification(
+    data: Data,
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    test: Test = None,
+    share: Share = None,
+    shots: Shots = None,
+    seeds: Seeds = 5,
+    backbone: BackboneNames = None,
+    prompt: Prompts = None,
+    head: Heads = None,
+    freeze: Freezes = None,
+    masks: Masks = None,
+    control: WithControl = True,
+    thin_sex: ThinSex = None,
+    report: Report = None,
+    cache: Cache = None,
+    sam2: Sam2Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from few pictures, test on other patients' pictures: accuracy, F1 and AUROC with 95 % intervals.
+
+    Example: oncue evaluate classification --data ../shared/data/covid-xray --share 5 10 --shots 1 4 16
+    """
+    from console.commands.output import write_json
+    from console.commands.studying import StudyWishes, study
+    from workers.classification.evaluation.document import to_json
+    from workers.classification.evaluation.report import write_report
+
+    wishes = StudyWishes(
+        data, test or [], share or [], shots or [], seeds, backbone or [], prompt or [], head or [], freeze or [],
+        masks, control, thin_sex, sam2,
+    )  # fmt: skip
+    runs = study(wishes, state, config, cache=cache, on_progress=_show_progress)
+    if report is not None:
+        write_report(runs, report)
+    if as_json:
+        write_json(to_json(runs))
+        return
+    _show(runs)
+
+
+def _show_progress(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{what}: {done}/{total} pictures" + ("\n" if done == total else ""))
+
+
+def _show(runs: Sequence[Run]) -> None:
+    from console.commands.output import write_table
+    from workers.classification.evaluation.report import HEADERS, row
+
+    write_table("Few-shot classification, means over seeds", HEADERS, [row(one) for one in runs], empty="no run")

@@ -1,0 +1,1 @@
+"""How much of a backbone is trained on a few examples: the freezing study."""
