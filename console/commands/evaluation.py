@@ -83,12 +83,13 @@ def evaluate_segmenter(
     from workers.evaluation.collection import Wanted, check_all, find_cases, kept_out, tuning
 
     wanted = Wanted(modality.upper(), tuple(_pair(text) for text in where or ()))
-    contest = _contest(state, config, mode=mode, prompt=prompt)
     found = find_cases(cases, wanted)
     chosen = _limited(found if every_case else kept_out(found), limit)
     check_all(chosen)
+    contest = _contest(state, config, mode=mode, prompt=prompt)
     if ablation:
-        _ablate(chosen, contest, tuning=[] if every_case else tuning(found), as_json=as_json)
+        others = [source for source in tuning(found) if source not in chosen]
+        _ablate(chosen, contest, tuning=others, as_json=as_json)
     else:
         _evaluate(chosen, contest, report or Path(f"out/evaluation-{contest.mode}"), as_json=as_json)
 
@@ -193,14 +194,18 @@ def _show_report(report: SegmentationReport) -> None:
 def _show_ablation(table: AblationTable) -> None:
     from console.commands.output import write_line, write_table
 
-    rows = [(*_row(row.part, row.figures), _interval(row.best_dice), row.level, row.best_level) for row in table.rows]
+    rows = [
+        (*_row(row.part, row.figures), _interval(row.best_dice), row.level, row.peak, row.best_level)
+        for row in table.rows
+    ]
     headers = (
         "score", "Dice", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC", "Dice at the best level", "level",
-        "best level",
+        "peak", "best level",
     )  # fmt: skip
     write_table(f"Parts of the method on {table.cases} cases, mode {table.mode}", headers, rows, empty="")
     fixed = f"fixed on {table.tuning_cases} tuning cases" if table.tuning_cases else "the mode's own threshold"
-    write_line(f"level: {fixed}; best level: chosen on these very cases, an upper bound; weights {table.weights[:12]}")
+    write_line(f"level and peak: {fixed}; weights {table.weights[:12]}")
+    write_line("best level: chosen on these very cases and without any component rule, an upper bound of a threshold")
 
 
 def _row(name: str, figures: Figures) -> tuple[object, ...]:

@@ -66,7 +66,8 @@ def test_two_planes_a_known_distance_apart() -> None:
     found, truth = np.zeros((9, 6, 6), bool), np.zeros((9, 6, 6), bool)
     found[2], truth[4] = True, True
     assert surface_figures(found, truth, (5.0, 1.0, 1.0)) == (0.0, 10.0)
-    assert surface_figures(found, truth, (0.9, 1.0, 1.0)) == (1.0, pytest.approx(1.8))
+    share, farthest = surface_figures(found, truth, (0.9, 1.0, 1.0))
+    assert (share, farthest) == pytest.approx((1.0, 1.8))
 
 
 @pytest.mark.parametrize("seed", range(4))

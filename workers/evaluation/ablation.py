@@ -1,8 +1,8 @@
 """What each part of the method adds: several scores from maps that are computed once per case.
 
-``PARTS`` is the table of what is compared, from the attention map alone to everything together; add rows there. Every
-row gets the one level that suits the tuning cases best, so that none is judged by a threshold made for another, and is
-also reported free of any threshold (AUPRC, slice AUROC).
+``parts.PARTS`` is the table of what is compared. Every row gets the level, and then the peak of the component rule,
+that suit the tuning cases best, so that none is judged by numbers made for another; each is also reported free of any
+threshold (AUPRC, slice AUROC).
 """
 
 from __future__ import annotations
@@ -17,95 +17,37 @@ from workers.errors import UnsuitableVolume
 from workers.evaluation.bootstrap import Interval, mean_interval
 from workers.evaluation.levels import TOP, best_level, dice_curve, in_steps
 from workers.evaluation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
+from workers.evaluation.metrics import dice
+from workers.evaluation.parts import PARTS, Part
 from workers.segmentation import refine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from storage.domain import Vector
     from workers.evaluation.answers import Contest
     from workers.evaluation.cases import Case, CaseSource
-    from workers.segmentation.maps import AnomalyMaps
     from workers.segmentation.refine import MaskRule
     from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 
     FloatArray = NDArray[np.float32]
 
 OnCase = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One row: which maps make the score, and what is done to it.
-
-    ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``mirrored`` averages the maps
-    with those of the mirror image.
-    """
-
-    name: str
-    score: Callable[[AnomalyMaps], FloatArray]
-    smoothed: bool = True
-    sifted: bool = True
-    mirrored: bool = False
-
-
-def attention(maps: AnomalyMaps) -> FloatArray:
-    """Take the attention map alone."""
-    return maps.attention
-
-
-def head(maps: AnomalyMaps) -> FloatArray:
-    """Take the learned head on frozen features alone."""
-    return maps.head
-
-
-def with_attention(maps: AnomalyMaps) -> FloatArray:
-    """Let the attention map speak for a fifth."""
-    return np.asarray(0.8 * maps.head + 0.2 * maps.attention, dtype=np.float32)
-
-
-def with_pixel_residual(maps: AnomalyMaps) -> FloatArray:
-    """Let the pixel residual against the pseudo-healthy image speak for a fifth."""
-    return np.asarray(0.8 * maps.head + 0.2 * maps.pixel_residual, dtype=np.float32)
-
-
-def with_feature_residual(maps: AnomalyMaps) -> FloatArray:
-    """Let the feature residual speak for a fifth."""
-    return np.asarray(0.8 * maps.head + 0.2 * maps.feature_residual, dtype=np.float32)
-
-
-def with_both_residuals(maps: AnomalyMaps) -> FloatArray:
-    """Let both residuals speak, a tenth each."""
-    residuals = maps.pixel_residual + maps.feature_residual
-    return np.asarray(0.8 * maps.head + 0.1 * residuals, dtype=np.float32)
-
-
-def residual(maps: AnomalyMaps) -> FloatArray:
-    """Take the residuals alone."""
-    return maps.residual
-
-
-PARTS = (
-    Part("attention alone, slice by slice", attention, smoothed=False, sifted=False),
-    Part("residual alone, slice by slice", residual, smoothed=False, sifted=False),
-    Part("learned head, slice by slice", head, smoothed=False, sifted=False),
-    Part("head + attention", with_attention, smoothed=False, sifted=False),
-    Part("head + pixel residual of the inpainting", with_pixel_residual, smoothed=False, sifted=False),
-    Part("head + feature residual of the inpainting", with_feature_residual, smoothed=False, sifted=False),
-    Part("head + both residuals", with_both_residuals, smoothed=False, sifted=False),
-    Part("head + smoothing across slices", head, sifted=False),
-    Part("head + smoothing + component rule", head),
-    Part("head + both residuals + smoothing + component rule", with_both_residuals),
-    Part("head + smoothing + component rule + mirrored look", head, mirrored=True),
-    Part("head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True),
-)
+PEAKS = (0.0, 0.25, 0.5, 0.75, 0.9)
+"""Peaks that are tried for the component rule, as parts of the way from the level to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One part's figures at ``level``, and the Dice of the level that suits these very cases best (an upper bound)."""
+    """One part's figures at ``level`` and ``peak``.
+
+    ``best_dice`` is that of the level that suits these very cases best, without any component rule: an upper bound of
+    what a threshold alone could do.
+    """
 
     part: str
     level: float
+    peak: float
     figures: Figures
     best_level: float
     best_dice: Interval | None
@@ -113,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class AblationTable:
-    """All rows; ``tuning_cases`` fixed the levels. Where there were none each level is the mode's own threshold."""
+    """All rows; ``tuning_cases`` fixed levels and peaks. Where there were none the mode's own ones serve every row."""
 
     mode: str
     prompt: str
@@ -142,6 +84,17 @@ class _Scored:
         return np.ascontiguousarray(self.examination.orientation.undo(found))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tuned:
+    """What fixing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid."""
+
+    patient: str
+    curve: NDArray[np.float64]
+    steps: NDArray[np.uint8]
+    truth: NDArray[np.bool_]
+    spacing_mm: Vector
+
+
 def ablate(
     sources: Sequence[CaseSource],
     contest: Contest,
@@ -155,38 +108,60 @@ def ablate(
     A case that the segmenter refuses is left out of every row alike.
     """
     total = len(tuning) + len(sources)
-    levels = _fix_levels(tuning, contest, parts, on_case=lambda done, name: on_case(done, total, name))
+    rules = _fix_rules(tuning, contest, parts, on_case=lambda done, name: on_case(done, total, name))
     measured: list[list[Measured]] = [[] for _ in parts]
     curves: list[list[NDArray[np.float64]]] = [[] for _ in parts]
     for done, source in enumerate(sources, start=1):
         case = source.read()
         for index, scored in enumerate(_scores(case, contest, parts)):
-            measured[index].append(_measure(case, scored, _rule(contest, parts[index], levels[index])))
+            measured[index].append(_measure(case, scored, rules[index]))
             curves[index].append(dice_curve(in_steps(scored.on_case_grid()), case.mask))
         on_case(len(tuning) + done, total, case.name)
     if not measured[0]:
         raise UnsuitableVolume("the segmenter refused every case: there is nothing to compare")
-    rows = tuple(_row(*entry) for entry in zip(parts, levels, measured, curves, strict=True))
+    rows = tuple(_row(*entry) for entry in zip(parts, rules, measured, curves, strict=True))
     mode, weights = contest.mode.value, contest.segmenter.weights_sha256
     return AblationTable(mode, contest.prompt, weights, len(measured[0]), len(tuning), rows)
 
 
-def _fix_levels(
+def _fix_rules(
     tuning: Sequence[CaseSource], contest: Contest, parts: Sequence[Part], *, on_case: Callable[[int, str], None]
-) -> list[float]:
-    """Find for each part the level with the best mean Dice on the tuning cases, before components are sifted."""
-    curves: list[list[NDArray[np.float64]]] = [[] for _ in parts]
-    patients = []
+) -> list[MaskRule]:
+    """Find each part's rule on the tuning cases: first the level for all voxels, then the peak for its components."""
+    tuned: list[list[_Tuned]] = [[] for _ in parts]
     for done, source in enumerate(tuning, start=1):
         case = source.read()
-        scored = _scores(case, contest, parts)
-        patients += [case.patient] if scored else []
-        for index, entry in enumerate(scored):
-            curves[index].append(dice_curve(in_steps(entry.on_case_grid()), case.mask))
+        for index, scored in enumerate(_scores(case, contest, parts)):
+            tuned[index].append(_tuned(case, scored, keep=parts[index].sifted))
         on_case(done, case.name)
-    if not patients:
-        return [contest.segmenter.calibration.modes[contest.mode].rule.threshold for _ in parts]
-    return [best_level(entries, patients) / TOP for entries in curves]
+    return [_best_rule(contest, part, entries) for part, entries in zip(parts, tuned, strict=True)]
+
+
+def _tuned(case: Case, scored: _Scored, *, keep: bool) -> _Tuned:
+    turn = scored.examination.orientation
+    steps, truth = in_steps(scored.stack), np.ascontiguousarray(turn.apply(case.mask))
+    kept = steps if keep else np.zeros((0, 0, 0), np.uint8)
+    return _Tuned(case.patient, dice_curve(steps, truth), kept, truth, turn.spacing_mm)
+
+
+def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRule:
+    """Choose level and peak by mean Dice over the tuning patients; the mode's own ones where there are none."""
+    own = contest.segmenter.calibration.modes[contest.mode].rule
+    if not part.sifted:
+        own = replace(own, peak=0.0, minimum_ml=0.0, share=0.0)
+    if not tuned:
+        return own
+    level = best_level([case.curve for case in tuned], [case.patient for case in tuned]) / TOP
+    rules = [replace(own, threshold=level, peak=level + way * (1.0 - level)) for way in PEAKS]
+    return max(rules, key=lambda rule: _mean_dice(tuned, rule)) if part.sifted else replace(own, threshold=level)
+
+
+def _mean_dice(tuned: Sequence[_Tuned], rule: MaskRule) -> float:
+    masks = [refine.to_mask(case.steps.astype(np.float32) / np.float32(TOP), case.spacing_mm, rule) for case in tuned]
+    figure = mean_interval(
+        [dice(mask, case.truth) for mask, case in zip(masks, tuned, strict=True)], [case.patient for case in tuned]
+    )
+    return figure.mean if figure else 0.0
 
 
 def _scores(case: Case, contest: Contest, parts: Sequence[Part]) -> list[_Scored]:
@@ -218,21 +193,13 @@ def _score(examination: Examination, part: Part, smoothing_mm: float) -> _Scored
     return _Scored(examination, np.clip(examination.on_grid(stack), 0.0, 1.0))
 
 
-def _rule(contest: Contest, part: Part, level: float) -> MaskRule:
-    """Give the mode's rule with the part's own level; for a weaker score the peak shrinks with the level."""
-    rule = contest.segmenter.calibration.modes[contest.mode].rule
-    if not part.sifted:
-        return replace(rule, threshold=level, peak=0.0, minimum_ml=0.0, share=0.0)
-    return replace(rule, threshold=level, peak=rule.peak * min(1.0, level / rule.threshold))
-
-
 def _measure(case: Case, scored: _Scored, rule: MaskRule) -> Measured:
     mask = measure_mask(scored.mask(rule), case.mask, case.volume.geometry)
     return Measured(case.patient, mask, measure_scores(scored.on_case_grid(), case.mask))
 
 
-def _row(part: Part, level: float, measured: Sequence[Measured], curves: Sequence[NDArray[np.float64]]) -> Row:
+def _row(part: Part, rule: MaskRule, measured: Sequence[Measured], curves: Sequence[NDArray[np.float64]]) -> Row:
     patients = [entry.patient for entry in measured]
     best = best_level(curves, patients)
     best_dice = mean_interval([float(curve[best]) for curve in curves], patients)
-    return Row(part.name, level, summarise(measured), best / TOP, best_dice)
+    return Row(part.name, rule.threshold, rule.peak, summarise(measured), best / TOP, best_dice)

@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """Every way's answer on one case. ``healthy`` is the pseudo-healthy stack (-1..1) on the case's own grid.
+    """Every way's answer on one case. ``healthy`` is the pseudo-healthy stack (0..1) on the case's own grid.
 
     ``refused`` is the code of the refusal where the volume cannot be analysed: every way then answers with nothing.
     """
@@ -87,7 +87,7 @@ def answer(case: Case, contest: Contest) -> Answers:
         examination = contest.segmenter.examine(case.volume, prompt=contest.prompt, mode=contest.mode, residuals=True)
     return Answers(
         by_way={Way.METHOD: Answer(result.mask, result.score_map), **_baselines(examination, contest)},
-        healthy=_on_grid(examination, examination.maps.healthy),
+        healthy=_on_grid(examination, (examination.maps.healthy + 1.0) / 2.0),
         case_score=result.case_score,
         out_of_distribution=result.out_of_distribution,
         cpu_seconds=seconds,

@@ -85,7 +85,7 @@ class ArrayFile:
             raise UnreadableCase(f"{self.path.name} is not a readable .npz case") from error
 
     def _read(self) -> Case:
-        with np.load(self.path) as arrays:
+        with self.path.open("rb") as file, np.load(file) as arrays:
             key = "flair" if "flair" in arrays else "image"
             if key not in arrays or "mask" not in arrays:
                 raise UnreadableCase(f"{self.path.name} lacks flair or image, or mask")

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     from workers.evaluation.bootstrap import Interval
 
-LABELS = 190
+LABELS = 280
 PLOT = 520
 ROW = 30
 RIM = 24
+VALUES = 50
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -51,7 +52,7 @@ def _framed(drawn: str, *, rows: int, title: str) -> str:
     height = 2 * RIM + ROW * rows
     grid = "".join(_tick(tick, height) for tick in TICKS)
     return (
-        f'<svg viewBox="0 0 {LABELS + PLOT + RIM} {height}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="0 0 {LABELS + PLOT + VALUES} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{grid}{drawn}</svg>"
     )
 

@@ -12,9 +12,10 @@ main { max-width: 1500px; margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap }
-th:first-child { text-align: left } thead th { background: var(--soft); white-space: normal; vertical-align: bottom }
-svg { display: block; width: 100%; max-width: 760px; height: auto; margin: .5rem 0 1.5rem }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--faint) }
+td { min-width: 4.5rem }
+th:first-child { text-align: left } thead th { background: var(--soft); vertical-align: bottom }
+svg { display: block; width: 100%; max-width: 850px; height: auto; margin: .5rem 0 1.5rem }
 svg text { fill: var(--ink); font-size: 11px } svg .label { text-anchor: end } svg .tick { text-anchor: middle }
 svg .grid { stroke: var(--faint) } svg .dot { fill: var(--accent); fill-opacity: .55 }
 svg .bar { fill: var(--accent) } svg .interval { stroke: var(--mark); stroke-width: 2 }

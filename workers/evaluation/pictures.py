@@ -44,7 +44,7 @@ def draw(planes: Planes) -> tuple[Picture, ...]:
         Picture("truth (blue) and found (orange)", _png(outlined)),
         Picture("image", _png(grey)),
         Picture("attention", _png(_resized(_unit(planes.attention), size))),
-        Picture("pseudo-healthy image", _png(_resized(_unit((planes.healthy + 1.0) / 2.0), size))),
+        Picture("pseudo-healthy image", _png(_resized(_unit(planes.healthy), size))),
         Picture("residual", _png(_resized(_unit(planes.residual), size))),
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Planes:
     """The slice of a case that shows most of its tumour, ``[y, x]``.
 
-    ``image`` is in its own units, ``attention`` and ``residual`` lie in 0..1, ``healthy`` in -1..1.
+    ``image`` is in its own units; ``attention``, ``healthy`` and ``residual`` lie in 0..1.
     """
 
     z: int

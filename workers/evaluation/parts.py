@@ -1,0 +1,86 @@
+"""The parts of the method that an ablation compares: one row each, from the attention map alone to everything together.
+
+To compare something else, add a row: any function of the maps that gives a score in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workers.segmentation.maps import AnomalyMaps
+
+    FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row: which maps make the score, and what is done to it.
+
+    ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``mirrored`` averages the maps
+    with those of the mirror image.
+    """
+
+    name: str
+    score: Callable[[AnomalyMaps], FloatArray]
+    smoothed: bool = True
+    sifted: bool = True
+    mirrored: bool = False
+
+
+def attention(maps: AnomalyMaps) -> FloatArray:
+    """Take the attention map alone."""
+    return maps.attention
+
+
+def head(maps: AnomalyMaps) -> FloatArray:
+    """Take the learned head on frozen features alone."""
+    return maps.head
+
+
+def with_attention(maps: AnomalyMaps) -> FloatArray:
+    """Let the attention map speak for a fifth."""
+    return np.asarray(0.8 * maps.head + 0.2 * maps.attention, dtype=np.float32)
+
+
+def with_pixel_residual(maps: AnomalyMaps) -> FloatArray:
+    """Let the pixel residual against the pseudo-healthy image speak for a fifth."""
+    return np.asarray(0.8 * maps.head + 0.2 * maps.pixel_residual, dtype=np.float32)
+
+
+def with_feature_residual(maps: AnomalyMaps) -> FloatArray:
+    """Let the feature residual speak for a fifth."""
+    return np.asarray(0.8 * maps.head + 0.2 * maps.feature_residual, dtype=np.float32)
+
+
+def with_both_residuals(maps: AnomalyMaps) -> FloatArray:
+    """Let both residuals speak, a tenth each."""
+    residuals = maps.pixel_residual + maps.feature_residual
+    return np.asarray(0.8 * maps.head + 0.1 * residuals, dtype=np.float32)
+
+
+def residual(maps: AnomalyMaps) -> FloatArray:
+    """Take the residuals alone."""
+    return maps.residual
+
+
+PARTS = (
+    Part("attention alone, slice by slice", attention, smoothed=False, sifted=False),
+    Part("residual alone, slice by slice", residual, smoothed=False, sifted=False),
+    Part("learned head, slice by slice", head, smoothed=False, sifted=False),
+    Part("head + attention", with_attention, smoothed=False, sifted=False),
+    Part("head + pixel residual of the inpainting", with_pixel_residual, smoothed=False, sifted=False),
+    Part("head + feature residual of the inpainting", with_feature_residual, smoothed=False, sifted=False),
+    Part("head + both residuals", with_both_residuals, smoothed=False, sifted=False),
+    Part("head + smoothing across slices", head, sifted=False),
+    Part("head + smoothing + component rule", head),
+    Part("head + both residuals + smoothing + component rule", with_both_residuals),
+    Part("head + smoothing + component rule + mirrored look", head, mirrored=True),
+    Part("head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True),
+)
