@@ -61,6 +61,6 @@ def of(
     )
     return {
         item_id: np.frombuffer(vector, dtype=np.float32)
-        for item_id, vector in session.execute(query).tuples()
+        for item_id, vector in session.execute(query)
         if item_id in wanted
     }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -19,17 +18,10 @@ from storage.classification_tables import (
 )
 from storage.classification_tasks import Task
 from storage.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere, RecordMissing
+from storage.splits import Split
 
 LOOK_ALIKE_BITS = 4
 """Pictures whose 64-bit difference hashes differ in no more bits than this count as the same picture."""
-
-
-class Split(StrEnum):
-    """What a patient's items are used for."""
-
-    SUPPORT = "support"
-    CALIBRATION = "calibration"
-    EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +82,26 @@ def add(session: Session, task: Task, items: Sequence[NewItem], *, actor: str, n
     another split, PictureHeldElsewhere for a picture that another patient already holds. Nothing is added then.
     """
     audit.lock(session)
-    splits = _splits(session, task.id)
-    pictures = _pictures(session, task.id)
-    numbers = []
+    splits, pictures = _splits(session, task.id), _pictures(session, task.id)
+    fresh: dict[str, Split] = {}
     for place, item in enumerate(items, start=1):
         _check(task, item, place, splits, pictures)
         if item.patient_key not in splits:
-            session.add(ClassificationPatientRow(task_id=task.id, patient_key=item.patient_key, split=item.split.value))
-            session.flush()
-            splits[item.patient_key] = item.split
-        row = _row(task.id, item, now)
-        session.add(row)
-        session.flush()
-        session.add(_label(row.id, item.label, labeller=actor, reason="added", now=now))
-        pictures.append(_Picture.of(row))
-        numbers.append(row.id)
+            fresh[item.patient_key] = splits[item.patient_key] = item.split
+        pictures.keep(item.image_sha256, item.mask_sha256, item.look_alike, item.patient_key)
+    session.add_all(
+        ClassificationPatientRow(task_id=task.id, patient_key=key, split=split.value) for key, split in fresh.items()
+    )
+    session.flush()
+    rows = [_row(task.id, item, now) for item in items]
+    session.add_all(rows)
+    session.flush()
+    session.add_all(
+        _label(row.id, item.label, labeller=actor, reason="added", now=now)
+        for row, item in zip(rows, items, strict=True)
+    )
     _record_added(session, task, items, actor=actor, now=now)
-    return tuple(numbers)
+    return tuple(row.id for row in rows)
 
 
 def relabel(
@@ -164,40 +159,41 @@ def snapshot_sha256(items: Sequence[Item]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    patient_key: str
-    split: str
-    image_sha256: str
-    mask_sha256: str
-    look_alike: str
+class _Pictures:
+    """What is known of pictures: under which masks and patients each digest is there, and every difference hash."""
 
-    @classmethod
-    def of(cls, row: ClassificationItemRow) -> _Picture:
-        return cls(row.patient_key, row.split, row.image_sha256, row.mask_sha256, row.look_alike)
+    masks: dict[str, set[str]]
+    patients: dict[str, set[str]]
+    hashes: list[tuple[int, str]]
 
-    def shows_the_same_as(self, item: NewItem) -> bool:
-        if self.image_sha256 == item.image_sha256:
+    def keep(self, image_sha256: str, mask_sha256: str, look_alike: str, patient_key: str) -> None:
+        self.masks.setdefault(image_sha256, set()).add(mask_sha256)
+        self.patients.setdefault(image_sha256, set()).add(patient_key)
+        if look_alike:
+            self.hashes.append((int(look_alike, 16), patient_key))
+
+    def shown_by_another(self, item: NewItem) -> bool:
+        if self.patients.get(item.image_sha256, set()) - {item.patient_key}:
             return True
-        if not (self.look_alike and item.look_alike):
-            return False
-        return (int(self.look_alike, 16) ^ int(item.look_alike, 16)).bit_count() <= LOOK_ALIKE_BITS
+        own = int(item.look_alike, 16) if item.look_alike else None
+        return own is not None and any(
+            patient != item.patient_key and (known ^ own).bit_count() <= LOOK_ALIKE_BITS
+            for known, patient in self.hashes
+        )
 
 
-def _check(task: Task, item: NewItem, place: int, splits: dict[str, Split], pictures: Sequence[_Picture]) -> None:
+def _check(task: Task, item: NewItem, place: int, splits: Mapping[str, Split], pictures: _Pictures) -> None:
     """Refuse an item before the database has to; ``place`` counts from 1 in the list that was handed over."""
     name = f"item {place} ({item.source})"
     if item.label not in task.draft.classes:
         raise ItemRefused(f"{name}: {item.label!r} is not one of {', '.join(task.draft.classes)}")
     held = splits.get(item.patient_key, item.split)
     if held is not item.split:
-        raise PatientHeldElsewhere(
-            f"{name}: its patient is in the {held.value} split and cannot be in {item.split.value}"
-        )
-    for picture in pictures:
-        if (picture.image_sha256, picture.mask_sha256) == (item.image_sha256, item.mask_sha256):
-            raise ItemRefused(f"{name}: the same picture with the same mask is already on record")
-        if picture.patient_key != item.patient_key and picture.shows_the_same_as(item):
-            raise PictureHeldElsewhere(f"{name}: its picture is already there under another patient, {picture.split}")
+        raise PatientHeldElsewhere(f"{name}: its patient is in the {held.value} split, not in {item.split.value}")
+    if item.mask_sha256 in pictures.masks.get(item.image_sha256, set()):
+        raise ItemRefused(f"{name}: the same picture with the same mask is already on record")
+    if pictures.shown_by_another(item):
+        raise PictureHeldElsewhere(f"{name}: the same picture, or one like it, is already there under another patient")
 
 
 def _splits(session: Session, task_id: int) -> dict[str, Split]:
@@ -205,9 +201,17 @@ def _splits(session: Session, task_id: int) -> dict[str, Split]:
     return {row.patient_key: Split(row.split) for row in session.scalars(query)}
 
 
-def _pictures(session: Session, task_id: int) -> list[_Picture]:
-    query = select(ClassificationItemRow).where(ClassificationItemRow.task_id == task_id)
-    return [_Picture.of(row) for row in session.scalars(query)]
+def _pictures(session: Session, task_id: int) -> _Pictures:
+    found = _Pictures({}, {}, [])
+    columns = (
+        ClassificationItemRow.image_sha256,
+        ClassificationItemRow.mask_sha256,
+        ClassificationItemRow.look_alike,
+        ClassificationItemRow.patient_key,
+    )
+    for row in session.execute(select(*columns).where(ClassificationItemRow.task_id == task_id)):
+        found.keep(*row)
+    return found
 
 
 def _record_added(session: Session, task: Task, items: Sequence[NewItem], *, actor: str, now: datetime) -> None:

@@ -17,6 +17,7 @@ from storage.classification_tables import ClassificationPromotionRow
 from storage.classification_tasks import Task
 from storage.errors import IllegalTransition, ItemRefused
 from storage.evaluations import Evaluation
+from storage.splits import Split
 from storage.verdicts import Verdict
 
 
@@ -142,7 +143,7 @@ def _evaluation_of(session: Session, task: Task, adapter: Adapter) -> Evaluation
         raise IllegalTransition(
             f"adapter {adapter.id} was never evaluated: `oncue classification evaluate {adapter.id}`"
         )
-    present = items.snapshot_sha256(items.in_use(session, task, items.Split.EVALUATION))
+    present = items.snapshot_sha256(items.in_use(session, task, Split.EVALUATION))
     if present != evaluation.judgement.evaluation_sha256:
         raise IllegalTransition(
             f"the evaluation items of {task.name} have changed: evaluate adapter {adapter.id} again"

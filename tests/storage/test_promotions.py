@@ -8,8 +8,8 @@ from storage import adapters, audit, items, promotions
 from storage.classification_tasks import Task
 from storage.database import Database
 from storage.errors import IllegalTransition, ItemRefused, NotDeterministic, OncueError
-from storage.items import Split
 from storage.promotions import Decision, Override, Promotion
+from storage.splits import Split
 from storage.verdicts import Check
 from tests.support.classification import FAILING, NOW, PASSING, THIN, judge, new_adapter, new_item, new_task
 

@@ -12,7 +12,8 @@ from storage import adapters, classification_tasks, evaluations, items
 from storage.adapters import Adapter, Recipe, Snapshot
 from storage.classification_tasks import Task, TaskDraft
 from storage.evaluations import Judgement
-from storage.items import NewItem, Split
+from storage.items import NewItem
+from storage.splits import Split
 from storage.verdicts import Check, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from storage.adapters import Adapter
 from storage.classification_tasks import Task
-from storage.items import Item, Split
+from storage.items import Item
+from storage.splits import Split
 from storage.verdicts import Check
 from workers.classification.adapter import Abstention
 from workers.classification.gate.card import ATTENTION_CLAIM, NO_CLAIM, ModelCard

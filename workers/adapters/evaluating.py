@@ -19,7 +19,8 @@ from storage.database import Database
 from storage.embeddings import MaskUsed
 from storage.errors import ItemRefused
 from storage.evaluations import Evaluation, Judgement
-from storage.items import Item, Split
+from storage.items import Item
+from storage.splits import Split
 from workers.adapters.cards import model_card
 from workers.adapters.fitting import head_name
 from workers.adapters.rows import in_order, labelled, vectors_of

@@ -11,7 +11,8 @@ from storage.adapters import Adapter, Recipe, Snapshot
 from storage.classification_tasks import Task
 from storage.database import Database
 from storage.errors import ItemRefused
-from storage.items import Item, Split
+from storage.items import Item
+from storage.splits import Split
 from workers.adapters.rows import in_order, labelled
 from workers.classification.adapter import FittedAdapter, fit_adapter
 from workers.classification.heads.names import HeadName, make_head
