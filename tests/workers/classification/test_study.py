@@ -1,0 +1,366 @@
+"""Lists, splits, leakage, the embedding cache, freezing, and the command with its JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from console.cli import app
+from console.commands.variadic import _spread
+from storage.errors import OncueError
+from tests.support.encoders import save_encoder, write_pictures
+from workers.classification.backbones.registry import Registration, open_backbone, register
+from workers.classification.contracts import MaskSource, PromptMode
+from workers.classification.evaluation.attention import Attention, fair_source
+from workers.classification.evaluation.cache import EmbeddingCache
+from workers.classification.evaluation.document import to_json
+from workers.classification.evaluation.embedding import Embedder
+from workers.classification.evaluation.lookalikes import joined_groups, require_apart
+from workers.classification.evaluation.measures import Outcome, accuracy, macro_auroc, macro_f1, measure
+from workers.classification.evaluation.pictures import PictureSource, read_pictures
+from workers.classification.evaluation.report import write_report
+from workers.classification.evaluation.splits import (
+    Amount,
+    Split,
+    draw,
+    hold_out,
+    require_sound,
+    thinned,
+    wanted_counts,
+)
+from workers.classification.evaluation.study import Plan, Study, gather
+from workers.classification.freezing.strategies import Freeze, apply
+from workers.classification.heads.names import HeadName
+from workers.classification.prompts.regions import Saliency
+from workers.errors import (
+    BackboneUnusable,
+    DuplicateAcrossSplits,
+    LabelsMissing,
+    OneClassOnly,
+    PatientInTwoSplits,
+    TrainingDataMissing,
+    UnreadablePicture,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for family in ("vit", "resnet"):
+        saved = save_encoder(tmp_path_factory.mktemp(family), family)
+        register(saved, Registration(f"tiny-{family}", "MIT", commercial_use=True), models=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("data") / "discs")
+
+
+def _no_saliency() -> Saliency:
+    raise AssertionError("no region was to be looked for")
+
+
+def _study(pictures: Path, plan: Plan, cache: Path) -> Study:
+    listed = read_pictures([PictureSource(pictures)])
+    store = EmbeddingCache(cache)
+    return Study(gather(listed, []), plan, Attention(MaskSource.GIVEN, store, _no_saliency), store, lambda *_: None)
+
+
+def test_the_list_names_label_patient_mask_and_sex(pictures: Path) -> None:
+    listed = read_pictures([PictureSource(pictures)])
+    assert len(listed) == 24
+    first = listed[0]
+    assert (first.label, first.patient, first.traits) == ("striped", "p0-0", {"sex": "F"})
+    assert first.read().shape == (64, 64, 3)
+    mask = first.read_mask()
+    assert mask is not None
+    assert 300 < mask.sum() < 500
+    assert fair_source(listed) is MaskSource.GIVEN
+
+
+def test_a_label_for_a_whole_folder_stands_behind_its_name() -> None:
+    assert PictureSource.parsed("a/b=no-tumor") == PictureSource(Path("a/b"), "no-tumor")
+
+
+def test_masks_that_only_some_pictures_have_are_not_used(tmp_path: Path) -> None:
+    with_masks, without = write_pictures(tmp_path / "a"), write_pictures(tmp_path / "b", seed=1, masks=False)
+    listed = read_pictures([PictureSource(with_masks), PictureSource(without)])
+    assert fair_source(listed) is MaskSource.REGION
+
+
+def _spoil_label(folder: Path) -> None:
+    text = (folder / "images.csv").read_text().replace("striped", "", 1)
+    (folder / "images.csv").write_text(text)
+
+
+def _spoil_header(folder: Path) -> None:
+    text = (folder / "images.csv").read_text().replace("class", "kind", 1)
+    (folder / "images.csv").write_text(text)
+
+
+def _spoil_classes(folder: Path) -> None:
+    (folder / "images.csv").write_text((folder / "images.csv").read_text().replace("striped", "plain"))
+
+
+def _truncate(folder: Path) -> None:
+    place = folder / "images" / "3-1.png"
+    place.write_bytes(place.read_bytes()[:200])
+
+
+def _remove(folder: Path) -> None:
+    (folder / "images" / "3-1.png").unlink()
+
+
+def _text_file(folder: Path) -> None:
+    (folder / "images" / "3-1.png").write_text("not a picture")
+
+
+def _no_list(folder: Path) -> None:
+    (folder / "images.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "named"),
+    [
+        (_spoil_label, LabelsMissing, "images/0-0.png"),
+        (_spoil_header, LabelsMissing, "images.csv"),
+        (_spoil_classes, OneClassOnly, "plain"),
+        (_truncate, UnreadablePicture, "images/3-1.png"),
+        (_remove, UnreadablePicture, "images/3-1.png"),
+        (_text_file, UnreadablePicture, "images/3-1.png"),
+        (_no_list, TrainingDataMissing, "images.csv"),
+    ],
+)
+def test_bad_input_is_refused_and_named(
+    spoil: Callable[[Path], None], error: type[OncueError], named: str, tmp_path: Path
+) -> None:
+    folder = write_pictures(tmp_path / "discs")
+    spoil(folder)
+    with pytest.raises(error, match=named):
+        gather(read_pictures([PictureSource(folder)]), [])
+
+
+def test_sixteen_bit_pictures_are_stretched_to_eight(tmp_path: Path) -> None:
+    values = np.linspace(1000, 5000, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    (tmp_path / "images.csv").write_text("image,class\na.png,x\n")
+    seen = read_pictures([PictureSource(tmp_path)])[0].read()
+    assert (seen.min(), seen.max(), seen.dtype) == (0, 255, np.uint8)
+
+
+def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
+    first, second = (write_pictures(tmp_path / name, seed=4) for name in ("a", "b"))
+    lists = [read_pictures([PictureSource(folder)]) for folder in (first, second)]
+    with pytest.raises(PatientInTwoSplits, match="one patient"):
+        require_apart(*lists)
+
+
+def test_the_same_pixels_in_another_format_are_found(tmp_path: Path) -> None:
+    first, second = write_pictures(tmp_path / "a", seed=1), write_pictures(tmp_path / "b", seed=2)
+    Image.open(first / "images" / "5-0.png").save(second / "images" / "7-1.png", compress_level=1)
+    lists = [read_pictures([PictureSource(folder)]) for folder in (first, second)]
+    with pytest.raises(DuplicateAcrossSplits, match=r"b/images/7-1\.png has the same pixels as a/images/5-0\.png"):
+        require_apart(*lists)
+
+
+def test_a_brighter_smaller_copy_is_found_by_its_look(tmp_path: Path) -> None:
+    first, second = write_pictures(tmp_path / "a", seed=1), write_pictures(tmp_path / "b", seed=2)
+    copy = Image.open(first / "images" / "5-0.png").resize((50, 50)).point(lambda value: 0.8 * value + 20)
+    copy.save(second / "images" / "7-1.png")
+    lists = [read_pictures([PictureSource(folder)]) for folder in (first, second)]
+    with pytest.raises(DuplicateAcrossSplits, match=r"b/images/7-1\.png looks the same as a/images/5-0\.png"):
+        require_apart(*lists)
+
+
+def test_groups_that_share_a_look_alike_become_one(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "a")
+    shutil.copy(folder / "images" / "2-0.png", folder / "images" / "9-0.png")
+    listed = read_pictures([PictureSource(folder)])
+    groups = joined_groups(listed)
+    assert len(set(groups)) == len({one.group for one in listed}) - 1
+
+
+def test_no_group_is_on_both_sides_for_any_seed() -> None:
+    labels, groups = ["a", "b", "c"] * 40, [f"g{place // 4}" for place in range(120)]
+    for seed in range(20):
+        split = hold_out(labels, groups, seed=seed)
+        assert not {groups[place] for place in split.training} & {groups[place] for place in split.test}
+        assert 20 <= len(split.test) <= 32
+    with pytest.raises(PatientInTwoSplits, match="g0"):
+        require_sound(Split(np.arange(2), np.arange(2, 120)), labels, groups)
+
+
+def test_every_patient_gives_one_picture_before_any_gives_two() -> None:
+    labels, groups = ["a"] * 20 + ["b"] * 20, [f"g{place // 4}" for place in range(40)]
+    pool = np.arange(40)
+    chosen = draw(pool, labels, groups, wanted=wanted_counts(pool, labels, Amount(shots=5)), seed=1)
+    assert len({groups[place] for place in chosen}) == 10
+    again = draw(pool, labels, groups, wanted=wanted_counts(pool, labels, Amount(shots=5)), seed=1)
+    np.testing.assert_array_equal(chosen, again)
+    assert wanted_counts(pool, labels, Amount(share=1)) == {"a": 1, "b": 1}
+
+
+def test_thinning_leaves_out_only_the_marked() -> None:
+    marked = np.arange(40) < 20
+    kept = thinned(np.arange(40), marked, kept=0.25, seed=0)
+    assert len(kept) == 25
+    assert set(range(20, 40)) <= set(kept.tolist())
+
+
+def test_the_measures_are_those_of_the_textbook() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.55, 0.45], [0.2, 0.8]], dtype=np.float32)
+    outcome = Outcome(np.array([0, 0, 1, 1]), probabilities, np.arange(4))
+    assert accuracy(outcome) == pytest.approx(0.75)
+    assert macro_f1(outcome) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert macro_auroc(outcome) == pytest.approx(1.0)
+    tied = Outcome(np.array([0, 1]), np.full((2, 2), 0.5, dtype=np.float32), np.arange(2))
+    assert macro_auroc(tied) == pytest.approx(0.5)
+
+
+def test_an_interval_draws_patients_and_not_pictures() -> None:
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.random(20) < 0.7, 10)
+    probabilities = np.where(right[:, None], [[0.9, 0.1]], [[0.1, 0.9]]).astype(np.float32)
+    of_patients = measure([Outcome(np.zeros(200, dtype=int), probabilities, np.repeat(np.arange(20), 10))]).accuracy
+    of_pictures = measure([Outcome(np.zeros(200, dtype=int), probabilities, np.arange(200))]).accuracy
+    assert of_patients.lo is not None
+    assert of_patients.hi is not None
+    assert of_pictures.lo is not None
+    assert of_pictures.hi is not None
+    assert of_patients.hi - of_patients.lo > 2 * (of_pictures.hi - of_pictures.lo)
+
+
+def test_a_second_look_at_the_same_pictures_asks_no_backbone(models: Path, pictures: Path, tmp_path: Path) -> None:
+    backbone = open_backbone("tiny-vit", models=models, device=CPU)
+    cache = EmbeddingCache(tmp_path)
+    attention = Attention(MaskSource.GIVEN, cache, _no_saliency)
+    subjects = attention.subjects(read_pictures([PictureSource(pictures)])[:4])
+    first = Embedder(backbone, cache).embed(subjects, PromptMode.CROP)
+    backbone.encoder.forward = None  # type: ignore[method-assign, assignment]  # whoever calls it now fails
+    np.testing.assert_array_equal(Embedder(backbone, cache).embed(subjects, PromptMode.CROP), first)
+    with pytest.raises(TypeError):
+        Embedder(backbone, cache).embed(subjects, PromptMode.DIM)
+
+
+def test_a_damaged_vector_in_the_cache_counts_as_absent(tmp_path: Path) -> None:
+    import sqlite3
+
+    cache = EmbeddingCache(tmp_path)
+    cache.put(["a"], [np.arange(3, dtype=np.float32)])
+    with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
+        connection.execute("UPDATE vectors SET vector = x'0011223344556677889900'")
+    connection.close()
+    assert cache.get(["a", "b"]) == [None, None]
+
+
+def test_the_mask_earns_its_gain_only_where_it_is_the_right_one(models: Path, pictures: Path, tmp_path: Path) -> None:
+    plan = Plan([Amount(share=100.0)], seeds=2, prompts=[PromptMode.CROP], heads=[HeadName.LOGISTIC])
+    (run,) = _study(pictures, plan, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU))
+    assert run.control is not None
+    assert run.setting.masks is MaskSource.GIVEN
+    assert run.control.drop == pytest.approx(
+        (run.measures.accuracy.mean or 0) - (run.control.measures.accuracy.mean or 0)
+    )
+    assert set(run.groups) == {"sex=F", "sex=M"}
+
+
+@pytest.mark.parametrize("freeze", set(Freeze) - {Freeze.ALL})
+def test_every_way_of_freezing_trains_a_copy_and_leaves_the_backbone(
+    freeze: Freeze, models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    backbone = open_backbone("tiny-vit", models=models, device=CPU)
+    before = {name: value.clone() for name, value in backbone.encoder.state_dict().items()}
+    plan = Plan([Amount(shots=2)], seeds=1, prompts=[PromptMode.NONE], freezes=[freeze], control=False)
+    first, second = (next(iter(_study(pictures, plan, tmp_path).runs(backbone))) for _ in range(2))
+    assert first.setting.freeze == freeze.value
+    assert first.measures == second.measures
+    for name, value in backbone.encoder.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_batch_norm_stays_as_it_was_trained(models: Path) -> None:
+    encoder = open_backbone("tiny-resnet", models=models, device=CPU).encoder
+    free = apply(encoder, Freeze.FULL, generator=torch.Generator())
+    assert free.count == sum(one.numel() for one in encoder.parameters())
+    assert not any(module.training for module in encoder.modules())
+
+
+def test_each_strategy_frees_less_than_the_whole(models: Path) -> None:
+    counts = {}
+    for freeze in Freeze:
+        encoder = open_backbone("tiny-vit", models=models, device=CPU).encoder
+        counts[freeze] = apply(encoder, freeze, generator=torch.Generator().manual_seed(0)).count
+    assert counts[Freeze.ALL] == 0
+    assert 0 < counts[Freeze.PROMPTS] < counts[Freeze.LORA] < counts[Freeze.LAST] < counts[Freeze.FULL]
+
+
+@pytest.mark.parametrize("freeze", [Freeze.LORA, Freeze.PROMPTS])
+def test_a_cnn_has_no_attention_to_adapt(freeze: Freeze, models: Path) -> None:
+    encoder = open_backbone("tiny-resnet", models=models, device=CPU).encoder
+    with pytest.raises(BackboneUnusable):
+        apply(encoder, freeze, generator=torch.Generator())
+
+
+def test_several_values_may_follow_one_option() -> None:
+    words = ["--share", "5", "10", "--json", "--data", "a", "--seeds", "2"]
+    assert list(_spread(words, {"--share", "--data"})) == [
+        "--share", "5", "--share", "10", "--json", "--data", "a", "--seeds", "2",
+    ]  # fmt: skip
+
+
+def test_the_command_writes_the_agreed_json_and_a_report(models: Path, pictures: Path, tmp_path: Path) -> None:
+    arguments = [
+        "evaluate", "classification", "--data", str(pictures), "--share", "50", "--shots", "1", "2", "--seeds", "2",
+        "--backbone", "tiny-vit", "--prompt", "none", "crop", "--head", "logistic", "prototypes", "--json",
+        "--report", str(tmp_path / "report"), "--state", str(tmp_path / "state"),
+    ]  # fmt: skip
+    result = CliRunner().invoke(
+        app, arguments, env={"ONCUE_WORKER_MODELS": str(models), "ONCUE_WORKER_DTYPE": "float32"}
+    )
+    assert result.exit_code == 0, result.output
+    runs = json.loads(result.stdout)["runs"]
+    assert len(runs) == 3 * 2 * 2
+    keys = {"backbone", "prompt", "head", "freeze", "share", "shots", "accuracy", "f1", "auroc", "groups"}
+    assert all(keys <= set(run) for run in runs)
+    assert all(set(run["accuracy"]) == {"mean", "lo", "hi"} for run in runs)
+    assert {(run["share"], run["shots"]) for run in runs} == {(50.0, None), (None, 1), (None, 2)}
+    assert all(("control" in run) == (run["prompt"] == "crop") for run in runs)
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.json", "report.png"]
+    assert "tiny-vit" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_separate_test_folder_is_tested_on(models: Path, pictures: Path, tmp_path: Path) -> None:
+    other = read_pictures([PictureSource(write_pictures(tmp_path / "other", patients=6, seed=8))])
+    material = gather(read_pictures([PictureSource(pictures)]), other)
+    split = material.split(0)
+    assert (len(split.training), len(split.test)) == (24, 12)
+    store = EmbeddingCache(tmp_path / "cache")
+    plan = Plan([Amount(share=100.0)], seeds=1)
+    study = Study(material, plan, Attention(MaskSource.NONE, store, _no_saliency), store, lambda *_: None)
+    runs = list(study.runs(open_backbone("tiny-vit", models=models, device=CPU)))
+    assert runs[0].measures.pictures == 12
+    content = to_json(runs)
+    write_report(runs, tmp_path / "report")
+    assert json.loads((tmp_path / "report" / "report.json").read_text()) == json.loads(json.dumps(content))
+
+
+def test_thinning_one_sex_keeps_the_size_of_the_support_set(models: Path, pictures: Path, tmp_path: Path) -> None:
+    from workers.classification.evaluation.runs import Thinning
+
+    thinnings = [Thinning("F", kept) for kept in (1.0, 0.0)]
+    plan = Plan([Amount(shots=2)], seeds=2, thinnings=thinnings)
+    runs = list(_study(pictures, plan, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU)))
+    assert [run.setting.thinning for run in runs] == thinnings
+    assert {run.support for run in runs} == {4.0}
+    assert all({"sex=F", "sex=M"} == set(run.groups) for run in runs)
