@@ -64,7 +64,7 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
 def test_every_command_of_the_main_job_is_there() -> None:
     wanted = {
         *{(name,) for name in ("up", "gateway", "worker", "relay", "console", "demo", "phantom", "send", "worklist")},
-        *{("studies", "list"), ("jobs", "list"), ("jobs", "show"), ("jobs", "retry")},
+        *{("studies", "list"), ("jobs", "list"), ("jobs", "show"), ("jobs", "retry"), ("models", "inspect")},
         *{("deliveries", "list"), ("deliveries", "retry"), ("audit", "list"), ("audit", "show"), ("audit", "verify")},
         *{("models", "list"), ("models", "verify"), ("train", "foundation"), ("evaluate", "segmentation")},
         *{("support", "list"), ("support", "import"), ("db", "upgrade"), ("db", "check"), ("doctor",), ("config",)},

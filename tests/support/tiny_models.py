@@ -67,12 +67,12 @@ MAISI_UNET = {
 
 
 def seeded(build: Any, seed: int = 0) -> Any:
-    """Build a network with weights drawn from ``seed``, zero-initialised layers included."""
+    """Build a network with every weight drawn from ``seed``, but for the scales of normalisations, which stay 1."""
     network = build()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
-            if parameter.ndim > 1 or not bool(parameter.any()):
+            if parameter.ndim > 1 or not bool((parameter == 1).all()):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return network.eval()
 

@@ -140,19 +140,20 @@ def _bounds(content: dict[str, Any] | None) -> Bounds | None:
 
 
 def _guessed(folder: Path) -> ModelCard:
-    name, text = folder.name, (folder / "text_encoder").is_dir()
-    conditioning = Conditioning.TEXT if text else Conditioning.NONE
+    name = folder.name
     if (folder / "calibration.json").is_file() and (folder / "adapters").is_dir():
         return ModelCard(name, ModelKind.ONCUE, conditioning=Conditioning.TEXT)
     if (folder / "vae" / "config.json").is_file() and (folder / "unet" / "config.json").is_file():
+        takes_text = _is_network(folder / "unet", "UNet2DConditionModel")
+        conditioning = Conditioning.TEXT if takes_text else Conditioning.NONE
         return ModelCard(name, ModelKind.DIFFUSERS_LATENT, conditioning=conditioning)
-    if any(_is_pixel_unet(folder / part) for part in ("", "unet")):
+    if any(_is_network(folder / part, "UNet2DModel") for part in ("", "unet")):
         return ModelCard(name, ModelKind.DIFFUSERS_PIXEL)
     raise ModelUnsuitable(
         f"{folder.name} is no diffusers folder and has no {CARD_NAME}: write one as docs/foundation-models.md says"
     )
 
 
-def _is_pixel_unet(folder: Path) -> bool:
+def _is_network(folder: Path, name: str) -> bool:
     path = folder / "config.json"
-    return path.is_file() and read_config(path).get("_class_name") == "UNet2DModel"
+    return path.is_file() and read_config(path).get("_class_name") == name

@@ -6,8 +6,9 @@ Weights stay float32, because several of MONAI's blocks normalise in it whatever
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,7 +53,8 @@ def _fill(network: Any, checkpoint: Checkpoint, path: Path) -> None:
             network.load_state_dict(weights)
             return
         _spoil(network)
-        network.load_old_state_dict(weights)
+        with redirect_stdout(StringIO()):  # it prints
+            network.load_old_state_dict(weights)
     except (RuntimeError, KeyError, AttributeError) as error:
         raise WeightsMismatch(f"{path.name} does not fit the definition: restore the file") from error
     if weights or any(bool(part.isnan().any()) for part in network.state_dict().values()):

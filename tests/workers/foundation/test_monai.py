@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +282,6 @@ def test_a_volume_outside_the_trained_field_of_view_is_refused(folders: dict[str
 def test_without_monai_the_error_says_what_to_install(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "monai", None)
     monkeypatch.setattr("workers.foundation.opening.find_spec", lambda _name: None)
     with pytest.raises(ModelUnsuitable, match="monai extra"):
         open_it(folders["flow"])
