@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workers.classification.backbones.torch_backbone import TorchBackbone, require_finite
+from workers.classification.backbones.torch_backbone import TorchBackbone
 from workers.classification.contracts import PromptMode, Vectors, embedding_key
 from workers.classification.evaluation.cache import EmbeddingCache, vector_key
+from workers.classification.finite import require_finite
 from workers.classification.prompts.prompted import Subject, embed_prompted, unit
 
 BATCH = 32

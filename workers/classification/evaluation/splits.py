@@ -46,7 +46,8 @@ def hold_out(labels: Sequence[str], groups: Sequence[str], *, seed: int, share: 
     test: list[int] = []
     for label in sorted(by_label):
         wanted, taken = share * sum(len(members[group]) for group in by_label[label]), 0
-        for group in rng.permutation(by_label[label]):
+        # The last group always stays on the training side: a label that cannot be learned cannot be tested.
+        for group in rng.permutation(by_label[label])[:-1]:
             if taken >= wanted:
                 break
             test.extend(members[str(group)])

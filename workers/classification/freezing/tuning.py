@@ -48,13 +48,14 @@ class TunedHead(torch.nn.Module):
 
     def __init__(self, head: LinearHead) -> None:
         super().__init__()
-        self.centre, self.scale = torch.from_numpy(head.centre), torch.from_numpy(head.scale)
+        self.register_buffer("centre", torch.from_numpy(head.centre.copy()))
+        self.register_buffer("scale", torch.from_numpy(head.scale.copy()))
         self.weight = torch.nn.Parameter(torch.from_numpy(head.weight.copy()))
         self.bias = torch.nn.Parameter(torch.from_numpy(head.bias.copy()))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the scores ``[n, k]``."""
-        placed = normalize((pooled.float() - self.centre) * self.scale, dim=-1)
+        placed = normalize((pooled.float() - self.get_buffer("centre")) * self.get_buffer("scale"), dim=-1)
         return placed @ self.weight.T + self.bias
 
 
