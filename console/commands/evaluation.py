@@ -113,7 +113,7 @@ def _contest(state: Path, config: Path | None, *, mode: str | None, prompt: str 
     from workers.analysers import SEGMENTATION_FOLDER
     from workers.devices import choose_device, choose_dtype
     from workers.evaluation.answers import Contest
-    from workers.evaluation.plain_network import load_plain_baseline
+    from workers.evaluation.plain_network import load_plain_network
     from workers.segmentation.segmenter import ZeroShotSegmenter, parse_mode
 
     settings = read(state, file=config).settings.worker
@@ -123,7 +123,7 @@ def _contest(state: Path, config: Path | None, *, mode: str | None, prompt: str 
     segmenter = ZeroShotSegmenter.load(
         models / SEGMENTATION_FOLDER, device=device, dtype=choose_dtype(device, settings.dtype)
     )
-    return Contest(segmenter, load_plain_baseline(models), chosen, prompt or settings.prompt)
+    return Contest(segmenter, load_plain_network(models), chosen, prompt or settings.prompt)
 
 
 def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_json: bool) -> None:

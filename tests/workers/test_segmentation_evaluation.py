@@ -17,7 +17,6 @@ from workers.evaluation.ablation import ablate
 from workers.evaluation.answers import Contest, Way
 from workers.evaluation.collection import find_cases
 from workers.evaluation.parts import PARTS, Part, attention, head, with_pixel_residual
-from workers.evaluation.plain_network import PlainBaseline
 from workers.evaluation.segmentation import Evaluation, evaluate_segmentation
 from workers.phantom.head import head_phantom
 from workers.segmentation.calibration import Mode
@@ -33,6 +32,8 @@ SCRIPTED = {
 
 class Brightness:
     """A network of one line: what is bright is a tumour."""
+
+    rule = MaskRule(threshold=0.9, peak=0.0, minimum_ml=0.5, smoothing_mm=0.0, share=0.0)
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         return np.asarray((images + 1.0) / 2.0, dtype=np.float32)
@@ -54,8 +55,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def contest() -> Contest:
     segmenter = ZeroShotSegmenter.load(MODELS / SEGMENTATION_FOLDER, device=torch.device("cpu"), dtype=torch.float32)
-    plain = PlainBaseline(Brightness(), MaskRule(0.9, 0.0, 0.5, 0.0, 0.0))
-    return Contest(segmenter, plain, Mode.FAST, "tumor")
+    return Contest(segmenter, Brightness(), Mode.FAST, "tumor")
 
 
 @pytest.fixture(scope="module")

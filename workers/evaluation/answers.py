@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workers.evaluation.cases import Case
-    from workers.evaluation.plain_network import PlainBaseline
+    from workers.evaluation.plain_network import ScoringNetwork
     from workers.segmentation.calibration import Mode
     from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 
@@ -69,7 +69,7 @@ class Contest:
     """Who answers, to which question."""
 
     segmenter: ZeroShotSegmenter
-    plain: PlainBaseline | None
+    plain: ScoringNetwork | None
     mode: Mode
     prompt: str
 
@@ -120,8 +120,8 @@ def _baselines(examination: Examination, contest: Contest) -> dict[Way, Answer]:
     return answers
 
 
-def _plain_answer(examination: Examination, plain: PlainBaseline) -> Answer:
-    stack = plain.network.scores(examination.maps.images)
+def _plain_answer(examination: Examination, plain: ScoringNetwork) -> Answer:
+    stack = plain.scores(examination.maps.images)
     smoothed = refine.smooth_across(stack, examination.spacing_mm[0], plain.rule.smoothing_mm)
     scores = examination.on_grid(smoothed)
     mask = refine.to_mask(scores, examination.orientation.spacing_mm, plain.rule)

@@ -80,17 +80,13 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float | None:
     """Give the area under the precision-recall curve as a sum of steps; None where nothing is positive.
 
-    Equal scores are one step of the curve, so the order of ties does not matter.
+    Equal scores are one step of the curve, so the order of ties does not matter. Only steps that reach a positive add
+    to the area.
     """
     scores, labels = np.ravel(np.asarray(scores)), np.ravel(np.asarray(labels)).astype(bool)
-    positives = int(labels.sum())
-    if positives == 0:
+    levels, marked = np.unique(scores[labels], return_counts=True)
+    if not len(levels):
         return None
-    lowest = scores.min()
-    raised = scores > lowest
-    order = np.argsort(-scores[raised], kind="stable")
-    ranked, marked = scores[raised][order], labels[raised][order]
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1) if len(ranked) else np.empty(0, np.intp)
-    hits = np.append(np.cumsum(marked)[ends], positives)
-    taken = np.append(ends + 1, len(scores))
-    return float((np.diff(hits, prepend=0) / positives * (hits / taken)).sum())
+    hits = np.cumsum(marked[::-1])[::-1]
+    taken = len(scores) - np.searchsorted(np.sort(scores), levels, side="left")
+    return float((marked * hits / taken).sum() / labels.sum())

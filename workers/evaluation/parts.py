@@ -39,6 +39,11 @@ def attention(maps: AnomalyMaps) -> FloatArray:
     return maps.attention
 
 
+def cross_attention(maps: AnomalyMaps) -> FloatArray:
+    """Take where the denoiser's cross-attention looks, alone."""
+    return maps.cross_attention
+
+
 def head(maps: AnomalyMaps) -> FloatArray:
     """Take the learned head on frozen features alone."""
     return maps.head
@@ -47,6 +52,11 @@ def head(maps: AnomalyMaps) -> FloatArray:
 def with_attention(maps: AnomalyMaps) -> FloatArray:
     """Let the attention map speak for a fifth."""
     return np.asarray(0.8 * maps.head + 0.2 * maps.attention, dtype=np.float32)
+
+
+def with_cross_attention(maps: AnomalyMaps) -> FloatArray:
+    """Let the denoiser's cross-attention speak for a fifth."""
+    return np.asarray(0.8 * maps.head + 0.2 * maps.cross_attention, dtype=np.float32)
 
 
 def with_pixel_residual(maps: AnomalyMaps) -> FloatArray:
@@ -72,9 +82,11 @@ def residual(maps: AnomalyMaps) -> FloatArray:
 
 PARTS = (
     Part("attention alone, slice by slice", attention, smoothed=False, sifted=False),
+    Part("cross-attention of the denoiser alone, slice by slice", cross_attention, smoothed=False, sifted=False),
     Part("residual alone, slice by slice", residual, smoothed=False, sifted=False),
     Part("learned head, slice by slice", head, smoothed=False, sifted=False),
     Part("head + attention", with_attention, smoothed=False, sifted=False),
+    Part("head + cross-attention", with_cross_attention, smoothed=False, sifted=False),
     Part("head + pixel residual of the inpainting", with_pixel_residual, smoothed=False, sifted=False),
     Part("head + feature residual of the inpainting", with_feature_residual, smoothed=False, sifted=False),
     Part("head + both residuals", with_both_residuals, smoothed=False, sifted=False),
