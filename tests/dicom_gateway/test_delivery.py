@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiver import running_receiver
+from dicom_gateway.requests import MapRequests
 from storage import analyses, arrays, deliveries, jobs, reports, studies
 from storage.database import Database, utc_now
 from storage.domain import Analysis, DeliveryState, Lane, ObjectKind, ReportState, StoredInstance
@@ -41,7 +43,14 @@ def _finish_job(database: Database, objects: ObjectStore, job_id: int, analysis:
         analyses.save(session, held, analysis, grid_digest=digest, now=utc_now())
 
 
-def _analysed(database: Database, objects: ObjectStore, source: SourceStudy, *, lesions: bool = True) -> int:
+def _analysed(
+    database: Database,
+    objects: ObjectStore,
+    source: SourceStudy,
+    *,
+    lesions: bool = True,
+    analysis: Analysis | None = None,
+) -> int:
     """Commit a study, its job and its analysis as gateway and worker would, and return the job's id."""
     labels = source.lesion_labels() if lesions else np.zeros(source.layout.shape, dtype=np.uint8)
     with database.write() as session:
@@ -61,7 +70,7 @@ def _analysed(database: Database, objects: ObjectStore, source: SourceStudy, *, 
             studies.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
         job_id = studies.close(session, 1, quiet_seconds=0, now=utc_now())
         assert job_id is not None
-    _finish_job(database, objects, job_id, source.analysis(labels))
+    _finish_job(database, objects, job_id, analysis or source.analysis(labels))
     return job_id
 
 
@@ -212,3 +221,22 @@ def _report(database: Database, job_id: int) -> tuple[str, str | None]:
     with database.read() as session:
         row = session.get_one(ReportRow, job_id)
         return row.state, row.code
+
+
+@pytest.mark.peer
+def test_a_map_that_was_asked_for_twice_reaches_orthanc_and_is_stored_once(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    job_id = _analysed(sqlite_database, objects, source, analysis=source.explained(objects))
+    requests = MapRequests(sqlite_database, objects, Equipment(), utc_now)
+    with peers.orthanc(tmp_path) as orthanc:
+        destination = f"ORTHANC@127.0.0.1:{orthanc.port}"
+        with running_gateway(sqlite_database, objects, **_QUICK) as running:
+            first = requests.send(job_id, destination, actor="test")
+            until(lambda: _states(running) == [DeliveryState.SENT], "the map at the peer")
+            again = requests.send(job_id, destination, actor="test")
+            until(lambda: len(running.events("delivery:sent")) == 2, "the second sending")
+        assert (again.id, again.written) == (first.id, first.written)
+        assert first.written.kind is ObjectKind.PM
+        assert orthanc.sop_instance_uids() == (first.written.sop_instance_uid,)
+        assert orthanc.file(first.written.sop_instance_uid)
