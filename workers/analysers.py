@@ -46,7 +46,8 @@ class ZeroShotAnalyser:
             volume, prompt=self.prompt, mode=parse_mode(self.mode), on_progress=lambda *_: check()
         )
         segmentation = self.segmenter.conclude(examination)
-        return replace(segmentation, explanation=explain(self.segmenter, examination, segmentation.mask, check=check))
+        explanation = explain(self.segmenter, examination, segmentation.mask, check=check, modality=volume.modality)
+        return replace(segmentation, explanation=explanation)
 
 
 def build_zero_shot(settings: WorkerSettings) -> Analyser:

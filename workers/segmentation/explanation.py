@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workers.segmentation.framing import Framing
+    from workers.segmentation.maps import PromptPair
     from workers.segmentation.orientation import Orientation
     from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 
@@ -34,11 +35,17 @@ _FULL = 255
 
 
 def explain(
-    segmenter: ZeroShotSegmenter, examination: Examination, mask: BoolArray, *, check: Callable[[], None]
+    segmenter: ZeroShotSegmenter,
+    examination: Examination,
+    mask: BoolArray,
+    *,
+    check: Callable[[], None],
+    modality: str = "MR",
 ) -> Explanation:
     """Explain the mask (bool, on the volume's own grid) that an examination ended with.
 
     Findings are numbered as in ``workers.lesions``. ``check`` is called before each batch of planes is drawn.
+    ``modality`` is the volume's: what the pseudo-healthy image is asked to look like.
     """
     turn = examination.orientation
     labels = turn.apply(number_components(mask)[0])
@@ -46,7 +53,8 @@ def explain(
     planes = choose_planes(labels)
     rows = sorted(set(planes.values()))
     cut = {z: nearest_on_model_grid(labels[z], examination.framing) for z in rows}
-    healthy, residual = _without_findings(segmenter, examination, cut, check=check)
+    pair = segmenter.prompt_pair(examination.prompt, modality)
+    healthy, residual = _without_findings(segmenter, examination, cut, pair=pair, check=check)
     for number, z in planes.items():
         views.append(
             FindingView(
@@ -87,6 +95,7 @@ def _without_findings(
     examination: Examination,
     cut: Mapping[int, ByteArray],
     *,
+    pair: PromptPair,
     check: Callable[[], None],
 ) -> tuple[Mapping[int, FloatArray], Mapping[int, FloatArray]]:
     """Return pseudo-healthy image and residual of each plane, drawn now where the mode has not drawn them."""
@@ -99,13 +108,13 @@ def _without_findings(
         check()
         batch = missing[start : start + maps.BATCH]
         regions = np.stack([cut[z] > 0 if suspicious is None else suspicious[z] | (cut[z] > 0) for z in batch])
-        for z, drawn, difference in zip(batch, *_redrawn(segmenter, examination, batch, regions), strict=True):
+        for z, drawn, difference in zip(batch, *_redrawn(segmenter, examination, batch, regions, pair), strict=True):
             healthy[z], residual[z] = drawn, difference
     return healthy, residual
 
 
 def _redrawn(
-    segmenter: ZeroShotSegmenter, examination: Examination, planes: list[int], regions: BoolArray
+    segmenter: ZeroShotSegmenter, examination: Examination, planes: list[int], regions: BoolArray, pair: PromptPair
 ) -> tuple[FloatArray, FloatArray]:
     """Redraw ``regions`` of some planes in the steps of the mode; return healthy images and scaled residuals."""
     scales = segmenter.calibration.scales
@@ -115,7 +124,7 @@ def _redrawn(
         fresh,
         np.arange(len(planes)),
         regions,
-        prompt=segmenter.prompt_pair(examination.prompt),
+        prompt=pair,
         settings=segmenter.calibration.modes[examination.mode],
     )
     pixel = np.clip(fresh.pixel_residual / scales.pixel_residual, 0.0, 1.0)
