@@ -49,9 +49,10 @@ format: $(STAMP) ## Format the code and repair what the linter can
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(STAMP) ## Measure durable ingest and the pipeline's stages
+bench: $(STAMP) ## Measure durable ingest, the pipeline's stages and the embedding of pictures
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.embedding
 
 .PHONY: train
 train: $(STAMP) ## Train the segmentation model anew: CASES=<folder of PATIENT.npz files>

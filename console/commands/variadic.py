@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
-    from click import Context
+    from typer._click import Context
 
 
 class VariadicCommand(TyperCommand):
@@ -24,7 +24,7 @@ def _spread(args: Sequence[str], names: set[str]) -> Iterator[str]:
     """Repeat an option's name before each further value."""
     current, fed = "", False
     for word in args:
-        if word.startswith("--"):
+        if word.startswith("-"):
             current, fed = (word if word in names else ""), False
         elif current and fed:
             yield current

@@ -43,7 +43,7 @@ _SWIN = {
 }
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 _CONVNEXT = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "image_size": SIDE}
-_EFFICIENTNET = {"image_size": SIDE, "width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 64}
+_EFFICIENTNET = {"image_size": SIDE, "width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 128}
 _VISION = _TRANSFORMER | _PATCHES
 _PROJECTED = {"projection_dim": 16} | _VISION
 _CLIP = {"projection_dim": 16, "vision_config": _VISION, "text_config": _TEXT}

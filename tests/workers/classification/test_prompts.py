@@ -60,7 +60,7 @@ def test_a_mode_that_needs_a_mask_names_the_picture_without_one(mode: PromptMode
 
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(UnreadablePicture, match="sizes differ"):
-        draw(Subject(picture(), disc((20, 20))), PromptMode.CROP)
+        draw(Subject(picture(), np.ones((20, 20), dtype=bool)), PromptMode.CROP)
 
 
 def test_dim_and_blur_leave_the_inside_as_it_was() -> None:

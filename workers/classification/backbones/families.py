@@ -62,6 +62,8 @@ def load_network(family: Family, folder: Path) -> torch.nn.Module:
 
     if family.library is not None:
         return load_optional(folder, family.library)
+    # A bar for every load would end up in what programs read.
+    transformers.utils.logging.disable_progress_bar()
     kind = getattr(transformers, family.network)
     options = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     try:

@@ -12,7 +12,7 @@ from numpy import float32
 from workers.classification.backbones.encoders import Encoded
 from workers.classification.backbones.preprocessing import to_tensor
 from workers.classification.contracts import BackboneCard, Embeddings, Picture
-from workers.errors import EmbeddingNotFinite
+from workers.classification.finite import require_finite
 
 BATCH = 16
 
@@ -43,13 +43,6 @@ class TorchBackbone:
         with torch.inference_mode():
             pooled, grid = self.encoder(pixels)
             return Encoded(pooled.float(), grid.float())
-
-
-def require_finite(vectors: np.ndarray[tuple[int, ...], np.dtype[float32]], *, what: str) -> None:
-    """Raise EmbeddingNotFinite that names the first row with NaN or infinity."""
-    finite = np.isfinite(vectors.reshape(len(vectors), -1)).all(axis=1)
-    if not finite.all():
-        raise EmbeddingNotFinite(f"{what} {int(finite.argmin())}: its vector holds NaN or infinity; look at the input")
 
 
 def frozen(encoder: torch.nn.Module, *, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:

@@ -67,8 +67,11 @@ def figure(outcomes: Sequence[Outcome], score: Callable[[Outcome], float], *, se
     rng = np.random.default_rng([seed, 3])
     places = [_places(one.groups) for one in outcomes]
     means = [_replicate(outcomes, places, score, rng) for _ in range(REPLICATES)]
-    lo, hi = np.nanpercentile(means, _INTERVAL) if not np.isnan(means).all() else (np.nan, np.nan)
-    return Figure(float(np.nanmean(scores)), *(None if np.isnan(end) else float(end) for end in (lo, hi)))
+    mean = float(np.nanmean(scores))
+    if np.isnan(means).all():
+        return Figure(mean, None, None)
+    lo, hi = np.nanpercentile(means, _INTERVAL)
+    return Figure(mean, float(lo), float(hi))
 
 
 def accuracy(outcome: Outcome) -> float:
@@ -88,10 +91,10 @@ def macro_f1(outcome: Outcome) -> float:
 
 def macro_auroc(outcome: Outcome) -> float:
     """Return the mean area under the curve of each label against the rest; NaN where only one label is there."""
-    areas = [
-        _area(outcome.probabilities[:, target], outcome.targets == target) for target in np.unique(outcome.targets)
-    ]
-    return float(np.mean(areas)) if len(areas) > 1 else float("nan")
+    there = np.unique(outcome.targets)
+    if len(there) < 2:  # noqa: PLR2004 - a curve needs what to tell apart
+        return float("nan")
+    return float(np.mean([_area(outcome.probabilities[:, target], outcome.targets == target) for target in there]))
 
 
 def _area(scores: NDArray[np.floating], positive: NDArray[bool_]) -> float:
