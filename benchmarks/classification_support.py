@@ -25,15 +25,15 @@ def main() -> None:
 
     import torch
 
-    from workers.classification.backbone import Backbone
     from workers.classification.collection import collect, leave_one_patient_out
+    from workers.classification.lesion_encoders import load_cut_out_encoder
     from workers.classification.starter import read_starter, write_starter
 
     if arguments.read:
         samples = read_starter(arguments.read)
     else:
-        samples = collect(arguments.cases, Backbone.load(device=torch.device("cpu")), seed=arguments.seed)
-    counts = Counter(sample.example.label for sample in samples)
+        samples = collect(arguments.cases, load_cut_out_encoder(torch.device("cpu")), seed=arguments.seed)
+    counts = Counter(sample.label for sample in samples)
     print("patients:", len({sample.patient for sample in samples}), "examples:", dict(counts))
     agreement = leave_one_patient_out(samples)
     for label, total in agreement.total.items():

@@ -1,6 +1,7 @@
 """The JSON API, in the forms of the command line. Addresses hold our numbers, no patient data.
 
-It reads, but for one request: to send a parametric map to a configured destination.
+It reads, but for one request: to send a parametric map to a configured destination. What changes adapters stands in
+``adapter_api``.
 """
 
 from __future__ import annotations

@@ -10,11 +10,18 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from console import api, pages
+from console import adapter_api, api, pages
 from console.config import ConsoleSettings
 from console.views import Views
 from storage.database import Database
-from storage.errors import DatabaseUnavailable, ObjectMissing, OncueError, RecordMissing
+from storage.errors import (
+    DatabaseUnavailable,
+    IllegalTransition,
+    ItemRefused,
+    ObjectMissing,
+    OncueError,
+    RecordMissing,
+)
 from storage.objects import ObjectStore
 
 _HERE = Path(__file__).resolve().parent
@@ -31,7 +38,13 @@ _HEADERS = {
     # Pages hold patient data: nothing of them may stay in a cache.
     "Cache-Control": "no-store",
 }
-_STATUS: dict[type[OncueError], int] = {RecordMissing: 404, ObjectMissing: 404, DatabaseUnavailable: 503}
+_STATUS: dict[type[OncueError], int] = {
+    RecordMissing: 404,
+    ObjectMissing: 404,
+    IllegalTransition: 409,
+    ItemRefused: 409,
+    DatabaseUnavailable: 503,
+}
 
 
 def create_app(
@@ -39,12 +52,14 @@ def create_app(
 ) -> FastAPI:
     """Build the application on an open database and object store.
 
-    It reads from them, but for parametric maps, which it can be asked to write and to send to ``destinations``.
+    It reads from them, but for parametric maps, which it can be asked to write and to send to ``destinations``, and
+    for the few-shot workflow, where it places orders and takes decisions.
     """
     # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
     app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     views = Views(database, objects, destinations)
     app.include_router(api.router(views))
+    app.include_router(adapter_api.router(database))
     app.include_router(pages.router(views))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.middleware("http")(_with_headers)

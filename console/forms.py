@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from console.adapter_forms import PredictionForm
 from storage.audit import AuditEvent
 from storage.domain import DeliveryState, Finding, JobState, Lane, ObjectKind, Presence, Priority, StudyState
 from storage.dossiers import Dossier, Result
@@ -166,6 +167,8 @@ class FindingForm:
     label: str | None
     label_probability: float | None
     abstained: str | None
+    prediction: PredictionForm | None
+    """Why: None where no adapter was asked."""
 
     @classmethod
     def of(cls, finding: Finding) -> Self:
@@ -183,6 +186,7 @@ class FindingForm:
             label=finding.label,
             label_probability=finding.label_probability,
             abstained=finding.abstained,
+            prediction=PredictionForm.of(finding.prediction) if finding.prediction else None,
         )
 
 

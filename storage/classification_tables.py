@@ -210,3 +210,27 @@ class ClassificationPredictionRow(Model):
     predicted_at: Mapped[datetime]
 
     __table_args__ = (UniqueConstraint("job_id", "number"),)
+
+
+class ClassificationOrderRow(Model):
+    """Something that a worker is asked to do with adapters; the row is the message, and a lease guards the work."""
+
+    __tablename__ = "classification_orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    task_id: Mapped[int] = mapped_column(ForeignKey("classification_tasks.id"))
+    adapter_id: Mapped[int | None] = mapped_column(ForeignKey("classification_adapters.id"))
+    head: Mapped[str | None] = mapped_column(_NAME)
+    seed: Mapped[int]
+    attempts: Mapped[int]
+    lease_owner: Mapped[str | None] = mapped_column(_NAME)
+    lease_expires_at: Mapped[datetime | None]
+    code: Mapped[str | None] = mapped_column(_NAME)
+    reason: Mapped[str | None] = mapped_column(Text)
+    ordered_by: Mapped[str] = mapped_column(_ACTOR)
+    ordered_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "state", "id"),)

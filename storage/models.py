@@ -12,7 +12,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Text,
@@ -274,23 +273,6 @@ class DeliveryRow(Model):
     sent_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("object_id", "destination"), Index(None, "state", "next_attempt_at"))
-
-
-class SupportItemRow(Model):
-    """One labelled example of the few-shot head: an embedding, and what it was made with."""
-
-    __tablename__ = "support_items"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    task: Mapped[str] = mapped_column(String(64))
-    label: Mapped[str] = mapped_column(String(64))
-    source: Mapped[str] = mapped_column(String(128))
-    embedding_key: Mapped[str] = mapped_column(String(160))
-    embedding: Mapped[bytes] = mapped_column(LargeBinary)
-    content_sha256: Mapped[str] = mapped_column(_SHA)
-    added_at: Mapped[datetime]
-
-    __table_args__ = (UniqueConstraint("task", "embedding_key", "content_sha256"),)
 
 
 class AuditEventRow(Model):

@@ -8,7 +8,8 @@ from storage.database import Database
 from storage.objects import ObjectStore
 from workers.analysers import build_analysers
 from workers.config import WorkerSettings
-from workers.pipeline import Bench, Classifier
+from workers.labelling import Classifiers
+from workers.pipeline import Bench
 from workers.triage import load_policy
 
 
@@ -20,16 +21,23 @@ def open_bench(settings: WorkerSettings, database: Database, objects: ObjectStor
         database=database,
         objects=objects,
         analysers=build_analysers(settings),
-        classifier=_open_classifier(settings, database, actor) if settings.classify else None,
+        classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
         policy=policy,
         overlay_slices=settings.overlay_slices,
     )
 
 
-def _open_classifier(settings: WorkerSettings, database: Database, actor: str) -> Classifier:
-    from workers.support_set import open_classifier
+def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) -> Classifiers:
+    from workers.adapters.encoders import InstalledEncoders
+    from workers.adapters.serving import PromotedClassifiers
+    from workers.adapters.starter import install_starter
+    from workers.devices import choose_device
 
-    return open_classifier(settings, database, actor=actor)
+    install_starter(settings, database, actor=actor)
+    encoders = InstalledEncoders(settings.models_folder(), choose_device(settings.device))
+    classifiers = PromotedClassifiers(database, encoders)
+    classifiers.warm()
+    return classifiers
 
 
 def _limit_threads(threads: int) -> None:

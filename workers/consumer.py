@@ -76,6 +76,10 @@ def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
     register_tasks(app, runner)
     vitals.mark_ready()
     _beat_from_thread(database, owner, vitals, place.workers.silence_seconds)
+    if place.workers.classify:
+        from workers.adapters.orders import serve_orders
+
+        serve_orders(database, place.workers, owner=owner)
     worker = app.Worker(hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True)
     worker.start()
     with database.write() as session:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
-
-import numpy as np
 
 from storage import jobs, studies
 from storage.database import Database
 from storage.domain import (
-    Algorithm,
     Analysis,
-    Classification,
     Finding,
     FrameRef,
     LabelMap,
@@ -26,27 +21,16 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
+from workers import panels
 from workers.analysers import Analyser, Check, pick_analyser
 from workers.imaging.instances import HeaderScan, read_headers
 from workers.imaging.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
 from workers.imaging.volumes import build_volume
+from workers.labelling import Classifiers, label_findings
 from workers.lesions import MOST_LESIONS, Lesions, find_lesions
 from workers.overlays import draw_overlays
 from workers.stopwatch import Stopwatch
 from workers.triage import Case, Policy
-
-
-class Classifier(Protocol):
-    """Labels one lesion of a volume."""
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """Which backbone, support set and parameters give the labels."""
-        ...
-
-    def classify(self, volume: Volume, lesion: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Classification:
-        """Label the lesion under a mask bool ``[z, y, x]``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +40,7 @@ class Bench:
     database: Database
     objects: ObjectStore
     analysers: Mapping[str, Analyser]
-    classifier: Classifier | None
+    classifiers: Classifiers | None
     policy: Policy
     overlay_slices: int = 12
 
@@ -64,8 +48,8 @@ class Bench:
 def analyse(bench: Bench, held: jobs.Claim, *, check: Check, watch: Stopwatch | None = None) -> Analysis:
     """Analyse the study of a claimed job; nothing of it is in the database yet when this returns.
 
-    Overlay pictures are put into the object store. ``check`` is called between stages. Every OncueError that the
-    stages raise ends the attempt with its code.
+    Pictures and attention map are put into the object store. ``check`` is called between stages. Every OncueError
+    that the stages raise ends the attempt with its code.
     """
     watch = watch or Stopwatch()
     with watch.stage("load"):
@@ -89,18 +73,20 @@ def _analyse_volume(
         lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
     check()
     with watch.stage("classify"):
-        findings = _classified(bench.classifier, volume, lesions)
+        classifier = bench.classifiers.for_volume(volume) if bench.classifiers else None
+        findings = label_findings(classifier, volume, lesions, bench.objects)
     with watch.stage("triage"):
         decision = _decide(bench.policy, findings, segmentation, lane)
     with watch.stage("overlay"):
         pictures = draw_overlays(volume, lesions.labels, most=bench.overlay_slices)
         overlays = tuple(bench.objects.put(picture) for picture in pictures)
+        explanation = panels.keep(segmentation.explanation, bench.objects)
     found = findings[0].presence is Presence.PRESENT
     return Analysis(
         series_instance_uid=volume.series_instance_uid,
         input_sha256=input_sha256,
         algorithm=segmentation.algorithm,
-        classifier=bench.classifier.algorithm if bench.classifier and found else None,
+        classifier=classifier.algorithm if classifier and found else None,
         case_score=segmentation.case_score,
         out_of_distribution=segmentation.out_of_distribution,
         findings=findings,
@@ -110,6 +96,7 @@ def _analyse_volume(
         timings=watch.timings,
         overlays=overlays,
         notes=_notes(left_out, lesions),
+        explanation=explanation,
     )
 
 
@@ -135,26 +122,6 @@ def _select(bench: Bench, scan: HeaderScan) -> tuple[SeriesRef, tuple[LeftOut, .
             pick_analyser(bench.analysers, other.modality)
     series, selection = choose_series(scan, rules=rules)
     return series, selection.left_out
-
-
-def _classified(classifier: Classifier | None, volume: Volume, lesions: Lesions) -> tuple[Finding, ...]:
-    if classifier is None:
-        return lesions.findings
-    return tuple(
-        finding
-        if finding.presence is Presence.ABSENT
-        else _labelled(finding, classifier.classify(volume, lesions.labels == finding.number))
-        for finding in lesions.findings
-    )
-
-
-def _labelled(finding: Finding, classification: Classification) -> Finding:
-    return replace(
-        finding,
-        label=classification.label,
-        label_probability=classification.probability,
-        abstained=classification.abstained,
-    )
 
 
 def _decide(policy: Policy, findings: tuple[Finding, ...], segmentation: Segmentation, lane: Lane) -> TriageDecision:

@@ -11,38 +11,41 @@ app = typer.Typer(no_args_is_help=True, help="The support set of the few-shot he
 
 @app.command("list")
 def show_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """List how many examples there are of each task, label and way of embedding.
+    """List how many examples there are of each task, split and label.
 
     Example: oncue support list --state ./oncue-state
     """
-    from dataclasses import asdict
+    from collections import Counter
 
     from console.commands.output import write_json, write_table
     from console.installation import open_installation
-    from storage import support
+    from storage import classification_tasks, items
 
     with open_installation(state, file=config).read() as session:
-        groups = support.groups(session)
+        found = [
+            (task.name, item) for task in classification_tasks.listed(session) for item in items.in_use(session, task)
+        ]
+    counts = sorted(Counter((task, item.split.value, item.label) for task, item in found).items())
     if as_json:
-        write_json([asdict(group) for group in groups])
+        write_json([{"task": task, "split": split, "label": label, "items": n} for (task, split, label), n in counts])
         return
-    rows = [(group.task, group.label, group.items, group.embedding_key) for group in groups]
-    write_table("Support set", ("task", "label", "items", "embedded with"), rows, empty="no examples yet")
+    rows = [(*key, number) for key, number in counts]
+    write_table("Support set", ("task", "split", "label", "items"), rows, empty="no examples yet")
 
 
 @app.command("import")
 def import_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> None:
-    """Put the shipped examples into the database where their task has none yet; workers do it by themselves.
+    """Set up the shipped task where it is not there yet: items, adapter, evaluation. Workers do it by themselves.
 
     Example: oncue support import --state ./oncue-state
     """
     from console.commands.actors import command_line_actor
     from console.commands.output import write_line
     from console.installation import open_installation
-    from workers.support_set import import_starter
+    from workers.adapters.starter import install_starter
 
     installation = open_installation(state, file=config)
     installation.require()
-    added = import_starter(installation.settings.worker, installation.database, actor=command_line_actor())
+    added = install_starter(installation.settings.worker, installation.database, actor=command_line_actor())
     installation.database.dispose()
     write_line(f"{added} examples added")

@@ -6,6 +6,7 @@ The mask that it was given is the segment of the same group; the saliency map st
 from __future__ import annotations
 
 from highdicom.sr import AlgorithmIdentification, Measurement, QualitativeEvaluation
+from pydicom.sr.coding import Code as DicomCode
 
 from dicom_gateway.objects import codes
 from storage.domain import Finding
@@ -53,5 +54,5 @@ def _grounds(prediction: Prediction) -> list[QualitativeEvaluation]:
     ]
 
 
-def _percent(name: codes.DicomCode, fraction: float, algorithm: AlgorithmIdentification | None) -> Measurement:
+def _percent(name: DicomCode, fraction: float, algorithm: AlgorithmIdentification | None) -> Measurement:
     return Measurement(name=name, value=round(100.0 * fraction, 2), unit=codes.PERCENT, algorithm_id=algorithm)

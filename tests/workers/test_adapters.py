@@ -33,6 +33,7 @@ WEIGHTS = "a" * 64
 RECIPE = Recipe(KEY, "net", WEIGHTS, "Apache-2.0", True, "crop", "segmentation", "prototypes", FREEZE_ALL, 0)
 SIZE = 12
 DIRECTION = np.eye(SIZE, dtype=np.float32)[0]
+ASIDE = np.eye(SIZE, dtype=np.float32)[1]
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 1.0, 1.0))
 PATIENTS = {Split.SUPPORT: 12, Split.CALIBRATION: 20, Split.EVALUATION: 60}
 
@@ -104,9 +105,12 @@ class FakeEncoder:
         if mask.sum() < 2:
             return None
         cells = np.tile(self.vector, (1, 2, 2, 1)).astype(np.float32)
-        cells[0, 0, 0] += 0.5 * np.sign(self.vector[0]) * DIRECTION
-        cells[0, 1, 1] -= 0.5 * np.sign(self.vector[0]) * DIRECTION
+        cells[0, 0, 0] -= 0.5 * ASIDE
+        cells[0, 1, 1] += 0.5 * ASIDE
         return Look(self.vector.astype(np.float32), self.area, (1,), (Placement(0, 0, 8, 8),), cells)
+
+    def attention(self, _look: Look) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ def test_saliency_lies_where_the_evidence_is_and_its_share_in_the_mask_is_told(s
     fill(sqlite_database)
     promoted(sqlite_database)
     volume, lesion = volume_and_lesion()
-    given = serve(sqlite_database, FakeEncoder(1.2 * DIRECTION)).classify(volume, lesion)
+    given = serve(sqlite_database, FakeEncoder(1.2 * DIRECTION + 0.3 * ASIDE)).classify(volume, lesion)
     assert given.saliency is not None
     assert given.saliency.slices == (1,)
     assert given.saliency.values.max() == 1.0

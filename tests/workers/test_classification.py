@@ -8,26 +8,34 @@ import numpy as np
 import pytest
 import torch
 
+from storage import adapters, classification_tasks, evaluations, items, promotions
 from storage.database import Database
 from storage.domain import Geometry, Volume
+from storage.promotions import Decision
+from storage.splits import Split
+from storage.verdicts import Verdict
 from tests.conftest import ROOT
+from workers.adapters.encoders import InstalledEncoders
+from workers.adapters.serving import PromotedClassifiers, ServedAdapter
+from workers.adapters.starter import TASK, install_starter
 from workers.classification import focus
+from workers.classification.adapter import FittedAdapter, Labelled, fit_adapter
 from workers.classification.backbone import FEATURES, Backbone
-from workers.classification.classifier import MASK_TOO_SMALL, SUPPORT_TOO_SMALL, FewShotClassifier, support_digest
 from workers.classification.collection import leave_one_patient_out
-from workers.classification.prototypes import LEAST_EXAMPLES, Example, fit
-from workers.classification.starter import FOLDER, Sample, read_starter, write_starter
+from workers.classification.heads.prototypes import Prototypes
+from workers.classification.lesion_encoders import CutOutEncoder
+from workers.classification.saliency import class_activation, in_mask_share, saliency_of
+from workers.classification.starter import FOLDER, Sample, Traits, read_starter, splits, write_starter
 from workers.config import WorkerSettings
 from workers.errors import WeightsMismatch
-from workers.support_set import import_starter, open_classifier
 from workers.training.patients import Role, role
 
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    return Backbone.load(device=torch.device("cpu"))
+def encoder() -> CutOutEncoder:
+    return CutOutEncoder(Backbone.load(device=torch.device("cpu")))
 
 
 def _volume(voxels: np.ndarray) -> Volume:
@@ -47,32 +55,35 @@ def _textured(rng: np.random.Generator, *, striped: bool) -> tuple[Volume, np.nd
     return _volume(voxels), mask
 
 
-def _fitted(backbone: Backbone, rng: np.random.Generator) -> FewShotClassifier:
-    from workers.classification.classifier import embed_lesion
-
-    examples = []
+@pytest.fixture(scope="module")
+def adapter(encoder: CutOutEncoder) -> FittedAdapter:
+    rng, labels, vectors = np.random.default_rng(1), [], []
     for index in range(12):
-        volume, mask = _textured(rng, striped=index % 2 == 0)
-        embedding = embed_lesion(backbone, volume, mask)
-        assert embedding is not None
-        examples.append(Example("striped" if index % 2 == 0 else "plain", embedding))
-    return FewShotClassifier.fitted(backbone, examples, task="texture", weights_sha256="0" * 64)
+        look = encoder.look(*_textured(rng, striped=index % 2 == 0))
+        assert look is not None
+        vectors.append(look.vector)
+        labels.append("striped" if index % 2 == 0 else "plain")
+    support = Labelled(np.stack(vectors), tuple(labels), tuple(f"p{n}" for n in range(12)), np.full(12, 0.05))
+    nothing = Labelled(np.zeros((0, FEATURES), np.float32), (), (), np.zeros(0))
+    return fit_adapter(Prototypes(), support, nothing, alpha=0.1, seed=0)
 
 
-def test_a_handful_of_examples_is_enough_to_tell_textures_apart(backbone: Backbone) -> None:
-    rng = np.random.default_rng(1)
-    classifier = _fitted(backbone, rng)
-    for striped in (True, False, True, False):
-        volume, mask = _textured(rng, striped=striped)
-        given = classifier.classify(volume, mask)
-        assert given.label == ("striped" if striped else "plain")
-        assert given.probability is not None
-        assert given.probability > 0.5
+def _best(adapter: FittedAdapter, vector: np.ndarray) -> str:
+    return adapter.classes[int(adapter.probabilities(vector[None])[0].argmax())]
 
 
-def test_the_label_follows_the_mask_and_not_the_rest_of_the_picture(backbone: Backbone) -> None:
+def test_a_handful_of_examples_is_enough_to_tell_textures_apart(encoder: CutOutEncoder, adapter: FittedAdapter) -> None:
     rng = np.random.default_rng(2)
-    classifier = _fitted(backbone, rng)
+    for striped in (True, False, True, False):
+        look = encoder.look(*_textured(rng, striped=striped))
+        assert look is not None
+        assert _best(adapter, look.vector) == ("striped" if striped else "plain")
+
+
+def test_the_label_and_the_saliency_follow_the_mask_and_not_the_rest_of_the_picture(
+    encoder: CutOutEncoder, adapter: FittedAdapter
+) -> None:
+    rng = np.random.default_rng(2)
     voxels = rng.normal(100, 5, (3, 160, 160))
     rows, columns = np.mgrid[:160, :160]
     discs = [(rows - place) ** 2 + (columns - place) ** 2 < 14**2 for place in (40, 120)]
@@ -81,40 +92,22 @@ def test_the_label_follows_the_mask_and_not_the_rest_of_the_picture(backbone: Ba
     for disc, label in zip(discs, ("striped", "plain"), strict=True):
         mask = np.zeros(voxels.shape, dtype=bool)
         mask[1] = disc
-        assert classifier.classify(_volume(voxels), mask).label == label
+        look = encoder.look(_volume(voxels), mask)
+        assert look is not None
+        assert _best(adapter, look.vector) == label
+        saliency = saliency_of(look, class_activation(adapter, look, label), shape=(160, 160))
+        share = in_mask_share(saliency, mask)
+        assert share is not None
+        assert share > disc.mean()
+        near = (abs(rows - rows[disc].mean()) < 25) & (abs(columns - columns[disc].mean()) < 25)
+        assert saliency.values[0][~near].max() == 0.0
 
 
-def test_too_small_a_lesion_and_too_few_examples_are_reasons_to_abstain(backbone: Backbone) -> None:
-    rng = np.random.default_rng(3)
-    volume, mask = _textured(rng, striped=True)
+def test_a_speck_is_not_looked_at(encoder: CutOutEncoder) -> None:
+    volume, mask = _textured(np.random.default_rng(3), striped=True)
     speck = np.zeros_like(mask)
     speck[1, 40:42, 40:42] = True
-    assert _fitted(backbone, rng).classify(volume, speck).abstained == MASK_TOO_SMALL
-    empty = FewShotClassifier.fitted(backbone, [], task="texture", weights_sha256="0" * 64)
-    given = empty.classify(volume, mask)
-    assert (given.label, given.probability, given.abstained) == (None, None, SUPPORT_TOO_SMALL)
-
-
-def test_a_class_with_too_few_examples_is_not_compared_with() -> None:
-    rng = np.random.default_rng(4)
-    examples = [Example("a", rng.normal(size=8).astype(np.float32)) for _ in range(LEAST_EXAMPLES)]
-    assert fit(examples) is None
-    few = [Example("b", rng.normal(size=8).astype(np.float32)) for _ in range(LEAST_EXAMPLES - 1)]
-    assert fit([*examples, *few]) is None
-    head = fit([*examples, *few, Example("b", np.zeros(8, np.float32))])
-    assert head is not None
-    assert head.labels == ("a", "b")
-
-
-def test_the_same_support_set_gives_the_same_head_in_any_order() -> None:
-    rng = np.random.default_rng(5)
-    examples = [Example("ab"[index % 2], rng.normal(size=8).astype(np.float32)) for index in range(20)]
-    one, other = fit(examples), fit(examples[::-1])
-    assert one is not None
-    assert other is not None
-    assert one.vectors.tobytes() == other.vectors.tobytes()
-    assert support_digest(examples) == support_digest(examples[::-1])
-    assert support_digest(examples) != support_digest(examples[1:])
+    assert encoder.look(volume, speck) is None
 
 
 def test_the_cut_out_is_square_in_millimetres_and_holds_the_lesion_in_its_middle() -> None:
@@ -143,6 +136,7 @@ def test_the_shipped_support_set_holds_training_patients_alone_and_is_as_good_as
     folder = ROOT / "models" / FOLDER
     samples = read_starter(folder)
     assert {role(sample.patient) for sample in samples} == {Role.TRAIN}
+    assert list(splits(samples).values()).count(Split.SUPPORT) == 20
     agreement = leave_one_patient_out(samples)
     card = (folder / "README.md").read_text()
     assert f"| accuracy | {agreement.accuracy:.3f} |" in card
@@ -153,19 +147,37 @@ def test_the_shipped_support_set_holds_training_patients_alone_and_is_as_good_as
 
 def test_a_changed_support_file_is_refused(tmp_path: Path) -> None:
     embedding = np.zeros(FEATURES, np.float32)
-    write_starter([Sample("P1", Example("a", embedding)), Sample("P2", Example("b", embedding))], tmp_path)
-    assert [(s.patient, s.example.label) for s in read_starter(tmp_path)] == [("P1", "a"), ("P2", "b")]
+    written = [Sample("P1", "a", embedding, Traits("F", "old", "s")), Sample("P2", "b", embedding)]
+    write_starter(written, tmp_path)
+    read = read_starter(tmp_path)
+    assert [(s.patient, s.label, s.traits.sex) for s in read] == [("P1", "a", "F"), ("P2", "b", "")]
     file = tmp_path / "support.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsMismatch):
         read_starter(tmp_path)
 
 
-def test_the_starter_set_is_imported_once_and_labels_from_then_on(database: Database) -> None:
-    settings = WorkerSettings(models=ROOT / "models")
-    assert import_starter(settings, database, actor="worker-1") > 200
-    assert import_starter(settings, database, actor="worker-1") == 0
-    classifier = open_classifier(settings, database, actor="worker-1")
-    rng = np.random.default_rng(6)
-    volume, mask = _textured(rng, striped=False)
-    assert classifier.classify(volume, mask).label in {"tumour-like", "not-tumour"}
+def test_the_starter_is_set_up_once_and_says_openly_what_its_gate_could_not_settle(sqlite_database: Database) -> None:
+    settings = WorkerSettings(models=ROOT / "models", device="cpu")
+    assert install_starter(settings, sqlite_database, actor="worker-1") > 200
+    assert install_starter(settings, sqlite_database, actor="worker-1") == 0
+    with sqlite_database.read() as session:
+        task = classification_tasks.find(session, TASK.name)
+        (decided,) = promotions.history(session, task)
+        (record,) = adapters.listed(session, task)
+        evaluation = evaluations.newest(session, record.id)
+        assert {item.split for item in items.in_use(session, task)} == set(Split)
+    assert evaluation is not None
+    assert decided.decision is Decision.PROMOTED, evaluation.judgement.checks
+    open_ones = [check for check in evaluation.judgement.checks if check.stands_in_the_way]
+    assert {check.verdict for check in open_ones} == {Verdict.INSUFFICIENT}
+    assert {override.check for override in decided.overrides} == {check.name for check in open_ones}
+    assert all("shipped starter" in override.reason for override in decided.overrides)
+    classifiers = PromotedClassifiers(sqlite_database, InstalledEncoders(settings.models_folder(), torch.device("cpu")))
+    volume, mask = _textured(np.random.default_rng(6), striped=False)
+    served = classifiers.for_volume(volume)
+    assert isinstance(served, ServedAdapter)
+    given = served.classify(volume, mask)
+    assert given.abstained or given.label in TASK.classes
+    assert given.prediction is not None
+    assert len(given.prediction.nearest) == 3

@@ -72,6 +72,14 @@ def test_a_gap_between_the_sexes_fails_and_one_group_alone_says_nothing() -> Non
     assert named(evidence(men=0), "subgroups:sex").verdict is Verdict.INSUFFICIENT
 
 
+def test_a_gap_that_few_patients_neither_prove_nor_rule_out_is_insufficient() -> None:
+    found = evidence(men=14, women=14, men_error=0.22, error=0.05, seed=2)
+    check = named(found, "subgroups:sex")
+    assert check.value is not None
+    assert check.value > found.bounds.odds_gap
+    assert (check.verdict, "too few patients" in check.reason) == (Verdict.INSUFFICIENT, True)
+
+
 def test_a_group_that_is_missed_too_often_fails_on_the_floor() -> None:
     found = replace(evidence(error=0.4, men_error=0.4), sensitivity_floor=0.9)
     assert "sensitivity" in named(found, "subgroups:sex").reason

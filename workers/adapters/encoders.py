@@ -10,7 +10,8 @@ from storage.adapters import Adapter
 from workers.classification.backbones.registry import open_backbone
 from workers.classification.backbones.torch_backbone import TorchBackbone
 from workers.classification.contracts import PromptMode
-from workers.classification.looks import CUT_OUT_KEY, LesionEncoder, PromptedEncoder, load_cut_out_encoder
+from workers.classification.lesion_encoders import CUT_OUT_KEY, PromptedEncoder, load_cut_out_encoder
+from workers.classification.looks import LesionEncoder
 from workers.errors import AnotherBackbone
 
 

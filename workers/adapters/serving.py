@@ -20,8 +20,8 @@ from storage.domain import Algorithm, Classification, Volume
 from storage.errors import OncueError
 from storage.explanations import Neighbour, Prediction, SaliencyMap
 from workers.classification.adapter import Abstention, FittedAdapter, Opinion, read_adapter
-from workers.classification.looks import LesionEncoder, Look, PromptedEncoder
-from workers.classification.saliency import attention_rollout, class_activation, in_mask_share, saliency_of
+from workers.classification.looks import LesionEncoder, Look
+from workers.classification.saliency import class_activation, in_mask_share, saliency_of
 from workers.errors import AnotherBackbone
 
 log = structlog.get_logger(__name__)
@@ -74,10 +74,8 @@ class ServedAdapter:
             best = int(self.fitted.probabilities(look.vector[None])[0].argmax())
             cells = class_activation(self.fitted, look, self.fitted.classes[best])
             return saliency_of(look, cells, shape=shape)
-        if isinstance(self.encoder, PromptedEncoder):
-            rolled = attention_rollout(self.encoder.backbone, look.pictures)
-            return None if rolled is None else saliency_of(look, rolled, shape=shape)
-        return None
+        attention = self.encoder.attention(look)
+        return None if attention is None else saliency_of(look, attention, shape=shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ from storage.embeddings import MaskUsed
 from storage.errors import RecordExists
 from storage.items import NewItem
 from storage.promotions import Override, Promotion
+from storage.splits import Split
 from storage.verdicts import Verdict
 from workers.adapters.evaluating import evaluate
 from workers.adapters.fitting import FREEZE_ALL, fit
 from workers.classification.backbone import NAME, WEIGHTS_SHA256
 from workers.classification.contracts import MaskSource, PromptMode
 from workers.classification.heads.names import HeadName
-from workers.classification.looks import CUT_OUT_KEY
-from workers.classification.starter import FOLDER, Sample, read_starter
+from workers.classification.lesion_encoders import CUT_OUT_KEY
+from workers.classification.starter import FOLDER, Sample, read_starter, splits
 from workers.config import WorkerSettings
 
 TASK = TaskDraft(
@@ -81,29 +82,27 @@ def _add(database: Database, samples: Sequence[Sample], *, actor: str) -> int:
             # A fixed salt: the patients are those of a public collection, and the same file must give the same bytes.
             salt = hashlib.sha256(FOLDER.encode()).hexdigest()
             task = classification_tasks.create(session, TASK, actor=actor, now=utc_now(), salt=salt)
-            numbers = items.add(session, task, [_item(task, one) for one in samples], actor=actor, now=utc_now())
-            for mask in MaskUsed:
-                own = mask is MaskUsed.OWN
-                pairs = zip(numbers, samples, strict=True)
-                vectors = {number: one.embedding if own else one.shuffled for number, one in pairs}
-                embeddings.put(session, vectors, embedding_key=CUT_OUT_KEY, mask=mask, now=utc_now())
+            uses = splits(samples)
+            new = [_item(task, one, uses[one.patient]) for one in samples]
+            numbers = items.add(session, task, new, actor=actor, now=utc_now())
+            vectors = {number: one.embedding for number, one in zip(numbers, samples, strict=True)}
+            embeddings.put(session, vectors, embedding_key=CUT_OUT_KEY, mask=MaskUsed.OWN, now=utc_now())
     except RecordExists:
         return 0
     return len(numbers)
 
 
-def _item(task: Task, sample: Sample) -> NewItem:
+def _item(task: Task, sample: Sample, split: Split) -> NewItem:
     return NewItem(
         patient_key=task.patient_key(sample.patient),
-        split=sample.split,
+        split=split,
         label=sample.label,
         source=f"starter:{sample.patient}",
         image_sha256=hashlib.sha256(sample.embedding.tobytes()).hexdigest(),
         mask_source=MaskSource.GIVEN.value,
-        area=sample.area,
-        sex=sample.sex,
-        age_band=sample.age_band,
-        site=sample.site,
+        sex=sample.traits.sex,
+        age_band=sample.traits.age_band,
+        site=sample.traits.site,
     )
 
 

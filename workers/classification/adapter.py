@@ -36,7 +36,6 @@ class Abstention(StrEnum):
     AREA_OUT_OF_RANGE = "area_out_of_range"
     FAR_FROM_SUPPORT = "far_from_support"
     AMBIGUOUS_SET = "ambiguous_set"
-    NO_ADAPTER = "no_promoted_adapter"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

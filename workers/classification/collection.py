@@ -5,6 +5,7 @@ Only patients that may be trained on are used. Arrays are ``[z, y, x]``.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,9 @@ from scipy import ndimage
 
 from storage.domain import Geometry, Volume
 from workers.classification import focus
-from workers.classification.backbone import Backbone
-from workers.classification.classifier import embed_lesion
-from workers.classification.prototypes import Example, fit
-from workers.classification.starter import Sample
+from workers.classification.heads.prototypes import Prototypes
+from workers.classification.lesion_encoders import CutOutEncoder
+from workers.classification.starter import Sample, Traits
 from workers.training.patients import Role
 from workers.training.slices import patient_files, tumor_free
 
@@ -28,6 +28,8 @@ OTHER = "not-tumour"
 _GROUPS = 3
 _HEAD_LEVEL = 0.12
 _TRIES = 60
+_AGE_BANDS = ((40, "under 40"), (60, "40 to 59"))
+_OLDEST = "60 and over"
 # The spacing is not recorded; in the plane only its being square matters here.
 _GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 1.0, 1.0))
 
@@ -48,9 +50,9 @@ class Agreement:
         return sum(self.right.values()) / sum(self.total.values())
 
 
-def collect(cases: Path, backbone: Backbone, *, seed: int = 0) -> list[Sample]:
+def collect(cases: Path, encoder: CutOutEncoder, *, seed: int = 0) -> list[Sample]:
     """Embed up to three lesions' parts and three shapes elsewhere from every training patient of ``cases``."""
-    samples = []
+    samples, traits = [], _traits(cases)
     for index, path in enumerate(patient_files(cases, Role.TRAIN)):
         with np.load(path) as case:
             voxels, mask = case["flair"].astype(float32), case["mask"].astype(bool)
@@ -58,9 +60,9 @@ def collect(cases: Path, backbone: Backbone, *, seed: int = 0) -> list[Sample]:
         rng = np.random.default_rng([seed, index])
         for label, regions in ((TUMOUR, _lesion_parts(mask)), (OTHER, _elsewhere(voxels, mask, rng))):
             for region in regions:
-                embedding = embed_lesion(backbone, volume, region)
-                if embedding is not None:
-                    samples.append(Sample(path.stem, Example(label, embedding)))
+                look = encoder.look(volume, region)
+                if look is not None:
+                    samples.append(Sample(path.stem, label, look.vector, traits[path.stem]))
     return samples
 
 
@@ -69,15 +71,28 @@ def leave_one_patient_out(samples: Sequence[Sample]) -> Agreement:
     right, total, probabilities = {TUMOUR: 0, OTHER: 0}, {TUMOUR: 0, OTHER: 0}, []
     patients = sorted({sample.patient for sample in samples})
     for patient in patients:
-        head = fit([sample.example for sample in samples if sample.patient != patient])
-        if head is None:
-            continue
+        rest = [sample for sample in samples if sample.patient != patient]
+        vectors = np.stack([sample.embedding for sample in rest])
+        head = Prototypes().fit(vectors, [s.label for s in rest], [s.patient for s in rest], seed=0)
         for sample in (sample for sample in samples if sample.patient == patient):
-            given = head.probabilities(sample.example.embedding)
-            total[sample.example.label] += 1
-            right[sample.example.label] += head.labels[int(given.argmax())] == sample.example.label
+            given = head.predict_proba(sample.embedding[None])[0]
+            total[sample.label] += 1
+            right[sample.label] += head.classes[int(given.argmax())] == sample.label
             probabilities.append(float(given.max()))
     return Agreement(len(patients), right, total, float(np.mean(probabilities)))
+
+
+def _traits(cases: Path) -> dict[str, Traits]:
+    """Read sex code, age band and site of every patient; the collection does not say what its sex codes mean."""
+    with (cases / "patients.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            row["patient"]: Traits(f"code {row['sex_code']}", _age_band(row["age"]), row["site"])
+            for row in csv.DictReader(file)
+        }
+
+
+def _age_band(text: str) -> str:
+    return next((name for limit, name in _AGE_BANDS if float(text) < limit), _OLDEST) if text else ""
 
 
 def _volume(voxels: NDArray[float32], name: str) -> Volume:

@@ -1,4 +1,4 @@
-"""Where a classifier looked: Grad-CAM on the last feature map of a CNN, attention rollout in a transformer.
+"""Where a classifier looked: Grad-CAM on the last feature map of a CNN, and any map put on the planes of a volume.
 
 Neither shows why, and both miss small lesions: the mask that was used is the explanation to trust first. Maps are
 float32 ``[h, w]`` on a grid, then ``[y, x]`` on the plane, in 0..1.
@@ -6,20 +6,13 @@ float32 ``[h, w]`` on a grid, then ``[y, x]`` on the plane, in 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from numpy import bool_, float32, float64
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from storage.explanations import SaliencyMap
 from workers.classification.adapter import FittedAdapter
-from workers.classification.backbones.encoders import TokenEncoder
-from workers.classification.backbones.preprocessing import to_tensor
-from workers.classification.backbones.torch_backbone import TorchBackbone
-from workers.classification.contracts import Picture
 from workers.classification.looks import Look, Placement
 
 _STEP = 1e-2
@@ -39,31 +32,6 @@ def class_activation(adapter: FittedAdapter, look: Look, label: str) -> NDArray[
     given = adapter.head.predict_proba(np.concatenate([look.vector[None], moved]).astype(float32))[:, column]
     logs = np.log(np.clip(given.astype(float64), _TINY, None))
     return np.asarray(np.maximum(logs[1:] - logs[0], 0.0).reshape(count, height, width), dtype=float32)
-
-
-def attention_rollout(backbone: TorchBackbone, pictures: Sequence[Picture]) -> NDArray[float32] | None:
-    """Return attention rollout (Abnar & Zuidema, 2020) of the class token ``[n, h, w]``; None for other networks."""
-    encoder = backbone.encoder
-    if not isinstance(encoder, TokenEncoder):
-        return None
-    network = encoder.network
-    pixels = to_tensor(pictures, backbone.card.preprocessing).to(backbone.device, backbone.dtype)
-    before = network.config._attn_implementation  # type: ignore[union-attr]  # noqa: SLF001 - the library has no public reader
-    network.set_attn_implementation("eager")  # type: ignore[operator]  # faster kernels keep no attention
-    try:
-        with torch.inference_mode():
-            layers = network(pixel_values=pixels, output_attentions=True).attentions
-    finally:
-        network.set_attn_implementation(before)  # type: ignore[operator]  # as above
-    flow = None
-    for layer in layers:
-        mixed = (layer.float().mean(dim=1) + torch.eye(layer.shape[-1], device=layer.device)) / 2
-        flow = mixed if flow is None else mixed @ flow
-    if flow is None:
-        return None
-    patches = flow[:, 0, encoder.prefix :]
-    side = int(patches.shape[1] ** 0.5)
-    return np.asarray(patches.reshape(len(patches), side, side).cpu().numpy(), dtype=float32)
 
 
 def on_plane(cells: NDArray[float32], place: Placement, *, shape: tuple[int, int]) -> NDArray[float32]:

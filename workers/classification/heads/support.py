@@ -9,8 +9,8 @@ import numpy as np
 from numpy import float32, float64, intp
 from numpy.typing import NDArray
 
-from workers.classification.backbones.torch_backbone import require_finite
 from workers.classification.contracts import Vectors
+from workers.classification.finite import require_finite
 from workers.classification.heads.fitted import Space
 from workers.errors import LabelsMissing, OneClassOnly
 
