@@ -161,20 +161,25 @@ def of_instance(session: Session, sop_instance_uid: str) -> tuple[Delivery, ...]
     return chosen(session, session.scalars(query.where(ResultObjectRow.sop_instance_uid == sop_instance_uid)).all())
 
 
+def written_object(row: ResultObjectRow) -> WrittenObject:
+    """Return the plain form of a written object's row."""
+    return WrittenObject(
+        kind=ObjectKind(row.kind),
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        series_instance_uid=row.series_instance_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        digest=row.digest,
+        size_bytes=row.size_bytes,
+    )
+
+
 def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
     return Delivery(
         id=row.id,
         job_id=item.job_id,
         study_instance_uid=uid,
-        written=WrittenObject(
-            kind=ObjectKind(item.kind),
-            sop_instance_uid=item.sop_instance_uid,
-            sop_class_uid=item.sop_class_uid,
-            series_instance_uid=item.series_instance_uid,
-            transfer_syntax_uid=item.transfer_syntax_uid,
-            digest=item.digest,
-            size_bytes=item.size_bytes,
-        ),
+        written=written_object(item),
         destination=row.destination,
         state=DeliveryState(row.state),
         attempts=row.attempts,

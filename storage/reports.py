@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, deliveries
-from storage.domain import ObjectKind, ReportState
+from storage.domain import ReportState
 from storage.errors import RecordMissing
 from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
 from storage.outbound import Delivery, WrittenObject
@@ -59,7 +59,7 @@ def known_object(session: Session, sop_instance_uid: str) -> WrittenObject | Non
     row = session.scalars(
         select(ResultObjectRow).where(ResultObjectRow.sop_instance_uid == sop_instance_uid).limit(1)
     ).one_or_none()
-    return None if row is None else written_object(row)
+    return None if row is None else deliveries.written_object(row)
 
 
 def written(
@@ -128,20 +128,7 @@ def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: 
 def objects_of(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
     """Return the objects written for a job, SEG before SR."""
     query = select(ResultObjectRow).where(ResultObjectRow.job_id == job_id).order_by(ResultObjectRow.id)
-    return tuple(written_object(row) for row in session.scalars(query))
-
-
-def written_object(row: ResultObjectRow) -> WrittenObject:
-    """Return the plain form of a row."""
-    return WrittenObject(
-        kind=ObjectKind(row.kind),
-        sop_instance_uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        series_instance_uid=row.series_instance_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        digest=row.digest,
-        size_bytes=row.size_bytes,
-    )
+    return tuple(deliveries.written_object(row) for row in session.scalars(query))
 
 
 def _object_row(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+
+if TYPE_CHECKING:
+    from storage.outbound import Delivery
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries: each result object on its way to each destination.")
 
@@ -33,25 +36,17 @@ def show_deliveries(
     Example: oncue deliveries list --state ./oncue-state --in refused
     """
     from console.commands.choices import chosen
-    from console.commands.output import write_forms, write_table
+    from console.commands.listings import Listing
     from console.forms import DeliveryForm
-    from console.installation import open_installation
     from storage import deliveries
     from storage.domain import DeliveryState
 
     wanted = chosen(DeliveryState, of_state)
-    with open_installation(state, file=config).read() as session:
-        found = deliveries.listed(session, state=wanted, limit=limit)
-    if as_json:
-        write_forms([DeliveryForm.of(delivery) for delivery in found])
-        return
     headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")
-    rows = [
-        (d.id, d.written.kind, d.destination, d.state, d.attempts,
-         None if d.status is None else f"0x{d.status:04X}", d.code, d.written.sop_instance_uid)
-        for d in found
-    ]  # fmt: skip
-    write_table("Deliveries", headers, rows, empty="nothing has been sent on its way yet")
+    listing = Listing("Deliveries", headers, _row, DeliveryForm.of, empty="nothing has been sent on its way yet")
+    listing.show(
+        lambda session: deliveries.listed(session, state=wanted, limit=limit), state, config=config, as_json=as_json
+    )
 
 
 @app.command("retry")
@@ -82,3 +77,9 @@ def retry_delivery(
         write_forms(forms)
         return
     write_line(f"delivery {delivery} is due again")
+
+
+def _row(delivery: Delivery) -> tuple[object, ...]:
+    status = None if delivery.status is None else f"0x{delivery.status:04X}"
+    way = (delivery.destination, delivery.state, delivery.attempts, status, delivery.code)
+    return delivery.id, delivery.written.kind, *way, delivery.written.sop_instance_uid

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+
+if TYPE_CHECKING:
+    from storage.jobs import Job
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: one analysis of one study revision each.")
 
@@ -30,24 +33,15 @@ def show_jobs(
     Example: oncue jobs list --state ./oncue-state --in failed
     """
     from console.commands.choices import chosen
-    from console.commands.output import write_forms, write_table
+    from console.commands.listings import Listing
     from console.forms import JobForm
-    from console.installation import open_installation
     from storage import jobs
     from storage.domain import JobState
 
     wanted = chosen(JobState, of_state)
-    with open_installation(state, file=config).read() as session:
-        found = jobs.listed(session, state=wanted, limit=limit)
-    if as_json:
-        write_forms([JobForm.of(job) for job in found])
-        return
     headers = ("job", "state", "rev", "attempts", "code", "opened", "study UID")
-    rows = [
-        (j.id, j.state, j.revision, j.attempts, j.code, f"{j.opened_at:%Y-%m-%d %H:%M:%S}", j.study_instance_uid)
-        for j in found
-    ]
-    write_table("Jobs", headers, rows, empty="no job has been opened yet")
+    listing = Listing("Jobs", headers, _row, JobForm.of, empty="no job has been opened yet")
+    listing.show(lambda session: jobs.listed(session, state=wanted, limit=limit), state, config=config, as_json=as_json)
 
 
 @app.command("show")
@@ -91,3 +85,8 @@ def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = 
         write_forms([form])
         return
     write_line(f"job {job} is queued again")
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    opened = f"{job.opened_at:%Y-%m-%d %H:%M:%S}"
+    return job.id, job.state, job.revision, job.attempts, job.code, opened, job.study_instance_uid

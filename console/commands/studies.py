@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from console.commands import explaining
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+
+if TYPE_CHECKING:
+    from storage.worklist import StudyEntry
 
 app = typer.Typer(no_args_is_help=True, help="Studies as they arrived, and what their results rest on.")
 
@@ -18,23 +23,13 @@ def show_studies(
 
     Example: oncue studies list --state ./oncue-state --json
     """
-    from console.commands.output import write_forms, write_table
+    from console.commands.listings import Listing
     from console.forms import StudyForm
-    from console.installation import open_installation
     from storage import worklist
 
-    with open_installation(state, file=config).read() as session:
-        entries = worklist.studies(session, limit=limit)
-    if as_json:
-        write_forms([StudyForm.of(entry) for entry in entries])
-        return
     headers = ("study", "rev", "state", "priority", "images", "finding", "ml", "confidence", "code", "UID")
-    rows = [
-        (e.id, e.revision, e.state, e.priority, e.instances, e.finding, e.volume_ml, e.confidence, e.code,
-         e.study_instance_uid)
-        for e in entries
-    ]  # fmt: skip
-    write_table("Studies", headers, rows, empty="no study has arrived yet")
+    listing = Listing("Studies", headers, _row, StudyForm.of, empty="no study has arrived yet")
+    listing.show(lambda session: worklist.studies(session, limit=limit), state, config=config, as_json=as_json)
 
 
 def show_worklist(
@@ -44,23 +39,24 @@ def show_worklist(
 
     Example: oncue worklist --state ./oncue-state
     """
-    from console.commands.output import write_forms, write_table
+    from console.commands.listings import Listing
     from console.forms import WorklistForm
-    from console.installation import open_installation
     from storage import worklist
 
-    with open_installation(state, file=config).read() as session:
-        entries = worklist.worklist(session, limit=limit)
-    if as_json:
-        write_forms([WorklistForm.of(entry) for entry in entries])
-        return
     headers = ("priority", "study", "rev", "finding", "label", "ml", "confidence", "accession", "UID")
-    rows = [
-        (e.priority, e.id, e.result_revision, e.finding, e.label, e.volume_ml, e.confidence, e.accession_number,
-         e.study_instance_uid)
-        for e in entries
-    ]  # fmt: skip
-    write_table("Worklist", headers, rows, empty="nothing has been analysed yet")
+    listing = Listing("Worklist", headers, _reading_row, WorklistForm.of, empty="nothing has been analysed yet")
+    listing.show(lambda session: worklist.worklist(session, limit=limit), state, config=config, as_json=as_json)
+
+
+def _row(entry: StudyEntry) -> tuple[object, ...]:
+    result = (entry.finding, entry.volume_ml, entry.confidence)
+    arrived = (entry.id, entry.revision, entry.state, entry.priority, entry.instances)
+    return *arrived, *result, entry.code, entry.study_instance_uid
+
+
+def _reading_row(entry: StudyEntry) -> tuple[object, ...]:
+    result = (entry.result_revision, entry.finding, entry.label, entry.volume_ml, entry.confidence)
+    return entry.priority, entry.id, *result, entry.accession_number, entry.study_instance_uid
 
 
 explaining.register(app)

@@ -1,0 +1,40 @@
+"""Listings: the same items as JSON forms for programs, or as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from console.commands.output import write_forms, write_table
+from console.installation import open_installation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed import DataclassInstance
+    from sqlalchemy.orm import Session
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Item]):
+    """How one kind of item is listed; ``empty`` is the sentence where there is none."""
+
+    title: str
+    headers: Sequence[str]
+    row: Callable[[Item], Sequence[object]]
+    form: Callable[[Item], DataclassInstance]
+    empty: str
+
+    def show(
+        self, read: Callable[[Session], Sequence[Item]], state: Path, *, config: Path | None, as_json: bool
+    ) -> None:
+        """Read the items of an installation and write them to standard output."""
+        with open_installation(state, file=config).read() as session:
+            items = read(session)
+        if as_json:
+            write_forms([self.form(item) for item in items])
+            return
+        write_table(self.title, self.headers, [self.row(item) for item in items], empty=self.empty)
