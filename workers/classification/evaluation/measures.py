@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workers.classification.contracts import Vectors
 
-REPLICATES = 200
+REPLICATES = 400
 _INTERVAL = (2.5, 97.5)
 
 
@@ -27,6 +27,10 @@ class Outcome:
     def part(self, keep: NDArray[bool_]) -> Outcome:
         """Return the outcome of some of the pictures."""
         return Outcome(self.targets[keep], self.probabilities[keep], self.groups[keep])
+
+
+Score = Callable[[Outcome, NDArray[float64]], NDArray[float64]]
+"""From an outcome and weights ``[r, n]`` of its pictures to one value for each row of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,15 @@ def measure(outcomes: Sequence[Outcome], *, seed: int = 0) -> Measures:
     )
 
 
-def figure(outcomes: Sequence[Outcome], score: Callable[[Outcome], float], *, seed: int) -> Figure:
+def figure(outcomes: Sequence[Outcome], score: Score, *, seed: int) -> Figure:
     """Return the mean of a score over seeds, and its percentile interval."""
-    scores = [score(one) for one in outcomes]
-    if not scores or np.isnan(scores).all():
+    scores = np.array([score(one, np.ones((1, len(one.targets))))[0] for one in outcomes])
+    if not len(scores) or np.isnan(scores).all():
         return Figure(None, None, None)
     rng = np.random.default_rng([seed, 3])
-    places = [_places(one.groups) for one in outcomes]
-    means = [_replicate(outcomes, places, score, rng) for _ in range(REPLICATES)]
+    redrawn = np.stack([score(one, _weights(one.groups, rng)) for one in outcomes])
+    chosen = rng.integers(len(outcomes), size=(len(outcomes), REPLICATES))
+    means = np.take_along_axis(redrawn, chosen, axis=0).mean(axis=0)
     mean = float(np.nanmean(scores))
     if np.isnan(means).all():
         return Figure(mean, None, None)
@@ -74,57 +79,50 @@ def figure(outcomes: Sequence[Outcome], score: Callable[[Outcome], float], *, se
     return Figure(mean, float(lo), float(hi))
 
 
-def accuracy(outcome: Outcome) -> float:
-    """Return the share of pictures whose most probable label is right."""
-    return float(np.mean(outcome.probabilities.argmax(axis=1) == outcome.targets))
+def accuracy(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
+    """Return for each row of weights the share of pictures whose most probable label is right."""
+    right = outcome.probabilities.argmax(axis=1) == outcome.targets
+    return np.asarray(weights @ right / weights.sum(axis=1))
 
 
-def macro_f1(outcome: Outcome) -> float:
-    """Return the mean F1 over the labels that the test holds."""
-    given = outcome.probabilities.argmax(axis=1)
-    scores = []
+def macro_f1(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
+    """Return for each row of weights the mean F1 over the labels that it holds."""
+    given, scores = outcome.probabilities.argmax(axis=1), []
     for target in np.unique(outcome.targets):
-        hits = np.count_nonzero((given == target) & (outcome.targets == target))
-        scores.append(2 * hits / (np.count_nonzero(given == target) + np.count_nonzero(outcome.targets == target)))
-    return float(np.mean(scores))
+        guessed, true = given == target, outcome.targets == target
+        there = weights @ true
+        score = 2 * (weights @ (guessed & true)) / np.maximum(weights @ guessed + there, 1e-9)
+        scores.append(np.where(there > 0, score, np.nan))
+    return _mean_of_defined(scores)
 
 
-def macro_auroc(outcome: Outcome) -> float:
-    """Return the mean area under the curve of each label against the rest; NaN where only one label is there."""
+def macro_auroc(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
+    """Return for each row of weights the mean area under the curve, each label against the rest; NaN for one label."""
     there = np.unique(outcome.targets)
-    if len(there) < 2:  # noqa: PLR2004 - a curve needs what to tell apart
-        return float("nan")
-    return float(np.mean([_area(outcome.probabilities[:, target], outcome.targets == target) for target in there]))
+    return _mean_of_defined(
+        [_area(outcome.probabilities[:, target], outcome.targets == target, weights) for target in there]
+    )
 
 
-def _area(scores: NDArray[np.floating], positive: NDArray[bool_]) -> float:
-    count = np.count_nonzero(positive)
-    ranks = _ranks(scores)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(scores) - count)))
+def _area(scores: NDArray[np.floating], positive: NDArray[bool_], weights: NDArray[float64]) -> NDArray[float64]:
+    """Return the weighted share of pairs in which the positive one scores higher; equal scores count half."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    ours, others = (np.add.reduceat((weights * side)[:, order], starts, axis=1) for side in (positive, ~positive))
+    below = np.cumsum(others, axis=1) - others / 2
+    pairs = ours.sum(axis=1) * others.sum(axis=1)
+    return np.where(pairs > 0, (ours * below).sum(axis=1) / np.maximum(pairs, 1e-9), np.nan)
 
 
-def _ranks(scores: NDArray[np.floating]) -> NDArray[float64]:
-    """Rank from 1, equal scores by the mean of their ranks."""
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[places], dtype=float64)
+def _mean_of_defined(scores: Sequence[NDArray[float64]]) -> NDArray[float64]:
+    stacked = np.stack(scores)
+    defined = ~np.isnan(stacked)
+    total = np.where(defined, stacked, 0.0).sum(axis=0)
+    return np.where(defined.any(axis=0), total / np.maximum(defined.sum(axis=0), 1), np.nan)
 
 
-def _places(groups: NDArray[intp]) -> list[NDArray[intp]]:
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-
-
-def _replicate(
-    outcomes: Sequence[Outcome],
-    places: Sequence[Sequence[NDArray[intp]]],
-    score: Callable[[Outcome], float],
-    rng: np.random.Generator,
-) -> float:
-    scores = []
-    for seed in rng.integers(len(outcomes), size=len(outcomes)):
-        drawn = rng.integers(len(places[seed]), size=len(places[seed]))
-        rows = np.concatenate([places[seed][group] for group in drawn])
-        one = outcomes[seed]
-        scores.append(score(Outcome(one.targets[rows], one.probabilities[rows], one.groups[rows])))
-    return float(np.mean(scores))
+def _weights(groups: NDArray[intp], rng: np.random.Generator) -> NDArray[float64]:
+    """Draw whole patients with replacement: how often each picture ``[REPLICATES, n]`` is then in the test."""
+    names, places = np.unique(groups, return_inverse=True)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=REPLICATES)
+    return np.asarray(drawn[:, places], dtype=float64)
