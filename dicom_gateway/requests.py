@@ -1,4 +1,4 @@
-"""Objects that are written only when somebody asks for them: the attention map of a job as a Parametric Map."""
+"""Objects that are written only when somebody asks for them: a job's attention or saliency as a Parametric Map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.writing import write_parametric_map
+from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
 from storage import analyses, reports
 from storage.database import Database
 from storage.errors import RecordMissing
@@ -18,15 +18,19 @@ from storage.outbound import Delivery, WrittenObject
 
 @dataclass(frozen=True, slots=True)
 class MapRequests:
-    """Writes parametric maps on request and sends them through the deliveries that every result takes."""
+    """Writes parametric maps on request and sends them through the deliveries that every result takes.
+
+    The map is where the segmenter looked, or with ``saliency`` where the classifier did.
+    """
 
     database: Database
     objects: ObjectStore
     equipment: Equipment
     clock: Callable[[], datetime]
+    saliency: bool = False
 
     def fetch(self, job_id: int, *, actor: str) -> bytes:
-        """Return the map of a job as a Part 10 file; RecordMissing where the job kept no attention map."""
+        """Return the map of a job as a Part 10 file; RecordMissing where the job kept no such map."""
         written = self._write(job_id)
         with self.database.write() as session:
             reports.requested(session, job_id, written, destination=None, actor=actor, now=self.clock())
@@ -44,7 +48,8 @@ class MapRequests:
         with self.database.read() as session:
             analysis = analyses.load(session, job_id, self.objects)
             moment = reports.moment_of(session, job_id)
-        written = write_parametric_map(analysis, self.objects, written_at=moment, equipment=self.equipment)
+        write = write_saliency_map if self.saliency else write_parametric_map
+        written = write(analysis, self.objects, written_at=moment, equipment=self.equipment)
         with self.database.read() as session:
             # The same UID must always name the same bytes: an analysis repeated later carries another time.
             return reports.known_object(session, written.sop_instance_uid) or written

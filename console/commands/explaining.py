@@ -23,6 +23,8 @@ SendTo = Annotated[
     typer.Option("--send", metavar="PEER", help="Send it there: AET@HOST:PORT, or the AE title of a destination."),
 ]
 
+Saliency = Annotated[bool, typer.Option("--saliency", help="Where the classifier looked, not the segmenter.")]
+
 
 def show_study(
     study: Study, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
@@ -88,6 +90,7 @@ def write_parametric_map(
     *,
     out: OutFile = None,
     send: SendTo = None,
+    saliency: Saliency = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -106,7 +109,7 @@ def write_parametric_map(
     installation = open_installation(state, file=config)
     with installation.read() as session:
         job_id = _job_of(_dossier(session, study))
-    requests = MapRequests(installation.database, installation.objects, Equipment(), utc_now)
+    requests = MapRequests(installation.database, installation.objects, Equipment(), utc_now, saliency=saliency)
     try:
         if out is not None:
             _write_file(out, requests.fetch(job_id, actor=command_line_actor()))

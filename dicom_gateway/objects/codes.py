@@ -22,6 +22,7 @@ with 99 are private). Its concepts:
 | UNLIKE_TRAINING | Unlike training data | value of FAMILIARITY: the result deserves less trust |
 | UNLIKENESS | Distance beyond training data | name of a measurement without unit: 0 where nothing is unusual |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
+| SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ UNLIKE_TRAINING = DicomCode("UNLIKE_TRAINING", PRIVATE_SCHEME, "Unlike training 
 UNLIKENESS = DicomCode("UNLIKENESS", PRIVATE_SCHEME, "Distance beyond training data")
 
 ATTENTION = DicomCode("ATTENTION", PRIVATE_SCHEME, "Anomaly attention")
+SALIENCY = DicomCode("SALIENCY", PRIVATE_SCHEME, "Classifier saliency")
 QUANTITY = DicomCode("246205007", "SCT", "Quantity")
 ALGORITHM_NAME = DicomCode("111001", "DCM", "Algorithm Name")
 ALGORITHM_PARAMETERS = DicomCode("111002", "DCM", "Algorithm Parameters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -26,10 +27,21 @@ from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
 from storage.domain import Algorithm, Analysis, ObjectKind
 
-CONTENT_LABEL = "AI_ATTENTION"
-CONTENT_DESCRIPTION = "Anomaly attention of oncue AI - not for primary diagnosis"
 _FULL = 255.0
 _PARAMETER_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class MapContent:
+    """What a map shows: ContentLabel (CS), ContentDescription, and the quantity of its values."""
+
+    label: str
+    description: str
+    quantity: DicomCode
+
+
+ATTENTION_MAP = MapContent("AI_ATTENTION", "Anomaly attention of oncue AI - not for primary diagnosis", codes.ATTENTION)
+SALIENCY_MAP = MapContent("AI_SALIENCY", "Classifier saliency of oncue AI - not for primary diagnosis", codes.SALIENCY)
 
 
 def build_parametric_map(
@@ -39,6 +51,7 @@ def build_parametric_map(
     *,
     written_at: datetime,
     equipment: Equipment,
+    shown: MapContent = ATTENTION_MAP,
 ) -> Dataset:
     """Build the parametric map of an analysis; ``attention`` is ``[z, y, x]`` on its frames, 255 for full attention.
 
@@ -50,7 +63,7 @@ def build_parametric_map(
     if attention.ndim != 3 or len(attention) != len(analysis.frames):  # noqa: PLR2004 - [z, y, x]
         raise ObjectInvalid("the attention map does not have one plane for each of its frames")
     identity = object_identity(analysis, ObjectKind.PM, study_instance_uid=series.study_instance_uid)
-    dataset = _highdicom_map(analysis, attention, series, identity, equipment)
+    dataset = _highdicom_map(analysis, attention, series, identity, equipment=equipment, shown=shown)
     _sort_upwards(dataset)
     _place_in_body(dataset, anatomic_region(series.first))
     if any(frame.frame_number is not None for frame in analysis.frames):
@@ -65,7 +78,9 @@ def _highdicom_map(
     attention: NDArray[uint8],
     series: SourceSeries,
     identity: ObjectIdentity,
+    *,
     equipment: Equipment,
+    shown: MapContent,
 ) -> Dataset:
     headers = plane_headers(series, analysis.frames)
     if attention.shape[1:] != (headers[0].Rows, headers[0].Columns):
@@ -83,10 +98,10 @@ def _highdicom_map(
             software_versions=equipment.software_version,
             device_serial_number=equipment.device_serial_number,
             contains_recognizable_visual_features=False,
-            real_world_value_mappings=[_mapping(analysis.algorithm)],
+            real_world_value_mappings=[_mapping(analysis.algorithm, shown)],
             voi_lut_transformations=[VOILUTTransformation(window_center=0.5, window_width=1.0)],
-            content_label=CONTENT_LABEL,
-            content_description=CONTENT_DESCRIPTION,
+            content_label=shown.label,
+            content_description=shown.description,
             content_creator_name=equipment.content_creator,
             image_flavor=ImageFlavorValues.VOLUME,
             derived_pixel_contrast=DerivedPixelContrastValues.QUANTITY,
@@ -123,16 +138,16 @@ def _place_in_body(dataset: Dataset, region: DicomCode | None) -> None:
     dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
 
 
-def _mapping(algorithm: Algorithm) -> RealWorldValueMapping:
+def _mapping(algorithm: Algorithm, shown: MapContent) -> RealWorldValueMapping:
     """Say that values are what they are, of which quantity, and, as its characteristics, by which algorithm."""
     mapping = RealWorldValueMapping(
-        lut_label="ATTENTION",
-        lut_explanation=codes.ATTENTION.meaning,
+        lut_label=shown.quantity.value,
+        lut_explanation=shown.quantity.meaning,
         unit=codes.NO_UNITS,
         value_range=(0.0, 1.0),
         slope=1.0,
         intercept=0.0,
-        quantity_definition=codes.ATTENTION,
+        quantity_definition=shown.quantity,
     )
     mapping.QuantityDefinitionSequence.extend(_algorithm_items(algorithm))
     return mapping

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import part10
-from dicom_gateway.objects.parametric_map import build_parametric_map
+from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.segmentation import build_segmentation, lesions
 from dicom_gateway.objects.sources import inherited_uids, read_sources
@@ -56,8 +59,41 @@ def write_parametric_map(
     if analysis.explanation is None:
         raise RecordMissing("this analysis kept no attention map; `oncue jobs retry` analyses the study again")
     attention = arrays.load_attention(objects, analysis.explanation.attention)
+    return _write_map(analysis, attention, objects, written_at=written_at, equipment=equipment, shown=ATTENTION_MAP)
+
+
+def write_saliency_map(
+    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+) -> WrittenObject:
+    """Build, check and store where the classifier looked in all lesions as one parametric map, on request alone.
+
+    The map is the classifier's: its algorithm gives the identity. Raises RecordMissing where no finding kept a
+    saliency map; ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
+    """
+    keep_identifiers_out_of_logs()
+    digests = [one.prediction.saliency for one in analysis.findings if one.prediction and one.prediction.saliency]
+    if not digests or analysis.classifier is None or analysis.label_map is None:
+        raise RecordMissing("no finding of this analysis kept a saliency map")
+    together = np.zeros(analysis.label_map.labels.shape, dtype=np.uint8)
+    for digest in digests:
+        saliency = arrays.load_saliency(objects, digest)
+        for z, plane in zip(saliency.slices, saliency.values, strict=True):
+            together[z] = np.maximum(together[z], np.round(255 * np.clip(plane, 0.0, 1.0)).astype(np.uint8))
+    own = replace(analysis, algorithm=analysis.classifier, classifier=None)
+    return _write_map(own, together, objects, written_at=written_at, equipment=equipment, shown=SALIENCY_MAP)
+
+
+def _write_map(
+    analysis: Analysis,
+    values: NDArray[np.uint8],
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    shown: MapContent,
+) -> WrittenObject:
     sources = read_sources(analysis.frames, objects)
-    dataset = build_parametric_map(analysis, attention, sources, written_at=written_at, equipment=equipment)
+    dataset = build_parametric_map(analysis, values, sources, written_at=written_at, equipment=equipment, shown=shown)
     check_object(
         dataset, references=[str(source.SOPInstanceUID) for source in sources], inherited=inherited_uids(sources)
     )

@@ -107,3 +107,34 @@ def test_a_fit_ordered_over_http_is_done_by_a_worker(state: Path) -> None:
     stop.set()
     desk.run(stop)
     database.dispose()
+
+
+def test_the_study_page_says_on_what_grounds_a_label_stands(state: Path) -> None:
+    from dataclasses import replace
+
+    from storage import analyses, arrays, jobs
+    from storage.explanations import Neighbour, Prediction
+    from tests.support.records import NOW as LATER
+    from tests.support.records import analysed_study, queued_study
+
+    client, database = _client(state)
+    objects = ObjectStore(state / "objects")
+    objects.prepare()
+    first = analysed_study(database, objects, 1)
+    queued = queued_study(database, 2)
+    prediction = Prediction(1, ("plain", "striped"), 0.2, (Neighbour(3, "striped", 0.91),), in_mask_share=0.4)
+    with database.read() as session:
+        analysis = analyses.load(session, first.job_id, objects)
+    unsure = {"label": None, "label_probability": None, "abstained": "ambiguous_set", "prediction": prediction}
+    finding = replace(analysis.findings[0], **unsure)
+    with database.write() as session:
+        held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=LATER)
+        assert held is not None
+        grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
+        analyses.save(session, held, replace(analysis, findings=(finding,)), grid_digest=grid, now=LATER)
+    page = client.get("/studies/2").text
+    for words in ("defer to reader: ambiguous_set", "plain, striped", "striped 0.91 (item 3)", "40 % of the saliency"):
+        assert words in page
+    given = client.get("/api/studies/2").json()["result"]["findings"][0]["prediction"]
+    assert given["nearest"] == [{"item": 3, "label": "striped", "similarity": 0.91}]
+    database.dispose()
