@@ -140,7 +140,7 @@ def _held(session: Session, order_id: int, owner: str) -> ClassificationOrderRow
 def _record(
     session: Session, tag: str, row: ClassificationOrderRow, task_name: str, *, actor: str, now: datetime
 ) -> None:
-    details = {"order": row.id, "kind": row.kind, "adapter": row.adapter_id, "code": row.code}
+    details: dict[str, audit.Detail] = {"order": row.id, "kind": row.kind, "adapter": row.adapter_id, "code": row.code}
     audit.record(session, tag, f"task/{task_name}", actor=actor, now=now, details=details)
 
 
