@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from storage import audit
@@ -81,16 +81,18 @@ def place(session: Session, task: Task, wish: Wish, *, actor: str, now: datetime
     return _order(row, task.name)
 
 
+def is_due(session: Session, *, now: datetime) -> bool:
+    """Say whether an order waits, or was left by its worker; only reads."""
+    return session.scalars(_due(now)).one_or_none() is not None
+
+
 def claim(session: Session, *, owner: str, now: datetime) -> Order | None:
     """Take the oldest order that waits, or whose worker is gone; None where there is none.
 
     One that was taken so often without an end is set aside as failed.
     """
     audit.lock(session)
-    waiting = ClassificationOrderRow.state == OrderState.WAITING.value
-    lost = and_(ClassificationOrderRow.state == OrderState.RUNNING.value, ClassificationOrderRow.lease_expires_at < now)
-    query = select(ClassificationOrderRow).where(or_(waiting, lost)).order_by(ClassificationOrderRow.id).limit(1)
-    row = session.scalars(query).one_or_none()
+    row = session.scalars(_due(now)).one_or_none()
     if row is None:
         return None
     name = _task_name(session, row)
@@ -127,6 +129,12 @@ def find(session: Session, order_id: int) -> Order:
     if row is None:
         raise RecordMissing(f"there is no order {order_id}")
     return _order(row, _task_name(session, row))
+
+
+def _due(now: datetime) -> Select[ClassificationOrderRow]:
+    waiting = ClassificationOrderRow.state == OrderState.WAITING.value
+    lost = and_(ClassificationOrderRow.state == OrderState.RUNNING.value, ClassificationOrderRow.lease_expires_at < now)
+    return select(ClassificationOrderRow).where(or_(waiting, lost)).order_by(ClassificationOrderRow.id).limit(1)
 
 
 def _held(session: Session, order_id: int, owner: str) -> ClassificationOrderRow:

@@ -41,6 +41,9 @@ class OrderDesk:
 
     def work_once(self) -> bool:
         """Do one order, if there is one; whatever goes wrong with it is recorded and stays with it."""
+        with self._database.read() as session:
+            if not orders.is_due(session, now=utc_now()):
+                return False
         with self._database.write() as session:
             order = orders.claim(session, owner=self._owner, now=utc_now())
         if order is None:
