@@ -20,7 +20,7 @@ DINOV2 = "dinov2-small-focus"
 LITE = NAME
 LOOK = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BICUBIC)
 DINOV2_FEATURE = Feature(layers=(6, 8, 10), parts=(Part.CLASS, Part.MEAN), grid_layers=(8,))
-"""The last layers serve the package's saliency decoder; on radiographs and brain slices these told classes apart better."""
+"""The last layers serve the package's saliency decoder; these told radiographs and brain slices apart better."""
 _FEATURE_VERSION = 1
 """Raised whenever the feature or the preprocessing of a packaged backbone changes."""
 
