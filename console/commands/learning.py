@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from workers.training.settings import Progress
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import TaskID
+
+    from workers.training.settings import Progress as StageProgress
+
+PHANTOMS = 6
+"""Healthy head phantoms drawn beside the corpus."""
 
 training = typer.Typer(no_args_is_help=True, help="Make model weights from data.")
 
 Cases = Annotated[
     Path,
     typer.Option("--cases", metavar="DIR", exists=True, file_okay=False, help="Folder of cases: PATIENT.npz files."),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", exists=True, file_okay=False, help="Folder that holds the corpus's folders."),
+]
+CorpusFile = Annotated[
+    Path | None, typer.Option("--corpus", metavar="TOML", help="What to train on; default: as the shipped weights.")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the weights.")]
 Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Checkpoints; a repeated run goes on from them.")]
@@ -27,28 +42,57 @@ RandomSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everythi
 def train_foundation_model(
     cases: Cases,
     *,
+    data: DataRoot = None,
+    corpus: CorpusFile = None,
     out: Out = Path("out/foundation"),
     work: Work = Path("out/training"),
-    minutes: Minutes = 60.0,
+    minutes: Minutes = 170.0,
     threads: Threads = 2,
     seed: RandomSeed = 0,
 ) -> None:
-    """Train the segmentation model's autoencoder, denoiser and adapters; repeat the command to go on.
+    """Train the segmentation model's autoencoder, adapters and denoiser, and the baseline; repeat it to go on.
 
-    Example: oncue train foundation --cases ../shared/data/brain-mri-lgg --minutes 60
+    Without --data the cases alone are trained on, beside phantoms.
+
+    Example: oncue train foundation --cases ../shared/data/brain-mri-lgg --data ../shared/data
     """
     from console.commands.output import write_line
+    from workers.training import corpus as described
     from workers.training.run import train_foundation
     from workers.training.settings import TrainingSettings
 
-    def report(progress: Progress) -> None:
-        write_line(
-            f"{progress.stage.value} {progress.step}/{progress.steps} loss {progress.loss:.4f} {progress.seconds:.0f} s"
-        )
-
-    settings = TrainingSettings(cases, out, work, seed=seed, threads=threads, deadline_minutes=minutes)
-    result = train_foundation(settings, on_progress=report)
-    write_line(f"finished after {result.seconds:.0f} s: {', '.join(result.finished) or 'nothing'}")
+    if data is None:
+        material = described.single(cases, phantoms=PHANTOMS)
+    else:
+        material = described.read(corpus or described.CORPUS_FILE, data, phantoms=PHANTOMS)
+    settings = TrainingSettings(material, cases, out, work, seed=seed, threads=threads, deadline_minutes=minutes)
+    with _bars() as show:
+        result = train_foundation(settings, on_progress=show)
+    write_line(
+        f"finished after {result.seconds:.0f} s: {', '.join(result.finished) or 'nothing'}; losses: {work}/loss.svg"
+    )
     if result.unfinished:
         write_line(f"unfinished: {', '.join(result.unfinished)}; the same command goes on from here")
         raise typer.Exit(1)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[StageProgress], None]]:
+    """Show one bar a stage on a terminal, and a line every hundred steps elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("loss {task.fields[loss]:.4f}"), console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(progress: StageProgress) -> None:
+            stage = progress.stage.value
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=progress.steps, loss=progress.loss)
+            bars.update(tasks[stage], completed=progress.step, loss=progress.loss)
+            if not console.is_terminal and progress.step % 100 == 0:
+                console.print(f"{stage} {progress.step}/{progress.steps} loss {progress.loss:.4f}")
+
+        yield show

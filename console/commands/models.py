@@ -91,7 +91,7 @@ def _facts(found: Inspection) -> dict[str, Any]:
 
 
 def _limits(bounds: Bounds | None) -> dict[str, list[float]] | None:
-    return bounds and {"low": list(bounds.low), "high": list(bounds.high)}
+    return {"low": list(bounds.low), "high": list(bounds.high)} if bounds else None
 
 
 def _words(value: Any) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from highdicom import VOILUTTransformation
 from highdicom.pm import DerivedPixelContrastValues, ImageFlavorValues, ParametricMap, RealWorldValueMapping
-from highdicom.sr import CodedConcept, ContentItem, TextContentItem
+from highdicom.sr import CodedConcept, TextContentItem
 from numpy import float32, uint8
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -153,7 +154,7 @@ def _mapping(algorithm: Algorithm, shown: MapContent) -> RealWorldValueMapping:
     return mapping
 
 
-def _algorithm_items(algorithm: Algorithm) -> list[ContentItem]:
+def _algorithm_items(algorithm: Algorithm) -> list[Any]:
     return [
         _text(codes.ALGORITHM_NAME, algorithm.name),
         _text(codes.ALGORITHM_VERSION, algorithm.version),

@@ -125,8 +125,9 @@ def test_the_study_page_says_on_what_grounds_a_label_stands(state: Path) -> None
     prediction = Prediction(1, ("plain", "striped"), 0.2, (Neighbour(3, "striped", 0.91),), in_mask_share=0.4)
     with database.read() as session:
         analysis = analyses.load(session, first.job_id, objects)
-    unsure = {"label": None, "label_probability": None, "abstained": "ambiguous_set", "prediction": prediction}
-    finding = replace(analysis.findings[0], **unsure)
+    finding = replace(
+        analysis.findings[0], label=None, label_probability=None, abstained="ambiguous_set", prediction=prediction
+    )
     with database.write() as session:
         held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=LATER)
         assert held is not None

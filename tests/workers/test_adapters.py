@@ -75,7 +75,7 @@ def vector_of(item: NewItem, mask: MaskUsed) -> np.ndarray:
     rng = np.random.default_rng(int(item.image_sha256[:8], 16))
     sign = 1.0 if item.label == "striped" else -1.0
     signal = 1.2 * sign * DIRECTION if mask is MaskUsed.OWN else 0.0 * DIRECTION
-    return (signal + rng.normal(0, 0.35, SIZE)).astype(np.float32)
+    return np.asarray(signal + rng.normal(0, 0.35, SIZE), dtype=np.float32)
 
 
 def fitted(database: Database, recipe: Recipe = RECIPE) -> Adapter:

@@ -69,7 +69,8 @@ def test_an_explained_answer_is_the_answer(
 def test_the_attention_map_lies_on_the_volumes_own_grid(result: Segmentation, volume: Volume) -> None:
     assert result.explanation is not None
     attention = result.explanation.attention
-    assert (attention.shape, attention.dtype) == (volume.voxels.shape, np.uint8)
+    assert attention.shape == volume.voxels.shape
+    assert attention.dtype == np.uint8
     assert attention.max() > 0
 
 

@@ -181,7 +181,7 @@ def _chest() -> NDArray[np.float32]:
 def _radiograph() -> NDArray[np.float32]:
     """Return one large picture of bright bands on a gradient, as a radiograph would be."""
     y, x = np.mgrid[0:1:400j, 0:1:320j]
-    return (2000 * y + 800 * (np.sin(40 * y) > 0.6) * (np.abs(x - 0.5) < 0.4))[None].astype(np.float32)
+    return np.asarray((2000 * y + 800 * (np.sin(40 * y) > 0.6) * (np.abs(x - 0.5) < 0.4))[None], dtype=np.float32)
 
 
 STRANGE: dict[str, Callable[[], Volume]] = {

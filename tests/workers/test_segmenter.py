@@ -21,6 +21,7 @@ from workers.evaluation.cases import as_volume, read_case
 from workers.phantom.head import Phantom, head_phantom
 from workers.segmentation.calibration import Mode
 from workers.segmentation.segmenter import ZeroShotSegmenter
+from workers.segmentation.text import SUBJECTS
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "segmentation-lgg-small"
 SLICES = 12
@@ -126,7 +127,9 @@ def test_exchanging_the_normal_and_the_abnormal_prompt_turns_the_map_over(
 ) -> None:
     examination = segmenter.examine(volume, prompt="tumor", mode=Mode.FAST)
     pair = segmenter.prompt_pair("tumor")
-    turned = replace(segmenter, _prompts={"tumor": pair.swapped()}).examine(volume, prompt="tumor", mode=Mode.FAST)
+    turned = replace(segmenter, _prompts={("tumor", SUBJECTS["MR"]): pair.swapped()}).examine(
+        volume, prompt="tumor", mode=Mode.FAST
+    )
     shown = examination.maps.head > 0
     difference = np.abs(turned.maps.head[shown] - (1.0 - examination.maps.head[shown]))
     assert difference.mean() < 0.02

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from workers.training import augmentation, lesions
-from workers.training.lesions import FieldBank, Finding
+from workers.training.fields import FieldBank
+from workers.training.lesions import Finding, Painted
 
-Image = NDArray[np.float32]
-Head = NDArray[np.bool_]
+TISSUE = 0.4
+COUNT = 12
+ALL = torch.ones(COUNT, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
@@ -17,63 +20,94 @@ def bank() -> FieldBank:
 
 
 @pytest.fixture(scope="module")
-def head() -> NDArray[np.bool_]:
+def heads() -> Tensor:
     rows, columns = np.mgrid[:128, :128]
-    return np.asarray(np.hypot((rows - 64) / 1.2, columns - 64) < 44)
+    head = np.hypot((rows - 64) / 1.2, columns - 64) < 44
+    return torch.from_numpy(head).expand(COUNT, 3, 128, 128)
 
 
 @pytest.fixture(scope="module")
-def slice_image(head: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return np.where(head, -0.2, -1.0).astype(np.float32)
+def grey(heads: Tensor) -> Tensor:
+    return torch.where(heads, TISSUE, 0.0)
 
 
-def painted(slice_image: Image, head: Head, bank: FieldBank, seed: int) -> lesions.Painted:
-    return lesions.paint(slice_image, head, bank, np.random.default_rng(seed))
+def painted(grey: Tensor, heads: Tensor, bank: FieldBank, seed: int, wanted: Tensor = ALL) -> Painted:
+    return lesions.paint(grey, heads, wanted, bank, np.random.default_rng(seed))
 
 
-def test_the_same_seed_paints_the_same_lesion(slice_image: Image, head: Head, bank: FieldBank) -> None:
-    first, again = painted(slice_image, head, bank, 3), painted(slice_image, head, bank, 3)
-    np.testing.assert_array_equal(first.image, again.image)
-    np.testing.assert_array_equal(first.mask, again.mask)
+def test_the_same_seed_paints_the_same_lesions(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
+    first, again, other = (painted(grey, heads, bank, seed) for seed in (3, 3, 4))
+    assert torch.equal(first.grey, again.grey)
+    assert torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.grey, other.grey)
 
 
 def test_lesions_lie_inside_the_head_and_their_slices_stay_in_range(
-    slice_image: Image, head: Head, bank: FieldBank
+    grey: Tensor, heads: Tensor, bank: FieldBank
 ) -> None:
-    for seed in range(60):
-        result = painted(slice_image, head, bank, seed)
-        assert not (result.mask & ~head).any()
-        assert result.image.min() >= -1.0
-        assert result.image.max() <= 1.0
-        assert result.mask.any() == (result.finding is not Finding.NONE)
+    for seed in range(6):
+        result = painted(grey, heads, bank, seed)
+        assert not (result.masks.bool() & ~heads[:, 1:2]).any()
+        assert float(result.grey.min()) >= 0.0
+        assert float(result.grey.max()) <= 1.0
+        for mask, finding in zip(result.masks, result.findings, strict=True):
+            assert bool(mask.any()) == (finding is not Finding.NONE)
 
 
 def test_bright_lesions_are_brighter_and_dark_ones_darker_than_the_tissue(
-    slice_image: Image, head: Head, bank: FieldBank
+    grey: Tensor, heads: Tensor, bank: FieldBank
 ) -> None:
     seen = set()
-    for seed in range(80):
-        result = painted(slice_image, head, bank, seed)
-        if result.finding is Finding.BRIGHT:
-            assert result.image[result.mask].mean() > -0.2
-        if result.finding is Finding.DARK:
-            assert result.image[result.mask].mean() < -0.2
-        seen.add(result.finding)
-    assert seen == set(Finding)
+    for seed in range(10):
+        result = painted(grey, heads, bank, seed)
+        for stack, mask, finding in zip(result.grey, result.masks, result.findings, strict=True):
+            if finding is Finding.BRIGHT:
+                assert float(stack[1][mask[0].bool()].mean()) > TISSUE
+            if finding is Finding.DARK:
+                assert float(stack[1][mask[0].bool()].mean()) < TISSUE
+            seen.add(finding)
+    assert seen >= {Finding.BRIGHT, Finding.DARK, Finding.MIXED}
 
 
-def test_about_a_fifth_of_the_slices_stays_clean(slice_image: Image, head: Head, bank: FieldBank) -> None:
-    clean = sum(not painted(slice_image, head, bank, seed).mask.any() for seed in range(200))
-    assert 20 <= clean <= 70
+def test_a_lesion_reaches_into_the_neighbouring_slices(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
+    result = painted(grey, heads, bank, 5)
+    changed = (result.grey - grey).abs().flatten(2).sum(dim=2) > 1.0
+    large = result.masks.flatten(1).sum(dim=1) > 400
+    assert large.any()
+    assert changed[large][:, [0, 2]].any(dim=1).all()
 
 
-def test_a_slice_without_room_stays_clean(slice_image: Image, bank: FieldBank) -> None:
-    nothing = np.zeros((128, 128), bool)
-    assert painted(slice_image, nothing, bank, 1).finding is Finding.NONE
+def test_only_wanted_samples_are_painted(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
+    wanted = torch.arange(COUNT) % 2 == 0
+    result = painted(grey, heads, bank, 8, wanted)
+    assert torch.equal(result.grey[~wanted], grey[~wanted])
+    assert not result.masks[~wanted].any()
+    assert result.masks[wanted].any()
 
 
-def test_another_scan_keeps_the_anatomy_in_place(slice_image: Image, head: Head, bank: FieldBank) -> None:
-    again = augmentation.rescan(slice_image, bank, np.random.default_rng(1))
-    assert again[head].mean() > again[~head].mean() + 0.3
-    assert again.min() >= -1.0
-    assert again.max() <= 1.0
+def test_a_slice_without_room_stays_clean(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
+    result = painted(grey, torch.zeros_like(heads), bank, 1)
+    assert set(result.findings) == {Finding.NONE}
+    assert torch.equal(result.grey, grey)
+
+
+def test_tissue_is_pushed_away_from_some_lesions(heads: Tensor, bank: FieldBank) -> None:
+    stripes = torch.where(heads, 0.3 + 0.1 * (torch.arange(128) // 6 % 2), 0.0)
+    result = painted(stripes, heads, bank, 2)
+    outside = result.masks == 0
+    moved = ((result.grey[:, 1:2] - stripes[:, 1:2]).abs() > 0.05) & outside
+    assert moved.any()
+
+
+def test_another_scan_keeps_the_anatomy_in_place(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
+    generator = torch.Generator().manual_seed(1)
+    again = augmentation.rescan(grey, bank, np.random.default_rng(1), generator)
+    assert float(again[heads].mean()) > float(again[~heads].mean()) + 0.1
+    assert float(again.min()) >= 0.0
+    assert float(again.max()) <= 1.0
+
+
+def test_moving_takes_the_head_along(grey: Tensor, heads: Tensor) -> None:
+    moved, moved_heads = augmentation.move(grey, heads, np.random.default_rng(3))
+    assert float(moved[moved_heads].mean()) > 0.9 * TISSUE
+    assert float(moved[~moved_heads].mean()) < 0.05

@@ -8,19 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from workers.errors import TrainingDataMissing
 from workers.segmentation import attention
-from workers.training import loop, patients, slices
+from workers.segmentation.plain import PlainNetwork
+from workers.segmentation.refine import MaskRule
+from workers.training import corpus, loop, patients, plot, slices
 from workers.training.loop import Run
 from workers.training.patients import Role
 from workers.training.run import train_foundation
-from workers.training.samples import Sampler
+from workers.training.samples import Ahead, Sampler
 from workers.training.settings import Progress, Stage, StageSettings, TrainingSettings
-from workers.training.slices import SliceSet
 
 PLAN = StageSettings(steps=40, batch=4, learning_rate=0.05)
+
+
+def disc(size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    rows, columns = np.mgrid[:size, :size]
+    return np.asarray(np.hypot(rows - size / 2, columns - size / 2) < 0.4 * size)
 
 
 def line() -> nn.Linear:
@@ -124,14 +131,63 @@ def test_only_training_patients_are_loaded_and_only_slices_that_show_a_head(tmp_
 def test_a_batch_is_fixed_by_seed_and_step() -> None:
     rows, columns = np.mgrid[:128, :128]
     head = np.hypot(rows - 64, columns - 64) < 45
-    image = np.where(head, -0.2, -1.0).astype(np.float32)
-    stacked = SliceSet(image[None], head[None], np.ones(1, np.float32), ("one",))
+    stacked = slices.from_stack(np.where(head, 100.0, 0.0).astype(np.float32)[None].repeat(3, axis=0), "one")
     first, again, other = (Sampler(stacked, 7).draw(step, 3) for step in (5, 5, 6))
-    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.stacks, again.stacks)
     assert torch.equal(first.masks, again.masks)
-    assert not torch.equal(first.images, other.images)
-    changed = (first.images != first.clean).flatten(1).any(dim=1)
-    assert bool((first.masks.flatten(1).any(dim=1) <= changed).all())
+    assert not torch.equal(first.stacks, other.stacks)
+    ahead = Ahead(Sampler(stacked, 7), 3)
+    assert torch.equal(ahead.draw(5).stacks, first.stacks)
+    assert torch.equal(ahead.draw(6).stacks, other.stacks)
+
+
+def test_slices_know_their_neighbours_in_the_stack() -> None:
+    head = 100.0 * disc(64)
+    stack = np.repeat(head[None], 7, axis=0).astype(np.float32)
+    wanted = np.array([True, True, False, True, True, True, False])
+    loaded = slices.from_stack(stack, "one", wanted=wanted)
+    assert loaded.below.tolist() == [0, 0, 2, 2, 3]
+    assert loaded.above.tolist() == [1, 1, 3, 4, 4]
+    twice = loaded.joined(loaded)
+    assert twice.below.tolist()[5:] == [5, 5, 7, 7, 8]
+
+
+def test_a_corpus_reads_stacks_pictures_and_dicom_and_shares_out_the_draws(tmp_path: Path) -> None:
+    head = (100 * disc(64)).astype(np.uint8)
+    (tmp_path / "stacks").mkdir()
+    np.savez(tmp_path / "stacks" / "somebody.npz", flair=head[None].repeat(4, 0), mask=np.zeros((4, 64, 64), bool))
+    (tmp_path / "pictures").mkdir()
+    for index in range(12):
+        Image.fromarray(head).save(tmp_path / "pictures" / f"{index}.png")
+    rows = "".join(f"{index}.png,{'normal' if index < 10 else 'other'}\n" for index in range(12))
+    (tmp_path / "pictures" / "images.csv").write_text("image,class\n" + rows)
+    (tmp_path / "corpus.toml").write_text(
+        '[[source]]\nfolder = "stacks"\nlayout = "stacks"\nmodality = "MRI"\norgan = "brain"\nshare = 0.7\n'
+        '[[source]]\nfolder = "pictures"\nlayout = "images"\nmodality = "X-ray"\norgan = "chest"\nshare = 0.3\n'
+        'where = { class = "normal" }\n'
+    )
+    loaded = corpus.load(corpus.read(tmp_path / "corpus.toml", tmp_path, phantoms=0))
+    brain = np.array([subject.organ == "brain" for subject in loaded.subjects])
+    assert brain.sum() == 4
+    assert 0 < (~brain).sum() < 10
+    assert loaded.weights[brain].sum() == pytest.approx(0.7)
+    assert loaded.weights.sum() == pytest.approx(1.0)
+
+
+def test_a_corpus_that_names_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    wanting = corpus.read(corpus.CORPUS_FILE, tmp_path, phantoms=0)
+    with pytest.raises(TrainingDataMissing, match="brain-mri-lgg"):
+        corpus.load(wanting)
+
+
+def test_losses_become_a_picture(tmp_path: Path) -> None:
+    assert plot.draw_losses(tmp_path) is None
+    module = line()
+    loop.optimise(run(tmp_path), module, loss_of(module))
+    drawn = plot.draw_losses(tmp_path)
+    assert drawn is not None
+    assert "adapters: loss" in drawn.read_text()
+    assert "<polyline" in drawn.read_text()
 
 
 def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path: Path) -> None:
@@ -141,15 +197,19 @@ def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path:
     np.savez(tmp_path / "somebody.npz", flair=stack, mask=np.zeros(stack.shape, bool))
     brief = StageSettings(steps=1, batch=2, learning_rate=1e-4)
     settings = TrainingSettings(
+        corpus.single(tmp_path, phantoms=0),
         tmp_path,
         tmp_path / "out",
         tmp_path / "work",
-        stages=(Stage.AUTOENCODER, Stage.ADAPTERS),
+        stages=(Stage.AUTOENCODER, Stage.ADAPTERS, Stage.PLAIN),
         plan=dict.fromkeys(Stage, brief),
-        phantoms=0,
         dtype="float32",
     )
-    assert train_foundation(settings).finished == (Stage.AUTOENCODER, Stage.ADAPTERS)
+    assert train_foundation(settings).finished == (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.PLAIN)
     attention.load(tmp_path / "out" / "adapters")
+    plain = PlainNetwork.of(tmp_path / "out" / "plain", MaskRule(0.5, 0.5, 0.0, 0.0, 0.0))
+    scores = plain.scores(np.zeros((3, 128, 128), np.float32))
+    assert scores.shape == (3, 128, 128)
+    assert 0.0 <= scores.min() <= scores.max() <= 1.0
     late = train_foundation(replace(settings, work=tmp_path / "again", deadline_minutes=0.0))
-    assert late.unfinished == (Stage.AUTOENCODER, Stage.ADAPTERS)
+    assert late.unfinished == (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.PLAIN)

@@ -42,6 +42,7 @@ class CutOutEncoder:
     def attention(self, look: Look) -> NDArray[float32] | None:
         """Return None: a CNN has no attention."""
         del look
+        return None
 
     def look_at(self, volume: Volume, slices: NDArray[intp], masks: Sequence[NDArray[bool_]]) -> Look:
         """Look at given slices under given masks ``[y, x]``, which may be those of another lesion."""

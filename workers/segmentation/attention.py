@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workers.errors import WeightsMismatch
 from workers.segmentation.backbone import FEATURE_CHANNELS
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ WEIGHTS_FILE = "adapters.safetensors"
 TEXT_WIDTH = 384
 ADAPTER_SHARE = 0.5
 """The constant a of the feature adapters."""
-HEAD_CHANNELS = (24, 48, 96, 128, 160)
+HEAD_CHANNELS = (24, 48, 96, 128, 192)
 """Channels of the residual head at 1/1, 1/2, 1/4, 1/8 and 1/16 of the image size."""
-STEM_CHANNELS = 16
+SKIP_CHANNELS = 16
+"""Channels that the frozen features of each stage, and the pixels, are reduced to before they are joined."""
+CONTEXT = 3
+"""Slices that the head sees: the one below, the one to be judged, the one above."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +64,17 @@ class AnomalyAdapters(nn.Module):
         self.pixel_text = _text_reducer(HEAD_CHANNELS[0])
         self.slice_text = _text_reducer(HEAD_CHANNELS[-1])
 
-    def forward(self, images: Tensor, features: list[Tensor], abnormal: Tensor, normal: Tensor) -> AnomalyLogits:
-        """Score images ``[n, 1, 128, 128]`` with their frozen features against prompt vectors ``[n, 384]``."""
+    def forward(self, stacks: Tensor, features: list[Tensor], abnormal: Tensor, normal: Tensor) -> AnomalyLogits:
+        """Score the middle slices of ``stacks [n, 3, 128, 128]`` against prompt vectors ``[n, 384]``.
+
+        ``features`` are the frozen encoder's stages of the middle slices alone.
+        """
         adapted, attention = [], []
         for stage, level in zip(self.stages, features, strict=True):
             level_features, level_attention = stage(level, abnormal, normal)
             adapted.append(level_features)
             attention.append(level_attention)
-        pixels, summary = self.head(images, adapted, attention)
+        pixels, summary = self.head(stacks, adapted, attention)
         direction = self.pixel_text(abnormal) - self.pixel_text(normal)
         logits = torch.einsum("nchw,nc->nhw", pixels, direction)[:, None] / HEAD_CHANNELS[0] ** 0.5
         slice_direction = self.slice_text(abnormal) - self.slice_text(normal)
@@ -80,7 +87,7 @@ class _AttentionStage(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = _Norm(8, channels)
+        self.norm = nn.BatchNorm2d(channels)
         self.adapter = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
         self.query = nn.Conv2d(channels, channels, 1)
         self.text = _text_reducer(channels)
@@ -96,67 +103,82 @@ class _AttentionStage(nn.Module):
 
 
 class _ResidualHead(nn.Module):
-    """A light U-shaped network over adapted features, attention maps and pixels."""
+    """A light U-shaped network over adapted features, attention maps and the pixels of neighbouring slices.
+
+    Its wide part works at half size and below: a convolution at full size costs four times as much and sees no more.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, STEM_CHANNELS, 3, padding=1), nn.SiLU(), _block(STEM_CHANNELS, STEM_CHANNELS)
+        full, half = HEAD_CHANNELS[:2]
+        self.stem = nn.Conv2d(4 * CONTEXT, SKIP_CHANNELS, 3, padding=1)
+        self.skips = nn.ModuleList(nn.Conv2d(channels + 1, SKIP_CHANNELS, 1) for channels in FEATURE_CHANNELS)
+        self.first = _block(3 * SKIP_CHANNELS, half)
+        self.downs = nn.ModuleList(_Down(a, b, extra) for a, b, extra in _steps_down())
+        self.ups = nn.ModuleList(_Up(deep, shallow) for shallow, deep in reversed(list(pairwise(HEAD_CHANNELS[1:]))))
+        self.grow = nn.Conv2d(half, full, 1)
+        self.last = nn.Sequential(
+            nn.Conv2d(full + SKIP_CHANNELS + CONTEXT, full, 3, padding=1, bias=False),
+            nn.BatchNorm2d(full),
+            nn.ReLU(inplace=True),
         )
-        widths = (STEM_CHANNELS, *HEAD_CHANNELS[1:3])
-        self.skips = nn.ModuleList(nn.Conv2d(a + 1, b, 1) for a, b in zip(FEATURE_CHANNELS, widths, strict=True))
-        self.bottom = _block(HEAD_CHANNELS[2], HEAD_CHANNELS[2])
-        self.downs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _block(b, b)) for a, b in pairwise(HEAD_CHANNELS[2:])
-        )
-        skip_channels = (2 * STEM_CHANNELS, *HEAD_CHANNELS[1:4])
-        self.ups = nn.ModuleList(
-            _Up(deep, shallow, skip)
-            for (shallow, deep), skip in reversed(list(zip(pairwise(HEAD_CHANNELS), skip_channels, strict=True)))
-        )
-        self.out = nn.Conv2d(HEAD_CHANNELS[0], HEAD_CHANNELS[0], 3, padding=1)
+        self.out = nn.Conv2d(full, full, 1)
 
-    def forward(self, images: Tensor, adapted: list[Tensor], attention: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, stacks: Tensor, adapted: list[Tensor], attention: list[Tensor]) -> tuple[Tensor, Tensor]:
         pairs = zip(self.skips, adapted, attention, strict=True)
         fine, half, quarter = (skip(torch.cat([level, odds.tanh()], dim=1)) for skip, level, odds in pairs)
-        levels = [torch.cat([fine, self.stem(images)], dim=1), half, self.bottom(quarter)]
-        for down in self.downs:
-            levels.append(down(levels[-1]))
+        pixels = self.stem(functional.pixel_unshuffle(stacks, 2).contiguous(memory_format=torch.channels_last))
+        levels = [self.first(torch.cat([pixels, functional.avg_pool2d(fine, 2), half], dim=1))]
+        for down, extra in zip(self.downs, (quarter, None, None), strict=True):
+            levels.append(down(levels[-1], extra))
         hidden = levels.pop()
         summary = hidden.amax(dim=(2, 3))
         for up in self.ups:
             hidden = up(hidden, levels.pop())
-        return self.out(hidden), summary
+        grown = functional.interpolate(self.grow(hidden), scale_factor=2, mode="bilinear")
+        return self.out(self.last(torch.cat([grown, fine, stacks.to(grown.dtype)], dim=1))), summary
+
+
+def _steps_down() -> list[tuple[int, int, int]]:
+    """Give channels above, channels below and extra channels of each step down from half size."""
+    extras = (SKIP_CHANNELS, 0, 0)
+    return [(a, b, extra) for (a, b), extra in zip(pairwise(HEAD_CHANNELS[1:]), extras, strict=True)]
+
+
+class _Down(nn.Module):
+    """One step down: half the size, more channels, joined with the frozen features of that size where there are any."""
+
+    def __init__(self, shallow: int, deep: int, extra: int) -> None:
+        super().__init__()
+        self.shrink = nn.Conv2d(shallow, deep, 3, stride=2, padding=1)
+        self.block = _block(deep + extra, deep)
+
+    def forward(self, hidden: Tensor, extra: Tensor | None) -> Tensor:
+        shrunk = self.shrink(hidden)
+        return torch.as_tensor(self.block(shrunk if extra is None else torch.cat([shrunk, extra], dim=1)))
 
 
 class _Up(nn.Module):
     """One step up: fewer channels, twice the size, joined with the skip."""
 
-    def __init__(self, deep: int, shallow: int, skip: int) -> None:
+    def __init__(self, deep: int, shallow: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(deep, skip, 1)
-        self.block = _block(2 * skip, shallow)
+        self.reduce = nn.Conv2d(deep, shallow, 1)
+        self.block = _block(2 * shallow, shallow)
 
     def forward(self, hidden: Tensor, skip: Tensor) -> Tensor:
-        grown = functional.interpolate(self.reduce(hidden), skip.shape[-2:], mode="nearest")
+        grown = functional.interpolate(self.reduce(hidden), scale_factor=2, mode="nearest")
         return torch.as_tensor(self.block(torch.cat([grown, skip], dim=1)))
-
-
-class _Norm(nn.GroupNorm):
-    """Group normalisation in contiguous order: torch 2.13's backward pass crashes on channels-last input here."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return super().forward(hidden.contiguous())
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, padding=1),
-        _Norm(8, channels_out),
-        nn.SiLU(),
-        nn.Conv2d(channels_out, channels_out, 3, padding=1),
-        _Norm(8, channels_out),
-        nn.SiLU(),
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -165,15 +187,22 @@ def _text_reducer(channels: int) -> nn.Sequential:
 
 
 def save(module: AnomalyAdapters, folder: Path) -> None:
-    """Write the adapters' weights in half precision."""
+    """Write the adapters' weights in half precision, and the statistics of their normalisation as they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.to(torch.float16).contiguous() for name, value in module.state_dict().items()}
+    weights = {name for name, _ in module.named_parameters()}
+    state = {
+        name: (value.to(torch.float16) if name in weights else value).contiguous()
+        for name, value in module.state_dict().items()
+    }
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def load(folder: Path) -> AnomalyAdapters:
-    """Read adapters as ``save`` wrote them, in float32 and frozen."""
+    """Read adapters as ``save`` wrote them, in float32 and frozen; raises WeightsMismatch where they do not fit."""
     module = AnomalyAdapters()
     state = load_file(folder / WEIGHTS_FILE)
-    module.load_state_dict({name: value.float() for name, value in state.items()})
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsMismatch(f"{WEIGHTS_FILE} of {folder.name} does not fit this version of oncue") from error
     return module.eval().requires_grad_(requires_grad=False)

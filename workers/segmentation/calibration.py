@@ -26,10 +26,11 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Weights of the four maps in the score; they sum to 1."""
+    """Weights of the five maps in the score; they sum to 1."""
 
     head: float
     attention: float
+    cross_attention: float
     pixel_residual: float
     feature_residual: float
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from workers.segmentation import framing, sampling, schedules
+from workers.segmentation import crossattention, framing, sampling, schedules
 from workers.segmentation.refine import smooth_across
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ OnProgress = Callable[[int, int], None]
 BATCH = 8
 MINIMUM_HEAD = 0.03
 """Slices on which the head covers less than this share have no signal and are skipped."""
+NEIGHBOUR_MM = 5.0
+"""How far below and above a slice its neighbours are looked for: the adapters were trained on thick slices."""
 DILATION = 3
 """Pixels by which the suspicious region grows before it is redrawn."""
 NOISE_SEED = 20250502
@@ -40,16 +42,28 @@ NOISE_SEED = 20250502
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptPair:
-    """A prompt in the two forms that the model takes: sentence vectors ``[384]`` and caption tokens ``[16, 384]``."""
+    """A prompt in the two forms that the model takes: sentence vectors ``[384]`` and caption tokens ``[16, 384]``.
+
+    ``..._places`` are the tokens of each caption that say what is abnormal, or that all is normal.
+    """
 
     abnormal: Tensor
     normal: Tensor
     abnormal_tokens: Tensor
     normal_tokens: Tensor
+    abnormal_places: tuple[int, ...]
+    normal_places: tuple[int, ...]
 
     def swapped(self) -> PromptPair:
         """Exchange what counts as normal and as abnormal."""
-        return PromptPair(self.normal, self.abnormal, self.normal_tokens, self.abnormal_tokens)
+        return PromptPair(
+            self.normal,
+            self.abnormal,
+            self.normal_tokens,
+            self.abnormal_tokens,
+            self.normal_places,
+            self.abnormal_places,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +76,7 @@ class AnomalyMaps:
     images: FloatArray
     head: FloatArray
     attention: FloatArray
+    cross_attention: FloatArray
     slices: FloatArray
     decoded: FloatArray
     healthy: FloatArray
@@ -74,10 +89,11 @@ class AnomalyMaps:
         return np.asarray((self.pixel_residual + self.feature_residual) / 2.0, dtype=np.float32)
 
     def fused(self, fusion: Fusion) -> FloatArray:
-        """Add the four maps by their weights."""
+        """Add the five maps by their weights."""
         return np.asarray(
             fusion.head * self.head
             + fusion.attention * self.attention
+            + fusion.cross_attention * self.cross_attention
             + fusion.pixel_residual * self.pixel_residual
             + fusion.feature_residual * self.feature_residual,
             dtype=np.float32,
@@ -101,15 +117,23 @@ def compute(
     scales: Scales,
     spacing_z_mm: float,
     redraw_suspicious: bool,
+    look_twice: bool,
     on_progress: OnProgress,
 ) -> AnomalyMaps:
-    """Compute all maps of a framed stack. Slices without signal are skipped and stay 0."""
+    """Compute the maps of a framed stack. Slices without signal are skipped and stay 0.
+
+    ``redraw_suspicious`` asks for the pseudo-healthy image and its residuals, ``look_twice`` for the denoiser's
+    attention.
+    """
     shown = np.flatnonzero([framing.head(image).mean() >= MINIMUM_HEAD for image in images])
     maps = blank(images)
     for done in range(0, len(shown), BATCH):
         rows = shown[done : done + BATCH]
-        logits = _look(models, images[rows], prompt, mirrored=settings.mirrored)
+        stacks = with_neighbours(images, rows, spacing_z_mm)
+        logits = _look(models, stacks, prompt, mirrored=settings.mirrored)
         maps.head[rows], maps.attention[rows], maps.slices[rows] = logits
+        if look_twice:
+            maps.cross_attention[rows] = _cross_attention(models, images[rows], prompt)
         on_progress(done + len(rows), 2 * len(shown))
     if not redraw_suspicious:
         return maps
@@ -123,12 +147,26 @@ def compute(
     return _scaled(maps, scales)
 
 
+def _cross_attention(models: Models, images: FloatArray, prompt: PromptPair) -> FloatArray:
+    latents = models.backbone.encode(torch.from_numpy(images[:, None]).to(models.backbone.device))
+    return np.asarray(crossattention.look(models.backbone, latents, prompt)[:, 0].float().cpu().numpy())
+
+
+def with_neighbours(images: FloatArray, rows: NDArray[np.intp], spacing_z_mm: float) -> FloatArray:
+    """Stack the slices ``rows`` with those about 5 mm below and above, or themselves at the ends: ``[n, 3, y, x]``."""
+    reach = max(1, round(NEIGHBOUR_MM / spacing_z_mm))
+    below, above = rows - reach, rows + reach
+    order = np.stack([np.where(below < 0, rows, below), rows, np.where(above >= len(images), rows, above)], axis=1)
+    return np.asarray(images[order], dtype=np.float32)
+
+
 def blank(images: FloatArray) -> AnomalyMaps:
     """Give maps that say nothing yet about a framed stack."""
     return AnomalyMaps(
         images=images,
         head=np.zeros_like(images),
         attention=np.zeros_like(images),
+        cross_attention=np.zeros_like(images),
         slices=np.zeros(len(images), np.float32),
         decoded=images.copy(),
         healthy=images.copy(),
@@ -147,10 +185,10 @@ def _scaled(maps: AnomalyMaps, scales: Scales) -> AnomalyMaps:
 
 @torch.inference_mode()
 def _look(
-    models: Models, images: FloatArray, prompt: PromptPair, *, mirrored: bool
+    models: Models, stacks: FloatArray, prompt: PromptPair, *, mirrored: bool
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Give head, attention and slice probabilities; ``mirrored`` averages them with those of the mirror image."""
-    tensor = torch.from_numpy(images[:, None]).to(models.backbone.device)
+    tensor = torch.from_numpy(stacks).to(models.backbone.device)
     looks = [_probabilities(models, tensor, prompt)]
     if mirrored:
         head, attention, slices = _probabilities(models, tensor.flip(-1), prompt)
@@ -159,12 +197,12 @@ def _look(
     return averaged[0][:, 0], averaged[1][:, 0], averaged[2]
 
 
-def _probabilities(models: Models, images: Tensor, prompt: PromptPair) -> tuple[Tensor, Tensor, Tensor]:
-    backbone, count = models.backbone, len(images)
+def _probabilities(models: Models, stacks: Tensor, prompt: PromptPair) -> tuple[Tensor, Tensor, Tensor]:
+    backbone, count = models.backbone, len(stacks)
     with torch.autocast(backbone.device.type, backbone.dtype, enabled=backbone.dtype is not torch.float32):
         logits = models.adapters(
-            images,
-            backbone.features(images),
+            stacks,
+            backbone.features(stacks[:, 1:2]),
             prompt.abnormal.expand(count, -1),
             prompt.normal.expand(count, -1),
         )

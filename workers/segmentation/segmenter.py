@@ -31,6 +31,9 @@ NAME = "oncue-diffugts-style"
 VERSION = "1"
 LARGEST_VOXELS = 2**28
 """Above this a volume takes gigabytes before anything is computed; refused."""
+LARGEST_VALUE = 1e15
+"""No scanner's intensity is beyond this; sums of such values leave the range of float32."""
+SPACING_LIMITS_MM = (1e-3, 1e3)
 SMALLEST_SIDE = 16
 """Fewest rows and columns of an axial slice that can show a head."""
 LONGEST_PROMPT = 1000
@@ -71,7 +74,7 @@ class ZeroShotSegmenter:
     calibration: Calibration
     encoder: text.TextEncoder
     weights_sha256: str
-    _prompts: dict[str, PromptPair] = field(default_factory=dict)
+    _prompts: dict[tuple[str, text.Subject], PromptPair] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -132,9 +135,10 @@ class ZeroShotSegmenter:
     ) -> Examination:
         """Compute the anomaly maps of a volume without deciding anything.
 
-        ``residuals`` asks for the pseudo-healthy image and its residuals even where the mode's score does not use them.
+        ``residuals`` asks for the pseudo-healthy image, its residuals and the denoiser's attention even where the
+        mode's score does not use them.
         """
-        pair = self.prompt_pair(prompt)
+        pair = self.prompt_pair(prompt, volume.modality)
         check(volume)
         turn = orientation.find(volume.geometry)
         voxels = np.ascontiguousarray(turn.apply(volume.voxels), dtype=np.float32)
@@ -147,10 +151,11 @@ class ZeroShotSegmenter:
             scales=self.calibration.scales,
             spacing_z_mm=turn.spacing_mm[0],
             redraw_suspicious=residuals or self.calibration.modes[mode].fusion.uses_residual,
+            look_twice=residuals or self.calibration.modes[mode].fusion.cross_attention > 0,
             on_progress=on_progress or silent,
         )
         shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
-        return Examination(computed, found, turn, shape, prompt, mode)
+        return Examination(computed, found, turn, shape, plain_words(prompt), mode)
 
     def scores(self, examination: Examination) -> NDArray[np.float32]:
         """Fuse the maps and smooth them across slices: ``[z, 128, 128]`` in 0..1."""
@@ -158,14 +163,17 @@ class ZeroShotSegmenter:
         fused = examination.maps.fused(settings.fusion)
         return refine.smooth_across(fused, examination.orientation.spacing_mm[0], settings.rule.smoothing_mm)
 
-    def prompt_pair(self, prompt: str) -> PromptPair:
-        """Encode a prompt once; raises ConfigurationError where it is empty or overlong."""
-        words = " ".join(prompt.split())
+    def prompt_pair(self, prompt: str, modality: str = "MR") -> PromptPair:
+        """Encode a prompt once a modality; raises ConfigurationError where it is empty or overlong."""
+        words = plain_words(prompt)
         if not words or len(words) > LONGEST_PROMPT:
             raise ConfigurationError(f"the prompt has {len(words)} characters: name a finding in 1 to {LONGEST_PROMPT}")
-        if words not in self._prompts:
-            self._prompts[words] = encode_prompt(self.encoder, words, self.models.backbone.device)
-        return self._prompts[words]
+        subject = text.SUBJECTS.get(modality, text.SUBJECTS["MR"])
+        if (words, subject) not in self._prompts:
+            self._prompts[words, subject] = encode_prompt(
+                self.encoder, words, self.models.backbone.device, subject=subject
+            )
+        return self._prompts[words, subject]
 
     def algorithm(self, *, prompt: str, mode: Mode) -> Algorithm:
         """Name code, weights and every parameter that the result depends on."""
@@ -180,16 +188,24 @@ class ZeroShotSegmenter:
         return float(np.clip(0.5 * level / half if level < half else 0.5 + 0.5 * (level - half) / (1.0 - half), 0, 1))
 
 
-def encode_prompt(encoder: text.TextEncoder, words: str, device: torch.device) -> PromptPair:
+def encode_prompt(encoder: text.TextEncoder, words: str, device: torch.device, *, subject: text.Subject) -> PromptPair:
     """Encode a finding and its normal counterpart in both forms."""
     normal = torch.stack([encoder.prompt(wording) for wording in text.NORMAL_PROMPTS]).mean(dim=0)
-    captions = encoder.tokens(
-        [
-            text.ABNORMAL_CAPTION.format(modality="MRI", organ="brain", finding=words),
-            text.NORMAL_CAPTION.format(modality="MRI", organ="brain"),
-        ]
+    before = text.ABNORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ, finding="")
+    captions = [f"{before}{words}", text.NORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ)]
+    tokens = encoder.tokens(captions).to(device)
+    start, end = encoder.length(before), encoder.length(captions[0])
+    finding = tuple(range(min(start, text.TOKENS - 2), max(start + 1, min(end, text.TOKENS - 1))))
+    places = (text.VERDICT_PLACE, *finding)
+    return PromptPair(
+        encoder.prompt(words).to(device), normal.to(device), tokens[0], tokens[1], places, (text.VERDICT_PLACE,)
     )
-    return PromptPair(encoder.prompt(words).to(device), normal.to(device), *captions.to(device))
+
+
+def plain_words(prompt: str) -> str:
+    """Drop what cannot be printed from a prompt (control characters, halves of characters) and fold white space."""
+    kept = "".join(character for character in prompt if character.isprintable() or character.isspace())
+    return " ".join(kept.split())
 
 
 def check(volume: Volume) -> None:
@@ -197,6 +213,10 @@ def check(volume: Volume) -> None:
     voxels = volume.voxels
     if voxels.ndim != 3 or voxels.size == 0:  # noqa: PLR2004 - [z, y, x]
         raise UnsuitableVolume(f"the volume has shape {voxels.shape}: expected slices, rows and columns")
+    if voxels.dtype.kind not in "fiub":
+        raise UnsuitableVolume(f"the voxels are {voxels.dtype}: expected real numbers")
+    if not all(SPACING_LIMITS_MM[0] <= step <= SPACING_LIMITS_MM[1] for step in volume.geometry.spacing_mm):
+        raise UnsuitableVolume("the spacing of the volume is not that of an image: expected 0.001 to 1000 mm")
     if voxels.size > LARGEST_VOXELS:
         raise UnsuitableVolume(
             f"the volume has {voxels.size} voxels, more than {LARGEST_VOXELS}: send a coarser series"
@@ -204,6 +224,8 @@ def check(volume: Volume) -> None:
     low, high = float(voxels.min()), float(voxels.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UnsuitableVolume("the volume holds values that are not finite: send it again from its source")
+    if max(-low, high) > LARGEST_VALUE:
+        raise UnsuitableVolume(f"the volume holds values beyond {LARGEST_VALUE:g}: send it again from its source")
     if low == high:
         raise UnsuitableVolume(f"every voxel of the volume has the value {low:g}: there is nothing to see")
 

@@ -17,11 +17,30 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an image shows, in the words of its caption."""
+
+    modality: str
+    organ: str
+
+
+SUBJECTS = {
+    "MR": Subject("MRI", "brain"),
+    "CT": Subject("CT", "chest"),
+    "CR": Subject("X-ray", "chest"),
+    "DX": Subject("X-ray", "chest"),
+    "US": Subject("ultrasound", "breast"),
+}
+"""What a study of each DICOM modality is taken to show: what the model was trained on, and ultrasound unseen."""
 TOKENS = 16
 WIDTH = 384
 NORMAL_PROMPTS = ("normal tissue", "healthy", "no abnormality", "unremarkable")
 NORMAL_CAPTION = "a normal {modality} of the {organ}"
 ABNORMAL_CAPTION = "an abnormal {modality} of the {organ} with {finding}"
+VERDICT_PLACE = 2
+"""Place of the token "normal" or "abnormal" in its caption, after the opening mark and the article."""
 TEMPLATES = ("{finding}", "an image with {finding}", "an abnormal MRI of the brain with {finding}")
 """What a prompt is wrapped in; the sentence vectors of all of them are averaged."""
 
@@ -54,6 +73,10 @@ class TextEncoder:
         hidden: Tensor = self.model(**encoded).last_hidden_state
         weights: Tensor = encoded["attention_mask"].unsqueeze(-1)
         return hidden * weights
+
+    def length(self, words: str) -> int:
+        """Count the tokens of a text with its opening mark and without its closing one."""
+        return len(self.tokenizer(words)["input_ids"]) - 1
 
     @torch.no_grad()
     def sentences(self, texts: list[str]) -> Tensor:

@@ -15,6 +15,7 @@ from workers.segmentation.attention import AnomalyAdapters, AnomalyLogits
 from workers.segmentation.backbone import LatentDiffusion, channels_last
 from workers.training import loop
 from workers.training.lesions import Finding
+from workers.training.samples import Ahead
 
 if TYPE_CHECKING:
     from workers.segmentation.text import TextEncoder
@@ -32,6 +33,8 @@ BRIGHT_PROMPTS = ("hyperintense lesion", "bright lesion", "bright tumor", "hyper
 DARK_PROMPTS = ("hypointense lesion", "dark lesion", "cyst", "hypointensity")
 SPECIFIC_SHARE = 0.3
 """Share of samples asked with a prompt that names the brightness; the others ask for any lesion."""
+_PLAIN_SORTS = (Finding.NONE, Finding.BRIGHT, Finding.DARK)
+"""Findings of one brightness or none; of the others nobody could say which they are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,23 +54,31 @@ class PromptTable:
 
 
 def train(
-    run: Run, backbone: LatentDiffusion, sampler: Sampler, encoder: TextEncoder, *, seed: int
+    run: Run,
+    backbone: LatentDiffusion,
+    sampler: Sampler,
+    encoder: TextEncoder,
+    *,
+    seed: int,
+    start: AnomalyAdapters | None = None,
 ) -> tuple[AnomalyAdapters, bool]:
-    """Train on frozen features; returns the module and whether it is finished."""
+    """Train on frozen features, from scratch or from ``start``; returns the module and whether it is finished."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = channels_last(AnomalyAdapters())
+        module = channels_last(start or AnomalyAdapters()).train().requires_grad_(requires_grad=True)
     table = PromptTable.build(encoder)
     normal = table.normal.mean(dim=0)
 
+    ahead = Ahead(sampler, run.plan.batch)
+
     def loss_of(step: int) -> Tensor:
-        batch = sampler.draw(step, run.plan.batch)
+        batch = ahead.draw(step)
         abnormal, wanted = _ask(batch, table, np.random.default_rng((seed, 5, step)))
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             features = backbone.features(images)
         with torch.autocast("cpu", backbone.dtype, enabled=backbone.dtype is not torch.float32):
-            logits = module(images, features, abnormal, normal.expand(len(images), -1))
+            logits = module(batch.stacks, features, abnormal, normal.expand(len(images), -1))
         return loss(logits, batch.masks * wanted.view(-1, 1, 1, 1))
 
     return module, loop.optimise(run, module, loss_of)
@@ -78,7 +89,7 @@ def _ask(batch: Batch, table: PromptTable, rng: np.random.Generator) -> tuple[Te
     prompts, wanted = [], []
     for finding in batch.findings:
         group, answer = table.general, 1.0
-        if finding is not Finding.MIXED and rng.random() < SPECIFIC_SHARE:
+        if finding in _PLAIN_SORTS and rng.random() < SPECIFIC_SHARE:
             bright = rng.random() < 0.5  # noqa: PLR2004 - either brightness is asked for as often
             group = table.bright if bright else table.dark
             answer = float(finding is (Finding.BRIGHT if bright else Finding.DARK))

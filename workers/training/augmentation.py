@@ -1,39 +1,67 @@
-"""What scanners and positioning do to a slice: drawn anew for every sample."""
+"""What scanners and positioning do to slices: drawn anew for every sample. Stacks are ``[n, s, y, x]`` in 0..1."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+import torch
+from torch.nn import functional
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from torch import Tensor
 
-    from workers.training.lesions import FieldBank
+    from workers.training.fields import FieldBank
 
-    FloatArray = NDArray[np.float32]
+BLURRED_SHARE = 0.3
+KERNEL = 7
 
 
-def move(image: FloatArray, head: NDArray[np.bool_], rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Mirror, turn, scale and shift one slice ``[y, x]`` together with its head."""
-    angle, scale = rng.normal(0.0, 0.12), np.exp(rng.uniform(-0.14, 0.14))
+def move(grey: Tensor, heads: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror, turn, scale, shear and shift each stack together with its heads."""
+    count = len(grey)
+    angle, scale = rng.normal(0.0, 0.14, count), np.exp(rng.uniform(-0.16, 0.16, count))
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
-    matrix = np.array([[cosine, -sine], [sine, cosine * np.exp(rng.uniform(-0.06, 0.06))]])
-    matrix[:, 1] *= rng.choice((-1.0, 1.0))
-    middle = (np.array(image.shape) - 1) / 2
-    offset = middle - matrix @ middle + rng.uniform(-5, 5, 2)
-    moved = ndimage.affine_transform(image, matrix, offset, order=1, cval=-1.0)
-    moved_head = ndimage.affine_transform(head.astype(np.float32), matrix, offset, order=1) > 0.5  # noqa: PLR2004 - nearest
-    return np.asarray(moved, dtype=np.float32), np.asarray(moved_head, dtype=bool)
+    mirror, aspect = rng.choice((-1.0, 1.0), count), np.exp(rng.uniform(-0.08, 0.08, count))
+    shift = rng.uniform(-0.09, 0.09, (2, count))
+    matrix = np.stack(
+        [
+            np.stack([cosine * mirror, -sine, shift[0]], axis=1),
+            np.stack([sine * mirror, cosine * aspect, shift[1]], axis=1),
+        ],
+        axis=1,
+    )
+    theta = torch.from_numpy(matrix.astype(np.float32))
+    grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
+    moved = functional.grid_sample(grey, grid, align_corners=False)
+    moved_heads = functional.grid_sample(heads.float(), grid, align_corners=False) > 0.5  # noqa: PLR2004 - nearest
+    return moved, moved_heads
 
 
-def rescan(image: FloatArray, bank: FieldBank, rng: np.random.Generator) -> FloatArray:
-    """Change gain, contrast curve, coil shading, sharpness and noise of one slice in -1..1."""
-    grey = np.clip((image + 1.0) / 2.0, 0.0, 1.0)
-    grey = grey ** np.exp(rng.uniform(-0.25, 0.25)) * np.exp(rng.uniform(-0.22, 0.22))
-    grey = grey * (1.0 + rng.uniform(0.0, 0.12) * bank.draw(rng, 16.0))
-    if rng.random() < 0.3:  # noqa: PLR2004 - share of blurred slices
-        grey = ndimage.gaussian_filter(grey, rng.uniform(0.3, 1.0))
-    grey = grey + rng.uniform(0.0, 0.025) * rng.standard_normal(grey.shape)
-    return np.asarray(np.clip(grey, 0.0, 1.0) * 2.0 - 1.0, dtype=np.float32)
+def rescan(grey: Tensor, bank: FieldBank, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Change gain, contrast curve, coil shading, sharpness and noise; the slices of a stack share a scanner."""
+    count = len(grey)
+
+    def spread(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32)).view(-1, 1, 1, 1)
+
+    curved = grey.clamp(0, 1) ** spread(-0.3, 0.3).exp() * spread(-0.25, 0.25).exp()
+    shaded = curved * (1.0 + spread(0.0, 0.13) * bank.batch(rng, np.full(count, 16.0)))
+    blurred = _blur(shaded, rng)
+    noise = torch.randn(grey.shape, generator=generator)
+    return (blurred + spread(0.0, 0.03) * noise).clamp(0, 1)
+
+
+def _blur(grey: Tensor, rng: np.random.Generator) -> Tensor:
+    """Soften some of the stacks by a Gaussian of their own."""
+    count, depth = grey.shape[:2]
+    sigma = np.where(rng.random(count) < BLURRED_SHARE, rng.uniform(0.3, 1.1, count), 1e-3)
+    offsets = np.arange(KERNEL) - KERNEL // 2
+    kernel = np.exp(-0.5 * (offsets[None] / sigma[:, None]) ** 2)
+    weights = torch.from_numpy((kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32))
+    stacked = grey.reshape(1, count * depth, *grey.shape[-2:])
+    weights = weights.repeat_interleave(depth, dim=0)[:, None]
+    half = KERNEL // 2
+    padded = functional.pad(stacked, (half, half, half, half), mode="replicate")
+    rows = functional.conv2d(padded, weights[:, :, :, None], groups=count * depth)
+    return functional.conv2d(rows, weights[:, :, None, :], groups=count * depth).view(grey.shape)

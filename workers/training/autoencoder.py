@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from workers.segmentation.backbone import build_autoencoder
 from workers.training import loop
+from workers.training.samples import Ahead
 
 if TYPE_CHECKING:
     from workers.training.loop import Run
@@ -28,9 +29,10 @@ def train(run: Run, sampler: Sampler, *, seed: int, dtype: torch.dtype) -> tuple
         torch.manual_seed(seed)
         model = build_autoencoder()
 
+    ahead = Ahead(sampler, run.plan.batch, painted=PAINTED)
+
     def loss_of(step: int) -> Tensor:
-        images = sampler.draw(step, run.plan.batch, painted=PAINTED).images
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = ahead.draw(step).images.contiguous()
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
             posterior = model.encode(images).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed + step))
@@ -61,6 +63,7 @@ def _standardise(model: Any, sampler: Sampler, dtype: torch.dtype) -> None:
             latents.append(model.encode(images).latent_dist.mean.float())
     joined = torch.cat(latents)
     model.register_to_config(
+        scaling_factor=1.0,  # latents_mean and latents_std say it all
         latents_mean=[round(value, 6) for value in joined.mean(dim=(0, 2, 3)).tolist()],
         latents_std=[round(value, 6) for value in joined.std(dim=(0, 2, 3)).tolist()],
     )

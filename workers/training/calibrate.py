@@ -1,12 +1,11 @@
-"""Fix thresholds, weights and scales on the tuning patients, once, after training.
+"""Fix thresholds, weights and scales on patients that are not for testing, once, after training.
 
-Masks of the tuning patients are read here and nowhere else in training; the test patients are never read.
+Masks are read here and nowhere else in training; the test patients are never read.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,63 +28,55 @@ from workers.segmentation.calibration import (
 )
 from workers.segmentation.refine import MaskRule
 from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
-from workers.training import slices
+from workers.training import rules, slices
 from workers.training.patients import Role
+from workers.training.rules import Scored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from workers.segmentation.plain import PlainNetwork
+
 PROMPT = "tumor"
 SUSPICION = 0.2
 HEALTHY_PHANTOMS = 3
 PHANTOM_SEED = 20_000
-ALARM_LIMIT = 0.03
-"""Share of tumour-free tuning slices that may alarm before the choice of a threshold pays for it."""
-ALARM_PRICE = 1.0
 CASE_ML = 1.0
-PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.0, minimum_ml=0.5, smoothing_mm=4.5, share=0.4)
+GAIN = 0.01
+"""How much better than the head alone a mixture must be on the tuning patients, to be worth its cost."""
+PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.7, minimum_ml=0.5, smoothing_mm=2.5, share=0.2)
 STEPS = {Mode.FAST: 2, Mode.BALANCED: 8, Mode.PAPER: 50}
 
-PAPER_FUSION = Fusion(0.7, 0.0, 0.15, 0.15)
+HEAD_ALONE = Fusion(1.0, 0.0, 0.0, 0.0, 0.0)
+PAPER_FUSION = Fusion(0.7, 0.0, 0.0, 0.15, 0.15)
 """``paper`` always lets the residuals speak, as the paper does; the other modes only where that helps."""
-PAPER_PEAK = 0.9
-"""Peak that a component needs in ``paper``: above what healthy phantoms reach."""
 FUSIONS = (
-    Fusion(1.0, 0.0, 0.0, 0.0),
-    Fusion(0.8, 0.2, 0.0, 0.0),
-    Fusion(0.8, 0.0, 0.2, 0.0),
-    Fusion(0.8, 0.0, 0.0, 0.2),
+    HEAD_ALONE,
+    Fusion(0.8, 0.2, 0.0, 0.0, 0.0),
+    Fusion(0.8, 0.14, 0.06, 0.0, 0.0),
+    Fusion(0.8, 0.0, 0.0, 0.2, 0.0),
+    Fusion(0.8, 0.0, 0.0, 0.0, 0.2),
     PAPER_FUSION,
 )
-SMOOTHINGS_MM = (3.0, 4.5, 6.0)
-THRESHOLDS = tuple(np.arange(0.3, 0.71, 0.1).round(2).tolist())
-PEAKS = (0.0, 0.8, 0.9, 0.95)
-VOLUMES_ML = (0.3, 1.0, 2.0)
-SHARES = (0.1, 0.25, 0.4, 0.55)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """A tuning case examined: its maps, and its mask on the model's grid."""
+    """A labelled case examined: its maps, and its mask on the model's grid."""
 
     examination: Examination
     truth: NDArray[np.bool_]
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One setting tried on the tuning cases."""
-
-    value: float
-    dice: float
-    alarms: float
+    def scored(self, fusion: Fusion) -> Scored:
+        """Fuse the maps."""
+        return Scored(self.examination.maps.fused(fusion), self.truth, self.examination.spacing_mm)
 
 
 def provisional() -> Calibration:
     """Give settings to examine with before anything is fixed."""
-    modes = {mode: _mode(mode, FUSIONS[0], PROVISIONAL_RULE) for mode in Mode}
+    modes = {mode: _mode(mode, HEAD_ALONE, PROVISIONAL_RULE) for mode in Mode}
     known = Familiarity((0.0,), ((1.0,),), 1.0)
     return Calibration(
         modes, Scales(SUSPICION, 1.0, 1.0), CaseScale(CASE_ML, 0.5), known, BaselineThresholds(0.5, 0.5, 0.5)
@@ -93,23 +84,33 @@ def provisional() -> Calibration:
 
 
 def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
-    """Fix everything for a segmenter that was built with ``provisional()``."""
+    """Fix everything for a segmenter that was built with ``provisional()``.
+
+    Fusion is chosen on the tuning patients. The mask rule is chosen on them and the training patients together: of
+    these no slice with tumour, or near one, has trained anything, and eight patients alone are too few.
+    """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
     known = _familiarity(segmenter, cases, tuning)
-    tuned = [examine(segmenter, case, Mode.BALANCED) for case in tuning]
-    fusion, rule = choose(tuned)
-    _, _, paper_rule = max((_try_fusion(tuned, PAPER_FUSION, smoothing) for smoothing in SMOOTHINGS_MM), key=_worth)
-    modes = {mode: _mode(mode, fusion, rule) for mode in (Mode.FAST, Mode.BALANCED)}
-    modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, replace(paper_rule, peak=PAPER_PEAK))
+    tuned = [examine(segmenter, case, Mode.BALANCED, residuals=True) for case in tuning]
+    fusion = choose_fusion(tuned)
+    modes = {}
+    for mode in (Mode.FAST, Mode.BALANCED):
+        paths = slices.patient_files(cases, Role.TUNE, Role.TRAIN)
+        more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
+        rule, _ = rules.choose([case.scored(fusion) for case in more])
+        modes[mode] = _mode(mode, fusion, rule)
+    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned])
+    modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
+    rule = modes[Mode.BALANCED].rule
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
 
 
-def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode) -> Tuned:
-    """Compute all maps of a case, and bring its mask onto the model's grid."""
-    examination = segmenter.examine(case.volume, prompt=PROMPT, mode=mode, residuals=True)
+def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, *, residuals: bool) -> Tuned:
+    """Compute the maps of a case, and bring its mask onto the model's grid."""
+    examination = segmenter.examine(case.volume, prompt=PROMPT, mode=mode, residuals=residuals)
     unit = replace(examination.framing, black=0.0, white=1.0)
     truth = framing.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
     return Tuned(examination, truth)
@@ -120,45 +121,27 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
     return ModeSettings(STEPS[mode], guidance, mirrored=mode is not Mode.FAST, fusion=fusion, rule=rule)
 
 
-def choose(tuned: list[Tuned]) -> tuple[Fusion, MaskRule]:
-    """Choose fusion, smoothing and threshold first, then which components stay."""
-    attempts = [_try_fusion(tuned, fusion, smoothing) for fusion, smoothing in product(FUSIONS, SMOOTHINGS_MM)]
-    _, fusion, best = max(attempts, key=_worth)
-    scores = [_score(case, fusion, best.smoothing_mm) for case in tuned]
-    rules = [
-        replace(best, threshold=round(level, 2), peak=peak, minimum_ml=volume, share=share)
-        for level, peak, volume, share in product((best.threshold - 0.1, best.threshold), PEAKS, VOLUMES_ML, SHARES)
-    ]
-    return fusion, max(rules, key=lambda rule: judge(tuned, scores, rule).value)
+def choose_fusion(tuned: list[Tuned]) -> Fusion:
+    """Take the best mixture where it clearly beats the head alone, each under its own best rule."""
+    worth = {fusion: rules.choose([case.scored(fusion) for case in tuned])[1].value for fusion in FUSIONS}
+    best = max(worth, key=lambda fusion: worth[fusion])
+    return best if worth[best] > worth[HEAD_ALONE] + GAIN else HEAD_ALONE
 
 
-def _worth(attempt: tuple[float, Fusion, MaskRule]) -> float:
-    return attempt[0]
-
-
-def _try_fusion(tuned: list[Tuned], fusion: Fusion, smoothing_mm: float) -> tuple[float, Fusion, MaskRule]:
-    """Give the worth of a fused score under its best threshold, with that threshold."""
-    scores = [_score(case, fusion, smoothing_mm) for case in tuned]
-    rules = [replace(PROVISIONAL_RULE, threshold=level, smoothing_mm=smoothing_mm) for level in THRESHOLDS]
-    worth = {rule: judge(tuned, scores, rule).value for rule in rules}
-    best = max(worth, key=lambda rule: worth[rule])
-    return worth[best], fusion, best
-
-
-def _score(case: Tuned, fusion: Fusion, smoothing_mm: float) -> NDArray[np.float32]:
-    return refine.smooth_across(case.examination.maps.fused(fusion), case.examination.spacing_mm[0], smoothing_mm)
-
-
-def judge(tuned: list[Tuned], scores: list[NDArray[np.float32]], rule: MaskRule) -> Choice:
-    """Give mean Dice and the share of false alarms of a rule; its value is Dice less the price of alarms."""
-    dices, alarms, slices_seen = [], 0, 0
-    for case, score in zip(tuned, scores, strict=True):
-        mask = refine.to_mask(score, case.examination.spacing_mm, rule)
-        dices.append(metrics.dice(mask, case.truth))
-        wrong, far = metrics.false_alarms(mask, case.truth)
-        alarms, slices_seen = alarms + wrong, slices_seen + far
-    rate = alarms / max(1, slices_seen)
-    return Choice(float(np.mean(dices)) - ALARM_PRICE * max(0.0, rate - ALARM_LIMIT), float(np.mean(dices)), rate)
+def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
+    """Choose the rule of the baseline's network as the method's own: same patients, same grid of rules."""
+    scored = []
+    for path in slices.patient_files(cases, Role.TUNE, Role.TRAIN):
+        case = read_case(path)
+        found = framing.find(case.volume.voxels, (1.0, 1.0))
+        if found is None:
+            continue
+        unit = replace(found, black=0.0, white=1.0)
+        truth = framing.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
+        pixel_mm = found.height / IMAGE_SIZE
+        spacing = (case.volume.geometry.spacing_mm[0], pixel_mm, pixel_mm)
+        scored.append(Scored(network.scores(framing.to_model(case.volume.voxels, found, IMAGE_SIZE)), truth, spacing))
+    return rules.choose(scored)[0]
 
 
 def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales:
@@ -204,7 +187,10 @@ def _healthy_level(segmenter: ZeroShotSegmenter, tuned: list[Tuned]) -> float:
     settings = segmenter.calibration.modes[Mode.BALANCED]
     levels = []
     for case in tuned:
-        score = _score(case, settings.fusion, settings.rule.smoothing_mm)[metrics.far_slices(case.truth)]
+        fused = refine.smooth_across(
+            case.examination.maps.fused(settings.fusion), case.examination.spacing_mm[0], settings.rule.smoothing_mm
+        )
+        score = fused[metrics.far_slices(case.truth)]
         levels.append(refine.case_level(score, case.examination.spacing_mm, CASE_ML))
     for index in range(HEALTHY_PHANTOMS):
         phantom = head_phantom(seed=PHANTOM_SEED + index, lesion=False)

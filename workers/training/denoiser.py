@@ -13,12 +13,13 @@ from torch import Tensor
 from workers.segmentation import schedules, text
 from workers.segmentation.backbone import LatentDiffusion, build_denoiser
 from workers.training import loop
-from workers.training.lesions import FieldBank, Finding
+from workers.training.fields import FieldBank
+from workers.training.lesions import Finding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workers.segmentation.text import TextEncoder
+    from workers.segmentation.text import Subject, TextEncoder
     from workers.training.loop import Run
     from workers.training.samples import Sampler
 
@@ -26,13 +27,19 @@ POOL = 4096
 """Latents encoded once and drawn from at random."""
 PAINTED = 0.3
 NULL_SHARE = 0.1
-CAPTIONS = {
-    Finding.NONE: text.NORMAL_CAPTION.format(modality="MRI", organ="brain"),
-    Finding.BRIGHT: text.ABNORMAL_CAPTION.format(modality="MRI", organ="brain", finding="hyperintense tumor"),
-    Finding.DARK: text.ABNORMAL_CAPTION.format(modality="MRI", organ="brain", finding="hypointense lesion"),
-    Finding.MIXED: text.ABNORMAL_CAPTION.format(modality="MRI", organ="brain", finding="necrotic tumor"),
+FINDING_WORDS = {
+    Finding.BRIGHT: "hyperintense tumor",
+    Finding.DARK: "hypointense lesion",
+    Finding.MIXED: "necrotic tumor",
+    Finding.FOREIGN: "abnormal tissue",
 }
-FINDINGS = tuple(CAPTIONS)
+
+
+def caption(subject: Subject, finding: Finding) -> str:
+    """Put into words what a slice shows."""
+    if finding is Finding.NONE:
+        return text.NORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ)
+    return text.ABNORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ, finding=FINDING_WORDS[finding])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,9 +77,11 @@ def _latents(backbone: LatentDiffusion, sampler: Sampler, encoder: TextEncoder) 
     for step in range(POOL // 16):
         batch = sampler.draw(2 * 10**6 + step, 16, painted=PAINTED)
         latents.append(backbone.encode(batch.images))
-        captions += [FINDINGS.index(finding) for finding in batch.findings]
-    table = encoder.tokens([*CAPTIONS.values(), ""])
-    return LatentPool(torch.cat(latents), torch.tensor(captions), table)
+        subjects = (sampler.slices.subjects[row] for row in batch.rows)
+        captions += [caption(subject, finding) for subject, finding in zip(subjects, batch.findings, strict=True)]
+    known = sorted(set(captions))
+    rows = torch.tensor([known.index(words) for words in captions])
+    return LatentPool(torch.cat(latents), rows, encoder.tokens([*known, ""]))
 
 
 def _loss(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import torch
 
 from workers import devices, weights
-from workers.segmentation import attention, calibration, schedules
+from workers.segmentation import attention, calibration, plain, schedules
 from workers.segmentation.backbone import LatentDiffusion, frozen, library
 from workers.segmentation.maps import Models
+from workers.segmentation.plain import PlainNetwork
 from workers.segmentation.segmenter import ZeroShotSegmenter
 from workers.segmentation.text import TextEncoder
 from workers.training import calibrate
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from workers.training.settings import TrainingSettings
     from workers.weights import Manifest
 
+PLAIN_FOLDER = "plain"
+"""Where training puts the baseline's network, under the output: it is no part of the model."""
+PLAIN_NAME = "synthetic-unet"
 LICENCE = "CC-BY-NC-SA-4.0"
 """That of the masks which chose the tumour-free slices and the thresholds; the images are CC BY 3.0."""
-VERSION = "1"
+VERSION = "2"
 
 
 def publish(settings: TrainingSettings) -> Manifest:
@@ -31,7 +36,22 @@ def publish(settings: TrainingSettings) -> Manifest:
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
     calibration.save(calibrate.calibrate(segmenter, settings.cases), settings.out)
     write_layout(settings.out)
+    publish_plain(settings)
     return weights.write_manifest(settings.out, name=settings.out.name, version=VERSION, licence=LICENCE)
+
+
+def publish_plain(settings: TrainingSettings) -> Manifest | None:
+    """Fix the mask rule of the baseline's network on the same patients; None where it has not been trained."""
+    source, folder = settings.out / PLAIN_FOLDER, settings.out.with_name(PLAIN_NAME)
+    if not source.is_dir():
+        return None
+    network = PlainNetwork.of(source, calibrate.PROVISIONAL_RULE)
+    rule = calibrate.plain_rule(network, settings.cases)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / plain.WEIGHTS_FILE).write_bytes((source / plain.WEIGHTS_FILE).read_bytes())
+    plain.save_rule(rule, folder)
+    shutil.rmtree(source)
+    return weights.write_manifest(folder, name=PLAIN_NAME, version=VERSION, licence=LICENCE)
 
 
 def uncalibrated(folder: Path, *, dtype: str = "auto") -> ZeroShotSegmenter:

@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
 
 from workers import devices
-from workers.phantom.head import head_phantom
 from workers.segmentation import attention
+from workers.segmentation import plain as plain_network
 from workers.segmentation.backbone import LatentDiffusion
 from workers.segmentation.text import TextEncoder
-from workers.training import adapters, autoencoder, denoiser, slices
+from workers.training import adapters, autoencoder, corpus, denoiser, plain, plot
 from workers.training.loop import Run
-from workers.training.publish import publish
+from workers.training.publish import PLAIN_FOLDER, publish
 from workers.training.samples import Sampler
 from workers.training.settings import OnProgress, Progress, Stage, TrainingSettings
-from workers.training.slices import SliceSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-PHANTOM_SEED = 10_000
-"""Seed of the first training phantom; tests and demonstrations draw theirs from below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +46,13 @@ def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = si
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(settings.threads)
     dtype = devices.choose_dtype(torch.device("cpu"), settings.dtype)
+    sampler = Sampler(corpus.load(settings.corpus), settings.seed)
     outcomes: dict[Stage, bool] = {}
     for stage in settings.stages:
         stop_at = started + 60.0 * settings.deadline_minutes
         run = Run(stage, settings.plan[stage], settings.work, stop_at, on_progress)
-        sampler = Sampler(_slices(settings, stage), settings.seed)
         outcomes[stage] = _STAGES[stage](run, settings, sampler, dtype)
+        plot.draw_losses(settings.work)
         if not outcomes[stage]:
             break
     if all(outcomes.values()) and (settings.out / "unet").is_dir() and (settings.out / "adapters").is_dir():
@@ -65,19 +61,6 @@ def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = si
     return TrainingResult(
         tuple(stage for stage in settings.stages if outcomes.get(stage)), unfinished, time.monotonic() - started
     )
-
-
-def _slices(settings: TrainingSettings, stage: Stage) -> SliceSet:
-    """Gather what a stage trains on: the autoencoder sees real slices alone, the others healthy phantoms too."""
-    real = slices.load(settings.cases)
-    if stage is Stage.AUTOENCODER:
-        return real
-    phantoms = (head_phantom(seed=PHANTOM_SEED + index, lesion=False) for index in range(settings.phantoms))
-    drawn = (
-        slices.from_stack(phantom.voxels, f"phantom {index}", pixel_mm=phantom.geometry.spacing_mm[1:])
-        for index, phantom in enumerate(phantoms)
-    )
-    return reduce(SliceSet.joined, drawn, real)
 
 
 def _train_autoencoder(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
@@ -95,8 +78,16 @@ def _train_denoiser(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
 
 def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     backbone = _trained_autoencoder(settings, dtype)
-    module, finished = adapters.train(run, backbone, sampler, TextEncoder.load(), seed=settings.seed)
+    start = attention.load(settings.start) if settings.start else None
+    encoder = TextEncoder.load()
+    module, finished = adapters.train(run, backbone, sampler, encoder, seed=settings.seed, start=start)
     attention.save(module, settings.out / "adapters")
+    return finished
+
+
+def _train_plain(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+    module, finished = plain.train(run, sampler, seed=settings.seed, dtype=dtype)
+    plain_network.save(module, settings.out / PLAIN_FOLDER)
     return finished
 
 
@@ -109,4 +100,5 @@ _STAGES: dict[Stage, Callable[[Run, TrainingSettings, Sampler, torch.dtype], boo
     Stage.AUTOENCODER: _train_autoencoder,
     Stage.DENOISER: _train_denoiser,
     Stage.ADAPTERS: _train_adapters,
+    Stage.PLAIN: _train_plain,
 }

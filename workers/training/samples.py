@@ -1,7 +1,8 @@
-"""Batches of augmented slices with painted lesions, each fixed by seed, stage and step."""
+"""Batches of augmented slices with painted lesions, each fixed by seed and step."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,60 +10,88 @@ import numpy as np
 import torch
 
 from workers.training import augmentation, lesions
-from workers.training.lesions import FieldBank, Finding
+from workers.training.fields import FieldBank
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from workers.training.lesions import Finding
     from workers.training.slices import SliceSet
 
 LOW_LEVEL = 0.35
 """Below this share of the stack lie neck, face and skull base: seen less often, and painted less often."""
-LOW_WEIGHT = 0.45
+LOW_WEIGHT = 0.4
 LOW_PAINTED = 0.35
+CLEAN_SHARE = 0.2
+LONELY_SHARE = 0.15
+"""Share of samples whose neighbours are copies of the slice itself, as at the end of a stack."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Painted ``images`` and the same slices ``clean``, ``[n, 1, y, x]`` in -1..1, with lesion ``masks`` 0/1."""
+    """Painted ``stacks [n, 3, y, x]`` in -1..1 (slice below, slice, slice above), lesion ``masks [n, 1, y, x]`` 0/1.
 
-    images: Tensor
-    clean: Tensor
+    ``masks`` are those of the middle slice; ``rows`` index the slice set that the samples were drawn from.
+    """
+
+    stacks: Tensor
     masks: Tensor
     findings: tuple[Finding, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def images(self) -> Tensor:
+        """The middle slices: ``[n, 1, y, x]``."""
+        return self.stacks[:, 1:2]
 
 
 class Sampler:
     """Draw batches from a set of tumour-free slices."""
 
     def __init__(self, slices: SliceSet, seed: int) -> None:
-        self._slices = slices
+        self.slices = slices
         self._seed = seed
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
-        weights = np.where(slices.levels < LOW_LEVEL, LOW_WEIGHT, 1.0)
-        self._weights = weights / weights.sum()
+        low = np.where(slices.levels < LOW_LEVEL, LOW_WEIGHT, 1.0) * slices.weights
+        self._weights = low / low.sum()
 
     def draw(self, step: int, size: int, *, painted: float = 1.0) -> Batch:
         """Draw the batch of one step; ``painted`` is the share of slices that may get lesions at all."""
         rng = np.random.default_rng((self._seed, 2, step))
-        samples = [self._sample(rng, painted) for _ in range(size)]
-        images, clean, masks, findings = zip(*samples, strict=True)
-        return Batch(_stacked(images), _stacked(clean), _stacked(masks), tuple(findings))
+        generator = torch.Generator().manual_seed(self._seed * 10**9 + step)
+        rows = rng.choice(len(self.slices), size, p=self._weights)
+        grey, heads = augmentation.move(*self._gather(rows, rng), rng)
+        share = painted * (1.0 - CLEAN_SHARE) * np.where(self.slices.levels[rows] < LOW_LEVEL, LOW_PAINTED, 1.0)
+        wanted = torch.from_numpy(rng.random(size) < share)
+        result = lesions.paint(grey, heads, wanted, self._bank, rng)
+        scanned = augmentation.rescan(result.grey, self._bank, rng, generator)
+        return Batch(scanned * 2.0 - 1.0, result.masks, result.findings, tuple(int(row) for row in rows))
 
-    def _sample(self, rng: np.random.Generator, painted: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, Finding]:
-        index = rng.choice(len(self._slices), p=self._weights)
-        image, head = augmentation.move(self._slices.images[index], self._slices.heads[index], rng)
-        share = painted * (LOW_PAINTED if self._slices.levels[index] < LOW_LEVEL else 1.0)
-        if rng.random() >= share:
-            head = np.zeros_like(head)
-        result = lesions.paint(image, head, self._bank, rng)
-        scanner = int(rng.integers(2**32))
-        rescanned = [
-            augmentation.rescan(picture, self._bank, np.random.default_rng(scanner))
-            for picture in (result.image, image)
-        ]
-        return rescanned[0], rescanned[1], result.mask.astype(np.float32), result.finding
+    def _gather(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Stack each slice with its neighbours: grey in 0..1 and heads, ``[n, 3, y, x]``."""
+        lonely = rng.random(len(rows)) < LONELY_SHARE
+        below = np.where(lonely, rows, self.slices.below[rows])
+        above = np.where(lonely, rows, self.slices.above[rows])
+        order = np.stack([below, rows, above], axis=1)
+        grey = torch.from_numpy((self.slices.images[order] + 1.0) / 2.0)
+        return grey, torch.from_numpy(self.slices.heads[order])
 
 
-def _stacked(arrays: tuple[np.ndarray, ...]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)[:, None])
+class Ahead:
+    """Draw the batches of consecutive steps one step ahead, in a thread: what is drawn depends on the step alone."""
+
+    def __init__(self, sampler: Sampler, size: int, *, painted: float = 1.0) -> None:
+        self._sampler = sampler
+        self._size = size
+        self._painted = painted
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="samples")
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def draw(self, step: int) -> Batch:
+        """Return the batch of ``step`` and begin the one after it."""
+        ready = self._next[1] if self._next and self._next[0] == step else self._submit(step)
+        self._next = (step + 1, self._submit(step + 1))
+        return ready.result()
+
+    def _submit(self, step: int) -> Future[Batch]:
+        return self._pool.submit(self._sampler.draw, step, self._size, painted=self._painted)

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workers.training.corpus import Corpus
+
 
 class Stage(StrEnum):
-    """The parts of a run, in order; each rests on the ones before it."""
+    """The parts of a run, in order; adapters and denoiser rest on the autoencoder."""
 
     AUTOENCODER = "autoencoder"
-    DENOISER = "denoiser"
     ADAPTERS = "adapters"
+    DENOISER = "denoiser"
+    PLAIN = "plain"
+    """The plain network of the evaluation's baseline, on the same lesions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,10 @@ class StageSettings:
 
 
 DEFAULT_STAGES = {
-    Stage.AUTOENCODER: StageSettings(steps=550, batch=8, learning_rate=1.5e-3),
-    Stage.DENOISER: StageSettings(steps=700, batch=16, learning_rate=4e-4),
-    Stage.ADAPTERS: StageSettings(steps=1050, batch=12, learning_rate=2e-3),
+    Stage.AUTOENCODER: StageSettings(steps=600, batch=8, learning_rate=1.5e-3),
+    Stage.ADAPTERS: StageSettings(steps=2400, batch=16, learning_rate=2e-3),
+    Stage.DENOISER: StageSettings(steps=500, batch=16, learning_rate=4e-4),
+    Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }
 
 
@@ -39,21 +44,24 @@ DEFAULT_STAGES = {
 class TrainingSettings:
     """One training run.
 
-    ``cases`` is the folder of ``PATIENT.npz`` files, ``out`` receives the weights (diffusers layout) and ``work`` the
+    ``corpus`` is trained on, ``cases`` the folder of ``PATIENT.npz`` files whose tuning patients fix the calibration,
+    ``out`` receives the weights (diffusers layout) and ``work`` the
     checkpoints and loss logs; a run with the same settings goes on from the last checkpoint in ``work``. The result
     depends on the seed and the steps alone: ``deadline_minutes`` only stops early, for a later run to go on.
     """
 
+    corpus: Corpus
     cases: Path
     out: Path
     work: Path
     stages: tuple[Stage, ...] = tuple(Stage)
     plan: dict[Stage, StageSettings] = field(default_factory=lambda: dict(DEFAULT_STAGES))
-    phantoms: int = 6
     seed: int = 0
     threads: int = 2
-    deadline_minutes: float = 60.0
+    deadline_minutes: float = 170.0
     dtype: str = "auto"
+    start: Path | None = None
+    """Folder of adapters to go on from with other lesions or data; None to begin from nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Slices to train on: tumour-free ones of the training patients, framed as the segmenter frames them."""
+"""Slices to train on: tumour-free ones, framed as the segmenter frames them, with who lies below and above them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from workers.errors import TrainingDataMissing
 from workers.segmentation import framing
+from workers.segmentation.text import Subject
 from workers.training.patients import Role, role
 
 if TYPE_CHECKING:
@@ -26,18 +27,26 @@ MINIMUM_HEAD = 0.06
 """Share of the image that the head covers, for a slice to be worth training on."""
 
 
+HEAD_MR = Subject("MRI", "brain")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceSet:
     """Tumour-free slices: ``images`` float32 ``[n, 128, 128]`` in -1..1, ``heads`` bool of the same shape.
 
     ``levels[n]`` is how far up the stack slice ``n`` lies (0 lowest, 1 highest); ``sources[n]`` names its patient or
-    phantom.
+    phantom; ``below[n]`` and ``above[n]`` are the rows of its neighbours (its own where there is none); ``weights[n]``
+    says how often it is drawn and ``subjects[n]`` what it shows.
     """
 
     images: NDArray[np.float32]
     heads: NDArray[np.bool_]
     levels: NDArray[np.float32]
     sources: tuple[str, ...]
+    below: NDArray[np.intp]
+    above: NDArray[np.intp]
+    weights: NDArray[np.float64]
+    subjects: tuple[Subject, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,7 +58,16 @@ class SliceSet:
             np.concatenate([self.heads, other.heads]),
             np.concatenate([self.levels, other.levels]),
             self.sources + other.sources,
+            np.concatenate([self.below, other.below + len(self)]),
+            np.concatenate([self.above, other.above + len(self)]),
+            np.concatenate([self.weights, other.weights]),
+            self.subjects + other.subjects,
         )
+
+    def showing(self, subject: Subject, *, share: float) -> SliceSet:
+        """Say what all slices show, and share out ``share`` of the draws among them."""
+        weights = np.full(len(self), share / max(1, len(self)))
+        return replace(self, weights=weights, subjects=(subject,) * len(self))
 
 
 def tumor_free(mask: NDArray[np.bool_], *, margin: int = MASK_MARGIN) -> NDArray[np.bool_]:
@@ -58,11 +76,12 @@ def tumor_free(mask: NDArray[np.bool_], *, margin: int = MASK_MARGIN) -> NDArray
     return ~ndimage.binary_dilation(with_tumor, iterations=margin) if with_tumor.any() else ~with_tumor
 
 
-def patient_files(folder: Path, wanted: Role) -> list[Path]:
-    """List the ``.npz`` cases of one role, by patient; raises TrainingDataMissing where there is none."""
-    found = [path for path in sorted(folder.glob("*.npz")) if role(path.stem) is wanted]
+def patient_files(folder: Path, *wanted: Role) -> list[Path]:
+    """List the ``.npz`` cases of some roles, by patient; raises TrainingDataMissing where there is none."""
+    found = [path for path in sorted(folder.glob("*.npz")) if role(path.stem) in wanted]
     if not found:
-        raise TrainingDataMissing(f"no {wanted} patients under {folder.name}: expected PATIENT.npz with flair and mask")
+        names = " or ".join(wanted)
+        raise TrainingDataMissing(f"no {names} patients under {folder.name}: expected PATIENT.npz with flair and mask")
     return found
 
 
@@ -82,12 +101,26 @@ def from_stack(
     *,
     pixel_mm: tuple[float, float] = (1.0, 1.0),
     wanted: NDArray[np.bool_] | None = None,
+    modality: str = "MR",
 ) -> SliceSet:
-    """Frame an axial stack ``[z, y, x]`` and take its ``wanted`` slices (all, if not told) that show enough head."""
-    found = framing.find(voxels, pixel_mm)
+    """Frame an axial stack ``[z, y, x]`` and take its ``wanted`` slices (all, if not told) that show enough."""
+    found = framing.find(voxels, pixel_mm, modality=modality)
     images = np.empty((0, GRID, GRID), np.float32) if found is None else framing.to_model(voxels, found, GRID)
     heads = np.stack([framing.head(image) for image in images]) if len(images) else np.empty((0, GRID, GRID), bool)
     shown = heads.mean(axis=(1, 2)) >= MINIMUM_HEAD
     levels = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
     keep = shown if wanted is None else shown & wanted
-    return SliceSet(images[keep], heads[keep], levels[keep], (source,) * int(keep.sum()))
+    below, above = _neighbours(np.flatnonzero(keep))
+    count = int(keep.sum())
+    weights, subjects = np.ones(count), (HEAD_MR,) * count
+    return SliceSet(images[keep], heads[keep], levels[keep], (source,) * count, below, above, weights, subjects)
+
+
+def _neighbours(positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Give the rows of the slices right below and above those at ``positions``, their own rows where those lack."""
+    rows = np.arange(len(positions), dtype=np.intp)
+    touching = np.diff(positions) == 1
+    below, above = rows.copy(), rows.copy()
+    below[1:][touching] = rows[:-1][touching]
+    above[:-1][touching] = rows[1:][touching]
+    return below, above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,8 +152,10 @@ def test_a_backbone_without_a_text_tower_gives_no_texts(tmp_path: Path) -> None:
 def test_the_feature_decides_the_length_and_the_grid() -> None:
     from transformers import ViTConfig, ViTModel
 
-    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
-    network = ViTModel(ViTConfig(**size, image_size=32, patch_size=8))
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=48, image_size=32, patch_size=8
+    )
+    network: Any = ViTModel(config)
     feature = Feature(layers=(1, 2, 0), parts=(Part.CLASS, Part.MEAN, Part.SPREAD), grid_layers=(1, 2))
     pooled, grid = TokenEncoder(network.eval(), feature, prefix=1)(torch.zeros(2, 3, 32, 32))
     assert pooled.shape == (2, 3 * 3 * 32)

@@ -43,14 +43,14 @@ def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
     assert np.isfinite(first).all()
 
 
-@pytest.mark.parametrize("mode", set(PromptMode) - {PromptMode.NONE})
+@pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode is not PromptMode.NONE])
 def test_every_mode_but_none_follows_the_mask(mode: PromptMode) -> None:
     here, there = (Subject(picture(), disc(centre=centre)) for centre in ((12, 10), (36, 30)))
     vectors = embed_prompted(Means(), [here, there], mode)
     assert not np.allclose(vectors[0], vectors[1])
 
 
-@pytest.mark.parametrize("mode", set(PromptMode) - {PromptMode.NONE})
+@pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode is not PromptMode.NONE])
 def test_a_mode_that_needs_a_mask_names_the_picture_without_one(mode: PromptMode) -> None:
     with pytest.raises(MaskMissing, match="scan-7"):
         embed_prompted(Means(), [Subject(picture(), None, name="scan-7")], mode)

@@ -156,7 +156,8 @@ def test_sixteen_bit_pictures_are_stretched_to_eight(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "a.png")
     (tmp_path / "images.csv").write_text("image,class\na.png,x\n")
     seen = read_pictures([PictureSource(tmp_path)])[0].read()
-    assert (seen.min(), seen.max(), seen.dtype) == (0, 255, np.uint8)
+    assert (seen.min(), seen.max()) == (0, 255)
+    assert seen.dtype == np.uint8
 
 
 def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_a_second_look_at_the_same_pictures_asks_no_backbone(models: Path, pictu
     attention = Attention(MaskSource.GIVEN, cache, _no_saliency)
     subjects = attention.subjects(read_pictures([PictureSource(pictures)])[:4])
     first = Embedder(backbone, cache).embed(subjects, PromptMode.CROP)
-    backbone.encoder.forward = None  # type: ignore[method-assign, assignment]  # whoever calls it now fails
+    backbone.encoder.forward = None  # type: ignore[assignment]  # whoever calls it now fails
     np.testing.assert_array_equal(Embedder(backbone, cache).embed(subjects, PromptMode.CROP), first)
     with pytest.raises(TypeError):
         Embedder(backbone, cache).embed(subjects, PromptMode.DIM)
@@ -277,7 +278,7 @@ def test_the_mask_earns_its_gain_only_where_it_is_the_right_one(models: Path, pi
     assert set(run.groups) == {"sex=F", "sex=M"}
 
 
-@pytest.mark.parametrize("freeze", set(Freeze) - {Freeze.ALL})
+@pytest.mark.parametrize("freeze", [freeze for freeze in Freeze if freeze is not Freeze.ALL])
 def test_every_way_of_freezing_trains_a_copy_and_leaves_the_backbone(
     freeze: Freeze, models: Path, pictures: Path, tmp_path: Path
 ) -> None:

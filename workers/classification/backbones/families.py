@@ -63,7 +63,7 @@ def load_network(family: Family, folder: Path) -> torch.nn.Module:
     if family.library is not None:
         return load_optional(folder, family.library)
     # A bar for every load would end up in what programs read.
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # shipped unannotated
     kind = getattr(transformers, family.network)
     options = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     try:

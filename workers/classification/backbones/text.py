@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ def texts_of(backbone: TorchBackbone, classes: Sequence[str]) -> ClassTexts | No
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
         return None
     ids = _tokens(folder, [sentence(label) for label in classes])
-    network = backbone.encoder.network
+    network: Any = backbone.encoder.network
     with torch.inference_mode():
-        tower = partial(network.get_text_features)  # type: ignore[operator]  # a method of CLIPModel
-        vectors = tower(**{name: value.to(backbone.device) for name, value in ids.items()}).pooler_output.float()
+        vectors = network.get_text_features(
+            **{name: value.to(backbone.device) for name, value in ids.items()}
+        ).pooler_output.float()
     unit = torch.nn.functional.normalize(vectors, dim=-1)
     return ClassTexts(tuple(classes), np.asarray(unit.cpu().numpy(), dtype=float32))
 

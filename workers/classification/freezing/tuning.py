@@ -77,7 +77,7 @@ def tune(backbone: TorchBackbone, freeze: Freeze, head: LinearHead, *, examples:
             pixels = to_tensor([examples.pictures[place] for place in places], look).to(backbone.device)
             loss = cross_entropy(layer(encoder(pixels)[0]), examples.targets[places])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch ships this method unannotated
             optimiser.step()
             schedule.step()
     return TunedModel(encoder.eval(), layer, backbone, head.classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,8 @@ def add_visual_prompts(encoder: torch.nn.Module, *, generator: torch.Generator) 
     embeddings = getattr(getattr(encoder, "network", None), "embeddings", None)
     if not isinstance(encoder, TokenEncoder) or not isinstance(embeddings, torch.nn.Module):
         raise BackboneUnusable("learned tokens need a ViT or DINOv2 backbone: use another way of freezing than vpt")
-    channels = int(encoder.network.config.hidden_size)  # type: ignore[union-attr]  # every transformer here has one
+    configured: Any = encoder.network
+    channels = int(configured.config.hidden_size)
     prompts = VisualPrompts(channels, generator=generator)
     embeddings.register_forward_hook(prompts.append)
     encoder.network = PromptedTokens(encoder.network, prompts)

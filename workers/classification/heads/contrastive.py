@@ -88,4 +88,4 @@ def _softmax(scores: NDArray[float64]) -> NDArray[float64]:
 
 
 def _unit(vectors: NDArray[float64]) -> NDArray[float64]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

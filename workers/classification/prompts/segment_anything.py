@@ -46,7 +46,7 @@ class SegmentAnything:
         from transformers import Sam2Model
 
         try:
-            network = Sam2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            network: Any = Sam2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackboneUnusable(f"{folder.name} holds no Sam2Model with safetensors") from error
         side = int(network.config.prompt_encoder_config.image_size)
@@ -72,7 +72,7 @@ class SegmentAnything:
         kept: list[tuple[float, Mask]] = []
         with torch.inference_mode():
             embedded = self.network.get_image_embeddings(to_tensor([picture], self.look).to(self.device))
-            for some in points.split(_POINTS_AT_ONCE):
+            for some in torch.split(points, _POINTS_AT_ONCE):
                 seen = self.network(image_embeddings=embedded, input_points=some.view(1, -1, 1, 2))
                 kept.extend(self._sure(seen.pred_masks[0].flatten(0, 1), seen.iou_scores[0].flatten(), picture))
         return _apart(sorted(kept, key=lambda entry: -entry[0]))
@@ -100,7 +100,7 @@ def _apart(ordered: Sequence[tuple[float, Mask]]) -> tuple[Mask, ...]:
 
 
 def _overlap(first: Mask, second: Mask) -> float:
-    return float(np.count_nonzero(first & second) / max(np.count_nonzero(first | second), 1))
+    return int(np.count_nonzero(first & second)) / max(int(np.count_nonzero(first | second)), 1)
 
 
 def _filled(box: Box, shape: tuple[int, ...]) -> Mask:

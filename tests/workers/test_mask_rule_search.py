@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workers.evaluation import metrics
+from workers.segmentation import refine
+from workers.segmentation.refine import MaskRule
+from workers.training import rules
+from workers.training.rules import Scored
+
+SPACING = (5.0, 1.5, 1.5)
+
+
+def scored(seed: int) -> Scored:
+    """Make a case whose lesion scores high, beside a faint echo elsewhere and a speck far away."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((14, 48, 48), bool)
+    truth[5:8, 10:22, 10:22] = True
+    score = np.where(truth, 0.8, 0.05) + rng.normal(0, 0.02, truth.shape)
+    score[6, 30:36, 30:36] = 0.55
+    score[12, 40:43, 40:43] = 0.75
+    return Scored(np.clip(score, 0, 1).astype(np.float32), truth, SPACING)
+
+
+@pytest.mark.parametrize("rule", [MaskRule(0.5, 0.0, 0.0, 0.0, 0.0), MaskRule(0.4, 0.6, 0.3, 2.5, 0.2)])
+def test_a_rule_is_judged_as_the_segmenter_applies_it(rule: MaskRule) -> None:
+    cases = [scored(seed) for seed in range(3)]
+    dices, alarms, far = [], 0, 0
+    for case in cases:
+        smoothed = refine.smooth_across(case.score, SPACING[0], rule.smoothing_mm)
+        mask = refine.to_mask(smoothed, SPACING, rule)
+        dices.append(metrics.dice(mask, case.truth))
+        wrong, seen = metrics.false_alarms(mask, case.truth)
+        alarms, far = alarms + wrong, far + seen
+    worth = rules.judge(cases, rule)
+    assert worth.dice == pytest.approx(float(np.mean(dices)), abs=0.01)
+    assert worth.alarms == pytest.approx(alarms / far)
+
+
+def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_it() -> None:
+    rule, worth = rules.choose([scored(seed) for seed in range(3)])
+    assert worth.dice > 0.97
+    assert worth.alarms == 0.0
+    assert rule.peak > 0.5 or rule.share > 0.0 or rule.minimum_ml > 0.0
+
+
+def test_false_alarms_above_the_limit_lower_the_worth_of_a_rule() -> None:
+    assert rules.Worth(0.8, 0.02).value == 0.8
+    assert rules.Worth(0.8, 0.10).value < 0.75
