@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 PROMPT = "tumor"
 SUSPICION = 0.2
 HEALTHY_PHANTOMS = 3
+HEALTHY_MARGIN = 0.04
+"""How far above the highest score of a healthy phantom a component's peak must lie."""
 PHANTOM_SEED = 20_000
 CASE_ML = 1.0
 GAIN = 0.01
@@ -100,12 +102,25 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
         paths = slices.patient_files(cases, Role.TUNE, Role.TRAIN)
         more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
         rule, _ = rules.choose([case.scored(fusion) for case in more])
-        modes[mode] = _mode(mode, fusion, rule)
+        modes[mode] = _above_healthy(segmenter, mode, _mode(mode, fusion, rule))
     paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned])
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
     rule = modes[Mode.BALANCED].rule
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
+
+
+def _above_healthy(segmenter: ZeroShotSegmenter, mode: Mode, settings: ModeSettings) -> ModeSettings:
+    """Raise the peak that a component needs above what healthy phantoms reach: nothing is to be found there."""
+    changed = replace(segmenter.calibration, modes=segmenter.calibration.modes | {mode: settings})
+    looking = replace(segmenter, calibration=changed)
+    peaks = []
+    for index in range(HEALTHY_PHANTOMS):
+        phantom = head_phantom(seed=PHANTOM_SEED + index, lesion=False)
+        volume = as_volume(phantom.voxels, phantom.geometry.spacing_mm)
+        peaks.append(float(looking.scores(looking.examine(volume, prompt=PROMPT, mode=mode)).max()))
+    needed = round(max(peaks) + HEALTHY_MARGIN, 2)
+    return replace(settings, rule=replace(settings.rule, peak=max(settings.rule.peak, needed)))
 
 
 def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, *, residuals: bool) -> Tuned:
