@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 PROMPT = "tumor"
 SUSPICION = 0.2
-HEALTHY_PHANTOMS = 3
+HEALTHY_PHANTOMS = 8
 HEALTHY_MARGIN = 0.04
 """How far above the highest score of a healthy phantom a component's peak must lie."""
 PHANTOM_SEED = 20_000
