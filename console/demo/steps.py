@@ -26,7 +26,7 @@ class Steps:
         try:
             with self.console.status(f"{words} …"):
                 yield
-        except BaseException:
+        except BaseException:  # the step is marked as failed, whatever stopped it; raised again
             self.console.print(f"[red]{_CROSS}[/red] {words}", highlight=False)
             raise
         self.seconds[words] = time.monotonic() - started

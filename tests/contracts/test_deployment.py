@@ -26,7 +26,7 @@ def compose() -> Any:
 def test_docker_itself_takes_the_file(tmp_path: Any) -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker compose is not installed")
+        pytest.skip("docker compose is not installed: the other tests here read the file without it")
     environment = tmp_path / "env"
     environment.write_text("".join(f"{name}={value}\n" for name, value in VARIABLES.items()))
     command = [docker, "compose", "--env-file", str(environment), "--file", str(ROOT / "docker-compose.yml"), "config"]

@@ -56,7 +56,7 @@ def parsing(digest: str, *, doing: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # edge: what is no fault of the parser is raised again
             if not _is_parser_fault(error):
                 raise
             # Not chained: pydicom quotes the offending value, and that may be patient data.

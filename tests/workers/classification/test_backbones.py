@@ -130,7 +130,7 @@ def test_a_library_that_cannot_be_imported_is_named_with_its_extra(tmp_path: Pat
         with pytest.raises(BackboneMissing, match="hub-backbones"):
             load_optional(tmp_path, "timm")
     else:
-        pytest.skip(f"timm {timm.__version__} is installed")
+        pytest.skip(f"timm {timm.__version__} is installed, so its absence cannot be shown")
 
 
 def test_a_clip_folder_gives_a_unit_vector_for_each_class(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Family:
     size: int | None = None
     """Side in pixels where the trained one would be too slow or the configuration names none."""
     has_text: bool = False
-    library: str | None = None
+    extra_package: str | None = None
     """timm or open_clip, where ``transformers`` does not hold the family."""
 
     def preprocessing(self, config: Mapping[str, Any]) -> Preprocessing:
@@ -60,8 +60,8 @@ def load_network(family: Family, folder: Path) -> torch.nn.Module:
     """Load the weights from safetensors in the folder, never from the network, never from a pickle."""
     import transformers
 
-    if family.library is not None:
-        return load_optional(folder, family.library)
+    if family.extra_package is not None:
+        return load_optional(folder, family.extra_package)
     # A bar for every load would end up in what programs read.
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # shipped unannotated
     kind = getattr(transformers, family.network)
@@ -116,7 +116,7 @@ FAMILIES: Mapping[str, Family] = {
     "convnext": Family("ConvNextModel", _maps),
     "convnextv2": Family("ConvNextV2Model", _maps),
     "efficientnet": Family("EfficientNetModel", _maps),
-    "timm": Family("timm", _as_loaded, library="timm"),
-    "open_clip": Family("open_clip", _as_loaded, CLIP_MEAN, CLIP_STD, library="open_clip"),
+    "timm": Family("timm", _as_loaded, extra_package="timm"),
+    "open_clip": Family("open_clip", _as_loaded, CLIP_MEAN, CLIP_STD, extra_package="open_clip"),
 }
 """``model_type`` of a ``config.json`` -> family. SwinModel and the CNNs pool by their own last norm."""

@@ -93,7 +93,7 @@ def register(folder: Path, entry: Registration, *, models: Path) -> BackboneCard
         specification = _tried(target, entry)
         write_specification(target, specification)
         manifest = write_manifest(target, name=target.name, version="1", licence=entry.licence)
-    except BaseException:
+    except BaseException:  # a half-registered folder must not stay, whatever stopped it; raised again
         shutil.rmtree(target, ignore_errors=True)
         raise
     return _card(family_of(config, folder=folder.name), manifest, specification)
