@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.errors import ModelUnsuitable
-from workers.foundation.card import ValueRange
 from workers.foundation.contract import NOTHING_SAID, BodyRegion, Condition
 from workers.foundation.monai_latent import definition_in, scale_factor, weights_in
+from workers.foundation.monai_model import MonaiModel
 from workers.foundation.monai_networks import MonaiAutoencoder, autocast, load_network, schedule_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.foundation.card import ModelCard
-    from workers.foundation.noise import Denoised, NoiseSchedule
+    from workers.foundation.noise import Denoised
 
 INPUT_SCALE = 100.0
 """By what the networks were told spacings in millimetres and one-hot regions in training."""
@@ -32,15 +32,8 @@ WINDOW = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Maisi:
+class Maisi(MonaiModel):
     """A 3D latent diffusion model that is told the spacing, and a class or the body regions."""
-
-    card: ModelCard
-    sha256: str
-    schedule: NoiseSchedule
-    autoencoder: MonaiAutoencoder
-    denoiser: Any
-    latent_channels: int
 
     @classmethod
     def from_folder(
@@ -63,46 +56,9 @@ class Maisi:
         return cls(card, sha256, schedule_of(definition.scheduler), autoencoder, unet, network.latent_channels)
 
     @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return self.autoencoder.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the computation; the weights are float32."""
-        return self.autoencoder.dtype
-
-    @property
     def spatial_dims(self) -> int:
         """Three."""
         return 3
-
-    @property
-    def image_channels(self) -> int:
-        """Channels of a decoded volume."""
-        return self.autoencoder.image_channels
-
-    @property
-    def factor(self) -> int:
-        """By how much a volume is larger than its latent."""
-        return self.autoencoder.factor
-
-    @property
-    def value_range(self) -> ValueRange:
-        """As the card says: 0 to 1."""
-        return self.card.value_range
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Give the mean latents times the scale factor (MAISI itself samples: about a quarter of their variance)."""
-        return self.autoencoder.encode(images)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Give float32 volumes."""
-        return self.autoencoder.decode(latents)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Give the encoder's blocks 2, 5 and 8, at 1/1, 1/2 and 1/4 of the volume's size."""
-        return self.autoencoder.features(images)
 
     @torch.inference_mode()
     def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:

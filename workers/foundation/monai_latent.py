@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from workers.errors import ModelUnsuitable
-from workers.foundation.card import Conditioning, ValueRange
+from workers.foundation.card import Conditioning
 from workers.foundation.contract import NOTHING_SAID, Condition
 from workers.foundation.crossattention import record_monai_cross_attention
 from workers.foundation.definition import NetworkDefinition, read_definition
+from workers.foundation.monai_model import MonaiModel
 from workers.foundation.monai_networks import MonaiAutoencoder, autocast, load_network, schedule_of
 from workers.foundation.texttower import TextTower
 
@@ -21,24 +22,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.foundation.card import ModelCard
-    from workers.foundation.noise import Denoised, NoiseSchedule
+    from workers.foundation.noise import Denoised
 
 OLD_NAMES = {"num_channels": "channels"}
 """Arguments that MONAI GenerativeModels called otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MonaiLatent:
+class MonaiLatent(MonaiModel):
     """A latent diffusion model; images ``[n, image_channels, *size]`` in 2D or 3D."""
 
-    card: ModelCard
-    sha256: str
-    schedule: NoiseSchedule
-    autoencoder: MonaiAutoencoder
-    denoiser: Any
     text: TextTower | None
     spatial_dims: int
-    latent_channels: int
 
     @classmethod
     def from_folder(
@@ -57,44 +52,7 @@ class MonaiLatent:
         schedule = schedule_of(definition.scheduler)
         text = TextTower.load(folder, device=device) if (folder / "text_encoder").is_dir() else None
         dims = int(definition.autoencoder["spatial_dims"])
-        return cls(card, sha256, schedule, autoencoder, unet, text, dims, network.latent_channels)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return self.autoencoder.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the computation; the weights are float32."""
-        return self.autoencoder.dtype
-
-    @property
-    def image_channels(self) -> int:
-        """Channels of a decoded image."""
-        return self.autoencoder.image_channels
-
-    @property
-    def factor(self) -> int:
-        """By how much an image is larger than its latent."""
-        return self.autoencoder.factor
-
-    @property
-    def value_range(self) -> ValueRange:
-        """As the card says; MONAI's bundles are mostly trained on 0 to 1."""
-        return self.card.value_range
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Give the scaled mean latents."""
-        return self.autoencoder.encode(images)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Give float32 images."""
-        return self.autoencoder.decode(latents)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Give the encoder's stages."""
-        return self.autoencoder.features(images)
+        return cls(card, sha256, schedule, autoencoder, unet, network.latent_channels, text, dims)
 
     @torch.inference_mode()
     def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
