@@ -55,7 +55,11 @@ def test_every_dependency_is_pinned_and_torch_to_the_release_that_was_tested() -
     )
     assert pins["torch"] == "2.13.0"
     names = {_normal(name) for name in pins}
+    # Their torchvision has to fit the torch of the site, so no release of these two is ours to fix.
+    left_to_the_site = 'extra == "hub-backbones"'
     for text in importlib.metadata.requires("oncue") or []:
+        if text.replace("'", '"').endswith(left_to_the_site):
+            continue
         match = re.match(r"[A-Za-z0-9._-]+", text)
         assert match is not None
         assert _normal(match.group()) in names, text
