@@ -77,6 +77,27 @@ def test_a_lesion_reaches_into_the_neighbouring_slices(grey: Tensor, heads: Tens
     assert changed[large][:, [0, 2]].any(dim=1).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_anatomy_shows_through_some_lesions_and_is_replaced_by_the_others(
+    share: float, heads: Tensor, bank: FieldBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lesions, "THROUGH_SHARE", share)
+    monkeypatch.setattr(lesions, "OPACITIES", (1.0, 1.0))
+    monkeypatch.setattr(lesions, "PUSHED_SHARE", 0.0)
+    stripes = torch.where(torch.arange(128) % 2 == 0, 0.9, 1.1).view(1, 1, 1, -1)
+    striped = torch.where(heads, TISSUE * stripes, 0.0)
+    result = painted(striped, heads, bank, 5)
+    likeness = []
+    for index, finding in enumerate(result.findings):
+        inside = result.masks[index, 0] > 0
+        if finding is Finding.BRIGHT and inside.any():
+            columns = stripes[0, 0].expand(128, 128)[inside]
+            ratio = result.grey[index, 1][inside] / TISSUE
+            likeness.append(float((ratio[columns > 1].mean() - ratio[columns < 1].mean()) / ratio.mean()))
+    assert likeness
+    assert (np.median(likeness) > 0.1) == (share == 1.0)
+
+
 def test_only_wanted_samples_are_painted(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
     wanted = torch.arange(COUNT) % 2 == 0
     result = painted(grey, heads, bank, 8, wanted)

@@ -141,6 +141,17 @@ def test_a_batch_is_fixed_by_seed_and_step() -> None:
     assert torch.equal(ahead.draw(6).stacks, other.stacks)
 
 
+def test_the_ends_of_a_stack_are_painted_less_often_than_its_middle() -> None:
+    stack = np.repeat(100.0 * disc(128)[None], 40, axis=0).astype(np.float32)
+    sampler = Sampler(slices.from_stack(stack, "one"), 3)
+    batches = [sampler.draw(step, 16) for step in range(20)]
+    rows = np.concatenate([batch.rows for batch in batches])
+    painted = np.concatenate([batch.masks.flatten(1).any(dim=1).numpy() for batch in batches])
+    middle = (rows > 12) & (rows < 35)
+    assert painted[middle].mean() > 0.7
+    assert 0.05 < painted[~middle].mean() < 0.5
+
+
 def test_slices_know_their_neighbours_in_the_stack() -> None:
     head = 100.0 * disc(64)
     stack = np.repeat(head[None], 7, axis=0).astype(np.float32)

@@ -32,6 +32,8 @@ SKIP_CHANNELS = 16
 """Channels that the frozen features of each stage, and the pixels, are reduced to before they are joined."""
 CONTEXT = 3
 """Slices that the head sees: the one below, the one to be judged, the one above."""
+SIDES = (1, 1, 2)
+"""How often the head reads each stage of the frozen features: as it is, and where there is a second time, mirrored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,14 +107,19 @@ class _AttentionStage(nn.Module):
 class _ResidualHead(nn.Module):
     """A light U-shaped network over adapted features, attention maps and the pixels of neighbouring slices.
 
-    Its wide part works at half size and below: a convolution at full size costs four times as much and sees no more.
+    It also sees the slice and its deepest features mirrored, so that each place can be compared with its counterpart on
+    the other side of the body, which a tumour seldom has. Its wide part works at half size and below: a convolution at
+    full size costs four times as much and sees no more.
     """
 
     def __init__(self) -> None:
         super().__init__()
         full, half = HEAD_CHANNELS[:2]
-        self.stem = nn.Conv2d(4 * CONTEXT, SKIP_CHANNELS, 3, padding=1)
-        self.skips = nn.ModuleList(nn.Conv2d(channels + 1, SKIP_CHANNELS, 1) for channels in FEATURE_CHANNELS)
+        self.stem = nn.Conv2d(4 * (CONTEXT + 1), SKIP_CHANNELS, 3, padding=1)
+        self.skips = nn.ModuleList(
+            nn.Conv2d(sides * channels + 1, SKIP_CHANNELS, 1)
+            for sides, channels in zip(SIDES, FEATURE_CHANNELS, strict=True)
+        )
         self.first = _block(3 * SKIP_CHANNELS, half)
         self.downs = nn.ModuleList(_Down(a, b, extra) for a, b, extra in _steps_down())
         self.ups = nn.ModuleList(_Up(deep, shallow) for shallow, deep in reversed(list(pairwise(HEAD_CHANNELS[1:]))))
@@ -125,9 +132,13 @@ class _ResidualHead(nn.Module):
         self.out = nn.Conv2d(full, full, 1)
 
     def forward(self, stacks: Tensor, adapted: list[Tensor], attention: list[Tensor]) -> tuple[Tensor, Tensor]:
-        pairs = zip(self.skips, adapted, attention, strict=True)
-        fine, half, quarter = (skip(torch.cat([level, odds.tanh()], dim=1)) for skip, level, odds in pairs)
-        pixels = self.stem(functional.pixel_unshuffle(stacks, 2).contiguous(memory_format=torch.channels_last))
+        levels_of = zip(self.skips, adapted, attention, SIDES, strict=True)
+        fine, half, quarter = (
+            skip(torch.cat([level, level.flip(-1), odds.tanh()] if sides > 1 else [level, odds.tanh()], dim=1))
+            for skip, level, odds, sides in levels_of
+        )
+        seen = torch.cat([stacks, stacks[:, CONTEXT // 2 : CONTEXT // 2 + 1].flip(-1)], dim=1)
+        pixels = self.stem(functional.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last))
         levels = [self.first(torch.cat([pixels, functional.avg_pool2d(fine, 2), half], dim=1))]
         for down, extra in zip(self.downs, (quarter, None, None), strict=True):
             levels.append(down(levels[-1], extra))

@@ -31,7 +31,9 @@ OnProgress = Callable[[int, int], None]
 
 BATCH = 8
 MINIMUM_HEAD = 0.03
-"""Slices on which the head covers less than this share have no signal and are skipped."""
+LEAST_OF_LARGEST = 0.35
+"""Slices on which the head covers less than this share of the image, or of what it covers at its widest, are skipped:
+the first show nothing, the others skull and scalp."""
 NEIGHBOUR_MM = 5.0
 """How far below and above a slice its neighbours are looked for: the adapters were trained on thick slices."""
 DILATION = 3
@@ -125,7 +127,7 @@ def compute(
     ``redraw_suspicious`` asks for the pseudo-healthy image and its residuals, ``look_twice`` for the denoiser's
     attention.
     """
-    shown = np.flatnonzero([framing.head(image).mean() >= MINIMUM_HEAD for image in images])
+    shown = _worth_a_look(images)
     maps = blank(images)
     for done in range(0, len(shown), BATCH):
         rows = shown[done : done + BATCH]
@@ -145,6 +147,11 @@ def compute(
         redraw(models, maps, rows, region, prompt=prompt, settings=settings)
         on_progress(len(shown) + (done + len(rows)) * len(shown) // len(suspicious), 2 * len(shown))
     return _scaled(maps, scales)
+
+
+def _worth_a_look(images: FloatArray) -> NDArray[np.intp]:
+    covered = np.array([framing.head(image).mean() for image in images])
+    return np.flatnonzero(covered >= max(MINIMUM_HEAD, LEAST_OF_LARGEST * covered.max(initial=0.0)))
 
 
 def _cross_attention(models: Models, images: FloatArray, prompt: PromptPair) -> FloatArray:

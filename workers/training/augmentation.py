@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 BLURRED_SHARE = 0.3
 KERNEL = 7
+TURN = 0.1
+SHIFT = (0.05, 0.09)
+"""Spread of the turn in radians; largest shift along x and y as a share of half the image. Framing centres the head,
+which is compared with its mirror image, so both are small."""
 
 
 def move(grey: Tensor, heads: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mirror, turn, scale, shear and shift each stack together with its heads."""
     count = len(grey)
-    angle, scale = rng.normal(0.0, 0.14, count), np.exp(rng.uniform(-0.16, 0.16, count))
+    angle, scale = rng.normal(0.0, TURN, count), np.exp(rng.uniform(-0.16, 0.16, count))
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
     mirror, aspect = rng.choice((-1.0, 1.0), count), np.exp(rng.uniform(-0.08, 0.08, count))
-    shift = rng.uniform(-0.09, 0.09, (2, count))
+    shift = rng.uniform(-1.0, 1.0, (2, count)) * np.array(SHIFT)[:, None]
     matrix = np.stack(
         [
             np.stack([cosine * mirror, -sine, shift[0]], axis=1),

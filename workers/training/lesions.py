@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from workers.training.fields import FieldBank
 
-DARK_SHARE = 0.12
-MIXED_SHARE = 0.28
-FOREIGN_SHARE = 0.1
+DARK_SHARE = 0.15
+MIXED_SHARE = 0.17
+FOREIGN_SHARE = 0.05
 """Shares of lesions that are dark, that have a core or rim of another level, and that are made of other tissue."""
-SECOND_SHARE = 0.2
+SECOND_SHARE = 0.15
 """Share of samples with two lesions."""
 PUSHED_SHARE = 0.3
 """Share of samples whose tissue gives way to the lesion (mass effect)."""
@@ -36,10 +36,15 @@ RADII = (3.0, 30.0)
 LARGE_RADIUS = 9.0
 LARGE_SHARE = 0.5
 """Share of lesions whose radius is drawn from this one upwards alone."""
-LOBED_SHARE = 0.5
-PATCHY_SHARE = 0.5
-CONTRASTS = (0.2, 1.2)
-"""Smallest and largest excess of a bright lesion over the tissue's grey, drawn log-uniformly."""
+LOBED_SHARE = 0.4
+PATCHY_SHARE = 0.2
+WHITE_SHARE = 0.3
+"""Share of lesions that keep to white matter."""
+THROUGH_SHARE = 0.3
+"""Share of lesions through which the anatomy can be seen: they scale its grey instead of replacing it."""
+CONTRASTS = (0.2, 1.3)
+"""Smallest and largest excess of a bright lesion over the tissue's grey, drawn evenly."""
+OPACITIES = (0.4, 1.0)
 SLICE_STEPS = (1.5, 4.5)
 """Distance of neighbouring slices in pixels."""
 SMALLEST = 10
@@ -150,7 +155,7 @@ def _outline(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> _Outl
     coarse = bank.sheaf(rng, np.maximum(1.5, radii * rng.uniform(0.25, 0.8, count)), slices=depth, likeness=LIKENESS)
     fine = bank.sheaf(rng, np.maximum(1.0, radii * 0.15), slices=depth, likeness=LIKENESS)
     rough = _each(rng.uniform(0.0, 0.6, count))
-    along_white = _whiteness(canvas) * _each(rng.uniform(0.0, 2.5, count)) * _some(rng, count, 0.5)
+    along_white = _whiteness(canvas) * _each(rng.uniform(0.0, 2.5, count)) * _some(rng, count, WHITE_SHARE)
     return _Outline(height + rough * (0.8 * coarse + 0.35 * fine) + along_white, centres, _each(radii))
 
 
@@ -205,7 +210,8 @@ def _blend(
     sparing = ((grey / tissue - 0.35) / 0.3).clamp(0, 1)
     spared = torch.where(_some(rng, count, 0.5), cover * sparing, cover)
     level = _levels(canvas, outline.height, findings, bank=bank, rng=rng)
-    strength = _each(rng.uniform(0.45, 1.0, count)) * _patches(outline, bank, rng)
+    level = torch.where(_some(rng, count, THROUGH_SHARE), grey * level / tissue, level)
+    strength = _each(rng.uniform(*OPACITIES, count)) * _patches(outline, bank, rng)
     blended = grey + (level - grey) * spared * strength
     middle = slice(_middle(grey), _middle(grey) + 1)
     visible = (cover > 0.5) & ((blended - grey).abs() > VISIBLE * tissue)  # noqa: PLR2004 - half covered
@@ -226,8 +232,7 @@ def _patches(outline: _Outline, bank: FieldBank, rng: np.random.Generator) -> Te
 def _levels(canvas: Canvas, height: Tensor, findings: Tensor, *, bank: FieldBank, rng: np.random.Generator) -> Tensor:
     """Give the grey of the lesion everywhere: outer and inner level, slope and texture, or another sample's tissue."""
     count, tissue = len(findings), canvas.tissue
-    excess = np.exp(rng.uniform(np.log(CONTRASTS[0]), np.log(CONTRASTS[1]), count))
-    bright, dark = tissue * _each(1.0 + excess), tissue * _each(rng.uniform(0.1, 0.75, count))
+    bright, dark = tissue * _each(1.0 + rng.uniform(*CONTRASTS, count)), tissue * _each(rng.uniform(0.1, 0.75, count))
     kind = findings.view(-1, 1, 1, 1)
     core_level = torch.where(_each(rng.random(count)) < 0.7, dark, tissue * _each(rng.uniform(0.8, 1.2, count)))  # noqa: PLR2004 - cores are mostly dark
     outer = torch.where(kind == Finding.DARK, dark, bright)

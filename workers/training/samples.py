@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from workers.training.lesions import Finding
     from workers.training.slices import SliceSet
 
-LOW_LEVEL = 0.35
-"""Below this share of the stack lie neck, face and skull base: seen less often, and painted less often."""
-LOW_WEIGHT = 0.4
-LOW_PAINTED = 0.35
-CLEAN_SHARE = 0.2
+LOW_LEVEL = 0.3
+HIGH_LEVEL = 0.9
+"""Below this share of the stack lie neck, face and skull base; above that one little but skull and scalp."""
+ENDS_WEIGHT = 0.8
+ENDS_PAINTED = 0.25
+"""How often slices of both ends are drawn, and painted, compared with the others: tumours are seldom there, so what
+is bright there must be learned as healthy."""
+CLEAN_SHARE = 0.15
 LONELY_SHARE = 0.15
 """Share of samples whose neighbours are copies of the slice itself, as at the end of a stack."""
 
@@ -52,8 +55,9 @@ class Sampler:
         self.slices = slices
         self._seed = seed
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
-        low = np.where(slices.levels < LOW_LEVEL, LOW_WEIGHT, 1.0) * slices.weights
-        self._weights = low / low.sum()
+        self._ends = (slices.levels < LOW_LEVEL) | (slices.levels > HIGH_LEVEL)
+        weights = np.where(self._ends, ENDS_WEIGHT, 1.0) * slices.weights
+        self._weights = weights / weights.sum()
 
     def draw(self, step: int, size: int, *, painted: float = 1.0) -> Batch:
         """Draw the batch of one step; ``painted`` is the share of slices that may get lesions at all."""
@@ -61,7 +65,7 @@ class Sampler:
         generator = torch.Generator().manual_seed(self._seed * 10**9 + step)
         rows = rng.choice(len(self.slices), size, p=self._weights)
         grey, heads = augmentation.move(*self._gather(rows, rng), rng)
-        share = painted * (1.0 - CLEAN_SHARE) * np.where(self.slices.levels[rows] < LOW_LEVEL, LOW_PAINTED, 1.0)
+        share = painted * (1.0 - CLEAN_SHARE) * np.where(self._ends[rows], ENDS_PAINTED, 1.0)
         wanted = torch.from_numpy(rng.random(size) < share)
         result = lesions.paint(grey, heads, wanted, self._bank, rng)
         scanned = augmentation.rescan(result.grey, self._bank, rng, generator)

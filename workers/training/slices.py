@@ -23,7 +23,7 @@ GRID = 128
 """Pixels along each side of the model's image."""
 MASK_MARGIN = 2
 """Slices this close to a slice with tumour are not taken for tumour-free."""
-MINIMUM_HEAD = 0.06
+MINIMUM_HEAD = 0.02
 """Share of the image that the head covers, for a slice to be worth training on."""
 
 
