@@ -194,7 +194,7 @@ def _threshold(segmenter: ZeroShotSegmenter) -> Segment:
     from workers.segmentation.calibration import Mode
 
     level = segmenter.calibration.baselines.intensity
-    rule = replace(segmenter.calibration.modes[Mode.FAST].rule, threshold=level, peak=level)
+    rule = replace(segmenter.calibration.modes[Mode.FAST].rule, threshold=level, peak=level, slope=0.0)
     return lambda volume: _marked(volume, lambda images: (images + 1.0) / 2.0, rule)
 
 

@@ -23,7 +23,14 @@ def scored(seed: int) -> Scored:
     return Scored(np.clip(score, 0, 1).astype(np.float32), truth, SPACING)
 
 
-@pytest.mark.parametrize("rule", [MaskRule(0.5, 0.0, 0.0, 0.0, 0.0), MaskRule(0.4, 0.6, 0.3, 2.5, 0.2)])
+RULES = [
+    MaskRule(0.5, 0.0, 0.0, 0.0, 0.0),
+    MaskRule(0.4, 0.6, 0.3, 2.5, 0.2),
+    MaskRule(0.2, 0.6, 0.3, 2.5, 0.2, slope=0.5, drop=1.0),
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_judged_as_the_segmenter_applies_it(rule: MaskRule) -> None:
     cases = [scored(seed) for seed in range(3)]
     dices, alarms, far = [], 0, 0

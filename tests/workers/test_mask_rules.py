@@ -27,6 +27,24 @@ def test_an_uncertain_component_is_dropped() -> None:
     assert not refine.to_mask(scores(peak=0.7, side=12), SPACING, RULE).any()
 
 
+def test_a_certain_lesion_ends_at_a_higher_level_than_a_faint_one() -> None:
+    rule = MaskRule(threshold=0.2, peak=0.0, minimum_ml=0.0, smoothing_mm=0.0, share=0.0, slope=0.5, drop=1.5)
+    stack = np.zeros((8, 64, 64), np.float32)
+    for z, peak in ((1, 0.999), (6, 0.7)):
+        stack[z, 10:40, 10:40] = 0.4
+        stack[z, 15:35, 15:35] = peak
+    mask = refine.to_mask(stack, SPACING, rule)
+    assert mask[1].sum() == 20 * 20
+    assert mask[6].sum() == 30 * 30
+
+
+def test_no_level_of_a_components_own_lies_below_the_threshold() -> None:
+    rule = MaskRule(threshold=0.5, peak=0.0, minimum_ml=0.0, smoothing_mm=0.0, share=0.0, slope=1.0, drop=9.0)
+    stack = scores(peak=0.9, side=12)
+    stack[3, 30:40, 30:40] = 0.45
+    assert refine.to_mask(stack, SPACING, rule).sum() == 144
+
+
 def test_a_hole_inside_a_slice_is_filled() -> None:
     stack = scores(peak=0.9, side=20)
     stack[3, 18:22, 18:22] = 0.0

@@ -151,9 +151,13 @@ def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRul
         own = replace(own, peak=0.0, minimum_ml=0.0, share=0.0)
     if not tuned:
         return own
-    level = best_level([case.curve for case in tuned], [case.patient for case in tuned]) / TOP
-    rules = [replace(own, threshold=level, peak=level + way * (1.0 - level)) for way in PEAKS]
-    return max(rules, key=lambda rule: _mean_dice(tuned, rule)) if part.sifted else replace(own, threshold=level)
+    if not part.contoured:
+        level = best_level([case.curve for case in tuned], [case.patient for case in tuned]) / TOP
+        own = replace(own, threshold=level, slope=0.0)
+    if not part.sifted:
+        return own
+    rules = [replace(own, peak=own.threshold + way * (1.0 - own.threshold)) for way in PEAKS]
+    return max(rules, key=lambda rule: _mean_dice(tuned, rule))
 
 
 def _mean_dice(tuned: Sequence[_Tuned], rule: MaskRule) -> float:

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 class Part:
     """One row: which maps make the score, and what is done to it.
 
-    ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``mirrored`` averages the maps
-    with those of the mirror image.
+    ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``contoured`` draws the edge of
+    each component where that rule does instead of at one level for all, ``mirrored`` averages the maps with those of
+    the mirror image.
     """
 
     name: str
     score: Callable[[AnomalyMaps], FloatArray]
     smoothed: bool = True
     sifted: bool = True
+    contoured: bool = False
     mirrored: bool = False
 
 
@@ -92,6 +94,7 @@ PARTS = (
     Part("head + both residuals", with_both_residuals, smoothed=False, sifted=False),
     Part("head + smoothing across slices", head, sifted=False),
     Part("head + smoothing + component rule", head),
+    Part("head + smoothing + component rule + level of its own for each component", head, contoured=True),
     Part("head + both residuals + smoothing + component rule", with_both_residuals),
     Part("head + smoothing + component rule + mirrored look", head, mirrored=True),
     Part("head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True),

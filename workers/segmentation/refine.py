@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
     BoolArray = NDArray[np.bool_]
 
+PEAK_ML = 0.5
+"""A component's peak, for its own level, is the mean of its highest scores that fill this volume."""
+HIGHEST_LEVEL = 0.9
+NEARLY_CERTAIN = 1.0 - 1e-4
+
 
 @dataclass(frozen=True, slots=True)
 class MaskRule:
@@ -24,6 +30,9 @@ class MaskRule:
     A voxel belongs to the mask above ``threshold``. A component stays when its peak exceeds ``peak``, it fills
     ``minimum_ml``, and the score summed over it is at least ``share`` of that of the weightiest component: faint echoes
     beside a clear lesion go. ``smoothing_mm`` is the deviation of the Gaussian across slices.
+
+    With a ``slope`` above 0 each component has a level of its own, never below ``threshold``: in log-odds, ``slope``
+    times its peak less ``drop``. The edge of what is certain then lies higher than that of what is faint.
     """
 
     threshold: float
@@ -31,6 +40,8 @@ class MaskRule:
     minimum_ml: float
     smoothing_mm: float
     share: float
+    slope: float = 0.0
+    drop: float = 0.0
 
 
 def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) -> FloatArray:
@@ -43,11 +54,10 @@ def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) 
 
 def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule) -> BoolArray:
     """Threshold a score map and keep the components that are certain and large enough."""
-    candidate = scores > rule.threshold
-    labels, count = ndimage.label(candidate, structure=np.ones((3, 3, 3)))
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    labels, count = ndimage.label(candidates(scores, voxel_ml, rule), structure=np.ones((3, 3, 3)))
     if count == 0:
         return np.zeros(scores.shape, dtype=bool)
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     large = np.bincount(labels.ravel(), minlength=count + 1) * voxel_ml >= rule.minimum_ml
     certain = np.asarray(ndimage.maximum(scores, labels, index=np.arange(count + 1))) > rule.peak
     keep = large & certain
@@ -56,6 +66,26 @@ def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule) -> BoolArray
     keep &= weight >= rule.share * weight.max()
     mask = keep[labels]
     return np.asarray(np.stack([ndimage.binary_fill_holes(plane) for plane in mask]), dtype=bool)
+
+
+def candidates(scores: FloatArray, voxel_ml: float, rule: MaskRule) -> BoolArray:
+    """Mark what lies above the threshold, and above its component's own level where the rule asks for one."""
+    above = np.asarray(scores > rule.threshold)
+    if rule.slope <= 0:
+        return above
+    labels, _ = ndimage.label(above, structure=np.ones((3, 3, 3)))
+    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+        component = labels[box] == index
+        level = _own_level(scores[box][component], voxel_ml, rule)
+        above[box] &= ~component | (scores[box] > level)
+    return above
+
+
+def _own_level(scores: FloatArray, voxel_ml: float, rule: MaskRule) -> float:
+    count = min(scores.size, max(1, round(PEAK_ML / voxel_ml)))
+    peak = min(float(np.partition(scores, scores.size - count)[-count:].mean()), NEARLY_CERTAIN)
+    level = 1.0 / (1.0 + math.exp(rule.drop - rule.slope * math.log(peak / (1.0 - peak))))
+    return min(HIGHEST_LEVEL, max(rule.threshold, level))
 
 
 def case_level(scores: FloatArray, spacing_mm: Vector, volume_ml: float) -> float:

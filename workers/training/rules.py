@@ -1,6 +1,6 @@
 """Search for the mask rule that serves labelled cases best.
 
-A rule only decides which connected components stay, so the components of each threshold are measured once and hundreds
+A rule only decides which connected components stay, so the components of each level are measured once and hundreds
 of rules are judged on those measurements.
 """
 
@@ -31,7 +31,11 @@ ALARM_LIMIT = 0.03
 """Share of tumour-free slices that may alarm before a rule pays for it."""
 ALARM_PRICE = 1.5
 SMOOTHINGS_MM = (0.0, 2.5, 4.5)
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+LEVELS = (
+    *((threshold, 0.0, 0.0) for threshold in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+    *((0.2, *line) for line in ((0.5, 1.0), (0.5, 1.5), (0.5, 2.0), (0.7, 2.0), (0.7, 3.0), (0.85, 3.5))),
+)
+"""Threshold, slope and drop: one level for all, or one for each component."""
 PEAKS = (0.0, 0.8, 0.9, 0.95)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 SHARES = (0.1, 0.2, 0.35, 0.5)
@@ -61,7 +65,7 @@ class Worth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Components:
-    """The connected components of one case above one threshold; arrays have one entry per component."""
+    """The connected components of one case above one level; arrays have one entry per component."""
 
     millilitres: NDArray[np.float64]
     peaks: NDArray[np.float64]
@@ -80,12 +84,13 @@ def choose(cases: Sequence[Scored]) -> tuple[MaskRule, Worth]:
         smoothed = [
             replace(case, score=refine.smooth_across(case.score, case.spacing_mm[0], smoothing)) for case in cases
         ]
-        for threshold in THRESHOLDS:
-            measured = [_measure(case, threshold) for case in smoothed]
+        for threshold, slope, drop in LEVELS:
+            level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop)
+            measured = [_measure(case, level) for case in smoothed]
             for peak, volume, share in product(PEAKS, VOLUMES_ML, SHARES):
                 if peak and peak <= threshold:
                     continue
-                rule = MaskRule(threshold, peak, volume, smoothing, share)
+                rule = replace(level, peak=peak, minimum_ml=volume, share=share)
                 found.append((rule, _judge(measured, rule)))
     return max(found, key=lambda pair: pair[1].value)
 
@@ -95,11 +100,12 @@ def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
     smoothed = [
         replace(case, score=refine.smooth_across(case.score, case.spacing_mm[0], rule.smoothing_mm)) for case in cases
     ]
-    return _judge([_measure(case, rule.threshold) for case in smoothed], rule)
+    return _judge([_measure(case, rule) for case in smoothed], rule)
 
 
-def _measure(case: Scored, threshold: float) -> _Components:
-    labels, count = ndimage.label(case.score > threshold, structure=np.ones((3, 3, 3)))
+def _measure(case: Scored, level: MaskRule) -> _Components:
+    voxel_ml = float(np.prod(case.spacing_mm)) / 1000.0
+    labels, count = ndimage.label(refine.candidates(case.score, voxel_ml, level), structure=np.ones((3, 3, 3)))
     flat = labels.ravel()
     voxels = np.bincount(flat, minlength=count + 1)[1:].astype(np.float64)
     weights = np.bincount(flat, weights=case.score.ravel(), minlength=count + 1)[1:].astype(np.float64)
@@ -110,8 +116,7 @@ def _measure(case: Scored, threshold: float) -> _Components:
     for column, z in enumerate(far):
         reached = np.unique(labels[z])
         alarms[reached[reached > 0] - 1, column] = True
-    millilitres = voxels * float(np.prod(case.spacing_mm)) / 1000.0
-    return _Components(millilitres, peaks, weights, voxels, hits, alarms, int(case.truth.sum()))
+    return _Components(voxels * voxel_ml, peaks, weights, voxels, hits, alarms, int(case.truth.sum()))
 
 
 def _judge(measured: Sequence[_Components], rule: MaskRule) -> Worth:
