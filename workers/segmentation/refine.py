@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 PEAK_ML = 0.5
 """A component's peak, for its own level, is the mean of its highest scores that fill this volume."""
-HIGHEST_LEVEL = 0.9
+HIGHEST_LEVEL = 0.97
 NEARLY_CERTAIN = 1.0 - 1e-4
+WHOLE_STACK = 8
+"""Fewest slices of a stack that is taken to reach beyond what can be found at its ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,16 @@ class MaskRule:
 
 
 def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) -> FloatArray:
-    """Smooth scores along ``z``, by no more than one slice's neighbours where slices are thick."""
+    """Smooth scores along ``z``, by no more than one slice's neighbours where slices are thick.
+
+    Beyond the ends of a stack nothing was found: what its last slice alone shows has no neighbour that confirms it.
+    Stacks of fewer than ``WHOLE_STACK`` slices are continued by their last slice instead, or nothing of them would stay.
+    """
     if len(scores) == 1 or smoothing_mm <= 0:
         return scores
     sigma = min(4.0, smoothing_mm / spacing_z_mm)
-    return np.asarray(ndimage.gaussian_filter1d(scores, sigma, axis=0, mode="nearest"), dtype=np.float32)
+    beyond = "constant" if len(scores) >= WHOLE_STACK else "nearest"
+    return np.asarray(ndimage.gaussian_filter1d(scores, sigma, axis=0, mode=beyond), dtype=np.float32)
 
 
 def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule) -> BoolArray:

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 ALARM_LIMIT = 0.03
 """Share of tumour-free slices that may alarm before a rule pays for it."""
 ALARM_PRICE = 1.5
-SMOOTHINGS_MM = (0.0, 2.5, 4.5)
+SMOOTHINGS_MM = (2.5, 4.5)
 LEVELS = (
-    *((threshold, 0.0, 0.0) for threshold in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
-    *((0.2, *line) for line in ((0.5, 1.0), (0.5, 1.5), (0.5, 2.0), (0.7, 2.0), (0.7, 3.0), (0.85, 3.5))),
+    *((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8)),
+    *((0.2, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
+    *((0.4, *line) for line in ((0.5, 1.5), (0.7, 2.5), (0.7, 3.0), (0.85, 3.5))),
 )
 """Threshold, slope and drop: one level for all, or one for each component."""
-PEAKS = (0.0, 0.8, 0.9, 0.95)
+PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 SHARES = (0.1, 0.2, 0.35, 0.5)
 

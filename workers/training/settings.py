@@ -34,7 +34,7 @@ class StageSettings:
 
 DEFAULT_STAGES = {
     Stage.AUTOENCODER: StageSettings(steps=600, batch=8, learning_rate=1.5e-3),
-    Stage.ADAPTERS: StageSettings(steps=2400, batch=16, learning_rate=2e-3),
+    Stage.ADAPTERS: StageSettings(steps=3200, batch=12, learning_rate=2e-3),
     Stage.DENOISER: StageSettings(steps=500, batch=16, learning_rate=4e-4),
     Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }
