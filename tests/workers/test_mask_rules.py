@@ -59,6 +59,15 @@ def test_smoothing_spreads_over_millimetres_and_never_touches_a_single_slice() -
     np.testing.assert_array_equal(refine.smooth_across(stack[3:4], 5.0, 3.0), stack[3:4])
 
 
+def test_what_the_last_slice_of_a_whole_stack_shows_alone_is_not_confirmed() -> None:
+    whole, short = np.zeros((12, 8, 8), np.float32), np.zeros((4, 8, 8), np.float32)
+    whole[-1], short[-1] = 1.0, 1.0
+    assert refine.smooth_across(whole, 5.0, 4.5)[-1].max() < 0.6
+    assert refine.smooth_across(short, 5.0, 4.5)[-1].min() > 0.65
+    whole[-3:] = 1.0
+    assert refine.smooth_across(whole, 5.0, 4.5)[-2].min() > 0.85
+
+
 def test_the_case_level_counts_volume_not_single_voxels() -> None:
     lone, lesion = scores(peak=1.0, side=2), scores(peak=1.0, side=15)
     assert refine.case_level(lone, SPACING, 1.0) < 0.05

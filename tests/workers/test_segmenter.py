@@ -279,3 +279,16 @@ def _flipped(geometry: Geometry, flips: tuple[bool, bool, bool]) -> Geometry:
 
 def _vector(values: tuple[float, ...]) -> Vector:
     return (values[0], values[1], values[2])
+
+
+def test_what_both_sides_show_is_less_suspicious_than_what_one_side_shows(segmenter: ZeroShotSegmenter) -> None:
+    head = head_phantom(seed=6, lesion=False, slices=SLICES, slice_mm=10.0, size=128).voxels.astype(np.float32)
+    right = np.zeros(head.shape, bool)
+    right[5:8, 56:72, 36:52] = True
+    left = right[:, :, ::-1]
+    bright = 1.4 * float(np.median(head[head > head.mean()]))
+    one_side, both_sides = (
+        float(segmenter.segment(with_voxels(np.where(places, bright, head)), mode="fast").score_map[right].mean())
+        for places in (right, right | left)
+    )
+    assert one_side > both_sides + 0.1

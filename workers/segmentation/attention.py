@@ -132,12 +132,9 @@ class _ResidualHead(nn.Module):
         self.out = nn.Conv2d(full, full, 1)
 
     def forward(self, stacks: Tensor, adapted: list[Tensor], attention: list[Tensor]) -> tuple[Tensor, Tensor]:
-        levels_of = zip(self.skips, adapted, attention, SIDES, strict=True)
-        fine, half, quarter = (
-            skip(torch.cat([level, level.flip(-1), odds.tanh()] if sides > 1 else [level, odds.tanh()], dim=1))
-            for skip, level, odds, sides in levels_of
-        )
-        seen = torch.cat([stacks, stacks[:, CONTEXT // 2 : CONTEXT // 2 + 1].flip(-1)], dim=1)
+        fine, half, quarter = self._reduced(adapted, attention)
+        middle = stacks[:, CONTEXT // 2 : CONTEXT // 2 + 1]
+        seen = torch.cat([stacks, middle.flip(-1)], dim=1)
         pixels = self.stem(functional.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last))
         levels = [self.first(torch.cat([pixels, functional.avg_pool2d(fine, 2), half], dim=1))]
         for down, extra in zip(self.downs, (quarter, None, None), strict=True):
@@ -148,6 +145,14 @@ class _ResidualHead(nn.Module):
             hidden = up(hidden, levels.pop())
         grown = functional.interpolate(self.grow(hidden), scale_factor=2, mode="bilinear")
         return self.out(self.last(torch.cat([grown, fine, stacks.to(grown.dtype)], dim=1))), summary
+
+    def _reduced(self, adapted: list[Tensor], attention: list[Tensor]) -> list[Tensor]:
+        """Bring each stage with its attention, and the deepest also mirrored, down to a few channels."""
+        reduced = []
+        for skip, level, odds, sides in zip(self.skips, adapted, attention, SIDES, strict=True):
+            views = (level, level.flip(-1))[:sides]
+            reduced.append(skip(torch.cat([*views, odds.tanh()], dim=1)))
+        return reduced
 
 
 def _steps_down() -> list[tuple[int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -50,12 +50,12 @@ def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) 
     """Smooth scores along ``z``, by no more than one slice's neighbours where slices are thick.
 
     Beyond the ends of a stack nothing was found: what its last slice alone shows has no neighbour that confirms it.
-    Stacks of fewer than ``WHOLE_STACK`` slices are continued by their last slice instead, or nothing of them would stay.
+    Stacks of fewer than ``WHOLE_STACK`` slices are continued by their last slice instead, or little of them would stay.
     """
     if len(scores) == 1 or smoothing_mm <= 0:
         return scores
     sigma = min(4.0, smoothing_mm / spacing_z_mm)
-    beyond = "constant" if len(scores) >= WHOLE_STACK else "nearest"
+    beyond: Literal["constant", "nearest"] = "constant" if len(scores) >= WHOLE_STACK else "nearest"
     return np.asarray(ndimage.gaussian_filter1d(scores, sigma, axis=0, mode=beyond), dtype=np.float32)
 
 

@@ -33,6 +33,7 @@ from workers.training.patients import Role
 from workers.training.rules import Scored
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -89,7 +90,8 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     """Fix everything for a segmenter that was built with ``provisional()``.
 
     Fusion is chosen on the tuning patients. The mask rule is chosen on them and the training patients together: of
-    these no slice with tumour, or near one, has trained anything, and eight patients alone are too few.
+    these no slice with tumour, or near one, has trained anything, and eight patients alone are too few. Healthy
+    phantoms are cases like them in that search.
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     scales = _residual_scales(segmenter, tuning)
@@ -101,8 +103,9 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     for mode in (Mode.FAST, Mode.BALANCED):
         paths = slices.patient_files(cases, Role.TUNE, Role.TRAIN)
         more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
-        rule, _ = rules.choose([case.scored(fusion) for case in more])
-        modes[mode] = _above_healthy(segmenter, mode, _mode(mode, fusion, rule))
+        healthy = [examine(segmenter, case, mode, residuals=fusion.uses_residual) for case in healthy_phantoms()]
+        rule, _ = rules.choose([case.scored(fusion) for case in (*more, *healthy)])
+        modes[mode] = _above_healthy(_mode(mode, fusion, rule), healthy)
     paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned])
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
@@ -110,16 +113,28 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
 
 
-def _above_healthy(segmenter: ZeroShotSegmenter, mode: Mode, settings: ModeSettings) -> ModeSettings:
-    """Raise the peak that a component needs above what healthy phantoms reach: nothing is to be found there."""
-    changed = replace(segmenter.calibration, modes=segmenter.calibration.modes | {mode: settings})
-    looking = replace(segmenter, calibration=changed)
-    peaks = []
-    for index in range(HEALTHY_PHANTOMS):
-        phantom = head_phantom(seed=PHANTOM_SEED + index, lesion=False)
-        volume = as_volume(phantom.voxels, phantom.geometry.spacing_mm)
-        peaks.append(float(looking.scores(looking.examine(volume, prompt=PROMPT, mode=mode)).max()))
-    needed = round(max(peaks) + HEALTHY_MARGIN, 2)
+def healthy_phantoms() -> list[Case]:
+    """Draw heads in which nothing is to be found: unlike a patient's, every slice of theirs is known to be healthy."""
+    phantoms = [head_phantom(seed=PHANTOM_SEED + index, lesion=False) for index in range(HEALTHY_PHANTOMS)]
+    return [
+        Case(
+            f"phantom {index}",
+            as_volume(phantom.voxels, phantom.geometry.spacing_mm),
+            np.zeros(phantom.voxels.shape, bool),
+        )
+        for index, phantom in enumerate(phantoms)
+    ]
+
+
+def _above_healthy(settings: ModeSettings, healthy: Sequence[Tuned]) -> ModeSettings:
+    """Raise the peak that a component needs above what the healthy phantoms reach, by a margin."""
+    smoothed = (
+        refine.smooth_across(
+            case.examination.maps.fused(settings.fusion), case.examination.spacing_mm[0], settings.rule.smoothing_mm
+        )
+        for case in healthy
+    )
+    needed = round(max(float(score.max()) for score in smoothed) + HEALTHY_MARGIN, 2)
     return replace(settings, rule=replace(settings.rule, peak=max(settings.rule.peak, needed)))
 
 
@@ -207,10 +222,8 @@ def _healthy_level(segmenter: ZeroShotSegmenter, tuned: list[Tuned]) -> float:
         )
         score = fused[metrics.far_slices(case.truth)]
         levels.append(refine.case_level(score, case.examination.spacing_mm, CASE_ML))
-    for index in range(HEALTHY_PHANTOMS):
-        phantom = head_phantom(seed=PHANTOM_SEED + index, lesion=False)
-        volume = as_volume(phantom.voxels, phantom.geometry.spacing_mm)
-        examination = segmenter.examine(volume, prompt=PROMPT, mode=Mode.BALANCED)
+    for healthy in healthy_phantoms():
+        examination = segmenter.examine(healthy.volume, prompt=PROMPT, mode=Mode.BALANCED)
         levels.append(refine.case_level(segmenter.scores(examination), examination.spacing_mm, CASE_ML))
     return float(np.clip(np.quantile(levels, 0.95), 0.05, 0.95))
 
