@@ -225,7 +225,7 @@ def _healthy_level(segmenter: ZeroShotSegmenter, tuned: list[Tuned]) -> float:
     for healthy in healthy_phantoms():
         examination = segmenter.examine(healthy.volume, prompt=PROMPT, mode=Mode.BALANCED)
         levels.append(refine.case_level(segmenter.scores(examination), examination.spacing_mm, CASE_ML))
-    return float(np.clip(np.quantile(levels, 0.95), 0.05, 0.95))
+    return round(float(np.clip(max(levels) + HEALTHY_MARGIN, 0.05, 0.95)), 4)
 
 
 def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
