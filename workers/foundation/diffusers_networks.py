@@ -73,7 +73,7 @@ def schedule_of(config: Mapping[str, Any]) -> NoiseSchedule:
     try:
         kind = PredictionKind(config.get("prediction_type", PredictionKind.EPSILON))
         alpha_bars = library.DDIMScheduler(**known).alphas_cumprod
-    except (ValueError, NotImplementedError, TypeError) as error:
+    except (ValueError, NotImplementedError, TypeError) as error:  # diffusers' own answers to betas it does not know
         raise ModelUnsuitable(f"the scheduler's configuration is not understood: {error}") from error
     clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", False) else None
     return replace(diffusion(alpha_bars, kind), clip=clip)
