@@ -44,7 +44,7 @@ PROMPT = "tumor"
 SUSPICION = 0.2
 HEALTHY_PHANTOMS = 8
 HEALTHY_MARGIN = 0.04
-"""How far above the highest score of a healthy phantom a component's peak must lie."""
+"""How far a component's peak and the middle of the case score lie above the highest that is reached without tumour."""
 PHANTOM_SEED = 20_000
 CASE_ML = 1.0
 GAIN = 0.01
@@ -76,6 +76,11 @@ class Tuned:
         """Fuse the maps."""
         return Scored(self.examination.maps.fused(fusion), self.truth, self.examination.spacing_mm)
 
+    def smoothed(self, settings: ModeSettings) -> NDArray[np.float32]:
+        """Fuse the maps and smooth them as the mode does, before its rule makes a mask of them."""
+        fused, spacing_z_mm = self.examination.maps.fused(settings.fusion), self.examination.spacing_mm[0]
+        return refine.smooth_across(fused, spacing_z_mm, settings.rule.smoothing_mm)
+
 
 def provisional() -> Calibration:
     """Give settings to examine with before anything is fixed."""
@@ -99,18 +104,18 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     known = _familiarity(segmenter, cases, tuning)
     tuned = [examine(segmenter, case, Mode.BALANCED, residuals=True) for case in tuning]
     fusion = choose_fusion(tuned)
+    phantoms = healthy_phantoms()
     modes = {}
     for mode in (Mode.FAST, Mode.BALANCED):
         paths = slices.patient_files(cases, Role.TUNE, Role.TRAIN)
         more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
-        healthy = [examine(segmenter, case, mode, residuals=fusion.uses_residual) for case in healthy_phantoms()]
+        healthy = [examine(segmenter, phantom, mode, residuals=fusion.uses_residual) for phantom in phantoms]
         rule, _ = rules.choose([case.scored(fusion) for case in (*more, *healthy)])
         modes[mode] = _above_healthy(_mode(mode, fusion, rule), healthy)
     paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned])
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
-    half = _healthy_level(replace(segmenter, calibration=replace(segmenter.calibration, modes=modes)), tuned)
-    rule = modes[Mode.BALANCED].rule
-    return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, rule))
+    half = _healthy_level(modes[Mode.BALANCED], [*tuned, *healthy])
+    return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, modes[Mode.BALANCED].rule))
 
 
 def healthy_phantoms() -> list[Case]:
@@ -128,13 +133,7 @@ def healthy_phantoms() -> list[Case]:
 
 def _above_healthy(settings: ModeSettings, healthy: Sequence[Tuned]) -> ModeSettings:
     """Raise the peak that a component needs above what the healthy phantoms reach, by a margin."""
-    smoothed = (
-        refine.smooth_across(
-            case.examination.maps.fused(settings.fusion), case.examination.spacing_mm[0], settings.rule.smoothing_mm
-        )
-        for case in healthy
-    )
-    needed = round(max(float(score.max()) for score in smoothed) + HEALTHY_MARGIN, 2)
+    needed = round(max(float(case.smoothed(settings).max()) for case in healthy) + HEALTHY_MARGIN, 2)
     return replace(settings, rule=replace(settings.rule, peak=max(settings.rule.peak, needed)))
 
 
@@ -212,19 +211,12 @@ def _describe(segmenter: ZeroShotSegmenter, case: Case) -> NDArray[np.float32]:
     return familiarity.describe(segmenter.models.backbone, framing.to_model(case.volume.voxels, found, IMAGE_SIZE))
 
 
-def _healthy_level(segmenter: ZeroShotSegmenter, tuned: list[Tuned]) -> float:
-    """Find the case level that no stack without tumour exceeds: tumour-free ends of tuning stacks, and phantoms."""
-    settings = segmenter.calibration.modes[Mode.BALANCED]
+def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
+    """Find the case level that no stack without tumour reaches: phantoms, and what lies far from any tumour."""
     levels = []
-    for case in tuned:
-        fused = refine.smooth_across(
-            case.examination.maps.fused(settings.fusion), case.examination.spacing_mm[0], settings.rule.smoothing_mm
-        )
-        score = fused[metrics.far_slices(case.truth)]
+    for case in cases:
+        score = case.smoothed(settings)[metrics.far_slices(case.truth)]
         levels.append(refine.case_level(score, case.examination.spacing_mm, CASE_ML))
-    for healthy in healthy_phantoms():
-        examination = segmenter.examine(healthy.volume, prompt=PROMPT, mode=Mode.BALANCED)
-        levels.append(refine.case_level(segmenter.scores(examination), examination.spacing_mm, CASE_ML))
     return round(float(np.clip(max(levels) + HEALTHY_MARGIN, 0.05, 0.95)), 4)
 
 
