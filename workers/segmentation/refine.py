@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 PEAK_ML = 0.5
 """A component's peak, for its own level, is the mean of its highest scores that fill this volume."""
 HIGHEST_LEVEL = 0.97
+"""No component's own level lies above this one, however certain it is."""
 NEARLY_CERTAIN = 1.0 - 1e-4
+"""Peaks are cut here, so that their log-odds stay finite."""
 WHOLE_STACK = 8
 """Fewest slices of a stack that is taken to reach beyond what can be found at its ends."""
 
