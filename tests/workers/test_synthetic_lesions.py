@@ -32,7 +32,7 @@ def grey(heads: Tensor) -> Tensor:
 
 
 def painted(grey: Tensor, heads: Tensor, bank: FieldBank, seed: int, wanted: Tensor = ALL) -> Painted:
-    return lesions.paint(grey, heads, wanted, bank, np.random.default_rng(seed))
+    return lesions.paint(grey, heads, wanted, bank=bank, rng=np.random.default_rng(seed))
 
 
 def test_the_same_seed_paints_the_same_lesions(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
@@ -129,6 +129,36 @@ def test_another_scan_keeps_the_anatomy_in_place(grey: Tensor, heads: Tensor, ba
 
 
 def test_moving_takes_the_head_along(grey: Tensor, heads: Tensor) -> None:
-    moved, moved_heads = augmentation.move(grey, heads, np.random.default_rng(3))
+    moved, (moved_heads, beside) = augmentation.move(grey, (heads, ~heads), np.random.default_rng(3))
+    assert not (moved_heads & beside).any()
     assert float(moved[moved_heads].mean()) > 0.9 * TISSUE
     assert float(moved[~moved_heads].mean()) < 0.05
+
+
+def test_what_is_taken_is_left_as_it_is(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
+    taken = torch.zeros_like(heads)
+    taken[:, :, 50:80, 64:90] = True
+    covered = 0
+    for seed in range(6):
+        result = lesions.paint(grey, heads, ALL, bank=bank, rng=np.random.default_rng(seed), taken=taken)
+        torch.testing.assert_close(result.grey[taken], grey[taken], rtol=0, atol=0)
+        assert not (result.masks.bool() & taken[:, 1:2]).any()
+        covered += int(result.masks.sum())
+    assert covered > 0
+
+
+def test_all_of_a_parted_lesion_counts_also_where_it_looks_like_the_tissue_around(
+    grey: Tensor, heads: Tensor, bank: FieldBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lesions, "MIXED_SHARE", 1.0 - lesions.DARK_SHARE - lesions.FOREIGN_SHARE)
+    monkeypatch.setattr(lesions, "PARTED_SHARE", 1.0)
+    monkeypatch.setattr(lesions, "MILD", (1.0, 1.0))
+    unseen = []
+    for seed in range(6):
+        result = painted(grey, heads, bank, seed)
+        mixed = torch.tensor([finding is Finding.MIXED for finding in result.findings])
+        marked = result.masks[mixed, 0].bool()
+        unseen.append(
+            ((result.grey[mixed, 1] - grey[mixed, 1]).abs() < lesions.VISIBLE * TISSUE)[marked].float().mean()
+        )
+    assert 0.15 < float(torch.stack(unseen).mean()) < 0.85

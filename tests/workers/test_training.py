@@ -22,6 +22,7 @@ from workers.training.run import train_foundation
 from workers.training.samples import Ahead, Sampler
 from workers.training.settings import Progress, Stage, StageSettings, TrainingSettings
 
+STAGES = (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.REFINEMENT, Stage.PLAIN)
 PLAN = StageSettings(steps=40, batch=4, learning_rate=0.05)
 
 
@@ -206,21 +207,22 @@ def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path:
     rows, columns = np.mgrid[:64, :64]
     stack = np.repeat((100 * (np.hypot(rows - 32, columns - 32) < 25)).astype(np.uint8)[None], 3, axis=0)
     np.savez(tmp_path / "somebody.npz", flair=stack, mask=np.zeros(stack.shape, bool))
+    assert patients.is_seen_whole("somebody")
     brief = StageSettings(steps=1, batch=2, learning_rate=1e-4)
     settings = TrainingSettings(
         corpus.single(tmp_path, phantoms=0),
         tmp_path,
         tmp_path / "out",
         tmp_path / "work",
-        stages=(Stage.AUTOENCODER, Stage.ADAPTERS, Stage.PLAIN),
+        stages=STAGES,
         plan=dict.fromkeys(Stage, brief),
         dtype="float32",
     )
-    assert train_foundation(settings).finished == (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.PLAIN)
+    assert train_foundation(settings).finished == STAGES
     attention.load(tmp_path / "out" / "adapters")
     plain = PlainNetwork.of(tmp_path / "out" / "plain", MaskRule(0.5, 0.5, 0.0, 0.0, 0.0))
     scores = plain.scores(np.zeros((3, 128, 128), np.float32))
     assert scores.shape == (3, 128, 128)
     assert 0.0 <= scores.min() <= scores.max() <= 1.0
     late = train_foundation(replace(settings, work=tmp_path / "again", deadline_minutes=0.0))
-    assert late.unfinished == (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.PLAIN)
+    assert late.unfinished == STAGES

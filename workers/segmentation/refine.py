@@ -73,21 +73,28 @@ def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule) -> BoolArray
     keep[0] = False
     weight = np.bincount(labels.ravel(), weights=scores.ravel(), minlength=count + 1) * keep
     keep &= weight >= rule.share * weight.max()
-    mask = keep[labels]
-    return np.asarray(np.stack([ndimage.binary_fill_holes(plane) for plane in mask]), dtype=bool)
+    return np.asarray(keep[labels], dtype=bool)
 
 
 def candidates(scores: FloatArray, voxel_ml: float, rule: MaskRule) -> BoolArray:
-    """Mark what lies above the threshold, and above its component's own level where the rule asks for one."""
+    """Mark what lies above the threshold, and above its component's own level where the rule asks for one.
+
+    What a slice of it encloses belongs to it: a cyst, a core that looks like other tissue.
+    """
     above = np.asarray(scores > rule.threshold)
-    if rule.slope <= 0:
-        return above
+    if rule.slope > 0:
+        above &= _above_own_level(scores, above, voxel_ml, rule)
+    return np.asarray(np.stack([ndimage.binary_fill_holes(plane) if plane.any() else plane for plane in above]))
+
+
+def _above_own_level(scores: FloatArray, above: BoolArray, voxel_ml: float, rule: MaskRule) -> BoolArray:
+    kept = above.copy()
     labels, _ = ndimage.label(above, structure=np.ones((3, 3, 3)))
     for index, box in enumerate(ndimage.find_objects(labels), start=1):
         component = labels[box] == index
         level = _own_level(scores[box][component], voxel_ml, rule)
-        above[box] &= ~component | (scores[box] > level)
-    return above
+        kept[box] &= ~component | (scores[box] > level)
+    return kept
 
 
 def _own_level(scores: FloatArray, voxel_ml: float, rule: MaskRule) -> float:

@@ -79,7 +79,7 @@ def train(
             features = backbone.features(images)
         with torch.autocast("cpu", backbone.dtype, enabled=backbone.dtype is not torch.float32):
             logits = module(batch.stacks, features, abnormal, normal.expand(len(images), -1))
-        return loss(logits, batch.masks * wanted.view(-1, 1, 1, 1))
+        return loss(logits, batch.masks * wanted.view(-1, 1, 1, 1), batch.settled)
 
     return module, loop.optimise(run, module, loss_of)
 
@@ -98,22 +98,28 @@ def _ask(batch: Batch, table: PromptTable, rng: np.random.Generator) -> tuple[Te
     return torch.stack(prompts), torch.tensor(wanted)
 
 
-def loss(logits: AnomalyLogits, masks: Tensor) -> Tensor:
-    """Add BCE and Dice of the head, of every attention map, and BCE of the slice score."""
-    total = overlap_loss(logits.pixels.float(), masks)
+def loss(logits: AnomalyLogits, masks: Tensor, settled: Tensor) -> Tensor:
+    """Add BCE and Dice of the head, of every attention map, and BCE of the slice score, where it is ``settled``."""
+    total = overlap_loss(logits.pixels.float(), masks, settled)
     for stage in logits.attention:
-        shrunk = functional.adaptive_avg_pool2d(masks, (stage.shape[-2], stage.shape[-1]))
-        total = total + ATTENTION_WEIGHT / len(logits.attention) * overlap_loss(stage.float(), shrunk)
+        size = (stage.shape[-2], stage.shape[-1])
+        shrunk, known = (functional.adaptive_avg_pool2d(part, size) for part in (masks, settled))
+        total = total + ATTENTION_WEIGHT / len(logits.attention) * overlap_loss(stage.float(), shrunk, known)
     present = masks.flatten(1).amax(dim=1)
-    return total + SLICE_WEIGHT * functional.binary_cross_entropy_with_logits(logits.slices.float(), present)
+    known = torch.maximum(present, settled.flatten(1).amin(dim=1))
+    return total + SLICE_WEIGHT * functional.binary_cross_entropy_with_logits(logits.slices.float(), present, known)
 
 
-def overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Binary cross-entropy plus soft Dice per sample (empty masks are judged by the cross-entropy alone)."""
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, masks)
-    probability = logits.sigmoid()
-    overlap = (probability * masks).sum(dim=(1, 2, 3))
-    size = probability.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))
-    filled = masks.sum(dim=(1, 2, 3)) > 0
+def overlap_loss(logits: Tensor, masks: Tensor, settled: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy plus soft Dice per sample (empty masks are judged by the cross-entropy alone).
+
+    ``settled`` weighs the pixels, 0 to 1; all count the same where it is None.
+    """
+    weight = torch.ones_like(masks) if settled is None else settled
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, masks, weight)
+    probability, wanted = logits.sigmoid() * weight, masks * weight
+    overlap = (probability * wanted).sum(dim=(1, 2, 3))
+    size = probability.sum(dim=(1, 2, 3)) + wanted.sum(dim=(1, 2, 3))
+    filled = wanted.sum(dim=(1, 2, 3)) > 0
     dice = (1.0 - (2.0 * overlap + 1.0) / (size + 1.0)) * filled
     return cross_entropy + dice.sum() / filled.sum().clamp(min=1)

@@ -21,8 +21,8 @@ SHIFT = (0.05, 0.09)
 which is compared with its mirror image, so both are small."""
 
 
-def move(grey: Tensor, heads: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Mirror, turn, scale, shear and shift each stack together with its heads."""
+def move(grey: Tensor, regions: tuple[Tensor, ...], rng: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Mirror, turn, scale, shear and shift each stack together with its regions (bool, of the same shape)."""
     count = len(grey)
     angle, scale = rng.normal(0.0, TURN, count), np.exp(rng.uniform(-0.16, 0.16, count))
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
@@ -38,8 +38,8 @@ def move(grey: Tensor, heads: Tensor, rng: np.random.Generator) -> tuple[Tensor,
     theta = torch.from_numpy(matrix.astype(np.float32))
     grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
     moved = functional.grid_sample(grey, grid, align_corners=False)
-    moved_heads = functional.grid_sample(heads.float(), grid, align_corners=False) > 0.5  # noqa: PLR2004 - nearest
-    return moved, moved_heads
+    joined = functional.grid_sample(torch.cat(regions, dim=1).float(), grid, align_corners=False) > 0.5  # noqa: PLR2004 - nearest
+    return moved, joined.split(grey.shape[1], dim=1)
 
 
 def rescan(grey: Tensor, bank: FieldBank, rng: np.random.Generator, generator: torch.Generator) -> Tensor:

@@ -29,7 +29,7 @@ from workers.segmentation.calibration import (
 from workers.segmentation.refine import MaskRule
 from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 from workers.training import rules, slices
-from workers.training.patients import Role
+from workers.training.patients import Role, is_seen_whole
 from workers.training.rules import Scored
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def provisional() -> Calibration:
 def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     """Fix everything for a segmenter that was built with ``provisional()``.
 
-    Fusion is chosen on the tuning patients. The mask rule is chosen on them and the training patients together: of
-    these no slice with tumour, or near one, has trained anything, and eight patients alone are too few. Healthy
-    phantoms are cases like them in that search.
+    Fusion is chosen on the tuning patients. The mask rule is chosen on them together with those training patients of
+    whom no slice with tumour, or near one, has trained anything: eight patients alone are too few. Healthy phantoms are
+    cases like them in that search.
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     scales = _residual_scales(segmenter, tuning)
@@ -107,7 +107,7 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     phantoms = healthy_phantoms()
     modes = {}
     for mode in (Mode.FAST, Mode.BALANCED):
-        paths = slices.patient_files(cases, Role.TUNE, Role.TRAIN)
+        paths = ruling_files(cases)
         more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
         healthy = [examine(segmenter, phantom, mode, residuals=fusion.uses_residual) for phantom in phantoms]
         rule, _ = rules.choose([case.scored(fusion) for case in (*more, *healthy)])
@@ -116,6 +116,11 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(modes[Mode.BALANCED], [*tuned, *healthy])
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, modes[Mode.BALANCED].rule))
+
+
+def ruling_files(cases: Path) -> list[Path]:
+    """List the cases that a mask rule is chosen on: tuning patients, and training patients not seen whole."""
+    return [path for path in slices.patient_files(cases, Role.TUNE, Role.TRAIN) if not is_seen_whole(path.stem)]
 
 
 def healthy_phantoms() -> list[Case]:
@@ -160,7 +165,7 @@ def choose_fusion(tuned: list[Tuned]) -> Fusion:
 def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
     """Choose the rule of the baseline's network as the method's own: same patients, same grid of rules."""
     scored = []
-    for path in slices.patient_files(cases, Role.TUNE, Role.TRAIN):
+    for path in ruling_files(cases):
         case = read_case(path)
         found = framing.find(case.volume.voxels, (1.0, 1.0))
         if found is None:

@@ -33,7 +33,7 @@ ALARM_PRICE = 1.5
 SMOOTHINGS_MM = (2.5, 4.5)
 LEVELS = (
     *((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8)),
-    *((0.2, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
+    *((0.2, *line) for line in ((0.35, 1.5), (0.5, 1.5), (0.5, 2.0), (0.5, 2.5))),
     *((0.4, *line) for line in ((0.5, 1.5), (0.7, 2.5), (0.7, 3.0), (0.85, 3.5))),
 )
 """Threshold, slope and drop: one level for all, or one for each component."""

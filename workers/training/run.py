@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,16 +13,24 @@ import torch
 from workers import devices
 from workers.segmentation import attention
 from workers.segmentation import plain as plain_network
-from workers.segmentation.backbone import LatentDiffusion
-from workers.segmentation.text import TextEncoder
-from workers.training import adapters, autoencoder, corpus, denoiser, plain, plot
+from workers.segmentation.backbone import LatentDiffusion, frozen
+from workers.segmentation.maps import Models
+from workers.segmentation.segmenter import encode_prompt
+from workers.segmentation.text import SUBJECTS, TextEncoder
+from workers.training import adapters, autoencoder, calibrate, corpus, denoiser, plain, plot, unlabelled
 from workers.training.loop import Run
 from workers.training.publish import PLAIN_FOLDER, publish
 from workers.training.samples import Sampler
 from workers.training.settings import OnProgress, Progress, Stage, TrainingSettings
+from workers.training.slices import HEAD_MR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+FIRST_ROUND = "first-round"
+"""Folder in the work folder that keeps the adapters which the refinement starts from and marks stacks with."""
+UNLABELLED_SHARE = 1.1
+"""How often whole stacks are drawn, beside the corpus, whose shares sum to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,23 @@ def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
     encoder = TextEncoder.load()
     module, finished = adapters.train(run, backbone, sampler, encoder, seed=settings.seed, start=start)
     attention.save(module, settings.out / "adapters")
+    shutil.rmtree(settings.work / FIRST_ROUND, ignore_errors=True)
+    return finished
+
+
+def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+    """Go on with the adapters, on the first round's slices and on whole stacks that it marks."""
+    earlier = settings.work / FIRST_ROUND
+    if not earlier.is_dir():
+        shutil.copytree(settings.out / "adapters", earlier)
+    backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
+    marking = Models(backbone, frozen(attention.load(earlier), torch.device("cpu")))
+    prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
+    whole = unlabelled.load(settings.cases, marking, prompt).showing(HEAD_MR, share=UNLABELLED_SHARE)
+    mixed = Sampler(sampler.slices.joined(whole), settings.seed + 1)
+    start = attention.load(earlier)
+    module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 1, start=start)
+    attention.save(module, settings.out / "adapters")
     return finished
 
 
@@ -100,5 +126,6 @@ _STAGES: dict[Stage, Callable[[Run, TrainingSettings, Sampler, torch.dtype], boo
     Stage.AUTOENCODER: _train_autoencoder,
     Stage.DENOISER: _train_denoiser,
     Stage.ADAPTERS: _train_adapters,
+    Stage.REFINEMENT: _train_refinement,
     Stage.PLAIN: _train_plain,
 }

@@ -11,11 +11,12 @@ import torch
 
 from workers.training import augmentation, lesions
 from workers.training.fields import FieldBank
+from workers.training.lesions import Finding
+from workers.training.slices import Mark
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from workers.training.lesions import Finding
     from workers.training.slices import SliceSet
 
 LOW_LEVEL = 0.3
@@ -34,11 +35,13 @@ LONELY_SHARE = 0.15
 class Batch:
     """Painted ``stacks [n, 3, y, x]`` in -1..1 (slice below, slice, slice above), lesion ``masks [n, 1, y, x]`` 0/1.
 
-    ``masks`` are those of the middle slice; ``rows`` index the slice set that the samples were drawn from.
+    ``masks`` are those of the middle slice, and so is ``settled`` (0/1): 0 where nobody knows whether it is a lesion.
+    ``rows`` index the slice set that the samples were drawn from.
     """
 
     stacks: Tensor
     masks: Tensor
+    settled: Tensor
     findings: tuple[Finding, ...]
     rows: tuple[int, ...]
 
@@ -64,21 +67,43 @@ class Sampler:
         rng = np.random.default_rng((self._seed, 2, step))
         generator = torch.Generator().manual_seed(self._seed * 10**9 + step)
         rows = rng.choice(len(self.slices), size, p=self._weights)
-        grey, heads = augmentation.move(*self._gather(rows, rng), rng)
+        order = self._order(rows, rng)
+        grey, (heads, found, unsure) = augmentation.move(self._grey(order), self._regions(order), rng)
         share = painted * (1.0 - CLEAN_SHARE) * np.where(self._ends[rows], ENDS_PAINTED, 1.0)
         wanted = torch.from_numpy(rng.random(size) < share)
-        result = lesions.paint(grey, heads, wanted, self._bank, rng)
+        result = lesions.paint(grey, heads, wanted, bank=self._bank, rng=rng, taken=found | unsure)
         scanned = augmentation.rescan(result.grey, self._bank, rng, generator)
-        return Batch(scanned * 2.0 - 1.0, result.masks, result.findings, tuple(int(row) for row in rows))
+        masks = torch.maximum(result.masks, found[:, 1:2].float())
+        settled = 1.0 - unsure[:, 1:2].float()
+        findings = _named(result.findings, found[:, 1])
+        return Batch(scanned * 2.0 - 1.0, masks, settled, findings, tuple(int(row) for row in rows))
 
-    def _gather(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Stack each slice with its neighbours: grey in 0..1 and heads, ``[n, 3, y, x]``."""
+    def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Give the rows of each slice's stack: the one below, itself, the one above, ``[n, 3]``."""
         lonely = rng.random(len(rows)) < LONELY_SHARE
         below = np.where(lonely, rows, self.slices.below[rows])
         above = np.where(lonely, rows, self.slices.above[rows])
-        order = np.stack([below, rows, above], axis=1)
-        grey = torch.from_numpy((self.slices.images[order] + 1.0) / 2.0)
-        return grey, torch.from_numpy(self.slices.heads[order])
+        return np.stack([below, rows, above], axis=1)
+
+    def _grey(self, order: np.ndarray) -> Tensor:
+        """Take stacks as grey in 0..1, ``[n, 3, y, x]``."""
+        grey: Tensor = torch.from_numpy((self.slices.images[order] + 1.0) / 2.0)
+        return grey
+
+    def _regions(self, order: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Take where the head is, what an earlier round found and what it is unsure of, bool ``[n, 3, y, x]``."""
+        marks = self.slices.marks[order]
+        regions = (self.slices.heads[order], marks == Mark.FOUND, marks == Mark.UNSURE)
+        heads, found, unsure = (torch.from_numpy(region) for region in regions)
+        return heads, found, unsure
+
+
+def _named(painted: tuple[Finding, ...], found: Tensor) -> tuple[Finding, ...]:
+    """Call a sample that shows what an earlier round found by that name alone: nobody has said which sort it is."""
+    return tuple(
+        Finding.FOUND if there else finding
+        for finding, there in zip(painted, found.flatten(1).any(dim=1).tolist(), strict=True)
+    )
 
 
 class Ahead:

@@ -18,6 +18,8 @@ class Stage(StrEnum):
 
     AUTOENCODER = "autoencoder"
     ADAPTERS = "adapters"
+    REFINEMENT = "refinement"
+    """A second round for the adapters, on whole unlabelled stacks that the first round has marked."""
     DENOISER = "denoiser"
     PLAIN = "plain"
     """The plain network of the evaluation's baseline, on the same lesions."""
@@ -35,6 +37,7 @@ class StageSettings:
 DEFAULT_STAGES = {
     Stage.AUTOENCODER: StageSettings(steps=600, batch=8, learning_rate=1.5e-3),
     Stage.ADAPTERS: StageSettings(steps=3200, batch=12, learning_rate=2e-3),
+    Stage.REFINEMENT: StageSettings(steps=3000, batch=12, learning_rate=1.5e-3),
     Stage.DENOISER: StageSettings(steps=500, batch=16, learning_rate=4e-4),
     Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,17 @@ MINIMUM_HEAD = 0.02
 HEAD_MR = Subject("MRI", "brain")
 
 
+class Mark(IntEnum):
+    """What is held of a pixel: free of tumour, found by an earlier round of training, or neither for sure."""
+
+    FREE = 0
+    FOUND = 1
+    UNSURE = 2
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceSet:
-    """Tumour-free slices: ``images`` float32 ``[n, 128, 128]`` in -1..1, ``heads`` bool of the same shape.
+    """Slices: ``images`` float32 ``[n, 128, 128]`` in -1..1; ``heads`` bool and ``marks`` (Mark) of the same shape.
 
     ``levels[n]`` is how far up the stack slice ``n`` lies (0 lowest, 1 highest); ``sources[n]`` names its patient or
     phantom; ``below[n]`` and ``above[n]`` are the rows of its neighbours (its own where there is none); ``weights[n]``
@@ -41,6 +50,7 @@ class SliceSet:
 
     images: NDArray[np.float32]
     heads: NDArray[np.bool_]
+    marks: NDArray[np.uint8]
     levels: NDArray[np.float32]
     sources: tuple[str, ...]
     below: NDArray[np.intp]
@@ -56,6 +66,7 @@ class SliceSet:
         return SliceSet(
             np.concatenate([self.images, other.images]),
             np.concatenate([self.heads, other.heads]),
+            np.concatenate([self.marks, other.marks]),
             np.concatenate([self.levels, other.levels]),
             self.sources + other.sources,
             np.concatenate([self.below, other.below + len(self)]),
@@ -113,7 +124,8 @@ def from_stack(
     below, above = _neighbours(np.flatnonzero(keep))
     count = int(keep.sum())
     weights, subjects = np.ones(count), (HEAD_MR,) * count
-    return SliceSet(images[keep], heads[keep], levels[keep], (source,) * count, below, above, weights, subjects)
+    marks = np.full((count, GRID, GRID), Mark.FREE, np.uint8)
+    return SliceSet(images[keep], heads[keep], marks, levels[keep], (source,) * count, below, above, weights, subjects)
 
 
 def _neighbours(positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
