@@ -248,6 +248,19 @@ def test_a_real_glioma_of_a_patient_outside_training_is_found(segmenter: ZeroSho
     assert found.out_of_distribution == 0.0
 
 
+def test_the_rounds_of_training_answer_together(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
+    last, first = segmenter.models.rounds
+    alone = [
+        replace(segmenter, models=replace(segmenter.models, rounds=(one,)))
+        .examine(volume, prompt="tumor", mode=Mode.FAST)
+        .maps.head
+        for one in (last, first)
+    ]
+    together = segmenter.examine(volume, prompt="tumor", mode=Mode.FAST).maps.head
+    assert np.abs(alone[0] - alone[1]).max() > 0.05
+    np.testing.assert_allclose(together, (alone[0] + alone[1]) / 2, atol=1e-5)
+
+
 def test_changed_weights_are_not_loaded(tmp_path: Path) -> None:
     copied = tmp_path / "weights"
     shutil.copytree(WEIGHTS, copied)

@@ -20,7 +20,7 @@ def distance(row: int, column: int) -> np.ndarray[tuple[int, ...], np.dtype[np.f
 
 
 def test_what_is_certain_is_found_what_is_near_or_doubtful_unsure_and_the_rest_free() -> None:
-    score = np.zeros((9, 128, 128), np.float32)
+    score = np.zeros((16, 128, 128), np.float32)
     score[3:6, distance(60, 40) < 8] = 0.99
     score[4, distance(60, 100) < 5] = 0.2
     marks = unlabelled.marks_of(score)
@@ -29,7 +29,8 @@ def test_what_is_certain_is_found_what_is_near_or_doubtful_unsure_and_the_rest_f
     assert (marks[6, distance(60, 40) < 2] == Mark.UNSURE).all()
     assert (marks[4, distance(60, 100) < 4] == Mark.UNSURE).all()
     assert (marks[4, distance(100, 64) < 8] == Mark.FREE).all()
-    assert (marks[0] == Mark.FREE).all()
+    assert (marks[0, distance(60, 40) < 8] == Mark.UNSURE).all()
+    assert (marks[15] == Mark.FREE).all()
 
 
 def test_where_nothing_is_certain_nothing_is_found() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WEIGHTS_FILE = "adapters.safetensors"
+ROUNDS = ("adapters", "first-round")
+"""Folders of a model's adapters: those of the last round of training and, where there were two, of the first."""
 TEXT_WIDTH = 384
 ADAPTER_SHARE = 0.5
 """The constant a of the feature adapters."""
@@ -211,6 +213,12 @@ def save(module: AnomalyAdapters, folder: Path) -> None:
         for name, value in module.state_dict().items()
     }
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def load_rounds(folder: Path) -> tuple[AnomalyAdapters, ...]:
+    """Read a model's adapters of every round of training, the last round first; raises WeightsMismatch."""
+    last, first = (folder / name for name in ROUNDS)
+    return (load(last), load(first)) if first.is_dir() else (load(last),)
 
 
 def load(folder: Path) -> AnomalyAdapters:

@@ -104,10 +104,10 @@ class AnomalyMaps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """The frozen model and what was trained on top of it."""
+    """The frozen model and what was trained on top of it: the adapters of each round, whose answers are averaged."""
 
     backbone: LatentDiffusion
-    adapters: AnomalyAdapters
+    rounds: tuple[AnomalyAdapters, ...]
 
 
 def compute(
@@ -206,14 +206,13 @@ def _look(
 
 def _probabilities(models: Models, stacks: Tensor, prompt: PromptPair) -> tuple[Tensor, Tensor, Tensor]:
     backbone, count = models.backbone, len(stacks)
+    abnormal, normal = prompt.abnormal.expand(count, -1), prompt.normal.expand(count, -1)
     with torch.autocast(backbone.device.type, backbone.dtype, enabled=backbone.dtype is not torch.float32):
-        logits = models.adapters(
-            stacks,
-            backbone.features(stacks[:, 1:2]),
-            prompt.abnormal.expand(count, -1),
-            prompt.normal.expand(count, -1),
-        )
-    return logits.pixels.float().sigmoid(), logits.attention_map.float(), logits.slices.float().sigmoid()
+        features = backbone.features(stacks[:, 1:2])
+        answers = [adapters(stacks, features, abnormal, normal) for adapters in models.rounds]
+    pixels = torch.stack([answer.pixels.float().sigmoid() for answer in answers]).mean(dim=0)
+    attention = torch.stack([answer.attention_map.float() for answer in answers]).mean(dim=0)
+    return pixels, attention, torch.stack([answer.slices.float().sigmoid() for answer in answers]).mean(dim=0)
 
 
 @torch.inference_mode()

@@ -88,9 +88,9 @@ class ZeroShotSegmenter:
         device = device or devices.choose_device()
         dtype = dtype or devices.choose_dtype(device)
         backbone = LatentDiffusion.from_folder(folder, device=device, dtype=dtype)
-        adapters = frozen(attention.load(folder / "adapters"), device)
+        rounds = tuple(frozen(adapters, device) for adapters in attention.load_rounds(folder))
         known = calibration.load(folder)
-        return cls(Models(backbone, adapters), known, text.TextEncoder.load(), manifest.sha256)
+        return cls(Models(backbone, rounds), known, text.TextEncoder.load(), manifest.sha256)
 
     def segment(
         self,

@@ -39,7 +39,7 @@ def move(grey: Tensor, regions: tuple[Tensor, ...], rng: np.random.Generator) ->
     grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
     moved = functional.grid_sample(grey, grid, align_corners=False)
     joined = functional.grid_sample(torch.cat(regions, dim=1).float(), grid, align_corners=False) > 0.5  # noqa: PLR2004 - nearest
-    return moved, joined.split(grey.shape[1], dim=1)
+    return moved, joined.tensor_split(len(regions), dim=1)
 
 
 def rescan(grey: Tensor, bank: FieldBank, rng: np.random.Generator, generator: torch.Generator) -> Tensor:

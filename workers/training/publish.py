@@ -28,7 +28,7 @@ PLAIN_FOLDER = "plain"
 PLAIN_NAME = "synthetic-unet"
 LICENCE = "CC-BY-NC-SA-4.0"
 """That of the masks which chose the tumour-free slices and the thresholds; the images are CC BY 3.0."""
-VERSION = "3"
+VERSION = "4"
 
 
 def publish(settings: TrainingSettings) -> Manifest:
@@ -58,8 +58,8 @@ def uncalibrated(folder: Path, *, dtype: str = "auto") -> ZeroShotSegmenter:
     """Load freshly trained weights, before there is a manifest, under provisional settings."""
     device = torch.device("cpu")
     backbone = LatentDiffusion.from_folder(folder, device=device, dtype=devices.choose_dtype(device, dtype))
-    models = Models(backbone, frozen(attention.load(folder / "adapters"), device))
-    return ZeroShotSegmenter(models, calibrate.provisional(), TextEncoder.load(), weights_sha256="")
+    rounds = tuple(frozen(adapters, device) for adapters in attention.load_rounds(folder))
+    return ZeroShotSegmenter(Models(backbone, rounds), calibrate.provisional(), TextEncoder.load(), weights_sha256="")
 
 
 def write_layout(folder: Path) -> None:

@@ -27,8 +27,9 @@ from workers.training.slices import HEAD_MR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_ROUND = "first-round"
-"""Folder in the work folder that keeps the adapters which the refinement starts from and marks stacks with."""
+LAST_ROUND, FIRST_ROUND = attention.ROUNDS
+"""The first round's adapters are kept: the refinement starts from them and marks stacks with them, and what they
+answer is averaged with what it answers."""
 UNLABELLED_SHARE = 1.1
 """How often whole stacks are drawn, beside the corpus, whose shares sum to one."""
 
@@ -64,7 +65,7 @@ def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = si
         plot.draw_losses(settings.work)
         if not outcomes[stage]:
             break
-    if all(outcomes.values()) and (settings.out / "unet").is_dir() and (settings.out / "adapters").is_dir():
+    if all(outcomes.values()) and (settings.out / "unet").is_dir() and (settings.out / LAST_ROUND).is_dir():
         publish(settings)
     unfinished = tuple(stage for stage in settings.stages if not outcomes.get(stage))
     return TrainingResult(
@@ -90,24 +91,24 @@ def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
     start = attention.load(settings.start) if settings.start else None
     encoder = TextEncoder.load()
     module, finished = adapters.train(run, backbone, sampler, encoder, seed=settings.seed, start=start)
-    attention.save(module, settings.out / "adapters")
-    shutil.rmtree(settings.work / FIRST_ROUND, ignore_errors=True)
+    attention.save(module, settings.out / LAST_ROUND)
+    shutil.rmtree(settings.out / FIRST_ROUND, ignore_errors=True)
     return finished
 
 
 def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     """Go on with the adapters, on the first round's slices and on whole stacks that it marks."""
-    earlier = settings.work / FIRST_ROUND
+    earlier = settings.out / FIRST_ROUND
     if not earlier.is_dir():
-        shutil.copytree(settings.out / "adapters", earlier)
+        shutil.copytree(settings.out / LAST_ROUND, earlier)
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
-    marking = Models(backbone, frozen(attention.load(earlier), torch.device("cpu")))
+    marking = Models(backbone, (frozen(attention.load(earlier), torch.device("cpu")),))
     prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
     whole = unlabelled.load(settings.cases, marking, prompt).showing(HEAD_MR, share=UNLABELLED_SHARE)
     mixed = Sampler(sampler.slices.joined(whole), settings.seed + 1)
     start = attention.load(earlier)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 1, start=start)
-    attention.save(module, settings.out / "adapters")
+    attention.save(module, settings.out / LAST_ROUND)
     return finished
 
 
