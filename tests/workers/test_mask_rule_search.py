@@ -55,3 +55,15 @@ def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_
 def test_false_alarms_above_the_limit_lower_the_worth_of_a_rule() -> None:
     assert rules.Worth(0.8, 0.02).value == 0.8
     assert rules.Worth(0.8, 0.10).value < 0.75
+
+
+def test_the_search_keeps_above_what_healthy_cases_reach() -> None:
+    cases = [scored(seed) for seed in range(3)]
+    reached = np.zeros((14, 48, 48), np.float32)
+    reached[4:10, 10:22, 10:22] = 0.7
+    healthy = Scored(reached, np.zeros(reached.shape, bool), SPACING)
+    rule, worth = rules.choose(cases, [healthy])
+    smoothed = refine.smooth_across(reached, SPACING[0], rule.smoothing_mm)
+    assert not refine.to_mask(smoothed, SPACING, rule).any()
+    assert rule.peak > smoothed.max() + 0.03
+    assert worth.dice > 0.97

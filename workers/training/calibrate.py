@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 PROMPT = "tumor"
 SUSPICION = 0.2
 HEALTHY_PHANTOMS = 8
-HEALTHY_MARGIN = 0.04
-"""How far a component's peak and the middle of the case score lie above the highest that is reached without tumour."""
 PHANTOM_SEED = 20_000
 CASE_ML = 1.0
 GAIN = 0.01
@@ -110,8 +108,9 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
         paths = ruling_files(cases)
         more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
         healthy = [examine(segmenter, phantom, mode, residuals=fusion.uses_residual) for phantom in phantoms]
-        rule, _ = rules.choose([case.scored(fusion) for case in (*more, *healthy)])
-        modes[mode] = _above_healthy(_mode(mode, fusion, rule), healthy)
+        empty = [case.scored(fusion) for case in healthy]
+        rule, _ = rules.choose([*(case.scored(fusion) for case in more), *empty], empty)
+        modes[mode] = _mode(mode, fusion, rule)
     paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned])
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(modes[Mode.BALANCED], [*tuned, *healthy])
@@ -134,12 +133,6 @@ def healthy_phantoms() -> list[Case]:
         )
         for index, phantom in enumerate(phantoms)
     ]
-
-
-def _above_healthy(settings: ModeSettings, healthy: Sequence[Tuned]) -> ModeSettings:
-    """Raise the peak that a component needs above what the healthy phantoms reach, by a margin."""
-    needed = round(max(float(case.smoothed(settings).max()) for case in healthy) + HEALTHY_MARGIN, 2)
-    return replace(settings, rule=replace(settings.rule, peak=max(settings.rule.peak, needed)))
 
 
 def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, *, residuals: bool) -> Tuned:
@@ -222,7 +215,7 @@ def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
     for case in cases:
         score = case.smoothed(settings)[metrics.far_slices(case.truth)]
         levels.append(refine.case_level(score, case.examination.spacing_mm, CASE_ML))
-    return round(float(np.clip(max(levels) + HEALTHY_MARGIN, 0.05, 0.95)), 4)
+    return round(float(np.clip(max(levels) + rules.HEALTHY_MARGIN, 0.05, 0.95)), 4)
 
 
 def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ALARM_LIMIT = 0.03
 """Share of tumour-free slices that may alarm before a rule pays for it."""
 ALARM_PRICE = 1.5
+HEALTHY_MARGIN = 0.04
+"""How far a component's peak and the middle of the case score lie above the highest that is reached without tumour."""
 SMOOTHINGS_MM = (2.5, 4.5)
 LEVELS = (
     *((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8)),
@@ -78,22 +80,29 @@ class _Components:
     truth_voxels: int
 
 
-def choose(cases: Sequence[Scored]) -> tuple[MaskRule, Worth]:
-    """Find the best rule of the grid."""
+def choose(cases: Sequence[Scored], healthy: Sequence[Scored] = ()) -> tuple[MaskRule, Worth]:
+    """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin."""
     found: list[tuple[MaskRule, Worth]] = []
     for smoothing in SMOOTHINGS_MM:
         smoothed = [
             replace(case, score=refine.smooth_across(case.score, case.spacing_mm[0], smoothing)) for case in cases
         ]
+        needed = least_peak(healthy, smoothing)
         for threshold, slope, drop in LEVELS:
             level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop)
             measured = [_measure(case, level) for case in smoothed]
-            for peak, volume, share in product(PEAKS, VOLUMES_ML, SHARES):
+            for peak, volume, share in product(sorted({max(peak, needed) for peak in PEAKS}), VOLUMES_ML, SHARES):
                 if peak and peak <= threshold:
                     continue
                 rule = replace(level, peak=peak, minimum_ml=volume, share=share)
                 found.append((rule, _judge(measured, rule)))
     return max(found, key=lambda pair: pair[1].value)
+
+
+def least_peak(healthy: Sequence[Scored], smoothing_mm: float) -> float:
+    """Tell what peak a component needs so that no ``healthy`` case has one like it; 0 where there are none."""
+    reached = [refine.smooth_across(case.score, case.spacing_mm[0], smoothing_mm).max() for case in healthy]
+    return round(float(max(reached)) + HEALTHY_MARGIN, 2) if reached else 0.0
 
 
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
