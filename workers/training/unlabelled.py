@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from workers.errors import TrainingDataMissing
 from workers.segmentation import maps, refine
-from workers.segmentation.calibration import Fusion, ModeSettings, Scales
+from workers.segmentation.calibration import ModeSettings, Scales
 from workers.segmentation.refine import MaskRule
-from workers.training import slices
+from workers.training import calibrate, slices
 from workers.training.patients import Role, is_seen_whole
 from workers.training.slices import Mark, SliceSet
 
@@ -59,7 +59,7 @@ def load(folder: Path, models: Models, prompt: PromptPair) -> SliceSet:
 
 def mark(images: NDArray[np.float32], models: Models, prompt: PromptPair) -> NDArray[np.uint8]:
     """Mark a framed stack ``[z, 128, 128]``; where nothing is certain, only what is in doubt is marked."""
-    settings = ModeSettings(0, 1.0, mirrored=True, fusion=Fusion(1.0, 0.0, 0.0, 0.0, 0.0), rule=FOUND_RULE)
+    settings = ModeSettings(0, 1.0, mirrored=True, fusion=calibrate.HEAD_ALONE, rule=FOUND_RULE)
     computed = maps.compute(
         models,
         images,
