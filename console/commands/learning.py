@@ -33,6 +33,9 @@ CorpusFile = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the weights.")]
 Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Checkpoints; a repeated run goes on from them.")]
+PlanName = Annotated[
+    str, typer.Option("--plan", metavar="P", help="full: as the shipped weights; short: within an hour on two cores.")
+]
 Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes, to go on later.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads.")]
 RandomSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
@@ -46,6 +49,7 @@ def train_foundation_model(
     corpus: CorpusFile = None,
     out: Out = Path("out/foundation"),
     work: Work = Path("out/training"),
+    plan: PlanName = "full",
     minutes: Minutes = 170.0,
     threads: Threads = 2,
     seed: RandomSeed = 0,
@@ -56,16 +60,20 @@ def train_foundation_model(
 
     Example: oncue train foundation --cases ../shared/data/brain-mri-lgg --data ../shared/data
     """
+    from console.commands.choices import chosen
     from console.commands.output import write_line
     from workers.training import corpus as described
     from workers.training.run import train_foundation
-    from workers.training.settings import TrainingSettings
+    from workers.training.settings import PLANS, Plan, TrainingSettings
 
+    steps = PLANS[chosen(Plan, plan) or Plan.FULL]
     if data is None:
         material = described.single(cases, phantoms=PHANTOMS)
     else:
         material = described.read(corpus or described.CORPUS_FILE, data, phantoms=PHANTOMS)
-    settings = TrainingSettings(material, cases, out, work, seed=seed, threads=threads, deadline_minutes=minutes)
+    settings = TrainingSettings(
+        material, cases, out, work, plan=steps, seed=seed, threads=threads, deadline_minutes=minutes
+    )
     with _bars() as show:
         result = train_foundation(settings, on_progress=show)
     write_line(

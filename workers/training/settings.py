@@ -41,6 +41,23 @@ DEFAULT_STAGES = {
     Stage.DENOISER: StageSettings(steps=500, batch=16, learning_rate=4e-4),
     Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }
+SHORT_STAGES = {
+    Stage.AUTOENCODER: StageSettings(steps=250, batch=8, learning_rate=2e-3),
+    Stage.ADAPTERS: StageSettings(steps=1100, batch=12, learning_rate=2e-3),
+    Stage.REFINEMENT: StageSettings(steps=700, batch=12, learning_rate=1.5e-3),
+    Stage.DENOISER: StageSettings(steps=140, batch=16, learning_rate=4e-4),
+    Stage.PLAIN: StageSettings(steps=400, batch=16, learning_rate=2e-3),
+}
+
+
+class Plan(StrEnum):
+    """How long to train: as long as the shipped weights, or within an hour on two cores."""
+
+    FULL = "full"
+    SHORT = "short"
+
+
+PLANS = {Plan.FULL: DEFAULT_STAGES, Plan.SHORT: SHORT_STAGES}
 
 
 @dataclass(frozen=True, slots=True)
