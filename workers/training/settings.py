@@ -42,11 +42,11 @@ DEFAULT_STAGES = {
     Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }
 SHORT_STAGES = {
-    Stage.AUTOENCODER: StageSettings(steps=250, batch=8, learning_rate=2e-3),
-    Stage.ADAPTERS: StageSettings(steps=1100, batch=12, learning_rate=2e-3),
-    Stage.REFINEMENT: StageSettings(steps=700, batch=12, learning_rate=1.5e-3),
-    Stage.DENOISER: StageSettings(steps=140, batch=16, learning_rate=4e-4),
-    Stage.PLAIN: StageSettings(steps=400, batch=16, learning_rate=2e-3),
+    Stage.AUTOENCODER: StageSettings(steps=200, batch=8, learning_rate=2e-3),
+    Stage.ADAPTERS: StageSettings(steps=850, batch=12, learning_rate=2e-3),
+    Stage.REFINEMENT: StageSettings(steps=500, batch=12, learning_rate=1.5e-3),
+    Stage.DENOISER: StageSettings(steps=120, batch=16, learning_rate=4e-4),
+    Stage.PLAIN: StageSettings(steps=350, batch=16, learning_rate=2e-3),
 }
 
 
