@@ -39,7 +39,7 @@ Mode = Annotated[
 ]
 Prompt = Annotated[str | None, typer.Option("--prompt", metavar="P", help="What to look for, in words.")]
 EveryCase = Annotated[
-    bool, typer.Option("--all", help="Also cases that training has seen; default: those kept out, where there are any.")
+    bool, typer.Option("--all", help="Also patients whom the weights have seen; default: all others, if any.")
 ]
 ReportFolder = Annotated[
     Path | None,
@@ -84,11 +84,12 @@ def evaluate_segmenter(
 
     wanted = Wanted(modality.upper(), tuple(_pair(text) for text in where or ()))
     found = find_cases(cases, wanted)
-    chosen = _limited(found if every_case else kept_out(found), limit)
+    seen = _seen(state, config)
+    chosen = _limited(found if every_case else kept_out(found, seen), limit)
     check_all(chosen)
     contest = _contest(state, config, mode=mode, prompt=prompt)
     if ablation:
-        others = [source for source in tuning(found) if source not in chosen]
+        others = [source for source in tuning(found, seen) if source not in chosen]
         _ablate(chosen, contest, tuning=others, as_json=as_json)
     else:
         _evaluate(chosen, contest, report or Path(f"out/evaluation-{contest.mode}"), as_json=as_json)
@@ -105,6 +106,15 @@ def _limited(found: list[CaseSource], limit: int | None) -> list[CaseSource]:
     from workers.evaluation.collection import sample
 
     return found if limit is None else sample(found, limit)
+
+
+def _seen(state: Path, config: Path | None) -> frozenset[str]:
+    """Read who trained or tuned the weights."""
+    from console.config import read
+    from workers.analysers import SEGMENTATION_FOLDER
+    from workers.training import patients
+
+    return patients.read_seen(read(state, file=config).settings.worker.models_folder() / SEGMENTATION_FOLDER)
 
 
 def _contest(state: Path, config: Path | None, *, mode: str | None, prompt: str | None) -> Contest:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from dicom_gateway.objects.segmentation import build_segmentation
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
 from tests.support.sources import LAYOUTS, Layout, store_study
-from workers.errors import TrainingDataMissing, UnreadableCase
+from workers.errors import TrainingDataMissing, UnreadableCase, WeightsMismatch
 from workers.evaluation.cases import ArrayFile, read_case
 from workers.evaluation.collection import Wanted, check_all, find_cases, kept_out, sample, tuning
+from workers.training import patients
+from workers.training.patients import Role
 
+ROOT = Path(__file__).parents[2]
 WRITTEN_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
@@ -107,13 +111,35 @@ def test_an_empty_folder_holds_no_case(tmp_path: Path) -> None:
         find_cases(tmp_path)
 
 
-def test_patients_kept_out_of_training_are_taken_where_there_are_any(tmp_path: Path) -> None:
-    for name in ("TCGA_DU_7013", "TCGA_DU_6400__flair", "somebody"):
+def test_patients_whom_the_weights_have_not_seen_are_taken_where_there_are_any(tmp_path: Path) -> None:
+    for name in ("TCGA_DU_7013", "TCGA_DU_6400__flair", "TCGA_CS_4941", "somebody else"):
         save(tmp_path / f"{name}.npz", image=np.ones((2, 8, 8)), mask=np.ones((2, 8, 8)))
     found = find_cases(tmp_path)
-    assert [source.name for source in kept_out(found)] == ["TCGA_DU_7013"]
-    assert [source.name for source in tuning(found)] == ["TCGA_DU_6400__flair"]
-    assert len(kept_out(found[2:])) == 1
+    (tmp_path / "weights").mkdir()
+    patients.write_seen(["TCGA_DU_6400", "TCGA_CS_4941"], tmp_path / "weights")
+    seen = patients.read_seen(tmp_path / "weights")
+    assert [source.name for source in kept_out(found, seen)] == ["TCGA_DU_7013", "somebody else"]
+    assert [source.name for source in tuning(found, seen)] == ["TCGA_DU_6400__flair"]
+    assert kept_out(found[:1], seen) == found[:1]
+    assert kept_out(found, frozenset()) == found
+
+
+def test_the_record_of_the_shipped_weights_names_nobody_and_agrees_with_their_card() -> None:
+    folder = ROOT / "models" / "segmentation-lgg-small"
+    assert "TCGA" not in (folder / patients.SEEN_FILE).read_text()
+    seen = patients.read_seen(folder)
+    assert len(seen) == 48
+    card = (folder / "README.md").read_text()
+    kept = set(re.findall(r"TCGA_(?:CS|DU)_\w{4}", card[card.index("- test,") : card.index("- tune,")]))
+    assert len(kept) == 13
+    assert not any(patients.is_seen(name, seen) for name in kept)
+    assert all(patients.role(name) is Role.TEST for name in kept)
+
+
+def test_a_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / patients.SEEN_FILE).write_text("[]")
+    with pytest.raises(WeightsMismatch, match=r"patients\.json"):
+        patients.read_seen(tmp_path)
 
 
 def test_a_table_lists_images_with_their_masks_and_patients(table: Path) -> None:

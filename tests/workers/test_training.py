@@ -98,12 +98,26 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[-1] < 0.03
 
 
-def test_every_patient_has_one_role() -> None:
-    assert len(set(patients.TEST_PATIENTS)) == 13
-    assert len(set(patients.TUNE_PATIENTS)) == 8
-    assert not set(patients.TEST_PATIENTS) & set(patients.TUNE_PATIENTS)
+def test_a_patients_name_alone_decides_what_their_images_are_used_for() -> None:
     assert patients.role("TCGA_DU_7013") is Role.TEST
-    assert patients.role("somebody new") is Role.TRAIN
+    assert patients.role("TCGA_DU_5851") is Role.TUNE
+    assert patients.role("TCGA_CS_4941") is Role.TRAIN
+    assert patients.named("somebody__flair") == "somebody"
+    roles = [patients.role(f"somebody {index}") for index in range(1000)]
+    assert {role: round(roles.count(role) / 1000, 1) for role in Role} == {
+        Role.TRAIN: 0.8,
+        Role.TUNE: 0.1,
+        Role.TEST: 0.1,
+    }
+
+
+def test_cases_that_cannot_fix_thresholds_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    for name in ("TCGA_CS_4941", "TCGA_DU_7013"):
+        np.savez(tmp_path / f"{name}.npz", flair=np.ones((3, 64, 64), np.uint8), mask=np.zeros((3, 64, 64), bool))
+    settings = TrainingSettings(corpus.single(tmp_path, phantoms=0), tmp_path, tmp_path / "out", tmp_path / "work")
+    with pytest.raises(TrainingDataMissing, match="no tune patients"):
+        train_foundation(settings)
+    assert not (tmp_path / "work").exists()
 
 
 def test_slices_within_two_of_a_tumor_are_not_taken_for_free_of_it() -> None:
@@ -122,7 +136,7 @@ def test_only_training_patients_are_loaded_and_only_slices_that_show_a_head(tmp_
     stack = np.zeros((8, 64, 64), np.uint8)
     stack[2:] = 100 * (np.hypot(rows - 32, columns - 32) < 25)
     mask = np.zeros(stack.shape, bool)
-    for name in ("somebody", patients.TEST_PATIENTS[0]):
+    for name in ("somebody", "TCGA_DU_7013"):
         np.savez(tmp_path / f"{name}.npz", flair=stack, mask=mask)
     loaded = slices.load(tmp_path)
     assert loaded.sources == ("somebody",) * 6

@@ -10,6 +10,7 @@ import torch
 from workers.errors import TrainingDataMissing
 from workers.training import adapters, calibrate, patients, slices, unlabelled
 from workers.training.lesions import Finding
+from workers.training.patients import Role
 from workers.training.samples import Sampler
 from workers.training.slices import Mark, SliceSet
 
@@ -73,15 +74,18 @@ def test_what_nobody_knows_teaches_nothing() -> None:
 
 
 def test_a_mask_rule_is_chosen_on_nobody_who_was_seen_whole(tmp_path: Path) -> None:
-    names = [f"patient {index}" for index in range(40)] + list(patients.TUNE_PATIENTS) + list(patients.TEST_PATIENTS)
+    names = [f"patient {index}" for index in range(60)]
     for name in names:
         (tmp_path / f"{name}.npz").touch()
     ruling = {path.stem for path in calibrate.ruling_files(tmp_path)}
     whole = {name for name in names if patients.is_seen_whole(name)}
-    assert 10 < len(whole) < 35
+    tuning, kept = ({name for name in names if patients.role(name) is role} for role in (Role.TUNE, Role.TEST))
+    assert tuning
+    assert kept
+    assert 15 < len(whole) < 50
     assert not ruling & whole
-    assert set(patients.TUNE_PATIENTS) <= ruling
-    assert not set(patients.TEST_PATIENTS) & (ruling | whole)
+    assert tuning <= ruling
+    assert not kept & (ruling | whole)
 
 
 def test_a_folder_without_anybody_to_see_whole_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from storage.domain import Geometry, Vector, Volume
 from workers.errors import UnreadableCase
+from workers.training.patients import named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 USUAL_SPACING_MM = (5.0, 1.0, 1.0)
 """Taken where a case does not record its spacing (z, y, x)."""
-PATIENT_END = "__"
-"""What follows in a file's name tells several files of one patient apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +74,7 @@ class ArrayFile:
     @property
     def patient(self) -> str:
         """What stands before the first double underscore of the name."""
-        return self.path.stem.partition(PATIENT_END)[0]
+        return named(self.path.stem)
 
     def read(self) -> Case:
         """Read the arrays; a single image ``[y, x]`` becomes a stack of one slice."""

@@ -12,7 +12,7 @@ from workers.errors import TrainingDataMissing
 from workers.evaluation.cases import ArrayFile, CaseSource
 from workers.evaluation.dicom_cases import find_dicom_cases
 from workers.evaluation.tables import TABLE_NAME, read_table
-from workers.training.patients import Role, role
+from workers.training.patients import Role, is_seen, role
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,17 @@ def find_cases(folder: Path, wanted: Wanted | None = None) -> list[CaseSource]:
     return found
 
 
-def kept_out(found: Sequence[CaseSource]) -> list[CaseSource]:
-    """Return the cases that no training has seen; all of them where none is on the list of such patients."""
-    return [source for source in found if role(source.patient) is Role.TEST] or list(found)
+def kept_out(found: Sequence[CaseSource], seen: frozenset[str]) -> list[CaseSource]:
+    """Return the cases of patients whom the weights have not seen; all of them where every patient has been.
+
+    ``seen`` holds the digests that ``patients.read_seen`` finds beside the weights.
+    """
+    return [source for source in found if not is_seen(source.patient, seen)] or list(found)
 
 
-def tuning(found: Sequence[CaseSource]) -> list[CaseSource]:
-    """Return the cases of the patients on which thresholds are fixed."""
-    return [source for source in found if role(source.patient) is Role.TUNE]
+def tuning(found: Sequence[CaseSource], seen: frozenset[str]) -> list[CaseSource]:
+    """Return the cases of the patients on whom thresholds were fixed."""
+    return [source for source in found if role(source.patient) is Role.TUNE and is_seen(source.patient, seen)]
 
 
 def check_all(found: Sequence[CaseSource]) -> None:

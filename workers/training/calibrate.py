@@ -29,7 +29,7 @@ from workers.segmentation.calibration import (
 from workers.segmentation.refine import MaskRule
 from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 from workers.training import rules, slices
-from workers.training.patients import Role, is_seen_whole
+from workers.training.patients import Role, is_seen_whole, named
 from workers.training.rules import Scored
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
 
 def ruling_files(cases: Path) -> list[Path]:
     """List the cases that a mask rule is chosen on: tuning patients, and training patients not seen whole."""
-    return [path for path in slices.patient_files(cases, Role.TUNE, Role.TRAIN) if not is_seen_whole(path.stem)]
+    return [path for path in slices.patient_files(cases, Role.TUNE, Role.TRAIN) if not is_seen_whole(named(path.stem))]
 
 
 def healthy_phantoms() -> list[Case]:

@@ -1,12 +1,27 @@
-"""The fixed split of the patients of ``brain-mri-lgg``: by patient, never by image."""
+"""The split of patients, by the digest of their names: by patient, never by image, and the same for any set of them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from workers.errors import WeightsMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+TEST_BELOW, TUNE_BELOW = 7424, 14706
+"""Of 65 536: first two bytes of the digests of the patients who are kept out, and then of those who fix thresholds. Of
+``brain-mri-lgg`` these are 13 and 8 of 61."""
+PART_MARK = "__"
+"""What follows in a file's name tells several files of one patient apart."""
 WHOLE_BELOW = 171
 """Of 256: last byte of the digest of the names of patients whose stacks are seen whole."""
+SEEN_FILE = "patients.json"
+"""Beside the weights: digests of the names of the patients who trained or tuned them."""
 
 
 class Role(StrEnum):
@@ -17,25 +32,17 @@ class Role(StrEnum):
     TEST = "test"
 
 
-# The patients in the order of the sha256 of their names: the first 13 are kept out of everything, the next 8 fix
-# thresholds, everybody else trains.
-TEST_PATIENTS = (
-    "TCGA_DU_7013", "TCGA_DU_5874", "TCGA_CS_6188", "TCGA_DU_7018", "TCGA_DU_5871", "TCGA_CS_4943", "TCGA_DU_5849",
-    "TCGA_DU_6404", "TCGA_DU_A5TS", "TCGA_DU_6401", "TCGA_DU_A5TW", "TCGA_CS_4942", "TCGA_DU_6407",
-)  # fmt: skip
-TUNE_PATIENTS = (
-    "TCGA_DU_6400", "TCGA_DU_8165", "TCGA_DU_A5TP", "TCGA_DU_6405", "TCGA_DU_8166", "TCGA_CS_6290", "TCGA_DU_7014",
-    "TCGA_DU_5851",
-)  # fmt: skip
+def named(file_stem: str) -> str:
+    """Give the patient whom a file ``PATIENT.npz`` or ``PATIENT__x.npz`` shows."""
+    return file_stem.partition(PART_MARK)[0]
 
 
 def role(patient: str) -> Role:
-    """Tell what a patient's images may be used for; a patient not on a list trains."""
-    if patient in TEST_PATIENTS:
+    """Tell what a patient's images may be used for."""
+    place = int.from_bytes(_digest(patient)[:2])
+    if place < TEST_BELOW:
         return Role.TEST
-    if patient in TUNE_PATIENTS:
-        return Role.TUNE
-    return Role.TRAIN
+    return Role.TUNE if place < TUNE_BELOW else Role.TRAIN
 
 
 def is_seen_whole(patient: str) -> bool:
@@ -44,4 +51,30 @@ def is_seen_whole(patient: str) -> bool:
     Of about two thirds it does, by the digest of their names; the tumours of the others stay unseen, so that the mask
     rule is chosen on tumours that no training has met.
     """
-    return role(patient) is Role.TRAIN and hashlib.sha256(patient.encode()).digest()[-1] < WHOLE_BELOW
+    return role(patient) is Role.TRAIN and _digest(patient)[-1] < WHOLE_BELOW
+
+
+def write_seen(patients: Iterable[str], folder: Path) -> None:
+    """Record who trained or tuned the weights of a folder, by digest: names are nobody else's business."""
+    content = {"format": 1, "seen": sorted(_digest(patient).hex() for patient in patients)}
+    (folder / SEEN_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+
+
+def read_seen(folder: Path) -> frozenset[str]:
+    """Read the digests of the patients who trained or tuned the weights of a folder; none where it says nothing."""
+    try:
+        content = json.loads((folder / SEEN_FILE).read_bytes())
+        return frozenset(str(digest) for digest in content["seen"])
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsMismatch(f"{SEEN_FILE} of {folder.name} cannot be read: restore the folder") from error
+
+
+def is_seen(patient: str, seen: frozenset[str]) -> bool:
+    """Tell whether a patient is among those whom ``read_seen`` found."""
+    return _digest(patient).hex() in seen
+
+
+def _digest(patient: str) -> bytes:
+    return hashlib.sha256(patient.encode()).digest()

@@ -15,7 +15,8 @@ from workers.segmentation.maps import Models
 from workers.segmentation.plain import PlainNetwork
 from workers.segmentation.segmenter import ZeroShotSegmenter
 from workers.segmentation.text import TextEncoder
-from workers.training import calibrate
+from workers.training import calibrate, patients, slices
+from workers.training.patients import Role
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,8 @@ def publish(settings: TrainingSettings) -> Manifest:
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
     calibration.save(calibrate.calibrate(segmenter, settings.cases), settings.out)
     write_layout(settings.out)
+    seen = slices.patient_files(settings.cases, Role.TRAIN, Role.TUNE)
+    patients.write_seen({patients.named(path.stem) for path in seen}, settings.out)
     publish_plain(settings)
     return weights.write_manifest(settings.out, name=settings.out.name, version=VERSION, licence=LICENCE)
 

@@ -17,8 +17,9 @@ from workers.segmentation.backbone import LatentDiffusion, frozen
 from workers.segmentation.maps import Models
 from workers.segmentation.segmenter import encode_prompt
 from workers.segmentation.text import SUBJECTS, TextEncoder
-from workers.training import adapters, autoencoder, calibrate, corpus, denoiser, plain, plot, unlabelled
+from workers.training import adapters, autoencoder, calibrate, corpus, denoiser, plain, plot, slices, unlabelled
 from workers.training.loop import Run
+from workers.training.patients import Role
 from workers.training.publish import PLAIN_FOLDER, publish
 from workers.training.samples import Sampler
 from workers.training.settings import OnProgress, Progress, Stage, TrainingSettings
@@ -50,8 +51,11 @@ def silent(_progress: Progress) -> None:
 def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = silent) -> TrainingResult:
     """Train the stages in order and write their weights under ``settings.out``.
 
-    Raises TrainingDataMissing where ``settings.cases`` holds no training patient.
+    Raises TrainingDataMissing where ``settings.cases`` lacks patients for training, for the rounds' marks or for fixing
+    thresholds: before the first step, not hours later.
     """
+    if len(settings.stages) == len(Stage):
+        _check_patients(settings)
     started = time.monotonic()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(settings.threads)
@@ -71,6 +75,11 @@ def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = si
     return TrainingResult(
         tuple(stage for stage in settings.stages if outcomes.get(stage)), unfinished, time.monotonic() - started
     )
+
+
+def _check_patients(settings: TrainingSettings) -> None:
+    slices.patient_files(settings.cases, Role.TUNE)
+    unlabelled.stacks(settings.cases)
 
 
 def _train_autoencoder(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from workers.errors import TrainingDataMissing
 from workers.segmentation import framing
 from workers.segmentation.text import Subject
-from workers.training.patients import Role, role
+from workers.training.patients import Role, named, role
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,10 +89,13 @@ def tumor_free(mask: NDArray[np.bool_], *, margin: int = MASK_MARGIN) -> NDArray
 
 def patient_files(folder: Path, *wanted: Role) -> list[Path]:
     """List the ``.npz`` cases of some roles, by patient; raises TrainingDataMissing where there is none."""
-    found = [path for path in sorted(folder.glob("*.npz")) if role(path.stem) in wanted]
+    found = [path for path in sorted(folder.glob("*.npz")) if role(named(path.stem)) in wanted]
     if not found:
         names = " or ".join(wanted)
-        raise TrainingDataMissing(f"no {names} patients under {folder.name}: expected PATIENT.npz with flair and mask")
+        raise TrainingDataMissing(
+            f"no {names} patients under {folder.name}: expected PATIENT.npz with flair and mask, enough of them that "
+            "some of each role are there (by the digest of the name a ninth tunes, a ninth is kept out)"
+        )
     return found
 
 

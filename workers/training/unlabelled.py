@@ -19,7 +19,7 @@ from workers.segmentation import maps, refine
 from workers.segmentation.calibration import ModeSettings, Scales
 from workers.segmentation.refine import MaskRule
 from workers.training import calibrate, slices
-from workers.training.patients import Role, is_seen_whole
+from workers.training.patients import Role, is_seen_whole, named
 from workers.training.slices import Mark, SliceSet
 
 if TYPE_CHECKING:
@@ -42,19 +42,21 @@ HEAD_MM = 218.0
 
 
 def load(folder: Path, models: Models, prompt: PromptPair) -> SliceSet:
-    """Read all slices of the training patients who are seen whole, marked by ``models``.
-
-    Raises TrainingDataMissing where there is none.
-    """
-    paths = [path for path in slices.patient_files(folder, Role.TRAIN) if is_seen_whole(path.stem)]
-    if not paths:
-        raise TrainingDataMissing(f"no patient under {folder.name} is one whose whole stack may be trained on")
+    """Read all slices of the training patients who are seen whole, marked by ``models``."""
     sets = []
-    for path in paths:
+    for path in stacks(folder):
         with np.load(path) as case:
             stack = slices.from_stack(case["flair"].astype(np.float32), path.stem)
         sets.append(replace(stack, marks=mark(stack.images, models, prompt)))
     return reduce(SliceSet.joined, sets)
+
+
+def stacks(folder: Path) -> list[Path]:
+    """List the training patients who are seen whole; raises TrainingDataMissing where there is none."""
+    paths = [path for path in slices.patient_files(folder, Role.TRAIN) if is_seen_whole(named(path.stem))]
+    if not paths:
+        raise TrainingDataMissing(f"no patient under {folder.name} is one whose whole stack may be trained on")
+    return paths
 
 
 def mark(images: NDArray[np.float32], models: Models, prompt: PromptPair) -> NDArray[np.uint8]:
