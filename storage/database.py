@@ -55,7 +55,9 @@ class Database:
 
 def connect(url: str) -> Database:
     """Build the engine for a URL; no connection is made yet."""
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    # A PostgreSQL database without an encoding of its own answers in bytes unless it is told what they are.
+    options = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "connect_args": {"client_encoding": "UTF8"}}
+    engine = create_engine(url, **options)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import uuid
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, text
 
 from storage import migrate
 from storage.database import Database, connect
@@ -38,6 +39,22 @@ def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
         session.execute(text("ALTER TABLE studies ADD COLUMN note TEXT"))
     with pytest.raises(SchemaMismatch, match="differs"):
         migrate.check(database)
+
+
+def test_a_postgresql_database_without_an_encoding_is_used_in_utf_8(postgresql_server: str) -> None:
+    name = f"plain_{uuid.uuid4().hex}"
+    server = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        ways = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        connection.execute(text(f'CREATE DATABASE "{name}" {ways}'))
+    database = connect(str(server.url.set(database=name).render_as_string(hide_password=False)))
+    assert migrate.upgrade(database) == migrate.expected_revision()
+    with database.read() as session:
+        assert session.scalar(text("SELECT 'Größe'")) == "Größe"
+    database.dispose()
+    with server.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    server.dispose()
 
 
 def test_two_processes_may_upgrade_at_once(database_url: str) -> None:
