@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROBE_REPEATS = 5
+PROBE_REPEATS = 25
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -30,8 +31,15 @@ def choose_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
 
 
 def bfloat16_is_faster() -> bool:
-    """Measure one convolution in both dtypes: without AMX or AVX512-BF16 a processor only emulates bfloat16."""
-    seconds = {dtype: _seconds(_convolution(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    """Measure one convolution in both dtypes: without AMX or AVX512-BF16 a processor only emulates bfloat16.
+
+    They take turns, so that another program's burst slows both down.
+    """
+    runs = {dtype: _convolution(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    seconds = dict.fromkeys(runs, math.inf)
+    for _ in range(PROBE_REPEATS):
+        for dtype, run in runs.items():
+            seconds[dtype] = min(seconds[dtype], _seconds(run))
     return seconds[torch.bfloat16] < seconds[torch.float32]
 
 
@@ -46,10 +54,6 @@ def _convolution(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
 
 
 def _seconds(run: Callable[[], torch.Tensor]) -> float:
+    started = time.perf_counter()
     run()
-    times = []
-    for _ in range(PROBE_REPEATS):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
+    return time.perf_counter() - started
