@@ -13,6 +13,7 @@ import typer
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
+    from workers.config import WorkerSettings
     from workers.evaluation.ablation import AblationTable
     from workers.evaluation.answers import Contest
     from workers.evaluation.bootstrap import Interval
@@ -80,14 +81,16 @@ def evaluate_segmenter(
 
     Example: oncue evaluate segmentation --cases ../shared/data/brain-mri-lgg --mode fast
     """
+    from console.config import read
     from workers.evaluation.collection import Wanted, check_all, find_cases, kept_out, tuning
 
+    worker = read(state, file=config).settings.worker
     wanted = Wanted(modality.upper(), tuple(_pair(text) for text in where or ()))
     found = find_cases(cases, wanted)
-    seen = _seen(state, config)
+    seen = _seen(worker)
     chosen = _limited(found if every_case else kept_out(found, seen), limit)
     check_all(chosen)
-    contest = _contest(state, config, mode=mode, prompt=prompt)
+    contest = _contest(worker, mode=mode, prompt=prompt)
     if ablation:
         others = [source for source in tuning(found, seen) if source not in chosen]
         _ablate(chosen, contest, tuning=others, as_json=as_json)
@@ -108,32 +111,29 @@ def _limited(found: list[CaseSource], limit: int | None) -> list[CaseSource]:
     return found if limit is None else sample(found, limit)
 
 
-def _seen(state: Path, config: Path | None) -> frozenset[str]:
+def _seen(worker: WorkerSettings) -> frozenset[str]:
     """Read who trained or tuned the weights."""
-    from console.config import read
     from workers.analysers import SEGMENTATION_FOLDER
-    from workers.training import patients
+    from workers.training.patients import read_seen
 
-    return patients.read_seen(read(state, file=config).settings.worker.models_folder() / SEGMENTATION_FOLDER)
+    return read_seen(worker.models_folder() / SEGMENTATION_FOLDER)
 
 
-def _contest(state: Path, config: Path | None, *, mode: str | None, prompt: str | None) -> Contest:
+def _contest(worker: WorkerSettings, *, mode: str | None, prompt: str | None) -> Contest:
     """Load what answers: the segmenter, and the plain network beside it where it is installed."""
-    from console.config import read
     from workers.analysers import SEGMENTATION_FOLDER
     from workers.devices import choose_device, choose_dtype
     from workers.evaluation.answers import Contest
     from workers.evaluation.plain_network import load_plain_network
     from workers.segmentation.segmenter import ZeroShotSegmenter, parse_mode
 
-    settings = read(state, file=config).settings.worker
-    chosen = parse_mode(mode or settings.mode)
-    device = choose_device(settings.device)
-    models = settings.models_folder()
+    chosen = parse_mode(mode or worker.mode)
+    device = choose_device(worker.device)
+    models = worker.models_folder()
     segmenter = ZeroShotSegmenter.load(
-        models / SEGMENTATION_FOLDER, device=device, dtype=choose_dtype(device, settings.dtype)
+        models / SEGMENTATION_FOLDER, device=device, dtype=choose_dtype(device, worker.dtype)
     )
-    return Contest(segmenter, load_plain_network(models), chosen, prompt or settings.prompt)
+    return Contest(segmenter, load_plain_network(models), chosen, prompt or worker.prompt)
 
 
 def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from tests.support.commands import oncue
 from workers.training import patients
 from workers.training.patients import Role
 
-NOBODY_ELSE = next(name for name in map(str, range(99)) if patients.role(name) is Role.TUNE)
+TUNES = next(name for name in map(str, range(99)) if patients.role(name) is Role.TUNE)
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cases")
     rows, columns = np.mgrid[:64, :64]
     stack = np.repeat((100 * (np.hypot(rows - 32, columns - 32) < 25)).astype(np.uint8)[None], 3, axis=0)
-    for name in ("somebody", NOBODY_ELSE):
+    for name in ("somebody", TUNES):
         np.savez(folder / f"{name}.npz", flair=stack, mask=np.zeros(stack.shape, bool))
     return folder
 

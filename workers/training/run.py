@@ -54,6 +54,7 @@ def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = si
     Raises TrainingDataMissing where ``settings.cases`` lacks patients for training, for the rounds' marks or for fixing
     thresholds: before the first step, not hours later.
     """
+    # A run of some stages alone fixes no thresholds and may mark nothing.
     if len(settings.stages) == len(Stage):
         _check_patients(settings)
     started = time.monotonic()
