@@ -47,7 +47,7 @@ class KnownMaps:
         assert (prompt, mode) == ("tumor", Mode.FAST)
         image = volume.voxels
         maps = SimpleNamespace(
-            attention=image, cross_attention=image, head=image, pixel_residual=image * 0.3,
+            images=image * 2 - 1, attention=image, cross_attention=image, head=image, pixel_residual=image * 0.3,
             feature_residual=image * 0.2, residual=image * 0.25,
         )  # fmt: skip
         turn = orientation.find(volume.geometry)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from workers.evaluation import metrics
-from workers.segmentation import refine
+from workers.segmentation import edges, refine
 from workers.segmentation.refine import MaskRule
 from workers.training import rules
 from workers.training.rules import Scored
@@ -21,6 +23,23 @@ def scored(seed: int) -> Scored:
     score[6, 30:36, 30:36] = 0.55
     score[12, 40:43, 40:43] = 0.75
     return Scored(np.clip(score, 0, 1).astype(np.float32), truth, SPACING)
+
+
+def pictured(seed: int) -> Scored:
+    """Make such a case on the model's grid, with its picture: the score is a blob wider than the lesion."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:128, :128]
+    picture = np.repeat(np.where(np.hypot(rows - 64, columns - 64) < 58, 0.4, 0.0)[None], 14, axis=0)
+    truth = np.zeros(picture.shape, bool)
+    truth[5:8, 48:75, 42:69] = True
+    picture[truth] = 0.75
+    score = np.full(picture.shape, 0.03)
+    score[5:8, 46:78, 40:72] = 0.95
+    score[6, 90:96, 50:56] = 0.55
+    score += rng.normal(0, 0.01, score.shape)
+    grey = np.clip(picture + rng.normal(0, 0.02, picture.shape), 0, 1)
+    images = (grey * 2 - 1).astype(np.float32)
+    return Scored(np.clip(score, 0, 1).astype(np.float32), truth, SPACING, images)
 
 
 RULES = [
@@ -43,6 +62,23 @@ def test_a_rule_is_judged_as_the_segmenter_applies_it(rule: MaskRule) -> None:
     worth = rules.judge(cases, rule)
     assert worth.dice == pytest.approx(float(np.mean(dices)), abs=0.01)
     assert worth.alarms == pytest.approx(alarms / far)
+
+
+def test_a_rule_that_follows_the_grey_is_judged_as_the_segmenter_applies_it() -> None:
+    case, rule = pictured(0), MaskRule(0.4, 0.6, 0.3, 2.5, 0.2, reach_mm=6.0)
+    seen = case.smoothed(rule.smoothing_mm)
+    look = seen.look()
+    assert look is not None
+    mask = refine.to_mask(seen.score, SPACING, rule)
+    mask = edges.follow(mask, seen.score, look, spacing_mm=SPACING, reach_mm=rule.reach_mm)
+    assert rules.judge([case], rule).dice == pytest.approx(metrics.dice(mask, case.truth))
+    assert metrics.dice(mask, case.truth) > 0.95
+
+
+def test_the_search_lets_edges_follow_the_grey_where_that_is_better_and_only_where_there_are_pictures() -> None:
+    cases = [pictured(seed) for seed in range(2)]
+    assert rules.choose(cases)[0].reach_mm > 0
+    assert rules.choose([replace(case, images=None) for case in cases])[0].reach_mm == 0
 
 
 def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_it() -> None:

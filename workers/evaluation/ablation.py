@@ -20,6 +20,7 @@ from workers.evaluation.measuring import Figures, Measured, measure_mask, measur
 from workers.evaluation.metrics import dice
 from workers.evaluation.parts import PARTS, Part
 from workers.segmentation import refine
+from workers.segmentation.segmenter import mask_under
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,16 +72,17 @@ class AblationTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scored:
-    """One part's score of one case: on the model's upright grid for components, with what turns it back."""
+    """One part's score of one case: ``smoothed`` on the model's grid, ``stack`` on the volume's upright grid."""
 
     examination: Examination
+    smoothed: FloatArray
     stack: FloatArray
 
     def on_case_grid(self) -> FloatArray:
         return np.ascontiguousarray(self.examination.orientation.undo(self.stack))
 
     def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
-        found = refine.to_mask(self.stack, self.examination.orientation.spacing_mm, rule)
+        found = mask_under(rule, self.examination, smoothed=self.smoothed, on_grid=self.stack)
         return np.ascontiguousarray(self.examination.orientation.undo(found))
 
 
@@ -147,6 +149,7 @@ def _tuned(case: Case, scored: _Scored, *, keep: bool) -> _Tuned:
 def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRule:
     """Choose level and peak by mean Dice over the tuning patients; the mode's own ones where there are none."""
     own = contest.segmenter.calibration.modes[contest.mode].rule
+    own = own if part.edged else replace(own, reach_mm=0.0)
     if not part.sifted:
         own = replace(own, peak=0.0, minimum_ml=0.0, share=0.0)
     if not tuned:
@@ -194,7 +197,7 @@ def _score(examination: Examination, part: Part, smoothing_mm: float) -> _Scored
     stack = part.score(examination.maps)
     if part.smoothed:
         stack = refine.smooth_across(stack, examination.spacing_mm[0], smoothing_mm)
-    return _Scored(examination, np.clip(examination.on_grid(stack), 0.0, 1.0))
+    return _Scored(examination, stack, np.clip(examination.on_grid(stack), 0.0, 1.0))
 
 
 def _measure(case: Case, scored: _Scored, rule: MaskRule) -> Measured:

@@ -24,8 +24,8 @@ class Part:
     """One row: which maps make the score, and what is done to it.
 
     ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``contoured`` draws the edge of
-    each component where that rule does instead of at one level for all, ``mirrored`` averages the maps with those of
-    the mirror image.
+    each component where that rule does instead of at one level for all, ``edged`` lets it follow the grey afterwards,
+    ``mirrored`` averages the maps with those of the mirror image.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Part:
     smoothed: bool = True
     sifted: bool = True
     contoured: bool = False
+    edged: bool = False
     mirrored: bool = False
 
 
@@ -95,6 +96,8 @@ PARTS = (
     Part("head + smoothing across slices", head, sifted=False),
     Part("head + smoothing + component rule", head),
     Part("head + smoothing + component rule + level of its own for each component", head, contoured=True),
+    Part("head + smoothing + component rule + edge along the grey", head, edged=True),
+    Part("head + smoothing + component rule + own level + edge along the grey", head, contoured=True, edged=True),
     Part("head + both residuals + smoothing + component rule", with_both_residuals),
     Part("head + smoothing + component rule + mirrored look", head, mirrored=True),
     Part("head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True),

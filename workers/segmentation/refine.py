@@ -37,6 +37,8 @@ class MaskRule:
 
     With a ``slope`` above 0 each component has a level of its own, never below ``threshold``: in log-odds, ``slope``
     times its peak less ``drop``. The edge of what is certain then lies higher than that of what is faint.
+
+    With a ``reach_mm`` above 0 the edge of what stays follows the image's grey, see ``edges``.
     """
 
     threshold: float
@@ -46,6 +48,7 @@ class MaskRule:
     share: float
     slope: float = 0.0
     drop: float = 0.0
+    reach_mm: float = 0.0
 
 
 def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) -> FloatArray:

@@ -13,9 +13,10 @@ from storage.domain import Algorithm, Segmentation
 from storage.errors import ConfigurationError
 from workers import devices, weights
 from workers.errors import UnsuitableVolume
-from workers.segmentation import attention, calibration, familiarity, framing, maps, orientation, refine, text
+from workers.segmentation import attention, calibration, edges, familiarity, framing, maps, orientation, refine, text
 from workers.segmentation.backbone import IMAGE_SIZE, LatentDiffusion, frozen
 from workers.segmentation.calibration import Calibration, Mode
+from workers.segmentation.edges import Look
 from workers.segmentation.maps import AnomalyMaps, Models, OnProgress, PromptPair
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from storage.domain import Vector, Volume
     from workers.segmentation.framing import Framing
     from workers.segmentation.orientation import Orientation
+    from workers.segmentation.refine import MaskRule
 
 NAME = "oncue-diffugts-style"
 VERSION = "1"
@@ -60,6 +62,19 @@ class Examination:
     def on_grid(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring a stack from the model's grid onto the canonical grid of the volume."""
         return framing.from_model(stack, self.framing, self.shape)
+
+
+def mask_under(
+    rule: MaskRule, examination: Examination, *, smoothed: NDArray[np.float32], on_grid: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Apply a rule to a score that is ``smoothed`` on the model's grid and ``on_grid`` of the volume, upright."""
+    spacing_mm = examination.orientation.spacing_mm
+    mask = refine.to_mask(on_grid, spacing_mm, rule)
+    if rule.reach_mm <= 0 or not mask.any():
+        return mask
+    images = examination.maps.images
+    look = Look(examination.on_grid((images + 1.0) / 2.0), edges.tissue(images, smoothed))
+    return edges.follow(mask, on_grid, look, spacing_mm=spacing_mm, reach_mm=rule.reach_mm)
 
 
 def silent(_done: int, _total: int) -> None:
@@ -113,7 +128,7 @@ class ZeroShotSegmenter:
         settings, turn = self.calibration.modes[examination.mode], examination.orientation
         smoothed = self.scores(examination)
         on_grid = examination.on_grid(smoothed)
-        mask = refine.to_mask(on_grid, turn.spacing_mm, settings.rule)
+        mask = mask_under(settings.rule, examination, smoothed=smoothed, on_grid=on_grid)
         return Segmentation(
             mask=np.ascontiguousarray(turn.undo(mask)),
             score_map=np.ascontiguousarray(turn.undo(np.clip(on_grid, 0.0, 1.0))),

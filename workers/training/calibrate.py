@@ -72,7 +72,8 @@ class Tuned:
 
     def scored(self, fusion: Fusion) -> Scored:
         """Fuse the maps."""
-        return Scored(self.examination.maps.fused(fusion), self.truth, self.examination.spacing_mm)
+        maps = self.examination.maps
+        return Scored(maps.fused(fusion), self.truth, self.examination.spacing_mm, maps.images)
 
     def smoothed(self, settings: ModeSettings) -> NDArray[np.float32]:
         """Fuse the maps and smooth them as the mode does, before its rule makes a mask of them."""

@@ -14,7 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from workers.evaluation import metrics
-from workers.segmentation import refine
+from workers.segmentation import edges, refine
+from workers.segmentation.edges import Look
 from workers.segmentation.refine import MaskRule
 
 if TYPE_CHECKING:
@@ -41,16 +42,32 @@ LEVELS = (
 """Threshold, slope and drop: one level for all, or one for each component."""
 PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
+REACHES_MM = (0.0, 7.0)
+"""How far an edge may move outwards to follow the grey; 0: it stays where the score puts it."""
 SHARES = (0.1, 0.2, 0.35, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One labelled case: its score and its truth ``[z, y, x]`` on the model's grid, with that grid's spacing."""
+    """One labelled case: its score and its truth ``[z, y, x]`` on the model's grid, with that grid's spacing.
+
+    ``images`` are the framed slices (-1..1), for edges that follow their grey; without them no edge moves.
+    """
 
     score: FloatArray
     truth: BoolArray
     spacing_mm: Vector
+    images: FloatArray | None = None
+
+    def smoothed(self, smoothing_mm: float) -> Scored:
+        """Smooth the score across slices."""
+        return replace(self, score=refine.smooth_across(self.score, self.spacing_mm[0], smoothing_mm))
+
+    def look(self) -> Look | None:
+        """Tell what the case looks like, where the score is smoothed already."""
+        if self.images is None:
+            return None
+        return Look((self.images + 1.0) / 2.0, edges.tissue(self.images, self.score))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,10 @@ class Worth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Components:
-    """The connected components of one case above one level; arrays have one entry per component."""
+    """The connected components of one case above one level; arrays have one entry per component.
+
+    ``voxels`` and ``hits`` (those of the truth) are counted after a component's edge has moved, the rest before.
+    """
 
     millilitres: NDArray[np.float64]
     peaks: NDArray[np.float64]
@@ -83,50 +103,75 @@ class _Components:
 def choose(cases: Sequence[Scored], healthy: Sequence[Scored] = ()) -> tuple[MaskRule, Worth]:
     """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin."""
     found: list[tuple[MaskRule, Worth]] = []
+    reaches = REACHES_MM if all(case.images is not None for case in cases) else REACHES_MM[:1]
     for smoothing in SMOOTHINGS_MM:
-        smoothed = [
-            replace(case, score=refine.smooth_across(case.score, case.spacing_mm[0], smoothing)) for case in cases
-        ]
+        smoothed = [case.smoothed(smoothing) for case in cases]
+        looks = [case.look() for case in smoothed]
         needed = least_peak(healthy, smoothing)
-        for threshold, slope, drop in LEVELS:
-            level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop)
-            measured = [_measure(case, level) for case in smoothed]
-            for peak, volume, share in product(sorted({max(peak, needed) for peak in PEAKS}), VOLUMES_ML, SHARES):
-                if peak and peak <= threshold:
-                    continue
-                rule = replace(level, peak=peak, minimum_ml=volume, share=share)
-                found.append((rule, _judge(measured, rule)))
+        for (threshold, slope, drop), reach in product(LEVELS, reaches):
+            level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop, reach)
+            measured = [_measure(case, look, level) for case, look in zip(smoothed, looks, strict=True)]
+            found += [(rule, _judge(measured, rule)) for rule in _with_components(level, needed)]
     return max(found, key=lambda pair: pair[1].value)
+
+
+def _with_components(level: MaskRule, needed: float) -> list[MaskRule]:
+    """List the rules for components at one level, with peaks of at least ``needed``."""
+    grid = product(sorted({max(peak, needed) for peak in PEAKS}), VOLUMES_ML, SHARES)
+    return [
+        replace(level, peak=peak, minimum_ml=volume, share=share)
+        for peak, volume, share in grid
+        if not peak or peak > level.threshold
+    ]
 
 
 def least_peak(healthy: Sequence[Scored], smoothing_mm: float) -> float:
     """Tell what peak a component needs so that no ``healthy`` case has one like it; 0 where there are none."""
-    reached = [refine.smooth_across(case.score, case.spacing_mm[0], smoothing_mm).max() for case in healthy]
+    reached = [case.smoothed(smoothing_mm).score.max() for case in healthy]
     return round(float(max(reached)) + HEALTHY_MARGIN, 2) if reached else 0.0
 
 
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
     """Judge one rule."""
-    smoothed = [
-        replace(case, score=refine.smooth_across(case.score, case.spacing_mm[0], rule.smoothing_mm)) for case in cases
-    ]
-    return _judge([_measure(case, rule) for case in smoothed], rule)
+    smoothed = [case.smoothed(rule.smoothing_mm) for case in cases]
+    return _judge([_measure(case, case.look(), rule) for case in smoothed], rule)
 
 
-def _measure(case: Scored, level: MaskRule) -> _Components:
+def _measure(case: Scored, look: Look | None, level: MaskRule) -> _Components:
     voxel_ml = float(np.prod(case.spacing_mm)) / 1000.0
     labels, count = ndimage.label(refine.candidates(case.score, voxel_ml, level), structure=np.ones((3, 3, 3)))
     flat = labels.ravel()
-    voxels = np.bincount(flat, minlength=count + 1)[1:].astype(np.float64)
+    millilitres = np.bincount(flat, minlength=count + 1)[1:].astype(np.float64) * voxel_ml
     weights = np.bincount(flat, weights=case.score.ravel(), minlength=count + 1)[1:].astype(np.float64)
-    hits = np.bincount(flat[case.truth.ravel()], minlength=count + 1)[1:].astype(np.float64)
     peaks = np.asarray(ndimage.maximum(case.score, labels, index=np.arange(1, count + 1)), dtype=np.float64)
+    voxels, hits = _covered(case, look, level, labels)
+    return _Components(millilitres, peaks, weights, voxels, hits, _alarms(case, labels, count), int(case.truth.sum()))
+
+
+def _covered(
+    case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count what each component covers in the end, and how much of that is true."""
+    follows = look is not None and level.reach_mm > 0
+    margin = edges.margin(case.spacing_mm, level.reach_mm) if follows else 0
+    voxels, hits = [], []
+    for box, component in edges.components(labels, margin=margin):
+        covered = component
+        if look is not None and follows:
+            reach = level.reach_mm / case.spacing_mm[1]
+            covered = edges.moved_edge(component, case.score, look, box=box, reach=reach)
+        voxels.append(np.count_nonzero(covered))
+        hits.append(np.count_nonzero(covered & case.truth[box]))
+    return np.asarray(voxels, dtype=np.float64), np.asarray(hits, dtype=np.float64)
+
+
+def _alarms(case: Scored, labels: NDArray[np.integer], count: int) -> BoolArray:
     far = np.flatnonzero(metrics.far_slices(case.truth))
     alarms = np.zeros((count, len(far)), dtype=bool)
     for column, z in enumerate(far):
         reached = np.unique(labels[z])
         alarms[reached[reached > 0] - 1, column] = True
-    return _Components(voxels * voxel_ml, peaks, weights, voxels, hits, alarms, int(case.truth.sum()))
+    return alarms
 
 
 def _judge(measured: Sequence[_Components], rule: MaskRule) -> Worth:
