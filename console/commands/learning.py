@@ -74,8 +74,8 @@ def train_foundation_model(
     settings = TrainingSettings(
         material, cases, out, work, plan=steps, seed=seed, threads=threads, deadline_minutes=minutes
     )
-    with _bars() as show:
-        result = train_foundation(settings, on_progress=show)
+    with _bars() as (show, show_calibration):
+        result = train_foundation(settings, on_progress=show, on_calibration=show_calibration)
     write_line(
         f"finished after {result.seconds:.0f} s: {', '.join(result.finished) or 'nothing'}; losses: {work}/loss.svg"
     )
@@ -85,22 +85,28 @@ def train_foundation_model(
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[StageProgress], None]]:
-    """Show one bar a stage on a terminal, and a line every hundred steps elsewhere."""
+def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, int], None]]]:
+    """Show one bar a stage and one for the calibration on a terminal, and a line every hundred steps elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("loss {task.fields[loss]:.4f}"), console=console) as bars:
+    with Progress(*columns, TextColumn("{task.fields[loss]}"), console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def show(progress: StageProgress) -> None:
-            stage = progress.stage.value
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=progress.steps, loss=progress.loss)
-            bars.update(tasks[stage], completed=progress.step, loss=progress.loss)
-            if not console.is_terminal and progress.step % 100 == 0:
-                console.print(f"{stage} {progress.step}/{progress.steps} loss {progress.loss:.4f}")
+        def advance(name: str, done: int, of: int, *, loss: str = "") -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=of, loss=loss)
+            bars.update(tasks[name], completed=done, loss=loss)
+            if not console.is_terminal and done % 100 == 0:
+                console.print(f"{name} {done}/{of} {loss}".rstrip())
 
-        yield show
+        def show(progress: StageProgress) -> None:
+            loss = f"loss {progress.loss:.4f}"
+            advance(progress.stage.value, progress.step, progress.steps, loss=loss)
+
+        def show_calibration(done: int, of: int) -> None:
+            advance("calibration", done, of)
+
+        yield show, show_calibration

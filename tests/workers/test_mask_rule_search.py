@@ -82,7 +82,9 @@ def test_the_search_lets_edges_follow_the_grey_where_that_is_better_and_only_whe
 
 
 def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_it() -> None:
-    rule, worth = rules.choose([scored(seed) for seed in range(3)])
+    levels: list[None] = []
+    rule, worth = rules.choose([scored(seed) for seed in range(3)], on_level=lambda: levels.append(None))
+    assert len(levels) == rules.SEARCHED_LEVELS
     assert worth.dice > 0.97
     assert worth.alarms == 0.0
     assert rule.peak > 0.5 or rule.share > 0.0 or rule.minimum_ml > 0.0

@@ -20,7 +20,7 @@ from workers.classification import focus
 from workers.classification.heads.prototypes import Prototypes
 from workers.classification.lesion_encoders import CutOutEncoder
 from workers.classification.starter import Sample, Traits
-from workers.training.patients import Role
+from workers.training.patients import Role, named
 from workers.training.slices import patient_files, tumor_free
 
 TUMOUR = "tumour-like"
@@ -56,13 +56,14 @@ def collect(cases: Path, encoder: CutOutEncoder, *, seed: int = 0) -> list[Sampl
     for index, path in enumerate(patient_files(cases, Role.TRAIN)):
         with np.load(path) as case:
             voxels, mask = case["flair"].astype(float32), case["mask"].astype(bool)
+        patient = named(path.stem)
         volume = _volume(voxels, path.stem)
         rng = np.random.default_rng([seed, index])
         for label, regions in ((TUMOUR, _lesion_parts(mask)), (OTHER, _elsewhere(voxels, mask, rng))):
             for region in regions:
                 look = encoder.look(volume, region)
                 if look is not None:
-                    samples.append(Sample(path.stem, label, look.vector, traits[path.stem]))
+                    samples.append(Sample(patient, label, look.vector, traits[patient]))
     return samples
 
 

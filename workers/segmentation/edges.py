@@ -40,6 +40,8 @@ TISSUE_BELOW = 0.1
 SKULL_PIXELS = 10.0
 """Outer part of the framed head, in pixels of the model's grid, that is skull and scalp and not tissue."""
 ENOUGH_PIXELS = 50
+WITHIN_SLICES = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
+"""What is taken in touches the find in its slice, or what has been taken in already."""
 LEAST_CONTRAST = 0.1
 """Difference of lesion and tissue, as a share of the tissue's grey, below which there is no edge to be seen."""
 
@@ -98,7 +100,10 @@ def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box
     contrast = float(np.median(grey[component & (score >= CERTAIN * score[component].max())])) - lowest
     if abs(contrast) < LEAST_CONTRAST * lowest:
         return component
+    like_lesion = (grey - lowest) / contrast > HALFWAY
     near = np.stack([ndimage.distance_transform_edt(~plane) <= reach for plane in component])
-    like_lesion = near & (score > FAINT) & ((grey - lowest) / contrast > HALFWAY)
-    kept = np.count_nonzero(like_lesion & component) / np.count_nonzero(component)
-    return np.asarray(like_lesion if kept >= KEPT else component, dtype=bool)
+    joined = ndimage.binary_propagation(
+        component & like_lesion, structure=WITHIN_SLICES, mask=near & like_lesion & (score > FAINT)
+    )
+    kept = np.count_nonzero(joined & component) / np.count_nonzero(component)
+    return np.asarray(joined if kept >= KEPT else component, dtype=bool)

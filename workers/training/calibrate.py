@@ -29,16 +29,18 @@ from workers.segmentation.calibration import (
 from workers.segmentation.refine import MaskRule
 from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 from workers.training import rules, slices
-from workers.training.patients import Role, is_seen_whole, named
+from workers.training.patients import Role
 from workers.training.rules import Scored
+from workers.training.settings import unheard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from workers.segmentation.plain import PlainNetwork
+    from workers.training.settings import OnDone
 
 PROMPT = "tumor"
 SUSPICION = 0.2
@@ -81,6 +83,23 @@ class Tuned:
         return refine.smooth_across(fused, spacing_z_mm, settings.rule.smoothing_mm)
 
 
+class Steps:
+    """Count the steps of a calibration, most of them cases looked at and levels tried."""
+
+    def __init__(self, total: int, on_done: OnDone) -> None:
+        self._total, self._done, self._on_done = total, 0, on_done
+
+    def one(self) -> None:
+        """Count one."""
+        self._done += 1
+        self._on_done(self._done, self._total)
+
+    def after(self, examined: Tuned) -> Tuned:
+        """Count one that has been examined."""
+        self.one()
+        return examined
+
+
 def provisional() -> Calibration:
     """Give settings to examine with before anything is fixed."""
     modes = {mode: _mode(mode, HEAD_ALONE, PROVISIONAL_RULE) for mode in Mode}
@@ -90,37 +109,44 @@ def provisional() -> Calibration:
     )
 
 
-def calibrate(segmenter: ZeroShotSegmenter, cases: Path) -> Calibration:
+def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnDone = unheard) -> Calibration:
     """Fix everything for a segmenter that was built with ``provisional()``.
 
-    Fusion is chosen on the tuning patients. The mask rule is chosen on them together with those training patients of
-    whom no slice with tumour, or near one, has trained anything: eight patients alone are too few. Healthy phantoms are
-    cases like them in that search.
+    Fusion is chosen on the tuning patients. The mask rule is chosen on them together with the training patients, whose
+    masks no training has read as a target: eight patients alone are too few. Healthy phantoms are cases like them in
+    that search, which ``fast`` makes for ``balanced`` too.
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
+    ruling, phantoms = ruling_files(cases), healthy_phantoms()
+    looks = len(tuning) + len(ruling) + 2 * len(phantoms)
+    steps = Steps(looks + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_done)
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
     known = _familiarity(segmenter, cases, tuning)
-    tuned = [examine(segmenter, case, Mode.BALANCED, residuals=True) for case in tuning]
-    fusion = choose_fusion(tuned)
-    phantoms = healthy_phantoms()
-    modes = {}
-    for mode in (Mode.FAST, Mode.BALANCED):
-        paths = ruling_files(cases)
-        more = [examine(segmenter, read_case(path), mode, residuals=fusion.uses_residual) for path in paths]
-        healthy = [examine(segmenter, phantom, mode, residuals=fusion.uses_residual) for phantom in phantoms]
-        empty = [case.scored(fusion) for case in healthy]
-        rule, _ = rules.choose([*(case.scored(fusion) for case in more), *empty], empty)
-        modes[mode] = _mode(mode, fusion, rule)
-    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned])
+    tuned = [steps.after(examine(segmenter, case, Mode.BALANCED, residuals=True)) for case in tuning]
+    fusion = choose_fusion(tuned, steps.one)
+    seen = [_seen(segmenter, case, Mode.FAST, fusion, steps) for case in (*map(read_case, ruling), *phantoms)]
+    empty = [case.scored(fusion) for case in seen[len(ruling) :]]
+    rule, _ = rules.choose([case.scored(fusion) for case in seen], empty, on_level=steps.one)
+    healthy = [_seen(segmenter, phantom, Mode.BALANCED, fusion, steps) for phantom in phantoms]
+    needed = rules.least_peak([case.scored(fusion) for case in healthy], rule.smoothing_mm)
+    modes = {
+        Mode.FAST: _mode(Mode.FAST, fusion, rule),
+        Mode.BALANCED: _mode(Mode.BALANCED, fusion, replace(rule, peak=max(rule.peak, needed))),
+    }
+    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned], on_level=steps.one)
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(modes[Mode.BALANCED], [*tuned, *healthy])
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, modes[Mode.BALANCED].rule))
 
 
+def _seen(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, fusion: Fusion, steps: Steps) -> Tuned:
+    return steps.after(examine(segmenter, case, mode, residuals=fusion.uses_residual))
+
+
 def ruling_files(cases: Path) -> list[Path]:
-    """List the cases that a mask rule is chosen on: tuning patients, and training patients not seen whole."""
-    return [path for path in slices.patient_files(cases, Role.TUNE, Role.TRAIN) if not is_seen_whole(named(path.stem))]
+    """List the cases that a mask rule is chosen on: all but the test patients."""
+    return slices.patient_files(cases, Role.TUNE, Role.TRAIN)
 
 
 def healthy_phantoms() -> list[Case]:
@@ -149,9 +175,11 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
     return ModeSettings(STEPS[mode], guidance, mirrored=mode is not Mode.FAST, fusion=fusion, rule=rule)
 
 
-def choose_fusion(tuned: list[Tuned]) -> Fusion:
+def choose_fusion(tuned: list[Tuned], on_level: Callable[[], None] = lambda: None) -> Fusion:
     """Take the best mixture where it clearly beats the head alone, each under its own best rule."""
-    worth = {fusion: rules.choose([case.scored(fusion) for case in tuned])[1].value for fusion in FUSIONS}
+    worth = {
+        fusion: rules.choose([case.scored(fusion) for case in tuned], on_level=on_level)[1].value for fusion in FUSIONS
+    }
     best = max(worth, key=lambda fusion: worth[fusion])
     return best if worth[best] > worth[HEAD_ALONE] + GAIN else HEAD_ALONE
 

@@ -48,8 +48,8 @@ def role(patient: str) -> Role:
 def is_seen_whole(patient: str) -> bool:
     """Tell whether the second round of training sees all slices of a training patient.
 
-    Of about two thirds it does, by the digest of their names; the tumours of the others stay unseen, so that the mask
-    rule is chosen on tumours that no training has met.
+    Of about two thirds it does, by the digest of their names; the tumours of the others stay unseen, so that some of
+    those that the mask rule is chosen on are met by no training.
     """
     return role(patient) is Role.TRAIN and _digest(patient)[-1] < WHOLE_BELOW
 

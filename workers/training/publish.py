@@ -17,11 +17,12 @@ from workers.segmentation.segmenter import ZeroShotSegmenter
 from workers.segmentation.text import TextEncoder
 from workers.training import calibrate, patients, slices
 from workers.training.patients import Role
+from workers.training.settings import unheard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.training.settings import TrainingSettings
+    from workers.training.settings import OnDone, TrainingSettings
     from workers.weights import Manifest
 
 PLAIN_FOLDER = "plain"
@@ -29,13 +30,13 @@ PLAIN_FOLDER = "plain"
 PLAIN_NAME = "synthetic-unet"
 LICENCE = "CC-BY-NC-SA-4.0"
 """That of the masks which chose the tumour-free slices and the thresholds; the images are CC BY 3.0."""
-VERSION = "4"
+VERSION = "5"
 
 
-def publish(settings: TrainingSettings) -> Manifest:
+def publish(settings: TrainingSettings, on_done: OnDone = unheard) -> Manifest:
     """Fix the calibration on the tuning patients and write everything that loading asks for."""
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
-    calibration.save(calibrate.calibrate(segmenter, settings.cases), settings.out)
+    calibration.save(calibrate.calibrate(segmenter, settings.cases, on_done=on_done), settings.out)
     write_layout(settings.out)
     seen = slices.patient_files(settings.cases, Role.TRAIN, Role.TUNE)
     patients.write_seen({patients.named(path.stem) for path in seen}, settings.out)

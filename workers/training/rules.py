@@ -19,7 +19,7 @@ from workers.segmentation.edges import Look
 from workers.segmentation.refine import MaskRule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,16 +33,17 @@ ALARM_LIMIT = 0.03
 ALARM_PRICE = 1.5
 HEALTHY_MARGIN = 0.04
 """How far a component's peak and the middle of the case score lie above the highest that is reached without tumour."""
-SMOOTHINGS_MM = (2.5, 4.5)
+SMOOTHINGS_MM = (4.5,)
+"""Those that ever won; each more costs as much again."""
 LEVELS = (
     *((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8)),
-    *((0.2, *line) for line in ((0.35, 1.5), (0.5, 1.5), (0.5, 2.0), (0.5, 2.5))),
-    *((0.4, *line) for line in ((0.5, 1.5), (0.7, 2.5), (0.7, 3.0), (0.85, 3.5))),
+    *((0.2, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
+    *((0.4, *line) for line in ((0.5, 1.5), (0.5, 2.0), (0.5, 2.5), (0.7, 2.5), (0.7, 3.0), (0.85, 3.5))),
 )
 """Threshold, slope and drop: one level for all, or one for each component."""
 PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
-REACHES_MM = (0.0, 7.0)
+REACHES_MM = (0.0, 10.0)
 """How far an edge may move outwards to follow the grey; 0: it stays where the score puts it."""
 SHARES = (0.1, 0.2, 0.35, 0.5)
 
@@ -100,7 +101,13 @@ class _Components:
     truth_voxels: int
 
 
-def choose(cases: Sequence[Scored], healthy: Sequence[Scored] = ()) -> tuple[MaskRule, Worth]:
+SEARCHED_LEVELS = len(SMOOTHINGS_MM) * len(LEVELS)
+"""How many levels one search tries."""
+
+
+def choose(
+    cases: Sequence[Scored], healthy: Sequence[Scored] = (), *, on_level: Callable[[], None] = lambda: None
+) -> tuple[MaskRule, Worth]:
     """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin."""
     found: list[tuple[MaskRule, Worth]] = []
     reaches = REACHES_MM if all(case.images is not None for case in cases) else REACHES_MM[:1]
@@ -108,10 +115,14 @@ def choose(cases: Sequence[Scored], healthy: Sequence[Scored] = ()) -> tuple[Mas
         smoothed = [case.smoothed(smoothing) for case in cases]
         looks = [case.look() for case in smoothed]
         needed = least_peak(healthy, smoothing)
-        for (threshold, slope, drop), reach in product(LEVELS, reaches):
-            level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop, reach)
-            measured = [_measure(case, look, level) for case, look in zip(smoothed, looks, strict=True)]
-            found += [(rule, _judge(measured, rule)) for rule in _with_components(level, needed)]
+        for threshold, slope, drop in LEVELS:
+            level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop)
+            labelled = [_labelled(case, level) for case in smoothed]
+            for rule in (replace(level, reach_mm=reach) for reach in reaches):
+                parts = zip(smoothed, looks, labelled, strict=True)
+                measured = [_measure(case, look, rule, labels) for case, look, labels in parts]
+                found += [(each, _judge(measured, each)) for each in _with_components(rule, needed)]
+            on_level()
     return max(found, key=lambda pair: pair[1].value)
 
 
@@ -134,12 +145,17 @@ def least_peak(healthy: Sequence[Scored], smoothing_mm: float) -> float:
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
     """Judge one rule."""
     smoothed = [case.smoothed(rule.smoothing_mm) for case in cases]
-    return _judge([_measure(case, case.look(), rule) for case in smoothed], rule)
+    return _judge([_measure(case, case.look(), rule, _labelled(case, rule)) for case in smoothed], rule)
 
 
-def _measure(case: Scored, look: Look | None, level: MaskRule) -> _Components:
+def _labelled(case: Scored, level: MaskRule) -> NDArray[np.int32]:
     voxel_ml = float(np.prod(case.spacing_mm)) / 1000.0
-    labels, count = ndimage.label(refine.candidates(case.score, voxel_ml, level), structure=np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(refine.candidates(case.score, voxel_ml, level), structure=np.ones((3, 3, 3)))
+    return np.asarray(labels, dtype=np.int32)
+
+
+def _measure(case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.int32]) -> _Components:
+    voxel_ml, count = float(np.prod(case.spacing_mm)) / 1000.0, int(labels.max())
     flat = labels.ravel()
     millilitres = np.bincount(flat, minlength=count + 1)[1:].astype(np.float64) * voxel_ml
     weights = np.bincount(flat, weights=case.score.ravel(), minlength=count + 1)[1:].astype(np.float64)
@@ -149,7 +165,7 @@ def _measure(case: Scored, look: Look | None, level: MaskRule) -> _Components:
 
 
 def _covered(
-    case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.integer]
+    case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Count what each component covers in the end, and how much of that is true."""
     follows = look is not None and level.reach_mm > 0
@@ -165,7 +181,7 @@ def _covered(
     return np.asarray(voxels, dtype=np.float64), np.asarray(hits, dtype=np.float64)
 
 
-def _alarms(case: Scored, labels: NDArray[np.integer], count: int) -> BoolArray:
+def _alarms(case: Scored, labels: NDArray[np.int32], count: int) -> BoolArray:
     far = np.flatnonzero(metrics.far_slices(case.truth))
     alarms = np.zeros((count, len(far)), dtype=bool)
     for column, z in enumerate(far):

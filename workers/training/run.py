@@ -22,7 +22,7 @@ from workers.training.loop import Run
 from workers.training.patients import Role
 from workers.training.publish import PLAIN_FOLDER, publish
 from workers.training.samples import Sampler
-from workers.training.settings import OnProgress, Progress, Stage, TrainingSettings
+from workers.training.settings import OnDone, OnProgress, Progress, Stage, TrainingSettings, unheard
 from workers.training.slices import HEAD_MR
 
 if TYPE_CHECKING:
@@ -48,8 +48,10 @@ def silent(_progress: Progress) -> None:
     """Report nothing."""
 
 
-def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = silent) -> TrainingResult:
-    """Train the stages in order and write their weights under ``settings.out``.
+def train_foundation(
+    settings: TrainingSettings, *, on_progress: OnProgress = silent, on_calibration: OnDone = unheard
+) -> TrainingResult:
+    """Train the stages in order, write their weights under ``settings.out``, and fix the calibration.
 
     Raises TrainingDataMissing where ``settings.cases`` lacks patients for training, for the rounds' marks or for fixing
     thresholds: before the first step, not hours later.
@@ -71,7 +73,7 @@ def train_foundation(settings: TrainingSettings, *, on_progress: OnProgress = si
         if not outcomes[stage]:
             break
     if all(outcomes.values()) and (settings.out / "unet").is_dir() and (settings.out / LAST_ROUND).is_dir():
-        publish(settings)
+        publish(settings, on_calibration)
     unfinished = tuple(stage for stage in settings.stages if not outcomes.get(stage))
     return TrainingResult(
         tuple(stage for stage in settings.stages if outcomes.get(stage)), unfinished, time.monotonic() - started
