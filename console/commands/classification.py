@@ -35,7 +35,9 @@ BackboneNames = Annotated[
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        "--prompt", metavar="MODE", help="none, overlay, contour, blur, dim, crop, maskpool, global+crop; or all."
+        "--prompt",
+        metavar="MODE",
+        help="none, overlay, contour, blur, dim, crop, maskpool, global+crop, both-sides; or all.",
     ),
 ]
 Heads = Annotated[

@@ -20,7 +20,7 @@ from storage.errors import ItemRefused
 from storage.items import Item, NewItem
 from storage.splits import Split
 from workers.classification.backbones.torch_backbone import TorchBackbone
-from workers.classification.contracts import Mask, MaskSource, PromptMode, embedding_key
+from workers.classification.contracts import MASKLESS, Mask, MaskSource, PromptMode, embedding_key
 from workers.classification.evaluation.pictures import LabelledPicture, PictureSource, read_pictures
 from workers.classification.prompts.prompted import Subject, embed_prompted
 
@@ -72,7 +72,7 @@ def embed_entries(
     pairs = [(entry, present[_key(entry)]) for entry in entries if _key(entry) in present]
     key, count = embedding_key(backbone.card, mode), 0
     for mask in MaskUsed:
-        if mask is MaskUsed.SHUFFLED and mode is PromptMode.NONE:
+        if mask is MaskUsed.SHUFFLED and mode in MASKLESS:
             continue
         vectors = _embedded(pairs, backbone, mode, shuffled=mask is MaskUsed.SHUFFLED)
         with database.write() as session:

@@ -11,7 +11,7 @@ from storage.adapters import Recipe
 from workers.adapters.encoders import InstalledEncoders
 from workers.adapters.fitting import FREEZE_ALL
 from workers.classification.backbones.registry import DEFAULT_BACKBONE
-from workers.classification.contracts import MaskSource, PromptMode, embedding_key
+from workers.classification.contracts import MASKLESS, MaskSource, PromptMode, embedding_key
 from workers.classification.heads.names import HeadName
 from workers.config import WorkerSettings
 from workers.devices import choose_device
@@ -47,7 +47,7 @@ def recipe_for(settings: WorkerSettings, wanted: Wanted, *, before: Recipe | Non
         licence=card.licence,
         commercial_use=card.commercial_use,
         prompt_mode=mode.value,
-        mask_source=(MaskSource.NONE if mode is PromptMode.NONE else MaskSource.GIVEN).value,
+        mask_source=(MaskSource.NONE if mode in MASKLESS else MaskSource.GIVEN).value,
         head=(wanted.head or HeadName.LOGISTIC).value,
         freeze=FREEZE_ALL,
         seed=wanted.seed,

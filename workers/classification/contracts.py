@@ -33,6 +33,12 @@ class PromptMode(StrEnum):
     CROP = "crop"
     MASKPOOL = "maskpool"
     GLOBAL_CROP = "global+crop"
+    BOTH_SIDES = "both-sides"
+    """The whole picture and its mirror image, their vectors averaged: which side a finding is on says nothing."""
+
+
+MASKLESS = frozenset({PromptMode.NONE, PromptMode.BOTH_SIDES})
+"""Modes that look at the whole picture and need no mask."""
 
 
 class MaskSource(StrEnum):

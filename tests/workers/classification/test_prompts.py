@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from tests.support.encoders import disc, picture
-from workers.classification.contracts import BackboneCard, Embeddings, Picture, Preprocessing, PromptMode, embedding_key
+from workers.classification.contracts import (
+    MASKLESS,
+    BackboneCard,
+    Embeddings,
+    Picture,
+    Preprocessing,
+    PromptMode,
+    embedding_key,
+)
 from workers.classification.prompts import drawing
 from workers.classification.prompts.controls import fitted_to, shuffled, shuffled_places
 from workers.classification.prompts.cutting import crop
-from workers.classification.prompts.prompted import Subject, draw, embed_prompted
+from workers.classification.prompts.prompted import Subject, draw, embed_prompted, mirrored
 from workers.classification.prompts.regions import body_region, salient_region
 from workers.errors import MaskMissing, UnreadablePicture
 
@@ -35,6 +43,13 @@ class Means:
         return Embeddings(pooled, np.array(quarters, dtype=np.float32).reshape(len(pictures), 2, 2, 3))
 
 
+class LeftHalf(Means):
+    """Sees the left half of a picture alone."""
+
+    def embed(self, pictures: Sequence[Picture]) -> Embeddings:
+        return super().embed([one[:, : one.shape[1] // 2] for one in pictures])
+
+
 @pytest.mark.parametrize("mode", PromptMode)
 def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
     subject = Subject(picture(), disc())
@@ -43,19 +58,28 @@ def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
     assert np.isfinite(first).all()
 
 
-@pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode is not PromptMode.NONE])
-def test_every_mode_but_none_follows_the_mask(mode: PromptMode) -> None:
+@pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode not in MASKLESS])
+def test_every_mode_for_masks_follows_the_mask(mode: PromptMode) -> None:
     here, there = (Subject(picture(), disc(centre=centre)) for centre in ((12, 10), (36, 30)))
     vectors = embed_prompted(Means(), [here, there], mode)
     assert not np.allclose(vectors[0], vectors[1])
 
 
-@pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode is not PromptMode.NONE])
+@pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode not in MASKLESS])
 def test_a_mode_that_needs_a_mask_names_the_picture_without_one(mode: PromptMode) -> None:
     with pytest.raises(MaskMissing, match="scan-7"):
         embed_prompted(Means(), [Subject(picture(), None, name="scan-7")], mode)
     with pytest.raises(MaskMissing, match="scan-7"):
         embed_prompted(Means(), [Subject(picture(), np.zeros((48, 40), dtype=bool), name="scan-7")], mode)
+
+
+def test_a_picture_and_its_mirror_image_are_the_same_to_both_sides_together() -> None:
+    here = Subject(picture())
+    vectors = embed_prompted(LeftHalf(), [here, mirrored(here)], PromptMode.BOTH_SIDES)
+    apart = embed_prompted(LeftHalf(), [here, mirrored(here)], PromptMode.NONE)
+    assert not np.allclose(apart[0], apart[1])
+    np.testing.assert_allclose(vectors[0], vectors[1])
+    np.testing.assert_allclose(vectors[0], apart.mean(axis=0))
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

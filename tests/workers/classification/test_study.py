@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ from workers.classification.evaluation.splits import (
 )
 from workers.classification.evaluation.study import Plan, Study, gather
 from workers.classification.freezing.strategies import Freeze, apply
+from workers.classification.freezing.tuning import EPOCHS
 from workers.classification.heads.names import HeadName
+from workers.classification.prompts.prompted import embed_prompted
 from workers.classification.prompts.regions import Saliency
 from workers.errors import (
     BackboneUnusable,
@@ -256,6 +259,19 @@ def test_a_second_look_at_the_same_pictures_asks_no_backbone(models: Path, pictu
         Embedder(backbone, cache).embed(subjects, PromptMode.DIM)
 
 
+def test_both_sides_are_put_together_from_the_vectors_of_two_whole_pictures(
+    models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    backbone = open_backbone("tiny-vit", models=models, device=CPU)
+    cache = EmbeddingCache(tmp_path)
+    subjects = Attention(MaskSource.GIVEN, cache, _no_saliency).subjects(read_pictures([PictureSource(pictures)])[:4])
+    vectors = Embedder(backbone, cache).embed(subjects, PromptMode.BOTH_SIDES)
+    expected = embed_prompted(backbone, [read() for read in subjects], PromptMode.BOTH_SIDES)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    backbone.encoder.forward = None  # type: ignore[assignment]  # whoever calls it now fails
+    Embedder(backbone, cache).embed(subjects, PromptMode.NONE)
+
+
 def test_a_damaged_vector_in_the_cache_counts_as_absent(tmp_path: Path) -> None:
     import sqlite3
 
@@ -285,7 +301,10 @@ def test_every_way_of_freezing_trains_a_copy_and_leaves_the_backbone(
     backbone = open_backbone("tiny-vit", models=models, device=CPU)
     before = {name: value.clone() for name, value in backbone.encoder.state_dict().items()}
     plan = Plan([Amount(shots=2)], seeds=1, prompts=[PromptMode.NONE], freezes=[freeze], control=False)
-    first, second = (next(iter(_study(pictures, plan, tmp_path).runs(backbone))) for _ in range(2))
+    heard: list[tuple[str, int, int]] = []
+    told = replace(_study(pictures, plan, tmp_path), on_progress=lambda *step: heard.append(step))
+    first, second = (next(iter(told.runs(backbone))) for _ in range(2))
+    assert (f"tiny-vit, none, {freeze.value}", EPOCHS, EPOCHS) in heard
     assert first.setting.freeze == freeze.value
     assert first.measures == second.measures
     for name, value in backbone.encoder.state_dict().items():

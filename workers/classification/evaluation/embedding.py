@@ -11,7 +11,7 @@ from workers.classification.backbones.torch_backbone import TorchBackbone
 from workers.classification.contracts import PromptMode, Vectors, embedding_key
 from workers.classification.evaluation.cache import EmbeddingCache, vector_key
 from workers.classification.finite import require_finite
-from workers.classification.prompts.prompted import Subject, embed_prompted, unit
+from workers.classification.prompts.prompted import Subject, averaged, embed_prompted, mirrored, unit
 
 BATCH = 32
 
@@ -28,10 +28,12 @@ class Embedder:
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
 
     def embed(self, subjects: Subjects, mode: PromptMode) -> Vectors:
-        """Return ``[n, d]``; ``global+crop`` is put together from the vectors of ``none`` and ``crop``."""
+        """Return ``[n, d]``; what is put together from other modes' vectors is never computed twice."""
         if mode is PromptMode.GLOBAL_CROP:
             whole, cut = (self.embed(subjects, part) for part in (PromptMode.NONE, PromptMode.CROP))
             return np.concatenate([unit(whole), unit(cut)], axis=1)
+        if mode is PromptMode.BOTH_SIDES:
+            return averaged(*(self.embed(each, PromptMode.NONE) for each in (subjects, _turned(subjects))))
         parts = []
         for start in range(0, len(subjects), BATCH):
             parts.append(self._embed_batch([read() for read in subjects[start : start + BATCH]], mode))
@@ -64,3 +66,10 @@ class Embedder:
         for row, place in enumerate(missing):
             filled[place] = fresh[row]
         return filled
+
+
+def _turned(subjects: Subjects) -> Subjects:
+    def turn(read: Callable[[], Subject]) -> Callable[[], Subject]:
+        return lambda: mirrored(read())
+
+    return [turn(read) for read in subjects]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from workers.classification.backbones.torch_backbone import TorchBackbone
-from workers.classification.contracts import MaskSource, PromptMode, Vectors
+from workers.classification.contracts import MASKLESS, MaskSource, PromptMode, Vectors
 from workers.classification.evaluation.attention import Attention
 from workers.classification.evaluation.cache import EmbeddingCache
 from workers.classification.evaluation.embedding import Embedder, Subjects
@@ -30,8 +31,6 @@ from workers.classification.freezing.tuning import predict_tuned
 from workers.classification.heads.names import HeadName, make_head
 from workers.classification.heads.text import ClassTexts
 from workers.errors import OneClassOnly
-
-NO_MASK = frozenset({PromptMode.NONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Study:
         subjects = self.attention.subjects(self.material.pictures)
         right = self._predictors(backbone, prompt, subjects)
         wrong: dict[tuple[Freeze, str], Predict] = {}
-        if self.plan.control and prompt not in NO_MASK:
+        if self.plan.control and prompt not in MASKLESS:
             wrong = self._predictors(backbone, prompt, self.attention.wrong_subjects(self.material.pictures))
         for (freeze, head), predict in right.items():
             for setting in self._settings(backbone, prompt, freeze=freeze, head=head):
@@ -96,7 +95,7 @@ class Study:
                 yield result
 
     def _settings(self, backbone: TorchBackbone, prompt: PromptMode, *, freeze: Freeze, head: str) -> list[Setting]:
-        masks = MaskSource.NONE if prompt in NO_MASK else self.attention.source
+        masks = MaskSource.NONE if prompt in MASKLESS else self.attention.source
         return [
             Setting(backbone.card.name, prompt, masks, head, freeze.value, amount, thinning)
             for amount in self.plan.amounts
@@ -112,8 +111,9 @@ class Study:
         for freeze in self.plan.freezes:
             if freeze is not Freeze.ALL:
                 predictors[freeze, HeadName.LOGISTIC.value] = predict_tuned(
-                    backbone, freeze, prompt, subjects=subjects, vectors=vectors, material=self.material
-                )
+                    backbone, freeze, prompt, subjects=subjects, vectors=vectors, material=self.material,
+                    on_epoch=partial(self.on_progress, f"{backbone.card.name}, {prompt.value}, {freeze.value}"),
+                )  # fmt: skip
                 continue
             texts = self.texts(backbone, sorted(set(self.material.labels)))
             for name in self.plan.heads:

@@ -32,7 +32,11 @@ HEAD_RATE = 1e-2
 RATES = {Freeze.LAST: 3e-5, Freeze.FULL: 1e-5, Freeze.LORA: 1e-3, Freeze.PROMPTS: 1e-2}
 """Learning rates of the backbone's free part; fixed, no validation set exists to choose others on."""
 _DECAY = 1e-4
-_NO_TUNING = frozenset({PromptMode.GLOBAL_CROP, PromptMode.MASKPOOL})
+_NO_TUNING = frozenset({PromptMode.GLOBAL_CROP, PromptMode.MASKPOOL, PromptMode.BOTH_SIDES})
+
+
+OnEpoch = Callable[[int, int], None]
+"""Told how many epochs of one training are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +63,15 @@ class TunedHead(torch.nn.Module):
         return placed @ self.weight.T + self.bias
 
 
-def tune(backbone: TorchBackbone, freeze: Freeze, head: LinearHead, *, examples: Examples, seed: int) -> TunedModel:
+def tune(
+    backbone: TorchBackbone,
+    freeze: Freeze,
+    head: LinearHead,
+    *,
+    examples: Examples,
+    seed: int,
+    on_epoch: OnEpoch = lambda _done, _of: None,
+) -> TunedModel:
     """Train a copy of the backbone with its head in float32; the backbone itself is left as it is."""
     generator = torch.Generator().manual_seed(seed)
     encoder = copy.deepcopy(backbone.encoder).float().to(backbone.device)
@@ -72,7 +84,7 @@ def tune(backbone: TorchBackbone, freeze: Freeze, head: LinearHead, *, examples:
     steps = EPOCHS * -(-len(examples.pictures) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     look = backbone.card.preprocessing
-    for _ in range(EPOCHS):
+    for epoch in range(EPOCHS):
         for places in _batches(len(examples.pictures), generator):
             pixels = to_tensor([examples.pictures[place] for place in places], look).to(backbone.device)
             loss = cross_entropy(layer(encoder(pixels)[0]), examples.targets[places])
@@ -80,6 +92,7 @@ def tune(backbone: TorchBackbone, freeze: Freeze, head: LinearHead, *, examples:
             loss.backward()  # type: ignore[no-untyped-call]  # torch ships this method unannotated
             optimiser.step()
             schedule.step()
+        on_epoch(epoch + 1, EPOCHS)
     return TunedModel(encoder.eval(), layer, backbone, head.classes)
 
 
@@ -111,6 +124,7 @@ def predict_tuned(
     subjects: Sequence[Callable[[], Subject]],
     vectors: Vectors,
     material: Material,
+    on_epoch: OnEpoch = lambda _done, _of: None,
 ) -> Predict:
     """Return a predictor that trains anew for each support set; BackboneUnusable for prompts of two pictures."""
     if prompt in _NO_TUNING:
@@ -122,7 +136,7 @@ def predict_tuned(
         head = Logistic().fit(vectors[support], chosen, [material.groups[place] for place in support], seed=seed)
         targets = torch.tensor([head.classes.index(label) for label in chosen], device=backbone.device)
         examples = Examples([draw(subjects[place](), prompt) for place in support], targets)
-        model = tune(backbone, freeze, head, examples=examples, seed=seed)
+        model = tune(backbone, freeze, head, examples=examples, seed=seed, on_epoch=on_epoch)
         return head.classes, model.predict_proba(lambda place: draw(subjects[test[place]](), prompt), len(test))
 
     return predict

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import float32
 
 from workers.classification.backbones.preprocessing import cell_weights
-from workers.classification.contracts import Backbone, Embeddings, Mask, Picture, PromptMode, Vectors
+from workers.classification.contracts import MASKLESS, Backbone, Embeddings, Mask, Picture, PromptMode, Vectors
 from workers.classification.prompts import drawing
 from workers.classification.prompts.cutting import crop
 from workers.errors import MaskMissing, UnreadablePicture
@@ -32,7 +32,8 @@ def embed_prompted(backbone: Backbone, subjects: Sequence[Subject], mode: Prompt
     """Return one vector ``[n, d]`` for each subject under a prompt.
 
     ``maskpool`` gives the mask-weighted mean of the grid, ``global+crop`` the whole picture's unit vector beside the
-    cut's. MaskMissing names the subject without the mask that the mode needs.
+    cut's, ``both-sides`` the mean of the picture's vector and its mirror image's. MaskMissing names the subject without
+    the mask that the mode needs.
     """
     parts = [_embed_batch(backbone, subjects[start : start + BATCH], mode) for start in range(0, len(subjects), BATCH)]
     return np.concatenate(parts)
@@ -40,7 +41,7 @@ def embed_prompted(backbone: Backbone, subjects: Sequence[Subject], mode: Prompt
 
 def draw(subject: Subject, mode: PromptMode) -> Picture:
     """Return the picture that the backbone sees under a prompt; for ``global+crop`` the cut."""
-    if mode in {PromptMode.NONE, PromptMode.MASKPOOL}:
+    if mode in MASKLESS or mode is PromptMode.MASKPOOL:
         return subject.picture
     mask = required_mask(subject)
     if mode is PromptMode.OVERLAY:
@@ -65,6 +66,9 @@ def _embed_batch(backbone: Backbone, subjects: Sequence[Subject], mode: PromptMo
     seen = backbone.embed([draw(subject, mode) for subject in subjects])
     if mode is PromptMode.MASKPOOL:
         return _pooled_under(backbone, seen, subjects)
+    if mode is PromptMode.BOTH_SIDES:
+        turned = backbone.embed([mirrored(subject).picture for subject in subjects])
+        return averaged(seen.pooled, turned.pooled)
     if mode is not PromptMode.GLOBAL_CROP:
         return seen.pooled
     whole = backbone.embed([subject.picture for subject in subjects])
@@ -76,6 +80,16 @@ def _pooled_under(backbone: Backbone, seen: Embeddings, subjects: Sequence[Subje
     weights = np.stack([cell_weights(required_mask(subject), look, cells=cells) for subject in subjects])
     total = np.maximum(weights.sum(axis=(1, 2)), 1e-6)[:, None]
     return np.asarray(np.einsum("nhw,nhwc->nc", weights, seen.grid) / total, dtype=float32)
+
+
+def mirrored(subject: Subject) -> Subject:
+    """Exchange left and right of a picture; masks are left behind."""
+    return Subject(np.ascontiguousarray(subject.picture[:, ::-1]), name=subject.name)
+
+
+def averaged(first: Vectors, second: Vectors) -> Vectors:
+    """Average the vectors of two looks at the same pictures."""
+    return np.asarray((first + second) / 2.0, dtype=float32)
 
 
 def unit(vectors: Vectors) -> Vectors:
