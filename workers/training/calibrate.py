@@ -208,17 +208,20 @@ def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales
     for case in tuning:
         found = framing.find(case.volume.voxels, (1.0, 1.0))
         free = np.flatnonzero(slices.tumor_free(case.mask))
-        if found is None or len(free) < maps.BATCH:
+        count = min(maps.BATCH, len(free))
+        if found is None or count == 0:
             continue
         images = framing.to_model(case.volume.voxels, found, IMAGE_SIZE)[free]
-        chosen = np.linspace(len(free) * 0.3, len(free) - 1, maps.BATCH).astype(np.intp)
+        chosen = np.linspace(len(free) * 0.3, len(free) - 1, count).astype(np.intp)
         drawn = maps.blank(images)
-        centres = np.linspace(44, 84, maps.BATCH)[:, None, None]
+        centres = np.linspace(44, 84, count)[:, None, None]
         region = np.hypot(rows - 64, columns - centres) < 16  # noqa: PLR2004 - a disc about 6 cm wide
         pair = segmenter.prompt_pair(PROMPT)
         maps.redraw(segmenter.models, drawn, chosen, region, prompt=pair, settings=settings)
         pixel.append(drawn.pixel_residual[chosen][region])
         feature.append(drawn.feature_residual[chosen][region])
+    if not pixel:
+        raise TrainingDataMissing("no tuning patient has a slice that is free of tumour: residuals have no scale")
     return Scales(SUSPICION, *(round(float(np.quantile(np.concatenate(part), 0.99)), 4) for part in (pixel, feature)))
 
 
