@@ -35,8 +35,6 @@ def test_a_calibration_fixes_every_mode_and_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(calibrate, "HEALTHY_PHANTOMS", 1)
     monkeypatch.setattr(calibrate, "STEPS", dict.fromkeys(Mode, 1))
-    monkeypatch.setattr(rules, "LEVELS", rules.LEVELS[:1])
-    monkeypatch.setattr(rules, "SEARCHED_LEVELS", len(rules.SMOOTHINGS_MM))
     heard: list[tuple[int, int]] = []
     fixed = calibrate.calibrate(publish.uncalibrated(WEIGHTS), cases, on_done=lambda *step: heard.append(step))
     assert [done for done, _ in heard] == list(range(1, len(heard) + 1))

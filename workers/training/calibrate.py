@@ -185,7 +185,7 @@ def choose_fusion(tuned: list[Tuned], on_level: Callable[[], None] = lambda: Non
 
 
 def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
-    """Choose the rule of the baseline's network as the method's own: same patients, same grid of rules."""
+    """Choose the rule of the baseline's network on the same patients: one threshold, and small components dropped."""
     scored = []
     for path in ruling_files(cases):
         case = read_case(path)
@@ -197,7 +197,7 @@ def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
         pixel_mm = found.height / IMAGE_SIZE
         spacing = (case.volume.geometry.spacing_mm[0], pixel_mm, pixel_mm)
         scored.append(Scored(network.scores(framing.to_model(case.volume.voxels, found, IMAGE_SIZE)), truth, spacing))
-    return rules.choose(scored)[0]
+    return rules.choose(scored, levels=rules.SINGLE_LEVELS)[0]
 
 
 def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales:

@@ -35,10 +35,12 @@ HEALTHY_MARGIN = 0.04
 """How far a component's peak and the middle of the case score lie above the highest that is reached without tumour."""
 SMOOTHINGS_MM = (4.5,)
 """Those that ever won; each more costs as much again."""
-LEVELS = (
-    *((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8)),
-    *((0.2, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
-    *((0.4, *line) for line in ((0.5, 1.5), (0.5, 2.0), (0.5, 2.5), (0.7, 2.5), (0.7, 3.0), (0.85, 3.5))),
+Level = tuple[float, float, float]
+SINGLE_LEVELS: tuple[Level, ...] = tuple((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8))
+LEVELS: tuple[Level, ...] = (
+    *SINGLE_LEVELS,
+    *((0.4, *line) for line in ((0.5, 2.0), (0.5, 2.5), (0.7, 3.0))),
+    *((0.5, *line) for line in ((0.5, 1.5), (0.5, 2.0), (0.5, 2.5), (0.7, 2.5), (0.7, 3.0))),
 )
 """Threshold, slope and drop: one level for all, or one for each component."""
 PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
@@ -106,7 +108,11 @@ SEARCHED_LEVELS = len(SMOOTHINGS_MM) * len(LEVELS)
 
 
 def choose(
-    cases: Sequence[Scored], healthy: Sequence[Scored] = (), *, on_level: Callable[[], None] = lambda: None
+    cases: Sequence[Scored],
+    healthy: Sequence[Scored] = (),
+    *,
+    levels: Sequence[Level] = LEVELS,
+    on_level: Callable[[], None] = lambda: None,
 ) -> tuple[MaskRule, Worth]:
     """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin."""
     found: list[tuple[MaskRule, Worth]] = []
@@ -115,7 +121,7 @@ def choose(
         smoothed = [case.smoothed(smoothing) for case in cases]
         looks = [case.look() for case in smoothed]
         needed = least_peak(healthy, smoothing)
-        for threshold, slope, drop in LEVELS:
+        for threshold, slope, drop in levels:
             level = MaskRule(threshold, 0.0, 0.0, smoothing, 0.0, slope, drop)
             labelled = [_labelled(case, level) for case in smoothed]
             for rule in (replace(level, reach_mm=reach) for reach in reaches):
