@@ -87,6 +87,14 @@ def test_a_find_as_grey_as_its_surroundings_stays_as_it_is() -> None:
     np.testing.assert_array_equal(moved(head(TISSUE), mask, score), mask)
 
 
+def test_a_black_find_in_black_tissue_stays_as_it_is() -> None:
+    images = np.full((7, 128, 128), -1.0, np.float32)
+    rows, columns = np.mgrid[:128, :128]
+    images[:, np.abs(np.hypot(rows - 64, columns - 64) - 55) < 3] = 0.9
+    mask, score = blob(50, 70)
+    np.testing.assert_array_equal(moved(images, mask, score), mask)
+
+
 def test_without_tissue_to_compare_with_nothing_moves() -> None:
     mask, score = blob(47, 73)
     np.testing.assert_array_equal(moved(head(), mask, np.maximum(score, 0.5)), mask)

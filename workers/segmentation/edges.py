@@ -98,7 +98,7 @@ def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box
         return component
     lowest = float(np.median(around))
     contrast = float(np.median(grey[component & (score >= CERTAIN * score[component].max())])) - lowest
-    if abs(contrast) < LEAST_CONTRAST * lowest:
+    if abs(contrast) <= LEAST_CONTRAST * lowest:
         return component
     like_lesion = (grey - lowest) / contrast > HALFWAY
     near = np.stack([ndimage.distance_transform_edt(~plane) <= reach for plane in component])
