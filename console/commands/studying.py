@@ -104,12 +104,10 @@ def _plan(wishes: StudyWishes) -> Plan:
     from workers.classification.heads.names import HeadName
 
     prompts = list(PromptMode) if "all" in wishes.prompts else _all(PromptMode, wishes.prompts)
-    # What trains through the picture sees it once; a frozen backbone sees it from both sides unless told otherwise.
-    usual = PromptMode.NONE if wishes.freezes else PromptMode.BOTH_SIDES
     return Plan(
         _amounts(wishes),
         wishes.seeds,
-        prompts or (usual,),
+        prompts or (PromptMode.NONE,),
         _all(HeadName, wishes.heads) or (HeadName.LOGISTIC,),
         _all(Freeze, wishes.freezes) or (Freeze.ALL,),
         _thinnings(wishes),

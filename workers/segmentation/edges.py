@@ -2,8 +2,9 @@
 
 The score says where a lesion is, in blobs smoother than any lesion; whoever outlines one follows its grey, around gyri,
 cysts and the fluid beside it. A find therefore gives up what looks like tissue and takes in what looks like itself
-nearby. Where that would cost it too much, its grey is not what makes it a lesion, and its edge stays. No number comes
-from labelled images but ``reach_mm``, which a mask rule names. Arrays are ``[z, y, x]``.
+nearby. Where that would cost it too much, its grey is not what makes it a lesion, and its edge stays. The numbers below
+were compared on labelled patients that are not for testing (docs/decisions/0017), ``KEPT`` hangs on few of them; both
+greys come from the image at hand. Arrays are ``[z, y, x]``.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def components(labels: NDArray[np.integer], *, margin: int) -> Iterator[tuple[Bo
 
 
 def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box, reach: float) -> BoolArray:
-    """Give what a component's edge encloses once it follows the grey; ``reach`` is in pixels, the rest of the stack."""
+    """Give what a component's edge encloses, within its ``box``, once it follows the grey; ``reach`` is in pixels.
+
+    ``component`` fills the box; ``scores`` and ``look`` are those of the whole stack.
+    """
     grey, score = look.grey[box], scores[box]
     around = np.concatenate(look.tissue[box[0]])
     if len(around) < ENOUGH_PIXELS:

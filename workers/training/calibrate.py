@@ -27,11 +27,10 @@ from workers.segmentation.calibration import (
     Scales,
 )
 from workers.segmentation.refine import MaskRule
-from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
+from workers.segmentation.segmenter import Examination, ZeroShotSegmenter, silent
 from workers.training import rules, slices
 from workers.training.patients import Role
 from workers.training.rules import Scored
-from workers.training.settings import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workers.segmentation.maps import OnProgress
     from workers.segmentation.plain import PlainNetwork
-    from workers.training.settings import OnDone
 
 PROMPT = "tumor"
 SUSPICION = 0.2
@@ -86,7 +85,7 @@ class Tuned:
 class Steps:
     """Count the steps of a calibration, most of them cases looked at and levels tried."""
 
-    def __init__(self, total: int, on_done: OnDone) -> None:
+    def __init__(self, total: int, on_done: OnProgress) -> None:
         self._total, self._done, self._on_done = total, 0, on_done
 
     def one(self) -> None:
@@ -109,7 +108,7 @@ def provisional() -> Calibration:
     )
 
 
-def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnDone = unheard) -> Calibration:
+def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress = silent) -> Calibration:
     """Fix everything for a segmenter that was built with ``provisional()``.
 
     Fusion is chosen on the tuning patients. The mask rule is chosen on them together with the training patients, whose

@@ -13,16 +13,16 @@ from workers.segmentation import attention, calibration, plain, schedules
 from workers.segmentation.backbone import LatentDiffusion, frozen, library
 from workers.segmentation.maps import Models
 from workers.segmentation.plain import PlainNetwork
-from workers.segmentation.segmenter import ZeroShotSegmenter
+from workers.segmentation.segmenter import ZeroShotSegmenter, silent
 from workers.segmentation.text import TextEncoder
 from workers.training import calibrate, patients, slices
 from workers.training.patients import Role
-from workers.training.settings import unheard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.training.settings import OnDone, TrainingSettings
+    from workers.segmentation.maps import OnProgress
+    from workers.training.settings import TrainingSettings
     from workers.weights import Manifest
 
 PLAIN_FOLDER = "plain"
@@ -33,7 +33,7 @@ LICENCE = "CC-BY-NC-SA-4.0"
 VERSION = "5"
 
 
-def publish(settings: TrainingSettings, on_done: OnDone = unheard) -> Manifest:
+def publish(settings: TrainingSettings, on_done: OnProgress = silent) -> Manifest:
     """Fix the calibration on the tuning patients and write everything that loading asks for."""
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
     calibration.save(calibrate.calibrate(segmenter, settings.cases, on_done=on_done), settings.out)

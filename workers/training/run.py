@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from workers import devices
-from workers.segmentation import attention
+from workers.segmentation import attention, maps, segmenter
 from workers.segmentation import plain as plain_network
 from workers.segmentation.backbone import LatentDiffusion, frozen
 from workers.segmentation.maps import Models
@@ -22,7 +22,7 @@ from workers.training.loop import Run
 from workers.training.patients import Role
 from workers.training.publish import PLAIN_FOLDER, publish
 from workers.training.samples import Sampler
-from workers.training.settings import OnDone, OnProgress, Progress, Stage, TrainingSettings, unheard
+from workers.training.settings import OnProgress, Progress, Stage, TrainingSettings
 from workers.training.slices import HEAD_MR
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def silent(_progress: Progress) -> None:
 
 
 def train_foundation(
-    settings: TrainingSettings, *, on_progress: OnProgress = silent, on_calibration: OnDone = unheard
+    settings: TrainingSettings, *, on_progress: OnProgress = silent, on_calibration: maps.OnProgress = segmenter.silent
 ) -> TrainingResult:
     """Train the stages in order, write their weights under ``settings.out``, and fix the calibration.
 

@@ -96,9 +96,3 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-OnDone = Callable[[int, int], None]
-"""Told how many parts of some work are done, and of how many."""
-
-
-def unheard(_done: int, _of: int) -> None:
-    """Tell nobody."""

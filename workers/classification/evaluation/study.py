@@ -111,9 +111,14 @@ class Study:
         for freeze in self.plan.freezes:
             if freeze is not Freeze.ALL:
                 predictors[freeze, HeadName.LOGISTIC.value] = predict_tuned(
-                    backbone, freeze, prompt, subjects=subjects, vectors=vectors, material=self.material,
+                    backbone,
+                    freeze,
+                    prompt,
+                    subjects=subjects,
+                    vectors=vectors,
+                    material=self.material,
                     on_epoch=partial(self.on_progress, f"{backbone.card.name}, {prompt.value}, {freeze.value}"),
-                )  # fmt: skip
+                )
                 continue
             texts = self.texts(backbone, sorted(set(self.material.labels)))
             for name in self.plan.heads:
