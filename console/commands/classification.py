@@ -37,7 +37,7 @@ Prompts = Annotated[
     typer.Option(
         "--prompt",
         metavar="MODE",
-        help="none, overlay, contour, blur, dim, crop, maskpool, global+crop, both-sides; or all.",
+        help="three-looks, none (both by default), overlay, contour, blur, dim, crop, maskpool, global+crop; or all.",
     ),
 ]
 Heads = Annotated[

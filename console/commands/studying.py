@@ -104,12 +104,15 @@ def _plan(wishes: StudyWishes) -> Plan:
     from workers.classification.heads.names import HeadName
 
     prompts = list(PromptMode) if "all" in wishes.prompts else _all(PromptMode, wishes.prompts)
+    freezes = _all(Freeze, wishes.freezes) or [Freeze.ALL]
+    # The plain probe costs nothing beside three looks, of which it is one; what is trained through sees one picture.
+    default = (PromptMode.THREE_LOOKS, PromptMode.NONE) if set(freezes) == {Freeze.ALL} else (PromptMode.NONE,)
     return Plan(
         _amounts(wishes),
         wishes.seeds,
-        prompts or (PromptMode.NONE,),
+        prompts or default,
         _all(HeadName, wishes.heads) or (HeadName.LOGISTIC,),
-        _all(Freeze, wishes.freezes) or (Freeze.ALL,),
+        freezes,
         _thinnings(wishes),
         wishes.control,
     )

@@ -33,11 +33,11 @@ class PromptMode(StrEnum):
     CROP = "crop"
     MASKPOOL = "maskpool"
     GLOBAL_CROP = "global+crop"
-    BOTH_SIDES = "both-sides"
-    """The whole picture and its mirror image, their vectors averaged: which side a finding is on says nothing."""
+    THREE_LOOKS = "three-looks"
+    """The whole picture, its mirror image and the middle of it, their vectors side by side."""
 
 
-MASKLESS = frozenset({PromptMode.NONE, PromptMode.BOTH_SIDES})
+MASKLESS = frozenset({PromptMode.NONE, PromptMode.THREE_LOOKS})
 """Modes that look at the whole picture and need no mask."""
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WEIGHTS_FILE = "adapters.safetensors"
-ROUNDS = ("adapters", "first-round")
-"""Folders of a model's adapters: those of the last round of training and, where there were two, of the first."""
+ROUNDS = ("adapters", "first-round", "second-reading")
+"""Folders of a model's adapters: those of the refinement, of the round before it, and of a reading of its own, begun
+from nothing; a model has the first of them and any of the others."""
 TEXT_WIDTH = 384
 ADAPTER_SHARE = 0.5
 """The constant a of the feature adapters."""
@@ -216,9 +217,9 @@ def save(module: AnomalyAdapters, folder: Path) -> None:
 
 
 def load_rounds(folder: Path) -> tuple[AnomalyAdapters, ...]:
-    """Read a model's adapters of every round of training, the last round first; raises WeightsMismatch."""
-    last, first = (folder / name for name in ROUNDS)
-    return (load(last), load(first)) if first.is_dir() else (load(last),)
+    """Read a model's adapters of every round of training, in the order of ``ROUNDS``; raises WeightsMismatch."""
+    first, *others = (folder / name for name in ROUNDS)
+    return (load(first), *(load(other) for other in others if other.is_dir()))
 
 
 def load(folder: Path) -> AnomalyAdapters:

@@ -19,8 +19,8 @@ from workers.classification.contracts import (
 )
 from workers.classification.prompts import drawing
 from workers.classification.prompts.controls import fitted_to, shuffled, shuffled_places
-from workers.classification.prompts.cutting import crop
-from workers.classification.prompts.prompted import Subject, draw, embed_prompted, mirrored
+from workers.classification.prompts.cutting import crop, middle
+from workers.classification.prompts.prompted import Subject, draw, embed_prompted
 from workers.classification.prompts.regions import body_region, salient_region
 from workers.errors import MaskMissing, UnreadablePicture
 
@@ -73,13 +73,20 @@ def test_a_mode_that_needs_a_mask_names_the_picture_without_one(mode: PromptMode
         embed_prompted(Means(), [Subject(picture(), np.zeros((48, 40), dtype=bool), name="scan-7")], mode)
 
 
-def test_a_picture_and_its_mirror_image_are_the_same_to_both_sides_together() -> None:
-    here = Subject(picture())
-    vectors = embed_prompted(LeftHalf(), [here, mirrored(here)], PromptMode.BOTH_SIDES)
-    apart = embed_prompted(LeftHalf(), [here, mirrored(here)], PromptMode.NONE)
-    assert not np.allclose(apart[0], apart[1])
-    np.testing.assert_allclose(vectors[0], vectors[1])
-    np.testing.assert_allclose(vectors[0], apart.mean(axis=0))
+def test_three_looks_are_the_whole_the_mirror_image_and_the_middle_side_by_side() -> None:
+    seen = picture(shape=(50, 80))
+    turned = np.ascontiguousarray(seen[:, ::-1])
+    apart = embed_prompted(LeftHalf(), [Subject(one) for one in (seen, turned, seen[10:40, 16:64])], PromptMode.NONE)
+    expected = np.concatenate([vector / np.linalg.norm(vector) for vector in apart])
+    (vector,) = embed_prompted(LeftHalf(), [Subject(seen)], PromptMode.THREE_LOOKS)
+    np.testing.assert_allclose(vector, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (50, 81)])
+def test_a_picture_of_any_size_has_a_middle(shape: tuple[int, int]) -> None:
+    cut = middle(picture(shape=shape))
+    assert 0 < cut.shape[0] <= shape[0]
+    assert 0 < cut.shape[1] <= shape[1]
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

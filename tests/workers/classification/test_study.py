@@ -19,7 +19,7 @@ from console.commands.variadic import _spread
 from storage.errors import OncueError
 from tests.support.encoders import save_encoder, write_pictures
 from workers.classification.backbones.registry import Registration, open_backbone, register
-from workers.classification.contracts import MaskSource, PromptMode
+from workers.classification.contracts import MASKLESS, MaskSource, PromptMode
 from workers.classification.evaluation.attention import Attention, fair_source
 from workers.classification.evaluation.cache import EmbeddingCache
 from workers.classification.evaluation.document import to_json
@@ -259,17 +259,28 @@ def test_a_second_look_at_the_same_pictures_asks_no_backbone(models: Path, pictu
         Embedder(backbone, cache).embed(subjects, PromptMode.DIM)
 
 
-def test_both_sides_are_put_together_from_the_vectors_of_two_whole_pictures(
-    models: Path, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("mode", [PromptMode.GLOBAL_CROP, PromptMode.THREE_LOOKS])
+def test_several_looks_are_put_together_from_the_vectors_of_each(
+    mode: PromptMode, models: Path, pictures: Path, tmp_path: Path
 ) -> None:
     backbone = open_backbone("tiny-vit", models=models, device=CPU)
     cache = EmbeddingCache(tmp_path)
     subjects = Attention(MaskSource.GIVEN, cache, _no_saliency).subjects(read_pictures([PictureSource(pictures)])[:4])
-    vectors = Embedder(backbone, cache).embed(subjects, PromptMode.BOTH_SIDES)
-    expected = embed_prompted(backbone, [read() for read in subjects], PromptMode.BOTH_SIDES)
+    vectors = Embedder(backbone, cache).embed(subjects, mode)
+    expected = embed_prompted(backbone, [read() for read in subjects], mode)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     backbone.encoder.forward = None  # type: ignore[assignment]  # whoever calls it now fails
     Embedder(backbone, cache).embed(subjects, PromptMode.NONE)
+
+
+def test_no_region_is_searched_for_where_the_whole_picture_is_looked_at(
+    models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    plan = Plan([Amount(share=100.0)], seeds=1, prompts=sorted(MASKLESS))
+    material, store = gather(read_pictures([PictureSource(pictures)]), []), EmbeddingCache(tmp_path)
+    study = Study(material, plan, Attention(MaskSource.REGION, store, _no_saliency), store, lambda *_: None)
+    runs = list(study.runs(open_backbone("tiny-vit", models=models, device=CPU)))
+    assert [run.setting.masks for run in runs] == [MaskSource.NONE] * len(MASKLESS)
 
 
 def test_a_damaged_vector_in_the_cache_counts_as_absent(tmp_path: Path) -> None:
@@ -360,6 +371,19 @@ def test_the_command_writes_the_agreed_json_and_a_report(models: Path, pictures:
     assert all(("control" in run) == (run["prompt"] == "crop") for run in runs)
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.json", "report.png"]
     assert "tiny-vit" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("freeze", "prompts"), [("freeze_all", ["three-looks", "none"]), ("last_k", ["none"])], ids=["frozen", "tuned"]
+)
+def test_unless_told_the_command_reports_three_looks_beside_the_plain_probe(
+    freeze: str, prompts: list[str], models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", "classification", "--data", str(pictures), "--share", "100", "--seeds", "1", "--json"]
+    arguments += ["--backbone", "tiny-vit", "--freeze", freeze, "--state", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments, env={"ONCUE_WORKER_MODELS": str(models)})
+    assert result.exit_code == 0, result.output
+    assert [run["prompt"] for run in json.loads(result.stdout)["runs"]] == prompts
 
 
 def test_a_separate_test_folder_is_tested_on(models: Path, pictures: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from workers.classification.backbones.torch_backbone import TorchBackbone
 from workers.classification.contracts import PromptMode, Vectors, embedding_key
 from workers.classification.evaluation.cache import EmbeddingCache, vector_key
 from workers.classification.finite import require_finite
-from workers.classification.prompts.prompted import Subject, averaged, embed_prompted, mirrored, unit
+from workers.classification.prompts.prompted import LOOKS, Subject, embed_prompted, looks, side_by_side
 
 BATCH = 32
 
@@ -30,10 +31,9 @@ class Embedder:
     def embed(self, subjects: Subjects, mode: PromptMode) -> Vectors:
         """Return ``[n, d]``; what is put together from other modes' vectors is never computed twice."""
         if mode is PromptMode.GLOBAL_CROP:
-            whole, cut = (self.embed(subjects, part) for part in (PromptMode.NONE, PromptMode.CROP))
-            return np.concatenate([unit(whole), unit(cut)], axis=1)
-        if mode is PromptMode.BOTH_SIDES:
-            return averaged(*(self.embed(each, PromptMode.NONE) for each in (subjects, _turned(subjects))))
+            return side_by_side([self.embed(subjects, part) for part in (PromptMode.NONE, PromptMode.CROP)])
+        if mode is PromptMode.THREE_LOOKS:
+            return side_by_side([self.embed(_seen(subjects, look), PromptMode.NONE) for look in range(LOOKS)])
         parts = []
         for start in range(0, len(subjects), BATCH):
             parts.append(self._embed_batch([read() for read in subjects[start : start + BATCH]], mode))
@@ -68,8 +68,11 @@ class Embedder:
         return filled
 
 
-def _turned(subjects: Subjects) -> Subjects:
-    def turn(read: Callable[[], Subject]) -> Callable[[], Subject]:
-        return lambda: mirrored(read())
+def _seen(subjects: Subjects, look: int) -> Subjects:
+    """Make subjects of one of the looks at each picture; masks are left behind."""
 
-    return [turn(read) for read in subjects]
+    def only(read: Callable[[], Subject]) -> Subject:
+        subject = read()
+        return Subject(looks(subject)[look], name=subject.name)
+
+    return [partial(only, read) for read in subjects]

@@ -80,10 +80,11 @@ class Study:
             yield from self._of_prompt(backbone, prompt)
 
     def _of_prompt(self, backbone: TorchBackbone, prompt: PromptMode) -> Iterator[Run]:
-        subjects = self.attention.subjects(self.material.pictures)
+        maskless = prompt in MASKLESS
+        subjects = (self.attention.whole_subjects if maskless else self.attention.subjects)(self.material.pictures)
         right = self._predictors(backbone, prompt, subjects)
         wrong: dict[tuple[Freeze, str], Predict] = {}
-        if self.plan.control and prompt not in MASKLESS:
+        if self.plan.control and not maskless:
             wrong = self._predictors(backbone, prompt, self.attention.wrong_subjects(self.material.pictures))
         for (freeze, head), predict in right.items():
             for setting in self._settings(backbone, prompt, freeze=freeze, head=head):

@@ -32,7 +32,8 @@ HEAD_RATE = 1e-2
 RATES = {Freeze.LAST: 3e-5, Freeze.FULL: 1e-5, Freeze.LORA: 1e-3, Freeze.PROMPTS: 1e-2}
 """Learning rates of the backbone's free part; fixed, no validation set exists to choose others on."""
 _DECAY = 1e-4
-_NO_TUNING = frozenset({PromptMode.GLOBAL_CROP, PromptMode.MASKPOOL, PromptMode.BOTH_SIDES})
+_NO_TUNING = frozenset({PromptMode.GLOBAL_CROP, PromptMode.MASKPOOL, PromptMode.THREE_LOOKS})
+"""Modes whose vector is put together from several pictures, or from part of the grid."""
 
 
 OnEpoch = Callable[[int, int], None]

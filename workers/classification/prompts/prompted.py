@@ -11,10 +11,12 @@ from numpy import float32
 from workers.classification.backbones.preprocessing import cell_weights
 from workers.classification.contracts import MASKLESS, Backbone, Embeddings, Mask, Picture, PromptMode, Vectors
 from workers.classification.prompts import drawing
-from workers.classification.prompts.cutting import crop
+from workers.classification.prompts.cutting import crop, middle
 from workers.errors import MaskMissing, UnreadablePicture
 
 BATCH = 64
+LOOKS = 3
+"""Pictures that ``looks`` makes of one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +34,7 @@ def embed_prompted(backbone: Backbone, subjects: Sequence[Subject], mode: Prompt
     """Return one vector ``[n, d]`` for each subject under a prompt.
 
     ``maskpool`` gives the mask-weighted mean of the grid, ``global+crop`` the whole picture's unit vector beside the
-    cut's, ``both-sides`` the mean of the picture's vector and its mirror image's. MaskMissing names the subject without
+    cut's, ``three-looks`` the unit vectors of ``looks``, side by side. MaskMissing names the subject without
     the mask that the mode needs.
     """
     parts = [_embed_batch(backbone, subjects[start : start + BATCH], mode) for start in range(0, len(subjects), BATCH)]
@@ -63,16 +65,15 @@ def required_mask(subject: Subject) -> Mask:
 
 
 def _embed_batch(backbone: Backbone, subjects: Sequence[Subject], mode: PromptMode) -> Vectors:
+    if mode is PromptMode.THREE_LOOKS:
+        return side_by_side([backbone.embed(pictures).pooled for pictures in zip(*map(looks, subjects), strict=True)])
     seen = backbone.embed([draw(subject, mode) for subject in subjects])
     if mode is PromptMode.MASKPOOL:
         return _pooled_under(backbone, seen, subjects)
-    if mode is PromptMode.BOTH_SIDES:
-        turned = backbone.embed([mirrored(subject).picture for subject in subjects])
-        return averaged(seen.pooled, turned.pooled)
     if mode is not PromptMode.GLOBAL_CROP:
         return seen.pooled
     whole = backbone.embed([subject.picture for subject in subjects])
-    return np.concatenate([unit(whole.pooled), unit(seen.pooled)], axis=1)
+    return side_by_side([whole.pooled, seen.pooled])
 
 
 def _pooled_under(backbone: Backbone, seen: Embeddings, subjects: Sequence[Subject]) -> Vectors:
@@ -82,14 +83,15 @@ def _pooled_under(backbone: Backbone, seen: Embeddings, subjects: Sequence[Subje
     return np.asarray(np.einsum("nhw,nhwc->nc", weights, seen.grid) / total, dtype=float32)
 
 
-def mirrored(subject: Subject) -> Subject:
-    """Exchange left and right of a picture; masks are left behind."""
-    return Subject(np.ascontiguousarray(subject.picture[:, ::-1]), name=subject.name)
+def looks(subject: Subject) -> tuple[Picture, ...]:
+    """Give the pictures of ``three-looks``: the whole, its mirror image, the middle."""
+    whole = subject.picture
+    return whole, np.ascontiguousarray(whole[:, ::-1]), middle(whole)
 
 
-def averaged(first: Vectors, second: Vectors) -> Vectors:
-    """Average the vectors of two looks at the same pictures."""
-    return np.asarray((first + second) / 2.0, dtype=float32)
+def side_by_side(parts: Sequence[Vectors]) -> Vectors:
+    """Put the unit vectors of several looks at the same pictures into one row for each picture."""
+    return np.concatenate([unit(vectors) for vectors in parts], axis=1)
 
 
 def unit(vectors: Vectors) -> Vectors:
