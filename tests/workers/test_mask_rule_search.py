@@ -90,6 +90,14 @@ def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_
     assert rule.peak > 0.5 or rule.share > 0.0 or rule.minimum_ml > 0.0
 
 
+def test_of_rules_of_the_same_worth_the_search_takes_the_one_that_asks_most_of_further_components() -> None:
+    cases = [scored(seed) for seed in range(3)]
+    rule, worth = rules.choose(cases)
+    looser = replace(rule, share=rule.share / 2)
+    assert rules.judge(cases, looser).value <= worth.value
+    assert rule.share == max(rules.SHARES)
+
+
 def test_false_alarms_above_the_limit_lower_the_worth_of_a_rule() -> None:
     assert rules.Worth(0.8, 0.02).value == 0.8
     assert rules.Worth(0.8, 0.10).value < 0.75

@@ -162,3 +162,29 @@ def test_all_of_a_parted_lesion_counts_also_where_it_looks_like_the_tissue_aroun
             ((result.grey[mixed, 1] - grey[mixed, 1]).abs() < lesions.VISIBLE * TISSUE)[marked].float().mean()
         )
     assert 0.15 < float(torch.stack(unseen).mean()) < 0.85
+
+
+def shown_anatomy(heads: Tensor, bank: FieldBank) -> float:
+    """Tell how much of a striped anatomy can be seen inside large painted lesions: 1 all of it, 0 none."""
+    stripes = torch.where(torch.arange(128) % 8 < 4, 1.0, -1.0)
+    grey = torch.where(heads, TISSUE * (1 + 0.15 * stripes), 0.0)
+    shown = []
+    for seed in range(6):
+        result = painted(grey, heads, bank, seed)
+        for stack, mask in zip(result.grey, result.masks, strict=True):
+            inside = mask[0].bool()
+            if inside.sum() > 900:
+                light, dark = (stack[1][inside & (stripes == side)].mean() for side in (1, -1))
+                shown.append(float(light - dark) / (0.3 * TISSUE))
+    return float(np.mean(shown))
+
+
+def test_a_mass_takes_the_place_of_the_anatomy(heads: Tensor, bank: FieldBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    for share, value in (("DARK_SHARE", 0.0), ("FOREIGN_SHARE", 0.0), ("MIXED_SHARE", 1.0), ("PARTED_SHARE", 1.0)):
+        monkeypatch.setattr(lesions, share, value)
+    monkeypatch.setattr(lesions, "PUSHED_SHARE", 0.0)
+    shown = []
+    for share_of_masses in (0.0, 1.0):
+        monkeypatch.setattr(lesions, "MASS_SHARE", share_of_masses)
+        shown.append(shown_anatomy(heads, bank))
+    assert shown[1] < 0.6 * shown[0]

@@ -22,7 +22,7 @@ from workers.training.run import train_foundation
 from workers.training.samples import Ahead, Sampler
 from workers.training.settings import Progress, Stage, StageSettings, TrainingSettings
 
-STAGES = (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.REFINEMENT, Stage.PLAIN)
+STAGES = (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.REFINEMENT, Stage.SECOND_READING, Stage.PLAIN)
 PLAN = StageSettings(steps=40, batch=4, learning_rate=0.05)
 
 
@@ -233,10 +233,15 @@ def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path:
         dtype="float32",
     )
     assert train_foundation(settings).finished == STAGES
-    attention.load(tmp_path / "out" / "adapters")
+    assert len(attention.load_rounds(tmp_path / "out")) == 3
     plain = PlainNetwork.of(tmp_path / "out" / "plain", MaskRule(0.5, 0.5, 0.0, 0.0, 0.0))
     scores = plain.scores(np.zeros((3, 128, 128), np.float32))
     assert scores.shape == (3, 128, 128)
     assert 0.0 <= scores.min() <= scores.max() <= 1.0
     late = train_foundation(replace(settings, work=tmp_path / "again", deadline_minutes=0.0))
     assert late.unfinished == STAGES
+    short: dict[Stage, StageSettings] = {stage: brief for stage in STAGES if stage is not Stage.SECOND_READING}
+    assert train_foundation(
+        replace(settings, out=tmp_path / "short", work=tmp_path / "less", plan=short)
+    ).finished == tuple(short)
+    assert len(attention.load_rounds(tmp_path / "short")) == 2

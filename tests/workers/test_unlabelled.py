@@ -34,6 +34,21 @@ def test_what_is_certain_is_found_what_is_near_or_doubtful_unsure_and_the_rest_f
     assert (marks[15] == Mark.FREE).all()
 
 
+def test_what_is_found_is_outlined_along_the_grey_where_the_images_are_given() -> None:
+    score = np.zeros((7, 128, 128), np.float32)
+    score[2:5, distance(60, 50) < 12] = 0.99
+    score[2:5, (distance(60, 50) >= 12) & (distance(60, 50) < 20)] = 0.05
+    images = np.where(distance(64, 64) < 56, -0.4, -1.0).astype(np.float32)[None].repeat(7, axis=0)
+    images[2:5, distance(60, 52) < 11] = 0.6
+    lesion = distance(60, 52) < 11
+    outlined, plain = unlabelled.marks_of(score, images)[3], unlabelled.marks_of(score)[3]
+    np.testing.assert_array_equal(outlined == Mark.FOUND, lesion)
+    assert (plain[lesion] != Mark.FOUND).any()
+    given_up = (plain == Mark.FOUND) & ~lesion
+    assert given_up.any()
+    assert (outlined[given_up] == Mark.UNSURE).all()
+
+
 def test_where_nothing_is_certain_nothing_is_found() -> None:
     score = np.zeros((9, 128, 128), np.float32)
     score[3:6, distance(60, 40) < 8] = 0.7

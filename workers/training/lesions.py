@@ -1,9 +1,10 @@
 """Synthetic lesions painted on tumour-free slices: the only "tumours" that the anomaly side is trained on.
 
 Shapes are ellipsoids with lobes, roughened by smooth random fields and drawn along white matter; they are of one level,
-or have a core or a rim of another, or hold tissue from elsewhere, and many are patchy, so that parts of them look like
-the tissue around. Edges are soft, sulci may be spared and the tissue around may be pushed aside. A lesion spans the
-slices of its short stack. Everything is drawn from one generator, so a seed fixes it.
+or have a core or a rim of another, or hold tissue from elsewhere, or are solid masses of the tissue's own grey with a
+bright part, and many are patchy, so that parts of them look like the tissue around. Edges are soft, sulci may be spared
+and the tissue around may be pushed aside. A lesion spans the slices of its short stack. Everything is drawn from one
+generator, so a seed fixes it.
 
 Tensors are ``[n, s, y, x]``: n samples, s neighbouring slices of each with the middle one to be judged.
 """
@@ -35,6 +36,13 @@ PARTED_SHARE = 0.65
 """Share of the mixed ones whose parts lie anywhere; those of the others are a core and a rim."""
 MILD = (0.85, 1.35)
 """Grey of the faint part of a parted lesion, as a multiple of the tissue's."""
+MASS_SHARE = 0.5
+MASS_RADIUS = 11.0
+"""Share of the parted ones, of at least so many pixels, whose faint part is a mass, which takes the anatomy's place."""
+MASS_GREYS = (0.75, 1.2)
+"""Grey of a mass, as a multiple of the tissue's: hardly another; what tells it is its texture and what is gone."""
+MASS_COVER = 0.7
+"""Least opacity of a lesion with a mass."""
 SECOND_SHARE = 0.15
 """Share of samples with two lesions."""
 PUSHED_SHARE = 0.3
@@ -165,9 +173,12 @@ def _blend(
     parted = some(rng, count, PARTED_SHARE) & (findings == Finding.MIXED).view(-1, 1, 1, 1)
     faint = _faint(outline, bank, rng) * parted
     level = _levels(canvas, outline.height, findings, faint, bank=bank, rng=rng)
-    level = torch.where(some(rng, count, THROUGH_SHARE), _through(grey, faint, rng) * level / tissue, level)
-    strength = each(rng.uniform(*OPACITIES, count))
-    strength = torch.maximum(strength, 0.8 * faint) * torch.where(parted, 1.0, _patches(outline, bank, rng))
+    massive = parted & some(rng, count, MASS_SHARE) & (outline.radii >= MASS_RADIUS)
+    through = some(rng, count, THROUGH_SHARE) & ~massive
+    level = torch.where(through, _through(grey, faint, rng) * level / tissue, level)
+    level = torch.where(massive, level + (_mass(canvas, bank, rng) - level) * faint, level)
+    spared = torch.where(massive & ~canvas.rim, cover, spared)
+    strength = _strength(outline, faint, parted, massive, bank=bank, rng=rng)
     blended = grey + (level - grey) * spared * strength
     middle = slice(_middle(grey), _middle(grey) + 1)
     changed = (blended - grey).abs() > VISIBLE * tissue
@@ -176,12 +187,31 @@ def _blend(
     return blended, solid
 
 
+def _strength(
+    outline: Outline, faint: Tensor, parted: Tensor, massive: Tensor, *, bank: FieldBank, rng: np.random.Generator
+) -> Tensor:
+    """Give how opaque a lesion is at each place, 0 to 1: its faint part more than the rest, a mass nowhere thin."""
+    even = each(rng.uniform(*OPACITIES, len(faint)))
+    least = torch.where(massive, faint.clamp(min=MASS_COVER), 0.8 * faint)
+    return torch.maximum(even, least) * torch.where(parted, 1.0, _patches(outline, bank, rng))
+
+
 def _faint(outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Tensor:
     """Give where a parted lesion is faint, 0 to 1: large parts of it, with a more or less sharp border."""
     count, depth = outline.height.shape[:2]
     sigmas = np.maximum(3.0, outline.radii.flatten().numpy() * rng.uniform(0.3, 0.8, count))
     field = bank.sheaf(rng, sigmas, slices=depth, likeness=LIKENESS)
     return torch.sigmoid((field + each(rng.uniform(-0.8, 0.6, count))) * each(rng.uniform(2.0, 8.0, count)))
+
+
+def _mass(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Tensor:
+    """Give the grey of solid tumour that is hardly brighter than tissue: coarsely mottled, with small dark cysts."""
+    count, depth = canvas.grey.shape[:2]
+    mottled = bank.sheaf(rng, np.exp(rng.uniform(0.3, 1.5, count)), slices=depth, likeness=LIKENESS)
+    hollows = bank.sheaf(rng, np.exp(rng.uniform(0.6, 1.4, count)), slices=depth, likeness=LIKENESS)
+    cysts = (hollows - each(rng.uniform(1.2, 2.2, count))).clamp(0, 1)
+    grey = canvas.tissue * each(rng.uniform(*MASS_GREYS, count))
+    return grey * (1.0 + each(rng.uniform(0.05, 0.22, count)) * mottled) * (1.0 - 0.8 * cysts)
 
 
 def _through(grey: Tensor, faint: Tensor, rng: np.random.Generator) -> Tensor:

@@ -114,7 +114,11 @@ def choose(
     levels: Sequence[Level] = LEVELS,
     on_level: Callable[[], None] = lambda: None,
 ) -> tuple[MaskRule, Worth]:
-    """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin."""
+    """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin.
+
+    Of rules of the same worth it is the one with fewest false alarms, and then the one that asks most of what lies
+    beside the weightiest component: what no labelled case needs is not marked.
+    """
     found: list[tuple[MaskRule, Worth]] = []
     reaches = REACHES_MM if all(case.images is not None for case in cases) else REACHES_MM[:1]
     smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
@@ -128,7 +132,7 @@ def choose(
             measured = [_measure(case, look, rule, labels) for case, look, labels in parts]
             found += [(each, _judge(measured, each)) for each in _with_components(rule, needed)]
         on_level()
-    return max(found, key=lambda pair: pair[1].value)
+    return max(found, key=lambda pair: (pair[1].value, -pair[1].alarms, pair[0].share))
 
 
 def _with_components(level: MaskRule, needed: float) -> list[MaskRule]:

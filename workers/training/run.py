@@ -28,7 +28,7 @@ from workers.training.slices import HEAD_MR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LAST_ROUND, FIRST_ROUND = attention.ROUNDS
+LAST_ROUND, FIRST_ROUND, SECOND_READING = attention.ROUNDS
 """The first round's adapters are kept: the refinement starts from them and marks stacks with them, and what they
 answer is averaged with what it answers."""
 UNLABELLED_SHARE = 1.1
@@ -65,7 +65,8 @@ def train_foundation(
     dtype = devices.choose_dtype(torch.device("cpu"), settings.dtype)
     sampler = Sampler(corpus.load(settings.corpus), settings.seed)
     outcomes: dict[Stage, bool] = {}
-    for stage in settings.stages:
+    planned = [stage for stage in settings.stages if stage in settings.plan]
+    for stage in planned:
         stop_at = started + 60.0 * settings.deadline_minutes
         run = Run(stage, settings.plan[stage], settings.work, stop_at, on_progress)
         outcomes[stage] = _STAGES[stage](run, settings, sampler, dtype)
@@ -74,9 +75,9 @@ def train_foundation(
             break
     if all(outcomes.values()) and (settings.out / "unet").is_dir() and (settings.out / LAST_ROUND).is_dir():
         publish(settings, on_calibration)
-    unfinished = tuple(stage for stage in settings.stages if not outcomes.get(stage))
+    unfinished = tuple(stage for stage in planned if not outcomes.get(stage))
     return TrainingResult(
-        tuple(stage for stage in settings.stages if outcomes.get(stage)), unfinished, time.monotonic() - started
+        tuple(stage for stage in planned if outcomes.get(stage)), unfinished, time.monotonic() - started
     )
 
 
@@ -104,7 +105,8 @@ def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
     encoder = TextEncoder.load()
     module, finished = adapters.train(run, backbone, sampler, encoder, seed=settings.seed, start=start)
     attention.save(module, settings.out / LAST_ROUND)
-    shutil.rmtree(settings.out / FIRST_ROUND, ignore_errors=True)
+    for later in (FIRST_ROUND, SECOND_READING):
+        shutil.rmtree(settings.out / later, ignore_errors=True)
     return finished
 
 
@@ -115,13 +117,29 @@ def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dt
         shutil.copytree(settings.out / LAST_ROUND, earlier)
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
     marking = Models(backbone, (frozen(attention.load(earlier), torch.device("cpu")),))
-    prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
-    whole = unlabelled.load(settings.cases, marking, prompt).showing(HEAD_MR, share=UNLABELLED_SHARE)
-    mixed = Sampler(sampler.slices.joined(whole), settings.seed + 1)
+    mixed = _with_whole_stacks(settings, sampler, marking, encoder)
     start = attention.load(earlier)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 1, start=start)
     attention.save(module, settings.out / LAST_ROUND)
     return finished
+
+
+def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+    """Train adapters that owe the others nothing but the marks on whole stacks: they err elsewhere."""
+    backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
+    both = tuple(frozen(attention.load(settings.out / name), torch.device("cpu")) for name in (LAST_ROUND, FIRST_ROUND))
+    mixed = _with_whole_stacks(settings, sampler, Models(backbone, both), encoder)
+    module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 2)
+    attention.save(module, settings.out / SECOND_READING)
+    return finished
+
+
+def _with_whole_stacks(settings: TrainingSettings, sampler: Sampler, marking: Models, encoder: TextEncoder) -> Sampler:
+    """Join the corpus with whole stacks, marked by the rounds so far; several of them are trusted with outlines."""
+    prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
+    rounds = len(marking.rounds)
+    whole = unlabelled.load(settings.cases, marking, prompt, outlined=rounds > 1)
+    return Sampler(sampler.slices.joined(whole.showing(HEAD_MR, share=UNLABELLED_SHARE)), settings.seed + rounds)
 
 
 def _train_plain(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
@@ -140,5 +158,6 @@ _STAGES: dict[Stage, Callable[[Run, TrainingSettings, Sampler, torch.dtype], boo
     Stage.DENOISER: _train_denoiser,
     Stage.ADAPTERS: _train_adapters,
     Stage.REFINEMENT: _train_refinement,
+    Stage.SECOND_READING: _train_second_reading,
     Stage.PLAIN: _train_plain,
 }

@@ -20,6 +20,8 @@ class Stage(StrEnum):
     ADAPTERS = "adapters"
     REFINEMENT = "refinement"
     """A second round for the adapters, on whole unlabelled stacks that the first round has marked."""
+    SECOND_READING = "second-reading"
+    """Adapters of their own, begun from nothing, on whole stacks that both rounds have marked."""
     DENOISER = "denoiser"
     PLAIN = "plain"
     """The plain network of the evaluation's baseline, on the same lesions."""
@@ -38,6 +40,7 @@ DEFAULT_STAGES = {
     Stage.AUTOENCODER: StageSettings(steps=600, batch=8, learning_rate=1.5e-3),
     Stage.ADAPTERS: StageSettings(steps=3200, batch=12, learning_rate=2e-3),
     Stage.REFINEMENT: StageSettings(steps=3000, batch=12, learning_rate=1.5e-3),
+    Stage.SECOND_READING: StageSettings(steps=4300, batch=12, learning_rate=2e-3),
     Stage.DENOISER: StageSettings(steps=500, batch=16, learning_rate=4e-4),
     Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }
@@ -51,7 +54,7 @@ SHORT_STAGES = {
 
 
 class Plan(StrEnum):
-    """How long to train: as long as the shipped weights, or within an hour on two cores."""
+    """How long to train: as long as the shipped weights, or within an hour on two cores, with no second reading."""
 
     FULL = "full"
     SHORT = "short"
@@ -75,6 +78,7 @@ class TrainingSettings:
     out: Path
     work: Path
     stages: tuple[Stage, ...] = tuple(Stage)
+    """Of these, what is in the plan is trained."""
     plan: dict[Stage, StageSettings] = field(default_factory=lambda: dict(DEFAULT_STAGES))
     seed: int = 0
     threads: int = 2

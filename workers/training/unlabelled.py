@@ -15,8 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from workers.errors import TrainingDataMissing
-from workers.segmentation import maps, refine
+from workers.segmentation import edges, maps, refine
 from workers.segmentation.calibration import ModeSettings, Scales
+from workers.segmentation.edges import Look
 from workers.segmentation.refine import MaskRule
 from workers.training import calibrate, slices
 from workers.training.patients import Role, is_seen_whole, named
@@ -36,18 +37,20 @@ DOUBT = 0.1
 REACH_MM = 45.0
 """Nor is anything this near to what was found, of which the earlier round may have seen only a part: that leaves the
 other side of the head."""
+EDGE_MM = 7.0
+"""How far out the edge of a find may move along the grey, where that is asked for."""
 SLICE_MM = 5.0
 HEAD_MM = 218.0
 """Thickness of the slices and side of the framed box, for stacks that do not record them."""
 
 
-def load(folder: Path, models: Models, prompt: PromptPair) -> SliceSet:
-    """Read all slices of the training patients who are seen whole, marked by ``models``."""
+def load(folder: Path, models: Models, prompt: PromptPair, *, outlined: bool = False) -> SliceSet:
+    """Read all slices of the training patients who are seen whole, marked by ``models``; see ``marks_of``."""
     sets = []
     for path in stacks(folder):
         with np.load(path) as case:
             stack = slices.from_stack(case["flair"].astype(np.float32), path.stem)
-        sets.append(replace(stack, marks=mark(stack.images, models, prompt)))
+        sets.append(replace(stack, marks=mark(stack.images, models, prompt, outlined=outlined)))
     return reduce(SliceSet.joined, sets)
 
 
@@ -59,7 +62,9 @@ def stacks(folder: Path) -> list[Path]:
     return paths
 
 
-def mark(images: NDArray[np.float32], models: Models, prompt: PromptPair) -> NDArray[np.uint8]:
+def mark(
+    images: NDArray[np.float32], models: Models, prompt: PromptPair, *, outlined: bool = False
+) -> NDArray[np.uint8]:
     """Mark a framed stack ``[z, 128, 128]``; where nothing is certain, only what is in doubt is marked."""
     settings = ModeSettings(0, 1.0, mirrored=True, fusion=calibrate.HEAD_ALONE, rule=FOUND_RULE)
     computed = maps.compute(
@@ -73,14 +78,22 @@ def mark(images: NDArray[np.float32], models: Models, prompt: PromptPair) -> NDA
         look_twice=False,
         on_progress=lambda _done, _of: None,
     )
-    return marks_of(refine.smooth_across(computed.head, SLICE_MM, FOUND_RULE.smoothing_mm))
+    score = refine.smooth_across(computed.head, SLICE_MM, FOUND_RULE.smoothing_mm)
+    return marks_of(score, images if outlined else None)
 
 
-def marks_of(score: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Turn a score ``[z, 128, 128]``, smoothed across slices, into marks."""
+def marks_of(score: NDArray[np.float32], images: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+    """Turn a score ``[z, 128, 128]``, smoothed across slices, into marks.
+
+    Where ``images`` (the same shape, -1..1) are given, what is found is outlined along their grey
+    (docs/decisions/0017).
+    """
     spacing = (SLICE_MM, HEAD_MM / slices.GRID, HEAD_MM / slices.GRID)
     found = refine.to_mask(score, spacing, FOUND_RULE)
     doubtful = score > DOUBT
     if found.any():
         doubtful |= ndimage.distance_transform_edt(~found, sampling=spacing) <= REACH_MM
+        if images is not None:
+            look = Look((images + 1.0) / 2.0, edges.tissue(images, score))
+            found = edges.follow(found, score, look, spacing_mm=spacing, reach_mm=EDGE_MM)
     return np.where(found, Mark.FOUND, np.where(doubtful, Mark.UNSURE, Mark.FREE)).astype(np.uint8)
