@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy import float32
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from workers.classification.contracts import FittedHead, Head
 from workers.classification.heads.fitted import LinearHead, read_head
-from workers.classification.heads.logistic import STRENGTHS, TunedLogistic
+from workers.classification.heads.logistic import STRENGTHS, TunedLogistic, fit_logistic
 from workers.classification.heads.names import NEED_TEXT, HeadName, make_head
 from workers.classification.heads.support import Support
 from workers.classification.heads.text import ClassTexts, sentence
@@ -54,6 +55,18 @@ def _accuracy(head: FittedHead, *, seed: int = 99) -> float:
 def test_every_head_tells_the_classes_apart(name: HeadName) -> None:
     head = _head(name).fit(*_vectors(4, seed=1), seed=0)
     assert _accuracy(head) > 0.85
+
+
+def test_fitting_in_the_span_finds_the_optimum_of_the_whole_space_with_pictures_given_twice() -> None:
+    rng = np.random.default_rng(5)
+    drawn = rng.normal(size=(9, 400)).astype(float32)
+    vectors = np.concatenate([drawn, drawn[:3]])
+    labels = [CLASSES[row % 3] for row in range(9)] + list(CLASSES)
+    support = Support.of(vectors, labels, [str(row) for row in range(12)])
+    placed = support.space(standardise=True).place(support.vectors)
+    whole = LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced").fit(placed, support.targets)
+    fitted = fit_logistic(support, strength=10.0)
+    np.testing.assert_allclose(fitted.predict_proba(support.vectors), whole.predict_proba(placed), atol=2e-3)
 
 
 @pytest.mark.parametrize("name", [HeadName.PROTOTYPES, HeadName.LOGISTIC, HeadName.TIP_ADAPTER])
