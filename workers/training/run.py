@@ -127,8 +127,9 @@ def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dt
 def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     """Train adapters that owe the others nothing but the marks on whole stacks: they err elsewhere."""
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
-    both = tuple(frozen(attention.load(settings.out / name), torch.device("cpu")) for name in (LAST_ROUND, FIRST_ROUND))
-    mixed = _with_whole_stacks(settings, sampler, Models(backbone, both), encoder)
+    folders = (settings.out / name for name in (LAST_ROUND, FIRST_ROUND))
+    known = tuple(frozen(attention.load(folder), torch.device("cpu")) for folder in folders if folder.is_dir())
+    mixed = _with_whole_stacks(settings, sampler, Models(backbone, known), encoder)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 2)
     attention.save(module, settings.out / SECOND_READING)
     return finished

@@ -37,13 +37,8 @@ class Attention:
     _saliency: Saliency | None = None
 
     def subjects(self, pictures: Sequence[LabelledPicture]) -> Subjects:
-        """Return a reader for each picture with its own mask; with none where the source is none."""
+        """Return a reader for each picture with its own mask; a source of none searches for none."""
         return [partial(self._subject, picture) for picture in pictures]
-
-    @staticmethod
-    def whole_subjects(pictures: Sequence[LabelledPicture]) -> Subjects:
-        """Return a reader for each picture without a mask, for prompts that look at all of it: none is searched for."""
-        return [partial(_whole, picture) for picture in pictures]
 
     def wrong_subjects(self, pictures: Sequence[LabelledPicture], *, seed: int = 0) -> Subjects:
         """Return a reader for each picture with the mask of another one."""
@@ -85,7 +80,3 @@ class Attention:
             self.cache.put([key], [known])
         shape = pixels.shape[0], pixels.shape[1]
         return salient_region(np.asarray(known).reshape(CELLS, CELLS), shape=shape)
-
-
-def _whole(picture: LabelledPicture) -> Subject:
-    return Subject(picture.read(), name=picture.name)

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 
 from workers.classification.backbones.torch_backbone import TorchBackbone
-from workers.classification.contracts import PromptMode, Vectors, embedding_key
+from workers.classification.contracts import Picture, PromptMode, Vectors, embedding_key
 from workers.classification.evaluation.cache import EmbeddingCache, vector_key
 from workers.classification.finite import require_finite
-from workers.classification.prompts.prompted import LOOKS, Subject, embed_prompted, looks, side_by_side
+from workers.classification.prompts.prompted import LOOKS, Subject, embed_prompted, side_by_side
 
 BATCH = 32
 
@@ -33,7 +33,7 @@ class Embedder:
         if mode is PromptMode.GLOBAL_CROP:
             return side_by_side([self.embed(subjects, part) for part in (PromptMode.NONE, PromptMode.CROP)])
         if mode is PromptMode.THREE_LOOKS:
-            return side_by_side([self.embed(_seen(subjects, look), PromptMode.NONE) for look in range(LOOKS)])
+            return side_by_side([self.embed(_seen(subjects, look), PromptMode.NONE) for look in LOOKS])
         parts = []
         for start in range(0, len(subjects), BATCH):
             parts.append(self._embed_batch([read() for read in subjects[start : start + BATCH]], mode))
@@ -68,11 +68,11 @@ class Embedder:
         return filled
 
 
-def _seen(subjects: Subjects, look: int) -> Subjects:
+def _seen(subjects: Subjects, look: Callable[[Picture], Picture]) -> Subjects:
     """Make subjects of one of the looks at each picture; masks are left behind."""
 
     def only(read: Callable[[], Subject]) -> Subject:
         subject = read()
-        return Subject(looks(subject)[look], name=subject.name)
+        return Subject(look(subject.picture), name=subject.name)
 
     return [partial(only, read) for read in subjects]

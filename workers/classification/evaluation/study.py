@@ -80,14 +80,14 @@ class Study:
             yield from self._of_prompt(backbone, prompt)
 
     def _of_prompt(self, backbone: TorchBackbone, prompt: PromptMode) -> Iterator[Run]:
-        maskless = prompt in MASKLESS
-        subjects = (self.attention.whole_subjects if maskless else self.attention.subjects)(self.material.pictures)
+        attention = replace(self.attention, source=MaskSource.NONE) if prompt in MASKLESS else self.attention
+        subjects = attention.subjects(self.material.pictures)
         right = self._predictors(backbone, prompt, subjects)
         wrong: dict[tuple[Freeze, str], Predict] = {}
-        if self.plan.control and not maskless:
-            wrong = self._predictors(backbone, prompt, self.attention.wrong_subjects(self.material.pictures))
+        if self.plan.control and attention.source is not MaskSource.NONE:
+            wrong = self._predictors(backbone, prompt, attention.wrong_subjects(self.material.pictures))
         for (freeze, head), predict in right.items():
-            for setting in self._settings(backbone, prompt, freeze=freeze, head=head):
+            for setting in self._settings(backbone, prompt, attention.source, freeze=freeze, head=head):
                 result = run(setting, predict, material=self.material, seeds=self.plan.seeds)
                 if (freeze, head) in wrong:
                     astray = replace(setting, masks=MaskSource.SHUFFLED)
@@ -95,8 +95,9 @@ class Study:
                     result = controlled(result, again)
                 yield result
 
-    def _settings(self, backbone: TorchBackbone, prompt: PromptMode, *, freeze: Freeze, head: str) -> list[Setting]:
-        masks = MaskSource.NONE if prompt in MASKLESS else self.attention.source
+    def _settings(
+        self, backbone: TorchBackbone, prompt: PromptMode, masks: MaskSource, *, freeze: Freeze, head: str
+    ) -> list[Setting]:
         return [
             Setting(backbone.card.name, prompt, masks, head, freeze.value, amount, thinning)
             for amount in self.plan.amounts

@@ -15,8 +15,6 @@ from workers.classification.prompts.cutting import crop, middle
 from workers.errors import MaskMissing, UnreadablePicture
 
 BATCH = 64
-LOOKS = 3
-"""Pictures that ``looks`` makes of one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +32,7 @@ def embed_prompted(backbone: Backbone, subjects: Sequence[Subject], mode: Prompt
     """Return one vector ``[n, d]`` for each subject under a prompt.
 
     ``maskpool`` gives the mask-weighted mean of the grid, ``global+crop`` the whole picture's unit vector beside the
-    cut's, ``three-looks`` the unit vectors of ``looks``, side by side. MaskMissing names the subject without
+    cut's, ``three-looks`` the unit vectors of ``LOOKS``, side by side. MaskMissing names the subject without
     the mask that the mode needs.
     """
     parts = [_embed_batch(backbone, subjects[start : start + BATCH], mode) for start in range(0, len(subjects), BATCH)]
@@ -66,7 +64,7 @@ def required_mask(subject: Subject) -> Mask:
 
 def _embed_batch(backbone: Backbone, subjects: Sequence[Subject], mode: PromptMode) -> Vectors:
     if mode is PromptMode.THREE_LOOKS:
-        return side_by_side([backbone.embed(pictures).pooled for pictures in zip(*map(looks, subjects), strict=True)])
+        return side_by_side([backbone.embed([look(one.picture) for one in subjects]).pooled for look in LOOKS])
     seen = backbone.embed([draw(subject, mode) for subject in subjects])
     if mode is PromptMode.MASKPOOL:
         return _pooled_under(backbone, seen, subjects)
@@ -83,10 +81,18 @@ def _pooled_under(backbone: Backbone, seen: Embeddings, subjects: Sequence[Subje
     return np.asarray(np.einsum("nhw,nhwc->nc", weights, seen.grid) / total, dtype=float32)
 
 
-def looks(subject: Subject) -> tuple[Picture, ...]:
-    """Give the pictures of ``three-looks``: the whole, its mirror image, the middle."""
-    whole = subject.picture
-    return whole, np.ascontiguousarray(whole[:, ::-1]), middle(whole)
+def whole(picture: Picture) -> Picture:
+    """Leave a picture as it is."""
+    return picture
+
+
+def mirrored(picture: Picture) -> Picture:
+    """Exchange left and right of a picture."""
+    return np.ascontiguousarray(picture[:, ::-1])
+
+
+LOOKS = (whole, mirrored, middle)
+"""What ``three-looks`` makes of a picture."""
 
 
 def side_by_side(parts: Sequence[Vectors]) -> Vectors:
