@@ -69,11 +69,17 @@ def test_what_scores_nothing_is_not_taken_in_however_bright() -> None:
     assert found[3, 66:70, 50].all()
 
 
-def test_a_cyst_inside_a_find_is_left_out() -> None:
+def test_what_a_find_encloses_in_a_slice_belongs_to_it() -> None:
     images = head()
     images[3, 56:62, 46:52] = -0.8
+    np.testing.assert_array_equal(moved(images, *blob(47, 73)), lesion_of(images))
+
+
+def test_what_opens_to_the_tissue_around_a_find_is_left_out() -> None:
+    images = head()
+    images[3, 56:62, 52:60] = -0.8
     found = moved(images, *blob(50, 70))
-    assert not found[3, 56:62, 46:52].any()
+    assert not found[3, 56:62, 52:60].any()
     assert found[3, 50:56, 40:60].all()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workers.evaluation import metrics
-from workers.segmentation import edges, refine
+from workers.segmentation import edges, refine, spreading
 from workers.segmentation.refine import MaskRule
 from workers.training import rules
 from workers.training.rules import Scored
@@ -75,10 +75,22 @@ def test_a_rule_that_follows_the_grey_is_judged_as_the_segmenter_applies_it() ->
     assert metrics.dice(mask, case.truth) > 0.95
 
 
+def test_a_rule_whose_score_is_spread_is_judged_as_the_segmenter_applies_it() -> None:
+    case, rule = pictured(0), MaskRule(0.4, 0.6, 0.3, 2.5, 0.2, spread=True)
+    seen = case.smoothed(rule.smoothing_mm)
+    look = seen.look()
+    assert look is not None
+    mask = refine.to_mask(seen.score, SPACING, rule, spread=spreading.spread(seen.score, look, SPACING))
+    assert rules.judge([case], rule).dice == pytest.approx(metrics.dice(mask, case.truth))
+    assert rules.judge([case], rule).dice > rules.judge([case], replace(rule, spread=False)).dice
+
+
 def test_the_search_lets_edges_follow_the_grey_where_that_is_better_and_only_where_there_are_pictures() -> None:
     cases = [pictured(seed) for seed in range(2)]
-    assert rules.choose(cases)[0].reach_mm > 0
-    assert rules.choose([replace(case, images=None) for case in cases])[0].reach_mm == 0
+    seen, _ = rules.choose(cases)
+    unseen, _ = rules.choose([replace(case, images=None) for case in cases])
+    assert (seen.reach_mm > 0, seen.spread) == (True, True)
+    assert (unseen.reach_mm > 0, unseen.spread) == (False, False)
 
 
 def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_it() -> None:

@@ -80,3 +80,9 @@ def test_a_faint_echo_beside_a_clear_lesion_is_dropped_and_a_second_lesion_stays
     assert not refine.to_mask(stack, SPACING, RULE)[1].any()
     stack[1, 40:60, 40:60] = 0.85
     assert refine.to_mask(stack, SPACING, RULE)[1].sum() == 400
+
+
+def test_a_component_ends_where_the_spread_score_does_and_stays_by_the_score_itself() -> None:
+    score, spread = scores(peak=0.9, side=12), scores(peak=0.6, side=16)
+    assert refine.to_mask(score, SPACING, RULE, spread=spread).sum() == 256
+    assert not refine.to_mask(scores(peak=0.7, side=12), SPACING, RULE, spread=scores(peak=0.95, side=16)).any()

@@ -19,8 +19,8 @@ from workers.evaluation.levels import TOP, best_level, dice_curve, in_steps
 from workers.evaluation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
 from workers.evaluation.metrics import dice
 from workers.evaluation.parts import PARTS, Part
-from workers.segmentation import refine
-from workers.segmentation.segmenter import mask_under
+from workers.segmentation import refine, spreading
+from workers.segmentation.segmenter import look_of, mask_under
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +81,11 @@ class _Scored:
     def on_case_grid(self) -> FloatArray:
         return np.ascontiguousarray(self.examination.orientation.undo(self.stack))
 
+    def spread(self) -> FloatArray:
+        """Give the score spread along the grey, upright."""
+        look = look_of(self.examination, self.smoothed)
+        return self.examination.on_grid(spreading.spread(self.smoothed, look, self.examination.spacing_mm))
+
     def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
         found = mask_under(rule, self.examination, smoothed=self.smoothed, on_grid=self.stack)
         return np.ascontiguousarray(self.examination.orientation.undo(found))
@@ -88,11 +93,15 @@ class _Scored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tuned:
-    """What fixing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid."""
+    """What fixing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid.
+
+    ``spread`` is the spread score in steps, where the part has one.
+    """
 
     patient: str
     curve: NDArray[np.float64]
     steps: NDArray[np.uint8]
+    spread: NDArray[np.uint8] | None
     truth: NDArray[np.bool_]
     spacing_mm: Vector
 
@@ -134,22 +143,23 @@ def _fix_rules(
     for done, source in enumerate(tuning, start=1):
         case = source.read()
         for index, scored in enumerate(_scores(case, contest, parts)):
-            tuned[index].append(_tuned(case, scored, keep=parts[index].sifted))
+            tuned[index].append(_tuned(case, scored, parts[index]))
         on_case(done, case.name)
     return [_best_rule(contest, part, entries) for part, entries in zip(parts, tuned, strict=True)]
 
 
-def _tuned(case: Case, scored: _Scored, *, keep: bool) -> _Tuned:
+def _tuned(case: Case, scored: _Scored, part: Part) -> _Tuned:
     turn = scored.examination.orientation
     steps, truth = in_steps(scored.stack), np.ascontiguousarray(turn.apply(case.mask))
-    kept = steps if keep else np.zeros((0, 0, 0), np.uint8)
-    return _Tuned(case.patient, dice_curve(steps, truth), kept, truth, turn.spacing_mm)
+    kept = steps if part.sifted else np.zeros((0, 0, 0), np.uint8)
+    spread = in_steps(scored.spread()) if part.spread else None
+    return _Tuned(case.patient, dice_curve(steps, truth), kept, spread, truth, turn.spacing_mm)
 
 
 def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRule:
     """Choose level and peak by mean Dice over the tuning patients; the mode's own ones where there are none."""
     own = contest.segmenter.calibration.modes[contest.mode].rule
-    own = own if part.edged else replace(own, reach_mm=0.0)
+    own = replace(own, reach_mm=own.reach_mm if part.edged else 0.0, spread=part.spread)
     if not part.sifted:
         own = replace(own, peak=0.0, minimum_ml=0.0, share=0.0)
     if not tuned:
@@ -164,11 +174,20 @@ def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRul
 
 
 def _mean_dice(tuned: Sequence[_Tuned], rule: MaskRule) -> float:
-    masks = [refine.to_mask(case.steps.astype(np.float32) / np.float32(TOP), case.spacing_mm, rule) for case in tuned]
+    masks = [_mask(case, rule) for case in tuned]
     figure = mean_interval(
         [dice(mask, case.truth) for mask, case in zip(masks, tuned, strict=True)], [case.patient for case in tuned]
     )
     return figure.mean if figure else 0.0
+
+
+def _mask(case: _Tuned, rule: MaskRule) -> NDArray[np.bool_]:
+    spread = None if case.spread is None else _in_levels(case.spread)
+    return refine.to_mask(_in_levels(case.steps), case.spacing_mm, rule, spread=spread)
+
+
+def _in_levels(steps: NDArray[np.uint8]) -> FloatArray:
+    return steps.astype(np.float32) / np.float32(TOP)
 
 
 def _scores(case: Case, contest: Contest, parts: Sequence[Part]) -> list[_Scored]:

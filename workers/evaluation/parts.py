@@ -24,8 +24,9 @@ class Part:
     """One row: which maps make the score, and what is done to it.
 
     ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``contoured`` draws the edge of
-    each component where that rule does instead of at one level for all, ``edged`` lets it follow the grey afterwards,
-    ``mirrored`` averages the maps with those of the mirror image.
+    each component where that rule does instead of at one level for all, ``spread`` spreads the score along the grey
+    first, ``edged`` lets the edge follow the grey afterwards, ``mirrored`` averages the maps with those of the mirror
+    image.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Part:
     smoothed: bool = True
     sifted: bool = True
     contoured: bool = False
+    spread: bool = False
     edged: bool = False
     mirrored: bool = False
 
@@ -98,6 +100,14 @@ PARTS = (
     Part("head + smoothing + component rule + level of its own for each component", head, contoured=True),
     Part("head + smoothing + component rule + edge along the grey", head, edged=True),
     Part("head + smoothing + component rule + own level + edge along the grey", head, contoured=True, edged=True),
+    Part("head + smoothing + spread along the grey + component rule + own level", head, contoured=True, spread=True),
+    Part(
+        "head + smoothing + spread along the grey + component rule + own level + edge along the grey",
+        head,
+        contoured=True,
+        spread=True,
+        edged=True,
+    ),
     Part("head + both residuals + smoothing + component rule", with_both_residuals),
     Part("head + smoothing + component rule + mirrored look", head, mirrored=True),
     Part("head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True),

@@ -1,10 +1,11 @@
 """The edge of a find, drawn along the image's own grey: halfway between the lesion's and the tissue's around it.
 
-The score says where a lesion is, in blobs smoother than any lesion; whoever outlines one follows its grey, around gyri,
-cysts and the fluid beside it. A find therefore gives up what looks like tissue and takes in what looks like itself
-nearby. Where that would cost it too much, its grey is not what makes it a lesion, and its edge stays. The numbers below
-were compared on labelled patients that are not for testing (docs/decisions/0017), ``KEPT`` hangs on few of them; both
-greys come from the image at hand. Arrays are ``[z, y, x]``.
+The score says where a lesion is, in blobs smoother than any lesion; whoever outlines one follows its grey, around gyri
+and the fluid beside it. A find therefore gives up what looks like tissue at its edge and takes in what looks like
+itself nearby; what it encloses in a slice stays with it, whatever its grey. Where that would cost it too much, its grey
+is not what makes it a lesion, and its edge stays. The numbers below were compared on labelled patients that are not for
+testing (docs/decisions/0017, 0019), ``KEPT`` hangs on few of them; both greys come from the image at hand. Arrays are
+``[z, y, x]``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from workers.segmentation import framing
+from workers.segmentation import framing, refine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,4 +111,4 @@ def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box
         component & like_lesion, structure=WITHIN_SLICES, mask=near & like_lesion & (score > FAINT)
     )
     kept = np.count_nonzero(joined & component) / np.count_nonzero(component)
-    return np.asarray(joined if kept >= KEPT else component, dtype=bool)
+    return refine.filled(joined) if kept >= KEPT else component

@@ -38,6 +38,9 @@ class MaskRule:
     With a ``slope`` above 0 each component has a level of its own, never below ``threshold``: in log-odds, ``slope``
     times its peak less ``drop``. The edge of what is certain then lies higher than that of what is faint.
 
+    With ``spread`` components end where the score does once it is spread along the image's grey, see ``spreading``:
+    levels are those of the spread score, and what is certain enough to stay is still told by the score itself.
+
     With a ``reach_mm`` above 0 the edge of what stays follows the image's grey, see ``edges``.
     """
 
@@ -49,6 +52,7 @@ class MaskRule:
     slope: float = 0.0
     drop: float = 0.0
     reach_mm: float = 0.0
+    spread: bool = False
 
 
 def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) -> FloatArray:
@@ -64,10 +68,14 @@ def smooth_across(scores: FloatArray, spacing_z_mm: float, smoothing_mm: float) 
     return np.asarray(ndimage.gaussian_filter1d(scores, sigma, axis=0, mode=beyond), dtype=np.float32)
 
 
-def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule) -> BoolArray:
-    """Threshold a score map and keep the components that are certain and large enough."""
+def to_mask(scores: FloatArray, spacing_mm: Vector, rule: MaskRule, *, spread: FloatArray | None = None) -> BoolArray:
+    """Threshold a score map and keep the components that are certain and large enough.
+
+    Where the ``spread`` score is given, of the same shape, it is the one that is thresholded.
+    """
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    labels, count = ndimage.label(candidates(scores, voxel_ml, rule), structure=np.ones((3, 3, 3)))
+    above = candidates(scores if spread is None else spread, voxel_ml, rule)
+    labels, count = ndimage.label(above, structure=np.ones((3, 3, 3)))
     if count == 0:
         return np.zeros(scores.shape, dtype=bool)
     large = np.bincount(labels.ravel(), minlength=count + 1) * voxel_ml >= rule.minimum_ml
@@ -87,7 +95,12 @@ def candidates(scores: FloatArray, voxel_ml: float, rule: MaskRule) -> BoolArray
     above = np.asarray(scores > rule.threshold)
     if rule.slope > 0:
         above &= _above_own_level(scores, above, voxel_ml, rule)
-    return np.asarray(np.stack([ndimage.binary_fill_holes(plane) if plane.any() else plane for plane in above]))
+    return filled(above)
+
+
+def filled(mask: BoolArray) -> BoolArray:
+    """Add what ``mask`` encloses in each of its slices."""
+    return np.asarray(np.stack([ndimage.binary_fill_holes(plane) if plane.any() else plane for plane in mask]))
 
 
 def _above_own_level(scores: FloatArray, above: BoolArray, voxel_ml: float, rule: MaskRule) -> BoolArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,18 @@ from storage.domain import Algorithm, Segmentation
 from storage.errors import ConfigurationError
 from workers import devices, weights
 from workers.errors import UnsuitableVolume
-from workers.segmentation import attention, calibration, edges, familiarity, framing, maps, orientation, refine, text
+from workers.segmentation import (
+    attention,
+    calibration,
+    edges,
+    familiarity,
+    framing,
+    maps,
+    orientation,
+    refine,
+    spreading,
+    text,
+)
 from workers.segmentation.backbone import IMAGE_SIZE, LatentDiffusion, frozen
 from workers.segmentation.calibration import Calibration, Mode
 from workers.segmentation.edges import Look
@@ -64,17 +75,25 @@ class Examination:
         return framing.from_model(stack, self.framing, self.shape)
 
 
+def look_of(examination: Examination, smoothed: NDArray[np.float32]) -> Look:
+    """Tell what an examined volume looks like on the model's grid, where its tissue is what scores nothing."""
+    images = examination.maps.images
+    return Look((images + 1.0) / 2.0, edges.tissue(images, smoothed))
+
+
 def mask_under(
     rule: MaskRule, examination: Examination, *, smoothed: NDArray[np.float32], on_grid: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """Apply a rule to a score that is ``smoothed`` on the model's grid and ``on_grid`` of the volume, upright."""
-    spacing_mm = examination.orientation.spacing_mm
-    mask = refine.to_mask(on_grid, spacing_mm, rule)
+    if on_grid.max() <= rule.peak:
+        return np.zeros(on_grid.shape, dtype=bool)
+    spacing_mm, look = examination.orientation.spacing_mm, look_of(examination, smoothed)
+    spread = examination.on_grid(spreading.spread(smoothed, look, examination.spacing_mm)) if rule.spread else None
+    mask = refine.to_mask(on_grid, spacing_mm, rule, spread=spread)
     if rule.reach_mm <= 0 or not mask.any():
         return mask
-    images = examination.maps.images
-    look = Look(examination.on_grid((images + 1.0) / 2.0), edges.tissue(images, smoothed))
-    return edges.follow(mask, on_grid, look, spacing_mm=spacing_mm, reach_mm=rule.reach_mm)
+    there = replace(look, grey=examination.on_grid(look.grey))
+    return edges.follow(mask, on_grid, there, spacing_mm=spacing_mm, reach_mm=rule.reach_mm)
 
 
 def silent(_done: int, _total: int) -> None:

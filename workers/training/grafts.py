@@ -48,7 +48,9 @@ def fade(grey: Tensor, found: Tensor, tissue: Tensor, *, bank: FieldBank, rng: n
     return (grey - excess * lost * where).clamp(0, 1)
 
 
-def graft(canvas: Canvas, donors: Tensor, found: Tensor, donor_tissue: Tensor, *, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def graft(
+    canvas: Canvas, donors: Tensor, found: Tensor, donor_tissue: Tensor, *, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Move what was ``found`` in the stacks ``donors`` to places in the canvas's room; returns stacks and middle masks.
 
     Greys are taken over as multiples of the tissue's, ``donor_tissue [n, 1, 1, 1]``.

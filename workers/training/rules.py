@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from workers.evaluation import metrics
-from workers.segmentation import edges, refine
+from workers.segmentation import edges, refine, spreading
 from workers.segmentation.edges import Look
 from workers.segmentation.refine import MaskRule
 
@@ -39,14 +39,14 @@ Level = tuple[float, float, float]
 SINGLE_LEVELS: tuple[Level, ...] = tuple((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8))
 LEVELS: tuple[Level, ...] = (
     *SINGLE_LEVELS,
-    *((0.4, *line) for line in ((0.5, 2.0), (0.5, 2.5), (0.7, 3.0))),
-    *((0.5, *line) for line in ((0.5, 1.5), (0.5, 2.0), (0.5, 2.5), (0.7, 2.5), (0.7, 3.0))),
+    *((0.4, *line) for line in ((0.4, 1.2), (0.5, 1.25), (0.5, 1.5), (0.5, 1.75), (0.5, 2.0), (0.7, 2.5))),
+    *((0.5, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
 )
-"""Threshold, slope and drop: one level for all, or one for each component."""
+"""Threshold, slope and drop: one level for all, or one for each component, as suit a spread score."""
 PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 REACHES_MM = (0.0, 10.0)
-"""How far an edge may move outwards to follow the grey; 0: it stays where the score puts it."""
+"""How far an edge may move outwards to follow the grey; 0: it stays where the score ends."""
 SHARES = (0.1, 0.2, 0.35, 0.5)
 
 
@@ -54,17 +54,25 @@ SHARES = (0.1, 0.2, 0.35, 0.5)
 class Scored:
     """One labelled case: its score and its truth ``[z, y, x]`` on the model's grid, with that grid's spacing.
 
-    ``images`` are the framed slices (-1..1), for edges that follow their grey; without them no edge moves.
+    ``images`` are the framed slices (-1..1), whose grey scores spread along and edges follow; without them nothing
+    does. ``spread`` is the spread score, where there is one already.
     """
 
     score: FloatArray
     truth: BoolArray
     spacing_mm: Vector
     images: FloatArray | None = None
+    spread: FloatArray | None = None
 
     def smoothed(self, smoothing_mm: float) -> Scored:
         """Smooth the score across slices."""
         return replace(self, score=refine.smooth_across(self.score, self.spacing_mm[0], smoothing_mm))
+
+    def spread_out(self) -> Scored:
+        """Spread the score, which is smoothed already, along the grey, where that is known."""
+        look = self.look()
+        spread = None if look is None else spreading.spread(self.score, look, self.spacing_mm)
+        return replace(self, spread=spread)
 
     def look(self) -> Look | None:
         """Tell what the case looks like, where the score is smoothed already."""
@@ -120,12 +128,13 @@ def choose(
     beside the weightiest component: what no labelled case needs is not marked.
     """
     found: list[tuple[MaskRule, Worth]] = []
-    reaches = REACHES_MM if all(case.images is not None for case in cases) else REACHES_MM[:1]
-    smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
+    spreads = all(case.images is not None for case in cases)
+    reaches = REACHES_MM if spreads else REACHES_MM[:1]
+    smoothed = [case.smoothed(SMOOTHING_MM).spread_out() for case in cases]
     looks = [case.look() for case in smoothed]
     needed = least_peak(healthy, SMOOTHING_MM)
     for threshold, slope, drop in levels:
-        level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop)
+        level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
             parts = zip(smoothed, looks, labelled, strict=True)
@@ -154,12 +163,14 @@ def least_peak(healthy: Sequence[Scored], smoothing_mm: float) -> float:
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
     """Judge one rule."""
     smoothed = [case.smoothed(rule.smoothing_mm) for case in cases]
+    smoothed = [case.spread_out() for case in smoothed] if rule.spread else smoothed
     return _judge([_measure(case, case.look(), rule, _labelled(case, rule)) for case in smoothed], rule)
 
 
 def _labelled(case: Scored, level: MaskRule) -> NDArray[np.int32]:
     voxel_ml = float(np.prod(case.spacing_mm)) / 1000.0
-    labels, _ = ndimage.label(refine.candidates(case.score, voxel_ml, level), structure=np.ones((3, 3, 3)))
+    ending = case.score if case.spread is None else case.spread
+    labels, _ = ndimage.label(refine.candidates(ending, voxel_ml, level), structure=np.ones((3, 3, 3)))
     return np.asarray(labels, dtype=np.int32)
 
 

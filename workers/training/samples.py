@@ -29,7 +29,7 @@ ENDS_PAINTED = 0.25
 is bright there must be learned as healthy."""
 CLEAN_SHARE = 0.15
 GRAFTED_SHARE = 0.3
-"""Share of the samples to be painted that get a lesion which an earlier round found in a patient, where there are any."""
+"""Share of the samples to be painted that get a lesion which an earlier round found, where there are any."""
 GRAFT_EROSION = 4
 """Pixels inside the head's edge where a moved lesion may begin."""
 DONOR_PIXELS = 60
