@@ -60,6 +60,13 @@ def test_an_edge_moves_no_farther_than_its_reach() -> None:
     assert not found[3, :49, 50].any()
 
 
+def test_an_edge_moves_no_farther_inwards_either() -> None:
+    images = head(top=50, bottom=68)
+    found = moved(images, *blob(50, 76))
+    assert found[3, 50:71, 50].all()
+    assert not found[3, 74:, 50].any()
+
+
 def test_what_scores_nothing_is_not_taken_in_however_bright() -> None:
     images = head()
     mask, score = blob(53, 66)
@@ -77,9 +84,9 @@ def test_what_a_find_encloses_in_a_slice_belongs_to_it() -> None:
 
 def test_what_opens_to_the_tissue_around_a_find_is_left_out() -> None:
     images = head()
-    images[3, 56:62, 52:60] = -0.8
+    images[3, 56:62, 57:60] = -0.8
     found = moved(images, *blob(50, 70))
-    assert not found[3, 56:62, 52:60].any()
+    assert not found[3, 56:62, 57:60].any()
     assert found[3, 50:56, 40:60].all()
 
 

@@ -71,7 +71,7 @@ def _inside(image: FloatArray) -> BoolArray:
 
 
 def follow(mask: BoolArray, scores: FloatArray, look: Look, *, spacing_mm: Vector, reach_mm: float) -> BoolArray:
-    """Move the edge of every component of ``mask``, outwards by no more than ``reach_mm`` within its slices."""
+    """Move the edge of every component of ``mask``, by no more than ``reach_mm`` out or in within its slices."""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     moved = np.zeros_like(mask)
     for box, component in components(labels, margin=margin(spacing_mm, reach_mm)):
@@ -107,8 +107,9 @@ def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box
         return component
     like_lesion = (grey - lowest) / contrast > HALFWAY
     near = np.stack([ndimage.distance_transform_edt(~plane) <= reach for plane in component])
+    deep = np.stack([ndimage.distance_transform_edt(plane) > reach for plane in component])
     joined = ndimage.binary_propagation(
         component & like_lesion, structure=WITHIN_SLICES, mask=near & like_lesion & (score > FAINT)
     )
     kept = np.count_nonzero(joined & component) / np.count_nonzero(component)
-    return refine.filled(joined) if kept >= KEPT else component
+    return refine.filled(joined | deep) if kept >= KEPT else component

@@ -46,7 +46,7 @@ LEVELS: tuple[Level, ...] = (
 PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 REACHES_MM = (0.0, 10.0)
-"""How far an edge may move outwards to follow the grey; 0: it stays where the score ends."""
+"""How far an edge may move to follow the grey; 0: it stays where the score ends."""
 SHARES = (0.1, 0.2, 0.35, 0.5)
 
 
