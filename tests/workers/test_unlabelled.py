@@ -13,7 +13,6 @@ from workers.training.lesions import Finding
 from workers.training.patients import Role
 from workers.training.samples import Sampler
 from workers.training.slices import Mark, SliceSet
-from workers.training.unlabelled import Whom
 
 
 def distance(row: int, column: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -105,16 +104,6 @@ def test_about_two_thirds_of_the_training_patients_and_nobody_else_are_seen_whol
     whole = {name for name in names if patients.is_seen_whole(name)}
     assert whole < training
     assert 0.6 < len(whole) / len(training) < 0.73
-
-
-def test_the_second_reading_sees_every_training_patient_whole_and_nobody_else(tmp_path: Path) -> None:
-    for index in range(60):
-        (tmp_path / f"patient {index}.npz").touch()
-    everybody = {path.stem for path in unlabelled.stacks(tmp_path, Whom.ALL)}
-    most = {path.stem for path in unlabelled.stacks(tmp_path, Whom.MOST)}
-    assert {patients.role(name) for name in everybody} == {Role.TRAIN}
-    assert most < everybody
-    assert len(everybody) == sum(patients.role(f"patient {index}") is Role.TRAIN for index in range(60))
 
 
 def test_a_folder_without_anybody_to_see_whole_is_refused(tmp_path: Path) -> None:

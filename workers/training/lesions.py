@@ -36,13 +36,11 @@ PARTED_SHARE = 0.65
 """Share of the mixed ones whose parts lie anywhere; those of the others are a core and a rim."""
 MILD = (0.85, 1.35)
 """Grey of the faint part of a parted lesion, as a multiple of the tissue's."""
-MASS_SHARE = 0.8
+MASS_SHARE = 0.5
 MASS_RADIUS = 11.0
 """Share of the parted ones, of at least so many pixels, whose faint part is a mass, which takes the anatomy's place."""
-MASS_GREYS = (0.8, 1.3)
+MASS_GREYS = (0.75, 1.2)
 """Grey of a mass, as a multiple of the tissue's: hardly another; what tells it is its texture and what is gone."""
-CYSTIC_SHARE = 0.5
-"""Share of masses with small cysts; the others are as smooth as nothing else in the head."""
 MASS_COVER = 0.7
 """Least opacity of a lesion with a mass."""
 SECOND_SHARE = 0.15
@@ -211,9 +209,9 @@ def _mass(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Tensor:
     count, depth = canvas.grey.shape[:2]
     mottled = bank.sheaf(rng, np.exp(rng.uniform(0.3, 1.5, count)), slices=depth, likeness=LIKENESS)
     hollows = bank.sheaf(rng, np.exp(rng.uniform(0.6, 1.4, count)), slices=depth, likeness=LIKENESS)
-    cysts = (hollows - each(rng.uniform(1.2, 2.2, count))).clamp(0, 1) * some(rng, count, CYSTIC_SHARE)
+    cysts = (hollows - each(rng.uniform(1.2, 2.2, count))).clamp(0, 1)
     grey = canvas.tissue * each(rng.uniform(*MASS_GREYS, count))
-    return grey * (1.0 + each(rng.uniform(0.0, 0.2, count)) * mottled) * (1.0 - 0.8 * cysts)
+    return grey * (1.0 + each(rng.uniform(0.05, 0.22, count)) * mottled) * (1.0 - 0.8 * cysts)
 
 
 def _through(grey: Tensor, faint: Tensor, rng: np.random.Generator) -> Tensor:

@@ -59,7 +59,7 @@ class Outline:
 def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Outline:
     """Draw a tilted, rough, lobed ellipsoid somewhere in the room of each sample's middle slice."""
     count, depth = canvas.grey.shape[:2]
-    centres = somewhere(canvas.room[:, depth // 2], rng)
+    centres = _centres(canvas.room[:, depth // 2], rng)
     smallest = np.where(rng.random(count) < LARGE_SHARE, LARGE_RADIUS, RADII[0])
     radii = np.exp(rng.uniform(np.log(smallest), np.log(np.full(count, RADII[1]))))
     height = _ellipsoid(canvas.grey, centres, radii, rng)
@@ -96,7 +96,7 @@ def _whiteness(canvas: Canvas) -> Tensor:
     return ((canvas.tissue - smooth) / canvas.tissue).clamp(-0.4, 0.4)
 
 
-def somewhere(room: Tensor, rng: np.random.Generator) -> Tensor:
+def _centres(room: Tensor, rng: np.random.Generator) -> Tensor:
     """Choose a pixel (y, x) of each room, evenly; somewhere at all where there is no room."""
     flat = room.flatten(1).numpy()
     chosen = [rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in flat]

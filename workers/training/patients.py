@@ -19,7 +19,7 @@ TEST_BELOW, TUNE_BELOW = 7424, 14706
 PART_MARK = "__"
 """What follows in a file's name tells several files of one patient apart."""
 WHOLE_BELOW = 171
-"""Of 256: last byte of the digest of the names of patients whose stacks the second round sees whole."""
+"""Of 256: last byte of the digest of the names of patients whose stacks are seen whole."""
 SEEN_FILE = "patients.json"
 """Beside the weights: digests of the names of the patients who trained or tuned them."""
 
@@ -48,8 +48,8 @@ def role(patient: str) -> Role:
 def is_seen_whole(patient: str) -> bool:
     """Tell whether the second round of training sees all slices of a training patient.
 
-    Of about two thirds it does, by the digest of their names; what both rounds are worth on the tumours of the others
-    says something before the second reading sees them too.
+    Of about two thirds it does, by the digest of their names; the tumours of the others stay unseen, so that some of
+    those that the mask rule is chosen on are met by no training.
     """
     return role(patient) is Role.TRAIN and _digest(patient)[-1] < WHOLE_BELOW
 

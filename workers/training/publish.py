@@ -30,7 +30,7 @@ PLAIN_FOLDER = "plain"
 PLAIN_NAME = "synthetic-unet"
 LICENCE = "CC-BY-NC-SA-4.0"
 """That of the masks which chose the tumour-free slices and the thresholds; the images are CC BY 3.0."""
-VERSION = "6"
+VERSION = "7"
 
 
 def publish(settings: TrainingSettings, on_done: OnProgress = silent) -> Manifest:

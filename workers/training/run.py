@@ -24,7 +24,6 @@ from workers.training.publish import PLAIN_FOLDER, publish
 from workers.training.samples import Sampler
 from workers.training.settings import OnProgress, Progress, Stage, TrainingSettings
 from workers.training.slices import HEAD_MR
-from workers.training.unlabelled import Whom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,14 +136,10 @@ def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler
 
 
 def _with_whole_stacks(settings: TrainingSettings, sampler: Sampler, marking: Models, encoder: TextEncoder) -> Sampler:
-    """Join the corpus with whole stacks, marked by the rounds so far.
-
-    Several rounds are trusted with outlines, and with every training patient.
-    """
+    """Join the corpus with whole stacks, marked by the rounds so far; several of them are trusted with outlines."""
     prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
     rounds = len(marking.rounds)
-    whom = Whom.ALL if rounds > 1 else Whom.MOST
-    whole = unlabelled.load(settings.cases, marking, prompt, whom=whom, outlined=rounds > 1)
+    whole = unlabelled.load(settings.cases, marking, prompt, outlined=rounds > 1)
     return Sampler(sampler.slices.joined(whole.showing(HEAD_MR, share=UNLABELLED_SHARE)), settings.seed + rounds)
 
 

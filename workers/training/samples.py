@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from workers.training import augmentation, grafts, lesions
+from workers.training import augmentation, lesions
 from workers.training.fields import FieldBank
-from workers.training.lesions import Finding, Painted
+from workers.training.lesions import Finding
 from workers.training.slices import Mark
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from workers.training.outlines import Canvas
     from workers.training.slices import SliceSet
 
 LOW_LEVEL = 0.3
@@ -28,12 +27,6 @@ ENDS_PAINTED = 0.25
 """How often slices of both ends are drawn, and painted, compared with the others: tumours are seldom there, so what
 is bright there must be learned as healthy."""
 CLEAN_SHARE = 0.15
-GRAFTED_SHARE = 0.3
-"""Share of the samples to be painted that get a lesion which an earlier round found, where there are any."""
-GRAFT_EROSION = 4
-"""Pixels inside the head's edge where a moved lesion may begin."""
-DONOR_PIXELS = 60
-"""Fewest pixels that were found in a slice whose lesion is moved elsewhere."""
 LONELY_SHARE = 0.15
 """Share of samples whose neighbours are copies of the slice itself, as at the end of a stack."""
 
@@ -68,7 +61,6 @@ class Sampler:
         self._ends = (slices.levels < LOW_LEVEL) | (slices.levels > HIGH_LEVEL)
         weights = np.where(self._ends, ENDS_WEIGHT, 1.0) * slices.weights
         self._weights = weights / weights.sum()
-        self._donors = np.flatnonzero((slices.marks == Mark.FOUND).sum(axis=(1, 2)) >= DONOR_PIXELS)
 
     def draw(self, step: int, size: int, *, painted: float = 1.0) -> Batch:
         """Draw the batch of one step; ``painted`` is the share of slices that may get lesions at all."""
@@ -79,38 +71,12 @@ class Sampler:
         grey, (heads, found, unsure) = augmentation.move(self._grey(order), self._regions(order), rng)
         share = painted * (1.0 - CLEAN_SHARE) * np.where(self._ends[rows], ENDS_PAINTED, 1.0)
         wanted = torch.from_numpy(rng.random(size) < share)
-        result = self._with_lesions(grey, heads, wanted, found=found, unsure=unsure, rng=rng)
+        result = lesions.paint(grey, heads, wanted, bank=self._bank, rng=rng, taken=found | unsure)
         scanned = augmentation.rescan(result.grey, self._bank, rng, generator)
         masks = torch.maximum(result.masks, found[:, 1:2].float())
         settled = 1.0 - unsure[:, 1:2].float()
         findings = _named(result.findings, found[:, 1])
         return Batch(scanned * 2.0 - 1.0, masks, settled, findings, tuple(int(row) for row in rows))
-
-    def _with_lesions(
-        self, grey: Tensor, heads: Tensor, wanted: Tensor, *, found: Tensor, unsure: Tensor, rng: np.random.Generator
-    ) -> Painted:
-        """Paint lesions, and where an earlier round found some, make those faint here and move them there."""
-        taken = found | unsure
-        if not len(self._donors):
-            return lesions.paint(grey, heads, wanted, bank=self._bank, rng=rng, taken=taken)
-        canvas = lesions.prepare(grey, heads, erosion=GRAFT_EROSION, taken=taken)
-        grey = grafts.fade(grey, found, canvas.tissue, bank=self._bank, rng=rng)
-        grafted = wanted & torch.from_numpy(rng.random(len(grey)) < GRAFTED_SHARE)
-        painted = lesions.paint(grey, heads, wanted & ~grafted, bank=self._bank, rng=rng, taken=taken)
-        rows = torch.nonzero(grafted)[:, 0]
-        return painted if not len(rows) else self._grafted(painted, canvas, rows, rng)
-
-    def _grafted(self, painted: Painted, canvas: Canvas, rows: Tensor, rng: np.random.Generator) -> Painted:
-        """Move lesions of other patients into the samples ``rows``, which nothing has been painted on."""
-        order = self._order(rng.choice(self._donors, len(rows)), rng)
-        donors, (heads, found, unsure) = augmentation.move(self._grey(order), self._regions(order), rng)
-        tissue = lesions.prepare(donors, heads, erosion=GRAFT_EROSION, taken=found | unsure).tissue
-        grey, masks = painted.grey.clone(), painted.masks.clone()
-        grey[rows], masks[rows] = grafts.graft(canvas.of(rows, painted.grey), donors, found, tissue, rng=rng)
-        findings = list(painted.findings)
-        for row in rows.tolist():
-            findings[row] = Finding.MIXED if masks[row].any() else Finding.NONE
-        return Painted(grey, masks, tuple(findings))
 
     def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Give the rows of each slice's stack: the one below, itself, the one above, ``[n, 3]``."""

@@ -8,7 +8,6 @@ that, as healthy; whatever lies between teaches nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import Enum
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -31,16 +30,6 @@ if TYPE_CHECKING:
 
     from workers.segmentation.maps import Models, PromptPair
 
-
-class Whom(Enum):
-    """Whose whole stacks are looked at."""
-
-    MOST = "most"
-    """About two thirds of the training patients, by the digest of their names."""
-    ALL = "all"
-    """All training patients."""
-
-
 FOUND_RULE = MaskRule(threshold=0.5, peak=0.9, minimum_ml=1.0, smoothing_mm=4.5, share=0.5, slope=0.7, drop=2.0)
 """What the earlier round must be certain of: stricter than a mask rule that is to find the edge."""
 DOUBT = 0.1
@@ -55,23 +44,19 @@ HEAD_MM = 218.0
 """Thickness of the slices and side of the framed box, for stacks that do not record them."""
 
 
-def load(
-    folder: Path, models: Models, prompt: PromptPair, *, whom: Whom = Whom.MOST, outlined: bool = False
-) -> SliceSet:
-    """Read all slices of training patients, marked by ``models``; see ``marks_of``."""
+def load(folder: Path, models: Models, prompt: PromptPair, *, outlined: bool = False) -> SliceSet:
+    """Read all slices of the training patients who are seen whole, marked by ``models``; see ``marks_of``."""
     sets = []
-    for path in stacks(folder, whom):
+    for path in stacks(folder):
         with np.load(path) as case:
             stack = slices.from_stack(case["flair"].astype(np.float32), path.stem)
         sets.append(replace(stack, marks=mark(stack.images, models, prompt, outlined=outlined)))
     return reduce(SliceSet.joined, sets)
 
 
-def stacks(folder: Path, whom: Whom = Whom.MOST) -> list[Path]:
+def stacks(folder: Path) -> list[Path]:
     """List the training patients who are seen whole; raises TrainingDataMissing where there is none."""
-    paths = slices.patient_files(folder, Role.TRAIN)
-    if whom is Whom.MOST:
-        paths = [path for path in paths if is_seen_whole(named(path.stem))]
+    paths = [path for path in slices.patient_files(folder, Role.TRAIN) if is_seen_whole(named(path.stem))]
     if not paths:
         raise TrainingDataMissing(f"no patient under {folder.name} is one whose whole stack may be trained on")
     return paths
