@@ -18,6 +18,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse.linalg import LinearOperator, cg
 
+from workers.segmentation import edges
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,7 +34,6 @@ PRIOR = 0.05
 """Weight of a voxel's own score beside a step's, which is at most 1: walkers come some five pixels far."""
 DENOISING_PIXELS = 0.6
 """Deviation of the Gaussian within slices that the grey is smoothed by before it is compared."""
-ENOUGH_PIXELS = 50
 TOLERANCE = 1e-3
 LONGEST = 200
 """Steps of the solver at most; about forty are enough."""
@@ -79,7 +80,7 @@ def spread(scores: FloatArray, look: Look, spacing_mm: Vector) -> FloatArray:
     as they are.
     """
     tissue = np.concatenate(look.tissue)
-    level = float(np.median(tissue)) if len(tissue) >= ENOUGH_PIXELS else 0.0
+    level = float(np.median(tissue)) if len(tissue) >= edges.ENOUGH_PIXELS else 0.0
     if level <= 0.0 or not scores.any():
         return scores
     smooth = (0.0, DENOISING_PIXELS, DENOISING_PIXELS)
