@@ -19,8 +19,8 @@ from workers.evaluation.levels import TOP, best_level, dice_curve, in_steps
 from workers.evaluation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
 from workers.evaluation.metrics import dice
 from workers.evaluation.parts import PARTS, Part
-from workers.segmentation import refine, spreading
-from workers.segmentation.segmenter import look_of, mask_under
+from workers.segmentation import refine
+from workers.segmentation.segmenter import look_of, mask_under, spread_on_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,8 +83,7 @@ class _Scored:
 
     def spread(self) -> FloatArray:
         """Give the score spread along the grey, upright."""
-        look = look_of(self.examination, self.smoothed)
-        return self.examination.on_grid(spreading.spread(self.smoothed, look, self.examination.spacing_mm))
+        return spread_on_grid(self.examination, self.smoothed, look_of(self.examination, self.smoothed))
 
     def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
         found = mask_under(rule, self.examination, smoothed=self.smoothed, on_grid=self.stack)

@@ -81,6 +81,11 @@ def look_of(examination: Examination, smoothed: NDArray[np.float32]) -> Look:
     return Look((images + 1.0) / 2.0, edges.tissue(images, smoothed))
 
 
+def spread_on_grid(examination: Examination, smoothed: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
+    """Spread a score that is smoothed on the model's grid along the grey, and bring it onto the volume's, upright."""
+    return examination.on_grid(spreading.spread(smoothed, look, examination.spacing_mm))
+
+
 def mask_under(
     rule: MaskRule, examination: Examination, *, smoothed: NDArray[np.float32], on_grid: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
@@ -88,7 +93,7 @@ def mask_under(
     if on_grid.max() <= rule.peak:
         return np.zeros(on_grid.shape, dtype=bool)
     spacing_mm, look = examination.orientation.spacing_mm, look_of(examination, smoothed)
-    spread = examination.on_grid(spreading.spread(smoothed, look, examination.spacing_mm)) if rule.spread else None
+    spread = spread_on_grid(examination, smoothed, look) if rule.spread else None
     mask = refine.to_mask(on_grid, spacing_mm, rule, spread=spread)
     if rule.reach_mm <= 0 or not mask.any():
         return mask

@@ -68,11 +68,9 @@ class Scored:
         """Smooth the score across slices."""
         return replace(self, score=refine.smooth_across(self.score, self.spacing_mm[0], smoothing_mm))
 
-    def spread_out(self) -> Scored:
+    def spread_along(self, look: Look | None) -> Scored:
         """Spread the score, which is smoothed already, along the grey, where that is known."""
-        look = self.look()
-        spread = None if look is None else spreading.spread(self.score, look, self.spacing_mm)
-        return replace(self, spread=spread)
+        return self if look is None else replace(self, spread=spreading.spread(self.score, look, self.spacing_mm))
 
     def look(self) -> Look | None:
         """Tell what the case looks like, where the score is smoothed already."""
@@ -130,8 +128,9 @@ def choose(
     found: list[tuple[MaskRule, Worth]] = []
     spreads = all(case.images is not None for case in cases)
     reaches = REACHES_MM if spreads else REACHES_MM[:1]
-    smoothed = [case.smoothed(SMOOTHING_MM).spread_out() for case in cases]
+    smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
     looks = [case.look() for case in smoothed]
+    smoothed = [case.spread_along(look if spreads else None) for case, look in zip(smoothed, looks, strict=True)]
     needed = least_peak(healthy, SMOOTHING_MM)
     for threshold, slope, drop in levels:
         level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
@@ -162,9 +161,12 @@ def least_peak(healthy: Sequence[Scored], smoothing_mm: float) -> float:
 
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
     """Judge one rule."""
-    smoothed = [case.smoothed(rule.smoothing_mm) for case in cases]
-    smoothed = [case.spread_out() for case in smoothed] if rule.spread else smoothed
-    return _judge([_measure(case, case.look(), rule, _labelled(case, rule)) for case in smoothed], rule)
+    measured = []
+    for case in (case.smoothed(rule.smoothing_mm) for case in cases):
+        look = case.look()
+        ended = case.spread_along(look if rule.spread else None)
+        measured.append(_measure(ended, look, rule, _labelled(ended, rule)))
+    return _judge(measured, rule)
 
 
 def _labelled(case: Scored, level: MaskRule) -> NDArray[np.int32]:
