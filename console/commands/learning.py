@@ -34,7 +34,7 @@ CorpusFile = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the weights.")]
 Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Checkpoints; a repeated run goes on from them.")]
 PlanName = Annotated[
-    str, typer.Option("--plan", metavar="P", help="full: as the shipped weights; short: within an hour on two cores.")
+    str, typer.Option("--plan", metavar="P", help="full: 2 to 3 hours on two cores; short: within one.")
 ]
 Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes, to go on later.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads.")]

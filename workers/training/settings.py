@@ -54,7 +54,7 @@ SHORT_STAGES = {
 
 
 class Plan(StrEnum):
-    """How long to train on two cores: about three hours, or within one, with no second reading."""
+    """How long to train on two cores: two to three hours, or within one, with no second reading."""
 
     FULL = "full"
     SHORT = "short"
