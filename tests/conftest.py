@@ -12,12 +12,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from console.config import PREFIX, TEST_PREFIX
 from storage import migrate
 from storage.database import Database, connect
 from storage.objects import ObjectStore
 from tests.support.required import missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """Keep the developer's own ONCUE_* variables out of all tests, and of what they start."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            if name != "ONCUE_REQUIRE_PEERS" and not name.startswith(TEST_PREFIX):
+                environment.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

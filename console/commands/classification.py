@@ -110,7 +110,7 @@ def evaluate_classification(
     wishes = StudyWishes(
         data, test or [], share or [], shots or [], seeds, backbone or [], prompt or [], head or [], freeze or [],
         masks, control, thin_sex, sam2,
-    )  # fmt: skip
+    )  # fmt: skip # reads by its lines
     runs = study(wishes, state, config, cache=cache, on_progress=_show_progress)
     if report is not None:
         write_report(runs, report)

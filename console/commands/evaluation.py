@@ -211,7 +211,7 @@ def _show_ablation(table: AblationTable) -> None:
     headers = (
         "score", "Dice", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC", "Dice at the best level", "level",
         "peak", "best level",
-    )  # fmt: skip
+    )  # fmt: skip # reads by its lines
     write_table(f"Parts of the method on {table.cases} cases, mode {table.mode}", headers, rows, empty="")
     fixed = f"fixed on {table.tuning_cases} tuning cases" if table.tuning_cases else "the mode's own threshold"
     write_line(f"level and peak: {fixed}; weights {table.weights[:12]}")

@@ -29,16 +29,6 @@ class Place:
         return self.installation.objects
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's own ONCUE_* variables out of the tests."""
-    import os
-
-    for name in os.environ:
-        if name.startswith("ONCUE_") and name not in ("ONCUE_REQUIRE_PEERS", "ONCUE_TEST_DATA"):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """Return a prepared state folder on SQLite."""

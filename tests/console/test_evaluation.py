@@ -24,7 +24,7 @@ def test_json_stands_alone_on_standard_output_and_the_report_beside_it(cases: Pa
     ran = oncue(
         "evaluate", "segmentation", "--cases", cases, "--state", tmp_path / "state", "--mode", "fast",
         "--report", tmp_path / "report", "--json",
-    )  # fmt: skip
+    )  # fmt: skip # reads by its lines
     assert ran.code == 0, ran.err
     content = ran.json
     assert (content["mode"], content["prompt"], content["cases"]) == ("fast", "tumor", 1)

@@ -224,7 +224,7 @@ _WHOLE = encoded(ct_image())
         "cut in the pixels", "cut in the header", "cut in a value", "empty", "three bytes", "noise",
         "nested without end", "path as instance", "slash", "too long", "empty uid", "name as instance",
     ],
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 def test_a_bad_image_is_refused_with_its_status_and_the_next_one_is_taken(
     sqlite_database: Database, objects: ObjectStore, uid: str, content: bytes, status: int
 ) -> None:

@@ -49,7 +49,7 @@ class KnownMaps:
         maps = SimpleNamespace(
             images=image * 2 - 1, attention=image, cross_attention=image, head=image, pixel_residual=image * 0.3,
             feature_residual=image * 0.2, residual=image * 0.25,
-        )  # fmt: skip
+        )  # fmt: skip # reads by its lines
         turn = orientation.find(volume.geometry)
         return SimpleNamespace(maps=maps, spacing_mm=(5.0, 1.0, 1.0), orientation=turn, on_grid=lambda stack: stack)
 

@@ -61,7 +61,7 @@ def evaluation() -> Evaluation:
     case = CaseFigures(
         HOSTILE, "p1", mask, 0.4, None, 0.7, None, 1.5, 20.0, 18.0,
         spacing_assumed=True, refused=None, baseline_dice=dices,
-    )  # fmt: skip
+    )  # fmt: skip # reads by its lines
     figures = Figures(HALF, HALF, None, HALF, HALF, HALF, HALF, HALF)
     baselines = {way: figures for way, _ in dices} | {Way.SYNTHETIC_UNET: None}
     report = SegmentationReport(
@@ -93,7 +93,7 @@ def test_a_browser_shows_tables_plots_and_pictures_without_any_complaint(tmp_pat
     shown = run(
         executable("chromium"), *switches, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
         f"file://{tmp_path / 'report.html'}",
-    )  # fmt: skip
+    )  # fmt: skip # reads by its lines
     for part in ('id="overall"', 'id="cases"', "<svg", "&lt;script&gt;"):
         assert part in shown.stdout
     assert shown.stdout.count("<img") == 5

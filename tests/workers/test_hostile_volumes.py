@@ -113,7 +113,7 @@ def _with(value: float) -> NDArray[np.float32]:
         "no slices", "no pixels", "zero", "constant", "nan", "one nan", "one inf", "one -inf", "one near the limit",
         "both limits", "beyond float32", "too narrow", "flat", "four-dimensional", "complex",
     ],
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 def test_what_is_no_volume_is_refused(segmenter: ZeroShotSegmenter, voxels: Voxels) -> None:
     refusal = examined(segmenter, stack(voxels))
     assert isinstance(refusal, UnsuitableVolume)

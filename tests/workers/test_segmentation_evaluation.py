@@ -25,7 +25,7 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 SCRIPTED = {
     "mode", "prompt", "weights", "cases", "dice", "nsd", "auprc", "false_alarm_rate", "slice_auroc", "case_auroc",
     "cpu_seconds_per_case", "baselines", "per_case",
-}  # fmt: skip
+}  # fmt: skip # reads by its lines
 
 
 class Brightness:

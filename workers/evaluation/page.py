@@ -32,11 +32,11 @@ MOST_BARS = 60
 OVERALL_HEADERS = (
     "way", "Dice", "NSD at 2 mm", "HD95, mm", "AUPRC", "false positive, ml", "lesions found", "false alarms",
     "slice AUROC",
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 CASE_HEADERS = (
     "case", "Dice", "NSD", "HD95, mm", "AUPRC", "true ml", "found ml", "false positive, ml", "lesions found",
     "false alarms", "slice AUROC", "case score", "out of distribution", "CPU seconds",
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 
 
 def render(evaluation: Evaluation) -> str:

@@ -28,7 +28,7 @@ SLICE_WEIGHT = 0.2
 GENERAL_PROMPTS = (
     "tumor", "tumour", "brain tumor", "lesion", "mass", "glioma", "neoplasm", "cancer", "abnormality", "oedema",
     "abnormal tissue", "a suspicious region", "pathology", "glioblastoma", "metastasis", "intracranial mass",
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 BRIGHT_PROMPTS = ("hyperintense lesion", "bright lesion", "bright tumor", "hyperintensity")
 DARK_PROMPTS = ("hypointense lesion", "dark lesion", "cyst", "hypointensity")
 SPECIFIC_SHARE = 0.3

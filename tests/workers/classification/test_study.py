@@ -210,7 +210,7 @@ def test_several_values_may_follow_one_option() -> None:
     words = ["--share", "5", "10", "--json", "--data", "a", "--seeds", "2"]
     assert list(_spread(words, {"--share", "--data"})) == [
         "--share", "5", "--share", "10", "--json", "--data", "a", "--seeds", "2",
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
 
 
 def test_the_command_writes_the_agreed_json_and_a_report(models: Path, pictures: Path, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_the_command_writes_the_agreed_json_and_a_report(models: Path, pictures:
         "evaluate", "classification", "--data", str(pictures), "--share", "50", "--shots", "1", "2", "--seeds", "1",
         "--backbone", "tiny-vit", "--prompt", "none", "crop", "--head", "prototypes", "--json",
         "--report", str(tmp_path / "report"), "--state", str(tmp_path / "state"),
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
     result = CliRunner().invoke(
         app, arguments, env={"ONCUE_WORKER_MODELS": str(models), "ONCUE_WORKER_DTYPE": "float32"}
     )
