@@ -14,12 +14,12 @@ from workers.training.rules import Scored
 SPACING = (5.0, 1.5, 1.5)
 
 
-def scored(seed: int) -> Scored:
+def scored(seed: int, level: float = 0.8) -> Scored:
     """Make a case whose lesion scores high, beside a faint echo elsewhere and a speck far away."""
     rng = np.random.default_rng(seed)
     truth = np.zeros((14, 48, 48), bool)
     truth[5:8, 10:22, 10:22] = True
-    score = np.where(truth, 0.8, 0.05) + rng.normal(0, 0.02, truth.shape)
+    score = np.where(truth, level, 0.05) + rng.normal(0, 0.02, truth.shape)
     score[6, 30:36, 30:36] = 0.55
     score[12, 40:43, 40:43] = 0.75
     return Scored(np.clip(score, 0, 1).astype(np.float32), truth, SPACING)
@@ -115,13 +115,32 @@ def test_false_alarms_above_the_limit_lower_the_worth_of_a_rule() -> None:
     assert rules.Worth(0.8, 0.10).value < 0.75
 
 
-def test_the_search_keeps_above_what_healthy_cases_reach() -> None:
-    cases = [scored(seed) for seed in range(3)]
+def healthy(level: float) -> Scored:
+    """Make a case without tumour in which something scores as high as ``level``, and ends at no far slice."""
     reached = np.zeros((14, 48, 48), np.float32)
-    reached[4:10, 10:22, 10:22] = 0.7
-    healthy = Scored(reached, np.zeros(reached.shape, bool), SPACING)
-    rule, worth = rules.choose(cases, [healthy])
-    smoothed = refine.smooth_across(reached, SPACING[0], rule.smoothing_mm)
-    assert not refine.to_mask(smoothed, SPACING, rule).any()
-    assert rule.peak > smoothed.max() + 0.03
+    reached[4:10, 10:22, 10:22] = level
+    return Scored(reached, np.zeros(reached.shape, bool), SPACING)
+
+
+def marked(case: Scored, rule: MaskRule) -> bool:
+    return bool(refine.to_mask(refine.smooth_across(case.score, SPACING[0], rule.smoothing_mm), SPACING, rule).any())
+
+
+def test_the_search_keeps_above_what_healthy_cases_reach_where_no_patient_is_lost_by_it() -> None:
+    rule, worth = rules.choose([*(scored(seed, 0.93) for seed in range(3)), healthy(0.85)])
+    assert not marked(healthy(0.85), rule)
     assert worth.dice > 0.97
+
+
+def test_one_healthy_case_is_not_kept_empty_at_the_price_of_three_patients() -> None:
+    cases = [scored(seed) for seed in range(3)]
+    rule, _ = rules.choose([*cases, healthy(0.97)])
+    assert marked(healthy(0.97), rule)
+    assert all(marked(case, rule) for case in cases)
+
+
+def test_a_peak_is_raised_only_where_that_serves_the_cases_of_another_look() -> None:
+    cases, rule = [scored(seed, 0.93) for seed in range(3)], MaskRule(0.4, 0.8, 0.2, 4.5, 0.5)
+    assert rules.raised(rule, cases) == rule
+    assert not marked(healthy(0.85), rules.raised(rule, [*cases, healthy(0.85)]))
+    assert rules.raised(rule, [*cases, healthy(0.97)]) == rule

@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 
 PROMPT = "tumor"
 SUSPICION = 0.2
-HEALTHY_PHANTOMS = 8
+HEALTHY_PHANTOMS = 16
 PHANTOM_SEED = 20_000
 CASE_ML = 1.0
+CASE_MARGIN = 0.04
+"""How far the middle of the case score lies above the highest level that is reached without tumour."""
 GAIN = 0.01
 """How much better than the head alone a mixture must be on the tuning patients, to be worth its cost."""
 PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.7, minimum_ml=0.5, smoothing_mm=2.5, share=0.2)
@@ -113,7 +115,7 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress 
 
     Fusion is chosen on the tuning patients. The mask rule is chosen on them together with the training patients, whose
     masks no training has read as a target: eight patients alone are too few. Healthy phantoms are cases like them in
-    that search, which ``fast`` makes for ``balanced`` too.
+    that search, which ``fast`` makes for ``balanced`` too; that mode's own looks only raise the peak.
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     ruling, phantoms = ruling_files(cases), healthy_phantoms()
@@ -125,13 +127,12 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress 
     tuned = [steps.after(examine(segmenter, case, Mode.BALANCED, residuals=True)) for case in tuning]
     fusion = choose_fusion(tuned, steps.one)
     seen = [_seen(segmenter, case, Mode.FAST, fusion, steps) for case in (*map(read_case, ruling), *phantoms)]
-    empty = [case.scored(fusion) for case in seen[len(ruling) :]]
-    rule, _ = rules.choose([case.scored(fusion) for case in seen], empty, on_level=steps.one)
+    rule, _ = rules.choose([case.scored(fusion) for case in seen], on_level=steps.one)
     healthy = [_seen(segmenter, phantom, Mode.BALANCED, fusion, steps) for phantom in phantoms]
-    needed = rules.least_peak([case.scored(fusion) for case in healthy], rule.smoothing_mm)
+    balanced = rules.raised(rule, [case.scored(fusion) for case in (*tuned, *healthy)])
     modes = {
         Mode.FAST: _mode(Mode.FAST, fusion, rule),
-        Mode.BALANCED: _mode(Mode.BALANCED, fusion, replace(rule, peak=max(rule.peak, needed))),
+        Mode.BALANCED: _mode(Mode.BALANCED, fusion, balanced),
     }
     paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned], on_level=steps.one)
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
@@ -246,7 +247,7 @@ def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
     for case in cases:
         score = case.smoothed(settings)[metrics.far_slices(case.truth)]
         levels.append(refine.case_level(score, case.examination.spacing_mm, CASE_ML))
-    return round(float(np.clip(max(levels) + rules.HEALTHY_MARGIN, 0.05, 0.95)), 4)
+    return round(float(np.clip(max(levels) + CASE_MARGIN, 0.05, 0.95)), 4)
 
 
 def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:

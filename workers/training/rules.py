@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 ALARM_LIMIT = 0.03
 """Share of tumour-free slices that may alarm before a rule pays for it."""
 ALARM_PRICE = 1.5
-HEALTHY_MARGIN = 0.04
-"""How far a component's peak and the middle of the case score lie above the highest that is reached without tumour."""
 SMOOTHING_MM = 4.5
 """Better than 2.5 and 6 mm for the best rules on 48 patients; each further one would cost a whole search."""
 Level = tuple[float, float, float]
@@ -43,7 +41,7 @@ LEVELS: tuple[Level, ...] = (
     *((0.5, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
 )
 """Threshold, slope and drop: one level for all, or one for each component, as suit a spread score."""
-PEAKS = (0.0, 0.8, 0.9, 0.93, 0.96)
+PEAKS = (0.0, 0.8, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 REACHES_MM = (0.0, 10.0)
 """How far an edge may move to follow the grey; 0: it stays where the score ends."""
@@ -114,13 +112,9 @@ SEARCHED_LEVELS = len(LEVELS)
 
 
 def choose(
-    cases: Sequence[Scored],
-    healthy: Sequence[Scored] = (),
-    *,
-    levels: Sequence[Level] = LEVELS,
-    on_level: Callable[[], None] = lambda: None,
+    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_level: Callable[[], None] = lambda: None
 ) -> tuple[MaskRule, Worth]:
-    """Find the best rule of the grid, with peaks that lie above what the ``healthy`` cases reach, by a margin.
+    """Find the best rule of the grid; a mark in a case without tumour costs as much as a tumour that is missed.
 
     Of rules of the same worth it is the one with fewest false alarms, and then the one that asks most of what lies
     beside the weightiest component: what no labelled case needs is not marked.
@@ -131,21 +125,20 @@ def choose(
     smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
     looks = [case.look() for case in smoothed]
     smoothed = [case.spread_along(look if spreads else None) for case, look in zip(smoothed, looks, strict=True)]
-    needed = least_peak(healthy, SMOOTHING_MM)
     for threshold, slope, drop in levels:
         level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
             parts = zip(smoothed, looks, labelled, strict=True)
             measured = [_measure(case, look, rule, labels) for case, look, labels in parts]
-            found += [(each, _judge(measured, each)) for each in _with_components(rule, needed)]
+            found += [(each, _judge(measured, each)) for each in _with_components(rule)]
         on_level()
     return max(found, key=lambda pair: (pair[1].value, -pair[1].alarms, pair[0].share))
 
 
-def _with_components(level: MaskRule, needed: float) -> list[MaskRule]:
-    """List the rules for components at one level, with peaks of at least ``needed``."""
-    grid = product(sorted({max(peak, needed) for peak in PEAKS}), VOLUMES_ML, SHARES)
+def _with_components(level: MaskRule) -> list[MaskRule]:
+    """List the rules for components at one level."""
+    grid = product(PEAKS, VOLUMES_ML, SHARES)
     return [
         replace(level, peak=peak, minimum_ml=volume, share=share)
         for peak, volume, share in grid
@@ -153,20 +146,23 @@ def _with_components(level: MaskRule, needed: float) -> list[MaskRule]:
     ]
 
 
-def least_peak(healthy: Sequence[Scored], smoothing_mm: float) -> float:
-    """Tell what peak a component needs so that no ``healthy`` case has one like it; 0 where there are none."""
-    reached = [case.smoothed(smoothing_mm).score.max() for case in healthy]
-    return round(float(max(reached)) + HEALTHY_MARGIN, 2) if reached else 0.0
+def raised(rule: MaskRule, cases: Sequence[Scored]) -> MaskRule:
+    """Ask for a higher peak where that serves ``cases`` better."""
+    measured = [_measured(case, rule) for case in cases]
+    higher = (replace(rule, peak=peak) for peak in PEAKS if peak > rule.peak)
+    return max((rule, *higher), key=lambda each: _judge(measured, each).value)
 
 
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
     """Judge one rule."""
-    measured = []
-    for case in (case.smoothed(rule.smoothing_mm) for case in cases):
-        look = case.look()
-        ended = case.spread_along(look if rule.spread else None)
-        measured.append(_measure(ended, look, rule, _labelled(ended, rule)))
-    return _judge(measured, rule)
+    return _judge([_measured(case, rule) for case in cases], rule)
+
+
+def _measured(case: Scored, rule: MaskRule) -> _Components:
+    smoothed = case.smoothed(rule.smoothing_mm)
+    look = smoothed.look()
+    ended = smoothed.spread_along(look if rule.spread else None)
+    return _measure(ended, look, rule, _labelled(ended, rule))
 
 
 def _labelled(case: Scored, level: MaskRule) -> NDArray[np.int32]:
