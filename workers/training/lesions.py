@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from workers.training.fields import FieldBank
     from workers.training.outlines import Outline
 
+DARK_SHARE = 0.12
+MIXED_SHARE = 0.4
+FOREIGN_SHARE = 0.04
+"""Shares of lesions that are dark, that have parts of another level, and that are made of other tissue."""
+PARTED_SHARE = 0.65
+"""Share of the mixed ones whose parts lie anywhere; those of the others are a core and a rim."""
 MILD = (0.85, 1.35)
 """Grey of the faint part of a parted lesion, as a multiple of the tissue's."""
 MASS_SHARE = 0.5
@@ -71,26 +77,6 @@ class Finding(IntEnum):
     """Not painted: what an earlier round of training found in a patient."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """Shares of lesions that are ``dark``, ``mixed`` (of several levels) and ``foreign`` (other tissue).
-
-    The rest are bright. ``parted`` is the share of the mixed ones whose parts lie anywhere, one of them faint; those of
-    the others are a core and a rim.
-    """
-
-    dark: float
-    mixed: float
-    foreign: float
-    parted: float
-
-
-CLEAR = Mix(dark=0.15, mixed=0.17, foreign=0.05, parted=0.0)
-"""Lesions that can be seen all over."""
-ALL_SORTS = Mix(dark=0.12, mixed=0.4, foreign=0.04, parted=0.65)
-"""With faint parts and masses."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Painted:
     """Stacks in 0..1 with lesions painted in, masks 0/1 ``[n, 1, y, x]`` of the middle slice, and what they show."""
@@ -107,35 +93,32 @@ def paint(
     *,
     bank: FieldBank,
     rng: np.random.Generator,
-    mix: Mix = ALL_SORTS,
     taken: Tensor | None = None,
 ) -> Painted:
-    """Paint lesions of a ``mix`` into copies of stacks ``grey``, inside bool ``heads``, where ``wanted [n]`` is true.
+    """Paint lesions into copies of stacks ``grey``, inside bool ``heads``, where ``wanted [n]`` is true.
 
     Nothing is painted on or near what is ``taken`` (bool, as ``heads``), and nothing pushes it aside.
     """
     canvas = prepare(grey, heads, erosion=int(rng.integers(3, 8)), taken=taken)
     wanted = wanted & (canvas.room[:, _middle(grey)].flatten(1).sum(dim=1) >= 150)  # noqa: PLR2004 - a thumb's width
-    findings = _draw_findings(mix, wanted, rng)
+    findings = _draw_findings(rng, wanted)
     painted, masks = grey.clone(), torch.zeros_like(grey[:, :1])
     for share in (1.0, SECOND_SHARE):
         rows = torch.nonzero(wanted & torch.from_numpy(rng.random(len(grey)) < share))[:, 0]
         if not len(rows):
             continue
         part = canvas.of(rows, painted)
-        painted[rows], seen = _paint_one(part, findings[rows], mix, bank=bank, rng=rng)
+        painted[rows], seen = _paint_one(part, findings[rows], bank=bank, rng=rng)
         masks[rows] = torch.maximum(masks[rows], seen)
     masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
     findings = torch.where(masks.flatten(1).any(dim=1), findings, int(Finding.NONE))
     return Painted(painted.clamp(0, 1), masks, tuple(Finding(value) for value in findings.tolist()))
 
 
-def _paint_one(
-    canvas: Canvas, findings: Tensor, mix: Mix, *, bank: FieldBank, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _paint_one(canvas: Canvas, findings: Tensor, *, bank: FieldBank, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     outline = outlines.draw(canvas, bank, rng)
     pushed = replace(canvas, grey=_push(canvas, outline, rng))
-    return _blend(pushed, outline, findings, mix, bank=bank, rng=rng)
+    return _blend(pushed, outline, findings, bank=bank, rng=rng)
 
 
 def prepare(grey: Tensor, heads: Tensor, *, erosion: int, taken: Tensor | None = None) -> Canvas:
@@ -153,11 +136,11 @@ def _middle(stacks: Tensor) -> int:
     return stacks.shape[1] // 2
 
 
-def _draw_findings(mix: Mix, wanted: Tensor, rng: np.random.Generator) -> Tensor:
-    bright = 1.0 - mix.dark - mix.mixed - mix.foreign
+def _draw_findings(rng: np.random.Generator, wanted: Tensor) -> Tensor:
+    bright = 1.0 - DARK_SHARE - MIXED_SHARE - FOREIGN_SHARE
     drawn = rng.choice(
         [Finding.BRIGHT, Finding.DARK, Finding.MIXED, Finding.FOREIGN],
-        p=(bright, mix.dark, mix.mixed, mix.foreign),
+        p=(bright, DARK_SHARE, MIXED_SHARE, FOREIGN_SHARE),
         size=len(wanted),
     )
     return torch.from_numpy(drawn.astype(np.int64)) * wanted
@@ -179,7 +162,7 @@ def _push(canvas: Canvas, outline: Outline, rng: np.random.Generator) -> Tensor:
 
 
 def _blend(
-    canvas: Canvas, outline: Outline, findings: Tensor, mix: Mix, *, bank: FieldBank, rng: np.random.Generator
+    canvas: Canvas, outline: Outline, findings: Tensor, *, bank: FieldBank, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mix the lesion into the tissue; returns the stacks and the masks of their middle slices."""
     grey, tissue, count = canvas.grey, canvas.tissue, len(canvas.grey)
@@ -187,7 +170,7 @@ def _blend(
     cover = torch.sigmoid(outline.height * outline.radii / edge) * canvas.room
     sparing = ((grey / tissue - 0.35) / 0.3).clamp(0, 1)
     spared = torch.where(some(rng, count, 0.5) | canvas.rim, cover * sparing, cover)
-    parted = some(rng, count, mix.parted) & (findings == Finding.MIXED).view(-1, 1, 1, 1)
+    parted = some(rng, count, PARTED_SHARE) & (findings == Finding.MIXED).view(-1, 1, 1, 1)
     faint = _faint(outline, bank, rng) * parted
     level = _levels(canvas, outline.height, findings, faint, bank=bank, rng=rng)
     massive = parted & some(rng, count, MASS_SHARE) & (outline.radii >= MASS_RADIUS)

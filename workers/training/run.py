@@ -18,7 +18,6 @@ from workers.segmentation.maps import Models
 from workers.segmentation.segmenter import encode_prompt
 from workers.segmentation.text import SUBJECTS, TextEncoder
 from workers.training import adapters, autoencoder, calibrate, corpus, denoiser, plain, plot, slices, unlabelled
-from workers.training.lesions import CLEAR
 from workers.training.loop import Run
 from workers.training.patients import Role
 from workers.training.publish import PLAIN_FOLDER, publish
@@ -101,12 +100,10 @@ def _train_denoiser(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
 
 
 def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
-    """Begin with lesions that can be seen all over: faint parts are for the later rounds."""
-    clear = Sampler(sampler.slices, settings.seed, CLEAR)
     backbone = _trained_autoencoder(settings, dtype)
     start = attention.load(settings.start) if settings.start else None
     encoder = TextEncoder.load()
-    module, finished = adapters.train(run, backbone, clear, encoder, seed=settings.seed, start=start)
+    module, finished = adapters.train(run, backbone, sampler, encoder, seed=settings.seed, start=start)
     attention.save(module, settings.out / LAST_ROUND)
     for later in (FIRST_ROUND, SECOND_READING):
         shutil.rmtree(settings.out / later, ignore_errors=True)

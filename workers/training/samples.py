@@ -11,7 +11,7 @@ import torch
 
 from workers.training import augmentation, lesions
 from workers.training.fields import FieldBank
-from workers.training.lesions import ALL_SORTS, Finding, Mix
+from workers.training.lesions import Finding
 from workers.training.slices import Mark
 
 if TYPE_CHECKING:
@@ -52,11 +52,10 @@ class Batch:
 
 
 class Sampler:
-    """Draw batches from a set of tumour-free slices, with lesions of a mix painted on them."""
+    """Draw batches from a set of tumour-free slices."""
 
-    def __init__(self, slices: SliceSet, seed: int, mix: Mix = ALL_SORTS) -> None:
+    def __init__(self, slices: SliceSet, seed: int) -> None:
         self.slices = slices
-        self._mix = mix
         self._seed = seed
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
         self._ends = (slices.levels < LOW_LEVEL) | (slices.levels > HIGH_LEVEL)
@@ -72,7 +71,7 @@ class Sampler:
         grey, (heads, found, unsure) = augmentation.move(self._grey(order), self._regions(order), rng)
         share = painted * (1.0 - CLEAN_SHARE) * np.where(self._ends[rows], ENDS_PAINTED, 1.0)
         wanted = torch.from_numpy(rng.random(size) < share)
-        result = lesions.paint(grey, heads, wanted, bank=self._bank, rng=rng, mix=self._mix, taken=found | unsure)
+        result = lesions.paint(grey, heads, wanted, bank=self._bank, rng=rng, taken=found | unsure)
         scanned = augmentation.rescan(result.grey, self._bank, rng, generator)
         masks = torch.maximum(result.masks, found[:, 1:2].float())
         settled = 1.0 - unsure[:, 1:2].float()

@@ -39,8 +39,8 @@ class StageSettings:
 DEFAULT_STAGES = {
     Stage.AUTOENCODER: StageSettings(steps=500, batch=8, learning_rate=1.5e-3),
     Stage.ADAPTERS: StageSettings(steps=3000, batch=12, learning_rate=2e-3),
-    Stage.REFINEMENT: StageSettings(steps=2400, batch=12, learning_rate=1.5e-3),
-    Stage.SECOND_READING: StageSettings(steps=2200, batch=12, learning_rate=2e-3),
+    Stage.REFINEMENT: StageSettings(steps=2800, batch=12, learning_rate=1.5e-3),
+    Stage.SECOND_READING: StageSettings(steps=3000, batch=12, learning_rate=2e-3),
     Stage.DENOISER: StageSettings(steps=400, batch=16, learning_rate=4e-4),
     Stage.PLAIN: StageSettings(steps=1200, batch=16, learning_rate=2e-3),
 }
