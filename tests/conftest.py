@@ -16,7 +16,7 @@ from console.config import PREFIX, TEST_PREFIX
 from storage import migrate
 from storage.database import Database, connect
 from storage.objects import ObjectStore
-from tests.support.required import missing_peer
+from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,7 @@ def _no_settings_from_outside() -> Iterator[None]:
     """Keep the developer's own ONCUE_* variables out of all tests, and of what they start."""
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
-            if name != "ONCUE_REQUIRE_PEERS" and not name.startswith(TEST_PREFIX):
+            if name != REQUIRE_PEERS and not name.startswith(TEST_PREFIX):
                 environment.delenv(name)
         yield
 

@@ -8,8 +8,11 @@ from typing import NoReturn
 import pytest
 
 
+REQUIRE_PEERS = "ONCUE_REQUIRE_PEERS"
+
+
 def missing_peer(message: str) -> NoReturn:
     """Skip the test, or fail it where ONCUE_REQUIRE_PEERS=1 says that every peer must be there."""
-    if os.environ.get("ONCUE_REQUIRE_PEERS") == "1":
+    if os.environ.get(REQUIRE_PEERS) == "1":
         pytest.fail(message)
     pytest.skip(message)

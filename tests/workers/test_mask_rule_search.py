@@ -116,7 +116,7 @@ def test_false_alarms_above_the_limit_lower_the_worth_of_a_rule() -> None:
 
 
 def healthy(level: float) -> Scored:
-    """Make a case without tumour in which something scores as high as ``level``, and ends at no far slice."""
+    """Make a case without tumour in which something scores as high as ``level``."""
     reached = np.zeros((14, 48, 48), np.float32)
     reached[4:10, 10:22, 10:22] = level
     return Scored(reached, np.zeros(reached.shape, bool), SPACING)
