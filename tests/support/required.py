@@ -7,7 +7,6 @@ from typing import NoReturn
 
 import pytest
 
-
 REQUIRE_PEERS = "ONCUE_REQUIRE_PEERS"
 
 
