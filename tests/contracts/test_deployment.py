@@ -19,7 +19,7 @@ OURS = ("migrate", "gateway", "relay", "worker", "console")
 
 @pytest.fixture(scope="module")
 def compose() -> Any:
-    yaml = pytest.importorskip("yaml")
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with the dev extra")
     return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 

@@ -23,6 +23,7 @@ from dicom_gateway.objects.writing import write_objects
 from storage.domain import FrameRef, LabelMap, ObjectKind
 from storage.objects import ObjectStore
 from tests.support.readers import entity_errors, grid_points, iod_errors, read_segments
+from tests.support.required import present
 from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, SourceStudy, part10_bytes, store_study
 
 AXIAL = LAYOUTS[0]
@@ -248,9 +249,7 @@ def test_an_object_that_is_not_whole_does_not_pass_the_check(objects: ObjectStor
 
 @pytest.mark.parametrize("name", ["mr-ge-150-slices", "ct-chest-100-slices"])
 def test_a_real_series_carries_a_segmentation(name: str, real_data: Path, objects: ObjectStore, tmp_path: Path) -> None:
-    folder = real_data / "dicom" / name
-    if not folder.is_dir():
-        pytest.skip(f"{name} is not among the real images")
+    folder = present(real_data / "dicom" / name)
     headers = [(path, pydicom.dcmread(path, stop_before_pixels=True)) for path in sorted(folder.rglob("*.dcm"))]
     normal = np.cross(headers[0][1].ImageOrientationPatient[:3], headers[0][1].ImageOrientationPatient[3:])
     # The MR series was taken ten times over; its first pass is a volume.

@@ -26,6 +26,7 @@ from dicom_gateway.sender import Outgoing, echo, read_outgoing, send
 from dicom_gateway.status import Verdict
 from storage.objects import ObjectStore
 from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthanc
+from tests.support.required import present
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
 
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
@@ -300,9 +301,7 @@ def test_no_identifier_reaches_the_logs(
 
 @pytest.mark.peer
 def test_every_transfer_syntax_of_the_real_files_travels_unchanged(real_data: Path, tmp_path: Path) -> None:
-    folder = real_data / "dicom" / "one-ct-sixteen-transfer-syntaxes"
-    if not folder.is_dir():
-        pytest.skip(f"{folder.name} is not among the real images")
+    folder = present(real_data / "dicom" / "one-ct-sixteen-transfer-syntaxes")
     with dcmtk_storescp(tmp_path, "+xa", "-pm", "--unique-filenames") as peer:
         outcome = send_folder(folder, Destination(peer.ae_title, "127.0.0.1", peer.port))
         received = {pydicom.dcmread(file, stop_before_pixels=True).file_meta.TransferSyntaxUID for file in peer.files()}

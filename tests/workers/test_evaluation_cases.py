@@ -12,6 +12,7 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.segmentation import build_segmentation
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
+from tests.support.required import present
 from tests.support.sources import LAYOUTS, Layout, store_study
 from workers.errors import TrainingDataMissing, UnreadableCase, WeightsMismatch
 from workers.evaluation.cases import ArrayFile, read_case
@@ -251,9 +252,7 @@ def test_a_segmentation_on_another_grid_or_a_missing_slice_is_refused_by_name(
 
 
 def test_the_real_segmentations_are_read_or_refused_with_a_code(real_data: Path) -> None:
-    folder = real_data / "dicom" / "segmentations-with-source-ct"
-    if not folder.is_dir():
-        pytest.skip("the real segmentations are not among the real images: point ONCUE_TEST_DATA at them")
+    folder = present(real_data / "dicom" / "segmentations-with-source-ct")
     cases = [source.read() for source in find_cases(folder)]
     assert cases
     assert all(case.mask.any() and case.mask.shape == case.volume.voxels.shape for case in cases)
