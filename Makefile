@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := worker,console,embedded,monai,dev
 WORKERS ?= 2
-CODE := console workers dicom_gateway storage migrations tests benchmarks
+CODE := console lab workers dicom_gateway phantom storage migrations tests benchmarks
 
 .DEFAULT_GOAL := help
 

@@ -25,9 +25,9 @@ def main() -> None:
 
     import torch
 
-    from workers.classification.collection import collect, leave_one_patient_out
-    from workers.classification.lesion_encoders import load_cut_out_encoder
-    from workers.classification.starter import read_starter, write_starter
+    from lab.fewshot.collection import collect, leave_one_patient_out
+    from workers.fewshot.lesion_encoders import load_cut_out_encoder
+    from workers.fewshot.starter_set import read_starter, write_starter
 
     if arguments.read:
         samples = read_starter(arguments.read)

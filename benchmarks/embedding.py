@@ -24,9 +24,9 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from workers.classification.backbones.packaged import PACKAGED
-    from workers.classification.backbones.registry import open_backbone
     from workers.devices import choose_device, choose_dtype
+    from workers.fewshot.backbones.packaged import PACKAGED
+    from workers.fewshot.backbones.registry import open_backbone
 
     torch.set_num_threads(arguments.threads)
     device = choose_device("cpu")
@@ -47,8 +47,8 @@ def measure_heads() -> None:
     """Time each head that needs no text on 500 vectors of the default backbone's length."""
     import numpy as np
 
-    from workers.classification.backbones.packaged import DINOV2_CARD
-    from workers.classification.heads.names import NEED_TEXT, HeadName, make_head
+    from workers.fewshot.backbones.packaged import DINOV2_CARD
+    from workers.fewshot.heads.names import NEED_TEXT, HeadName, make_head
 
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(500, DINOV2_CARD.dimensions)).astype(np.float32)

@@ -227,7 +227,7 @@ def receive(port: int, state: Path) -> None:
 def send(aet: str, port: int, folder: Path) -> int:
     """Send a folder with our own sender, and return the exit code."""
     from dicom_gateway.destinations import Destination
-    from dicom_gateway.folders import send_folder
+    from dicom_gateway.sending.folders import send_folder
 
     sent = send_folder(folder, Destination(aet, "127.0.0.1", port))
     return int(any(outcome.code for outcome in sent.outcomes))

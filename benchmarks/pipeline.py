@@ -12,15 +12,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from phantom.study import write_phantom_study
 from storage import analyses, jobs, migrate
 from storage.database import Database, connect
 from storage.domain import StageTiming
 from storage.objects import ObjectStore
 from tests.support.queued import queue_study, stored_instances
-from workers.bench import open_bench
 from workers.config import WorkerSettings
-from workers.phantom.study import write_phantom_study
-from workers.tasks import JobRunner
+from workers.queue.tasks import JobRunner
+from workers.resources import open_bench
 
 
 def main() -> None:

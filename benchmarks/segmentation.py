@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.domain import Volume
-    from workers.segmentation.refine import MaskRule
+    from workers.segmentation.mask import MaskRule
     from workers.segmentation.segmenter import ZeroShotSegmenter
 
 MOST_CPU_SECONDS = 10.0
@@ -74,8 +74,8 @@ Score = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 
 def phantom(slices: int, size: int) -> Study:
     """Make a head of so many slices that fills the usual height."""
-    from workers.evaluation.cases import as_volume
-    from workers.phantom.head import head_phantom
+    from lab.cases import as_volume
+    from phantom.head import head_phantom
 
     head = head_phantom(seed=3, lesion=True, slices=slices, size=size)
     volume = as_volume(head.voxels, head.geometry.spacing_mm)
@@ -101,7 +101,7 @@ def build(way: str) -> Segment | None:
 
 def measure(way: str, slices: int, size: int, repeats: int) -> Cost | None:
     """Measure one way in this process, after a first look at a few slices."""
-    from workers.evaluation import metrics
+    from lab import metrics
 
     segment, study = build(way), phantom(slices, size)
     if segment is None:
@@ -202,7 +202,7 @@ def _plain() -> Segment | None:
     folder = _models() / "synthetic-unet"
     if not folder.is_dir():
         return None
-    from workers.segmentation.plain import PlainNetwork
+    from lab.segmentation.plain_unet import PlainNetwork
 
     network = PlainNetwork.load(folder)
     return lambda volume: _marked(volume, network.scores, network.rule)
@@ -217,16 +217,17 @@ def _explained(segmenter: ZeroShotSegmenter) -> Segment:
 
 def _marked(volume: Volume, score: Score, rule: MaskRule) -> NDArray[np.bool_]:
     """Score the framed slices of an axial volume one way, and turn the scores into a mask as the segmenter does."""
-    from workers.segmentation import framing, refine
+    from workers.segmentation import framing
     from workers.segmentation.backbone import IMAGE_SIZE
+    from workers.segmentation.mask import smooth_across, to_mask
 
     voxels, (z_mm, y_mm, x_mm) = volume.voxels, volume.geometry.spacing_mm
     box = framing.find(voxels, (y_mm, x_mm))
     if box is None:
         return np.zeros(voxels.shape, dtype=bool)
-    scores = refine.smooth_across(score(framing.to_model(voxels, box, IMAGE_SIZE)), z_mm, rule.smoothing_mm)
+    scores = smooth_across(score(framing.to_model(voxels, box, IMAGE_SIZE)), z_mm, rule.smoothing_mm)
     shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
-    return refine.to_mask(framing.from_model(scores, box, shape), volume.geometry.spacing_mm, rule)
+    return to_mask(framing.from_model(scores, box, shape), volume.geometry.spacing_mm, rule)
 
 
 if __name__ == "__main__":

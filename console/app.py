@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from console import adapter_api, api, pages
+from console import api, pages
 from console.config import ConsoleSettings
+from console.fewshot import api as fewshot_api
 from console.views import Views
 from storage.database import Database
 from storage.errors import (
@@ -59,7 +60,7 @@ def create_app(
     app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     views = Views(database, objects, destinations)
     app.include_router(api.router(views))
-    app.include_router(adapter_api.router(database))
+    app.include_router(fewshot_api.router(database))
     app.include_router(pages.router(views))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.middleware("http")(_with_headers)

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from storage.errors import ConfigurationError
-from workers.broker import Endpoint
 from workers.config import WorkerSettings
+from workers.queue.embedded_redis import Endpoint
 
 BROKER_FOLDER = "broker"
 _ENDPOINT_FILE = "endpoint.json"

@@ -13,19 +13,19 @@ from console.commands import (
     audit,
     backbones,
     classification,
+    config,
     db,
     deliveries,
     demo,
     doctor,
     evaluation,
     jobs,
-    learning,
     models,
     phantom,
     processes,
-    settings,
     studies,
     support,
+    train,
     up,
 )
 from console.commands.variadic import VariadicCommand
@@ -78,13 +78,13 @@ models.app.command("backbones")(backbones.list_backbones)
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
 app.add_typer(adapters.app, name="classification")
-app.add_typer(learning.training, name="train")
+app.add_typer(train.training, name="train")
 evaluation.app.command("classification", cls=VariadicCommand)(classification.evaluate_classification)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("alive")(alive.alive)
-app.command("config")(settings.show_settings)
+app.command("config")(config.show_settings)
 
 
 def main() -> None:

@@ -9,13 +9,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from console.adapter_forms import PredictionForm
+from console.fewshot.forms import PredictionForm
 from storage.audit import AuditEvent
 from storage.domain import DeliveryState, Finding, JobState, Lane, ObjectKind, Presence, Priority, StudyState
-from storage.dossiers import Dossier, Result
 from storage.jobs import Job
 from storage.outbound import Delivery
 from storage.panels import Panel
+from storage.study_record import Dossier, Result
 from storage.worklist import StudyEntry
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage import analyses, audit, deliveries, dossiers, jobs, processes, worklist
+from storage import analyses, audit, deliveries, jobs, processes, study_record, worklist
 from storage.audit import AuditEvent
 from storage.database import Database, utc_now
-from storage.dossiers import Dossier
 from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
 from storage.jobs import Job
 from storage.objects import ObjectStore
 from storage.outbound import Delivery
+from storage.study_record import Dossier
 from storage.worklist import StudyEntry
 
 if TYPE_CHECKING:
-    from dicom_gateway.requests import MapRequests
+    from dicom_gateway.maps import MapRequests
 
 PAGE = 100
 _ACTOR = "console"
@@ -75,7 +75,7 @@ class Views:
     def dossier(self, study_id: int) -> Dossier:
         """Return everything on record of one study; RecordMissing where there is none."""
         with self.database.read() as session:
-            return dossiers.read(session, study_id)
+            return study_record.read(session, study_id)
 
     def jobs(self, *, limit: int = PAGE) -> tuple[Job, ...]:
         """Return jobs, newest first."""
@@ -116,7 +116,7 @@ class Views:
 
     def send_parametric_map(self, study_id: int, destination: str) -> Delivery:
         """Send that map to a configured destination; RecordMissing where it is none, or there is no map."""
-        from dicom_gateway.requests import configured
+        from dicom_gateway.maps import configured
 
         job_id = self._newest_job(study_id)
         return self._maps.send(job_id, configured(destination, self.destinations), actor=_ACTOR)
@@ -135,8 +135,8 @@ class Views:
     @property
     def _maps(self) -> MapRequests:
         # What writes DICOM takes a second to load: only who asks for a map waits for it.
+        from dicom_gateway.maps import MapRequests
         from dicom_gateway.objects.equipment import Equipment
-        from dicom_gateway.requests import MapRequests
 
         return MapRequests(self.database, self.objects, Equipment(), utc_now)
 

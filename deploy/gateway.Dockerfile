@@ -5,6 +5,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY storage storage
 COPY dicom_gateway dicom_gateway
 COPY workers workers
+COPY phantom phantom
 COPY console console
 COPY migrations migrations
 COPY models models

@@ -11,12 +11,12 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.assembly import Assembly
-from dicom_gateway.associations import Patience
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.delivery import Dispatch, Dispatcher, ReportWriter
-from dicom_gateway.listener import Listener
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.delivery import Dispatch, Dispatcher, ReportWriter
 from storage import associations, processes
 from storage.database import Database, utc_now
 from storage.errors import StorageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage.classification_tables import METADATA
+from storage.fewshot.tables import METADATA
 
 connection = context.config.attributes["connection"]
 context.configure(

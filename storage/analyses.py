@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, explaining, jobs, predictions
+from storage import arrays, audit, explaining, jobs
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -23,6 +23,7 @@ from storage.domain import (
 )
 from storage.errors import RecordMissing
 from storage.explanations import Prediction
+from storage.fewshot import predictions
 from storage.models import AnalysisRow, FindingRow, ReportRow
 from storage.objects import ObjectStore
 

@@ -11,9 +11,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from storage.classification_tables import METADATA
 from storage.database import Database
 from storage.errors import SchemaMismatch
+from storage.fewshot.tables import METADATA
 
 _LOCK_KEY = 0x6F6E6375654D
 

@@ -38,9 +38,9 @@ def show_task(
 
     Example: oncue classification show brain-flair --state ./oncue-state
     """
-    from console.adapter_views import task_detail
     from console.commands.adapter_tables import write_task
     from console.commands.output import write_forms
+    from console.fewshot.views import task_detail
     from console.installation import open_installation
 
     with open_installation(state, file=config).read() as session:
@@ -69,16 +69,16 @@ def fit_adapter(
 
     Example: oncue classification fit lesion --head logistic --state ./oncue-state
     """
-    from console.adapter_views import adapter_form
     from console.commands.actors import command_line_actor
     from console.commands.choices import chosen
     from console.commands.output import write_forms, write_line
+    from console.fewshot.views import adapter_form
     from console.installation import open_installation
     from storage.database import utc_now
-    from workers.adapters.fitting import fit
-    from workers.adapters.recipes import Wanted, newest_recipe, recipe_for
-    from workers.classification.contracts import PromptMode
-    from workers.classification.heads.names import HeadName
+    from workers.fewshot.contracts import PromptMode
+    from workers.fewshot.fitting import fit
+    from workers.fewshot.heads.names import HeadName
+    from workers.fewshot.recipes import Wanted, newest_recipe, recipe_for
 
     installation = open_installation(state, file=config)
     with installation.read() as session:
@@ -103,13 +103,13 @@ def evaluate_adapter(
 
     Example: oncue classification evaluate 2 --state ./oncue-state
     """
-    from console.adapter_forms import EvaluationForm
     from console.commands.actors import command_line_actor
     from console.commands.adapter_tables import write_checks
     from console.commands.output import write_forms
+    from console.fewshot.forms import EvaluationForm
     from console.installation import open_installation
     from storage.database import utc_now
-    from workers.adapters.evaluating import evaluate
+    from workers.fewshot.evaluating import evaluate
 
     installation = open_installation(state, file=config)
     installation.require()
@@ -138,16 +138,16 @@ def promote_adapter(
 
     Example: oncue classification promote lesion 2 --override "subgroups:site=one hospital" --state ./oncue-state
     """
-    from console.adapter_forms import PromotionForm
     from console.commands.actors import command_line_actor
     from console.commands.output import write_forms, write_line
+    from console.fewshot.forms import PromotionForm
     from console.installation import open_installation
-    from storage import adapters, classification_tasks, promotions
     from storage.database import utc_now
     from storage.errors import PromotionRefused
+    from storage.fewshot import adapters, promotions, tasks
 
     with open_installation(state, file=config).write() as session:
-        found = classification_tasks.find(session, task)
+        found = tasks.find(session, task)
         decided = promotions.promote(
             session,
             found,
@@ -173,15 +173,15 @@ def roll_back(
 
     Example: oncue classification rollback lesion --reason "too many false alarms" --state ./oncue-state
     """
-    from console.adapter_forms import PromotionForm
     from console.commands.actors import command_line_actor
     from console.commands.output import write_forms, write_line
+    from console.fewshot.forms import PromotionForm
     from console.installation import open_installation
-    from storage import classification_tasks, promotions
     from storage.database import utc_now
+    from storage.fewshot import promotions, tasks
 
     with open_installation(state, file=config).write() as session:
-        found = classification_tasks.find(session, task)
+        found = tasks.find(session, task)
         decided = promotions.roll_back(session, found, reason=reason, actor=command_line_actor(), now=utc_now())
     if as_json:
         write_forms([PromotionForm.of(decided)])

@@ -10,7 +10,7 @@ import typer
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from workers.classification.contracts import BackboneCard
+    from workers.fewshot.contracts import BackboneCard
 
 Folder = Annotated[
     Path,
@@ -40,7 +40,7 @@ def add_backbone(
     Example: oncue models add ./clip-vit-base-patch32 --licence MIT --commercial
     """
     from console.config import read
-    from workers.classification.backbones.registry import Registration, register
+    from workers.fewshot.backbones.registry import Registration, register
 
     models = read(state, file=config).settings.worker.models_folder()
     entry = Registration(name or folder.resolve().name.lower(), licence, commercial)
@@ -53,7 +53,7 @@ def list_backbones(state: State = DEFAULT_STATE, *, config: ConfigFile = None, a
     Example: oncue models backbones
     """
     from console.config import read
-    from workers.classification.backbones.registry import cards
+    from workers.fewshot.backbones.registry import cards
 
     models = read(state, file=config).settings.worker.models_folder()
     _write(cards(models), as_json=as_json)

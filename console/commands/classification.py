@@ -12,7 +12,7 @@ import typer
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from workers.classification.evaluation.runs import Run
+    from lab.fewshot.runs import Run
 
 Data = Annotated[
     list[str],
@@ -104,8 +104,8 @@ def evaluate_classification(
     """
     from console.commands.output import write_json
     from console.commands.studying import StudyWishes, study
-    from workers.classification.evaluation.document import to_json
-    from workers.classification.evaluation.report import write_report
+    from lab.fewshot.document import to_json
+    from lab.fewshot.report import write_report
 
     wishes = StudyWishes(
         data, test or [], share or [], shots or [], seeds, backbone or [], prompt or [], head or [], freeze or [],
@@ -127,6 +127,6 @@ def _show_progress(what: str, done: int, total: int) -> None:
 
 def _show(runs: Sequence[Run]) -> None:
     from console.commands.output import write_table
-    from workers.classification.evaluation.report import HEADERS, row
+    from lab.fewshot.report import HEADERS, row
 
     write_table("Few-shot classification, means over seeds", HEADERS, [row(one) for one in runs], empty="no run")

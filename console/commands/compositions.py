@@ -13,7 +13,7 @@ from storage import logs, migrate
 from storage.errors import ConfigurationError, SchemaMismatch
 
 if TYPE_CHECKING:
-    from workers.consumer import WorkerPlace
+    from workers.queue.child import WorkerPlace
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -32,9 +32,9 @@ def gateway(state: Path, *, file: Path | None) -> None:
 
 def relay(state: Path, *, file: Path | None) -> None:
     """Run the relay until told to stop."""
-    from workers.app import make_app
-    from workers.publisher import Publisher
-    from workers.relay import Relay
+    from workers.queue.app import make_app
+    from workers.queue.publisher import Publisher
+    from workers.queue.relay import Relay
 
     interruption = Interruption.armed()
     place = _place(state, file)
@@ -45,9 +45,9 @@ def relay(state: Path, *, file: Path | None) -> None:
 
 def worker(state: Path, *, file: Path | None) -> None:
     """Run one supervised worker until told to stop."""
-    from workers.app import make_app
-    from workers.publisher import Publisher
-    from workers.supervisor import Supervisor
+    from workers.queue.app import make_app
+    from workers.queue.publisher import Publisher
+    from workers.queue.supervisor import Supervisor
 
     interruption = Interruption.armed()
     place = _place(state, file)
@@ -80,7 +80,7 @@ def console(state: Path, *, file: Path | None) -> None:
 def _place(state: Path, file: Path | None) -> WorkerPlace:
     """Return where a worker or a relay works, with the broker that it talks to."""
     from console.broker import with_broker
-    from workers.consumer import WorkerPlace
+    from workers.queue.child import WorkerPlace
 
     installation = _opened(state, file)
     settings = with_broker(installation.settings.worker, installation.state)

@@ -28,7 +28,7 @@ def doctor(
     from dataclasses import asdict
 
     from console.commands.output import write_json, write_table
-    from console.diagnosis.examination import Verdict, checks, examine
+    from console.doctor.examination import Verdict, checks, examine
 
     unknown = set(only or ()) - checks().keys()
     if unknown:

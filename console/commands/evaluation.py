@@ -13,13 +13,13 @@ import typer
 from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
+    from lab.bootstrap import Interval
+    from lab.cases import CaseSource
+    from lab.segmentation.ablation import AblationTable
+    from lab.segmentation.answers import Contest
+    from lab.segmentation.measuring import Figures
+    from lab.segmentation.report import SegmentationReport
     from workers.config import WorkerSettings
-    from workers.evaluation.ablation import AblationTable
-    from workers.evaluation.answers import Contest
-    from workers.evaluation.bootstrap import Interval
-    from workers.evaluation.cases import CaseSource
-    from workers.evaluation.measuring import Figures
-    from workers.evaluation.report import SegmentationReport
 
     OnStep = Callable[[int, int, str], None]
 
@@ -82,7 +82,7 @@ def evaluate_segmenter(
     Example: oncue evaluate segmentation --cases ../shared/data/brain-mri-lgg --mode fast
     """
     from console.config import read
-    from workers.evaluation.collection import Wanted, check_all, find_cases, kept_out, tuning
+    from lab.segmentation.collection import Wanted, check_all, find_cases, kept_out, tuning
 
     worker = read(state, file=config).settings.worker
     wanted = Wanted(modality.upper(), tuple(_pair(text) for text in where or ()))
@@ -106,25 +106,25 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _limited(found: list[CaseSource], limit: int | None) -> list[CaseSource]:
-    from workers.evaluation.collection import sample
+    from lab.segmentation.collection import sample
 
     return found if limit is None else sample(found, limit)
 
 
 def _seen(worker: WorkerSettings) -> frozenset[str]:
     """Read who trained or tuned the weights."""
+    from lab.patients import read_seen
     from workers.analysers import SEGMENTATION_FOLDER
-    from workers.training.patients import read_seen
 
     return read_seen(worker.models_folder() / SEGMENTATION_FOLDER)
 
 
 def _contest(worker: WorkerSettings, *, mode: str | None, prompt: str | None) -> Contest:
     """Load what answers: the segmenter, and the plain network beside it where it is installed."""
+    from lab.segmentation.answers import Contest
+    from lab.segmentation.plain_network import load_plain_network
     from workers.analysers import SEGMENTATION_FOLDER
     from workers.devices import choose_device, choose_dtype
-    from workers.evaluation.answers import Contest
-    from workers.evaluation.plain_network import load_plain_network
     from workers.segmentation.segmenter import ZeroShotSegmenter, parse_mode
 
     chosen = parse_mode(mode or worker.mode)
@@ -138,8 +138,8 @@ def _contest(worker: WorkerSettings, *, mode: str | None, prompt: str | None) ->
 
 def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_json: bool) -> None:
     from console.commands.output import write_json
-    from workers.evaluation import report_folder
-    from workers.evaluation.segmentation import evaluate_segmentation
+    from lab.segmentation import report_folder
+    from lab.segmentation.evaluation import evaluate_segmentation
 
     report_folder.prepare(folder)
     with _progress() as step:
@@ -158,7 +158,7 @@ def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_js
 
 def _ablate(chosen: list[CaseSource], contest: Contest, *, tuning: list[CaseSource], as_json: bool) -> None:
     from console.commands.output import write_json
-    from workers.evaluation.ablation import ablate
+    from lab.segmentation.ablation import ablate
 
     with _progress() as step:
         table = ablate(chosen, contest, tuning=tuning, on_case=step)
@@ -189,8 +189,8 @@ def _write_step(done: int, total: int, name: str) -> None:
 
 def _show_report(report: SegmentationReport) -> None:
     from console.commands.output import write_line, write_table
-    from workers.evaluation.answers import Way
-    from workers.evaluation.page import WAY_NAMES
+    from lab.segmentation.answers import Way
+    from lab.segmentation.page import WAY_NAMES
 
     rows = [_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
     rows += [_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]

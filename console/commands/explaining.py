@@ -12,8 +12,8 @@ from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from storage.dossiers import Dossier
     from storage.outbound import Delivery
+    from storage.study_record import Dossier
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Its number on the pages, or its Study Instance UID.")]
 Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives pictures and numbers.")]
@@ -100,8 +100,8 @@ def write_parametric_map(
     """
     from console.commands.actors import command_line_actor
     from console.installation import open_installation
+    from dicom_gateway.maps import MapRequests, configured
     from dicom_gateway.objects.equipment import Equipment
-    from dicom_gateway.requests import MapRequests, configured
     from storage.database import utc_now
 
     if (out is None) == (send is None):
@@ -130,15 +130,15 @@ def register(studies: typer.Typer) -> None:
 
 def _dossier(session: Session, study: str) -> Dossier:
     """Read the study that a number or a UID names; RecordMissing where there is none."""
-    from storage import dossiers, worklist
+    from storage import study_record, worklist
     from storage.errors import RecordMissing
 
     if study.isascii() and study.isdigit():
-        return dossiers.read(session, int(study))
+        return study_record.read(session, int(study))
     entry = worklist.study(session, study)
     if entry is None:
         raise RecordMissing(f"there is no study {study}; see `oncue studies list`")
-    return dossiers.read(session, entry.id)
+    return study_record.read(session, entry.id)
 
 
 def _job_of(dossier: Dossier) -> int:

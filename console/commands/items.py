@@ -49,16 +49,16 @@ def show_items(
 
     Example: oncue classification items list brain-flair --split support --state ./oncue-state
     """
-    from console.adapter_forms import ItemForm
     from console.commands.choices import chosen
     from console.commands.output import write_forms, write_table
+    from console.fewshot.forms import ItemForm
     from console.installation import open_installation
-    from storage import classification_tasks, items
-    from storage.splits import Split
+    from storage.fewshot import items, tasks
+    from storage.fewshot.splits import Split
 
     wanted = chosen(Split, split)
     with open_installation(state, file=config).read() as session:
-        found = items.in_use(session, classification_tasks.find(session, task), wanted)
+        found = items.in_use(session, tasks.find(session, task), wanted)
     if as_json:
         write_forms([ItemForm.of(item) for item in found])
         return
@@ -90,16 +90,16 @@ def add_items(
     from console.commands.choices import chosen
     from console.commands.output import write_json, write_line
     from console.installation import open_installation
-    from storage import classification_tasks, items
     from storage.database import utc_now
-    from storage.splits import Split
-    from workers.adapters.pictures import new_items, read_entries
-    from workers.classification.evaluation.pictures import PictureSource
+    from storage.fewshot import items, tasks
+    from storage.fewshot.splits import Split
+    from workers.fewshot.picture_folder import PictureSource
+    from workers.fewshot.pictures import new_items, read_entries
 
     wanted, installation = chosen(Split, split), open_installation(state, file=config)
     entries = read_entries(PictureSource(folder))
     with installation.write() as session:
-        found = classification_tasks.find(session, task)
+        found = tasks.find(session, task)
         new = new_items(found, entries, split=wanted)
         items.add(session, found, new, actor=command_line_actor(), now=utc_now())
     vectors = _embed(task, folder, open_installation(state, file=config), backbone=backbone, prompt=prompt)
@@ -154,11 +154,11 @@ def relabel_item(
     from console.commands.actors import command_line_actor
     from console.commands.output import write_json, write_table
     from console.installation import open_installation
-    from storage import classification_tasks, items
     from storage.database import utc_now
+    from storage.fewshot import items, tasks
 
     with open_installation(state, file=config).write() as session:
-        found = classification_tasks.find(session, task)
+        found = tasks.find(session, task)
         items.relabel(session, item, label, task=found, labeller=command_line_actor(), reason=reason, now=utc_now())
         history = items.label_history(session, item)
     if as_json:
@@ -170,20 +170,20 @@ def relabel_item(
 
 def _embed(task: str, folder: Path, installation: Installation, *, backbone: str | None, prompt: str) -> int:
     from console.commands.choices import chosen
-    from storage import classification_tasks
     from storage.database import utc_now
-    from workers.adapters.encoders import InstalledEncoders
-    from workers.adapters.pictures import embed_entries, read_entries
-    from workers.classification.backbones.registry import DEFAULT_BACKBONE
-    from workers.classification.contracts import PromptMode
-    from workers.classification.evaluation.pictures import PictureSource
+    from storage.fewshot import tasks
     from workers.devices import choose_device
+    from workers.fewshot.backbones.registry import DEFAULT_BACKBONE
+    from workers.fewshot.contracts import PromptMode
+    from workers.fewshot.encoders import InstalledEncoders
+    from workers.fewshot.picture_folder import PictureSource
+    from workers.fewshot.pictures import embed_entries, read_entries
 
     mode = chosen(PromptMode, prompt) or PromptMode.CROP
     settings = installation.settings.worker
     encoders = InstalledEncoders(settings.models_folder(), choose_device(settings.device))
     with installation.read() as session:
-        found = classification_tasks.find(session, task)
+        found = tasks.find(session, task)
     return embed_entries(
         installation.database,
         found,

@@ -30,7 +30,7 @@ def write_phantom(
     Example: oncue phantom --out ./phantom --seed 7
     """
     from console.commands.output import write_json, write_line
-    from workers.phantom.study import write_phantom_study
+    from phantom.study import write_phantom_study
 
     study = write_phantom_study(out, seed=seed, oblique_degrees=oblique, lesion=not healthy)
     lesion_ml = float(study.phantom.mask.sum()) * study.phantom.geometry.voxel_ml
@@ -59,7 +59,7 @@ def send_files(folder: Folder, target: Target, *, calling: CallingTitle = "MODAL
 
     from console.commands.output import write_json, write_line
     from dicom_gateway.destinations import Destination
-    from dicom_gateway.folders import send_folder
+    from dicom_gateway.sending.folders import send_folder
     from dicom_gateway.status import Verdict
 
     found = send_folder(folder, Destination.parse(target), calling_ae_title=calling)

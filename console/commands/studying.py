@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 from console.commands.choices import chosen
 
 if TYPE_CHECKING:
-    from workers.classification.evaluation.attention import Attention
-    from workers.classification.evaluation.cache import EmbeddingCache
-    from workers.classification.evaluation.runs import Material, Run, Thinning
-    from workers.classification.evaluation.splits import Amount
-    from workers.classification.evaluation.study import Plan, Study
+    from lab.fewshot.attention import Attention
+    from lab.fewshot.cache import EmbeddingCache
+    from lab.fewshot.runs import Material, Run, Thinning
+    from lab.fewshot.splits import Amount
+    from lab.fewshot.study import Plan, Study
     from workers.config import WorkerSettings
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -49,9 +49,9 @@ def study(
 ) -> list[Run]:
     """Read the folders, open the backbones one after the other, and run the grid on each."""
     from console.config import read
-    from workers.classification.backbones.registry import DEFAULT_BACKBONE, open_backbone
-    from workers.classification.evaluation.cache import EmbeddingCache
+    from lab.fewshot.cache import EmbeddingCache
     from workers.devices import choose_device, choose_dtype
+    from workers.fewshot.backbones.registry import DEFAULT_BACKBONE, open_backbone
 
     settings = read(state, file=config).settings.worker
     plan = _plan(wishes)
@@ -68,9 +68,9 @@ def study(
 def _study(
     wishes: StudyWishes, plan: Plan, settings: WorkerSettings, *, store: EmbeddingCache, on_progress: OnProgress
 ) -> Study:
-    from workers.classification.backbones.text import texts_of
-    from workers.classification.evaluation.pictures import PictureSource, read_pictures
-    from workers.classification.evaluation.study import Study, gather
+    from lab.fewshot.study import Study, gather
+    from workers.fewshot.backbones.text import texts_of
+    from workers.fewshot.picture_folder import PictureSource, read_pictures
 
     training, test = (
         read_pictures([PictureSource.parsed(text) for text in texts]) for texts in (wishes.data, wishes.test)
@@ -83,11 +83,11 @@ def _study(
 def _attention(
     wishes: StudyWishes, material: Material, settings: WorkerSettings, *, store: EmbeddingCache
 ) -> Attention:
-    from workers.classification.contracts import MaskSource
-    from workers.classification.evaluation.attention import Attention, fair_source
-    from workers.classification.prompts.regions import Saliency
-    from workers.classification.prompts.segment_anything import SegmentAnything
+    from lab.fewshot.attention import Attention, fair_source
+    from lab.fewshot.regions import Saliency
+    from lab.fewshot.segment_anything import SegmentAnything
     from workers.devices import choose_device, choose_dtype
+    from workers.fewshot.contracts import MaskSource
 
     device = choose_device(settings.device)
     source = chosen(MaskSource, wishes.masks) or fair_source(material.pictures)
@@ -98,10 +98,10 @@ def _attention(
 
 
 def _plan(wishes: StudyWishes) -> Plan:
-    from workers.classification.contracts import PromptMode
-    from workers.classification.evaluation.study import Plan
-    from workers.classification.freezing.strategies import Freeze
-    from workers.classification.heads.names import HeadName
+    from lab.fewshot.freezing.strategies import Freeze
+    from lab.fewshot.study import Plan
+    from workers.fewshot.contracts import PromptMode
+    from workers.fewshot.heads.names import HeadName
 
     prompts = list(PromptMode) if "all" in wishes.prompts else _all(PromptMode, wishes.prompts)
     freezes = _all(Freeze, wishes.freezes) or [Freeze.ALL]
@@ -119,14 +119,14 @@ def _plan(wishes: StudyWishes) -> Plan:
 
 
 def _amounts(wishes: StudyWishes) -> list[Amount]:
-    from workers.classification.evaluation.splits import Amount
+    from lab.fewshot.splits import Amount
 
     amounts = [*(Amount(share=share) for share in wishes.shares), *(Amount(shots=shots) for shots in wishes.shots)]
     return amounts or [Amount(share=DEFAULT_SHARE)]
 
 
 def _thinnings(wishes: StudyWishes) -> Sequence[Thinning | None]:
-    from workers.classification.evaluation.runs import Thinning
+    from lab.fewshot.runs import Thinning
 
     return [Thinning(wishes.thin_sex, kept) for kept in KEPT] if wishes.thin_sex else [None]
 

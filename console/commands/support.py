@@ -19,12 +19,10 @@ def show_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_
 
     from console.commands.output import write_json, write_table
     from console.installation import open_installation
-    from storage import classification_tasks, items
+    from storage.fewshot import items, tasks
 
     with open_installation(state, file=config).read() as session:
-        found = [
-            (task.name, item) for task in classification_tasks.listed(session) for item in items.in_use(session, task)
-        ]
+        found = [(task.name, item) for task in tasks.listed(session) for item in items.in_use(session, task)]
     counts = sorted(Counter((task, item.split.value, item.label) for task, item in found).items())
     if as_json:
         write_json([{"task": task, "split": split, "label": label, "items": n} for (task, split, label), n in counts])
@@ -42,7 +40,7 @@ def import_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -
     from console.commands.actors import command_line_actor
     from console.commands.output import write_line
     from console.installation import open_installation
-    from workers.adapters.starter import install_starter
+    from workers.fewshot.starter import install_starter
 
     installation = open_installation(state, file=config)
     installation.require()

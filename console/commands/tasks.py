@@ -29,8 +29,8 @@ def show_tasks(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_js
 
     Example: oncue classification task list --state ./oncue-state
     """
-    from console.adapter_views import task_forms
     from console.commands.output import write_forms, write_table
+    from console.fewshot.views import task_forms
     from console.installation import open_installation
 
     with open_installation(state, file=config).read() as session:
@@ -63,18 +63,16 @@ def create_task(
     Example: oncue classification task create lesion --class benign --class malignant --positive malignant
     --modality US --use "Second look at marked lesions." --not-for "Screening." --state ./oncue-state
     """
-    from console.adapter_views import task_form
     from console.commands.actors import command_line_actor
     from console.commands.output import write_forms, write_line
+    from console.fewshot.views import task_form
     from console.installation import open_installation
-    from storage import classification_tasks
     from storage.database import utc_now
+    from storage.fewshot import tasks
 
-    draft = classification_tasks.TaskDraft(
-        name, tuple(classes), positive, modality, body_part, use, not_for, alpha, floor
-    )
+    draft = tasks.TaskDraft(name, tuple(classes), positive, modality, body_part, use, not_for, alpha, floor)
     with open_installation(state, file=config).write() as session:
-        task = classification_tasks.create(session, draft, actor=command_line_actor(), now=utc_now())
+        task = tasks.create(session, draft, actor=command_line_actor(), now=utc_now())
         form = task_form(session, task)
     if as_json:
         write_forms([form])

@@ -18,10 +18,10 @@ from console.supervision.child import oncue_executable
 from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
-from dicom_gateway.folders import find_outgoing, send_folder
-from dicom_gateway.sender import Outgoing
+from dicom_gateway.sending.folders import find_outgoing, send_folder
+from dicom_gateway.sending.sender import Outgoing
 from dicom_gateway.status import Verdict
-from storage import dossiers, worklist
+from storage import study_record, worklist
 from storage.database import Database, connect
 from storage.domain import DeliveryState, ReportState, StudyState
 from storage.errors import OncueError
@@ -103,7 +103,7 @@ def send(folder: Path, running: Running) -> int:
     return len(found.outcomes)
 
 
-def follow(running: Running, study_uid: str, steps: Steps) -> dossiers.Dossier:
+def follow(running: Running, study_uid: str, steps: Steps) -> study_record.Dossier:
     """Show each state that a study passes, and return its dossier once nothing more will happen."""
     deadline = time.monotonic() + _LONGEST_SECONDS
     for state, words in _STATE_WORDS.items():
@@ -133,19 +133,19 @@ def _has_left(database: Database, study_uid: str, state: StudyState) -> bool:
     return entry is not None and order.index(entry.state) > order.index(state)
 
 
-def _is_delivered(dossier: dossiers.Dossier) -> bool:
+def _is_delivered(dossier: study_record.Dossier) -> bool:
     if dossier.result is None or dossier.result.report_state is ReportState.PENDING:
         return False
     # Refused is an end too: the table says so.
     return all(item.state in (DeliveryState.SENT, DeliveryState.REFUSED) for item in dossier.deliveries)
 
 
-def _dossier(database: Database, study_uid: str) -> dossiers.Dossier:
+def _dossier(database: Database, study_uid: str) -> study_record.Dossier:
     with database.read() as session:
         entry = worklist.study(session, study_uid)
         if entry is None:
             raise JourneyFailed("the study is not in the database")
-        return dossiers.read(session, entry.id)
+        return study_record.read(session, entry.id)
 
 
 def _study_uid(item: Outgoing) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from storage.dossiers import Dossier
+from storage.study_record import Dossier
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_gateway.receiver import Receiver, running_receiver
+from dicom_gateway.receiving.file_receiver import Receiver, running_receiver
 from storage.errors import OncueError
 
 _START_SECONDS = 30.0

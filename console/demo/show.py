@@ -71,7 +71,7 @@ def _study(wish: Wish, place: Path, steps: Steps) -> tuple[Path, Truth | None]:
     if wish.study is not None:
         return wish.study, None
     with steps.step("a phantom head MR with a lesion"):
-        from workers.phantom.study import write_phantom_study
+        from phantom.study import write_phantom_study
 
         written = write_phantom_study(place / "phantom", seed=wish.seed)
     return place / "phantom", Truth.read(written.truth_path, series_folder=written.series_folder)

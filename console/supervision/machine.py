@@ -25,10 +25,10 @@ from console.supervision.ports import is_taken, reachable, settle
 from console.supervision.site import Endpoints, Site, programs
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
-from dicom_gateway.sender import echo
+from dicom_gateway.sending.sender import echo
 from storage import logs
-from workers.broker import EmbeddedBroker
 from workers.errors import BrokerUnavailable
+from workers.queue.embedded_redis import EmbeddedBroker
 
 _HTTP_SECONDS = 2.0
 _AFTERLIFE_SECONDS = 30.0

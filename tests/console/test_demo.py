@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from console.demo.outcome import dice
+from phantom.study import write_phantom_study
 from tests.support.records import DESTINATION
 from tests.support.system import QUICK, run_oncue
-from workers.phantom.study import write_phantom_study
 
 
 def test_dice_is_one_for_the_same_and_for_nothing_and_zero_for_disjoint_masks() -> None:

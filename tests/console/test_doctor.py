@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dicom_gateway.receiver import running_receiver
+from dicom_gateway.receiving.file_receiver import running_receiver
 from tests.console.conftest import Place
 from tests.support.commands import Ran, oncue
 from tests.support.peers import free_port

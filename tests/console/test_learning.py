@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab import patients
+from lab.patients import Role
 from tests.support.commands import oncue
-from workers.training import patients
-from workers.training.patients import Role
 
 TUNES = next(name for name in map(str, range(99)) if patients.role(name) is Role.TUNE)
 

@@ -14,9 +14,9 @@ import pytest
 
 from console.supervision.lock import exclusive, is_held
 from console.supervision.ports import is_taken, reachable, settle
+from phantom.study import write_phantom_study
 from storage.errors import ConfigurationError
 from tests.support.system import ONCUE, QUICK, environment, oncue_up, run_oncue
-from workers.phantom.study import write_phantom_study
 
 
 def _wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:

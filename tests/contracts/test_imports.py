@@ -24,10 +24,10 @@ def test_the_import_contracts_hold() -> None:
         "dicom_gateway.gateway",
         "console.app",
         "console.commands.compositions",
-        "console.diagnosis.examination",
-        "console.diagnosis.network",
-        "console.diagnosis.records",
-        "console.diagnosis.computing",
+        "console.doctor.examination",
+        "console.doctor.network",
+        "console.doctor.records",
+        "console.doctor.computing",
     ],
 )
 def test_what_runs_in_the_gateway_image_needs_no_torch_and_no_broker(module: str) -> None:

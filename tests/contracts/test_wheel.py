@@ -30,9 +30,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     return zipfile.Path(path)
 
 
-def test_the_wheel_holds_exactly_our_four_packages(wheel: zipfile.Path) -> None:
+def test_the_wheel_holds_exactly_the_packages_of_the_product(wheel: zipfile.Path) -> None:
     names = {entry.name for entry in wheel.iterdir()}
-    assert names == {"console", "dicom_gateway", "storage", "workers", "oncue-0.1.0.dist-info"}
+    assert names == {"console", "dicom_gateway", "phantom", "storage", "workers", "oncue-0.1.0.dist-info"}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 from console.forms import DeliveryForm, JobForm, StudyForm
 from storage.domain import DeliveryState, JobState, Lane, ObjectKind, Priority, StudyState
-from workers.app import ANALYSE, make_app
 from workers.config import WorkerSettings
+from workers.queue.app import ANALYSE, make_app
 
 
 def test_the_task_keeps_its_name_and_its_queues() -> None:

@@ -14,8 +14,8 @@ from storage.database import utc_now
 from storage.domain import JobState, Lane
 from storage.models import AnalysisRow
 from tests.support.pool import Floor, kill, work_floor
-from workers.app import make_app
-from workers.publisher import Publisher
+from workers.queue.app import make_app
+from workers.queue.publisher import Publisher
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 

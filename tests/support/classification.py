@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from storage import adapters, classification_tasks, evaluations, items
-from storage.adapters import Adapter, Recipe, Snapshot
-from storage.classification_tasks import Task, TaskDraft
-from storage.evaluations import Judgement
-from storage.items import NewItem
-from storage.splits import Split
-from storage.verdicts import Check, Verdict
+from storage.fewshot import adapters, evaluations, items, tasks
+from storage.fewshot.adapters import Adapter, Recipe, Snapshot
+from storage.fewshot.evaluations import Judgement
+from storage.fewshot.items import NewItem
+from storage.fewshot.splits import Split
+from storage.fewshot.tasks import Task, TaskDraft
+from storage.fewshot.verdicts import Check, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DRAFT = TaskDraft(
@@ -33,7 +33,7 @@ FAILING = Check("calibration", Verdict.FAIL, "the probabilities are off", 0.3, 0
 
 
 def new_task(session: Session, draft: TaskDraft = DRAFT) -> Task:
-    return classification_tasks.create(session, draft, actor="test", now=NOW)
+    return tasks.create(session, draft, actor="test", now=NOW)
 
 
 def new_item(task: Task, patient: str, split: Split, *, label: str = "plain", picture: str = "") -> NewItem:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
-from dicom_gateway.registrar import Registrar
+from dicom_gateway.receiving.batch_commit import Registrar
 from storage import migrate
 from storage.database import connect
 from storage.objects import ObjectStore

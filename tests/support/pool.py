@@ -21,13 +21,13 @@ from storage.domain import JobState, Lane, StoredInstance
 from storage.errors import OncueError
 from storage.objects import ObjectStore
 from tests.support.queued import queue_study, small_phantom, stored_instances
-from workers.app import make_app
-from workers.broker import EmbeddedBroker
 from workers.config import WorkerSettings
-from workers.consumer import WorkerPlace
-from workers.publisher import Publisher
-from workers.relay import Relay
-from workers.supervisor import Supervisor
+from workers.queue.app import make_app
+from workers.queue.child import WorkerPlace
+from workers.queue.embedded_redis import EmbeddedBroker
+from workers.queue.publisher import Publisher
+from workers.queue.relay import Relay
+from workers.queue.supervisor import Supervisor
 
 
 @dataclass

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from phantom.study import PhantomStudy, write_phantom_study
 from storage import studies
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.objects import ObjectStore
-from workers.phantom.study import PhantomStudy, write_phantom_study
 
 
 def small_phantom(folder: Path, *, seed: int = 1, lesion: bool = True) -> PhantomStudy:

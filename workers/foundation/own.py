@@ -15,7 +15,7 @@ from workers.foundation.crossattention import record_cross_attention
 from workers.foundation.noise import Denoised, NoiseSchedule, PredictionKind, diffusion
 from workers.segmentation import schedules
 from workers.segmentation.backbone import LatentDiffusion
-from workers.segmentation.text import NORMAL_CAPTION, TextEncoder
+from workers.segmentation.prompts import NORMAL_CAPTION, TextEncoder
 from workers.weights import MANIFEST_NAME, read_manifest
 
 if TYPE_CHECKING:

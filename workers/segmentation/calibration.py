@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from workers.errors import WeightsMismatch
-from workers.segmentation.refine import MaskRule
+from workers.segmentation.mask import MaskRule
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from workers.segmentation import framing, refine
+from workers.segmentation import framing
+from workers.segmentation.mask import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,4 +113,4 @@ def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box
         component & like_lesion, structure=WITHIN_SLICES, mask=near & like_lesion & (score > FAINT)
     )
     kept = np.count_nonzero(joined & component) / np.count_nonzero(component)
-    return refine.filled(joined | deep) if kept >= KEPT else component
+    return filled(joined | deep) if kept >= KEPT else component

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.segmentation import crossattention, framing, sampling, schedules
-from workers.segmentation.refine import smooth_across
+from workers.segmentation.mask import smooth_across
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

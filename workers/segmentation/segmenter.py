@@ -17,18 +17,18 @@ from workers.segmentation import (
     attention,
     calibration,
     edges,
-    familiarity,
     framing,
     maps,
     orientation,
-    refine,
+    out_of_distribution,
+    prompts,
     spreading,
-    text,
 )
 from workers.segmentation.backbone import IMAGE_SIZE, LatentDiffusion, frozen
 from workers.segmentation.calibration import Calibration, Mode
 from workers.segmentation.edges import Look
 from workers.segmentation.maps import AnomalyMaps, Models, OnProgress, PromptPair
+from workers.segmentation.mask import case_level, smooth_across, to_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from storage.domain import Vector, Volume
     from workers.segmentation.framing import Framing
+    from workers.segmentation.mask import MaskRule
     from workers.segmentation.orientation import Orientation
-    from workers.segmentation.refine import MaskRule
 
 NAME = "oncue-diffugts-style"
 VERSION = "1"
@@ -94,7 +94,7 @@ def mask_under(
         return np.zeros(on_grid.shape, dtype=bool)
     spacing_mm, look = examination.orientation.spacing_mm, look_of(examination, smoothed)
     spread = spread_on_grid(examination, smoothed, look) if rule.spread else None
-    mask = refine.to_mask(on_grid, spacing_mm, rule, spread=spread)
+    mask = to_mask(on_grid, spacing_mm, rule, spread=spread)
     if rule.reach_mm <= 0 or not mask.any():
         return mask
     there = replace(look, grey=examination.on_grid(look.grey))
@@ -111,9 +111,9 @@ class ZeroShotSegmenter:
 
     models: Models
     calibration: Calibration
-    encoder: text.TextEncoder
+    encoder: prompts.TextEncoder
     weights_sha256: str
-    _prompts: dict[tuple[str, text.Subject], PromptPair] = field(default_factory=dict)
+    _prompts: dict[tuple[str, prompts.Subject], PromptPair] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -129,7 +129,7 @@ class ZeroShotSegmenter:
         backbone = LatentDiffusion.from_folder(folder, device=device, dtype=dtype)
         rounds = tuple(frozen(adapters, device) for adapters in attention.load_rounds(folder))
         known = calibration.load(folder)
-        return cls(Models(backbone, rounds), known, text.TextEncoder.load(), manifest.sha256)
+        return cls(Models(backbone, rounds), known, prompts.TextEncoder.load(), manifest.sha256)
 
     def segment(
         self,
@@ -157,7 +157,7 @@ class ZeroShotSegmenter:
             mask=np.ascontiguousarray(turn.undo(mask)),
             score_map=np.ascontiguousarray(turn.undo(np.clip(on_grid, 0.0, 1.0))),
             case_score=self._case_score(smoothed, examination),
-            out_of_distribution=familiarity.distance(
+            out_of_distribution=out_of_distribution.distance(
                 self.calibration.familiarity, self.models.backbone, examination.maps.images
             ),
             algorithm=self.algorithm(prompt=examination.prompt, mode=examination.mode),
@@ -200,14 +200,14 @@ class ZeroShotSegmenter:
         """Fuse the maps and smooth them across slices: ``[z, 128, 128]`` in 0..1."""
         settings = self.calibration.modes[examination.mode]
         fused = examination.maps.fused(settings.fusion)
-        return refine.smooth_across(fused, examination.orientation.spacing_mm[0], settings.rule.smoothing_mm)
+        return smooth_across(fused, examination.orientation.spacing_mm[0], settings.rule.smoothing_mm)
 
     def prompt_pair(self, prompt: str, modality: str = "MR") -> PromptPair:
         """Encode a prompt once a modality; raises ConfigurationError where it is empty or overlong."""
         words = plain_words(prompt)
         if not words or len(words) > LONGEST_PROMPT:
             raise ConfigurationError(f"the prompt has {len(words)} characters: name a finding in 1 to {LONGEST_PROMPT}")
-        subject = text.SUBJECTS.get(modality, text.SUBJECTS["MR"])
+        subject = prompts.SUBJECTS.get(modality, prompts.SUBJECTS["MR"])
         if (words, subject) not in self._prompts:
             self._prompts[words, subject] = encode_prompt(
                 self.encoder, words, self.models.backbone.device, subject=subject
@@ -222,22 +222,24 @@ class ZeroShotSegmenter:
 
     def _case_score(self, smoothed: NDArray[np.float32], examination: Examination) -> float:
         """Map the mean of the highest scores to 0..1, one half where tumour-free tuning stacks end."""
-        level = refine.case_level(smoothed, examination.spacing_mm, self.calibration.case.volume_ml)
+        level = case_level(smoothed, examination.spacing_mm, self.calibration.case.volume_ml)
         half = self.calibration.case.half
         return float(np.clip(0.5 * level / half if level < half else 0.5 + 0.5 * (level - half) / (1.0 - half), 0, 1))
 
 
-def encode_prompt(encoder: text.TextEncoder, words: str, device: torch.device, *, subject: text.Subject) -> PromptPair:
+def encode_prompt(
+    encoder: prompts.TextEncoder, words: str, device: torch.device, *, subject: prompts.Subject
+) -> PromptPair:
     """Encode a finding and its normal counterpart in both forms."""
-    normal = torch.stack([encoder.prompt(wording) for wording in text.NORMAL_PROMPTS]).mean(dim=0)
-    before = text.ABNORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ, finding="")
-    captions = [f"{before}{words}", text.NORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ)]
+    normal = torch.stack([encoder.prompt(wording) for wording in prompts.NORMAL_PROMPTS]).mean(dim=0)
+    before = prompts.ABNORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ, finding="")
+    captions = [f"{before}{words}", prompts.NORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ)]
     tokens = encoder.tokens(captions).to(device)
     start, end = encoder.length(before), encoder.length(captions[0])
-    finding = tuple(range(min(start, text.TOKENS - 2), max(start + 1, min(end, text.TOKENS - 1))))
-    places = (text.VERDICT_PLACE, *finding)
+    finding = tuple(range(min(start, prompts.TOKENS - 2), max(start + 1, min(end, prompts.TOKENS - 1))))
+    places = (prompts.VERDICT_PLACE, *finding)
     return PromptPair(
-        encoder.prompt(words).to(device), normal.to(device), tokens[0], tokens[1], places, (text.VERDICT_PLACE,)
+        encoder.prompt(words).to(device), normal.to(device), tokens[0], tokens[1], places, (prompts.VERDICT_PLACE,)
     )
 
 

@@ -59,7 +59,7 @@ def test_a_damaged_file_is_read_or_refused_with_a_code_and_never_crashes(objects
 
 
 def test_reading_and_drawing_need_no_torch() -> None:
-    program = "import sys, workers.imaging.volumes, workers.phantom.study; sys.exit('torch' in sys.modules)"
+    program = "import sys, workers.imaging.volumes, phantom.study; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

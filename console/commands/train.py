@@ -1,0 +1,112 @@
+"""`oncue train`: make the weights."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import TaskID
+
+    from lab.training.settings import Progress as StageProgress
+
+PHANTOMS = 6
+"""Healthy head phantoms drawn beside the corpus."""
+
+training = typer.Typer(no_args_is_help=True, help="Make model weights from data.")
+
+Cases = Annotated[
+    Path,
+    typer.Option("--cases", metavar="DIR", exists=True, file_okay=False, help="Folder of cases: PATIENT.npz files."),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", exists=True, file_okay=False, help="Folder that holds the corpus's folders."),
+]
+CorpusFile = Annotated[
+    Path | None, typer.Option("--corpus", metavar="TOML", help="What to train on; default: as the shipped weights.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the weights.")]
+Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="Checkpoints; a repeated run goes on from them.")]
+PlanName = Annotated[
+    str, typer.Option("--plan", metavar="P", help="full: 2 to 3 hours on two cores; short: within one.")
+]
+Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes, to go on later.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads.")]
+RandomSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+
+
+@training.command("foundation")
+def train_foundation_model(
+    cases: Cases,
+    *,
+    data: DataRoot = None,
+    corpus: CorpusFile = None,
+    out: Out = Path("out/foundation"),
+    work: Work = Path("out/training"),
+    plan: PlanName = "full",
+    minutes: Minutes = 170.0,
+    threads: Threads = 2,
+    seed: RandomSeed = 0,
+) -> None:
+    """Train the segmentation model's autoencoder, adapters and denoiser, and the baseline; repeat it to go on.
+
+    Without --data the cases alone are trained on, beside phantoms.
+
+    Example: oncue train foundation --cases ../shared/data/brain-mri-lgg --data ../shared/data
+    """
+    from console.commands.choices import chosen
+    from console.commands.output import write_line
+    from lab.training import corpus as described
+    from lab.training.run import train_foundation
+    from lab.training.settings import PLANS, Plan, TrainingSettings
+
+    steps = PLANS[chosen(Plan, plan) or Plan.FULL]
+    if data is None:
+        material = described.single(cases, phantoms=PHANTOMS)
+    else:
+        material = described.read(corpus or described.CORPUS_FILE, data, phantoms=PHANTOMS)
+    settings = TrainingSettings(
+        material, cases, out, work, plan=steps, seed=seed, threads=threads, deadline_minutes=minutes
+    )
+    with _bars() as (show, show_calibration):
+        result = train_foundation(settings, on_progress=show, on_calibration=show_calibration)
+    write_line(
+        f"finished after {result.seconds:.0f} s: {', '.join(result.finished) or 'nothing'}; losses: {work}/loss.svg"
+    )
+    if result.unfinished:
+        write_line(f"unfinished: {', '.join(result.unfinished)}; the same command goes on from here")
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, int], None]]]:
+    """Show one bar a stage and one for the calibration on a terminal, and a line every hundred steps elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[loss]}"), console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(name: str, done: int, of: int, *, loss: str = "") -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=of, loss=loss)
+            bars.update(tasks[name], completed=done, loss=loss)
+            if not console.is_terminal and done % 100 == 0:
+                console.print(f"{name} {done}/{of} {loss}".rstrip())
+
+        def show(progress: StageProgress) -> None:
+            loss = f"loss {progress.loss:.4f}"
+            advance(progress.stage.value, progress.step, progress.steps, loss=loss)
+
+        def show_calibration(done: int, of: int) -> None:
+            advance("calibration", done, of)
+
+        yield show, show_calibration

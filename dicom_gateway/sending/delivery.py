@@ -1,0 +1,217 @@
+"""Write the DICOM objects of finished analyses, and bring them to every destination.
+
+Writing and sending are separate loops, and each destination has a thread of its own while something is due for it: a
+peer that hangs holds up neither the others nor the writing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import PeerRejectedObject
+from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.objects.writing import write_objects
+from dicom_gateway.sending import sender
+from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.sender import Outgoing, SendOutcome
+from dicom_gateway.status import Verdict
+from storage import analyses, deliveries, reports
+from storage.database import Database
+from storage.errors import OncueError
+from storage.objects import ObjectStore
+from storage.outbound import Delivery, WrittenObject
+from storage.reports import PendingReport
+
+_DESTINATIONS_AT_ONCE = 16
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportWriter:
+    """Turns committed analyses into stored DICOM objects with a delivery for each destination."""
+
+    database: Database
+    objects: ObjectStore
+    equipment: Equipment
+    destinations: tuple[str, ...]
+    clock: Callable[[], datetime]
+
+    def write_due(self) -> bool:
+        """Write every report that is due, oldest first; a failure is recorded and tried again where that can help."""
+        with self.database.read() as session:
+            due = reports.due(session, now=self.clock())
+        for report in due:
+            self._write(report)
+        return False
+
+    def _write(self, report: PendingReport) -> None:
+        try:
+            written = self._objects_of(report)
+        except OncueError as error:
+            self._failed(report, code=error.code, reason=str(error), retryable=error.retryable)
+        except Exception as error:  # edge: one analysis that breaks a library must not stop the others
+            logger.exception("report.failed", code="unexpected_error", job=report.job_id)
+            self._failed(report, code="unexpected_error", reason=type(error).__name__, retryable=True)
+        else:
+            with self.database.write() as session:
+                reports.written(session, report.job_id, written, destinations=self.destinations, now=self.clock())
+            logger.info("report.written", job=report.job_id, objects=[item.kind.value for item in written])
+
+    def _objects_of(self, report: PendingReport) -> tuple[WrittenObject, ...]:
+        with self.database.read() as session:
+            analysis = analyses.load(session, report.job_id, self.objects)
+        written = write_objects(analysis, self.objects, written_at=report.analysed_at, equipment=self.equipment)
+        with self.database.read() as session:
+            # The same UID must always name the same bytes: an analysis repeated later carries another time.
+            return tuple(reports.known_object(session, item.sop_instance_uid) or item for item in written)
+
+    def _failed(self, report: PendingReport, *, code: str, reason: str, retryable: bool) -> None:
+        logger.warning("report.failed", job=report.job_id, code=code, reason=reason)
+        with self.database.write() as session:
+            reports.failed(session, report.job_id, code=code, reason=reason, retryable=retryable, now=self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """How deliveries are taken and sent: under whose name, from which AE title, how patiently."""
+
+    owner: str
+    calling_aet: str
+    lease_seconds: float
+    patience: Patience
+    clock: Callable[[], datetime]
+
+
+class Dispatcher:
+    """Claims due deliveries and sends each destination's in a thread of its own."""
+
+    def __init__(self, database: Database, objects: ObjectStore, dispatch: Dispatch) -> None:
+        self._database = database
+        self._objects = objects
+        self._dispatch = dispatch
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def send_due(self) -> bool:
+        """Hand the longest-waiting destination's deliveries to a thread; True where another one may be waiting."""
+        with self._lock:
+            busy = frozenset(self._busy)
+        if self._closed or len(busy) >= _DESTINATIONS_AT_ONCE:
+            return False
+        with self._database.write() as session:
+            batch = deliveries.claim_due(
+                session,
+                owner=self._dispatch.owner,
+                lease_seconds=self._dispatch.lease_seconds,
+                now=self._dispatch.clock(),
+                busy=busy,
+            )
+        if not batch:
+            return False
+        with self._lock:
+            self._busy.add(batch[0].destination)
+        # A daemon: a peer that hangs must not keep this process from ending.
+        threading.Thread(target=self._send_batch, args=(batch,), name="delivery-batch", daemon=True).start()
+        return True
+
+    def close(self) -> None:
+        """Begin no more batches. One in progress is left behind: its lease runs out and it is sent again."""
+        self._closed = True
+
+    def _send_batch(self, batch: Sequence[Delivery]) -> None:
+        try:
+            self._send(batch)
+        except OncueError as error:
+            logger.warning("delivery.not_recorded", destination=batch[0].destination, code=error.code)
+        except Exception:  # edge: the lease brings the batch back
+            logger.exception("delivery.failed", destination=batch[0].destination, code="unexpected_error")
+        finally:
+            with self._lock:
+                self._busy.discard(batch[0].destination)
+
+    def _send(self, batch: Sequence[Delivery]) -> None:
+        try:
+            destination = Destination.parse(batch[0].destination)
+        except OncueError as error:
+            for delivery in batch:
+                self._refused(delivery, status=None, code=error.code, reason=str(error))
+            return
+        ready = [delivery for delivery in batch if self._is_whole(delivery)]
+        pending = iter(ready)
+        sender.send(
+            [_outgoing(delivery, self._objects) for delivery in ready],
+            destination,
+            calling_ae_title=self._dispatch.calling_aet,
+            patience=self._dispatch.patience,
+            on_outcome=lambda outcome: self._record(next(pending), outcome),
+        )
+
+    def _is_whole(self, delivery: Delivery) -> bool:
+        """See that the object is what was written; one that is not must not reach a peer."""
+        try:
+            self._objects.verify(delivery.written.digest)
+        except OncueError as error:
+            self._refused(delivery, status=None, code=error.code, reason=str(error))
+            return False
+        return True
+
+    def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
+        log = logger.bind(delivery=delivery.id, destination=delivery.destination, status=outcome.status)
+        if outcome.verdict is Verdict.STORED and outcome.status is not None:
+            with self._database.write() as session:
+                deliveries.sent(
+                    session,
+                    delivery.id,
+                    owner=self._dispatch.owner,
+                    status=outcome.status,
+                    now=self._dispatch.clock(),
+                )
+            log.info("delivery.sent")
+        elif outcome.verdict is Verdict.TRANSIENT:
+            with self._database.write() as session:
+                deliveries.postponed(
+                    session,
+                    delivery.id,
+                    owner=self._dispatch.owner,
+                    status=outcome.status,
+                    code=outcome.code,
+                    reason=outcome.reason,
+                    now=self._dispatch.clock(),
+                )
+            log.warning("delivery.postponed", code=outcome.code, reason=outcome.reason)
+        else:
+            code = outcome.code or PeerRejectedObject.code
+            self._refused(delivery, status=outcome.status, code=code, reason=outcome.reason)
+
+    def _refused(self, delivery: Delivery, *, status: int | None, code: str, reason: str) -> None:
+        with self._database.write() as session:
+            deliveries.refused(
+                session,
+                delivery.id,
+                owner=self._dispatch.owner,
+                status=status,
+                code=code,
+                reason=reason,
+                now=self._dispatch.clock(),
+            )
+        logger.error(
+            "delivery.refused", delivery=delivery.id, destination=delivery.destination, code=code, reason=reason
+        )
+
+
+def _outgoing(delivery: Delivery, objects: ObjectStore) -> Outgoing:
+    written = delivery.written
+    return Outgoing(
+        path=objects.path(written.digest),
+        sop_class_uid=written.sop_class_uid,
+        sop_instance_uid=written.sop_instance_uid,
+        transfer_syntax_uid=written.transfer_syntax_uid,
+    )

@@ -1,0 +1,230 @@
+"""What each part of the method adds: several scores from maps that are computed once per case.
+
+``parts.PARTS`` is the table of what is compared. Every row gets the level, and then the peak of the component rule,
+that suit the tuning cases best, so that none is judged by numbers made for another; each is also reported free of any
+threshold (AUPRC, slice AUROC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lab.bootstrap import Interval, mean_interval
+from lab.metrics import dice
+from lab.segmentation.levels import TOP, best_level, dice_curve, in_steps
+from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
+from lab.segmentation.parts import PARTS, Part
+from workers.errors import UnsuitableVolume
+from workers.segmentation.mask import smooth_across, to_mask
+from workers.segmentation.segmenter import look_of, mask_under, spread_on_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lab.cases import Case, CaseSource
+    from lab.segmentation.answers import Contest
+    from storage.domain import Vector
+    from workers.segmentation.mask import MaskRule
+    from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
+
+    FloatArray = NDArray[np.float32]
+
+OnCase = Callable[[int, int, str], None]
+PEAKS = (0.0, 0.25, 0.5, 0.75, 0.9)
+"""Peaks that are tried for the component rule, as parts of the way from the level to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One part's figures at ``level`` and ``peak``.
+
+    ``best_dice`` is that of the level that suits these very cases best, without any component rule: an upper bound of
+    what a threshold alone could do.
+    """
+
+    part: str
+    level: float
+    peak: float
+    figures: Figures
+    best_level: float
+    best_dice: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class AblationTable:
+    """All rows; ``tuning_cases`` fixed levels and peaks. Where there were none the mode's own ones serve every row."""
+
+    mode: str
+    prompt: str
+    weights: str
+    cases: int
+    tuning_cases: int
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the table as one object."""
+        return asdict(self) | {"rows": [asdict(row) for row in self.rows]}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """One part's score of one case: ``smoothed`` on the model's grid, ``stack`` on the volume's upright grid."""
+
+    examination: Examination
+    smoothed: FloatArray
+    stack: FloatArray
+
+    def on_case_grid(self) -> FloatArray:
+        return np.ascontiguousarray(self.examination.orientation.undo(self.stack))
+
+    def spread(self) -> FloatArray:
+        """Give the score spread along the grey, upright."""
+        return spread_on_grid(self.examination, self.smoothed, look_of(self.examination, self.smoothed))
+
+    def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
+        found = mask_under(rule, self.examination, smoothed=self.smoothed, on_grid=self.stack)
+        return np.ascontiguousarray(self.examination.orientation.undo(found))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tuned:
+    """What fixing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid.
+
+    ``spread`` is the spread score in steps, where the part has one.
+    """
+
+    patient: str
+    curve: NDArray[np.float64]
+    steps: NDArray[np.uint8]
+    spread: NDArray[np.uint8] | None
+    truth: NDArray[np.bool_]
+    spacing_mm: Vector
+
+
+def ablate(
+    sources: Sequence[CaseSource],
+    contest: Contest,
+    *,
+    tuning: Sequence[CaseSource] = (),
+    parts: Sequence[Part] = PARTS,
+    on_case: OnCase = lambda _done, _total, _name: None,
+) -> AblationTable:
+    """Compare parts of the method on the same cases, at levels fixed on the ``tuning`` cases.
+
+    A case that the segmenter refuses is left out of every row alike.
+    """
+    total = len(tuning) + len(sources)
+    rules = _fix_rules(tuning, contest, parts, on_case=lambda done, name: on_case(done, total, name))
+    measured: list[list[Measured]] = [[] for _ in parts]
+    curves: list[list[NDArray[np.float64]]] = [[] for _ in parts]
+    for done, source in enumerate(sources, start=1):
+        case = source.read()
+        for index, scored in enumerate(_scores(case, contest, parts)):
+            measured[index].append(_measure(case, scored, rules[index]))
+            curves[index].append(dice_curve(in_steps(scored.on_case_grid()), case.mask))
+        on_case(len(tuning) + done, total, case.name)
+    if not measured[0]:
+        raise UnsuitableVolume("the segmenter refused every case: there is nothing to compare")
+    rows = tuple(_row(*entry) for entry in zip(parts, rules, measured, curves, strict=True))
+    mode, weights = contest.mode.value, contest.segmenter.weights_sha256
+    return AblationTable(mode, contest.prompt, weights, len(measured[0]), len(tuning), rows)
+
+
+def _fix_rules(
+    tuning: Sequence[CaseSource], contest: Contest, parts: Sequence[Part], *, on_case: Callable[[int, str], None]
+) -> list[MaskRule]:
+    """Find each part's rule on the tuning cases: first the level for all voxels, then the peak for its components."""
+    tuned: list[list[_Tuned]] = [[] for _ in parts]
+    for done, source in enumerate(tuning, start=1):
+        case = source.read()
+        for index, scored in enumerate(_scores(case, contest, parts)):
+            tuned[index].append(_tuned(case, scored, parts[index]))
+        on_case(done, case.name)
+    return [_best_rule(contest, part, entries) for part, entries in zip(parts, tuned, strict=True)]
+
+
+def _tuned(case: Case, scored: _Scored, part: Part) -> _Tuned:
+    turn = scored.examination.orientation
+    steps, truth = in_steps(scored.stack), np.ascontiguousarray(turn.apply(case.mask))
+    kept = steps if part.sifted else np.zeros((0, 0, 0), np.uint8)
+    spread = in_steps(scored.spread()) if part.spread else None
+    return _Tuned(case.patient, dice_curve(steps, truth), kept, spread, truth, turn.spacing_mm)
+
+
+def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRule:
+    """Choose level and peak by mean Dice over the tuning patients; the mode's own ones where there are none."""
+    own = contest.segmenter.calibration.modes[contest.mode].rule
+    own = replace(own, reach_mm=own.reach_mm if part.edged else 0.0, spread=part.spread)
+    if not part.sifted:
+        own = replace(own, peak=0.0, minimum_ml=0.0, share=0.0)
+    if not tuned:
+        return own
+    if not part.contoured:
+        level = best_level([case.curve for case in tuned], [case.patient for case in tuned]) / TOP
+        own = replace(own, threshold=level, slope=0.0)
+    if not part.sifted:
+        return own
+    rules = [replace(own, peak=own.threshold + way * (1.0 - own.threshold)) for way in PEAKS]
+    return max(rules, key=lambda rule: _mean_dice(tuned, rule))
+
+
+def _mean_dice(tuned: Sequence[_Tuned], rule: MaskRule) -> float:
+    masks = [_mask(case, rule) for case in tuned]
+    figure = mean_interval(
+        [dice(mask, case.truth) for mask, case in zip(masks, tuned, strict=True)], [case.patient for case in tuned]
+    )
+    return figure.mean if figure else 0.0
+
+
+def _mask(case: _Tuned, rule: MaskRule) -> NDArray[np.bool_]:
+    spread = None if case.spread is None else _in_levels(case.spread)
+    return to_mask(_in_levels(case.steps), case.spacing_mm, rule, spread=spread)
+
+
+def _in_levels(steps: NDArray[np.uint8]) -> FloatArray:
+    return steps.astype(np.float32) / np.float32(TOP)
+
+
+def _scores(case: Case, contest: Contest, parts: Sequence[Part]) -> list[_Scored]:
+    """Score a case in every way; the maps are computed once, and once more mirrored where a part asks for that."""
+    try:
+        examinations = {
+            mirrored: _looking(contest, mirrored=mirrored).examine(
+                case.volume, prompt=contest.prompt, mode=contest.mode, residuals=True
+            )
+            for mirrored in {part.mirrored for part in parts}
+        }
+    except UnsuitableVolume:
+        return []
+    smoothing_mm = contest.segmenter.calibration.modes[contest.mode].rule.smoothing_mm
+    return [_score(examinations[part.mirrored], part, smoothing_mm) for part in parts]
+
+
+def _looking(contest: Contest, *, mirrored: bool) -> ZeroShotSegmenter:
+    """Give the segmenter with the mirrored look switched on or off."""
+    known = contest.segmenter.calibration
+    modes = known.modes | {contest.mode: replace(known.modes[contest.mode], mirrored=mirrored)}
+    return replace(contest.segmenter, calibration=replace(known, modes=modes))
+
+
+def _score(examination: Examination, part: Part, smoothing_mm: float) -> _Scored:
+    stack = part.score(examination.maps)
+    if part.smoothed:
+        stack = smooth_across(stack, examination.spacing_mm[0], smoothing_mm)
+    return _Scored(examination, stack, np.clip(examination.on_grid(stack), 0.0, 1.0))
+
+
+def _measure(case: Case, scored: _Scored, rule: MaskRule) -> Measured:
+    mask = measure_mask(scored.mask(rule), case.mask, case.volume.geometry)
+    return Measured(case.patient, mask, measure_scores(scored.on_case_grid(), case.mask))
+
+
+def _row(part: Part, rule: MaskRule, measured: Sequence[Measured], curves: Sequence[NDArray[np.float64]]) -> Row:
+    patients = [entry.patient for entry in measured]
+    best = best_level(curves, patients)
+    best_dice = mean_interval([float(curve[best]) for curve in curves], patients)
+    return Row(part.name, rule.threshold, rule.peak, summarise(measured), best / TOP, best_dice)

@@ -1,0 +1,77 @@
+"""Which cases are evaluated: what a folder holds, narrowed down by what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.cases import ArrayFile, CaseSource
+from lab.patients import Role, is_seen, role
+from lab.segmentation.dicom_cases import find_dicom_cases
+from lab.segmentation.tables import TABLE_NAME, read_table
+from storage.errors import ConfigurationError
+from workers.errors import TrainingDataMissing
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to take of a folder.
+
+    ``where`` holds (column, value) pairs for images that a table lists. ``modality`` is that of files which do not say
+    it themselves.
+    """
+
+    modality: str = "MR"
+    where: tuple[tuple[str, str], ...] = ()
+
+
+def find_cases(folder: Path, wanted: Wanted | None = None) -> list[CaseSource]:
+    """List a folder's cases: a table of images, ``.npz`` files, or DICOM series with segmentations.
+
+    Raises TrainingDataMissing where there is none, UnreadableCase where the table or a file cannot be read.
+    """
+    wanted = wanted or Wanted()
+    has_table = (folder / TABLE_NAME).is_file()
+    if wanted.where and not has_table:
+        raise ConfigurationError(f"{folder.name} has no {TABLE_NAME}: there are no columns to choose cases by")
+    found = _everything(folder, wanted, has_table=has_table)
+    if not found:
+        raise TrainingDataMissing(
+            f"no case in {folder.name}: expected .npz files with flair or image and mask, {TABLE_NAME}, "
+            "or DICOM series with segmentations; or nothing has the wanted values"
+        )
+    return found
+
+
+def kept_out(found: Sequence[CaseSource], seen: frozenset[str]) -> list[CaseSource]:
+    """Return the cases of patients whom the weights have not seen; all of them where every patient has been.
+
+    ``seen`` holds the digests that ``patients.read_seen`` finds beside the weights.
+    """
+    return [source for source in found if not is_seen(source.patient, seen)] or list(found)
+
+
+def tuning(found: Sequence[CaseSource], seen: frozenset[str]) -> list[CaseSource]:
+    """Return the cases of the patients on whom thresholds were fixed."""
+    return [source for source in found if role(source.patient) is Role.TUNE and is_seen(source.patient, seen)]
+
+
+def check_all(found: Sequence[CaseSource]) -> None:
+    """Read every case once, so that a broken one is named before hours have gone into the others."""
+    for source in found:
+        source.read()
+
+
+def sample(found: Sequence[CaseSource], limit: int) -> list[CaseSource]:
+    """Take so many cases by the digest of their names: as good as drawn, and always the same."""
+    order = sorted(range(len(found)), key=lambda index: hashlib.sha256(found[index].name.encode()).digest())
+    return [found[index] for index in sorted(order[:limit])]
+
+
+def _everything(folder: Path, wanted: Wanted, *, has_table: bool) -> list[CaseSource]:
+    if has_table:
+        return list(read_table(folder, where=wanted.where, modality=wanted.modality))
+    arrays = [ArrayFile(path, wanted.modality) for path in sorted(folder.glob("*.npz"))]
+    return list(arrays) if arrays else list(find_dicom_cases(folder))

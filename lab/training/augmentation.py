@@ -1,0 +1,71 @@
+"""What scanners and positioning do to slices: drawn anew for every sample. Stacks are ``[n, s, y, x]`` in 0..1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lab.training.fields import FieldBank
+
+BLURRED_SHARE = 0.3
+KERNEL = 7
+TURN = 0.1
+SHIFT = (0.05, 0.09)
+"""Spread of the turn in radians; largest shift along x and y as a share of half the image. Framing centres the head,
+which is compared with its mirror image, so both are small."""
+
+
+def move(grey: Tensor, regions: tuple[Tensor, ...], rng: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Mirror, turn, scale, shear and shift each stack together with its regions (bool, of the same shape)."""
+    count = len(grey)
+    angle, scale = rng.normal(0.0, TURN, count), np.exp(rng.uniform(-0.16, 0.16, count))
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    mirror, aspect = rng.choice((-1.0, 1.0), count), np.exp(rng.uniform(-0.08, 0.08, count))
+    shift = rng.uniform(-1.0, 1.0, (2, count)) * np.array(SHIFT)[:, None]
+    matrix = np.stack(
+        [
+            np.stack([cosine * mirror, -sine, shift[0]], axis=1),
+            np.stack([sine * mirror, cosine * aspect, shift[1]], axis=1),
+        ],
+        axis=1,
+    )
+    theta = torch.from_numpy(matrix.astype(np.float32))
+    grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
+    moved = functional.grid_sample(grey, grid, align_corners=False)
+    joined = functional.grid_sample(torch.cat(regions, dim=1).float(), grid, align_corners=False) > 0.5  # noqa: PLR2004 - nearest
+    return moved, joined.tensor_split(len(regions), dim=1)
+
+
+def rescan(grey: Tensor, bank: FieldBank, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Change gain, contrast curve, coil shading, sharpness and noise; the slices of a stack share a scanner."""
+    count = len(grey)
+
+    def spread(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32)).view(-1, 1, 1, 1)
+
+    curved = grey.clamp(0, 1) ** spread(-0.3, 0.3).exp() * spread(-0.25, 0.25).exp()
+    shaded = curved * (1.0 + spread(0.0, 0.13) * bank.batch(rng, np.full(count, 16.0)))
+    blurred = _blur(shaded, rng)
+    noise = torch.randn(grey.shape, generator=generator)
+    return (blurred + spread(0.0, 0.03) * noise).clamp(0, 1)
+
+
+def _blur(grey: Tensor, rng: np.random.Generator) -> Tensor:
+    """Soften some of the stacks by a Gaussian of their own."""
+    count, depth = grey.shape[:2]
+    sigma = np.where(rng.random(count) < BLURRED_SHARE, rng.uniform(0.3, 1.1, count), 1e-3)
+    offsets = np.arange(KERNEL) - KERNEL // 2
+    kernel = np.exp(-0.5 * (offsets[None] / sigma[:, None]) ** 2)
+    weights = torch.from_numpy((kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32))
+    stacked = grey.reshape(1, count * depth, *grey.shape[-2:])
+    weights = weights.repeat_interleave(depth, dim=0)[:, None]
+    half = KERNEL // 2
+    padded = functional.pad(stacked, (half, half, half, half), mode="replicate")
+    rows = functional.conv2d(padded, weights[:, :, :, None], groups=count * depth)
+    return functional.conv2d(rows, weights[:, :, None, :], groups=count * depth).view(grey.shape)

@@ -1,0 +1,113 @@
+"""Where painted lesions lie: tilted, lobed ellipsoids, roughened by random fields, through neighbouring slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lab.training.fields import FieldBank
+
+RADII = (3.0, 30.0)
+"""Smallest and largest mean radius in pixels, drawn log-uniformly."""
+LARGE_RADIUS = 9.0
+LARGE_SHARE = 0.5
+"""Share of lesions whose radius is drawn from this one upwards alone."""
+LOBED_SHARE = 0.4
+WHITE_SHARE = 0.3
+"""Share of lesions that keep to white matter."""
+SLICE_STEPS = (1.5, 4.5)
+"""Distance of neighbouring slices in pixels."""
+LIKENESS = 0.75
+"""Correlation of a lesion's outline between neighbouring slices."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Canvas:
+    """Stacks in 0..1 to paint on, ``room`` (bool) that lesions may fill, and ``tissue``, the median grey of each.
+
+    ``rim`` (bool) is the outer part of the room: there lesions end at what is dark, as at the skull. The tissue of
+    ``firm [n]`` stacks gives way to nothing: what is marked in them must stay where it is.
+    """
+
+    grey: Tensor
+    room: Tensor
+    rim: Tensor
+    tissue: Tensor
+    firm: Tensor
+
+    def of(self, rows: Tensor, grey: Tensor) -> Canvas:
+        """Take some of the stacks, with what has been painted on them so far."""
+        return Canvas(grey[rows], self.room[rows], self.rim[rows], self.tissue[rows], self.firm[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """Heights positive inside a lesion, in units of its radius; centres (y, x) and radii in pixels."""
+
+    height: Tensor
+    centres: Tensor
+    radii: Tensor
+
+
+def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Outline:
+    """Draw a tilted, rough, lobed ellipsoid somewhere in the room of each sample's middle slice."""
+    count, depth = canvas.grey.shape[:2]
+    centres = _centres(canvas.room[:, depth // 2], rng)
+    smallest = np.where(rng.random(count) < LARGE_SHARE, LARGE_RADIUS, RADII[0])
+    radii = np.exp(rng.uniform(np.log(smallest), np.log(np.full(count, RADII[1]))))
+    height = _ellipsoid(canvas.grey, centres, radii, rng)
+    for _ in range(2):
+        angle, reach = rng.uniform(0, 2 * np.pi, count), radii * rng.uniform(0.4, 1.2, count)
+        away = torch.from_numpy(np.stack([np.sin(angle), np.cos(angle)], axis=1) * reach[:, None]).float()
+        size = rng.uniform(0.3, 0.9, count)
+        lobe = _ellipsoid(canvas.grey, centres + away, radii * size, rng) * each(size)
+        height = torch.where(some(rng, count, LOBED_SHARE), torch.maximum(height, lobe), height)
+    coarse = bank.sheaf(rng, np.maximum(1.5, radii * rng.uniform(0.25, 0.8, count)), slices=depth, likeness=LIKENESS)
+    fine = bank.sheaf(rng, np.maximum(1.0, radii * 0.15), slices=depth, likeness=LIKENESS)
+    rough = each(rng.uniform(0.0, 0.6, count))
+    along_white = _whiteness(canvas) * each(rng.uniform(0.0, 2.5, count)) * some(rng, count, WHITE_SHARE)
+    return Outline(height + rough * (0.8 * coarse + 0.35 * fine) + along_white, centres, each(radii))
+
+
+def _ellipsoid(grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Give 1 at the centre and 0 at the surface of one tilted ellipsoid a sample: ``[n, s, y, x]``."""
+    count, depth, rows, columns = grey.shape
+    angle, stretch = rng.uniform(0, np.pi, count), np.exp(rng.uniform(-0.45, 0.45, count))
+    steps = (np.arange(depth) - depth // 2)[None] * rng.uniform(*SLICE_STEPS, (count, 1))
+    rise = (steps - rng.uniform(-0.75, 0.75, (count, 1)) * radii[:, None]) / np.exp(rng.uniform(-0.2, 0.4, (count, 1)))
+    y = torch.arange(rows, dtype=torch.float32).view(1, 1, -1, 1) - centres[:, 0].view(-1, 1, 1, 1)
+    x = torch.arange(columns, dtype=torch.float32).view(1, 1, 1, -1) - centres[:, 1].view(-1, 1, 1, 1)
+    cosine, sine, wide = each(np.cos(angle)), each(np.sin(angle)), each(stretch)
+    along, across = (y * cosine + x * sine) / wide, (x * cosine - y * sine) * wide
+    lift = torch.from_numpy(rise.astype(np.float32))[:, :, None, None]
+    return 1.0 - (along.square() + across.square() + lift.square()).sqrt() / each(radii)
+
+
+def _whiteness(canvas: Canvas) -> Tensor:
+    """Tell how far tissue is darker than usual, as white matter is in FLAIR images, in -0.4..0.4."""
+    smooth = functional.avg_pool2d(canvas.grey, 5, stride=1, padding=2)
+    return ((canvas.tissue - smooth) / canvas.tissue).clamp(-0.4, 0.4)
+
+
+def _centres(room: Tensor, rng: np.random.Generator) -> Tensor:
+    """Choose a pixel (y, x) of each room, evenly; somewhere at all where there is no room."""
+    flat = room.flatten(1).numpy()
+    chosen = [rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in flat]
+    return torch.tensor([divmod(int(index), room.shape[-1]) for index in chosen], dtype=torch.float32)
+
+
+def some(rng: np.random.Generator, count: int, share: float) -> Tensor:
+    """Choose about ``share`` of the samples."""
+    return torch.from_numpy(rng.random(count) < share).view(-1, 1, 1, 1)
+
+
+def each(values: np.ndarray) -> Tensor:
+    """Turn one number per sample into a tensor that spreads over its pixels."""
+    return torch.from_numpy(values.astype(np.float32)).view(-1, 1, 1, 1)

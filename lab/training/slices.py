@@ -1,0 +1,141 @@
+"""Slices to train on: tumour-free ones, framed as the segmenter frames them, with who lies below and above them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from lab.patients import Role, named, role
+from workers.errors import TrainingDataMissing
+from workers.segmentation import framing
+from workers.segmentation.prompts import Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+GRID = 128
+"""Pixels along each side of the model's image."""
+MASK_MARGIN = 2
+"""Slices this close to a slice with tumour are not taken for tumour-free."""
+MINIMUM_HEAD = 0.02
+"""Share of the image that the head covers, for a slice to be worth training on."""
+
+
+HEAD_MR = Subject("MRI", "brain")
+
+
+class Mark(IntEnum):
+    """What is held of a pixel: free of tumour, found by an earlier round of training, or neither for sure."""
+
+    FREE = 0
+    FOUND = 1
+    UNSURE = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceSet:
+    """Slices: ``images`` float32 ``[n, 128, 128]`` in -1..1; ``heads`` bool and ``marks`` (Mark) of the same shape.
+
+    ``levels[n]`` is how far up the stack slice ``n`` lies (0 lowest, 1 highest); ``sources[n]`` names its patient or
+    phantom; ``below[n]`` and ``above[n]`` are the rows of its neighbours (its own where there is none); ``weights[n]``
+    says how often it is drawn and ``subjects[n]`` what it shows.
+    """
+
+    images: NDArray[np.float32]
+    heads: NDArray[np.bool_]
+    marks: NDArray[np.uint8]
+    levels: NDArray[np.float32]
+    sources: tuple[str, ...]
+    below: NDArray[np.intp]
+    above: NDArray[np.intp]
+    weights: NDArray[np.float64]
+    subjects: tuple[Subject, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def joined(self, other: SliceSet) -> SliceSet:
+        """Put another set's slices after this one's."""
+        return SliceSet(
+            np.concatenate([self.images, other.images]),
+            np.concatenate([self.heads, other.heads]),
+            np.concatenate([self.marks, other.marks]),
+            np.concatenate([self.levels, other.levels]),
+            self.sources + other.sources,
+            np.concatenate([self.below, other.below + len(self)]),
+            np.concatenate([self.above, other.above + len(self)]),
+            np.concatenate([self.weights, other.weights]),
+            self.subjects + other.subjects,
+        )
+
+    def showing(self, subject: Subject, *, share: float) -> SliceSet:
+        """Say what all slices show, and share out ``share`` of the draws among them."""
+        weights = np.full(len(self), share / max(1, len(self)))
+        return replace(self, weights=weights, subjects=(subject,) * len(self))
+
+
+def tumor_free(mask: NDArray[np.bool_], *, margin: int = MASK_MARGIN) -> NDArray[np.bool_]:
+    """Tell for each slice of ``mask [z, y, x]`` whether no tumour lies within ``margin`` slices of it."""
+    with_tumor = np.asarray(mask.any(axis=(1, 2)))
+    return ~ndimage.binary_dilation(with_tumor, iterations=margin) if with_tumor.any() else ~with_tumor
+
+
+def patient_files(folder: Path, *wanted: Role) -> list[Path]:
+    """List the ``.npz`` cases of some roles, by patient; raises TrainingDataMissing where there is none."""
+    found = [path for path in sorted(folder.glob("*.npz")) if role(named(path.stem)) in wanted]
+    if not found:
+        names = " or ".join(wanted)
+        raise TrainingDataMissing(
+            f"no {names} patients under {folder.name}: expected PATIENT.npz with flair and mask, enough of them that "
+            "some of each role are there (by the digest of the name a ninth tunes, a ninth is kept out)"
+        )
+    return found
+
+
+def load(folder: Path, wanted: Role = Role.TRAIN) -> SliceSet:
+    """Read the tumour-free slices of all patients of one role."""
+    sets = []
+    for path in patient_files(folder, wanted):
+        with np.load(path) as case:
+            voxels, mask = case["flair"].astype(np.float32), case["mask"].astype(bool)
+        sets.append(from_stack(voxels, path.stem, wanted=tumor_free(mask)))
+    return reduce(SliceSet.joined, sets)
+
+
+def from_stack(
+    voxels: NDArray[np.float32],
+    source: str,
+    *,
+    pixel_mm: tuple[float, float] = (1.0, 1.0),
+    wanted: NDArray[np.bool_] | None = None,
+    modality: str = "MR",
+) -> SliceSet:
+    """Frame an axial stack ``[z, y, x]`` and take its ``wanted`` slices (all, if not told) that show enough."""
+    found = framing.find(voxels, pixel_mm, modality=modality)
+    images = np.empty((0, GRID, GRID), np.float32) if found is None else framing.to_model(voxels, found, GRID)
+    heads = np.stack([framing.head(image) for image in images]) if len(images) else np.empty((0, GRID, GRID), bool)
+    shown = heads.mean(axis=(1, 2)) >= MINIMUM_HEAD
+    levels = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
+    keep = shown if wanted is None else shown & wanted
+    below, above = _neighbours(np.flatnonzero(keep))
+    count = int(keep.sum())
+    weights, subjects = np.ones(count), (HEAD_MR,) * count
+    marks = np.full((count, GRID, GRID), Mark.FREE, np.uint8)
+    return SliceSet(images[keep], heads[keep], marks, levels[keep], (source,) * count, below, above, weights, subjects)
+
+
+def _neighbours(positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Give the rows of the slices right below and above those at ``positions``, their own rows where those lack."""
+    rows = np.arange(len(positions), dtype=np.intp)
+    touching = np.diff(positions) == 1
+    below, above = rows.copy(), rows.copy()
+    below[1:][touching] = rows[:-1][touching]
+    above[:-1][touching] = rows[1:][touching]
+    return below, above

@@ -1,0 +1,192 @@
+"""What becomes of one message: done once, discarded, or failed with its code. On both databases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from storage import analyses, arrays, audit, jobs
+from storage.database import Database, utc_now
+from storage.domain import JobState, Presence, Segmentation, StoredInstance, Volume
+from storage.errors import LeaseLost
+from storage.objects import ObjectStore
+from tests.support.analysers import ALGORITHM, QuickAnalyser
+from tests.support.queued import queue_study, small_phantom, stored_instances
+from workers.analysers import Analyser, Check
+from workers.pipeline import Bench, analyse
+from workers.queue.tasks import JobRunner, Outcome
+from workers.triage import load_policy
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    phantom = small_phantom(tmp_path_factory.mktemp("phantom"))
+    return [*phantom.series_folder.iterdir(), *phantom.localizer_folder.iterdir()]
+
+
+@pytest.fixture
+def instances(objects: ObjectStore, files: list[Path]) -> list[StoredInstance]:
+    return stored_instances(objects, files, study_uid="2.25.1")
+
+
+@dataclass(frozen=True)
+class FailingAnalyser:
+    error: BaseException
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        del volume
+        check()
+        raise self.error
+
+
+@dataclass(frozen=True)
+class BlindAnalyser:
+    """Finds nothing."""
+
+    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        check()
+        return Segmentation(volume.voxels > 1e9, volume.voxels * 0, 0.05, 0.0, ALGORITHM)
+
+
+def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, modality: str = "MR") -> JobRunner:
+    bench = Bench(database, objects, {modality: analyser}, None, load_policy(), 4)
+    return JobRunner(bench, "worker-1", lease_seconds=30)
+
+
+def _job(database: Database, job_id: int) -> jobs.Job:
+    with database.read() as session:
+        return jobs.find(session, job_id)
+
+
+def test_a_study_is_analysed_and_its_result_can_be_read_back(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
+    with database.read() as session:
+        analysis = analyses.load(session, job_id, objects)
+    assert analysis.label_map is not None
+    assert analysis.label_map.labels.shape == (8, 64, 64)
+    assert analysis.findings[0].presence is Presence.PRESENT
+    assert any(note.startswith("localizer") for note in analysis.notes)
+    assert objects.get(analysis.overlays[0]).startswith(b"\x89PNG")
+
+
+def test_nothing_found_is_one_absent_finding_without_a_mask(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    assert _runner(database, objects, BlindAnalyser()).run(job_id) is Outcome.SUCCEEDED
+    with database.read() as session:
+        analysis = analyses.load(session, job_id, objects)
+    assert analysis.label_map is None
+    assert [finding.presence for finding in analysis.findings] == [Presence.ABSENT]
+    assert len(analysis.frames) == 8
+
+
+def test_a_second_message_for_the_same_job_ends_quietly(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    runner = _runner(database, objects, QuickAnalyser())
+    assert [runner.run(job_id), runner.run(job_id), runner.run(job_id + 99)] == [
+        Outcome.SUCCEEDED,
+        Outcome.NOT_CLAIMED,
+        Outcome.NOT_CLAIMED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "out_of_device_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_device_memory"),
+        (ZeroDivisionError("Smith^John"), "internal_error"),
+    ],
+)
+def test_a_failed_attempt_keeps_its_code_and_is_tried_again(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance], error: Exception, code: str
+) -> None:
+    job_id = queue_study(database, instances)
+    assert _runner(database, objects, FailingAnalyser(error)).run(job_id) is Outcome.FAILED
+    job = _job(database, job_id)
+    assert (job.code, job.state) == (code, JobState.QUEUED)
+    assert "Smith" not in (job.reason or "")
+
+
+def test_a_study_of_another_modality_fails_at_once_and_says_what_is_supported(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    _runner(database, objects, QuickAnalyser(), modality="CT").run(job_id)
+    job = _job(database, job_id)
+    assert (job.state, job.code, job.attempts) == (JobState.FAILED, "no_analyser", 1)
+    assert "supported: CT" in (job.reason or "")
+
+
+def test_a_study_with_an_object_gone_from_the_store_fails_with_that_code(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    objects.path(instances[0].digest).unlink()
+    _runner(database, objects, QuickAnalyser()).run(job_id)
+    assert _job(database, job_id).code == "object_missing"
+
+
+def test_a_worker_that_was_overtaken_cannot_write_its_result(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    now = utc_now()
+    with database.write() as session:
+        late = jobs.claim(session, job_id, owner="slow", lease_seconds=1, now=now)
+    assert late is not None
+    bench = _runner(database, objects, QuickAnalyser()).bench
+    analysis = analyse(bench, late, check=lambda: None)
+    with database.write() as session:
+        jobs.reclaim_expired(session, now=now + timedelta(seconds=2))
+    assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
+    grid_digest = arrays.save_grid(objects, analysis.frames, analysis.label_map)
+    with pytest.raises(LeaseLost), database.write() as session:
+        analyses.save(session, late, analysis, grid_digest=grid_digest, now=utc_now())
+    with database.read() as session:
+        assert len(audit.history(session, tag="study:analysed")) == 1
+
+
+def test_a_worker_that_loses_its_job_stops_and_discards_it(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+
+    class Overtaken:
+        """The job is taken back while it runs; the analyser asks now and then whether to go on."""
+
+        def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+            del volume
+            with database.write() as session:
+                jobs.release_owner(session, "worker-1", now=utc_now())
+            while True:
+                check()
+
+    runner = JobRunner(_runner(database, objects, Overtaken()).bench, "worker-1", lease_seconds=0.2)
+    assert runner.run(job_id) is Outcome.DISCARDED
+    assert _job(database, job_id).state is JobState.QUEUED
+
+
+def test_the_same_images_give_the_same_digest_and_tracking_uids(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    runner = _runner(database, objects, QuickAnalyser())
+    runner.run(job_id)
+    with database.write() as session:
+        first = analyses.load(session, job_id, objects)
+        jobs.retry(session, job_id, actor="operator", now=utc_now())
+    runner.run(job_id)
+    with database.read() as session:
+        second = analyses.load(session, job_id, objects)
+    assert first.input_sha256 == second.input_sha256
+    assert [f.tracking_uid for f in first.findings] == [f.tracking_uid for f in second.findings]

@@ -1,0 +1,91 @@
+"""Heads that need a text tower: zero-shot CLIP, and LP++ (Huang et al., 2024). Written from the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import float32, float64
+from numpy.typing import NDArray
+
+from workers.fewshot.contracts import Vectors
+from workers.fewshot.heads.fitted import LinearHead
+from workers.fewshot.heads.support import Support
+from workers.fewshot.heads.text import ClassTexts
+
+SCALE = 100.0
+"""CLIP's learned logit scale at its ceiling."""
+_STEPS = 300
+_MOMENTUM = 0.9
+_ALPHA_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """The class whose sentence is nearest to the picture; the support set only names the classes."""
+
+    texts: ClassTexts
+    name: str = "clip-zero-shot"
+
+    def fit(self, vectors: Vectors, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> LinearHead:
+        """Take the texts of the classes as weights; nothing is learned."""
+        del seed
+        support = Support.of(vectors, labels, groups)
+        return _head(support, SCALE * _text_of(support, self.texts))
+
+
+@dataclass(frozen=True, slots=True)
+class LinearProbePlus:
+    """LP++: a linear probe from the class means, and a learned share of the text for each class."""
+
+    texts: ClassTexts
+    name: str = "lp++"
+
+    def fit(self, vectors: Vectors, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> LinearHead:
+        """Minimise cross-entropy by 300 steps of momentum descent; step sizes follow from the data, no seed needed.
+
+        The last step is kept: there is no validation set to choose another on.
+        """
+        del seed
+        support = Support.of(vectors, labels, groups)
+        text, seen = _text_of(support, self.texts), _unit(support.vectors.astype(float64))
+        return _head(support, _descend(support, seen, text))
+
+
+def _descend(support: Support, seen: NDArray[float64], text: NDArray[float64]) -> NDArray[float64]:
+    """Return the weights ``[k, d]`` of probe and text together."""
+    truth = np.eye(len(support.classes))[support.targets]
+    weight, velocity = support.means(seen), np.zeros_like(text)
+    shots = len(seen) / len(support.classes)
+    alpha = np.full(len(support.classes), 250.0 / shots * float(np.mean(np.sum(weight * text, axis=1))))
+    pace = 4 * len(seen) / float(np.linalg.eigvalsh(seen @ seen.T)[-1])
+    for step in range(_STEPS):
+        wrong = _softmax(seen @ (weight + alpha[:, None] * text).T) - truth
+        velocity = _MOMENTUM * velocity + wrong.T @ seen / len(seen)
+        weight = weight - pace * velocity
+        if step % _ALPHA_EVERY == 0:
+            slope = np.mean(wrong * (seen @ text.T), axis=0)
+            alpha = alpha - pace / len(support.classes) * slope
+    return np.asarray(weight + alpha[:, None] * text)
+
+
+def _text_of(support: Support, texts: ClassTexts) -> NDArray[float64]:
+    return np.stack([texts.vectors[texts.classes.index(label)] for label in support.classes]).astype(float64)
+
+
+def _head(support: Support, weight: NDArray[float64]) -> LinearHead:
+    size = support.vectors.shape[1]
+    zeros, ones = np.zeros(size, dtype=float32), np.ones(size, dtype=float32)
+    return LinearHead(
+        support.classes, zeros, ones, np.asarray(weight, dtype=float32), np.zeros(len(weight), dtype=float32)
+    )
+
+
+def _softmax(scores: NDArray[float64]) -> NDArray[float64]:
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _unit(vectors: NDArray[float64]) -> NDArray[float64]:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

@@ -1,0 +1,177 @@
+"""Serve what was promoted: each job asks which adapter holds now, so a rollback takes effect with the next study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy import bool_
+from numpy.typing import NDArray
+
+from storage.database import Database
+from storage.domain import Algorithm, Classification, Volume
+from storage.errors import OncueError
+from storage.explanations import Neighbour, Prediction, SaliencyMap
+from storage.fewshot import adapters, evaluations, promotions, tasks
+from storage.fewshot.adapters import Adapter
+from storage.fewshot.tasks import Task
+from workers.errors import AnotherBackbone
+from workers.fewshot.classifier import Abstention, FittedAdapter, Opinion, read_adapter
+from workers.fewshot.looks import LesionEncoder, Look
+from workers.fewshot.saliency import class_activation, in_mask_share, saliency_of
+
+log = structlog.get_logger(__name__)
+
+
+class Encoders(Protocol):
+    """Opens the encoder that an adapter was fitted with."""
+
+    def open(self, adapter: Adapter) -> LesionEncoder:
+        """Return it, loaded once; AnotherBackbone, BackboneMissing or WeightsMismatch where it is not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedAdapter:
+    """A promoted adapter with its encoder, ready to label lesions."""
+
+    record: Adapter
+    fitted: FittedAdapter
+    encoder: LesionEncoder
+    attends_to_lesion: bool
+    algorithm: Algorithm
+
+    def classify(self, volume: Volume, lesion: NDArray[bool_]) -> Classification:
+        """Label the lesion under a mask ``[z, y, x]``, or abstain with a coded reason; say why in either case."""
+        look = self.encoder.look(volume, lesion)
+        if look is None:
+            reason = Abstention.AREA_OUT_OF_RANGE if lesion.any() else Abstention.NO_MASK
+            return Classification(None, None, reason.value, self.algorithm, Prediction(self.record.id))
+        opinion = self.fitted.opinion(look.vector, area=look.area)
+        saliency = self._saliency(look, shape=(lesion.shape[1], lesion.shape[2]))
+        abstained = None if opinion.abstained is None else opinion.abstained.value
+        prediction = self._prediction(opinion, saliency, lesion)
+        return Classification(opinion.label, opinion.probability, abstained, self.algorithm, prediction, saliency)
+
+    def _prediction(self, opinion: Opinion, saliency: SaliencyMap | None, lesion: NDArray[bool_]) -> Prediction:
+        numbers, labels = self.record.snapshot.support, self.fitted.labels
+        return Prediction(
+            adapter=self.record.id,
+            label_set=opinion.label_set,
+            distance=opinion.distance,
+            nearest=tuple(Neighbour(numbers[row], labels[row], cosine) for row, cosine in opinion.nearest),
+            attends_to_lesion=self.attends_to_lesion,
+            in_mask_share=None if saliency is None else in_mask_share(saliency, lesion),
+        )
+
+    def _saliency(self, look: Look, *, shape: tuple[int, int]) -> SaliencyMap | None:
+        """Take Grad-CAM where the vector is the mean of its grid, rollout where there is attention."""
+        if _is_mean_of_grid(look):
+            best = int(self.fitted.probabilities(look.vector[None])[0].argmax())
+            cells = class_activation(self.fitted, look, self.fitted.classes[best])
+            return saliency_of(look, cells, shape=shape)
+        attention = self.encoder.attention(look)
+        return None if attention is None else saliency_of(look, attention, shape=shape)
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableAdapter:
+    """Stands in where the promoted adapter cannot be served: it abstains with the error's code, and the job goes on."""
+
+    algorithm: Algorithm
+    code: str
+
+    def classify(self, volume: Volume, lesion: NDArray[bool_]) -> Classification:
+        """Abstain."""
+        del volume, lesion
+        return Classification(None, None, self.code, self.algorithm)
+
+
+class PromotedClassifiers:
+    """Finds the promoted adapter for a volume; adapters and encoders are loaded once and kept."""
+
+    def __init__(self, database: Database, encoders: Encoders) -> None:
+        self._database = database
+        self._encoders = encoders
+        self._served: dict[int, ServedAdapter] = {}
+
+    def for_volume(self, volume: Volume) -> ServedAdapter | UnusableAdapter | None:
+        """Return what labels the lesions of a volume now; None where no adapter was promoted for its kind."""
+        found = self._promoted(volume)
+        if found is None:
+            return None
+        task, record = found
+        try:
+            return self.serve(task, record)
+        except OncueError as error:
+            log.warning("adapter:unusable", adapter=record.id, code=error.code, reason=str(error))
+            return UnusableAdapter(_algorithm(task, record), error.code)
+
+    def warm(self) -> None:
+        """Load what is promoted now; raises where it cannot be served, so that a worker refuses to start with it."""
+        with self._database.read() as session:
+            known = tasks.listed(session)
+            found = [(task, promotions.promoted_adapter(session, task)) for task in known]
+        for task, record in found:
+            if record is not None:
+                self.serve(task, record)
+
+    def serve(self, task: Task, record: Adapter) -> ServedAdapter:
+        """Load an adapter and the encoder that it was fitted with; AnotherBackbone where it is not the same one."""
+        if record.id not in self._served:
+            encoder = self._encoders.open(record)
+            if (encoder.key, encoder.backbone_sha256) != (record.recipe.embedding_key, record.recipe.backbone_sha256):
+                raise AnotherBackbone(f"adapter {record.id} was fitted with {record.recipe.embedding_key}")
+            with self._database.read() as session:
+                fitted = read_adapter(adapters.artefact(session, record.id))
+                evaluation = evaluations.newest(session, record.id)
+            attends = evaluation is not None and evaluation.judgement.attends_to_lesion
+            self._served[record.id] = ServedAdapter(record, fitted, encoder, attends, _algorithm(task, record))
+        return self._served[record.id]
+
+    def _promoted(self, volume: Volume) -> tuple[Task, Adapter] | None:
+        with self._database.read() as session:
+            for task in _ranked(tasks.listed(session), volume):
+                record = promotions.promoted_adapter(session, task)
+                if record is not None:
+                    return task, record
+        return None
+
+
+def _ranked(tasks: Sequence[Task], volume: Volume) -> list[Task]:
+    """Return the tasks that fit a volume, those that name its modality and body part before those that take any."""
+    part = volume.body_part.upper()
+    fitting = [
+        task
+        for task in tasks
+        if task.draft.modality in ("", volume.modality.upper()) and task.draft.body_part in ("", part)
+    ]
+    return sorted(fitting, key=lambda task: (not task.draft.body_part, not task.draft.modality, task.name))
+
+
+def _is_mean_of_grid(look: Look) -> bool:
+    return look.grids.shape[-1] == len(look.vector) and np.allclose(
+        look.grids.mean(axis=(0, 1, 2)), look.vector, atol=1e-4
+    )
+
+
+def _algorithm(task: Task, record: Adapter) -> Algorithm:
+    recipe = record.recipe
+    parameters = {
+        "task": task.name,
+        "adapter": record.id,
+        "backbone": recipe.backbone,
+        "backbone_sha256": recipe.backbone_sha256,
+        "prompt": recipe.prompt_mode,
+        "freeze": recipe.freeze,
+        "seed": recipe.seed,
+        "support": record.snapshot.support_sha256,
+        "calibration": record.snapshot.calibration_sha256,
+        "alpha": task.draft.alpha,
+    }
+    described = json.dumps(parameters, sort_keys=True, separators=(",", ":"))
+    return Algorithm(f"few-shot-{recipe.head}", str(record.version), record.artefact_sha256, described)

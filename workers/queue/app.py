@@ -1,0 +1,73 @@
+"""The Celery application. Celery only wakes workers and balances load: the database holds the truth about jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery import Celery
+
+from storage.domain import Lane
+from workers.config import WorkerSettings
+from workers.queue.lane_order import WEIGHTS, WeightedCycle
+
+ANALYSE = "oncue.analyse"
+"""Name of the task on the wire: stated, so that modules may be renamed while messages are under way."""
+
+
+def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = None) -> Celery:
+    """Build the application; no connection is made yet. ``on_poll`` is told each time the queues are polled."""
+    app = Celery("oncue", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        # A message is a job number. JSON alone, so that no message can ever make a worker run code (pickle can).
+        task_serializer="json",
+        accept_content=["json"],
+        # Acknowledge after the work, so that a worker's death leaves the message with the broker ...
+        task_acks_late=True,
+        # ... and put it back when a pool process dies. Its loops are ended by the job's own attempt counter.
+        task_reject_on_worker_lost=True,
+        # One message at a time: a message that waits inside a busy worker cannot be taken by an idle one.
+        worker_prefetch_multiplier=1,
+        # Results live in the database; a second truth in Redis would only disagree with it.
+        task_ignore_result=True,
+        # Models on a GPU do not survive a fork, and one process per device needs no pool.
+        worker_pool="solo",
+        worker_concurrency=1,
+        # One queue for each lane: priorities inside one Redis list are approximate and let STAT work wait.
+        task_queues={lane.value: {"routing_key": lane.value} for lane in Lane},
+        task_default_queue=Lane.ROUTINE.value,
+        task_create_missing_queues=False,
+        # The process that hosts the worker has set up logging; Celery must not take the root logger away.
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # Redis may start later than a worker, and may restart under it: keep trying for ever.
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # The lease decides what happens to a job whose worker lost Redis, not Celery.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Nobody sends remote commands, so there is one way less into a worker.
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        broker_transport_options=_transport_options(settings, on_poll),
+    )
+    return app
+
+
+def _transport_options(settings: WorkerSettings, on_poll: Callable[[], None] | None) -> dict[str, Any]:
+    return {
+        # Longer than the time limit: a job still at work must not be delivered a second time (harmless but wasted).
+        "visibility_timeout": settings.visibility_seconds,
+        # The defaults look for abandoned messages every 100 seconds; a lost worker's job should not wait for that.
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # The lanes' order at each poll, so that none starves.
+        "queue_order_strategy": partial(WeightedCycle, WEIGHTS, on_poll=on_poll),
+        # One Redis list for each lane instead of four priorities nobody uses.
+        "priority_steps": [0],
+        # A half-open connection (Redis restarted behind a firewall) is noticed instead of waited on for ever.
+        "health_check_interval": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    }

@@ -1,0 +1,142 @@
+"""The task behind a message: claim the job, do the work under a lease, write the result or the reason it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import structlog
+from celery import Celery
+
+from storage import analyses, arrays, jobs
+from storage.database import utc_now
+from storage.domain import Analysis
+from storage.errors import LeaseLost, OncueError, StorageError
+from workers.errors import OutOfDeviceMemory
+from workers.pipeline import Bench, analyse
+from workers.queue.app import ANALYSE
+from workers.queue.heartbeat import Heartbeat
+from workers.queue.signs_of_life import Vitals
+from workers.stopwatch import Stopwatch
+
+INTERNAL_ERROR = "internal_error"
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    """What became of one message."""
+
+    NOT_CLAIMED = "not-claimed"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunner:
+    """Works on jobs, one at a time, in the name of ``owner``."""
+
+    bench: Bench
+    owner: str
+    lease_seconds: float
+    vitals: Vitals | None = None
+
+    def run(self, job_id: int) -> Outcome:
+        """Do one job if it is still to be done: a message that comes twice ends quietly the second time."""
+        with self.bench.database.write() as session:
+            held = jobs.claim(session, job_id, owner=self.owner, lease_seconds=self.lease_seconds, now=utc_now())
+        if held is None:
+            log.info("job:not-claimed", job=job_id)
+            return Outcome.NOT_CLAIMED
+        log.info("job:claimed", job=job_id, attempt=held.attempt)
+        with self._busy():
+            return self._work(held)
+
+    def _work(self, held: jobs.Claim) -> Outcome:
+        watch = Stopwatch()
+        try:
+            with Heartbeat(self.bench.database, held, lease_seconds=self.lease_seconds) as heartbeat:
+                analysis = analyse(self.bench, held, check=heartbeat.check, watch=watch)
+                heartbeat.check()
+                self._commit(held, analysis, watch)
+        except LeaseLost as error:
+            log.warning("job:discarded", job=held.job_id, code=error.code)
+            return Outcome.DISCARDED
+        except OncueError as error:
+            return self._fail(held, error.code, str(error), retryable=error.retryable)
+        except Exception as error:  # noqa: BLE001 - the process edge: a fault of ours must end as a failed attempt
+            return self._fail_unexpected(held, error)
+        log.info("job:succeeded", job=held.job_id, seconds=round(sum(t.seconds for t in watch.timings), 2))
+        return Outcome.SUCCEEDED
+
+    def _commit(self, held: jobs.Claim, analysis: Analysis, watch: Stopwatch) -> None:
+        """Write the result; the stage «commit» is the grid's way to disk, for the row cannot hold its own time."""
+        with watch.stage("commit"):
+            grid_digest = arrays.save_grid(self.bench.objects, analysis.frames, analysis.label_map)
+        timed = replace(analysis, timings=watch.timings)
+        with self.bench.database.write() as session:
+            analyses.save(session, held, timed, grid_digest=grid_digest, now=utc_now())
+
+    def _fail_unexpected(self, held: jobs.Claim, error: Exception) -> Outcome:
+        if _is_out_of_memory(error):
+            known = OutOfDeviceMemory("the device or the machine ran out of memory on this study")
+            return self._fail(held, known.code, str(known), retryable=known.retryable)
+        # The message of an unforeseen error may quote what it choked on, patient data too: its class alone is kept.
+        log.error("job:internal-error", job=held.job_id, error=type(error).__name__, where=_origin(error))
+        reason = f"{type(error).__name__} in {_origin(error)}; this is a fault of oncue: report it with this line"
+        return self._fail(held, INTERNAL_ERROR, reason, retryable=True)
+
+    def _fail(self, held: jobs.Claim, code: str, reason: str, *, retryable: bool) -> Outcome:
+        try:
+            with self.bench.database.write() as session:
+                state = jobs.fail(session, held, code=code, reason=reason, retryable=retryable, now=utc_now())
+        except StorageError as error:
+            # Taken over, or no database: the lease runs out and the relay takes the job back.
+            log.warning("job:failure-not-recorded", job=held.job_id, code=error.code, wanted=code)
+            return Outcome.DISCARDED
+        log.warning("job:attempt-failed", job=held.job_id, code=code, reason=reason, state=state.value)
+        return Outcome.FAILED
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        if self.vitals is not None:
+            self.vitals.mark_busy(busy=True)
+        try:
+            yield
+        finally:
+            if self.vitals is not None:
+                self.vitals.mark_busy(busy=False)
+
+
+def register_tasks(app: Celery, runner: JobRunner) -> None:
+    """Give the application its one task."""
+
+    @app.task(name=ANALYSE)  # type: ignore[untyped-decorator]  # Celery carries no types
+    def analyse_job(job_id: int) -> None:
+        try:
+            runner.run(int(job_id))
+        except OncueError as error:
+            # Before the claim nothing is owed: the job is still queued, and the relay sends its message again.
+            log.warning("job:not-started", job=job_id, code=error.code, reason=str(error))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name and text, so that this module needs no torch: its CPU allocator raises a bare RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _origin(error: Exception) -> str:
+    """Return file and line where an error was raised, without the text that it carries."""
+    trace = error.__traceback__
+    if trace is None:
+        return "an unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
