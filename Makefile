@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 PIP_VERSION := 25.3
+JSCPD_VERSION := 4.0.5
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := worker,console,embedded,monai,dev
+EXTRAS := worker,console,embedded,monai,lab,dev
 WORKERS ?= 2
 CODE := console lab workers dicom_gateway phantom storage migrations tests benchmarks
 
@@ -13,7 +14,7 @@ CODE := console lab workers dicom_gateway phantom storage migrations tests bench
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Make the virtual environment with every pinned dependency (runs by itself where needed)
@@ -35,6 +36,10 @@ demo: $(STAMP) ## Send a phantom through the whole system: STUDY=<folder> for yo
 test: $(STAMP) ## Run every test; peers that are not installed are skipped unless ONCUE_REQUIRE_PEERS=1
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
+.PHONY: test-fast
+test-fast: $(STAMP) ## Run what needs no peer and is not slow: for the hand, between two edits
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not peer and not slow" $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## Format, lint, types, import contracts, spelling
 	$(BIN)/ruff format --check .
@@ -47,6 +52,10 @@ check: $(STAMP) ## Format, lint, types, import contracts, spelling
 format: $(STAMP) ## Format the code and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: duplicates
+duplicates: ## Show code that stands twice (needs Node.js for npx)
+	npx --yes jscpd@$(JSCPD_VERSION) --min-lines 5 --min-tokens 40 --format python --reporters console console lab workers dicom_gateway phantom storage
 
 .PHONY: bench
 bench: $(STAMP) ## Measure durable ingest, the pipeline's stages and the embedding of pictures
