@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 Only = Annotated[
     list[str] | None,
@@ -27,8 +27,8 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from console.commands.output import write_json, write_table
     from console.doctor.examination import Verdict, checks, examine
+    from console.terminal.output import write_json, write_table
 
     unknown = set(only or ()) - checks().keys()
     if unknown:

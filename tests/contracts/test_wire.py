@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from console.forms import DeliveryForm, JobForm, StudyForm
+from console.schemas import DeliveryForm, JobForm, StudyForm
 from storage.domain import DeliveryState, JobState, Lane, ObjectKind, Priority, StudyState
 from workers.config import WorkerSettings
 from workers.queue.app import ANALYSE, make_app
@@ -28,7 +26,7 @@ def test_states_and_kinds_keep_their_words() -> None:
 
 
 def test_the_listings_keep_their_fields() -> None:
-    assert [field.name for field in fields(StudyForm)] == [
+    assert list(StudyForm.model_fields) == [
         "study_instance_uid",
         "revision",
         "state",
@@ -38,7 +36,7 @@ def test_the_listings_keep_their_fields() -> None:
         "volume_ml",
         "confidence",
     ]
-    assert [field.name for field in fields(JobForm)] == [
+    assert list(JobForm.model_fields) == [
         "id",
         "study_instance_uid",
         "revision",
@@ -46,7 +44,7 @@ def test_the_listings_keep_their_fields() -> None:
         "attempts",
         "code",
     ]
-    assert [field.name for field in fields(DeliveryForm)] == [
+    assert list(DeliveryForm.model_fields) == [
         "sop_instance_uid",
         "kind",
         "destination",

@@ -1,9 +1,10 @@
-"""Options that several subcommands share."""
+"""Options that several commands share, and words that stand for a member of an enum."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -27,3 +28,16 @@ ConfigFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for other programs instead of a table.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most rows to show.")]
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def chosen(kind: type[Choice], text: str | None) -> Choice | None:
+    """Return the member with this value, None for None; BadParameter lists the known values for anything else."""
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError as error:
+        known = ", ".join(member.value for member in kind)
+        raise typer.BadParameter(f"{text!r} is not one of {known}") from error
