@@ -25,9 +25,6 @@ def test_the_import_contracts_hold() -> None:
         "console.app",
         "console.commands.compositions",
         "console.doctor.examination",
-        "console.doctor.network",
-        "console.doctor.records",
-        "console.doctor.computing",
     ],
 )
 def test_what_runs_in_the_gateway_image_needs_no_torch_and_no_broker(module: str) -> None:
