@@ -94,6 +94,7 @@ def test_one_part_alone_must_be_fine(place: Place) -> None:
     assert "disk, database, gateway" in wrong.err
 
 
+@pytest.mark.peer
 def test_of_a_running_installation_everything_is_fine(tmp_path: Path) -> None:
     with (
         running_receiver(tmp_path / "received") as receiver,
