@@ -11,7 +11,7 @@ from pydantic import AliasPath, BeforeValidator, Field, Json, ValidationInfo, fi
 
 from console.fewshot.forms import PredictionForm
 from console.record_schema import IsoTime, RecordSchema
-from console.views import Seen
+from console.views import AliveProcesses
 from storage.domain import (
     Algorithm,
     DeliveryState,
@@ -45,7 +45,7 @@ def _seconds(timings: tuple[StageTiming, ...]) -> dict[str, float]:
     return {timing.stage: timing.seconds for timing in timings}
 
 
-def _alive_by_kind(seen: tuple[Seen, ...]) -> dict[str, int]:
+def _alive_by_kind(seen: tuple[AliveProcesses, ...]) -> dict[str, int]:
     return {one.kind: one.alive for one in seen}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from console.demo.outcome import dice
+from console.demo.demonstrated_study import dice
 from phantom.study import write_phantom_study
 from tests.support.records import DESTINATION
 from tests.support.system import QUICK, run_oncue
