@@ -1,4 +1,4 @@
-"""Settings of the console, and the reading of every setting: flag over environment over file over default."""
+"""Settings of the console, and how every setting is read: flag over environment over file over default."""
 
 from __future__ import annotations
 
@@ -173,8 +173,9 @@ def _environment_layer() -> Layer:
     names = {variable(key): key for key in known_keys()}
     present = {name for name in map(str.upper, os.environ) if name.startswith(PREFIX)}
     present = {name for name in present if not name.startswith(TEST_PREFIX)}
-    for name in sorted(present - names.keys() - OTHER_VARIABLES):
-        raise ConfigurationError(f"unknown variable {name}{_nearest(name, [*names, *OTHER_VARIABLES])}")
+    unknown = min(present - names.keys() - OTHER_VARIABLES, default=None)
+    if unknown is not None:
+        raise ConfigurationError(f"unknown variable {unknown}{_nearest(unknown, [*names, *OTHER_VARIABLES])}")
     try:
         return dict(_Environment(Settings)())
     except SettingsError as error:
@@ -187,9 +188,10 @@ def _file_layer(path: Path) -> Layer:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     known = known_keys()
-    for key in _keys_of(values):
-        if key not in known:
-            raise ConfigurationError(f"unknown key {key} in {path}{_nearest(key, [*Settings.model_fields, *known])}")
+    unknown = next((key for key in _keys_of(values) if key not in known), None)
+    if unknown is not None:
+        near = _nearest(unknown, [*Settings.model_fields, *known])
+        raise ConfigurationError(f"unknown key {unknown} in {path}{near}")
     return values
 
 

@@ -1,6 +1,6 @@
-"""What the pages and the API read, and the one thing that they can ask for: a parametric map.
+"""What the pages and the API read, and the parametric map that they can ask for.
 
-Nothing holds a session longer than one call.
+Each call opens its own session and closes it before it returns.
 """
 
 from __future__ import annotations
