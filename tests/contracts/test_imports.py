@@ -52,6 +52,7 @@ def test_the_import_contracts_hold() -> None:
     assert ran.returncode == 0, ran.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["storage", "dicom_gateway", "phantom", "console"])
 def test_what_runs_in_the_gateway_image_needs_nothing_that_only_a_worker_has(package: str) -> None:
     lacking = libraries("worker") - libraries("console")
@@ -59,17 +60,20 @@ def test_what_runs_in_the_gateway_image_needs_nothing_that_only_a_worker_has(pac
     assert not _import_all(set(modules_of(package)) - RUN_A_BROKER, lacking=lacking)
 
 
+@pytest.mark.slow
 def test_only_what_starts_a_broker_is_left_out_of_the_gateway_image() -> None:
     assert set(modules_of("console")) >= RUN_A_BROKER
     for module in RUN_A_BROKER:
         assert "import of redis halted" in _import_all([module], lacking=["redis"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", product_packages())
 def test_importing_any_module_connects_to_nothing_and_opens_no_model(package: str) -> None:
     assert not _import_all(modules_of(package), events=CONNECTIONS)
 
 
+@pytest.mark.slow
 def test_every_module_of_the_product_imports_where_there_is_no_laboratory() -> None:
     modules = [module for package in product_packages() for module in modules_of(package)]
     assert not _import_all(modules, lacking=[LABORATORY])
