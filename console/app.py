@@ -53,8 +53,8 @@ def create_app(
 ) -> FastAPI:
     """Build the application on an open database and object store.
 
-    It reads from them, but for parametric maps, which it can be asked to write and to send to ``destinations``, and
-    for the few-shot workflow, where it places orders and takes decisions.
+    Most routes only read. A request can have a parametric map written and sent to one of ``destinations``, and the
+    few-shot workflow takes requests to fit, to evaluate and to promote an adapter.
     """
     # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
     app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")

@@ -23,12 +23,14 @@ from console.commands import (
     models,
     phantom,
     processes,
+    send,
     studies,
     support,
     train,
     up,
+    worklist,
 )
-from console.commands.variadic import VariadicCommand
+from console.terminal.variadic import VariadicCommand
 from storage.errors import OncueError
 
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
@@ -67,11 +69,11 @@ app.command("up")(up.up)
 processes.register(app)
 app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
-app.command("send")(phantom.send_files)
+app.command("send")(send.send_files)
 app.add_typer(studies.app, name="studies")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
-app.command("worklist")(studies.show_worklist)
+app.command("worklist")(worklist.show_worklist)
 app.add_typer(audit.app, name="audit")
 models.app.command("add")(backbones.add_backbone)
 models.app.command("backbones")(backbones.list_backbones)

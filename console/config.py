@@ -1,4 +1,4 @@
-"""Settings of the console, and the reading of every setting: flag over environment over file over default."""
+"""Settings of the console, and how every setting is read: flag over environment over file over default."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-class Origin(StrEnum):
+class SettingOrigin(StrEnum):
     """Which layer a value came from."""
 
     FLAG = "flag"
@@ -90,12 +90,12 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Effective:
+class EffectiveSetting:
     """One setting as it stands; ``value`` is text fit to be shown, with secrets masked."""
 
     key: str
     value: str
-    origin: Origin
+    origin: SettingOrigin
     description: str
 
 
@@ -105,12 +105,14 @@ class Configuration:
 
     settings: Settings
     file: Path
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, SettingOrigin]
 
-    def effective(self) -> tuple[Effective, ...]:
+    def effective(self) -> tuple[EffectiveSetting, ...]:
         """Return every setting with its masked value and its origin."""
         return tuple(
-            Effective(key, _shown(self.settings, key), self.origins.get(key, Origin.DEFAULT), field.description or "")
+            EffectiveSetting(
+                key, _shown(self.settings, key), self.origins.get(key, SettingOrigin.DEFAULT), field.description or ""
+            )
             for key, field in known_keys().items()
         )
 
@@ -120,13 +122,13 @@ def read(state: Path, *, file: Path | None = None, flags: Layer | None = None) -
     path = file or state / FILE_NAME
     if file is not None and not file.is_file():
         raise ConfigurationError(f"there is no configuration file {file}")
-    layers: list[tuple[Origin, Layer]] = [
-        (Origin.FILE, _file_layer(path)),
-        (Origin.ENVIRONMENT, _environment_layer()),
-        (Origin.FLAG, flags or {}),
+    layers: list[tuple[SettingOrigin, Layer]] = [
+        (SettingOrigin.FILE, _file_layer(path)),
+        (SettingOrigin.ENVIRONMENT, _environment_layer()),
+        (SettingOrigin.FLAG, flags or {}),
     ]
     merged: dict[str, dict[str, Any]] = {}
-    origins: dict[str, Origin] = {}
+    origins: dict[str, SettingOrigin] = {}
     for origin, layer in layers:
         for section, values in layer.items():
             merged.setdefault(section, {}).update(values)
@@ -171,8 +173,9 @@ def _environment_layer() -> Layer:
     names = {variable(key): key for key in known_keys()}
     present = {name for name in map(str.upper, os.environ) if name.startswith(PREFIX)}
     present = {name for name in present if not name.startswith(TEST_PREFIX)}
-    for name in sorted(present - names.keys() - OTHER_VARIABLES):
-        raise ConfigurationError(f"unknown variable {name}{_nearest(name, [*names, *OTHER_VARIABLES])}")
+    unknown = min(present - names.keys() - OTHER_VARIABLES, default=None)
+    if unknown is not None:
+        raise ConfigurationError(f"unknown variable {unknown}{_nearest(unknown, [*names, *OTHER_VARIABLES])}")
     try:
         return dict(_Environment(Settings)())
     except SettingsError as error:
@@ -185,9 +188,10 @@ def _file_layer(path: Path) -> Layer:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     known = known_keys()
-    for key in _keys_of(values):
-        if key not in known:
-            raise ConfigurationError(f"unknown key {key} in {path}{_nearest(key, [*Settings.model_fields, *known])}")
+    unknown = next((key for key in _keys_of(values) if key not in known), None)
+    if unknown is not None:
+        near = _nearest(unknown, [*Settings.model_fields, *known])
+        raise ConfigurationError(f"unknown key {unknown} in {path}{near}")
     return values
 
 
@@ -205,7 +209,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "; `oncue config` lists the known ones"
 
 
-def _validated(merged: Layer, origins: Mapping[str, Origin]) -> Settings:
+def _validated(merged: Layer, origins: Mapping[str, SettingOrigin]) -> Settings:
     try:
         return Settings.model_validate({section: dict(values) for section, values in merged.items()})
     except ValidationError as error:
@@ -214,9 +218,9 @@ def _validated(merged: Layer, origins: Mapping[str, Origin]) -> Settings:
         raise ConfigurationError("; ".join(problems)) from None
 
 
-def _problem(location: tuple[int | str, ...], message: str, origins: Mapping[str, Origin]) -> str:
+def _problem(location: tuple[int | str, ...], message: str, origins: Mapping[str, SettingOrigin]) -> str:
     key = ".".join(str(part) for part in location[:2])
-    return f"{key} ({origins.get(key, Origin.DEFAULT)}): {message}"
+    return f"{key} ({origins.get(key, SettingOrigin.DEFAULT)}): {message}"
 
 
 def _shown(settings: Settings, key: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated
 
-from console.forms import FindingForm, PanelForm
-from storage.domain import Analysis, FrameRef
+from pydantic import AliasPath, BeforeValidator, Field, field_validator
+
+from console.record_schema import RecordSchema
+from console.schemas import FindingForm, PanelForm, named_version
+from storage.domain import Analysis, Finding, FrameRef
 from storage.errors import ConfigurationError, RecordMissing
 from storage.objects import ObjectStore
 from storage.panels import TILES, Panel
@@ -20,70 +23,79 @@ DOCUMENT = "explanation.json"
 class ShownFinding:
     """One finding with its panel; ``sop_instance_uid`` names the image that shows the plane, where one does."""
 
-    finding: FindingForm
-    panel: PanelForm
+    finding: Finding
+    panel: Panel
     sop_instance_uid: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class ExplanationForm:
+class ExplainedStudy:
+    """A study's analysis, and those of its findings that have a panel."""
+
+    study_instance_uid: str
+    analysis: Analysis
+    findings: tuple[ShownFinding, ...]
+
+
+class ShownFindingForm(RecordSchema):
+    """One finding with its panel, whose ``picture`` is the name of a file in the same folder."""
+
+    finding: FindingForm
+    panel: PanelForm
+    sop_instance_uid: str | None
+
+    @field_validator("panel")
+    @classmethod
+    def _name_picture(cls, panel: PanelForm) -> PanelForm:
+        return panel.model_copy(update={"picture": _file_name(panel.number)})
+
+
+class ExplanationForm(RecordSchema):
     """What ``oncue studies explain`` writes beside the pictures."""
 
     study_instance_uid: str
-    series_instance_uid: str
-    algorithm: str
-    weights_sha256: str
-    parameters: str
-    case_score: float
-    out_of_distribution: float
-    unlike_training: bool
-    tiles: tuple[str, ...]
-    findings: list[ShownFinding]
-
-    @classmethod
-    def of(cls, study_instance_uid: str, analysis: Analysis) -> Self:
-        """Take over what an analysis shows; RecordMissing where it kept nothing to show."""
-        if analysis.explanation is None:
-            raise RecordMissing("this analysis kept no explanation; `oncue jobs retry` analyses the study again")
-        findings = {finding.number: finding for finding in analysis.findings}
-        return cls(
-            study_instance_uid=study_instance_uid,
-            series_instance_uid=analysis.series_instance_uid,
-            algorithm=f"{analysis.algorithm.name} {analysis.algorithm.version}",
-            weights_sha256=analysis.algorithm.weights_sha256,
-            parameters=analysis.algorithm.parameters,
-            case_score=analysis.case_score,
-            out_of_distribution=analysis.out_of_distribution,
-            unlike_training=analysis.is_unfamiliar,
-            tiles=TILES,
-            findings=[
-                ShownFinding(
-                    FindingForm.of(findings[panel.number]),
-                    PanelForm.of(panel, picture=_file_name(panel)),
-                    _image(panel, analysis.frames),
-                )
-                for panel in analysis.explanation.panels
-            ],
-        )
+    series_instance_uid: str = Field(validation_alias=AliasPath("analysis", "series_instance_uid"))
+    algorithm: Annotated[str, BeforeValidator(named_version)] = Field(
+        validation_alias=AliasPath("analysis", "algorithm")
+    )
+    weights_sha256: str = Field(validation_alias=AliasPath("analysis", "algorithm", "weights_sha256"))
+    parameters: str = Field(validation_alias=AliasPath("analysis", "algorithm", "parameters"))
+    case_score: float = Field(validation_alias=AliasPath("analysis", "case_score"))
+    out_of_distribution: float = Field(validation_alias=AliasPath("analysis", "out_of_distribution"))
+    unlike_training: bool = Field(validation_alias=AliasPath("analysis", "is_unfamiliar"))
+    tiles: tuple[str, ...] = TILES
+    findings: list[ShownFindingForm]
 
 
 def write(study_instance_uid: str, analysis: Analysis, objects: ObjectStore, folder: Path) -> ExplanationForm:
     """Write pictures and numbers into a folder; RecordMissing, ObjectMissing, or ConfigurationError for the folder."""
-    form = ExplanationForm.of(study_instance_uid, analysis)
-    panels = analysis.explanation.panels if analysis.explanation else ()
-    pictures = {_file_name(panel): objects.get(panel.picture) for panel in panels}
+    explained = _explained(study_instance_uid, analysis)
+    form = ExplanationForm.model_validate(explained)
+    pictures = {_file_name(shown.panel.number): objects.get(shown.panel.picture) for shown in explained.findings}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in pictures.items():
             (folder / name).write_bytes(content)
-        (folder / DOCUMENT).write_text(json.dumps(asdict(form), indent=2) + "\n", encoding="utf-8")
+        (folder / DOCUMENT).write_text(json.dumps(form.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"the explanation cannot be written to {folder}: {error.strerror}") from error
     return form
 
 
-def _file_name(panel: Panel) -> str:
-    return f"finding-{panel.number}.png"
+def _explained(study_instance_uid: str, analysis: Analysis) -> ExplainedStudy:
+    """Join findings, panels and images of an analysis; RecordMissing where it kept nothing to show."""
+    if analysis.explanation is None:
+        raise RecordMissing("this analysis kept no explanation; `oncue jobs retry` analyses the study again")
+    findings = {finding.number: finding for finding in analysis.findings}
+    shown = (
+        ShownFinding(findings[panel.number], panel, _image(panel, analysis.frames))
+        for panel in analysis.explanation.panels
+    )
+    return ExplainedStudy(study_instance_uid, analysis, tuple(shown))
+
+
+def _file_name(number: int) -> str:
+    return f"finding-{number}.png"
 
 
 def _image(panel: Panel, frames: tuple[FrameRef, ...]) -> str | None:

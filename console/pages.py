@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from console.forms import overlay_path, panel_path
+from console.schemas import overlay_path, panel_path
 from console.views import PAGE, Views
 from storage.domain import Presence
 from storage.panels import TILES

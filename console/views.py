@@ -1,6 +1,6 @@
-"""What the pages and the API read, and the one thing that they can ask for: a parametric map.
+"""What the pages and the API read, and the parametric map that they can ask for.
 
-Nothing holds a session longer than one call.
+Each call opens its own session and closes it before it returns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NEEDED = ("gateway", "relay", "worker")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AliveProcesses:
     """Whether a kind of process was at work lately, and how many of it."""
 
     kind: str
@@ -35,11 +35,11 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class SystemHealth:
     """Whether the database answers, and which processes were seen in it."""
 
     database: bool
-    processes: tuple[Seen, ...]
+    processes: tuple[AliveProcesses, ...]
 
     @property
     def is_complete(self) -> bool:
@@ -121,16 +121,18 @@ class Views:
         job_id = self._newest_job(study_id)
         return self._maps.send(job_id, configured(destination, self.destinations), actor=_ACTOR)
 
-    def health(self) -> Health:
+    def health(self) -> SystemHealth:
         """Say whether the database answers and which processes were seen lately."""
         now = utc_now()
         try:
             with self.database.read() as session:
                 running = processes.running(session)
         except DatabaseUnavailable:
-            return Health(database=False, processes=())
+            return SystemHealth(database=False, processes=())
         counts = {kind: sum(p.kind == kind and p.is_alive(now) for p in running) for kind in _NEEDED}
-        return Health(database=True, processes=tuple(Seen(kind, alive) for kind, alive in counts.items()))
+        return SystemHealth(
+            database=True, processes=tuple(AliveProcesses(kind, alive) for kind, alive in counts.items())
+        )
 
     @property
     def _maps(self) -> MapRequests:

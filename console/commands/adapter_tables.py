@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.commands.output import write_line, write_table
+from console.terminal.output import write_line, write_table
 
 if TYPE_CHECKING:
     from console.fewshot.forms import EvaluationForm, TaskDetailForm

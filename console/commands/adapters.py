@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from console.commands import items, tasks
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 app = typer.Typer(no_args_is_help=True, help="Few-shot labels: tasks, items, and adapters behind a gate.")
 app.add_typer(tasks.app, name="task")
@@ -39,9 +39,9 @@ def show_task(
     Example: oncue classification show brain-flair --state ./oncue-state
     """
     from console.commands.adapter_tables import write_task
-    from console.commands.output import write_forms
     from console.fewshot.views import task_detail
     from console.installation import open_installation
+    from console.terminal.output import write_forms
 
     with open_installation(state, file=config).read() as session:
         form = task_detail(session, task)
@@ -69,11 +69,11 @@ def fit_adapter(
 
     Example: oncue classification fit lesion --head logistic --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.choices import chosen
-    from console.commands.output import write_forms, write_line
     from console.fewshot.views import adapter_form
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.options import chosen
+    from console.terminal.output import write_forms, write_line
     from storage.database import utc_now
     from workers.fewshot.contracts import PromptMode
     from workers.fewshot.fitting import fit
@@ -103,11 +103,11 @@ def evaluate_adapter(
 
     Example: oncue classification evaluate 2 --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
     from console.commands.adapter_tables import write_checks
-    from console.commands.output import write_forms
     from console.fewshot.forms import EvaluationForm
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms
     from storage.database import utc_now
     from workers.fewshot.evaluating import evaluate
 
@@ -138,10 +138,10 @@ def promote_adapter(
 
     Example: oncue classification promote lesion 2 --override "subgroups:site=one hospital" --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_forms, write_line
     from console.fewshot.forms import PromotionForm
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
     from storage.database import utc_now
     from storage.errors import PromotionRefused
     from storage.fewshot import adapters, promotions, tasks
@@ -173,10 +173,10 @@ def roll_back(
 
     Example: oncue classification rollback lesion --reason "too many false alarms" --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_forms, write_line
     from console.fewshot.forms import PromotionForm
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
     from storage.database import utc_now
     from storage.fewshot import promotions, tasks
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, ConfigFile, State
 
 
 def alive(
@@ -24,8 +24,8 @@ def alive(
     """
     import socket
 
-    from console.commands.output import write_line
     from console.installation import open_installation
+    from console.terminal.output import write_line
     from storage import processes
     from storage.database import utc_now
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
 app = typer.Typer(no_args_is_help=True, help="The audit trail: append-only, hash-chained.")
 
@@ -41,9 +41,9 @@ def show_events(
 
     Example: oncue audit list --state ./oncue-state --subject job/3
     """
-    from console.commands.output import write_forms, write_table
-    from console.forms import EventForm
     from console.installation import open_installation
+    from console.schemas import EventForm
+    from console.terminal.output import write_forms, write_table
     from storage import audit
 
     with open_installation(state, file=config).read() as session:
@@ -52,7 +52,7 @@ def show_events(
         else:
             events = audit.history(session, subject=subject, tag=tag, after=after or 0, limit=limit)
     if as_json:
-        write_forms([EventForm.of(event) for event in events])
+        write_forms([EventForm.model_validate(event) for event in events])
         return
     rows = [(event.seq, event.at[:19], event.tag, event.subject, event.actor, _cut(event.details)) for event in events]
     write_table("Audit trail", ("seq", "at", "event", "subject", "actor", "details"), rows, empty="no such event")
@@ -64,11 +64,9 @@ def show_event(seq: Seq, state: State = DEFAULT_STATE, *, config: ConfigFile = N
 
     Example: oncue audit show 12 --state ./oncue-state
     """
-    from dataclasses import asdict
-
-    from console.commands.output import write_forms, write_table
-    from console.forms import EventForm
     from console.installation import open_installation
+    from console.schemas import EventForm
+    from console.terminal.output import write_forms, write_table
     from storage import audit
     from storage.errors import RecordMissing
 
@@ -76,11 +74,11 @@ def show_event(seq: Seq, state: State = DEFAULT_STATE, *, config: ConfigFile = N
         events = audit.history(session, after=seq - 1, limit=1)
     if not events or events[0].seq != seq:
         raise RecordMissing(f"there is no audit event {seq}; see `oncue audit list`")
-    form = EventForm.of(events[0])
+    form = EventForm.model_validate(events[0])
     if as_json:
         write_forms([form])
         return
-    write_table(f"Event {seq}", ("", ""), list(asdict(form).items()), empty="")
+    write_table(f"Event {seq}", ("", ""), list(form.model_dump().items()), empty="")
 
 
 @app.command("verify")
@@ -89,8 +87,8 @@ def verify_chain(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_
 
     Example: oncue audit verify --state ./oncue-state
     """
-    from console.commands.output import write_json, write_line
     from console.installation import open_installation
+    from console.terminal.output import write_json, write_line
     from storage import audit
     from storage.errors import AuditChainBroken
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from workers.fewshot.contracts import BackboneCard
@@ -60,7 +60,7 @@ def list_backbones(state: State = DEFAULT_STATE, *, config: ConfigFile = None, a
 
 
 def _write(cards: list[BackboneCard], *, as_json: bool) -> None:
-    from console.commands.output import write_json, write_table
+    from console.terminal.output import write_json, write_table
 
     rows = [
         {

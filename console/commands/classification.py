@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from lab.fewshot.runs import Run
@@ -102,8 +102,8 @@ def evaluate_classification(
 
     Example: oncue evaluate classification --data ../shared/data/covid-xray --share 5 10 --shots 1 4 16
     """
-    from console.commands.output import write_json
     from console.commands.studying import StudyWishes, study
+    from console.terminal.output import write_json
     from lab.fewshot.document import to_json
     from lab.fewshot.report import write_report
 
@@ -126,7 +126,7 @@ def _show_progress(what: str, done: int, total: int) -> None:
 
 
 def _show(runs: Sequence[Run]) -> None:
-    from console.commands.output import write_table
+    from console.terminal.output import write_table
     from lab.fewshot.report import HEADERS, row
 
     write_table("Few-shot classification, means over seeds", HEADERS, [row(one) for one in runs], empty="no run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 
 def show_settings(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -12,8 +12,8 @@ def show_settings(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as
     """
     from dataclasses import asdict
 
-    from console.commands.output import write_json, write_table
     from console.config import read
+    from console.terminal.output import write_json, write_table
 
     effective = read(state, file=config).effective()
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 app = typer.Typer(no_args_is_help=True, help="The database's schema.")
 
@@ -15,8 +15,8 @@ def upgrade(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json:
 
     Example: oncue db upgrade --state ./oncue-state
     """
-    from console.commands.output import write_json, write_line
     from console.installation import open_installation
+    from console.terminal.output import write_json, write_line
     from storage import migrate
 
     installation = open_installation(state, file=config)
@@ -35,8 +35,8 @@ def check(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: A
 
     Example: oncue db check --state ./oncue-state
     """
-    from console.commands.output import write_json, write_line
     from console.installation import open_installation
+    from console.terminal.output import write_json, write_line
     from storage import migrate
 
     installation = open_installation(state, file=config)

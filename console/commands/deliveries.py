@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
     from storage.outbound import Delivery
@@ -35,15 +35,17 @@ def show_deliveries(
 
     Example: oncue deliveries list --state ./oncue-state --in refused
     """
-    from console.commands.choices import chosen
-    from console.commands.listings import Listing
-    from console.forms import DeliveryForm
+    from console.schemas import DeliveryForm
+    from console.terminal.listings import Listing
+    from console.terminal.options import chosen
     from storage import deliveries
     from storage.domain import DeliveryState
 
     wanted = chosen(DeliveryState, of_state)
     headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")
-    listing = Listing("Deliveries", headers, _row, DeliveryForm.of, empty="nothing has been sent on its way yet")
+    listing = Listing(
+        "Deliveries", headers, _row, DeliveryForm.model_validate, empty="nothing has been sent on its way yet"
+    )
     listing.show(
         lambda session: deliveries.listed(session, state=wanted, limit=limit), state, config=config, as_json=as_json
     )
@@ -57,10 +59,10 @@ def retry_delivery(
 
     Example: oncue deliveries retry 2 --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_forms, write_line
-    from console.forms import DeliveryForm
     from console.installation import open_installation
+    from console.schemas import DeliveryForm
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
     from storage import deliveries
     from storage.database import utc_now
     from storage.errors import RecordMissing
@@ -72,7 +74,7 @@ def retry_delivery(
             raise RecordMissing(f"no delivery of {delivery}; see `oncue deliveries list`")
         for number in numbers:
             deliveries.retry(session, number, actor=command_line_actor(), now=utc_now())
-        forms = [DeliveryForm.of(item) for item in deliveries.chosen(session, numbers)]
+        forms = [DeliveryForm.model_validate(item) for item in deliveries.chosen(session, numbers)]
     if as_json:
         write_forms(forms)
         return

@@ -25,7 +25,7 @@ def demo(*, study: Study = None, keep: Keep = False, out: Out = Path("out"), see
     """
     from rich.console import Console
 
-    from console.demo.show import Wish, demonstrate
+    from console.demo.demonstration import DemoOptions, demonstrate
 
-    if not demonstrate(Wish(study, out, keep, seed), Console()):
+    if not demonstrate(DemoOptions(study, out, keep, seed), Console()):
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 Only = Annotated[
     list[str] | None,
@@ -27,18 +27,20 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from console.commands.output import write_json, write_table
-    from console.doctor.examination import Verdict, checks, examine
+    from console.doctor.examination import PROBES, examine
+    from console.doctor.parts import PartHealth
+    from console.terminal.output import write_json, write_table
 
-    unknown = set(only or ()) - checks().keys()
+    unknown = set(only or ()) - PROBES.keys()
     if unknown:
-        raise typer.BadParameter(f"{min(unknown)!r} is not one of {', '.join(checks())}")
-    findings = examine(state.resolve(), file=config, only=only or ())
+        raise typer.BadParameter(f"{min(unknown)!r} is not one of {', '.join(PROBES)}")
+    parts = examine(state.resolve(), file=config, only=only or ())
     if as_json:
-        write_json([asdict(finding) for finding in findings])
+        write_json([asdict(part) for part in parts])
     else:
-        rows = [(finding.verdict, finding.subject, finding.detail) for finding in findings]
-        write_table("Doctor", ("", "what", "finding"), rows, empty="")
-    wrong = {Verdict.BROKEN, Verdict.REMARK} if only else {Verdict.BROKEN}
-    if any(finding.verdict in wrong for finding in findings):
+        write_table(
+            "Doctor", ("", "what", "finding"), [(part.verdict, part.subject, part.detail) for part in parts], empty=""
+        )
+    faults = {PartHealth.BROKEN, PartHealth.REMARK} if only else {PartHealth.BROKEN}
+    if any(part.verdict in faults for part in parts):
         raise typer.Exit(1)

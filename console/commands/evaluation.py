@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from lab.bootstrap import Interval
@@ -137,7 +137,7 @@ def _contest(worker: WorkerSettings, *, mode: str | None, prompt: str | None) ->
 
 
 def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_json: bool) -> None:
-    from console.commands.output import write_json
+    from console.terminal.output import write_json
     from lab.segmentation import report_folder
     from lab.segmentation.evaluation import evaluate_segmentation
 
@@ -157,7 +157,7 @@ def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_js
 
 
 def _ablate(chosen: list[CaseSource], contest: Contest, *, tuning: list[CaseSource], as_json: bool) -> None:
-    from console.commands.output import write_json
+    from console.terminal.output import write_json
     from lab.segmentation.ablation import ablate
 
     with _progress() as step:
@@ -188,7 +188,7 @@ def _write_step(done: int, total: int, name: str) -> None:
 
 
 def _show_report(report: SegmentationReport) -> None:
-    from console.commands.output import write_line, write_table
+    from console.terminal.output import write_line, write_table
     from lab.segmentation.answers import Way
     from lab.segmentation.page import WAY_NAMES
 
@@ -202,7 +202,7 @@ def _show_report(report: SegmentationReport) -> None:
 
 
 def _show_ablation(table: AblationTable) -> None:
-    from console.commands.output import write_line, write_table
+    from console.terminal.output import write_line, write_table
 
     rows = [
         (*_row(row.part, row.figures), _interval(row.best_dice), row.level, row.peak, row.best_level)

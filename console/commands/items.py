@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from console.installation import Installation
@@ -49,10 +49,10 @@ def show_items(
 
     Example: oncue classification items list brain-flair --split support --state ./oncue-state
     """
-    from console.commands.choices import chosen
-    from console.commands.output import write_forms, write_table
     from console.fewshot.forms import ItemForm
     from console.installation import open_installation
+    from console.terminal.options import chosen
+    from console.terminal.output import write_forms, write_table
     from storage.fewshot import items, tasks
     from storage.fewshot.splits import Split
 
@@ -86,10 +86,10 @@ def add_items(
 
     Example: oncue classification items add lesion ./pictures --prompt crop --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.choices import chosen
-    from console.commands.output import write_json, write_line
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.options import chosen
+    from console.terminal.output import write_json, write_line
     from storage.database import utc_now
     from storage.fewshot import items, tasks
     from storage.fewshot.splits import Split
@@ -124,8 +124,8 @@ def embed_items(
 
     Example: oncue classification items embed lesion ./pictures --prompt global+crop --state ./oncue-state
     """
-    from console.commands.output import write_json, write_line
     from console.installation import open_installation
+    from console.terminal.output import write_json, write_line
 
     vectors = _embed(task, folder, open_installation(state, file=config), backbone=backbone, prompt=prompt)
     if as_json:
@@ -151,9 +151,9 @@ def relabel_item(
     """
     from dataclasses import asdict
 
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_json, write_table
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_json, write_table
     from storage.database import utc_now
     from storage.fewshot import items, tasks
 
@@ -169,7 +169,7 @@ def relabel_item(
 
 
 def _embed(task: str, folder: Path, installation: Installation, *, backbone: str | None, prompt: str) -> int:
-    from console.commands.choices import chosen
+    from console.terminal.options import chosen
     from storage.database import utc_now
     from storage.fewshot import tasks
     from workers.devices import choose_device

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -32,15 +32,15 @@ def show_jobs(
 
     Example: oncue jobs list --state ./oncue-state --in failed
     """
-    from console.commands.choices import chosen
-    from console.commands.listings import Listing
-    from console.forms import JobForm
+    from console.schemas import JobForm
+    from console.terminal.listings import Listing
+    from console.terminal.options import chosen
     from storage import jobs
     from storage.domain import JobState
 
     wanted = chosen(JobState, of_state)
     headers = ("job", "state", "rev", "attempts", "code", "opened", "study UID")
-    listing = Listing("Jobs", headers, _row, JobForm.of, empty="no job has been opened yet")
+    listing = Listing("Jobs", headers, _row, JobForm.model_validate, empty="no job has been opened yet")
     listing.show(lambda session: jobs.listed(session, state=wanted, limit=limit), state, config=config, as_json=as_json)
 
 
@@ -50,19 +50,17 @@ def show_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = N
 
     Example: oncue jobs show 3 --state ./oncue-state
     """
-    from dataclasses import asdict
-
-    from console.commands.output import write_forms, write_table
-    from console.forms import JobDetailForm
     from console.installation import open_installation
+    from console.schemas import JobDetailForm
+    from console.terminal.output import write_forms, write_table
     from storage import jobs
 
     with open_installation(state, file=config).read() as session:
-        form = JobDetailForm.of(jobs.find(session, job))
+        form = JobDetailForm.model_validate(jobs.find(session, job))
     if as_json:
         write_forms([form])
         return
-    write_table(f"Job {job}", ("", ""), list(asdict(form).items()), empty="")
+    write_table(f"Job {job}", ("", ""), list(form.model_dump().items()), empty="")
 
 
 @app.command("retry")
@@ -71,16 +69,16 @@ def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = 
 
     Example: oncue jobs retry 3 --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_forms, write_line
-    from console.forms import JobForm
     from console.installation import open_installation
+    from console.schemas import JobForm
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
     from storage import jobs
     from storage.database import utc_now
 
     with open_installation(state, file=config).write() as session:
         jobs.retry(session, job, actor=command_line_actor(), now=utc_now())
-        form = JobForm.of(jobs.find(session, job))
+        form = JobForm.model_validate(jobs.find(session, job))
     if as_json:
         write_forms([form])
         return

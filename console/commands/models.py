@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from workers.foundation.card import Bounds
@@ -54,7 +54,7 @@ def inspect_model(folder: ModelFolder, *, as_json: AsJson = False) -> None:
 
     Example: oncue models inspect ./models/segmentation-lgg-small
     """
-    from console.commands.output import write_json, write_table
+    from console.terminal.output import write_json, write_table
     from workers.foundation.inspection import inspect_folder
 
     found = inspect_folder(folder)
@@ -123,7 +123,7 @@ def _folders(state: Path, config: Path | None) -> list[Path]:
 
 
 def _write(found: list[tuple[Path, Manifest]], *, as_json: bool) -> None:
-    from console.commands.output import write_json, write_table
+    from console.terminal.output import write_json, write_table
 
     rows = [
         {

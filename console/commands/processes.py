@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, ConfigFile, State
 
 
 def run_gateway(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> None:

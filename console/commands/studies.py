@@ -1,18 +1,31 @@
-"""`oncue studies` and `oncue worklist`: what arrived, and in which order to read it."""
+"""`oncue studies`: what arrived, and what a study's result rests on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands import explaining
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from storage.outbound import Delivery
+    from storage.study_record import Dossier
     from storage.worklist import StudyEntry
 
 app = typer.Typer(no_args_is_help=True, help="Studies as they arrived, and what their results rest on.")
+
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Its number on the pages, or its Study Instance UID.")]
+Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives pictures and numbers.")]
+OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the DICOM file here.")]
+SendTo = Annotated[
+    str | None,
+    typer.Option("--send", metavar="PEER", help="Send it there: AET@HOST:PORT, or the AE title of a destination."),
+]
+Saliency = Annotated[bool, typer.Option("--saliency", help="Where the classifier looked, not the segmenter.")]
 
 
 @app.command("list")
@@ -23,29 +36,109 @@ def show_studies(
 
     Example: oncue studies list --state ./oncue-state --json
     """
-    from console.commands.listings import Listing
-    from console.forms import StudyForm
+    from console.schemas import StudyForm
+    from console.terminal.listings import Listing
     from storage import worklist
 
     headers = ("study", "rev", "state", "priority", "images", "finding", "ml", "confidence", "code", "UID")
-    listing = Listing("Studies", headers, _row, StudyForm.of, empty="no study has arrived yet")
+    listing = Listing("Studies", headers, _row, StudyForm.model_validate, empty="no study has arrived yet")
     listing.show(lambda session: worklist.studies(session, limit=limit), state, config=config, as_json=as_json)
 
 
-def show_worklist(
-    state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False, limit: Limit = 500
+@app.command("show")
+def show_study(
+    study: Study, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
-    """List analysed studies in reading order: priority, then confidence, then arrival.
+    """Show one study: its result, how far its input is from the training data, its jobs and deliveries.
 
-    Example: oncue worklist --state ./oncue-state
+    Example: oncue studies show 1 --state ./oncue-state
     """
-    from console.commands.listings import Listing
-    from console.forms import WorklistForm
-    from storage import worklist
+    from console.installation import open_installation
+    from console.schemas import StudyDetailForm
+    from console.terminal.output import write_forms, write_table
 
-    headers = ("priority", "study", "rev", "finding", "label", "ml", "confidence", "accession", "UID")
-    listing = Listing("Worklist", headers, _reading_row, WorklistForm.of, empty="nothing has been analysed yet")
-    listing.show(lambda session: worklist.worklist(session, limit=limit), state, config=config, as_json=as_json)
+    with open_installation(state, file=config).read() as session:
+        dossier = _dossier(session, study)
+    if as_json:
+        write_forms([StudyDetailForm.model_validate(dossier)])
+        return
+    write_table(f"Study {dossier.entry.id}", ("", ""), _summary(dossier), empty="")
+    for finding in dossier.result.findings if dossier.result else ():
+        rows = [
+            ("presence", finding.presence),
+            ("confidence", finding.confidence),
+            ("volume ml", finding.volume_ml),
+            ("longest diameter mm", finding.longest_diameter_mm),
+            ("label", finding.label),
+        ]
+        write_table(f"{finding.concept.meaning} {finding.number or ''}".strip(), ("", ""), rows, empty="")
+
+
+@app.command("explain")
+def explain_study(
+    study: Study,
+    state: State = DEFAULT_STATE,
+    *,
+    out: Folder = Path("explanation"),
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write image, attention, pseudo-healthy image, residual and mask of each finding as PNG, and the numbers as JSON.
+
+    Example: oncue studies explain 1 --out ./explanation
+    """
+    from console import explanations
+    from console.installation import open_installation
+    from console.terminal.output import write_json, write_line
+    from storage import analyses
+
+    installation = open_installation(state, file=config)
+    with installation.read() as session:
+        entry = _dossier(session, study)
+        analysis = analyses.load(session, _job_of(entry), installation.objects)
+    form = explanations.write(entry.entry.study_instance_uid, analysis, installation.objects, out)
+    if as_json:
+        write_json(form.model_dump(mode="json"))
+        return
+    write_line(f"{len(form.findings)} findings explained in {out}")
+
+
+@app.command("parametric-map")
+def write_parametric_map(
+    study: Study,
+    state: State = DEFAULT_STATE,
+    *,
+    out: OutFile = None,
+    send: SendTo = None,
+    saliency: Saliency = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the attention map of a study's result as a DICOM Parametric Map, or send it to a peer.
+
+    Example: oncue studies parametric-map 1 --out attention.dcm
+    """
+    from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from dicom_gateway.maps import MapRequests, configured
+    from dicom_gateway.objects.equipment import Equipment
+    from storage.database import utc_now
+
+    if (out is None) == (send is None):
+        raise typer.BadParameter("give either --out FILE or --send PEER")
+    installation = open_installation(state, file=config)
+    with installation.read() as session:
+        job_id = _job_of(_dossier(session, study))
+    requests = MapRequests(installation.database, installation.objects, Equipment(), utc_now, saliency=saliency)
+    try:
+        if out is not None:
+            _write_file(out, requests.fetch(job_id, actor=command_line_actor()))
+            _show_file(out, as_json=as_json)
+        elif send is not None:
+            peer = send if "@" in send else configured(send, installation.settings.gateway.destinations)
+            _show_delivery(requests.send(job_id, peer, actor=command_line_actor()), as_json=as_json)
+    finally:
+        installation.database.dispose()
 
 
 def _row(entry: StudyEntry) -> tuple[object, ...]:
@@ -54,9 +147,72 @@ def _row(entry: StudyEntry) -> tuple[object, ...]:
     return *arrived, *result, entry.code, entry.study_instance_uid
 
 
-def _reading_row(entry: StudyEntry) -> tuple[object, ...]:
-    result = (entry.result_revision, entry.finding, entry.label, entry.volume_ml, entry.confidence)
-    return entry.priority, entry.id, *result, entry.accession_number, entry.study_instance_uid
+def _dossier(session: Session, study: str) -> Dossier:
+    """Read the study that a number or a UID names; RecordMissing where there is none."""
+    from storage import study_record, worklist
+    from storage.errors import RecordMissing
+
+    if study.isascii() and study.isdigit():
+        return study_record.read(session, int(study))
+    entry = worklist.study(session, study)
+    if entry is None:
+        raise RecordMissing(f"there is no study {study}; see `oncue studies list`")
+    return study_record.read(session, entry.id)
 
 
-explaining.register(app)
+def _job_of(dossier: Dossier) -> int:
+    from storage.errors import RecordMissing
+
+    if dossier.result is None:
+        raise RecordMissing(f"study {dossier.entry.id} has no result yet; see `oncue jobs list`")
+    return dossier.result.job_id
+
+
+def _summary(dossier: Dossier) -> list[tuple[str, object]]:
+    entry, result = dossier.entry, dossier.result
+    rows: list[tuple[str, object]] = [
+        ("study UID", entry.study_instance_uid),
+        ("state", entry.state),
+        ("revision", entry.revision),
+        ("images", entry.instances),
+        ("code", entry.code),
+    ]
+    if result is None:
+        return rows
+    unlike = "unlike the training data" if result.is_unfamiliar else "like the training data"
+    return [
+        *rows,
+        ("priority", f"{result.decision.priority} by rule «{result.decision.rule}»"),
+        ("case score", result.case_score),
+        ("input", f"{unlike} (score {result.out_of_distribution:.2f})"),
+        ("algorithm", f"{result.algorithm.name} {result.algorithm.version}, {result.algorithm.weights_sha256[:12]}"),
+        ("objects", ", ".join(item.kind for item in dossier.objects)),
+    ]
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    from storage.errors import ConfigurationError
+
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(f"the map cannot be written to {path}: {error.strerror}") from error
+
+
+def _show_file(path: Path, *, as_json: bool) -> None:
+    from console.terminal.output import write_json, write_line
+
+    if as_json:
+        write_json({"file": str(path)})
+        return
+    write_line(f"the attention map is in {path}")
+
+
+def _show_delivery(delivery: Delivery, *, as_json: bool) -> None:
+    from console.schemas import DeliveryForm
+    from console.terminal.output import write_forms, write_line
+
+    if as_json:
+        write_forms([DeliveryForm.model_validate(delivery)])
+        return
+    write_line(f"delivery {delivery.id} to {delivery.destination} is {delivery.state}; a running gateway sends it")

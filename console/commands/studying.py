@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from console.commands.choices import chosen
+from console.terminal.options import chosen
 
 if TYPE_CHECKING:
     from lab.fewshot.attention import Attention

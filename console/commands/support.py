@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 app = typer.Typer(no_args_is_help=True, help="The support set of the few-shot head.")
 
@@ -17,8 +17,8 @@ def show_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_
     """
     from collections import Counter
 
-    from console.commands.output import write_json, write_table
     from console.installation import open_installation
+    from console.terminal.output import write_json, write_table
     from storage.fewshot import items, tasks
 
     with open_installation(state, file=config).read() as session:
@@ -37,9 +37,9 @@ def import_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -
 
     Example: oncue support import --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_line
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_line
     from workers.fewshot.starter import install_starter
 
     installation = open_installation(state, file=config)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: one question each, with its classes and what it is for.")
 
@@ -29,9 +29,9 @@ def show_tasks(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_js
 
     Example: oncue classification task list --state ./oncue-state
     """
-    from console.commands.output import write_forms, write_table
     from console.fewshot.views import task_forms
     from console.installation import open_installation
+    from console.terminal.output import write_forms, write_table
 
     with open_installation(state, file=config).read() as session:
         forms = task_forms(session)
@@ -63,10 +63,10 @@ def create_task(
     Example: oncue classification task create lesion --class benign --class malignant --positive malignant
     --modality US --use "Second look at marked lesions." --not-for "Screening." --state ./oncue-state
     """
-    from console.commands.actors import command_line_actor
-    from console.commands.output import write_forms, write_line
     from console.fewshot.views import task_form
     from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
     from storage.database import utc_now
     from storage.fewshot import tasks
 

@@ -60,8 +60,8 @@ def train_foundation_model(
 
     Example: oncue train foundation --cases ../shared/data/brain-mri-lgg --data ../shared/data
     """
-    from console.commands.choices import chosen
-    from console.commands.output import write_line
+    from console.terminal.options import chosen
+    from console.terminal.output import write_line
     from lab.training import corpus as described
     from lab.training.run import train_foundation
     from lab.training.settings import PLANS, Plan, TrainingSettings

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.commands.options import DEFAULT_STATE, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, ConfigFile, State
 
 Aet = Annotated[str | None, typer.Option("--aet", metavar="AET", help="Our AE title.")]
 Host = Annotated[

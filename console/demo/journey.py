@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pydicom
 
-from console.demo.steps import Steps
+from console.demo.step_display import StepDisplay
 from console.supervision.child import oncue_executable
 from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
@@ -43,7 +43,7 @@ class JourneyFailed(OncueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningSystem:
     """The system under demonstration, and its database."""
 
     state: Path
@@ -63,7 +63,7 @@ class Running:
 
 
 @contextmanager
-def running_system(state: Path, destination: str) -> Iterator[Running]:
+def running_system(state: Path, destination: str) -> Iterator[RunningSystem]:
     """Run `oncue up` on free ports until the block ends."""
     command = [oncue_executable(), "up", "--state", str(state), "--host", "127.0.0.1", "--port", "0"]
     command += ["--console-port", "0", "--quiet-seconds", str(QUIET_SECONDS), "--destination", destination]
@@ -77,7 +77,7 @@ def running_system(state: Path, destination: str) -> Iterator[Running]:
         endpoints = Endpoints.read(state)
         if endpoints is None:
             raise JourneyFailed("`oncue up` left no note of its ports")
-        yield Running(state, endpoints, database, process)
+        yield RunningSystem(state, endpoints, database, process)
     finally:
         database.dispose()
         process.terminate()
@@ -92,7 +92,7 @@ def study_uids(folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_study_uid(item) for item in outgoing))
 
 
-def send(folder: Path, running: Running) -> int:
+def send(folder: Path, running: RunningSystem) -> int:
     """Send a folder by C-STORE and return how many instances were accepted; JourneyFailed where one was not."""
     found = send_folder(folder, running.listener, calling_ae_title="DEMO")
     refused = [outcome for outcome in found.outcomes if outcome.verdict is not Verdict.STORED]
@@ -103,7 +103,7 @@ def send(folder: Path, running: Running) -> int:
     return len(found.outcomes)
 
 
-def follow(running: Running, study_uid: str, steps: Steps) -> study_record.Dossier:
+def follow(running: RunningSystem, study_uid: str, steps: StepDisplay) -> study_record.Dossier:
     """Show each state that a study passes, and return its dossier once nothing more will happen."""
     deadline = time.monotonic() + _LONGEST_SECONDS
     for state, words in _STATE_WORDS.items():
@@ -117,7 +117,7 @@ def follow(running: Running, study_uid: str, steps: Steps) -> study_record.Dossi
     return _dossier(running.database, study_uid)
 
 
-def _until(running: Running, condition: Callable[[], bool], deadline: float) -> None:
+def _until(running: RunningSystem, condition: Callable[[], bool], deadline: float) -> None:
     while not condition():
         if running.process.poll() is not None:
             raise JourneyFailed(f"`oncue up` ended; see {running.state / 'logs'}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from console.demo.outcome import Outcome, Truth
+from console.demo.demonstrated_study import DemonstratedStudy, Truth
 
 _COLUMNS = 4
 _MOST = 8
@@ -25,7 +25,7 @@ _TRUE = (64, 224, 208)
 _PAGE = (13, 19, 23)
 
 
-def draw_phantom(outcome: Outcome, truth: Truth, path: Path) -> None:
+def draw_phantom(outcome: DemonstratedStudy, truth: Truth, path: Path) -> None:
     """Draw the slices with most lesion: found as the PACS received it, and the truth."""
     if outcome.mask is None:
         return

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from console.demo.outcome import Outcome
+from console.demo.demonstrated_study import DemonstratedStudy
 from storage.domain import Presence
 from storage.worklist import StudyEntry
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: DemonstratedStudy, console: Console) -> None:
     """Print what came of a study."""
     table = Table(show_header=False, title="Result", title_justify="left", title_style="bold")
     table.add_column(style="dim", no_wrap=True)
@@ -23,7 +23,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(table)
 
 
-def _rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
+def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
     entry, result = outcome.dossier.entry, outcome.dossier.result
     yield "study", entry.study_instance_uid
     yield "state", f"{entry.state} (revision {entry.revision}, {entry.instances} images)"

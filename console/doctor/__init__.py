@@ -1,1 +1,1 @@
-"""What `oncue doctor` looks at."""
+"""The doctor: a probe for each part of an installation, and the examination that runs them all."""

@@ -1,73 +1,49 @@
-"""The doctor's round: every part is looked at, also when another one is broken."""
+"""The doctor's examination: every part is looked at, also when another one is broken."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from console.doctor import computing_probes, network_probes, process_probes, storage_probes
+from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
 from storage.errors import ConfigurationError, OncueError
 
-
-class Verdict(StrEnum):
-    """What the doctor says of one part."""
-
-    FINE = "fine"
-    REMARK = "remark"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One part, what is said of it, and why."""
-
-    subject: str
-    verdict: Verdict
-    detail: str
+PROBES: Mapping[str, Probe] = {
+    "disk": storage_probes.probe_disk,
+    "database": storage_probes.probe_database,
+    "gateway": process_probes.probe_gateway,
+    "relay": process_probes.probe_relay,
+    "worker": process_probes.probe_worker,
+    "ports": network_probes.probe_ports,
+    "listener": network_probes.probe_listener,
+    "destinations": network_probes.probe_destinations,
+    "broker": computing_probes.probe_broker,
+    "weights": computing_probes.probe_weights,
+    "device": computing_probes.probe_device,
+}
+"""What can be looked at, by name, in the order of an examination."""
 
 
-Check = Callable[[Installation], Iterator[Finding]]
-
-
-def checks() -> Mapping[str, Check]:
-    """Return what can be looked at, by name, in the order of the round."""
-    from console.doctor import computing, network, records
-
-    return {
-        "disk": records.check_disk,
-        "database": records.check_database,
-        "gateway": records.check_gateway,
-        "relay": records.check_relay,
-        "worker": records.check_worker,
-        "ports": network.check_ports,
-        "listener": network.check_listener,
-        "destinations": network.check_destinations,
-        "broker": computing.check_broker,
-        "weights": computing.check_weights,
-        "device": computing.check_device,
-    }
-
-
-def examine(state: Path, *, file: Path | None = None, only: Collection[str] = ()) -> tuple[Finding, ...]:
-    """Look at every part of an installation, or at some; what cannot be looked at is a finding of its own."""
+def examine(state: Path, *, file: Path | None = None, only: Collection[str] = ()) -> tuple[ExaminedPart, ...]:
+    """Look at every part of an installation, or at those named; a part that cannot be looked at is listed too."""
     try:
         installation = open_installation(state, file=file)
     except ConfigurationError as error:
-        return (Finding("settings", Verdict.BROKEN, f"[{error.code}] {error}"),)
-    findings = [] if only else [Finding("settings", Verdict.FINE, str(installation.configuration.file))]
-    for name, check in checks().items():
+        return (ExaminedPart("settings", PartHealth.BROKEN, f"[{error.code}] {error}"),)
+    parts = [] if only else [ExaminedPart("settings", PartHealth.FINE, str(installation.configuration.file))]
+    for name, probe in PROBES.items():
         if not only or name in only:
-            findings += _guarded(name, check, installation)
+            parts += _guarded(name, probe, installation)
     installation.database.dispose()
-    return tuple(findings)
+    return tuple(parts)
 
 
-def _guarded(name: str, check: Check, installation: Installation) -> list[Finding]:
+def _guarded(name: str, probe: Probe, installation: Installation) -> list[ExaminedPart]:
     try:
-        return list(check(installation))
+        return list(probe(installation))
     except OncueError as error:
-        return [Finding(name, Verdict.BROKEN, f"[{error.code}] {error}")]
+        return [ExaminedPart(name, PartHealth.BROKEN, f"[{error.code}] {error}")]
     except ImportError as error:
-        return [Finding(name, Verdict.REMARK, f"not looked at: {error.name} is not installed here")]
+        return [ExaminedPart(name, PartHealth.REMARK, f"not looked at: {error.name} is not installed here")]

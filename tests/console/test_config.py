@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from console.config import Origin, as_variables, known_keys, read, variable
+from console.config import SettingOrigin, as_variables, known_keys, read, variable
 from storage.errors import ConfigurationError
 from tests.support.commands import oncue
 
@@ -21,7 +21,7 @@ def _file(folder: Path, text: str) -> Path:
 
 def test_without_any_setting_every_value_is_a_default(tmp_path: Path) -> None:
     effective = read(tmp_path).effective()
-    assert {item.origin for item in effective} == {Origin.DEFAULT}
+    assert {item.origin for item in effective} == {SettingOrigin.DEFAULT}
     assert {item.key: item.value for item in effective}["gateway.port"] == "11112"
 
 
@@ -35,10 +35,10 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(
     gateway = configuration.settings.gateway
     assert (gateway.port, gateway.aet, gateway.quiet_seconds) == (1003, "VARIABLE", 3)
     origins = {item.key: item.origin for item in configuration.effective()}
-    assert origins["gateway.port"] is Origin.FLAG
-    assert origins["gateway.aet"] is Origin.ENVIRONMENT
-    assert origins["gateway.quiet_seconds"] is Origin.FILE
-    assert origins["console.port"] is Origin.DEFAULT
+    assert origins["gateway.port"] is SettingOrigin.FLAG
+    assert origins["gateway.aet"] is SettingOrigin.ENVIRONMENT
+    assert origins["gateway.quiet_seconds"] is SettingOrigin.FILE
+    assert origins["console.port"] is SettingOrigin.DEFAULT
 
 
 @pytest.mark.parametrize(

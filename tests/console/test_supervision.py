@@ -60,6 +60,7 @@ def test_a_free_port_is_found_and_a_taken_one_is_named(tmp_path: Path) -> None:
     assert (reachable("0.0.0.0"), reachable("::"), reachable("10.0.0.1")) == ("127.0.0.1", "::1", "10.0.0.1")  # noqa: S104 - a name, nothing is bound
 
 
+@pytest.mark.peer
 def test_up_starts_everything_restarts_what_dies_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with oncue_up(tmp_path / "state") as system:
         names = ("gateway", "relay", "worker", "console")
@@ -76,6 +77,7 @@ def test_up_starts_everything_restarts_what_dies_and_leaves_nothing_behind(tmp_p
         _wait_until(lambda: not _alive(everything))
 
 
+@pytest.mark.peer
 def test_the_children_end_when_up_is_killed_and_the_next_up_takes_over(tmp_path: Path) -> None:
     with oncue_up(tmp_path / "state") as system:
         port, ours = system.port, system.children()
@@ -89,6 +91,7 @@ def test_the_children_end_when_up_is_killed_and_the_next_up_takes_over(tmp_path:
         _wait_until(lambda: not _alive(ours))
 
 
+@pytest.mark.peer
 def test_a_broker_that_dies_is_started_again_and_work_goes_on(tmp_path: Path) -> None:
     study = write_phantom_study(tmp_path / "study", seed=3, slices=8, size=64)
     with oncue_up(tmp_path / "state") as system:

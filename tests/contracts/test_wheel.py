@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.product import modules_of, product_packages, project
+from workers.analysers import SEGMENTATION_FOLDER
+from workers.fewshot import starter_set
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
 
 def test_the_wheel_holds_exactly_the_packages_of_the_product(wheel: zipfile.Path) -> None:
     names = {entry.name for entry in wheel.iterdir()}
-    assert names == {"console", "dicom_gateway", "phantom", "storage", "workers", "oncue-0.1.0.dist-info"}
+    assert names == {*product_packages(), f"oncue-{project()['project']['version']}.dist-info"}
+
+
+def test_the_wheel_holds_every_module_of_the_product_and_no_other(wheel: zipfile.Path) -> None:
+    with zipfile.ZipFile(str(wheel.root.filename)) as archive:
+        files = [Path(name) for name in archive.namelist() if name.endswith(".py")]
+    held = {file.with_suffix("").parts for file in files if file.parts[:2] != ("storage", "migrations")}
+    modules = {".".join(part for part in parts if part != "__init__") for parts in held}
+    assert modules == {module for package in product_packages() for module in modules_of(package)}
 
 
 @pytest.mark.parametrize(
@@ -50,9 +63,11 @@ def test_the_wheel_holds_what_the_code_reads_at_run_time(wheel: zipfile.Path, pa
     assert wheel.joinpath(path).is_file()
 
 
-def test_the_wheel_holds_every_shipped_weight_folder(wheel: zipfile.Path) -> None:
-    shipped = {path.parent.name for path in (ROOT / "models").glob("*/manifest.json")}
-    assert shipped <= {entry.name for entry in wheel.joinpath("workers/models").iterdir()}
+def test_the_wheel_holds_the_models_that_the_product_names_and_none_of_the_laboratory(wheel: zipfile.Path) -> None:
+    models = wheel.joinpath("workers/models")
+    assert {entry.name for entry in models.iterdir()} == {SEGMENTATION_FOLDER, starter_set.FOLDER}
+    for folder in models.iterdir():
+        assert folder.joinpath("manifest.json").is_file()
 
 
 def test_the_wheel_holds_no_tests_and_no_work_in_progress(wheel: zipfile.Path) -> None:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from console.forms import DeliveryForm, JobForm, StudyForm
+from console.doctor.parts import ExaminedPart, PartHealth
+from console.schemas import (
+    DeliveryForm,
+    EventForm,
+    EventPageForm,
+    FindingForm,
+    HealthForm,
+    JobDetailForm,
+    JobForm,
+    PanelForm,
+    ResultForm,
+    StudyDetailForm,
+    StudyForm,
+    WorklistForm,
+)
 from storage.domain import DeliveryState, JobState, Lane, ObjectKind, Priority, StudyState
 from workers.config import WorkerSettings
 from workers.queue.app import ANALYSE, make_app
@@ -28,7 +42,7 @@ def test_states_and_kinds_keep_their_words() -> None:
 
 
 def test_the_listings_keep_their_fields() -> None:
-    assert [field.name for field in fields(StudyForm)] == [
+    assert list(StudyForm.model_fields) == [
         "study_instance_uid",
         "revision",
         "state",
@@ -38,7 +52,7 @@ def test_the_listings_keep_their_fields() -> None:
         "volume_ml",
         "confidence",
     ]
-    assert [field.name for field in fields(JobForm)] == [
+    assert list(JobForm.model_fields) == [
         "id",
         "study_instance_uid",
         "revision",
@@ -46,10 +60,38 @@ def test_the_listings_keep_their_fields() -> None:
         "attempts",
         "code",
     ]
-    assert [field.name for field in fields(DeliveryForm)] == [
+    assert list(DeliveryForm.model_fields) == [
         "sop_instance_uid",
         "kind",
         "destination",
         "state",
         "status",
     ]
+
+
+def test_the_details_keep_their_fields() -> None:
+    study, job = list(StudyForm.model_fields), list(JobForm.model_fields)
+    more = ["id", "label", "result_revision", "job_id", "code", "last_instance_at"]
+    assert list(WorklistForm.model_fields) == [*study, *more]
+    more = ["reason", "lane", "opened_at", "started_at", "finished_at", "worker"]
+    assert list(JobDetailForm.model_fields) == [*job, *more]
+    assert list(StudyDetailForm.model_fields) == ["study", "jobs", "result", "deliveries", "events"]
+    assert list(EventPageForm.model_fields) == ["events", "before"]
+    assert list(HealthForm.model_fields) == ["database", "complete", "processes"]
+    assert " ".join(EventForm.model_fields) == "seq at tag subject actor details previous_hash hash"
+    assert " ".join(PanelForm.model_fields) == (
+        "number picture slice_index attention_inside attention_outside residual_inside residual_outside"
+    )
+    assert " ".join(FindingForm.model_fields) == (
+        "number presence finding code scheme confidence volume_ml longest_diameter_mm tracking_uid label "
+        "label_probability abstained prediction"
+    )
+    assert " ".join(ResultForm.model_fields) == (
+        "job_id revision algorithm weights_sha256 case_score out_of_distribution unlike_training priority rule "
+        "policy_sha256 findings seconds overlays panels left_out"
+    )
+
+
+def test_the_doctor_keeps_its_fields_and_its_words() -> None:
+    assert [field.name for field in fields(ExaminedPart)] == ["subject", "verdict", "detail"]
+    assert [health.value for health in PartHealth] == ["fine", "remark", "broken"]

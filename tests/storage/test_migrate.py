@@ -41,6 +41,7 @@ def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
         migrate.check(database)
 
 
+@pytest.mark.peer
 def test_a_postgresql_database_without_an_encoding_is_used_in_utf_8(postgresql_server: str) -> None:
     name = f"plain_{uuid.uuid4().hex}"
     server = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")

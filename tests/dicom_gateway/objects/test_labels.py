@@ -36,6 +36,7 @@ def _report(study: SourceStudy, objects: ObjectStore, **changes: object) -> Path
     return objects.path(written[-1].digest)
 
 
+@pytest.mark.peer
 def test_a_label_comes_with_its_grounds(study: SourceStudy, objects: ObjectStore, tmp_path: Path) -> None:
     path = _report(study, objects, label="benign", label_probability=0.875, prediction=PREDICTION)
     content = list(items(pydicom.dcmread(path)))
@@ -49,6 +50,7 @@ def test_a_label_comes_with_its_grounds(study: SourceStudy, objects: ObjectStore
     assert len(read_report(path, tmp_path)["Measurements"]) == 2
 
 
+@pytest.mark.peer
 def test_an_abstention_defers_to_the_reader_and_claims_nothing(study: SourceStudy, objects: ObjectStore) -> None:
     prediction = replace(PREDICTION, attends_to_lesion=False, in_mask_share=None)
     changes = {"label": None, "label_probability": None, "abstained": "ambiguous_set", "prediction": prediction}
@@ -62,6 +64,7 @@ def test_an_abstention_defers_to_the_reader_and_claims_nothing(study: SourceStud
     assert iod_errors(path) == []
 
 
+@pytest.mark.peer
 def test_where_the_classifier_looked_is_a_parametric_map_on_request(study: SourceStudy, objects: ObjectStore) -> None:
     labels = study.lesion_labels()
     values = np.zeros((1, *labels.shape[1:]), np.float32)

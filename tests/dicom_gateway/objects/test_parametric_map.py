@@ -32,15 +32,18 @@ def write_map(study: SourceStudy, objects: ObjectStore) -> Path:
     return objects.path(written.digest)
 
 
+@pytest.mark.peer
 @EVERY_LAYOUT
 def test_dciodvfy_finds_no_error_in_a_map(layout: Layout, objects: ObjectStore) -> None:
     assert iod_errors(write_map(store_study(layout, objects), objects)) == []
 
 
+@pytest.mark.peer
 def test_dciodvfy_finds_no_error_where_the_region_is_not_known(objects: ObjectStore) -> None:
     assert iod_errors(write_map(store_study(AXIAL, objects, BodyPartExamined=""), objects)) == []
 
 
+@pytest.mark.peer
 @EVERY_LAYOUT
 def test_dcmqi_reads_every_value_where_it_belongs(layout: Layout, objects: ObjectStore, tmp_path: Path) -> None:
     study = store_study(layout, objects)
@@ -53,6 +56,7 @@ def test_dcmqi_reads_every_value_where_it_belongs(layout: Layout, objects: Objec
     assert float(meta["RealWorldValueSlope"]) == 1.0
 
 
+@pytest.mark.peer
 def test_a_map_shares_patient_study_and_frame_of_reference_with_its_images(objects: ObjectStore) -> None:
     study = store_study(AXIAL, objects)
     written = write_objects(study.explained(objects), objects, written_at=WRITTEN_AT, equipment=Equipment())

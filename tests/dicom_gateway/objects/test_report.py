@@ -62,6 +62,7 @@ def evidence(dataset: Dataset) -> set[str]:
     }
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("layout", [AXIAL, LAYOUTS[5]], ids=lambda layout: layout.name)
 @pytest.mark.parametrize("found", [True, False], ids=["lesions", "nothing"])
 def test_dciodvfy_finds_no_error_in_a_report(layout: Layout, found: bool, objects: ObjectStore) -> None:
@@ -70,6 +71,7 @@ def test_dciodvfy_finds_no_error_in_a_report(layout: Layout, found: bool, object
     assert iod_errors(write_report(study.analysis(labels), objects)) == []
 
 
+@pytest.mark.peer
 def test_dcmqi_reads_each_lesion_with_its_segment_and_its_measurements(
     study: SourceStudy, objects: ObjectStore, tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ def test_dcmqi_reads_each_lesion_with_its_segment_and_its_measurements(
         assert values["CLASS_PERCENT"] == ("75.0", "%")
 
 
+@pytest.mark.peer
 def test_dcmtk_reads_the_report(study: SourceStudy, objects: ObjectStore) -> None:
     path = write_report(study.analysis(study.lesion_labels()), objects)
     dump = run(executable("dsrdump"), path)
@@ -116,6 +119,7 @@ def test_a_report_lists_source_images_and_segmentation_as_evidence(study: Source
     assert evidence(report) == sources | {written[0].sop_instance_uid}
 
 
+@pytest.mark.peer
 def test_nothing_found_is_a_report_that_says_absent_and_no_segmentation(
     study: SourceStudy, objects: ObjectStore, tmp_path: Path
 ) -> None:
@@ -141,6 +145,7 @@ def test_a_report_says_present_which_class_and_by_what(study: SourceStudy, objec
     assert ("Algorithm Parameters", "weights_sha256=" + "cd" * 32) in content
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("found", [True, False], ids=["lesions", "nothing"])
 @pytest.mark.parametrize(("score", "meaning"), [(0.0, "Like training data"), (2.5, "Unlike training data")])
 def test_a_report_says_whether_the_input_is_like_the_training_data(
@@ -155,6 +160,7 @@ def test_a_report_says_whether_the_input_is_like_the_training_data(
     assert iod_errors(path) == []
 
 
+@pytest.mark.peer
 def test_a_classifier_that_abstains_is_reported_with_its_reason(study: SourceStudy, objects: ObjectStore) -> None:
     analysis = study.analysis(study.lesion_labels())
     findings = tuple(
@@ -169,6 +175,7 @@ def test_a_classifier_that_abstains_is_reported_with_its_reason(study: SourceStu
     assert iod_errors(path) == []
 
 
+@pytest.mark.peer
 def test_a_label_in_any_script_is_written_in_the_sources_character_set(
     study: SourceStudy, objects: ObjectStore
 ) -> None:

@@ -43,12 +43,14 @@ def build(study: SourceStudy, labels: NDArray[np.uint8]) -> Dataset:
     )
 
 
+@pytest.mark.peer
 @EVERY_LAYOUT
 def test_dciodvfy_finds_no_error_in_a_segmentation(layout: Layout, objects: ObjectStore) -> None:
     study = store_study(layout, objects)
     assert iod_errors(write_segmentation(study, study.lesion_labels(), objects)) == []
 
 
+@pytest.mark.peer
 @EVERY_LAYOUT
 def test_dcmqi_reads_the_lesions_where_they_were_drawn(layout: Layout, objects: ObjectStore, tmp_path: Path) -> None:
     study = store_study(layout, objects)
@@ -62,6 +64,7 @@ def test_dcmqi_reads_the_lesions_where_they_were_drawn(layout: Layout, objects: 
         assert segment.points == grid_points(labels == number, study.affine)
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("slices", [(2,), (0, 5), (1, 3)], ids=["one slice", "first and last", "every other"])
 @pytest.mark.parametrize("layout", [LAYOUTS[1], LAYOUTS[5]], ids=lambda layout: layout.name)
 def test_a_lesion_on_few_slices_keeps_its_place(
@@ -76,6 +79,7 @@ def test_a_lesion_on_few_slices_keeps_its_place(
     assert segment.points == grid_points(labels == 1, study.affine)
 
 
+@pytest.mark.peer
 def test_the_order_in_which_the_planes_are_named_does_not_move_a_lesion(objects: ObjectStore, tmp_path: Path) -> None:
     study = store_study(AXIAL, objects)
     labels = study.lesion_labels()
@@ -183,6 +187,7 @@ def test_a_source_with_odd_patient_attributes_is_written_on_all_the_same(objects
     assert written.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 3.0
 
 
+@pytest.mark.peer
 def test_two_frames_of_reference_never_meet_in_one_study(objects: ObjectStore, tmp_path: Path) -> None:
     study = store_study(AXIAL, objects)
     written = write_objects(
@@ -247,6 +252,7 @@ def test_an_object_that_is_not_whole_does_not_pass_the_check(objects: ObjectStor
         check_object(whole, references=[*uids, "1.2.3"])
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("name", ["mr-ge-150-slices", "ct-chest-100-slices"])
 def test_a_real_series_carries_a_segmentation(name: str, real_data: Path, objects: ObjectStore, tmp_path: Path) -> None:
     folder = present(real_data / "dicom" / name)

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from console.cli import app
-from console.commands.variadic import _spread
+from console.terminal.variadic import _spread
 from lab.fewshot.attention import Attention
 from lab.fewshot.cache import EmbeddingCache
 from lab.fewshot.document import to_json

@@ -13,8 +13,8 @@ _MARK, _CROSS = "✓", "✗"
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
-    """Steps as they are taken; ``seconds`` keeps how long each took."""
+class StepDisplay:
+    """The steps of a demonstration on a terminal; ``seconds`` keeps how long each took."""
 
     console: Console
     seconds: dict[str, float] = field(default_factory=dict)

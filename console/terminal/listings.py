@@ -1,4 +1,4 @@
-"""Listings: the same items as JSON forms for programs, or as a table for people."""
+"""A listing: the same items as JSON for programs, or as a table for people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from console.commands.output import write_forms, write_table
 from console.installation import open_installation
+from console.terminal.output import write_forms, write_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from _typeshed import DataclassInstance
+    from pydantic import BaseModel
     from sqlalchemy.orm import Session
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ class Listing(Generic[Item]):
     title: str
     headers: Sequence[str]
     row: Callable[[Item], Sequence[object]]
-    form: Callable[[Item], DataclassInstance]
+    form: Callable[[Item], BaseModel]
     empty: str
 
     def show(

@@ -1,4 +1,4 @@
-"""A command whose repeatable options also take several values: ``--share 5 10`` as ``--share 5 --share 10``."""
+"""A command whose repeatable options take several values at once: ``--share 5 10`` means ``--share 5 --share 10``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class VariadicCommand(TyperCommand):
-    """Spreads the values before the options are parsed; the command itself takes no arguments."""
+    """Repeat an option's name before each of its further values; the command itself takes no positional arguments."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse the spread arguments."""
+        """Return what is left of the arguments once the options are parsed."""
         names = {name for one in self.params if getattr(one, "multiple", False) for name in one.opts}
         return super().parse_args(ctx, list(_spread(args, names)))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from console.demo.outcome import dice
+from console.demo.demonstrated_study import dice
 from phantom.study import write_phantom_study
 from tests.support.records import DESTINATION
 from tests.support.system import QUICK, run_oncue
@@ -23,6 +23,7 @@ def test_dice_is_one_for_the_same_and_for_nothing_and_zero_for_disjoint_masks() 
     assert dice(left, right) == pytest.approx(2 / 3)
 
 
+@pytest.mark.peer
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_study_of_ones_own_goes_through_and_leaves_a_picture(tmp_path: Path) -> None:
@@ -39,6 +40,7 @@ def test_a_study_of_ones_own_goes_through_and_leaves_a_picture(tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.peer
 @pytest.mark.timeout(600)
 def test_a_study_that_cannot_be_analysed_is_shown_with_its_code(tmp_path: Path) -> None:
     study = write_phantom_study(tmp_path / "study", seed=3, slices=8, size=64)

@@ -17,6 +17,10 @@ def _findings(ran: Ran) -> dict[str, Any]:
     return {item["subject"]: item for item in ran.json}
 
 
+def _examined_destinations(place: Place) -> Ran:
+    return oncue("doctor", "--state", place.state, "--json", "--only", "destinations")
+
+
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -46,7 +50,7 @@ def test_a_port_that_somebody_else_holds_is_a_fault(place: Place, quiet_ports: i
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", quiet_ports))
         holder.listen()
-        ran = oncue("doctor", "--state", place.state, "--json")
+        ran = oncue("doctor", "--state", place.state, "--json", "--only", "ports")
     assert ran.code == 1
     assert _findings(ran)["DICOM port"]["detail"] == f"127.0.0.1:{quiet_ports} is held by another program"
 
@@ -55,13 +59,13 @@ def test_a_port_that_somebody_else_holds_is_a_fault(place: Place, quiet_ports: i
 def test_a_destination_is_asked_by_c_echo(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_receiver(tmp_path / "received") as receiver:
         monkeypatch.setenv("ONCUE_GATEWAY_DESTINATIONS", f"PACS@127.0.0.1:{receiver.port}")
-        found = _findings(oncue("doctor", "--state", place.state, "--json"))["destination"]
+        found = _findings(_examined_destinations(place))["destination"]
         assert found["verdict"] == "fine"
         assert "answered C-ECHO" in found["detail"]
         monkeypatch.setenv("ONCUE_GATEWAY_DESTINATIONS", f"OTHER@127.0.0.1:{receiver.port}")
-        refused = _findings(oncue("doctor", "--state", place.state, "--json"))["destination"]
+        refused = _findings(_examined_destinations(place))["destination"]
         assert (refused["verdict"], refused["detail"][:22]) == ("broken", "[peer_rejected_object]")
-    gone = oncue("doctor", "--state", place.state, "--json")
+    gone = _examined_destinations(place)
     assert gone.code == 1
     assert _findings(gone)["destination"]["detail"].startswith("[peer_unreachable]")
 
@@ -69,7 +73,7 @@ def test_a_destination_is_asked_by_c_echo(place: Place, tmp_path: Path, monkeypa
 @pytest.mark.usefixtures("quiet_ports")
 def test_a_database_and_weights_that_are_not_there_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONCUE_WORKER_MODELS", str(tmp_path))
-    ran = oncue("doctor", "--state", tmp_path / "state", "--json")
+    ran = oncue("doctor", "--state", tmp_path / "state", "--json", "--only", "database", "--only", "weights")
     assert ran.code == 1
     found = _findings(ran)
     assert found["database"]["verdict"] == "broken"
@@ -94,6 +98,7 @@ def test_one_part_alone_must_be_fine(place: Place) -> None:
     assert "disk, database, gateway" in wrong.err
 
 
+@pytest.mark.peer
 def test_of_a_running_installation_everything_is_fine(tmp_path: Path) -> None:
     with (
         running_receiver(tmp_path / "received") as receiver,

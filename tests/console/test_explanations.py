@@ -124,6 +124,7 @@ def test_explain_says_what_is_missing(place: Place, tmp_path: Path) -> None:
     assert blocked.err.startswith("error [configuration_error]")
 
 
+@pytest.mark.peer
 def test_a_parametric_map_is_written_on_request_and_goes_on_record(mapped: Place, tmp_path: Path) -> None:
     before = _tags(mapped)
     assert "object:requested" not in before

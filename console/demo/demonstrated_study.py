@@ -32,7 +32,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class DemonstratedStudy:
     """One study: what the database says of it, and the objects that the PACS received for it."""
 
     dossier: Dossier
@@ -50,15 +50,15 @@ class Outcome:
         return arrived and (self.dice is None or self.dice > 0)
 
 
-def judge(dossier: Dossier, objects: Sequence[Dataset], truth: Truth | None) -> Outcome:
+def judge(dossier: Dossier, objects: Sequence[Dataset], truth: Truth | None) -> DemonstratedStudy:
     """Pick out what the PACS holds for a study, and measure the segmentation that it received against the truth."""
     mine = [item for item in objects if item.StudyInstanceUID == dossier.entry.study_instance_uid]
     segmentation = next((item for item in mine if item.SOPClassUID == SegmentationStorage), None)
     report = next((item for item in mine if item.SOPClassUID == Comprehensive3DSRStorage), None)
     if truth is None:
-        return Outcome(dossier, segmentation, report, None, None)
+        return DemonstratedStudy(dossier, segmentation, report, None, None)
     mask = _mask(segmentation, truth)
-    return Outcome(dossier, segmentation, report, dice(mask, truth.mask), mask)
+    return DemonstratedStudy(dossier, segmentation, report, dice(mask, truth.mask), mask)
 
 
 def dice(found: NDArray[bool_], truth: NDArray[bool_]) -> float:

@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from console.demo import table
-from console.demo.journey import Running, follow, running_system, send, study_uids
-from console.demo.outcome import Outcome, Truth, judge
+from console.demo.demonstrated_study import DemonstratedStudy, Truth, judge
+from console.demo.journey import RunningSystem, follow, running_system, send, study_uids
 from console.demo.pacs import Pacs, running_pacs
 from console.demo.picture import draw_overlays, draw_phantom
-from console.demo.steps import Steps
+from console.demo.step_display import StepDisplay
 from console.supervision.interruption import Interruption
 from storage.objects import ObjectStore
 
@@ -23,7 +23,7 @@ PHANTOM_SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DemoOptions:
     """What is to be demonstrated: a folder of one's own or the phantom, and what is left behind."""
 
     study: Path | None
@@ -32,13 +32,13 @@ class Wish:
     seed: int = PHANTOM_SEED
 
 
-def demonstrate(wish: Wish, console: Console) -> bool:
+def demonstrate(options: DemoOptions, console: Console) -> bool:
     """Run the demonstration and say whether every study came to a result in the PACS."""
-    wish.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="oncue-demo-"))
     worked = False
     try:
-        worked = _demonstrate(wish, console, place)
+        worked = _demonstrate(options, console, place)
     finally:
         if worked:
             shutil.rmtree(place, ignore_errors=True)
@@ -47,9 +47,9 @@ def demonstrate(wish: Wish, console: Console) -> bool:
     return worked
 
 
-def _demonstrate(wish: Wish, console: Console, place: Path) -> bool:
-    steps = Steps(console)
-    folder, truth = _study(wish, place, steps)
+def _demonstrate(options: DemoOptions, console: Console, place: Path) -> bool:
+    steps = StepDisplay(console)
+    folder, truth = _study(options, place, steps)
     uids = study_uids(folder)
     with ExitStack() as stack:
         with steps.step("a PACS"):
@@ -59,30 +59,36 @@ def _demonstrate(wish: Wish, console: Console, place: Path) -> bool:
         with steps.step(f"sent by C-STORE to {running.listener}"):
             send(folder, running)
         outcomes = [judge(follow(running, uid, steps), pacs.objects(), truth) for uid in uids]
-        _present(outcomes, wish, truth=truth, running=running, pacs=pacs, console=console)
+        _present(outcomes, options, truth=truth, running=running, pacs=pacs, console=console)
         worked = bool(outcomes) and all(outcome.is_success for outcome in outcomes)
-        if wish.keep:
+        if options.keep:
             _linger(running, console)
     return worked
 
 
-def _study(wish: Wish, place: Path, steps: Steps) -> tuple[Path, Truth | None]:
+def _study(options: DemoOptions, place: Path, steps: StepDisplay) -> tuple[Path, Truth | None]:
     """Return the folder to send, and the truth where it is a phantom written just now."""
-    if wish.study is not None:
-        return wish.study, None
+    if options.study is not None:
+        return options.study, None
     with steps.step("a phantom head MR with a lesion"):
         from phantom.study import write_phantom_study
 
-        written = write_phantom_study(place / "phantom", seed=wish.seed)
+        written = write_phantom_study(place / "phantom", seed=options.seed)
     return place / "phantom", Truth.read(written.truth_path, series_folder=written.series_folder)
 
 
 def _present(
-    outcomes: list[Outcome], wish: Wish, *, truth: Truth | None, running: Running, pacs: Pacs, console: Console
+    outcomes: list[DemonstratedStudy],
+    options: DemoOptions,
+    *,
+    truth: Truth | None,
+    running: RunningSystem,
+    pacs: Pacs,
+    console: Console,
 ) -> None:
     for number, outcome in enumerate(outcomes, start=1):
         table.show(outcome, console)
-        picture = wish.out / ("demo.png" if len(outcomes) == 1 else f"demo-{number}.png")
+        picture = options.out / ("demo.png" if len(outcomes) == 1 else f"demo-{number}.png")
         picture.unlink(missing_ok=True)
         if truth is not None:
             draw_phantom(outcome, truth, picture)
@@ -94,7 +100,7 @@ def _present(
     console.print(f"PACS: {pacs.title} at {pacs.destination}", highlight=False)
 
 
-def _linger(running: Running, console: Console) -> None:
+def _linger(running: RunningSystem, console: Console) -> None:
     """Leave everything running until interrupted."""
     interruption = Interruption.armed()
     console.print(

@@ -1,0 +1,43 @@
+"""Probes of what is kept: the object store's disk and the database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from console.doctor.parts import ExaminedPart, PartHealth
+from console.installation import Installation
+from storage import migrate
+
+_MEGABYTE = 1_000_000
+_LOW_FACTOR = 5
+
+
+def probe_disk(installation: Installation) -> Iterator[ExaminedPart]:
+    """Look at the object store's folder and the space left beyond the reserve."""
+    root = installation.objects.root
+    existing = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    if not os.access(existing, os.W_OK):
+        yield ExaminedPart("disk", PartHealth.BROKEN, f"{existing} cannot be written to")
+        return
+    free = shutil.disk_usage(existing).free // _MEGABYTE
+    reserve = installation.settings.storage.reserve_megabytes
+    yield ExaminedPart(
+        "disk", _space_health(free, reserve), f"{free} MB free in {existing}, {reserve} MB of it are kept in reserve"
+    )
+
+
+def probe_database(installation: Installation) -> Iterator[ExaminedPart]:
+    """Look whether the database answers and has the schema of this version."""
+    installation.require()
+    migrate.check(installation.database)
+    yield ExaminedPart(
+        "database", PartHealth.FINE, f"{installation.database.engine.dialect.name}, schema is this version's"
+    )
+
+
+def _space_health(free: int, reserve: int) -> PartHealth:
+    if free <= reserve:
+        return PartHealth.BROKEN
+    return PartHealth.REMARK if free < reserve * _LOW_FACTOR else PartHealth.FINE
