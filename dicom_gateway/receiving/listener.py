@@ -59,11 +59,13 @@ class Listener:
         *,
         process_id: str,
         clock: Callable[[], datetime],
+        on_association_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._process_id = process_id
         self._clock = clock
+        self._on_association_end = on_association_end
         self._reception = Reception(database, objects, settings, Registrar(database, clock), clock)
         self._open: dict[Association, str | None] = {}
         self._changed = threading.Condition()
@@ -98,7 +100,7 @@ class Listener:
             ) from error
         entity._servers.append(server)  # noqa: SLF001 - its shutdown() takes itself out of this list
         self._server = server
-        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="listener", daemon=True)
+        thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
         thread.start()
         logger.info("listener.started", aet=self._settings.aet, host=self._settings.host, port=self.port)
 
@@ -243,6 +245,7 @@ class Listener:
             with self._changed:
                 self._open.pop(association, None)
                 self._changed.notify_all()
+            self._on_association_end()
 
 
 def _peer(association: Association) -> Peer:

@@ -36,6 +36,7 @@ _PDU_SLACK_BYTES = 4096
 _RECEIVE_BYTES = 1 << 16
 _WAITING_CONNECTIONS = 256
 _POLL_MILLISECONDS = 1
+_ACCEPT_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -226,6 +227,17 @@ class HardenedServer(ThreadedAssociationServer):
         super().__init__(
             entity, address, entity.ae_title, contexts, evt_handlers=evt_handlers, request_handler=ConnectionHandler
         )
+
+    def serve_forever(self, poll_interval: float = _ACCEPT_SECONDS) -> None:
+        """Accept until ``shutdown``, which wakes this thread: there is nothing to look for in between."""
+        super().serve_forever(poll_interval)
+
+    def shutdown(self) -> None:
+        """Stop accepting and close the port; open associations go on."""
+        # A listening socket that is shut down counts as readable, so the accept loop sees at once that it should end.
+        with contextlib.suppress(OSError):
+            cast("socket.socket", self.socket).shutdown(socket.SHUT_RDWR)
+        super().shutdown()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept a TCP connection and nothing more: a TLS handshake here would let one silent peer stop everybody."""

@@ -43,13 +43,16 @@ class ReportWriter:
     destinations: tuple[str, ...]
     clock: Callable[[], datetime]
 
-    def write_due(self) -> bool:
-        """Write every report that is due, oldest first; a failure is recorded and tried again where that can help."""
+    def write_due(self) -> int:
+        """Write every report that is due, oldest first, and return how many were due.
+
+        A failure is recorded, and tried again where that can help.
+        """
         with self.database.read() as session:
             due = reports.due(session, now=self.clock())
         for report in due:
             self._write(report)
-        return False
+        return len(due)
 
     def _write(self, report: PendingReport) -> None:
         try:
@@ -90,12 +93,23 @@ class Dispatch:
 
 
 class Dispatcher:
-    """Claims due deliveries and sends each destination's in a thread of its own."""
+    """Claims due deliveries and sends each destination's in a thread of its own.
 
-    def __init__(self, database: Database, objects: ObjectStore, dispatch: Dispatch) -> None:
+    ``on_free`` is called, in that thread, when it is done and the destination may be chosen again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        dispatch: Dispatch,
+        *,
+        on_free: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._objects = objects
         self._dispatch = dispatch
+        self._on_free = on_free
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -136,6 +150,7 @@ class Dispatcher:
         finally:
             with self._lock:
                 self._busy.discard(batch[0].destination)
+            self._on_free()
 
     def _send(self, batch: Sequence[Delivery]) -> None:
         try:

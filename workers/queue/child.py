@@ -22,8 +22,6 @@ from storage.objects import ObjectStore
 from workers.config import WorkerSettings
 from workers.queue.signs_of_life import Vitals
 
-_BEAT_SECONDS = 5.0
-
 log = structlog.get_logger(__name__)
 
 
@@ -80,10 +78,27 @@ def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
         from workers.fewshot.requests import serve_orders
 
         serve_orders(database, place.workers, owner=owner)
-    worker = app.Worker(hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True)
+    worker = app.Worker(
+        hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
+    )
+    _wake_on_shutdown()
     worker.start()
     with database.write() as session:
         processes.stop(session, owner, now=utc_now())
+
+
+def _wake_on_shutdown() -> None:
+    """Have SIGTERM end a worker's wait for a message: Celery's own handler only sets a flag for after that wait."""
+    from celery.signals import worker_shutting_down
+    from kombu.asynchronous import get_event_loop
+
+    def wake(**_: object) -> None:
+        hub = get_event_loop()
+        if hub is not None:
+            # From a thread: the handler interrupts the hub's own, which takes itself for awake.
+            threading.Thread(target=hub.call_soon, args=(lambda: None,), name="shutdown-wake", daemon=True).start()
+
+    worker_shutting_down.connect(wake, weak=False)
 
 
 def _follow_parent() -> None:
@@ -110,6 +125,6 @@ def _beat_from_thread(database: Database, owner: str, vitals: Vitals, silence_se
                         processes.beat(session, owner, now=utc_now())
                 except DatabaseUnavailable as error:
                     log.warning("worker:not-seen", code=error.code)
-            time.sleep(_BEAT_SECONDS)
+            time.sleep(processes.BEAT_SECONDS)
 
     threading.Thread(target=beat, name="worker-beat", daemon=True).start()
