@@ -157,6 +157,28 @@ def test_a_running_relay_is_seen_in_the_database_until_it_stops(database: Databa
     assert not _running(database)
 
 
+def test_a_job_is_published_at_its_commit_without_waiting_for_the_next_look(
+    sqlite_database: Database, publisher: Publisher, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.queue.relay._CHORES_SECONDS", 3600.0)
+    patient = settings.model_copy(update={"relay_seconds": 3600.0})
+    relay = Relay(sqlite_database, Publisher(make_app(settings)), patient, process_id="relay-1")
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not _running(sqlite_database):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    _queue(sqlite_database)
+    while publisher.is_empty(Lane.ROUTINE):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def _running(database: Database) -> bool:
     with database.read() as session:
         return bool(processes.running(session, kind="relay"))
