@@ -16,7 +16,7 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
-from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher, ReportWriter
 from storage import associations, processes
 from storage.changes import Changes
@@ -137,7 +137,7 @@ class Gateway:
 
 
 def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:
-    patience = Patience(
+    timeouts = PeerTimeouts(
         connect_seconds=settings.connect_seconds,
         associate_seconds=settings.acse_seconds,
         answer_seconds=settings.answer_seconds,
@@ -146,6 +146,6 @@ def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetim
         owner=owner,
         calling_aet=settings.aet,
         lease_seconds=settings.delivery_lease_seconds,
-        patience=patience,
+        timeouts=timeouts,
         clock=clock,
     )

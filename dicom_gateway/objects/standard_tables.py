@@ -7,14 +7,16 @@ standard for that and keeps them: 65 MB in a process that needs some fifty.
 from __future__ import annotations
 
 import json
-import pkgutil
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from importlib.resources import as_file, files
+from mmap import ACCESS_READ, mmap
+from typing import Any, cast
 
 from highdicom import _standard_utils
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, ParametricMapStorage, SegmentationStorage
 
+_FIRST_TRY_BYTES = 1 << 16
 _AT_ONCE = (SegmentationStorage, ParametricMapStorage, Comprehensive3DSRStorage, MRImageStorage)
 
 Attributes = list[dict[str, Any]]
@@ -43,14 +45,34 @@ def shrink_tables() -> None:
 
 def read_modules(modules: Iterable[str]) -> dict[str, Attributes]:
     """Return those of the modules that the standard has, each parsed on its own from highdicom's file."""
-    content = pkgutil.get_data("highdicom", "_standard/module_attribute_map.json") or b"{}"
-    text, decoder, found = content.decode(), json.JSONDecoder(), {}
-    for module in modules:
-        key = f'"{module}": ['
-        start = text.find(key)
-        if start >= 0:
-            found[module], _ = decoder.raw_decode(text, start + len(key) - 1)
+    found = {}
+    # Mapped rather than read: blocks as large as this file (23 MB) make the allocator keep them for good.
+    with (
+        as_file(files("highdicom") / "_standard" / "module_attribute_map.json") as path,
+        path.open("rb") as file,
+        mmap(file.fileno(), 0, access=ACCESS_READ) as content,
+    ):
+        for module in modules:
+            key = f'"{module}": ['.encode()
+            start = content.find(key)
+            if start >= 0:
+                found[module] = _first_array(content, start + len(key) - 1)
     return found
+
+
+def _first_array(content: mmap, start: int) -> Attributes:
+    """Parse the array that begins at a byte and ends where it ends, which nobody has noted."""
+    length = _FIRST_TRY_BYTES
+    while True:
+        text = content[start : start + length].decode(errors="ignore")
+        try:
+            array, _ = json.JSONDecoder().raw_decode(text)
+        except json.JSONDecodeError:
+            if start + length >= len(content):
+                raise
+            length *= 2
+        else:
+            return cast("Attributes", array)
 
 
 @cache

@@ -18,9 +18,9 @@ from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.sending import sender
-from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import Outgoing, SendOutcome
-from dicom_gateway.status import Verdict
+from dicom_gateway.status import PeerAnswer
 from storage import analyses, deliveries, reports
 from storage.database import Database
 from storage.errors import OncueError
@@ -88,7 +88,7 @@ class Dispatch:
     owner: str
     calling_aet: str
     lease_seconds: float
-    patience: Patience
+    timeouts: PeerTimeouts
     clock: Callable[[], datetime]
 
 
@@ -165,7 +165,7 @@ class Dispatcher:
             [_outgoing(delivery, self._objects) for delivery in ready],
             destination,
             calling_ae_title=self._dispatch.calling_aet,
-            patience=self._dispatch.patience,
+            timeouts=self._dispatch.timeouts,
             on_outcome=lambda outcome: self._record(next(pending), outcome),
         )
 
@@ -180,7 +180,7 @@ class Dispatcher:
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
         log = logger.bind(delivery=delivery.id, destination=delivery.destination, status=outcome.status)
-        if outcome.verdict is Verdict.STORED and outcome.status is not None:
+        if outcome.verdict is PeerAnswer.STORED and outcome.status is not None:
             with self._database.write() as session:
                 deliveries.sent(
                     session,
@@ -190,7 +190,7 @@ class Dispatcher:
                     now=self._dispatch.clock(),
                 )
             log.info("delivery.sent")
-        elif outcome.verdict is Verdict.TRANSIENT:
+        elif outcome.verdict is PeerAnswer.TRANSIENT:
             with self._database.write() as session:
                 deliveries.postponed(
                     session,

@@ -68,7 +68,7 @@ class Relay:
             with self._database.write() as session:
                 if jobs.published(session, job_id, now=utc_now()):
                     self._publisher.publish(job_id, lane)
-                    log.info("job:published", job=job_id, lane=lane.value)
+                    log.info("job.published", job=job_id, lane=lane.value)
         return len(due)
 
     def reclaim(self) -> int:
@@ -76,7 +76,7 @@ class Relay:
         with self._database.write() as session:
             taken = jobs.reclaim_expired(session, now=utc_now())
         for job_id in taken:
-            log.warning("job:lease-expired", job=job_id)
+            log.warning("job.lease_expired", job=job_id)
         return len(taken)
 
     def recover(self) -> int:
@@ -96,7 +96,7 @@ class Relay:
         with self._database.write() as session:
             lost = jobs.republish_lost(session, lane, older_than=older_than, now=utc_now())
         if lost:
-            log.warning("job:message-lost", lane=lane.value, jobs=lost, forgotten=forgotten)
+            log.warning("job.message_lost", lane=lane.value, jobs=lost, forgotten=forgotten)
         return lost
 
     def _beat(self) -> None:

@@ -18,7 +18,7 @@ from tests.support.queued import queue_study
 from workers.config import WorkerSettings
 from workers.errors import BrokerUnavailable
 from workers.queue.app import make_app
-from workers.queue.embedded_redis import EmbeddedBroker
+from workers.queue.embedded_redis import EmbeddedRedis
 from workers.queue.publisher import Publisher
 from workers.queue.relay import Relay
 
@@ -27,15 +27,15 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(tmp_path / "broker")
+def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    broker = EmbeddedRedis(tmp_path / "broker")
     broker.start()
     yield broker
     broker.stop()
 
 
 @pytest.fixture
-def settings(broker: EmbeddedBroker) -> WorkerSettings:
+def settings(broker: EmbeddedRedis) -> WorkerSettings:
     return WorkerSettings(broker_url=SecretStr(broker.endpoint.url), relay_seconds=0.05, republish_seconds=0.2)
 
 
@@ -82,7 +82,7 @@ def test_two_relays_at_once_publish_a_job_once(database: Database, relay: Relay,
 
 
 def test_a_job_stays_unpublished_while_the_broker_is_down(
-    database: Database, relay: Relay, broker: EmbeddedBroker
+    database: Database, relay: Relay, broker: EmbeddedRedis
 ) -> None:
     _queue(database)
     broker.stop()
