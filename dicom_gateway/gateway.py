@@ -16,8 +16,9 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.delivery import Dispatch, Dispatcher, ReportWriter
+from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from storage import associations, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
