@@ -7,6 +7,7 @@ standard for that and keeps them: 65 MB in a process that needs some fifty.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import as_file, files
@@ -16,6 +17,7 @@ from typing import Any, cast
 from highdicom import _standard_utils
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, ParametricMapStorage, SegmentationStorage
 
+_LOOKUP = "get_module_attribute_map"
 _FIRST_TRY_BYTES = 1 << 16
 _AT_ONCE = (SegmentationStorage, ParametricMapStorage, Comprehensive3DSRStorage, MRImageStorage)
 
@@ -40,7 +42,10 @@ class ModuleTable(dict[str, Attributes]):
 
 def shrink_tables() -> None:
     """Have highdicom use the smaller table in this process from now on; a second call changes nothing."""
-    _standard_utils.get_module_attribute_map = _table
+    for name, module in tuple(sys.modules.items()):
+        # Some of its modules have taken the function over by name.
+        if name.startswith("highdicom.") and hasattr(module, _LOOKUP):
+            setattr(module, _LOOKUP, _table)
 
 
 def read_modules(modules: Iterable[str]) -> dict[str, Attributes]:
