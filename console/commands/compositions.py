@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from console.installation import Installation, open_installation
 from console.supervision.interruption import Interruption
-from storage import logs, migrate
+from storage import logs, revisions
 from storage.errors import ConfigurationError, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _opened(state: Path, file: Path | None) -> Installation:
     logs.configure()
     installation = open_installation(state.resolve(), file=file)
     installation.require()
-    current, expected = migrate.current_revision(installation.database), migrate.expected_revision()
+    current, expected = revisions.current_revision(installation.database), revisions.expected_revision()
     if current != expected:
         raise SchemaMismatch(f"the database is at {current or 'nothing'}, this version needs {expected}: db upgrade")
     installation.objects.prepare()
