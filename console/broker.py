@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from storage.errors import ConfigurationError
 from workers.config import WorkerSettings
-from workers.queue.embedded_redis import Endpoint
+from workers.queue.embedded_redis import RedisEndpoint
 
 BROKER_FOLDER = "broker"
 _ENDPOINT_FILE = "endpoint.json"
@@ -20,7 +20,7 @@ def with_broker(settings: WorkerSettings, state: Path) -> WorkerSettings:
     if settings.broker_url.get_secret_value():
         return settings
     try:
-        endpoint = Endpoint(**json.loads((state / BROKER_FOLDER / _ENDPOINT_FILE).read_text()))
+        endpoint = RedisEndpoint(**json.loads((state / BROKER_FOLDER / _ENDPOINT_FILE).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigurationError(
             "no broker: set worker.broker_url (ONCUE_WORKER_BROKER_URL), or run `oncue up` on this state folder"

@@ -10,7 +10,6 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from console.config import Configuration, Layer, Settings, read
-from storage import migrate
 from storage.database import Database, connect
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
@@ -34,6 +33,9 @@ class Installation:
 
     def prepare(self) -> None:
         """Make the state folder, readable by its owner alone, and bring the database to this code's schema."""
+        # Only here, for it loads 13 MB that the processes which stay do not need.
+        from storage import migrate
+
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.objects.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.objects.prepare()

@@ -116,10 +116,10 @@ class Views:
 
     def send_parametric_map(self, study_id: int, destination: str) -> Delivery:
         """Send that map to a configured destination; RecordMissing where it is none, or there is no map."""
-        from dicom_gateway.maps import configured
+        from dicom_gateway.maps import configured_destination
 
         job_id = self._newest_job(study_id)
-        return self._maps.send(job_id, configured(destination, self.destinations), actor=_ACTOR)
+        return self._maps.send(job_id, configured_destination(destination, self.destinations), actor=_ACTOR)
 
     def health(self) -> SystemHealth:
         """Say whether the database answers and which processes were seen lately."""

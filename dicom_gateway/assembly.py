@@ -25,13 +25,19 @@ class Assembly:
     quiet_seconds: float
     clock: Callable[[], datetime]
 
-    def close_quiet(self) -> bool:
-        """Close every study that is quiet now; another gateway, or a late image, may come first."""
+    def close_quiet(self) -> float | None:
+        """Close every study that is quiet now, and return in how many seconds the next one may be, None for none.
+
+        Another gateway, or a late image, may come first. A study that an open association holds back does not count
+        for the time: the end of that association is what it waits for.
+        """
         with self.database.read() as session:
-            quiet = studies.quiet(session, quiet_seconds=self.quiet_seconds, now=self.clock())
+            now = self.clock()
+            quiet = studies.quiet(session, quiet_seconds=self.quiet_seconds, now=now)
+            seconds = studies.seconds_until_quiet(session, quiet_seconds=self.quiet_seconds, now=now)
         for study_id in quiet:
             with self.database.write() as session:
                 job_id = studies.close(session, study_id, quiet_seconds=self.quiet_seconds, now=self.clock())
             if job_id is not None:
                 logger.info("study.closed", study=study_id, job=job_id)
-        return False
+        return seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -15,15 +16,18 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
-from dicom_gateway.sending.associations import Patience
-from dicom_gateway.sending.delivery import Dispatch, Dispatcher, ReportWriter
+from dicom_gateway.report_writer import ReportWriter
+from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from storage import associations, processes
+from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 
-_HEARTBEAT_SECONDS = 5.0
-_SLOWEST_ASSEMBLY_SECONDS = 1.0
+_SLOWEST_ASSEMBLY_SECONDS = 5.0
+_POLLS_PER_ROUND = 10
+_LONGEST_WATCH_SECONDS = 60.0
 _ABANDONED_SECONDS = 24 * 3600.0
 
 logger = structlog.get_logger(__name__)
@@ -45,15 +49,30 @@ class Gateway:
         self._database = database
         self._objects = objects
         self._clock = clock
-        self._listener = Listener(settings, database, objects, process_id=self.process_id, clock=clock)
+        self._stopping = threading.Event()
         assembly = Assembly(database, settings.quiet_seconds, clock)
-        writer = ReportWriter(database, objects, equipment or Equipment(), settings.destinations, clock)
-        self._dispatcher = Dispatcher(database, objects, _dispatch(settings, self.process_id, clock))
-        self._loops = (
-            Loop("heartbeat", self._beat, seconds=_HEARTBEAT_SECONDS),
-            Loop("assembly", assembly.close_quiet, seconds=min(settings.quiet_seconds / 4, _SLOWEST_ASSEMBLY_SECONDS)),
-            Loop("reports", writer.write_due, seconds=settings.delivery_poll_seconds),
-            Loop("delivery", self._dispatcher.send_due, seconds=settings.delivery_poll_seconds),
+        self._writer = ReportWriter(database, objects, equipment or Equipment(), settings.destinations, clock)
+        deliver_now = threading.Event()
+        self._dispatcher = Dispatcher(
+            database, objects, _dispatch(settings, self.process_id, clock), on_free=deliver_now.set
+        )
+        self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
+        # Every loop is woken when there is something for it to do; these are the times for what nobody tells of.
+        slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
+        self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
+        # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
+        quiet_seconds = min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS)
+        self._assembly = Loop("assembly", assembly.close_quiet, seconds=quiet_seconds)
+        self._reports = Loop("reports", self._write_reports, seconds=slowest)
+        self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
+        self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
+        self._listener = Listener(
+            settings,
+            database,
+            objects,
+            process_id=self.process_id,
+            clock=clock,
+            on_association_end=self._assembly.wake,
         )
 
     @property
@@ -74,33 +93,52 @@ class Gateway:
             processes.start(session, self.process_id, "gateway", now=self._clock())
             associations.close_lost(session, now=self._clock())
         self._listener.start()
-        for loop in self._loops:
+        for loop in (self._heartbeat, *self._workers()):
             loop.start()
 
     def stop(self) -> None:
         """Stop receiving, let what is open finish, end the loops, and record the end."""
-        for loop in self._loops[1:]:
+        self._stopping.set()
+        for loop in self._workers():
             loop.stop()
         self._dispatcher.close()
         self._listener.stop()
-        self._loops[0].stop()
-        for loop in self._loops:
+        self._heartbeat.stop()
+        for loop in (self._heartbeat, *self._workers()):
             loop.join()
+        self._changes.close()
         try:
             with self._database.write() as session:
                 processes.stop(session, self.process_id, now=self._clock())
         except StorageError as error:
             logger.warning("gateway.end_not_recorded", code=error.code)
 
-    def _beat(self) -> bool:
+    def _workers(self) -> tuple[Loop, ...]:
+        """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
+        return self._assembly, self._reports, self._delivery, self._watch
+
+    def _watch_changes(self) -> float:
+        """Wait until anybody commits, an analysis for one, and have the results looked at."""
+        if self._changes.wait(self._stopping, _LONGEST_WATCH_SECONDS):
+            self._reports.wake()
+            self._delivery.wake()
+        return 0.0
+
+    def _write_reports(self) -> None:
+        if self._writer.write_due():
+            self._delivery.wake()
+
+    def _send_deliveries(self) -> float | None:
+        return 0.0 if self._dispatcher.send_due() else None
+
+    def _beat(self) -> None:
         with self._database.write() as session:
             processes.beat(session, self.process_id, now=self._clock())
             associations.close_lost(session, now=self._clock())
-        return False
 
 
 def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:
-    patience = Patience(
+    timeouts = PeerTimeouts(
         connect_seconds=settings.connect_seconds,
         associate_seconds=settings.acse_seconds,
         answer_seconds=settings.answer_seconds,
@@ -109,6 +147,6 @@ def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetim
         owner=owner,
         calling_aet=settings.aet,
         lease_seconds=settings.delivery_lease_seconds,
-        patience=patience,
+        timeouts=timeouts,
         clock=clock,
     )

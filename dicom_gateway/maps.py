@@ -55,7 +55,7 @@ class MapRequests:
             return reports.known_object(session, written.sop_instance_uid) or written
 
 
-def configured(peer: str, destinations: tuple[str, ...]) -> str:
+def configured_destination(peer: str, destinations: tuple[str, ...]) -> str:
     """Return the one configured destination that an AE title or a full address names; RecordMissing otherwise."""
     named = [each for each in destinations if peer in (each, Destination.parse(each).ae_title)]
     if len(named) != 1:

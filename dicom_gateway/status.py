@@ -25,7 +25,7 @@ class Status(IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
-class Verdict(Enum):
+class PeerAnswer(Enum):
     """What a sender concludes from a peer's answer."""
 
     STORED = "stored"
@@ -33,13 +33,13 @@ class Verdict(Enum):
     PERMANENT = "permanent"
 
 
-def judge(status: int) -> Verdict:
+def answer_of(status: int) -> PeerAnswer:
     """Say what the status of a C-STORE response means: stored (warnings included), worth a retry, or final."""
     if status == Status.SUCCESS or status in _STORED_WITH_REMARK or status & 0xF000 == _WARNING:
-        return Verdict.STORED
+        return PeerAnswer.STORED
     if status & _SERVICE_CLASS_BITS == _OUT_OF_RESOURCES or status in _MOMENTARY:
-        return Verdict.TRANSIENT
-    return Verdict.PERMANENT
+        return PeerAnswer.TRANSIENT
+    return PeerAnswer.PERMANENT
 
 
 def written(status: int) -> str:

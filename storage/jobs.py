@@ -105,6 +105,12 @@ def published(session: Session, job_id: int, *, now: datetime) -> bool:
     return True
 
 
+def lanes_with_messages(session: Session) -> tuple[Lane, ...]:
+    """Return the lanes in which jobs are published and not yet claimed."""
+    query = select(JobRow.lane).where(JobRow.state == JobState.QUEUED.value, JobRow.published_at.is_not(None))
+    return tuple(Lane(lane) for lane in session.scalars(query.distinct().order_by(JobRow.lane)))
+
+
 def republish_lost(session: Session, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
     rows = session.scalars(

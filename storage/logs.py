@@ -1,7 +1,7 @@
 """Logging: structlog for our own events and the standard library's for others, one chain, no patient data.
 
-Events are named ``subject.happened`` and carry a ``code`` where something went wrong. INFO is a change of state,
-WARNING is a refusal or a retry, ERROR means that a person must look.
+Events are named ``subject.verb`` in snake case and carry a ``code`` where something went wrong. INFO is a change of
+state, WARNING is a refusal or a retry, ERROR means that a person must look.
 """
 
 from __future__ import annotations

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from storage.database import Database
 from storage.errors import SchemaMismatch
 from storage.fewshot.tables import METADATA
+from storage.revisions import current_revision, expected_revision, migrations_folder
 
 _LOCK_KEY = 0x6F6E6375654D
 
@@ -43,20 +41,6 @@ def downgrade(database: Database, revision: str = "base") -> None:
         connection.commit()
 
 
-def current_revision(database: Database) -> str | None:
-    """Return the revision that the database stands at, None for an empty one."""
-    with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-def expected_revision() -> str:
-    """Return the revision that this code was written for."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise SchemaMismatch("no migrations are installed; reinstall oncue")
-    return head
-
-
 def check(database: Database) -> None:
     """Raise SchemaMismatch where the database is not at this code's revision, or differs from the models."""
     current, expected = current_revision(database), expected_revision()
@@ -72,12 +56,5 @@ def check(database: Database) -> None:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_folder()))
+    config.set_main_option("script_location", str(migrations_folder()))
     return config
-
-
-def _folder() -> Path:
-    """Return the migrations: inside an installed package, or at the top of a checkout."""
-    here = Path(__file__).resolve().parent
-    installed = here / "migrations"
-    return installed if installed.is_dir() else here.parent / "migrations"

@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 from storage import audit
 from storage.models import ProcessRow
 
+BEAT_SECONDS = 10.0
+"""How often a process says that it is at work: often enough to miss two of them."""
+
 STALE_AFTER = timedelta(seconds=30)
 """A process that was not seen for so long is taken for dead."""
 

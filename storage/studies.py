@@ -81,6 +81,20 @@ def quiet(session: Session, *, quiet_seconds: float, now: datetime) -> tuple[int
     return tuple(session.scalars(query.order_by(StudyRow.last_instance_at)))
 
 
+def seconds_until_quiet(session: Session, *, quiet_seconds: float, now: datetime) -> float | None:
+    """Return in how many seconds the next open study goes quiet if nothing more arrives for it; None where none will.
+
+    Studies that are quiet by now are left out, those that an open association holds back among them.
+    """
+    quiet_before = now - timedelta(seconds=quiet_seconds)
+    first = session.scalar(
+        select(func.min(StudyRow.last_instance_at)).where(
+            StudyRow.closed_at.is_(None), StudyRow.last_instance_at > quiet_before
+        )
+    )
+    return None if first is None else (first - quiet_before).total_seconds()
+
+
 def close(session: Session, study_id: int, *, quiet_seconds: float, now: datetime) -> int | None:
     """Close a study that is still quiet and open its job; return the job's id, or None where an image came between."""
     audit.lock(session)

@@ -8,6 +8,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+_LONGEST_POLL_SECONDS = 5.0
+_SHORTEST_SILENCE_SECONDS = 2.0
+
 
 class WorkerSettings(BaseModel):
     """How jobs reach a worker, how long it may hold one, and which models it loads."""
@@ -43,16 +46,25 @@ class WorkerSettings(BaseModel):
     )
     load_seconds: float = Field(default=600, gt=0, description="A worker that is not ready by then is replaced")
     grace_seconds: float = Field(default=120, ge=0, description="How long a stopping worker may finish its job")
-    relay_seconds: float = Field(default=0.5, gt=0, description="Pause between two rounds of the relay")
+    relay_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="How often the relay looks for jobs; with SQLite a commit is noticed within 0.4 s anyway",
+    )
     republish_seconds: float = Field(
         default=10, gt=0, description="Age at which an unclaimed job counts as lost where its queue is empty"
     )
 
     @model_validator(mode="after")
     def _require_room(self) -> Self:
-        if self.silence_seconds < 2:  # noqa: PLR2004 - the queues are polled about once a second
-            raise ValueError("silence_seconds must be at least 2: the queues are polled once a second")
+        if self.silence_seconds < _SHORTEST_SILENCE_SECONDS:
+            raise ValueError("silence_seconds must be at least 2: the queues are polled twice a second at most")
         return self
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long a worker waits for a message before it asks again, which shows that it is there."""
+        return min(_LONGEST_POLL_SECONDS, self.silence_seconds / 4)
 
     @property
     def visibility_seconds(self) -> int:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import socket
+import sys
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.installation import Installation, open_installation
 from console.supervision.interruption import Interruption
-from storage import logs, migrate
+from storage import logs, revisions
 from storage.errors import ConfigurationError, SchemaMismatch
 
 if TYPE_CHECKING:
     from workers.queue.child import WorkerPlace
 
+# Libraries load these where they find them, 30 MB: a codec, where the gateway decodes no pixels, a way to download test
+# files, and colours for a log that is JSON.
+_NOT_FOR_GATEWAY = ("gdcm", "requests", "rich")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def gateway(state: Path, *, file: Path | None) -> None:
     """Run listener, assembly and delivery until told to stop."""
+    _leave_out(_NOT_FOR_GATEWAY)
     from dicom_gateway.gateway import Gateway
 
     interruption = Interruption.armed()
@@ -63,6 +69,7 @@ def console(state: Path, *, file: Path | None) -> None:
     import uvicorn
 
     from console.app import create_app
+    from console.serving import RestingServer
 
     installation = _opened(state, file)
     settings = installation.settings.console
@@ -74,7 +81,17 @@ def console(state: Path, *, file: Path | None) -> None:
     destinations = installation.settings.gateway.destinations
     app = create_app(installation.database, installation.objects, settings, destinations=destinations)
     # Requests are not logged: their addresses and times would be a second, unguarded audit trail.
-    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False)
+    RestingServer(
+        uvicorn.Config(
+            app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False
+        )
+    ).run()
+
+
+def _leave_out(names: Iterable[str]) -> None:
+    """Have every later import of these packages fail in this process, as if they were not installed."""
+    for name in names:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how Python marks a module as missing
 
 
 def _place(state: Path, file: Path | None) -> WorkerPlace:
@@ -92,7 +109,7 @@ def _opened(state: Path, file: Path | None) -> Installation:
     logs.configure()
     installation = open_installation(state.resolve(), file=file)
     installation.require()
-    current, expected = migrate.current_revision(installation.database), migrate.expected_revision()
+    current, expected = revisions.current_revision(installation.database), revisions.expected_revision()
     if current != expected:
         raise SchemaMismatch(f"the database is at {current or 'nothing'}, this version needs {expected}: db upgrade")
     installation.objects.prepare()

@@ -17,12 +17,12 @@ def upgrade(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json:
     """
     from console.installation import open_installation
     from console.terminal.output import write_json, write_line
-    from storage import migrate
+    from storage import revisions
 
     installation = open_installation(state, file=config)
     installation.prepare()
     installation.database.dispose()
-    revision = migrate.expected_revision()
+    revision = revisions.expected_revision()
     if as_json:
         write_json({"revision": revision})
         return
@@ -37,7 +37,7 @@ def check(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: A
     """
     from console.installation import open_installation
     from console.terminal.output import write_json, write_line
-    from storage import migrate
+    from storage import migrate, revisions
 
     installation = open_installation(state, file=config)
     installation.require()
@@ -45,7 +45,7 @@ def check(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: A
         migrate.check(installation.database)
     finally:
         installation.database.dispose()
-    revision = migrate.expected_revision()
+    revision = revisions.expected_revision()
     if as_json:
         write_json({"revision": revision})
         return

@@ -26,10 +26,10 @@ def send_files(folder: Folder, target: Target, *, calling: CallingTitle = "MODAL
     from console.terminal.output import write_json, write_line
     from dicom_gateway.destinations import Destination
     from dicom_gateway.sending.folders import send_folder
-    from dicom_gateway.status import Verdict
+    from dicom_gateway.status import PeerAnswer
 
     found = send_folder(folder, Destination.parse(target), calling_ae_title=calling)
-    failures = [outcome for outcome in found.outcomes if outcome.verdict is not Verdict.STORED]
+    failures = [outcome for outcome in found.outcomes if outcome.verdict is not PeerAnswer.STORED]
     if as_json:
         write_json([{**asdict(outcome), "verdict": outcome.verdict.value} for outcome in found.outcomes])
     else:

@@ -120,7 +120,7 @@ def write_parametric_map(
     """
     from console.installation import open_installation
     from console.terminal.actor import command_line_actor
-    from dicom_gateway.maps import MapRequests, configured
+    from dicom_gateway.maps import MapRequests, configured_destination
     from dicom_gateway.objects.equipment import Equipment
     from storage.database import utc_now
 
@@ -135,7 +135,7 @@ def write_parametric_map(
             _write_file(out, requests.fetch(job_id, actor=command_line_actor()))
             _show_file(out, as_json=as_json)
         elif send is not None:
-            peer = send if "@" in send else configured(send, installation.settings.gateway.destinations)
+            peer = send if "@" in send else configured_destination(send, installation.settings.gateway.destinations)
             _show_delivery(requests.send(job_id, peer, actor=command_line_actor()), as_json=as_json)
     finally:
         installation.database.dispose()

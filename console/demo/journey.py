@@ -20,7 +20,7 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
 from dicom_gateway.sending.folders import find_outgoing, send_folder
 from dicom_gateway.sending.sender import Outgoing
-from dicom_gateway.status import Verdict
+from dicom_gateway.status import PeerAnswer
 from storage import study_record, worklist
 from storage.database import Database, connect
 from storage.domain import DeliveryState, ReportState, StudyState
@@ -95,7 +95,7 @@ def study_uids(folder: Path) -> tuple[str, ...]:
 def send(folder: Path, running: RunningSystem) -> int:
     """Send a folder by C-STORE and return how many instances were accepted; JourneyFailed where one was not."""
     found = send_folder(folder, running.listener, calling_ae_title="DEMO")
-    refused = [outcome for outcome in found.outcomes if outcome.verdict is not Verdict.STORED]
+    refused = [outcome for outcome in found.outcomes if outcome.verdict is not PeerAnswer.STORED]
     if refused:
         raise JourneyFailed(
             f"{len(refused)} instances were not accepted, the first: [{refused[0].code}] {refused[0].reason}"

@@ -11,10 +11,10 @@ from console.supervision.lock import is_held
 from console.supervision.ports import is_taken, reachable
 from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
-from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import EchoOutcome, echo
 
-_PATIENCE = Patience(connect_seconds=5, associate_seconds=5, answer_seconds=5)
+_PATIENCE = PeerTimeouts(connect_seconds=5, associate_seconds=5, answer_seconds=5)
 
 
 def probe_ports(installation: Installation) -> Iterator[ExaminedPart]:
@@ -39,7 +39,7 @@ def probe_listener(installation: Installation) -> Iterator[ExaminedPart]:
     here = _endpoints(installation)
     known = installation.settings.gateway.allowed_aets
     own = Destination(here.aet, reachable(here.host), here.port)
-    outcome = echo(own, calling_ae_title=known[0] if known else here.aet, patience=_PATIENCE)
+    outcome = echo(own, calling_ae_title=known[0] if known else here.aet, timeouts=_PATIENCE)
     if not outcome.answered and not count_alive(installation, "gateway"):
         yield ExaminedPart("listener", PartHealth.REMARK, f"not running: {outcome.reason}")
         return
@@ -54,7 +54,7 @@ def probe_destinations(installation: Installation) -> Iterator[ExaminedPart]:
         yield ExaminedPart("destinations", PartHealth.REMARK, "none: results stay here; set gateway.destinations")
     for text in texts:
         peer = Destination.parse(text)
-        yield _echoed("destination", peer, echo(peer, calling_ae_title=here.aet, patience=_PATIENCE))
+        yield _echoed("destination", peer, echo(peer, calling_ae_title=here.aet, timeouts=_PATIENCE))
 
 
 def _echoed(subject: str, peer: Destination, outcome: EchoOutcome) -> ExaminedPart:

@@ -1,1 +1,1 @@
-"""All processes of one machine under one parent: what `oncue up` runs."""
+"""All processes of one machine under one parent, as `oncue up` runs them: children, ports, lock, signals."""

@@ -28,7 +28,7 @@ from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.sender import echo
 from storage import logs
 from workers.errors import BrokerUnavailable
-from workers.queue.embedded_redis import EmbeddedBroker
+from workers.queue.embedded_redis import EmbeddedRedis
 
 _HTTP_SECONDS = 2.0
 _AFTERLIFE_SECONDS = 30.0
@@ -75,7 +75,7 @@ def _settle_ports(settings: Settings, state: Path) -> Endpoints:
     )
 
 
-def _variables(flags: Layer, endpoints: Endpoints, broker: EmbeddedBroker | None) -> dict[str, str]:
+def _variables(flags: Layer, endpoints: Endpoints, broker: EmbeddedRedis | None) -> dict[str, str]:
     """Hand the flags, the chosen ports and the broker's address to the children; a variable wins over the file."""
     layer = {section: dict(values) for section, values in flags.items()}
     layer.setdefault("gateway", {})["port"] = endpoints.port
@@ -86,12 +86,12 @@ def _variables(flags: Layer, endpoints: Endpoints, broker: EmbeddedBroker | None
 
 
 @contextmanager
-def _broker(settings: Settings, state: Path) -> Iterator[EmbeddedBroker | None]:
+def _broker(settings: Settings, state: Path) -> Iterator[EmbeddedRedis | None]:
     """Run the embedded broker while the block runs, unless another one is configured."""
     if settings.worker.broker_url.get_secret_value():
         yield None
         return
-    broker = EmbeddedBroker(state / BROKER_FOLDER, before_exec=partial(die_with_parent, os.getpid()))
+    broker = EmbeddedRedis(state / BROKER_FOLDER, before_exec=partial(die_with_parent, os.getpid()))
     broker.start()
     try:
         yield broker
@@ -99,7 +99,7 @@ def _broker(settings: Settings, state: Path) -> Iterator[EmbeddedBroker | None]:
         broker.stop()
 
 
-def _keep(broker: EmbeddedBroker | None) -> None:
+def _keep(broker: EmbeddedRedis | None) -> None:
     """Start the broker again where it ended; where that fails, the next tick tries again."""
     if broker is None or broker.is_running():
         return

@@ -16,7 +16,8 @@ from console.supervision.interruption import Interruption
 from storage.errors import OncueError
 
 PROCESSES = ("gateway", "relay", "worker", "console")
-_POLL_SECONDS = 0.1
+_READY_POLL_SECONDS = 0.1
+_WATCH_SECONDS = 0.5
 _START_SECONDS = 120.0
 _RUN_FILE = "up.json"
 
@@ -68,7 +69,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The children under one parent. ``tick`` is called about ten times a second while they run."""
+    """The children under one parent. ``tick`` is called about twice a second while they run."""
 
     children: Sequence[Child]
     interruption: Interruption
@@ -84,7 +85,7 @@ class Site:
                 child.start()
             if self._await_ready(is_ready):
                 on_ready()
-            while not self.interruption.stop.wait(_POLL_SECONDS):
+            while not self.interruption.stop.wait(_WATCH_SECONDS):
                 self.tick()
                 for child in self.children:
                     child.watch()
@@ -101,7 +102,7 @@ class Site:
 
     def _await_ready(self, is_ready: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + _START_SECONDS
-        while not self.interruption.stop.wait(_POLL_SECONDS):
+        while not self.interruption.stop.wait(_READY_POLL_SECONDS):
             for child in self.children:
                 if child.exit_code is not None:
                     raise StartFailed(f"{child.program.name} ended with {child.exit_code}: {child.last_words()}")

@@ -1,1 +1,1 @@
-"""Every DICOM object that oncue writes: segmentations and structured reports."""
+"""The DICOM objects that oncue writes, one file per IOD: segmentation, structured report, parametric map."""

@@ -15,6 +15,7 @@ from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, Ma
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.segmentation import build_segmentation, lesions
 from dicom_gateway.objects.sources import inherited_uids, read_sources
+from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
@@ -33,6 +34,7 @@ def write_objects(
     is timezone-aware and belongs to the job. Raises ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
     """
     keep_identifiers_out_of_logs()
+    shrink_tables()
     sources = read_sources(analysis.frames, objects)
     uids = [str(source.SOPInstanceUID) for source in sources]
     inherited = inherited_uids(sources)
@@ -56,6 +58,7 @@ def write_parametric_map(
     attention map; ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
     """
     keep_identifiers_out_of_logs()
+    shrink_tables()
     if analysis.explanation is None:
         raise RecordMissing("this analysis kept no attention map; `oncue jobs retry` analyses the study again")
     attention = arrays.load_attention(objects, analysis.explanation.attention)
@@ -71,6 +74,7 @@ def write_saliency_map(
     saliency map; ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
     """
     keep_identifiers_out_of_logs()
+    shrink_tables()
     digests = [one.prediction.saliency for one in analysis.findings if one.prediction and one.prediction.saliency]
     if not digests or analysis.classifier is None or analysis.label_map is None:
         raise RecordMissing("no finding of this analysis kept a saliency map")

@@ -36,7 +36,7 @@ class _Ticket:
         return self.outcome is not None or self.error is not None
 
 
-class Registrar:
+class BatchCommit:
     """Registers instances. Whoever's turn it is commits for everybody who waits; the others find it done."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:

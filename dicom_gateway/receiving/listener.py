@@ -22,10 +22,10 @@ from dicom_gateway.contexts import accepted_contexts
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
-from dicom_gateway.receiving.batch_commit import Registrar
-from dicom_gateway.receiving.messages import Intake
-from dicom_gateway.receiving.receive import Reception
-from dicom_gateway.receiving.server import Door, HardenedServer, Limits
+from dicom_gateway.receiving.batch_commit import BatchCommit
+from dicom_gateway.receiving.messages import MessageHooks
+from dicom_gateway.receiving.receive import InstanceReceiver
+from dicom_gateway.receiving.server import HardenedServer, Limits, ServerHooks
 from dicom_gateway.receiving.store_request import address_allowed, refusal_code, safe_title, safe_uid
 from dicom_gateway.status import Status
 from storage import associations
@@ -59,12 +59,14 @@ class Listener:
         *,
         process_id: str,
         clock: Callable[[], datetime],
+        on_association_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._process_id = process_id
         self._clock = clock
-        self._reception = Reception(database, objects, settings, Registrar(database, clock), clock)
+        self._on_association_end = on_association_end
+        self._receiver = InstanceReceiver(database, objects, settings, BatchCommit(database, clock), clock)
         self._open: dict[Association, str | None] = {}
         self._changed = threading.Condition()
         self._server: HardenedServer | None = None
@@ -90,7 +92,7 @@ class Listener:
         address = (self._settings.host, self._settings.port)
         try:
             server = HardenedServer(
-                entity, address, accepted_contexts(), evt_handlers=self._handlers(), door=self._door()
+                entity, address, accepted_contexts(), evt_handlers=self._handlers(), hooks=self._hooks()
             )
         except OSError as error:
             raise ConfigurationError(
@@ -98,7 +100,7 @@ class Listener:
             ) from error
         entity._servers.append(server)  # noqa: SLF001 - its shutdown() takes itself out of this list
         self._server = server
-        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="listener", daemon=True)
+        thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
         thread.start()
         logger.info("listener.started", aet=self._settings.aet, host=self._settings.host, port=self.port)
 
@@ -132,7 +134,7 @@ class Listener:
         entity.dimse_timeout = self._settings.network_seconds
         return entity
 
-    def _door(self) -> Door:
+    def _hooks(self) -> ServerHooks:
         settings = self._settings
         limits = Limits(
             maximum_pdu_bytes=settings.maximum_pdu_bytes,
@@ -142,8 +144,8 @@ class Listener:
             pdu_seconds=settings.pdu_seconds,
             send_seconds=settings.network_seconds,
         )
-        intake = Intake(open_spool=self._reception.open_spool, on_refusal=self._refused_request)
-        return Door(limits=limits, accepts=self._accepts, intake=intake, on_end=self._ended)
+        messages = MessageHooks(open_spool=self._receiver.open_spool, on_refusal=self._refused_request)
+        return ServerHooks(limits=limits, accepts=self._accepts, messages=messages, on_end=self._ended)
 
     def _handlers(self) -> list[evt.EventHandlerType]:
         return [
@@ -206,10 +208,10 @@ class Listener:
         origin = Origin(peer.calling_aet, association_id, self._settings.lane(peer.calling_aet))
         request = cast("C_STORE", event.request)
         uid = safe_uid(str(request.AffectedSOPInstanceUID))
-        return self._reception.store(request.DataSet, sop_instance_uid=uid, origin=origin)
+        return self._receiver.store(request.DataSet, sop_instance_uid=uid, origin=origin)
 
     def _refused_request(self, association: Association, sop_instance_uid: str, error: GatewayError) -> None:
-        self._reception.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=_peer(association).calling_aet)
+        self._receiver.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=_peer(association).calling_aet)
 
     def _record_opened(self, association: Association) -> str | None:
         peer = _peer(association)
@@ -243,6 +245,7 @@ class Listener:
             with self._changed:
                 self._open.pop(association, None)
                 self._changed.notify_all()
+            self._on_association_end()
 
 
 def _peer(association: Association) -> Peer:

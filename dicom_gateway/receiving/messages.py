@@ -36,7 +36,7 @@ OnRefusal = Callable[[Association, str, GatewayError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class MessageHooks:
     """Where data sets go, and who is told of a request that was refused before its handler saw it."""
 
     open_spool: OpenSpool
@@ -46,9 +46,9 @@ class Intake:
 class BoundedMessages(DIMSEServiceProvider):
     """Puts P-DATA fragments together into messages (PS3.7 6.3.1), within bounds."""
 
-    def __init__(self, association: Association, intake: Intake) -> None:
+    def __init__(self, association: Association, hooks: MessageHooks) -> None:
         super().__init__(association)
-        self._intake = intake
+        self._hooks = hooks
         self._spool: Spool | None = None
         self._refusal: GatewayError | None = None
 
@@ -118,7 +118,7 @@ class BoundedMessages(DIMSEServiceProvider):
         except GatewayError as error:
             self._refusal = error
             return
-        self._spool = self._intake.open_spool(request)
+        self._spool = self._hooks.open_spool(request)
         message.data_set = self._spool
 
     def _answer_refusal(self, context_id: int) -> None:
@@ -126,7 +126,7 @@ class BoundedMessages(DIMSEServiceProvider):
             return
         command, error = self.message.command_set, self._refusal
         self.message, self._refusal = None, None
-        self._intake.on_refusal(self.assoc, safe_uid(str(command.get("AffectedSOPInstanceUID", ""))), error)
+        self._hooks.on_refusal(self.assoc, safe_uid(str(command.get("AffectedSOPInstanceUID", ""))), error)
         answer = C_STORE()
         answer.MessageID = answer.MessageIDBeingRespondedTo = command.MessageID
         answer.Status = int(error.status)

@@ -1,13 +1,12 @@
 """What happens to one received instance, and what its sender is told.
 
-The order is the promise: admission, file durable, row committed, and only then 0x0000. A crash between any two of
+The order is the promise: request checked, file durable, row committed, and only then 0x0000. A crash between any two of
 these leaves an image that the sender still has, never one that it was told is safe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -16,8 +15,8 @@ import structlog
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import GatewayError, UndecodableObject
-from dicom_gateway.receiving.batch_commit import Received, Registrar
-from dicom_gateway.receiving.spool import Kept, Spool
+from dicom_gateway.receiving.batch_commit import BatchCommit, Received
+from dicom_gateway.receiving.spool import Spool, StoredFile
 from dicom_gateway.receiving.store_request import Identity, StoreRequest, identify
 from dicom_gateway.status import Status, written
 from storage import studies
@@ -31,13 +30,13 @@ logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class InstanceReceiver:
     """Takes instances into the object store and the database."""
 
     database: Database
     objects: ObjectStore
     settings: GatewaySettings
-    registrar: Registrar
+    batch_commit: BatchCommit
     clock: Callable[[], datetime]
 
     def open_spool(self, request: StoreRequest) -> Spool:
@@ -84,24 +83,16 @@ class Reception:
     def _take(self, data_set: BytesIO | None, origin: Origin) -> None:
         if not isinstance(data_set, Spool):
             raise UndecodableObject("the C-STORE request has no data set")
-        with closing(_Discarded(data_set)):
+        try:
             identity = identify(data_set.elements(), data_set.request)
             kept = data_set.keep()
             received = Received(_instance(data_set.request, identity, kept), identity.facts, origin)
-            outcome = self.registrar.register(received)
+            outcome = self.batch_commit.register(received)
+        finally:
+            data_set.discard()
         if outcome is Registration.CHANGED:
             logger.warning("instance.changed", calling_aet=origin.calling_aet, digest=kept.digest)
         logger.debug("instance.stored", outcome=outcome.value, calling_aet=origin.calling_aet, digest=kept.digest)
-
-
-@dataclass(frozen=True, slots=True)
-class _Discarded:
-    """Lets ``closing`` end a spool; closing the ``BytesIO`` itself is pynetdicom's business."""
-
-    spool: Spool
-
-    def close(self) -> None:
-        self.spool.discard()
 
 
 def status_of(error: OncueError) -> int:
@@ -111,7 +102,7 @@ def status_of(error: OncueError) -> int:
     return int(Status.OUT_OF_RESOURCES if isinstance(error, StorageError) else Status.PROCESSING_FAILURE)
 
 
-def _instance(request: StoreRequest, identity: Identity, kept: Kept) -> StoredInstance:
+def _instance(request: StoreRequest, identity: Identity, kept: StoredFile) -> StoredInstance:
     return StoredInstance(
         study_instance_uid=identity.study_instance_uid,
         series_instance_uid=identity.series_instance_uid,

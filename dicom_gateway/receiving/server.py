@@ -27,7 +27,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_gateway.receiving.messages import BoundedMessages, Intake
+from dicom_gateway.receiving.messages import BoundedMessages, MessageHooks
 
 _HEADER_BYTES = 6  # PDU type, reserved, length (PS3.8 9.3.1)
 _ASSOCIATE_RQ = 0x01
@@ -36,6 +36,7 @@ _PDU_SLACK_BYTES = 4096
 _RECEIVE_BYTES = 1 << 16
 _WAITING_CONNECTIONS = 256
 _POLL_MILLISECONDS = 1
+_ACCEPT_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -61,12 +62,12 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ServerHooks:
     """What the server asks of its owner: may an address connect, where do messages go, and who is told of the end."""
 
     limits: Limits
     accepts: Callable[[str], bool]
-    intake: Intake
+    messages: MessageHooks
     on_end: Callable[[Association], None]
 
 
@@ -148,8 +149,8 @@ class GuardedSocket(AssociationSocket):
             self._deadline = time.monotonic() + self._limits.pdu_seconds
         connection = cast("socket.socket", self.socket)
         try:
-            _require_length(nr_bytes, self._limits.maximum_pdu_bytes)
-            received = _receive(connection, nr_bytes, self._deadline, late="pdu_too_slow")
+            longest = self._limits.maximum_pdu_bytes + _PDU_SLACK_BYTES
+            received = _receive(connection, nr_bytes, self._deadline, late="pdu_too_slow", longest=longest)
         except ConnectionRefused as error:
             logger.warning("association.cut", code=error.code, address=self.assoc.requestor.address)
             raise
@@ -165,7 +166,7 @@ class ConnectionHandler(RequestHandler):
 
     def handle(self) -> None:
         """Wait for a complete A-ASSOCIATE-RQ, run the association, and tell the owner when it is over."""
-        limits, half_open = self.server.door.limits, self.server.half_open
+        limits, half_open = self.server.hooks.limits, self.server.half_open
         try:
             connection = self._secured(limits)
             first_pdu = _association_request(connection, time.monotonic() + limits.request_seconds)
@@ -188,21 +189,21 @@ class ConnectionHandler(RequestHandler):
         return self.request if context is None else context.wrap_socket(self.request, server_side=True)
 
     def _run(self, connection: socket.socket, first_pdu: bytes) -> None:
-        door = self.server.door
-        connection.settimeout(door.limits.send_seconds)
+        hooks = self.server.hooks
+        connection.settimeout(hooks.limits.send_seconds)
         association = self._create_association()
         # The socket object made there has announced the connection (Evt5); ours takes its place and announces it anew.
         association.dul.event_queue.get_nowait()
-        association.dul.socket = GuardedSocket(association, connection, first_pdu=first_pdu, limits=door.limits)
+        association.dul.socket = GuardedSocket(association, connection, first_pdu=first_pdu, limits=hooks.limits)
         association.dul._run_loop_delay = 0  # noqa: SLF001 - our socket's own wait takes the place of this sleep
-        association.dimse = messages = BoundedMessages(association, door.intake)
+        association.dimse = messages = BoundedMessages(association, hooks.messages)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         try:
             association.start()
             association.join()
         finally:
             messages.discard()
-            door.on_end(association)
+            hooks.on_end(association)
 
 
 class HardenedServer(ThreadedAssociationServer):
@@ -219,13 +220,24 @@ class HardenedServer(ThreadedAssociationServer):
         contexts: list[PresentationContext],
         *,
         evt_handlers: list[evt.EventHandlerType],
-        door: Door,
+        hooks: ServerHooks,
     ) -> None:
-        self.door = door
-        self.half_open = HalfOpen(door.limits)
+        self.hooks = hooks
+        self.half_open = HalfOpen(hooks.limits)
         super().__init__(
             entity, address, entity.ae_title, contexts, evt_handlers=evt_handlers, request_handler=ConnectionHandler
         )
+
+    def serve_forever(self, poll_interval: float = _ACCEPT_SECONDS) -> None:
+        """Accept until ``shutdown``, which wakes this thread: there is nothing to look for in between."""
+        super().serve_forever(poll_interval)
+
+    def shutdown(self) -> None:
+        """Stop accepting and close the port; open associations go on."""
+        # A listening socket that is shut down counts as readable, so the accept loop sees at once that it should end.
+        with contextlib.suppress(OSError):
+            cast("socket.socket", self.socket).shutdown(socket.SHUT_RDWR)
+        super().shutdown()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept a TCP connection and nothing more: a TLS handshake here would let one silent peer stop everybody."""
@@ -235,7 +247,7 @@ class HardenedServer(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Let a connection in by its address, and count it as half-open."""
         address = str(client_address[0])
-        if not self.door.accepts(address):
+        if not self.hooks.accepts(address):
             return False
         self.half_open.add(request, address)
         return True
@@ -266,13 +278,15 @@ def _association_request(connection: socket.socket, deadline: float) -> bytes:
     return bytes(header + body)
 
 
-def _require_length(pdu_bytes: int, maximum_pdu_bytes: int) -> None:
-    if pdu_bytes > maximum_pdu_bytes + _PDU_SLACK_BYTES:
+def _receive(
+    connection: socket.socket, wanted: int, deadline: float, *, late: str, longest: int = _LARGEST_REQUEST_BYTES
+) -> bytearray:
+    """Read ``wanted`` bytes, or fewer where the peer closes; memory grows with what came, not with what was claimed.
+
+    ConnectionRefused where more than ``longest`` are wanted, or where they are not there by the deadline (``late``).
+    """
+    if wanted > longest:
         raise ConnectionRefused("pdu_too_long")
-
-
-def _receive(connection: socket.socket, wanted: int, deadline: float, *, late: str) -> bytearray:
-    """Read ``wanted`` bytes, or fewer where the peer closes; memory grows with what came, not with what was claimed."""
     received = bytearray()
     while len(received) < wanted:
         left = deadline - time.monotonic()

@@ -36,7 +36,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredFile:
     """An instance whose file is durable; digests in lower-case hex."""
 
     digest: str
@@ -77,7 +77,7 @@ class Spool(io.BytesIO):
         return len(data)
 
     def elements(self) -> dict[int, bytes]:
-        """Return the raw values of the elements that admission looks at; raises what went wrong while receiving."""
+        """Return the raw values of the elements that `identify` looks at; raises what went wrong while receiving."""
         if self.failure is not None:
             raise self.failure
         if self._file is None:
@@ -86,7 +86,7 @@ class Spool(io.BytesIO):
         with mmap(self._file.fileno(), 0, access=ACCESS_READ) as content:
             return read_elements(content, self.request.transfer_syntax_uid, WANTED, start=len(self._header))
 
-    def keep(self) -> Kept:
+    def keep(self) -> StoredFile:
         """Make the file durable under its digest; StorageFull where the disk will not."""
         if self._file is None or self._path is None:
             raise UndecodableObject("the data set is empty")
@@ -96,7 +96,7 @@ class Spool(io.BytesIO):
             digest = self._objects.adopt(self._path, self._file_sha.hexdigest())
         except OSError as error:
             raise _disk_failure(error) from error
-        return Kept(digest, self._content_sha.hexdigest(), len(self._header) + self._received)
+        return StoredFile(digest, self._content_sha.hexdigest(), len(self._header) + self._received)
 
     def discard(self) -> None:
         """Close the file, and remove it unless it was kept."""

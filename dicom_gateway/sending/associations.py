@@ -6,14 +6,13 @@ import contextlib
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import PeerRejectedObject, PeerUnreachable
+from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 
@@ -24,7 +23,7 @@ _REJECTED_FOR_NOW = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class PeerTimeouts:
     """How long to wait for a peer, in seconds: to connect, to agree on an association, to answer one request."""
 
     connect_seconds: float = 10.0
@@ -41,8 +40,8 @@ class Proposal:
 
 
 @contextlib.contextmanager
-def requested(
-    destination: Destination, proposals: Iterable[Proposal], *, calling_ae_title: str, patience: Patience
+def open_association(
+    destination: Destination, proposals: Iterable[Proposal], *, calling_ae_title: str, timeouts: PeerTimeouts
 ) -> Iterator[Association]:
     """Open an association, hand it out, and release it.
 
@@ -50,9 +49,9 @@ def requested(
     PeerRejectedObject where it cannot (permanent rejection, no proposal accepted).
     """
     keep_identifiers_out_of_logs()
-    association = _associate(destination, proposals, calling_ae_title, patience)
+    association = _associate(destination, proposals, calling_ae_title, timeouts)
     if not association.is_established:
-        _raise_refusal(association, destination)
+        raise _refusal(association, destination)
     try:
         yield association
     finally:
@@ -61,13 +60,13 @@ def requested(
 
 
 def _associate(
-    destination: Destination, proposals: Iterable[Proposal], calling_ae_title: str, patience: Patience
+    destination: Destination, proposals: Iterable[Proposal], calling_ae_title: str, timeouts: PeerTimeouts
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
-    entity.connection_timeout = patience.connect_seconds
-    entity.acse_timeout = patience.associate_seconds
-    entity.dimse_timeout = patience.answer_seconds
-    entity.network_timeout = patience.answer_seconds
+    entity.connection_timeout = timeouts.connect_seconds
+    entity.acse_timeout = timeouts.associate_seconds
+    entity.dimse_timeout = timeouts.answer_seconds
+    entity.network_timeout = timeouts.answer_seconds
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     try:
         return entity.associate(
@@ -98,18 +97,18 @@ def _send_at_once(event: evt.Event) -> None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _raise_refusal(association: Association, destination: Destination) -> NoReturn:
-    """Say why an association did not come about."""
+def _refusal(association: Association, destination: Destination) -> GatewayError:
+    """Return why an association did not come about."""
     answer = association.acceptor.primitive
     result = getattr(answer, "result", None)
     if answer is None or result is None:
-        raise PeerUnreachable(f"{destination} does not answer; check that it runs, and host, port and firewall")
+        return PeerUnreachable(f"{destination} does not answer; check that it runs, and host, port and firewall")
     if result == _REJECTED_PERMANENTLY:
-        raise PeerRejectedObject(
+        return PeerRejectedObject(
             f"{destination} rejected the association: {answer.reason_str}; check both AE titles and the peer's own list"
         )
     if result == _REJECTED_FOR_NOW:
-        raise PeerUnreachable(f"{destination} rejected the association for now: {answer.reason_str}")
-    raise PeerRejectedObject(
+        return PeerUnreachable(f"{destination} rejected the association for now: {answer.reason_str}")
+    return PeerRejectedObject(
         f"{destination} takes none of what was offered; check which SOP classes and transfer syntaxes it accepts"
     )

@@ -1,7 +1,7 @@
-"""Write the DICOM objects of finished analyses, and bring them to every destination.
+"""Bring the written objects to every destination.
 
-Writing and sending are separate loops, and each destination has a thread of its own while something is due for it: a
-peer that hangs holds up neither the others nor the writing.
+Each destination has a thread of its own while something is due for it: a peer that hangs holds up neither the others
+nor the writing.
 """
 
 from __future__ import annotations
@@ -15,67 +15,19 @@ import structlog
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
-from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.sending import sender
-from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import Outgoing, SendOutcome
-from dicom_gateway.status import Verdict
-from storage import analyses, deliveries, reports
+from dicom_gateway.status import PeerAnswer
+from storage import deliveries
 from storage.database import Database
 from storage.errors import OncueError
 from storage.objects import ObjectStore
-from storage.outbound import Delivery, WrittenObject
-from storage.reports import PendingReport
+from storage.outbound import Delivery
 
 _DESTINATIONS_AT_ONCE = 16
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportWriter:
-    """Turns committed analyses into stored DICOM objects with a delivery for each destination."""
-
-    database: Database
-    objects: ObjectStore
-    equipment: Equipment
-    destinations: tuple[str, ...]
-    clock: Callable[[], datetime]
-
-    def write_due(self) -> bool:
-        """Write every report that is due, oldest first; a failure is recorded and tried again where that can help."""
-        with self.database.read() as session:
-            due = reports.due(session, now=self.clock())
-        for report in due:
-            self._write(report)
-        return False
-
-    def _write(self, report: PendingReport) -> None:
-        try:
-            written = self._objects_of(report)
-        except OncueError as error:
-            self._failed(report, code=error.code, reason=str(error), retryable=error.retryable)
-        except Exception as error:  # edge: one analysis that breaks a library must not stop the others
-            logger.exception("report.failed", code="unexpected_error", job=report.job_id)
-            self._failed(report, code="unexpected_error", reason=type(error).__name__, retryable=True)
-        else:
-            with self.database.write() as session:
-                reports.written(session, report.job_id, written, destinations=self.destinations, now=self.clock())
-            logger.info("report.written", job=report.job_id, objects=[item.kind.value for item in written])
-
-    def _objects_of(self, report: PendingReport) -> tuple[WrittenObject, ...]:
-        with self.database.read() as session:
-            analysis = analyses.load(session, report.job_id, self.objects)
-        written = write_objects(analysis, self.objects, written_at=report.analysed_at, equipment=self.equipment)
-        with self.database.read() as session:
-            # The same UID must always name the same bytes: an analysis repeated later carries another time.
-            return tuple(reports.known_object(session, item.sop_instance_uid) or item for item in written)
-
-    def _failed(self, report: PendingReport, *, code: str, reason: str, retryable: bool) -> None:
-        logger.warning("report.failed", job=report.job_id, code=code, reason=reason)
-        with self.database.write() as session:
-            reports.failed(session, report.job_id, code=code, reason=reason, retryable=retryable, now=self.clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +37,28 @@ class Dispatch:
     owner: str
     calling_aet: str
     lease_seconds: float
-    patience: Patience
+    timeouts: PeerTimeouts
     clock: Callable[[], datetime]
 
 
 class Dispatcher:
-    """Claims due deliveries and sends each destination's in a thread of its own."""
+    """Claims due deliveries and sends each destination's in a thread of its own.
 
-    def __init__(self, database: Database, objects: ObjectStore, dispatch: Dispatch) -> None:
+    ``on_free`` is called, in that thread, when it is done and the destination may be chosen again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        dispatch: Dispatch,
+        *,
+        on_free: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._objects = objects
         self._dispatch = dispatch
+        self._on_free = on_free
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -136,6 +99,7 @@ class Dispatcher:
         finally:
             with self._lock:
                 self._busy.discard(batch[0].destination)
+            self._on_free()
 
     def _send(self, batch: Sequence[Delivery]) -> None:
         try:
@@ -150,7 +114,7 @@ class Dispatcher:
             [_outgoing(delivery, self._objects) for delivery in ready],
             destination,
             calling_ae_title=self._dispatch.calling_aet,
-            patience=self._dispatch.patience,
+            timeouts=self._dispatch.timeouts,
             on_outcome=lambda outcome: self._record(next(pending), outcome),
         )
 
@@ -165,7 +129,7 @@ class Dispatcher:
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
         log = logger.bind(delivery=delivery.id, destination=delivery.destination, status=outcome.status)
-        if outcome.verdict is Verdict.STORED and outcome.status is not None:
+        if outcome.verdict is PeerAnswer.STORED and outcome.status is not None:
             with self._database.write() as session:
                 deliveries.sent(
                     session,
@@ -175,7 +139,7 @@ class Dispatcher:
                     now=self._dispatch.clock(),
                 )
             log.info("delivery.sent")
-        elif outcome.verdict is Verdict.TRANSIENT:
+        elif outcome.verdict is PeerAnswer.TRANSIENT:
             with self._database.write() as session:
                 deliveries.postponed(
                     session,

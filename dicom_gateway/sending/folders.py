@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
-from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, Outgoing, SendOutcome, read_outgoing, send
 
 OnProgress = Callable[[int, int], None]
@@ -28,7 +28,7 @@ def send_folder(
     on_progress: OnProgress | None = None,
     *,
     calling_ae_title: str = DEFAULT_AE_TITLE,
-    patience: Patience | None = None,
+    timeouts: PeerTimeouts | None = None,
 ) -> FolderOutcome:
     """Send the DICOM files below a folder, or one file, over one association; NothingToSend where there are none.
 
@@ -47,7 +47,7 @@ def send_folder(
 
     if on_progress is not None:
         on_progress(0, len(outgoing))
-    outcomes = send(outgoing, destination, calling_ae_title=calling_ae_title, patience=patience, on_outcome=count)
+    outcomes = send(outgoing, destination, calling_ae_title=calling_ae_title, timeouts=timeouts, on_outcome=count)
     return FolderOutcome(outcomes, skipped)
 
 

@@ -23,8 +23,8 @@ from dicom_gateway.errors import (
     UndecodableObject,
 )
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
-from dicom_gateway.sending.associations import MOST_CONTEXTS, Patience, Proposal, requested
-from dicom_gateway.status import Verdict, judge, written
+from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, Proposal, open_association
+from dicom_gateway.status import PeerAnswer, answer_of, written
 
 DEFAULT_AE_TITLE = "ONCUE"
 # Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
@@ -58,7 +58,7 @@ class SendOutcome:
     """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason."""
 
     sop_instance_uid: str
-    verdict: Verdict
+    verdict: PeerAnswer
     status: int | None
     code: str
     reason: str
@@ -82,7 +82,7 @@ def send(
     destination: Destination,
     *,
     calling_ae_title: str = DEFAULT_AE_TITLE,
-    patience: Patience | None = None,
+    timeouts: PeerTimeouts | None = None,
     on_outcome: Report | None = None,
 ) -> tuple[SendOutcome, ...]:
     """Send a batch by C-STORE and return one outcome for each object, in order; nothing is raised for a peer's fault.
@@ -91,7 +91,7 @@ def send(
     """
     outcomes: list[SendOutcome] = []
     for batch in _batches(objects):
-        for outcome in _send_batch(batch, destination, calling_ae_title, patience or Patience()):
+        for outcome in _send_batch(batch, destination, calling_ae_title, timeouts or PeerTimeouts()):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
@@ -99,14 +99,14 @@ def send(
 
 
 def echo(
-    destination: Destination, *, calling_ae_title: str = DEFAULT_AE_TITLE, patience: Patience | None = None
+    destination: Destination, *, calling_ae_title: str = DEFAULT_AE_TITLE, timeouts: PeerTimeouts | None = None
 ) -> EchoOutcome:
     """Ask a peer by C-ECHO whether it is there and knows us."""
     started = time.monotonic()
     proposals = [Proposal(Verification, ImplicitVRLittleEndian)]
     try:
-        with requested(
-            destination, proposals, calling_ae_title=calling_ae_title, patience=patience or Patience()
+        with open_association(
+            destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts or PeerTimeouts()
         ) as association:
             status = association.send_c_echo().get("Status")
     except GatewayError as error:
@@ -119,7 +119,7 @@ def echo(
             code=PeerUnreachable.code,
             reason=f"{destination} broke off without an answer",
         )
-    if judge(status) is not Verdict.STORED:
+    if answer_of(status) is not PeerAnswer.STORED:
         return EchoOutcome(
             answered=False,
             seconds=seconds,
@@ -158,13 +158,13 @@ def _batches(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
 
 
 def _send_batch(
-    batch: Sequence[Outgoing], destination: Destination, calling_ae_title: str, patience: Patience
+    batch: Sequence[Outgoing], destination: Destination, calling_ae_title: str, timeouts: PeerTimeouts
 ) -> Iterator[SendOutcome]:
     """Send a batch; where the peer breaks off over one object, the ones behind it get another association."""
     rest = list(batch)
     for _ in range(_ASSOCIATIONS):
         sent = 0
-        for outcome in _send_over_association(rest, destination, calling_ae_title, patience):
+        for outcome in _send_over_association(rest, destination, calling_ae_title, timeouts):
             yield outcome
             sent += 1
         rest = rest[sent:]
@@ -175,12 +175,14 @@ def _send_batch(
 
 
 def _send_over_association(
-    batch: Sequence[Outgoing], destination: Destination, calling_ae_title: str, patience: Patience
+    batch: Sequence[Outgoing], destination: Destination, calling_ae_title: str, timeouts: PeerTimeouts
 ) -> Iterator[SendOutcome]:
     """Send until the batch or the association ends; a refused association is the outcome of every object."""
     proposals = itertools.chain.from_iterable(outgoing.proposals for outgoing in batch)
     try:
-        with requested(destination, proposals, calling_ae_title=calling_ae_title, patience=patience) as association:
+        with open_association(
+            destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts
+        ) as association:
             accepted = {
                 Proposal(str(context.abstract_syntax), str(context.transfer_syntax[0]))
                 for context in association.accepted_contexts
@@ -231,14 +233,14 @@ def _decoded(path: Path) -> pydicom.Dataset:
 def _outcome(outgoing: Outgoing, status: int | None, destination: Destination) -> SendOutcome:
     if status is None:
         return _failure(outgoing, PeerUnreachable(f"{destination} broke off or did not answer in time"))
-    verdict = judge(status)
-    if verdict is Verdict.STORED:
+    verdict = answer_of(status)
+    if verdict is PeerAnswer.STORED:
         return SendOutcome(outgoing.sop_instance_uid, verdict, status, "", "")
-    error = PeerUnreachable if verdict is Verdict.TRANSIENT else PeerRejectedObject
+    error = PeerUnreachable if verdict is PeerAnswer.TRANSIENT else PeerRejectedObject
     reason = f"{destination} answered {written(status)}"
     return SendOutcome(outgoing.sop_instance_uid, verdict, status, error.code, reason)
 
 
 def _failure(outgoing: Outgoing, error: GatewayError) -> SendOutcome:
-    verdict = Verdict.TRANSIENT if error.retryable else Verdict.PERMANENT
+    verdict = PeerAnswer.TRANSIENT if error.retryable else PeerAnswer.PERMANENT
     return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, str(error))

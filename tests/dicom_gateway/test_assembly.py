@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
+import pytest
+
 from dicom_gateway.assembly import Assembly
+from dicom_gateway.config import GatewaySettings
+from dicom_gateway.gateway import Gateway
 from storage import associations, processes, studies
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from storage.studies import Origin, StudyFacts
-from tests.support.gateways import running_gateway, until
+from tests.support.gateways import Running, running_gateway, until
 from tests.support.senders import association, ct_image, store
 
 _QUICK = 0.3
+_NEVER = 3600.0
 
 
 def test_a_study_that_goes_quiet_opens_one_job(database: Database, objects: ObjectStore) -> None:
@@ -32,6 +38,31 @@ def test_an_association_that_is_still_open_holds_its_study_back(database: Databa
             opened.send_c_store(ct_image("held", 2))
         until(lambda: (1, 1) in running.jobs(), "the job of the study that was held back")
         assert '"instances":2' in running.events("study:closed")[1]
+
+
+def test_the_end_of_an_association_closes_its_study_without_waiting_for_the_next_look(
+    sqlite_database: Database, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_gateway.gateway._SLOWEST_ASSEMBLY_SECONDS", _NEVER)
+    monkeypatch.setattr("storage.processes.STALE_AFTER", timedelta(days=1))
+    monkeypatch.setattr("storage.associations.STALE_AFTER", timedelta(days=1))
+    later = threading.Event()
+    gateway = Gateway(
+        GatewaySettings(port=0, quiet_seconds=_NEVER),
+        sqlite_database,
+        objects,
+        clock=lambda: utc_now() + timedelta(hours=2 if later.is_set() else 0),
+    )
+    gateway.start()
+    try:
+        running = Running(gateway, sqlite_database, objects)
+        with association(running.port) as opened:
+            opened.send_c_store(ct_image())
+            later.set()
+            assert running.jobs() == []
+        until(lambda: running.jobs() == [(1, 1)], "the job of the study whose sender left")
+    finally:
+        gateway.stop()
 
 
 def test_a_late_image_opens_the_next_revision(database: Database, objects: ObjectStore) -> None:

@@ -3,22 +3,22 @@ from __future__ import annotations
 import pytest
 
 from dicom_gateway.errors import OutOfResources, PeerRefused, PeerUnreachable
-from dicom_gateway.status import Verdict, judge, written
+from dicom_gateway.status import PeerAnswer, answer_of, written
 
 
 @pytest.mark.parametrize("status", [0x0000, 0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007])
 def test_success_and_warnings_mean_that_the_peer_has_the_object(status: int) -> None:
-    assert judge(status) is Verdict.STORED
+    assert answer_of(status) is PeerAnswer.STORED
 
 
 @pytest.mark.parametrize("status", [0xA700, 0xA701, 0x0110, 0x0213])
 def test_a_peer_in_trouble_is_asked_again(status: int) -> None:
-    assert judge(status) is Verdict.TRANSIENT
+    assert answer_of(status) is PeerAnswer.TRANSIENT
 
 
 @pytest.mark.parametrize("status", [0x0122, 0x0124, 0x0117, 0xA900, 0xC000, 0xC123, 0x1234])
 def test_an_object_that_a_peer_will_not_take_is_not_offered_for_ever(status: int) -> None:
-    assert judge(status) is Verdict.PERMANENT
+    assert answer_of(status) is PeerAnswer.PERMANENT
 
 
 def test_a_status_is_written_as_the_standard_writes_it() -> None:

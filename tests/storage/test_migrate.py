@@ -5,9 +5,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from storage import migrate
+from storage import migrate, revisions
 from storage.database import Database, connect
 from storage.errors import SchemaMismatch
 from storage.models import Model
@@ -16,11 +17,16 @@ from tests.support.upgrading import upgrade
 
 def test_a_migrated_database_is_what_the_models_say(database: Database) -> None:
     migrate.check(database)
-    assert migrate.current_revision(database) == migrate.expected_revision()
+    assert revisions.current_revision(database) == revisions.expected_revision()
+
+
+def test_the_revision_that_is_expected_is_the_head_that_the_migrating_tool_sees() -> None:
+    script = ScriptDirectory(str(revisions.migrations_folder()))
+    assert script.get_heads() == [revisions.expected_revision()]
 
 
 def test_upgrading_twice_changes_nothing(database: Database) -> None:
-    assert migrate.upgrade(database) == migrate.expected_revision()
+    assert migrate.upgrade(database) == revisions.expected_revision()
     migrate.check(database)
 
 
@@ -49,7 +55,7 @@ def test_a_postgresql_database_without_an_encoding_is_used_in_utf_8(postgresql_s
         ways = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         connection.execute(text(f'CREATE DATABASE "{name}" {ways}'))
     database = connect(str(server.url.set(database=name).render_as_string(hide_password=False)))
-    assert migrate.upgrade(database) == migrate.expected_revision()
+    assert migrate.upgrade(database) == revisions.expected_revision()
     with database.read() as session:
         assert session.scalar(text("SELECT 'Größe'")) == "Größe"
     database.dispose()
@@ -74,7 +80,7 @@ def test_two_processes_may_upgrade_at_once(database_url: str) -> None:
 
 def test_a_new_sqlite_file_is_made_where_there_is_none(tmp_path: Path) -> None:
     database = connect(f"sqlite:///{tmp_path / 'new.sqlite'}")
-    assert migrate.current_revision(database) is None
+    assert revisions.current_revision(database) is None
     migrate.upgrade(database)
     migrate.check(database)
     database.dispose()

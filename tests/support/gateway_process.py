@@ -11,7 +11,7 @@ from typing import Any
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
-from dicom_gateway.receiving.batch_commit import Registrar
+from dicom_gateway.receiving.batch_commit import BatchCommit
 from storage import migrate
 from storage.database import connect
 from storage.objects import ObjectStore
@@ -22,7 +22,7 @@ def main(state: Path, moment: str) -> None:
     database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
     migrate.upgrade(database)
     if moment == "before-commit":
-        Registrar.register = _die  # type: ignore[assignment,method-assign]  # it never returns
+        BatchCommit.register = _die  # type: ignore[assignment,method-assign]  # it never returns
     gateway = Gateway(GatewaySettings(port=0, quiet_seconds=600), database, ObjectStore(state / "objects"))
     gateway.start()
     sys.stdout.write(f"{gateway.port}\n")

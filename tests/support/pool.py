@@ -24,7 +24,7 @@ from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.config import WorkerSettings
 from workers.queue.app import make_app
 from workers.queue.child import WorkerPlace
-from workers.queue.embedded_redis import EmbeddedBroker
+from workers.queue.embedded_redis import EmbeddedRedis
 from workers.queue.publisher import Publisher
 from workers.queue.relay import Relay
 from workers.queue.supervisor import Supervisor
@@ -35,7 +35,7 @@ class Floor:
     """The place, and threads that run a relay and supervisors whose children are processes of their own."""
 
     place: WorkerPlace
-    broker: EmbeddedBroker
+    broker: EmbeddedRedis
     database: Database
     objects: ObjectStore
     instances: list[StoredInstance]
@@ -115,7 +115,7 @@ class Floor:
 @contextmanager
 def work_floor(folder: Path, *, database_url: str = "", **settings: object) -> Iterator[Floor]:
     """Set up a floor in an empty folder; settings are those of WorkerSettings."""
-    broker = EmbeddedBroker(folder / "broker")
+    broker = EmbeddedRedis(folder / "broker")
     endpoint = broker.start()
     defaults: dict[str, object] = {
         "broker_url": SecretStr(endpoint.url),

@@ -1,1 +1,1 @@
-"""How jobs reach a worker: Celery over Redis, the relay, and the processes that carry the work."""
+"""How a job reaches a worker: Celery application, relay, supervised child, its task, and a Redis of our own."""

@@ -10,7 +10,7 @@ from celery import Celery
 
 from storage.domain import Lane
 from workers.config import WorkerSettings
-from workers.queue.lane_order import WEIGHTS, WeightedCycle
+from workers.queue.lane_order import WEIGHTS, LaneOrder
 
 ANALYSE = "oncue.analyse"
 """Name of the task on the wire: stated, so that modules may be renamed while messages are under way."""
@@ -59,13 +59,15 @@ def _transport_options(settings: WorkerSettings, on_poll: Callable[[], None] | N
     return {
         # Longer than the time limit: a job still at work must not be delivered a second time (harmless but wasted).
         "visibility_timeout": settings.visibility_seconds,
-        # The defaults look for abandoned messages every 100 seconds; a lost worker's job should not wait for that.
-        "unacked_restore_interval": 5,
+        # A message is restored after the visibility timeout at the earliest; the relay is faster to notice a lost one.
+        "unacked_restore_interval": 30,
         "unacked_restore_throttle": 1,
         # The lanes' order at each poll, so that none starves.
-        "queue_order_strategy": partial(WeightedCycle, WEIGHTS, on_poll=on_poll),
+        "queue_order_strategy": partial(LaneOrder, WEIGHTS, on_poll=on_poll),
         # One Redis list for each lane instead of four priorities nobody uses.
         "priority_steps": [0],
+        # How long one BRPOP waits, despite the name: a message ends the wait at once, and each wait is a sign of life.
+        "polling_interval": settings.poll_seconds,
         # A half-open connection (Redis restarted behind a firewall) is noticed instead of waited on for ever.
         "health_check_interval": 10,
         "socket_connect_timeout": 5,

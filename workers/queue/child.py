@@ -20,9 +20,7 @@ from storage.database import Database, connect, utc_now
 from storage.errors import DatabaseUnavailable, OncueError
 from storage.objects import ObjectStore
 from workers.config import WorkerSettings
-from workers.queue.signs_of_life import Vitals
-
-_BEAT_SECONDS = 5.0
+from workers.queue.signs_of_life import SignsOfLife
 
 log = structlog.get_logger(__name__)
 
@@ -48,19 +46,19 @@ class WorkerPlace:
         return store
 
 
-def consume(place: WorkerPlace, owner: str, vitals: Vitals, refusals: Connection) -> None:
+def consume(place: WorkerPlace, owner: str, signs: SignsOfLife, refusals: Connection) -> None:
     """Run a worker until SIGTERM; a coded error that keeps it from starting goes to the parent over ``refusals``."""
     if place.prepare is not None:
         place.prepare()
     _follow_parent()
     try:
-        _consume(place, owner, vitals)
+        _consume(place, owner, signs)
     except OncueError as error:
         refusals.send(error)
         raise SystemExit(1) from None
 
 
-def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
+def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
     from workers.resources import open_bench
@@ -68,22 +66,39 @@ def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
     database = place.open_database()
     started = time.monotonic()
     bench = open_bench(place.workers, database, place.open_objects(), actor=owner)
-    log.info("worker:models-loaded", seconds=round(time.monotonic() - started, 2))
+    log.info("worker.models_loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
         processes.start(session, owner, "worker", now=utc_now())
-    runner = JobRunner(bench, owner, place.workers.lease_seconds, vitals)
-    app = make_app(place.workers, on_poll=vitals.mark_poll)
+    runner = JobRunner(bench, owner, place.workers.lease_seconds, signs)
+    app = make_app(place.workers, on_poll=signs.mark_poll)
     register_tasks(app, runner)
-    vitals.mark_ready()
-    _beat_from_thread(database, owner, vitals, place.workers.silence_seconds)
+    signs.mark_ready()
+    _beat_from_thread(database, owner, signs, place.workers.silence_seconds)
     if place.workers.classify:
         from workers.fewshot.requests import serve_orders
 
         serve_orders(database, place.workers, owner=owner)
-    worker = app.Worker(hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True)
+    worker = app.Worker(
+        hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
+    )
+    _wake_on_shutdown()
     worker.start()
     with database.write() as session:
         processes.stop(session, owner, now=utc_now())
+
+
+def _wake_on_shutdown() -> None:
+    """Have SIGTERM end a worker's wait for a message: Celery's own handler only sets a flag for after that wait."""
+    from celery.signals import worker_shutting_down
+    from kombu.asynchronous import get_event_loop
+
+    def wake(**_: object) -> None:
+        hub = get_event_loop()
+        if hub is not None:
+            # From a thread: the handler interrupts the hub's own, which takes itself for awake.
+            threading.Thread(target=hub.call_soon, args=(lambda: None,), name="shutdown-wake", daemon=True).start()
+
+    worker_shutting_down.connect(wake, weak=False)
 
 
 def _follow_parent() -> None:
@@ -99,17 +114,17 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _beat_from_thread(database: Database, owner: str, vitals: Vitals, silence_seconds: float) -> None:
+def _beat_from_thread(database: Database, owner: str, signs: SignsOfLife, silence_seconds: float) -> None:
     """Show in the database that this worker polls or works; one that merely exists is not seen."""
 
     def beat() -> None:
         while True:
-            if vitals.is_busy or time.monotonic() - vitals.last_sign < silence_seconds:
+            if signs.is_busy or time.monotonic() - signs.last_sign < silence_seconds:
                 try:
                     with database.write() as session:
                         processes.beat(session, owner, now=utc_now())
                 except DatabaseUnavailable as error:
-                    log.warning("worker:not-seen", code=error.code)
-            time.sleep(_BEAT_SECONDS)
+                    log.warning("worker.not_seen", code=error.code)
+            time.sleep(processes.BEAT_SECONDS)
 
     threading.Thread(target=beat, name="worker-beat", daemon=True).start()

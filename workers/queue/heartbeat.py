@@ -26,7 +26,7 @@ class Heartbeat:
         self._lease_seconds = lease_seconds
         self._done = threading.Event()
         self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"lease-{held.job_id}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{held.job_id}", daemon=True)
 
     def __enter__(self) -> Self:
         """Start beating."""
@@ -55,4 +55,4 @@ class Heartbeat:
                 return
             except DatabaseUnavailable as error:
                 # The lease may outlast the outage; the token decides at the end either way.
-                log.warning("job:lease-not-extended", job=self._held.job_id, code=error.code)
+                log.warning("job.lease_not_extended", job=self._held.job_id, code=error.code)

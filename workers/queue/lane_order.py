@@ -10,7 +10,7 @@ WEIGHTS: Mapping[str, int] = {Lane.STAT.value: 8, Lane.ROUTINE.value: 3, Lane.BA
 """Out of twelve messages, how many come from each lane while all three are full."""
 
 
-class WeightedCycle:
+class LaneOrder:
     """A kombu queue cycle: smooth weighted round robin with bounded credit.
 
     Each message taken credits every lane with its weight and charges the lane it came from with the sum, so shares

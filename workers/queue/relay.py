@@ -6,12 +6,14 @@ It holds no state: a second relay, or none for an hour, loses nothing. A message
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
 
 from storage import jobs, processes
+from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.domain import Lane
 from storage.errors import DatabaseUnavailable
@@ -19,7 +21,7 @@ from workers.config import WorkerSettings
 from workers.errors import BrokerUnavailable
 from workers.queue.publisher import Publisher
 
-_SLOW_SECONDS = 2.0
+_CHORES_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 15.0
 
 log = structlog.get_logger(__name__)
@@ -36,19 +38,22 @@ class Relay:
         self._registered = False
 
     def run(self, stop: threading.Event) -> None:
-        """Do rounds until told to stop; whatever is down is waited for, ever more patiently."""
-        failures, slow_due = 0, 0.0
+        """Do rounds until told to stop: at each commit, and now and then in full; what is down is waited for."""
+        changes = Changes(self._database, poll_seconds=self._settings.relay_seconds)
+        failures, chores_due = 0, 0.0
         while not stop.is_set():
-            slow = slow_due <= 0
-            fine = (
-                all([self._tried(self._beat), self._tried(self.reclaim), self._tried(self.recover)]) if slow else True
-            )
-            fine = self._tried(self.publish) and fine
-            failures = 0 if fine else failures + 1
-            pause = min(self._settings.relay_seconds * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
-            slow_due = (_SLOW_SECONDS if slow else slow_due) - pause
-            stop.wait(pause)
-        self._tried(self._leave)
+            steps: tuple[Callable[[], object], ...] = (self.publish,)
+            if time.monotonic() >= chores_due:
+                chores_due = time.monotonic() + _CHORES_SECONDS
+                steps = (self._beat, self.reclaim, self.recover, self.publish)
+            if self._all_done(steps):
+                failures = 0
+                changes.wait(stop, chores_due - time.monotonic())
+            else:
+                failures += 1
+                stop.wait(min(self._settings.relay_seconds * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS))
+        changes.close()
+        self._all_done((self._leave,))
         self._publisher.close()
 
     def publish(self) -> int:
@@ -63,7 +68,7 @@ class Relay:
             with self._database.write() as session:
                 if jobs.published(session, job_id, now=utc_now()):
                     self._publisher.publish(job_id, lane)
-                    log.info("job:published", job=job_id, lane=lane.value)
+                    log.info("job.published", job=job_id, lane=lane.value)
         return len(due)
 
     def reclaim(self) -> int:
@@ -71,7 +76,7 @@ class Relay:
         with self._database.write() as session:
             taken = jobs.reclaim_expired(session, now=utc_now())
         for job_id in taken:
-            log.warning("job:lease-expired", job=job_id)
+            log.warning("job.lease_expired", job=job_id)
         return len(taken)
 
     def recover(self) -> int:
@@ -80,7 +85,9 @@ class Relay:
         Where Redis forgot everything, all of them; where a lane's queue is empty, those that have waited too long.
         """
         forgotten = self._publisher.has_forgotten()
-        return sum(self._recover_lane(lane, forgotten=forgotten) for lane in Lane)
+        with self._database.read() as session:
+            lanes = jobs.lanes_with_messages(session)
+        return sum(self._recover_lane(lane, forgotten=forgotten) for lane in lanes)
 
     def _recover_lane(self, lane: Lane, *, forgotten: bool) -> int:
         if not forgotten and not self._publisher.is_empty(lane):
@@ -89,7 +96,7 @@ class Relay:
         with self._database.write() as session:
             lost = jobs.republish_lost(session, lane, older_than=older_than, now=utc_now())
         if lost:
-            log.warning("job:message-lost", lane=lane.value, jobs=lost, forgotten=forgotten)
+            log.warning("job.message_lost", lane=lane.value, jobs=lost, forgotten=forgotten)
         return lost
 
     def _beat(self) -> None:
@@ -104,10 +111,14 @@ class Relay:
         with self._database.write() as session:
             processes.stop(session, self._process_id, now=utc_now())
 
-    def _tried(self, step: Callable[[], object]) -> bool:
-        try:
-            step()
-        except (BrokerUnavailable, DatabaseUnavailable) as error:
-            log.warning("relay:waiting", code=error.code, reason=str(error))
-            return False
-        return True
+    def _all_done(self, steps: tuple[Callable[[], object], ...]) -> bool:
+        """Do every step, also those behind one that has to wait; return whether none had to."""
+        done = 0
+        for step in steps:
+            try:
+                step()
+            except (BrokerUnavailable, DatabaseUnavailable) as error:
+                log.warning("relay.waiting", code=error.code, reason=str(error))
+            else:
+                done += 1
+        return done == len(steps)

@@ -14,7 +14,7 @@ class _Cells(Protocol):
     def __setitem__(self, index: int, value: float) -> None: ...
 
 
-class Vitals:
+class SignsOfLife:
     """Times on the monotonic clock, which all processes of a machine share; 0 means never (or not busy).
 
     Plain shared memory rather than the database: a database that is down must not make a healthy worker look dead.

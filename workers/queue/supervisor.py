@@ -25,7 +25,7 @@ from storage import audit, jobs, processes
 from storage.database import utc_now
 from storage.errors import DatabaseUnavailable, OncueError
 from workers.queue.child import WorkerPlace, consume
-from workers.queue.signs_of_life import Vitals
+from workers.queue.signs_of_life import SignsOfLife
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,12 +47,12 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class WorkerChild:
     """One child process. ``owner`` is the name under which it holds leases, new for each child."""
 
     process: SpawnProcess
     owner: str
-    vitals: Vitals
+    signs: SignsOfLife
     refusals: Connection
     started: float
 
@@ -83,80 +83,74 @@ class Supervisor:
                 self._stop(child, graceful=stop.is_set())
             self._release()
             if not stop.is_set():
-                self._judge(child)
+                refusal = _refusal(child)
+                if refusal is not None:
+                    self._note_refusal(child, refusal)
+                    if not refusal.retryable:
+                        raise refusal
                 failures = 0 if was_ready else failures + 1
                 stop.wait(min(2.0**failures - 1, _LONGEST_BACKOFF_SECONDS))
         self._database.dispose()
 
-    def _start(self) -> Child:
+    def _start(self) -> WorkerChild:
         # Spawn, not fork: a forked child would inherit the parent's connections, and CUDA does not survive a fork.
         context = multiprocessing.get_context("spawn")
         owner = f"{socket.gethostname()[:_HOST_LENGTH]}-{uuid.uuid4().hex[:12]}"
-        vitals = Vitals()
+        signs = SignsOfLife()
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=consume, args=(self._place, owner, vitals, sender), name="oncue-worker")
+        process = context.Process(target=consume, args=(self._place, owner, signs, sender), name="oncue-worker")
         with _passive_threads():
             process.start()
         sender.close()
-        log.info("worker:started", owner=owner, pid=process.pid)
-        return Child(process, owner, vitals, receiver, time.monotonic())
+        log.info("worker.started", owner=owner, pid=process.pid)
+        return WorkerChild(process, owner, signs, receiver, time.monotonic())
 
-    def _watch(self, child: Child, stop: threading.Event) -> bool:
+    def _watch(self, child: WorkerChild, stop: threading.Event) -> bool:
         """Watch a child until it ends, must be replaced or ``stop`` is set; return whether it ever was ready."""
         while not stop.is_set() and child.process.is_alive():
             fault = self._fault(child)
             if fault is not None:
-                log.warning("worker:replaced", owner=child.owner, code=fault.value)
+                log.warning("worker.replaced", owner=child.owner, code=fault.value)
                 break
             self._release()
             # Wakes up at once when the child ends; ``stop`` is seen within a tick.
             child.process.join(_TICK_SECONDS)
-        return child.vitals.is_ready
+        return child.signs.is_ready
 
-    def _fault(self, child: Child) -> Fault | None:
+    def _fault(self, child: WorkerChild) -> Fault | None:
         now = time.monotonic()
-        if not child.vitals.is_ready:
+        if not child.signs.is_ready:
             return Fault.NOT_READY if now - child.started > self._settings.load_seconds else None
-        if child.vitals.is_busy:
+        if child.signs.is_busy:
             return Fault.OVERDUE if self._is_overdue(child) else None
-        if now - max(child.vitals.last_sign, self._broker_seen_down) <= self._settings.silence_seconds:
+        if now - max(child.signs.last_sign, self._broker_seen_down) <= self._settings.silence_seconds:
             return None
         if not self._broker_answers():
             self._broker_seen_down = time.monotonic()
             return None
         return Fault.SILENT
 
-    def _is_overdue(self, child: Child) -> bool:
+    def _is_overdue(self, child: WorkerChild) -> bool:
         limit = timedelta(seconds=self._settings.time_limit_seconds)
         try:
             with self._database.read() as session:
                 overdue = jobs.overdue_owners(session, started_before=utc_now() - limit)
         except DatabaseUnavailable as error:
-            log.warning("worker:not-checked", code=error.code)
+            log.warning("worker.not_checked", code=error.code)
             return False
         return any(owner == child.owner for _, owner in overdue)
 
-    def _stop(self, child: Child, *, graceful: bool) -> None:
+    def _stop(self, child: WorkerChild, *, graceful: bool) -> None:
         """End a child; a graceful end lets it finish its job within the grace period."""
         if graceful and child.process.is_alive():
             child.process.terminate()
             child.process.join(self._settings.grace_seconds)
         if child.process.is_alive():
-            log.warning("worker:killed", owner=child.owner, graceful=graceful)
+            log.warning("worker.killed", owner=child.owner, graceful=graceful)
             child.process.kill()
         child.process.join()
-        log.info("worker:ended", owner=child.owner, exit_code=child.process.exitcode)
+        log.info("worker.ended", owner=child.owner, exit_code=child.process.exitcode)
         self._pending_release.append(child.owner)
-
-    def _judge(self, child: Child) -> None:
-        """Raise the coded error that a child refused to start with, where trying again cannot help."""
-        refusal = _refusal(child)
-        if refusal is None:
-            return
-        log.warning("worker:refused", owner=child.owner, code=refusal.code, reason=str(refusal))
-        if not refusal.retryable:
-            self._record_refusal(child, refusal)
-            raise refusal
 
     def _release(self) -> None:
         """Give back the jobs of dead children at once; while the database is down they are kept in mind."""
@@ -167,13 +161,17 @@ class Supervisor:
                     released = jobs.release_owner(session, owner, now=utc_now())
                     processes.stop(session, owner, now=utc_now())
             except DatabaseUnavailable as error:
-                log.warning("worker:jobs-not-released", owner=owner, code=error.code)
+                log.warning("worker.jobs_not_released", owner=owner, code=error.code)
                 return
             self._pending_release.pop(0)
             for job_id in released:
-                log.warning("job:released", job=job_id, owner=owner)
+                log.warning("job.released", job=job_id, owner=owner)
 
-    def _record_refusal(self, child: Child, refusal: OncueError) -> None:
+    def _note_refusal(self, child: WorkerChild, refusal: OncueError) -> None:
+        """Log why a child refused to start, and record it where trying again cannot help."""
+        log.warning("worker.refused", owner=child.owner, code=refusal.code, reason=str(refusal))
+        if refusal.retryable:
+            return
         try:
             with self._database.write() as session:
                 audit.record(
@@ -185,10 +183,10 @@ class Supervisor:
                     details={"kind": "worker", "code": refusal.code},
                 )
         except DatabaseUnavailable as error:
-            log.warning("worker:refusal-not-recorded", code=error.code)
+            log.warning("worker.refusal_not_recorded", code=error.code)
 
 
-def _refusal(child: Child) -> OncueError | None:
+def _refusal(child: WorkerChild) -> OncueError | None:
     try:
         error = child.refusals.recv() if child.refusals.poll() else None
     except (EOFError, OSError):

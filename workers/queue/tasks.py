@@ -18,7 +18,7 @@ from workers.errors import OutOfDeviceMemory
 from workers.pipeline import Bench, analyse
 from workers.queue.app import ANALYSE
 from workers.queue.heartbeat import Heartbeat
-from workers.queue.signs_of_life import Vitals
+from workers.queue.signs_of_life import SignsOfLife
 from workers.stopwatch import Stopwatch
 
 INTERNAL_ERROR = "internal_error"
@@ -42,16 +42,16 @@ class JobRunner:
     bench: Bench
     owner: str
     lease_seconds: float
-    vitals: Vitals | None = None
+    signs: SignsOfLife | None = None
 
     def run(self, job_id: int) -> Outcome:
         """Do one job if it is still to be done: a message that comes twice ends quietly the second time."""
         with self.bench.database.write() as session:
             held = jobs.claim(session, job_id, owner=self.owner, lease_seconds=self.lease_seconds, now=utc_now())
         if held is None:
-            log.info("job:not-claimed", job=job_id)
+            log.info("job.not_claimed", job=job_id)
             return Outcome.NOT_CLAIMED
-        log.info("job:claimed", job=job_id, attempt=held.attempt)
+        log.info("job.claimed", job=job_id, attempt=held.attempt)
         with self._busy():
             return self._work(held)
 
@@ -63,13 +63,13 @@ class JobRunner:
                 heartbeat.check()
                 self._commit(held, analysis, watch)
         except LeaseLost as error:
-            log.warning("job:discarded", job=held.job_id, code=error.code)
+            log.warning("job.discarded", job=held.job_id, code=error.code)
             return Outcome.DISCARDED
         except OncueError as error:
             return self._fail(held, error.code, str(error), retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - the process edge: a fault of ours must end as a failed attempt
             return self._fail_unexpected(held, error)
-        log.info("job:succeeded", job=held.job_id, seconds=round(sum(t.seconds for t in watch.timings), 2))
+        log.info("job.succeeded", job=held.job_id, seconds=round(sum(t.seconds for t in watch.timings), 2))
         return Outcome.SUCCEEDED
 
     def _commit(self, held: jobs.Claim, analysis: Analysis, watch: Stopwatch) -> None:
@@ -85,7 +85,7 @@ class JobRunner:
             known = OutOfDeviceMemory("the device or the machine ran out of memory on this study")
             return self._fail(held, known.code, str(known), retryable=known.retryable)
         # The message of an unforeseen error may quote what it choked on, patient data too: its class alone is kept.
-        log.error("job:internal-error", job=held.job_id, error=type(error).__name__, where=_origin(error))
+        log.error("job.internal_error", job=held.job_id, error=type(error).__name__, where=_origin(error))
         reason = f"{type(error).__name__} in {_origin(error)}; this is a fault of oncue: report it with this line"
         return self._fail(held, INTERNAL_ERROR, reason, retryable=True)
 
@@ -95,20 +95,20 @@ class JobRunner:
                 state = jobs.fail(session, held, code=code, reason=reason, retryable=retryable, now=utc_now())
         except StorageError as error:
             # Taken over, or no database: the lease runs out and the relay takes the job back.
-            log.warning("job:failure-not-recorded", job=held.job_id, code=error.code, wanted=code)
+            log.warning("job.failure_not_recorded", job=held.job_id, code=error.code, wanted=code)
             return Outcome.DISCARDED
-        log.warning("job:attempt-failed", job=held.job_id, code=code, reason=reason, state=state.value)
+        log.warning("job.attempt_failed", job=held.job_id, code=code, reason=reason, state=state.value)
         return Outcome.FAILED
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
-        if self.vitals is not None:
-            self.vitals.mark_busy(busy=True)
+        if self.signs is not None:
+            self.signs.mark_busy(busy=True)
         try:
             yield
         finally:
-            if self.vitals is not None:
-                self.vitals.mark_busy(busy=False)
+            if self.signs is not None:
+                self.signs.mark_busy(busy=False)
 
 
 def register_tasks(app: Celery, runner: JobRunner) -> None:
@@ -120,7 +120,7 @@ def register_tasks(app: Celery, runner: JobRunner) -> None:
             runner.run(int(job_id))
         except OncueError as error:
             # Before the claim nothing is owed: the job is still queued, and the relay sends its message again.
-            log.warning("job:not-started", job=job_id, code=error.code, reason=str(error))
+            log.warning("job.not_started", job=job_id, code=error.code, reason=str(error))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, text
 
-from dicom_gateway.receiving.batch_commit import Received, Registrar
+from dicom_gateway.receiving.batch_commit import BatchCommit, Received
 from storage import studies
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance
@@ -21,13 +21,13 @@ def _received(number: int) -> Received:
 
 
 def test_those_who_wait_are_committed_together(sqlite_database: Database) -> None:
-    registrar = Registrar(sqlite_database, utc_now)
+    batches = BatchCommit(sqlite_database, utc_now)
     commits: list[object] = []
     event.listen(sqlite_database.engine, "commit", commits.append)
     with ThreadPoolExecutor(8) as pool:
-        with registrar._turn:  # somebody's commit goes on and on, so that eight callers gather behind it
-            waiting = [pool.submit(registrar.register, _received(number)) for number in range(8)]
-            until(lambda: len(registrar._waiting) == 8, "eight callers behind the first")
+        with batches._turn:  # somebody's commit goes on and on, so that eight callers gather behind it
+            waiting = [pool.submit(batches.register, _received(number)) for number in range(8)]
+            until(lambda: len(batches._waiting) == 8, "eight callers behind the first")
         assert [future.result(30) for future in waiting] == [Registration.NEW] * 8
     assert len(commits) == 1
     with sqlite_database.read() as session:
@@ -35,11 +35,11 @@ def test_those_who_wait_are_committed_together(sqlite_database: Database) -> Non
 
 
 def test_a_failed_commit_reaches_its_caller_and_the_next_one_succeeds(database: Database) -> None:
-    registrar = Registrar(database, utc_now)
+    batches = BatchCommit(database, utc_now)
     with database.write() as session:
         session.execute(text("ALTER TABLE instances RENAME TO away"))
     with pytest.raises(StorageError):
-        registrar.register(_received(1))
+        batches.register(_received(1))
     with database.write() as session:
         session.execute(text("ALTER TABLE away RENAME TO instances"))
-    assert registrar.register(_received(1)) is Registration.NEW
+    assert batches.register(_received(1)) is Registration.NEW

@@ -4,12 +4,17 @@ import contextlib
 import resource
 import socket
 import struct
+import threading
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
+from dicom_gateway.config import GatewaySettings
+from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.receiving.server import HardenedServer
 from dicom_gateway.status import Status
-from storage.database import Database
+from storage.database import Database, utc_now
 from storage.objects import ObjectStore
 from tests.support.gateways import Running, running_gateway, until
 from tests.support.senders import LOOPBACK, RawSender, associate_request, ct_image, echoes, encoded, store
@@ -131,10 +136,14 @@ def test_a_data_set_without_a_command_is_cut(running: Running) -> None:
 
 
 def test_a_sender_that_does_not_wait_for_answers_is_cut(running: Running, objects: ObjectStore) -> None:
-    with RawSender(running.port) as hasty, contextlib.suppress(OSError):
-        for _ in range(500):
-            hasty.send_command(_UID)
-            hasty.send_fragment(_CONTENT, control=0b10)
+    with RawSender(running.port) as hasty:
+        assert hasty.store(_UID, _CONTENT) == Status.SUCCESS
+        # While somebody else writes, no answer can be given: what comes now is left waiting.
+        with running.database.write():
+            for _ in range(10):
+                hasty.send_command(_UID)
+                hasty.send_fragment(_CONTENT, control=0b10)
+            assert hasty.is_cut()
     until(lambda: running.events("association:closed") != [], "the end of the association")
     until(lambda: list(objects.incoming.iterdir()) == [], "the removal of what was half received")
 
@@ -160,6 +169,17 @@ def test_a_command_in_pieces_and_its_data_in_one_pdu_are_understood(running: Run
         body = b"".join(pieces)
         sender.socket.sendall(struct.pack(">BBL", 0x04, 0, len(body)) + body)
         assert sender.read_status() == Status.SUCCESS
+
+
+def test_a_server_that_waits_for_peers_ends_at_once(sqlite_database: Database, objects: ObjectStore) -> None:
+    settings = GatewaySettings(port=0)
+    listener = Listener(settings, sqlite_database, objects, process_id="gateway-1", clock=utc_now)
+    with patch.object(HardenedServer.serve_forever, "__defaults__", (3600.0,)):
+        listener.start()
+        stopping = threading.Thread(target=listener.stop, daemon=True)
+        stopping.start()
+        stopping.join(20)
+    assert not stopping.is_alive()
 
 
 def test_addresses_outside_the_allowed_networks_are_turned_away(

@@ -14,7 +14,7 @@ from dicom_gateway.maps import MapRequests
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.file_receiver import running_receiver
 from storage import analyses, arrays, deliveries, jobs, reports, studies
-from storage.database import Database, utc_now
+from storage.database import Database, connect, utc_now
 from storage.domain import Analysis, DeliveryState, Lane, ObjectKind, ReportState, StoredInstance
 from storage.models import ReportRow
 from storage.objects import ObjectStore
@@ -106,6 +106,20 @@ def test_seg_and_sr_reach_orthanc_and_sending_them_twice_stores_them_once(
                 deliveries.retry(session, sent[0].id, actor="test", now=utc_now())
             until(lambda: len(running.events("delivery:sent")) == 3, "the second sending")
             assert len(orthanc.sop_instance_uids()) == 2
+
+
+def test_an_analysis_of_another_process_is_delivered_without_waiting_for_the_next_look(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    worker = connect(str(sqlite_database.engine.url))
+    with running_receiver(tmp_path / "peer") as receiver:
+        destination = f"{receiver.ae_title}@127.0.0.1:{receiver.port}"
+        with running_gateway(
+            sqlite_database, objects, destinations=(destination,), delivery_poll_seconds=3600
+        ) as running:
+            _analysed(worker, objects, source)
+            until(lambda: _states(running) == [DeliveryState.SENT] * 2, "both objects at the peer")
+    worker.dispose()
 
 
 @pytest.mark.peer

@@ -20,10 +20,10 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
-from dicom_gateway.sending.associations import Patience
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.folders import send_folder
 from dicom_gateway.sending.sender import Outgoing, echo, read_outgoing, send
-from dicom_gateway.status import Verdict
+from dicom_gateway.status import PeerAnswer
 from storage.objects import ObjectStore
 from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthanc
 from tests.support.required import present
@@ -31,7 +31,7 @@ from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
 
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
 dropped_socket = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-SHORT = Patience(connect_seconds=2.0, associate_seconds=2.0, answer_seconds=2.0)
+SHORT = PeerTimeouts(connect_seconds=2.0, associate_seconds=2.0, answer_seconds=2.0)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_results_sent_twice_to_orthanc_are_stored_once(results: tuple[Outgoing, 
         destination = Destination(peer.ae_title, "127.0.0.1", peer.port)
         first = send(results, destination)
         second = send(results, destination)
-        assert {outcome.verdict for outcome in first + second} == {Verdict.STORED}
+        assert {outcome.verdict for outcome in first + second} == {PeerAnswer.STORED}
         assert [outcome.status for outcome in first] == [0x0000, 0x0000]
         assert peer.sop_instance_uids() == tuple(sorted(item.sop_instance_uid for item in results))
 
@@ -96,7 +96,7 @@ def test_results_sent_twice_to_an_archive_of_dcmtk_are_stored_once(
         destination = Destination(peer.ae_title, "127.0.0.1", peer.port)
         assert echo(destination).answered
         outcomes = send(results, destination) + send(results, destination)
-        assert {outcome.verdict for outcome in outcomes} == {Verdict.STORED}
+        assert {outcome.verdict for outcome in outcomes} == {PeerAnswer.STORED}
         kept = [file for file in peer.files() if file.name != "index.dat"]
     assert len(kept) == len(results)
 
@@ -113,7 +113,7 @@ def test_a_batch_of_more_sop_classes_than_an_association_holds_is_sent_whole(res
     with scp(tuple(taken)) as (port, received):
         outcomes = send([segmentation, *others, report], Destination("SCP", "127.0.0.1", port))
     assert len(outcomes) == len(others) + 2
-    assert [outcome.verdict for outcome in outcomes if outcome.verdict is Verdict.STORED] == [Verdict.STORED] * 2
+    assert [outcome.verdict for outcome in outcomes if outcome.verdict is PeerAnswer.STORED] == [PeerAnswer.STORED] * 2
     assert {str(dataset.SOPInstanceUID) for dataset in received} == {item.sop_instance_uid for item in results}
 
 
@@ -121,7 +121,7 @@ def test_a_batch_of_more_sop_classes_than_an_association_holds_is_sent_whole(res
 def test_dcmtk_receives_the_bytes_that_were_stored(results: tuple[Outgoing, ...], tmp_path: Path) -> None:
     with dcmtk_storescp(tmp_path) as peer:
         outcomes = send(results, Destination(peer.ae_title, "127.0.0.1", peer.port))
-        assert [outcome.verdict for outcome in outcomes] == [Verdict.STORED, Verdict.STORED]
+        assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.STORED, PeerAnswer.STORED]
         received = {str(file.SOPInstanceUID): file for file in map(pydicom.dcmread, peer.files())}
     for item in results:
         assert received[item.sop_instance_uid] == pydicom.dcmread(item.path)
@@ -131,7 +131,7 @@ def test_dcmtk_receives_the_bytes_that_were_stored(results: tuple[Outgoing, ...]
 def test_a_peer_that_takes_implicit_vr_only_gets_it(results: tuple[Outgoing, ...], tmp_path: Path) -> None:
     with dcmtk_storescp(tmp_path, "+xi") as peer:
         outcomes = send(results, Destination(peer.ae_title, "127.0.0.1", peer.port))
-        assert [outcome.verdict for outcome in outcomes] == [Verdict.STORED, Verdict.STORED]
+        assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.STORED, PeerAnswer.STORED]
         received = {str(file.SOPInstanceUID): file for file in map(pydicom.dcmread, peer.files())}
     for item in results:
         copy = received[item.sop_instance_uid]
@@ -145,7 +145,7 @@ def test_a_wrong_ae_title_is_a_permanent_refusal_that_names_it(results: tuple[Ou
         outcomes = send(results, Destination("NOBODY", "127.0.0.1", peer.port))
         assert peer.sop_instance_uids() == ()
         answer = echo(Destination("NOBODY", "127.0.0.1", peer.port))
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.PERMANENT}
+    assert {outcome.verdict for outcome in outcomes} == {PeerAnswer.PERMANENT}
     assert {outcome.code for outcome in outcomes} == {"peer_rejected_object"}
     assert "Called AE title not recognised" in outcomes[0].reason
     assert not answer.answered
@@ -155,30 +155,30 @@ def test_a_wrong_ae_title_is_a_permanent_refusal_that_names_it(results: tuple[Ou
 @pytest.mark.peer
 def test_a_peer_that_aborts_is_tried_again(results: tuple[Outgoing, ...], tmp_path: Path) -> None:
     with dcmtk_storescp(tmp_path, "--abort-after") as peer:
-        outcomes = send(results, Destination(peer.ae_title, "127.0.0.1", peer.port), patience=SHORT)
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.TRANSIENT, Verdict.TRANSIENT]
+        outcomes = send(results, Destination(peer.ae_title, "127.0.0.1", peer.port), timeouts=SHORT)
+    assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.TRANSIENT, PeerAnswer.TRANSIENT]
     assert {outcome.code for outcome in outcomes} == {"peer_unreachable"}
 
 
 @dropped_socket
 def test_a_peer_that_is_down_is_tried_again(results: tuple[Outgoing, ...]) -> None:
     destination = Destination("PACS", "127.0.0.1", free_port())
-    outcomes = send(results, destination, patience=SHORT)
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.TRANSIENT, Verdict.TRANSIENT]
+    outcomes = send(results, destination, timeouts=SHORT)
+    assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.TRANSIENT, PeerAnswer.TRANSIENT]
     assert {outcome.code for outcome in outcomes} == {"peer_unreachable"}
-    answer = echo(destination, patience=SHORT)
+    answer = echo(destination, timeouts=SHORT)
     assert not answer.answered
     assert answer.code == "peer_unreachable"
 
 
 def test_a_host_name_that_does_not_resolve_is_tried_again(results: tuple[Outgoing, ...]) -> None:
-    outcomes = send(results, Destination("PACS", "no-such-host.invalid", 104), patience=SHORT)
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.TRANSIENT}
+    outcomes = send(results, Destination("PACS", "no-such-host.invalid", 104), timeouts=SHORT)
+    assert {outcome.verdict for outcome in outcomes} == {PeerAnswer.TRANSIENT}
 
 
 def test_a_peer_that_accepts_the_connection_and_says_nothing_is_given_up_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        answer = echo(Destination("PACS", "127.0.0.1", silent.getsockname()[1]), patience=SHORT)
+        answer = echo(Destination("PACS", "127.0.0.1", silent.getsockname()[1]), timeouts=SHORT)
     assert not answer.answered
     assert answer.code == "peer_unreachable"
 
@@ -187,13 +187,13 @@ def test_each_instance_keeps_its_own_status(results: tuple[Outgoing, ...]) -> No
     classes = tuple(item.sop_class_uid for item in results)
     with scp(classes, statuses=(0xA700, 0xB007)) as (port, _):
         full, warned = send(results, Destination("SCP", "127.0.0.1", port))
-    assert (full.verdict, full.status, full.code) == (Verdict.TRANSIENT, 0xA700, "peer_unreachable")
-    assert (warned.verdict, warned.status) == (Verdict.STORED, 0xB007)
+    assert (full.verdict, full.status, full.code) == (PeerAnswer.TRANSIENT, 0xA700, "peer_unreachable")
+    assert (warned.verdict, warned.status) == (PeerAnswer.STORED, 0xB007)
     with scp(classes, statuses=(0xA900, 0xC001)) as (port, _):
         outcomes = send(results, Destination("SCP", "127.0.0.1", port))
     assert [(outcome.verdict, outcome.status) for outcome in outcomes] == [
-        (Verdict.PERMANENT, 0xA900),
-        (Verdict.PERMANENT, 0xC001),
+        (PeerAnswer.PERMANENT, 0xA900),
+        (PeerAnswer.PERMANENT, 0xC001),
     ]
     assert "0xA900" in outcomes[0].reason
 
@@ -202,7 +202,7 @@ def test_a_sop_class_that_the_peer_does_not_take_fails_alone(results: tuple[Outg
     segmentation, report = results
     with scp((report.sop_class_uid,)) as (port, received):
         outcomes = send(results, Destination("SCP", "127.0.0.1", port))
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.PERMANENT, Verdict.STORED]
+    assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.PERMANENT, PeerAnswer.STORED]
     assert "Segmentation Storage" in outcomes[0].reason
     assert outcomes[0].sop_instance_uid == segmentation.sop_instance_uid
     assert [str(dataset.SOPInstanceUID) for dataset in received] == [report.sop_instance_uid]
@@ -211,7 +211,7 @@ def test_a_sop_class_that_the_peer_does_not_take_fails_alone(results: tuple[Outg
 def test_a_peer_that_takes_nothing_of_the_batch_refuses_for_good(results: tuple[Outgoing, ...]) -> None:
     with scp(("1.2.840.10008.5.1.4.1.1.7",)) as (port, _):
         outcomes = send(results, Destination("SCP", "127.0.0.1", port))
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.PERMANENT}
+    assert {outcome.verdict for outcome in outcomes} == {PeerAnswer.PERMANENT}
     assert "takes none" in outcomes[0].reason
 
 
@@ -229,11 +229,11 @@ def test_a_transient_rejection_is_tried_again(results: tuple[Outgoing, ...]) -> 
     try:
         first = client.associate("127.0.0.1", port, contexts=entity.supported_contexts[:1])
         assert held.wait(5)
-        outcomes = send(results, Destination("SCP", "127.0.0.1", port), patience=SHORT)
+        outcomes = send(results, Destination("SCP", "127.0.0.1", port), timeouts=SHORT)
         first.release()
     finally:
         server.shutdown()
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.TRANSIENT}
+    assert {outcome.verdict for outcome in outcomes} == {PeerAnswer.TRANSIENT}
     assert "for now" in outcomes[0].reason
 
 
@@ -242,7 +242,7 @@ def test_an_object_that_vanished_from_disk_fails_alone(results: tuple[Outgoing, 
     segmentation.path.unlink()
     with scp(tuple(item.sop_class_uid for item in results)) as (port, received):
         outcomes = send(results, Destination("SCP", "127.0.0.1", port))
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.PERMANENT, Verdict.STORED]
+    assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.PERMANENT, PeerAnswer.STORED]
     assert outcomes[0].code == "undecodable_object"
     assert len(received) == 1
     assert outcomes[1].sop_instance_uid == report.sop_instance_uid
@@ -275,7 +275,7 @@ def test_a_folder_is_sent_whole_and_what_is_not_dicom_is_counted(objects: Object
         )
         assert len(peer.sop_instance_uids()) == len(study.frames)
     assert outcome.skipped == 3
-    assert {sent.verdict for sent in outcome.outcomes} == {Verdict.STORED}
+    assert {sent.verdict for sent in outcome.outcomes} == {PeerAnswer.STORED}
     assert progress == [(done, len(study.frames)) for done in range(len(study.frames) + 1)]
 
 
@@ -305,10 +305,10 @@ def test_every_transfer_syntax_of_the_real_files_travels_unchanged(real_data: Pa
     with dcmtk_storescp(tmp_path, "+xa", "-pm", "--unique-filenames") as peer:
         outcome = send_folder(folder, Destination(peer.ae_title, "127.0.0.1", peer.port))
         received = {pydicom.dcmread(file, stop_before_pixels=True).file_meta.TransferSyntaxUID for file in peer.files()}
-        stored = [sent for sent in outcome.outcomes if sent.verdict is Verdict.STORED]
+        stored = [sent for sent in outcome.outcomes if sent.verdict is PeerAnswer.STORED]
         assert len(peer.files()) == len(stored)
     # DCMTK knows no retired JPEG processes. It says so for each, and takes all the rest.
-    refused = [sent.reason for sent in outcome.outcomes if sent.verdict is not Verdict.STORED]
+    refused = [sent.reason for sent in outcome.outcomes if sent.verdict is not PeerAnswer.STORED]
     assert len(refused) == 3
     assert all("does not take CT Image Storage as JPEG" in reason for reason in refused)
     assert len(received) >= 10
@@ -330,10 +330,10 @@ def test_one_object_that_a_peer_breaks_off_over_does_not_hold_up_the_others(resu
     )
     assert server is not None
     try:
-        outcomes = send(results, Destination("SCP", "127.0.0.1", server.server_address[1]), patience=SHORT)
+        outcomes = send(results, Destination("SCP", "127.0.0.1", server.server_address[1]), timeouts=SHORT)
     finally:
         server.shutdown()
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.TRANSIENT, Verdict.STORED]
+    assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.TRANSIENT, PeerAnswer.STORED]
 
 
 def test_a_large_object_is_streamed_in_pieces(objects: ObjectStore) -> None:
@@ -342,5 +342,5 @@ def test_a_large_object_is_streamed_in_pieces(objects: ObjectStore) -> None:
     assert outgoing is not None
     with scp((outgoing.sop_class_uid,)) as (port, received):
         (outcome,) = send([outgoing], Destination("SCP", "127.0.0.1", port))
-    assert outcome.verdict is Verdict.STORED
+    assert outcome.verdict is PeerAnswer.STORED
     assert len(received[0].PixelData) == 1 << 21

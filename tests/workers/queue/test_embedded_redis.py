@@ -10,23 +10,23 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from workers.queue import embedded_redis as brokers
-from workers.queue.embedded_redis import EmbeddedBroker, Endpoint, find_packaged_server
+from workers.queue.embedded_redis import EmbeddedRedis, RedisEndpoint, find_packaged_server
 
 pytestmark = pytest.mark.peer
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(tmp_path / "broker")
+def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    broker = EmbeddedRedis(tmp_path / "broker")
     yield broker
     broker.stop()
 
 
-def _client(endpoint: Endpoint) -> Redis:
+def _client(endpoint: RedisEndpoint) -> Redis:
     return Redis("127.0.0.1", endpoint.port, password=endpoint.password)
 
 
-def test_it_asks_for_its_password_and_keeps_it_private(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_it_asks_for_its_password_and_keeps_it_private(broker: EmbeddedRedis, tmp_path: Path) -> None:
     endpoint = broker.start()
     with pytest.raises(AuthenticationError), Redis("127.0.0.1", endpoint.port) as stranger:
         stranger.ping()
@@ -35,7 +35,7 @@ def test_it_asks_for_its_password_and_keeps_it_private(broker: EmbeddedBroker, t
     assert broker.is_healthy()
 
 
-def test_it_keeps_port_password_and_messages_over_a_restart(broker: EmbeddedBroker) -> None:
+def test_it_keeps_port_password_and_messages_over_a_restart(broker: EmbeddedRedis) -> None:
     first = broker.start()
     with _client(first) as client:
         client.lpush("stat", "message")
@@ -47,18 +47,18 @@ def test_it_keeps_port_password_and_messages_over_a_restart(broker: EmbeddedBrok
         assert client.lrange("stat", 0, -1) == [b"message"]
 
 
-def test_one_that_outlived_its_parent_is_taken_over(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_one_that_outlived_its_parent_is_taken_over(broker: EmbeddedRedis, tmp_path: Path) -> None:
     endpoint = broker.start()
-    successor = EmbeddedBroker(tmp_path / "broker")
+    successor = EmbeddedRedis(tmp_path / "broker")
     assert successor.start() == endpoint
     successor.stop()
     assert not broker.is_running() or not broker.is_healthy()
 
 
-def test_a_port_that_somebody_else_took_is_given_up(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_a_port_that_somebody_else_took_is_given_up(broker: EmbeddedRedis, tmp_path: Path) -> None:
     first = broker.start()
     broker.stop()
-    other = EmbeddedBroker(tmp_path / "other")
+    other = EmbeddedRedis(tmp_path / "other")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "endpoint.json").write_text(f'{{"port": {first.port}, "password": "another"}}')
     other.start()
@@ -66,7 +66,7 @@ def test_a_port_that_somebody_else_took_is_given_up(broker: EmbeddedBroker, tmp_
     other.stop()
 
 
-def test_unreadable_data_is_set_aside_and_the_broker_starts_empty(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_unreadable_data_is_set_aside_and_the_broker_starts_empty(broker: EmbeddedRedis, tmp_path: Path) -> None:
     broker.start()
     broker.stop()
     for path in (tmp_path / "broker" / "data").rglob("*.rdb"):
@@ -76,7 +76,7 @@ def test_unreadable_data_is_set_aside_and_the_broker_starts_empty(broker: Embedd
     assert list((tmp_path / "broker").glob("data-unreadable-*"))
 
 
-def test_a_killed_broker_is_noticed(broker: EmbeddedBroker) -> None:
+def test_a_killed_broker_is_noticed(broker: EmbeddedRedis) -> None:
     broker.start()
     assert broker._process is not None
     broker._process.kill()
@@ -87,7 +87,7 @@ def test_a_killed_broker_is_noticed(broker: EmbeddedBroker) -> None:
 
 
 def test_the_server_from_the_wheel_works_where_the_machine_has_none(
-    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    broker: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     packaged = find_packaged_server()

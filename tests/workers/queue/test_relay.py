@@ -18,7 +18,7 @@ from tests.support.queued import queue_study
 from workers.config import WorkerSettings
 from workers.errors import BrokerUnavailable
 from workers.queue.app import make_app
-from workers.queue.embedded_redis import EmbeddedBroker
+from workers.queue.embedded_redis import EmbeddedRedis
 from workers.queue.publisher import Publisher
 from workers.queue.relay import Relay
 
@@ -27,15 +27,15 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(tmp_path / "broker")
+def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    broker = EmbeddedRedis(tmp_path / "broker")
     broker.start()
     yield broker
     broker.stop()
 
 
 @pytest.fixture
-def settings(broker: EmbeddedBroker) -> WorkerSettings:
+def settings(broker: EmbeddedRedis) -> WorkerSettings:
     return WorkerSettings(broker_url=SecretStr(broker.endpoint.url), relay_seconds=0.05, republish_seconds=0.2)
 
 
@@ -82,7 +82,7 @@ def test_two_relays_at_once_publish_a_job_once(database: Database, relay: Relay,
 
 
 def test_a_job_stays_unpublished_while_the_broker_is_down(
-    database: Database, relay: Relay, broker: EmbeddedBroker
+    database: Database, relay: Relay, broker: EmbeddedRedis
 ) -> None:
     _queue(database)
     broker.stop()
@@ -155,6 +155,28 @@ def test_a_running_relay_is_seen_in_the_database_until_it_stops(database: Databa
     stop.set()
     thread.join(5)
     assert not _running(database)
+
+
+def test_a_job_is_published_at_its_commit_without_waiting_for_the_next_look(
+    sqlite_database: Database, publisher: Publisher, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.queue.relay._CHORES_SECONDS", 3600.0)
+    patient = settings.model_copy(update={"relay_seconds": 3600.0})
+    relay = Relay(sqlite_database, Publisher(make_app(settings)), patient, process_id="relay-1")
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not _running(sqlite_database):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    _queue(sqlite_database)
+    while publisher.is_empty(Lane.ROUTINE):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def _running(database: Database) -> bool:
