@@ -76,9 +76,8 @@ def fit_adapter(
     from console.installation import open_installation
     from storage.database import utc_now
     from workers.fewshot.contracts import PromptMode
-    from workers.fewshot.fitting import fit
-    from workers.fewshot.heads.names import HeadName
-    from workers.fewshot.recipes import Wanted, newest_recipe, recipe_for
+    from workers.fewshot.fitting import Wanted, fit, newest_recipe, recipe_for
+    from workers.fewshot.heads import HeadName
 
     installation = open_installation(state, file=config)
     with installation.read() as session:

@@ -93,8 +93,8 @@ def add_items(
     from storage.database import utc_now
     from storage.fewshot import items, tasks
     from storage.fewshot.splits import Split
-    from workers.fewshot.picture_folder import PictureSource
-    from workers.fewshot.pictures import new_items, read_entries
+    from workers.fewshot.folder_items import new_items, read_entries
+    from workers.fewshot.pictures import PictureSource
 
     wanted, installation = chosen(Split, split), open_installation(state, file=config)
     entries = read_entries(PictureSource(folder))
@@ -173,11 +173,11 @@ def _embed(task: str, folder: Path, installation: Installation, *, backbone: str
     from storage.database import utc_now
     from storage.fewshot import tasks
     from workers.devices import choose_device
-    from workers.fewshot.backbones.registry import DEFAULT_BACKBONE
     from workers.fewshot.contracts import PromptMode
-    from workers.fewshot.encoders import InstalledEncoders
-    from workers.fewshot.picture_folder import PictureSource
-    from workers.fewshot.pictures import embed_entries, read_entries
+    from workers.fewshot.folder_items import embed_entries, read_entries
+    from workers.fewshot.lesion_views import InstalledEncoders
+    from workers.fewshot.pictures import PictureSource
+    from workers.fewshot.registry import DEFAULT_BACKBONE
 
     mode = chosen(PromptMode, prompt) or PromptMode.CROP
     settings = installation.settings.worker

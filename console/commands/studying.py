@@ -51,7 +51,7 @@ def study(
     from console.config import read
     from lab.fewshot.cache import EmbeddingCache
     from workers.devices import choose_device, choose_dtype
-    from workers.fewshot.backbones.registry import DEFAULT_BACKBONE, open_backbone
+    from workers.fewshot.registry import DEFAULT_BACKBONE, open_backbone
 
     settings = read(state, file=config).settings.worker
     plan = _plan(wishes)
@@ -69,8 +69,8 @@ def _study(
     wishes: StudyWishes, plan: Plan, settings: WorkerSettings, *, store: EmbeddingCache, on_progress: OnProgress
 ) -> Study:
     from lab.fewshot.study import Study, gather
-    from workers.fewshot.backbones.text import texts_of
-    from workers.fewshot.picture_folder import PictureSource, read_pictures
+    from lab.fewshot.text_towers import texts_of
+    from workers.fewshot.pictures import PictureSource, read_pictures
 
     training, test = (
         read_pictures([PictureSource.parsed(text) for text in texts]) for texts in (wishes.data, wishes.test)
@@ -100,8 +100,8 @@ def _attention(
 def _plan(wishes: StudyWishes) -> Plan:
     from lab.fewshot.freezing.strategies import Freeze
     from lab.fewshot.study import Plan
+    from lab.fewshot.text_heads import ComparedHead
     from workers.fewshot.contracts import PromptMode
-    from workers.fewshot.heads.names import HeadName
 
     prompts = list(PromptMode) if "all" in wishes.prompts else _all(PromptMode, wishes.prompts)
     freezes = _all(Freeze, wishes.freezes) or [Freeze.ALL]
@@ -111,7 +111,7 @@ def _plan(wishes: StudyWishes) -> Plan:
         _amounts(wishes),
         wishes.seeds,
         prompts or default,
-        _all(HeadName, wishes.heads) or (HeadName.LOGISTIC,),
+        _all(ComparedHead, wishes.heads) or (ComparedHead.LOGISTIC,),
         freezes,
         _thinnings(wishes),
         wishes.control,

@@ -14,8 +14,8 @@ from lab.fewshot.embedding import Subjects
 from lab.fewshot.regions import CELLS, REGION_VERSION, Saliency, salient_region
 from workers.errors import MaskMissing
 from workers.fewshot.contracts import Mask, MaskSource, Picture
-from workers.fewshot.picture_folder import LabelledPicture
-from workers.fewshot.visual_prompts.prompted import Subject
+from workers.fewshot.pictures import LabelledPicture
+from workers.fewshot.visual_prompts import Subject
 
 BoxSegmenter = Callable[[Picture], tuple[Mask, ...]]
 """Gives the segments of a picture, the one to look at first (SAM2)."""

@@ -18,14 +18,13 @@ from scipy import ndimage
 from lab.patients import Role, named
 from lab.training.slices import patient_files, tumor_free
 from storage.domain import Geometry, Volume
-from workers.fewshot import focus
-from workers.fewshot.heads.prototypes import Prototypes
-from workers.fewshot.lesion_encoders import CutOutEncoder
-from workers.fewshot.starter_set import Sample, Traits
+from workers.fewshot.heads import Prototypes
+from workers.fewshot.lesion_views import LesionEncoder, largest_slices
+from workers.fewshot.starter import Sample, Traits
 
 TUMOUR = "tumour-like"
 OTHER = "not-tumour"
-_GROUPS = 3
+_GROUPS, _SLICES = 3, 3
 _HEAD_LEVEL = 0.12
 _TRIES = 60
 _AGE_BANDS = ((40, "under 40"), (60, "40 to 59"))
@@ -50,7 +49,7 @@ class Agreement:
         return sum(self.right.values()) / sum(self.total.values())
 
 
-def collect(cases: Path, encoder: CutOutEncoder, *, seed: int = 0) -> list[Sample]:
+def collect(cases: Path, encoder: LesionEncoder, *, seed: int = 0) -> list[Sample]:
     """Embed up to three lesions' parts and three shapes elsewhere from every training patient of ``cases``."""
     samples, traits = [], _traits(cases)
     for index, path in enumerate(patient_files(cases, Role.TRAIN)):
@@ -61,9 +60,9 @@ def collect(cases: Path, encoder: CutOutEncoder, *, seed: int = 0) -> list[Sampl
         rng = np.random.default_rng([seed, index])
         for label, regions in ((TUMOUR, _lesion_parts(mask)), (OTHER, _elsewhere(voxels, mask, rng))):
             for region in regions:
-                look = encoder.look(volume, region)
-                if look is not None:
-                    samples.append(Sample(patient, label, look.vector, traits[patient]))
+                view = encoder.view(volume, region)
+                if view is not None:
+                    samples.append(Sample(patient, label, view.vector, traits[patient]))
     return samples
 
 
@@ -102,10 +101,10 @@ def _volume(voxels: NDArray[float32], name: str) -> Volume:
 
 def _lesion_parts(mask: NDArray[bool_]) -> Iterator[NDArray[bool_]]:
     """Yield the lesion's largest slices in groups of three, as an analyser would hand over one lesion."""
-    order = focus.largest_slices(mask, most=_GROUPS * focus.MOST_SLICES)
-    for start in range(0, len(order), focus.MOST_SLICES):
+    order = largest_slices(mask, most=_GROUPS * _SLICES)
+    for start in range(0, len(order), _SLICES):
         part = np.zeros_like(mask)
-        chosen = order[start : start + focus.MOST_SLICES]
+        chosen = order[start : start + _SLICES]
         part[chosen] = mask[chosen]
         yield part
 
@@ -114,7 +113,7 @@ def _elsewhere(voxels: NDArray[float32], mask: NDArray[bool_], rng: np.random.Ge
     """Yield the same shapes at random places inside the head, on slices without tumour anywhere near."""
     heads = np.stack([_head(plane, float(np.percentile(voxels, 99.5))) for plane in voxels])
     free = np.nonzero(tumor_free(mask) & (heads.mean(axis=(1, 2)) > 0.1))[0]  # noqa: PLR2004 - a slice through the brain
-    order = focus.largest_slices(mask, most=_GROUPS)
+    order = largest_slices(mask, most=_GROUPS)
     for source in order:
         placed = _placed(mask[source], heads, free, rng) if len(free) else None
         if placed is not None:

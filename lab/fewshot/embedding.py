@@ -9,10 +9,9 @@ from functools import partial
 import numpy as np
 
 from lab.fewshot.cache import EmbeddingCache, vector_key
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
-from workers.fewshot.contracts import Picture, PromptMode, Vectors, embedding_key
-from workers.fewshot.finite import require_finite
-from workers.fewshot.visual_prompts.prompted import LOOKS, Subject, embed_prompted, side_by_side
+from workers.fewshot.contracts import Picture, PromptMode, Vectors, embedding_key, require_finite
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.visual_prompts import LOOKS, Subject, embed_prompted, side_by_side
 
 BATCH = 32
 

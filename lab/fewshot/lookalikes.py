@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.errors import DuplicateAcrossSplits, PatientInTwoSplits
-from workers.fewshot.picture_folder import LabelledPicture
+from workers.fewshot.pictures import LabelledPicture
 
 SIDE = 24
 ALIKE = 0.99

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lab.fewshot.measures import Figure, Measures, Outcome, measure
 from lab.fewshot.splits import Amount, Split, draw, hold_out, require_sound, thinned, wanted_counts
 from workers.fewshot.contracts import Head, MaskSource, PromptMode, Vectors
-from workers.fewshot.picture_folder import TRAIT_COLUMNS, LabelledPicture
+from workers.fewshot.pictures import TRAIT_COLUMNS, LabelledPicture
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.preprocessing import IMAGENET_MEAN, IMAGENET_STD, to_tensor
-from workers.fewshot.backbones.torch_backbone import frozen
 from workers.fewshot.contracts import Interpolation, Mask, Picture, Preprocessing
+from workers.fewshot.frozen_backbone import frozen
+from workers.fewshot.preprocessing import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 
 POINTS_PER_SIDE = 16
 LEAST_QUALITY = 0.8

@@ -16,12 +16,11 @@ from lab.fewshot.freezing.tuning import predict_tuned
 from lab.fewshot.lookalikes import joined_groups, require_apart
 from lab.fewshot.runs import Material, Predict, Run, Setting, Thinning, controlled, predict_with, run
 from lab.fewshot.splits import Amount
+from lab.fewshot.text_heads import ClassTexts, ComparedHead, make_compared_head
 from workers.errors import OneClassOnly
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
 from workers.fewshot.contracts import MASKLESS, MaskSource, PromptMode, Vectors
-from workers.fewshot.heads.names import HeadName, make_head
-from workers.fewshot.heads.text import ClassTexts
-from workers.fewshot.picture_folder import LabelledPicture
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.pictures import LabelledPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Plan:
     amounts: Sequence[Amount] = (Amount(share=5.0),)
     seeds: int = 5
     prompts: Sequence[PromptMode] = (PromptMode.NONE,)
-    heads: Sequence[HeadName] = (HeadName.LOGISTIC,)
+    heads: Sequence[ComparedHead] = (ComparedHead.LOGISTIC,)
     freezes: Sequence[Freeze] = (Freeze.ALL,)
     thinnings: Sequence[Thinning | None] = (None,)
     control: bool = True
@@ -103,7 +102,7 @@ class Study:
         vectors = self._embed(backbone, prompt, subjects)
         for freeze in self.plan.freezes:
             if freeze is not Freeze.ALL:
-                predictors[freeze, HeadName.LOGISTIC.value] = predict_tuned(
+                predictors[freeze, ComparedHead.LOGISTIC.value] = predict_tuned(
                     backbone,
                     freeze,
                     prompt,
@@ -115,7 +114,7 @@ class Study:
                 continue
             texts = self.texts(backbone, sorted(set(self.material.labels)))
             for name in self.plan.heads:
-                head = make_head(name, texts=texts)
+                head = make_compared_head(name, texts=texts)
                 predictors[freeze, name.value] = predict_with(head, vectors, self.material)
         return predictors
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.encoders import save_encoder, write_pictures
-from workers.fewshot.backbones.registry import Registration, register
+from workers.fewshot.registry import Registration, register
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy import float32, uint8
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from sqlalchemy.orm import Session
 
 from storage.database import Database, utc_now
@@ -18,14 +26,21 @@ from storage.fewshot.splits import Split
 from storage.fewshot.tasks import Task, TaskDraft
 from storage.fewshot.verdicts import Verdict
 from workers.config import WorkerSettings
-from workers.fewshot.backbone import NAME, WEIGHTS_SHA256
-from workers.fewshot.contracts import MaskSource, PromptMode
+from workers.errors import WeightsMismatch
+from workers.fewshot import dinov2
+from workers.fewshot.contracts import MaskSource, PromptMode, embedding_key
 from workers.fewshot.evaluating import evaluate
 from workers.fewshot.fitting import FREEZE_ALL, fit
-from workers.fewshot.heads.names import HeadName
-from workers.fewshot.lesion_encoders import CUT_OUT_KEY
-from workers.fewshot.starter_set import FOLDER, Sample, read_starter, splits
+from workers.fewshot.heads import HeadName
+from workers.weights import Manifest, verify, write_manifest
 
+FOLDER = "classification-support-brain-flair"
+VERSION = "3"
+_FILE = "support.safetensors"
+_PATIENTS = "patients.json"
+_LICENCE = "CC-BY-NC-SA-4.0"
+PROMPT = PromptMode.CROP
+"""What the regions of the set were embedded under."""
 TASK = TaskDraft(
     name="brain-flair",
     classes=("not-tumour", "tumour-like"),
@@ -36,12 +51,12 @@ TASK = TaskDraft(
     not_for="Diagnosis, ruling anything out, children, other contrasts, other diseases, commercial use.",
 )
 RECIPE = Recipe(
-    embedding_key=CUT_OUT_KEY,
-    backbone=NAME,
-    backbone_sha256=WEIGHTS_SHA256,
+    embedding_key=embedding_key(dinov2.CARD, PROMPT),
+    backbone=dinov2.CARD.name,
+    backbone_sha256=dinov2.CARD.sha256,
     licence="Apache-2.0 (weights), CC BY-NC-SA 4.0 (support)",
     commercial_use=False,
-    prompt_mode=PromptMode.CROP.value,
+    prompt_mode=PROMPT.value,
     mask_source=MaskSource.SEGMENTATION.value,
     head=HeadName.PROTOTYPES.value,
     freeze=FREEZE_ALL,
@@ -50,6 +65,73 @@ RECIPE = Recipe(
 REASON = (
     "shipped starter: {check} was not settled on the public patients it ships with ({found}); replace it with your own"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is recorded of a patient; empty text stands for «not recorded»."""
+
+    sex: str = ""
+    age_band: str = ""
+    site: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One region: whose it is, what it shows, and its vector float32 ``[d]``."""
+
+    patient: str
+    label: str
+    embedding: NDArray[float32]
+    traits: Traits = Traits()
+
+
+def write_starter(samples: Sequence[Sample], folder: Path) -> Manifest:
+    """Write embeddings, labels, patients and traits with a manifest; nothing of an image is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = sorted({sample.label for sample in samples})
+    tensors: dict[str, NDArray[Any]] = {
+        "embeddings": np.stack([sample.embedding for sample in samples]).astype(float32),
+        "labels": np.array([labels.index(sample.label) for sample in samples], dtype=uint8),
+        "patients": _text_array([sample.patient for sample in samples]),
+        "names": _text_array(labels),
+    }
+    save_file(tensors, folder / _FILE, metadata={"embedding_key": RECIPE.embedding_key})
+    traits = {sample.patient: asdict(sample.traits) for sample in samples}
+    (folder / _PATIENTS).write_text(json.dumps(traits, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return write_manifest(folder, name=FOLDER, version=VERSION, licence=_LICENCE)
+
+
+def read_starter(folder: Path) -> list[Sample]:
+    """Read a starter set; WeightsMismatch where a file is not the one that the manifest lists."""
+    verify(folder)
+    tensors = load_file(folder / _FILE)
+    traits = json.loads((folder / _PATIENTS).read_text(encoding="utf-8"))
+    names, patients = _texts(tensors["names"]), _texts(tensors["patients"])
+    if not len(tensors["embeddings"]) == len(tensors["labels"]) == len(patients):
+        raise WeightsMismatch(f"{_FILE} of {folder.name} contradicts itself: restore the folder")
+    rows = zip(patients, tensors["labels"], tensors["embeddings"], strict=True)
+    return [
+        Sample(patient, names[int(label)], embedding, Traits(**traits[patient])) for patient, label, embedding in rows
+    ]
+
+
+def splits(samples: Sequence[Sample]) -> Mapping[str, Split]:
+    """Give every patient a use: in the order of the digests of their names half support, a quarter each the others."""
+    names = sorted({sample.patient for sample in samples}, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    bounds = (len(names) // 2, 3 * len(names) // 4)
+    return {
+        name: Split.SUPPORT if place < bounds[0] else Split.CALIBRATION if place < bounds[1] else Split.EVALUATION
+        for place, name in enumerate(names)
+    }
+
+
+def _text_array(lines: Sequence[str]) -> NDArray[uint8]:
+    return np.frombuffer("\n".join(lines).encode(), dtype=uint8).copy()
+
+
+def _texts(array: NDArray[uint8]) -> list[str]:
+    return array.tobytes().decode().split("\n")
 
 
 def install_starter(settings: WorkerSettings, database: Database, *, actor: str) -> int:
@@ -86,7 +168,7 @@ def _add(database: Database, samples: Sequence[Sample], *, actor: str) -> int:
             new = [_item(task, one, uses[one.patient]) for one in samples]
             numbers = items.add(session, task, new, actor=actor, now=utc_now())
             vectors = {number: one.embedding for number, one in zip(numbers, samples, strict=True)}
-            embeddings.put(session, vectors, embedding_key=CUT_OUT_KEY, mask=MaskUsed.OWN, now=utc_now())
+            embeddings.put(session, vectors, embedding_key=RECIPE.embedding_key, mask=MaskUsed.OWN, now=utc_now())
     except RecordExists:
         return 0
     return len(numbers)

@@ -77,7 +77,7 @@ def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
     vitals.mark_ready()
     _beat_from_thread(database, owner, vitals, place.workers.silence_seconds)
     if place.workers.classify:
-        from workers.fewshot.requests import serve_orders
+        from workers.fewshot.fit_requests import serve_orders
 
         serve_orders(database, place.workers, owner=owner)
     worker = app.Worker(hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True)

@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy, normalize
 
 from lab.fewshot.freezing.strategies import Freeze, apply
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.preprocessing import to_tensor
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
 from workers.fewshot.contracts import Picture, PromptMode, Vectors
-from workers.fewshot.heads.fitted import LinearHead
-from workers.fewshot.heads.logistic import Logistic
-from workers.fewshot.visual_prompts.prompted import Subject, draw
+from workers.fewshot.fitted_heads import LinearHead
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.heads import Logistic
+from workers.fewshot.preprocessing import to_tensor
+from workers.fewshot.visual_prompts import Subject, draw
 
 if TYPE_CHECKING:
     from lab.fewshot.runs import Material, Predict

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.encoders import TokenEncoder
+from workers.fewshot.encoder_networks import TokenEncoder
 
 TOKENS = 8
 

@@ -93,7 +93,7 @@ def test_decisions_over_http_are_signed_and_a_refusal_names_the_checks(state: Pa
 
 def test_a_fit_ordered_over_http_is_done_by_a_worker(state: Path) -> None:
     from workers.config import WorkerSettings
-    from workers.fewshot.requests import OrderDesk
+    from workers.fewshot.fit_requests import OrderDesk
 
     client, database = _client(state)
     placed = client.post(f"/api/classification/tasks/{NAME}/adapters", json={"by": "Dr X", "head": "prototypes"})

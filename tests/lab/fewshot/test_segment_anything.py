@@ -16,8 +16,8 @@ from lab.fewshot.segment_anything import SegmentAnything
 from tests.support.encoders import picture, write_pictures
 from workers.errors import BackboneUnusable, MaskMissing
 from workers.fewshot.contracts import MaskSource, PromptMode
-from workers.fewshot.picture_folder import PictureSource, read_pictures
-from workers.fewshot.visual_prompts.prompted import Subject, draw
+from workers.fewshot.pictures import PictureSource, read_pictures
+from workers.fewshot.visual_prompts import Subject, draw
 
 CPU = torch.device("cpu")
 

@@ -24,16 +24,16 @@ from lab.fewshot.regions import Saliency
 from lab.fewshot.report import write_report
 from lab.fewshot.splits import Amount, Split, draw, hold_out, require_sound, thinned, wanted_counts
 from lab.fewshot.study import Plan, Study, gather
+from lab.fewshot.text_heads import ComparedHead
 from tests.support.encoders import write_pictures
 from workers.errors import (
     BackboneUnusable,
     PatientInTwoSplits,
 )
-from workers.fewshot.backbones.registry import open_backbone
 from workers.fewshot.contracts import MASKLESS, MaskSource, PromptMode
-from workers.fewshot.heads.names import HeadName
-from workers.fewshot.picture_folder import PictureSource, read_pictures
-from workers.fewshot.visual_prompts.prompted import embed_prompted
+from workers.fewshot.pictures import PictureSource, read_pictures
+from workers.fewshot.registry import open_backbone
+from workers.fewshot.visual_prompts import embed_prompted
 
 CPU = torch.device("cpu")
 
@@ -148,7 +148,7 @@ def test_a_damaged_vector_in_the_cache_counts_as_absent(tmp_path: Path) -> None:
 
 
 def test_the_mask_earns_its_gain_only_where_it_is_the_right_one(models: Path, pictures: Path, tmp_path: Path) -> None:
-    plan = Plan([Amount(share=100.0)], seeds=2, prompts=[PromptMode.CROP], heads=[HeadName.LOGISTIC])
+    plan = Plan([Amount(share=100.0)], seeds=2, prompts=[PromptMode.CROP], heads=[ComparedHead.LOGISTIC])
     (run,) = _study(pictures, plan, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU))
     assert run.control is not None
     assert run.setting.masks is MaskSource.GIVEN

@@ -11,18 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.encoders import FAMILIES, picture, save_clip_tokenizer, save_encoder
+from tests.support.encoders import FAMILIES, picture, save_encoder
 from workers.errors import BackboneMissing, BackboneUnusable, EmbeddingNotFinite, UnreadablePicture, WeightsMismatch
-from workers.fewshot.backbones.encoders import ContrastiveEncoder, Feature, Part, TokenEncoder
-from workers.fewshot.backbones.optional import load_optional
-from workers.fewshot.backbones.preprocessing import cell_weights, from_processor, to_tensor
-from workers.fewshot.backbones.registry import Registration, cards, installed, open_backbone, register
-from workers.fewshot.backbones.text import texts_of
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
 from workers.fewshot.contracts import Fit, Interpolation, Preprocessing
+from workers.fewshot.encoder_networks import ContrastiveEncoder, Feature, Part, TokenEncoder, load_optional
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.preprocessing import cell_weights, from_processor, to_tensor
+from workers.fewshot.registry import Registration, cards, installed, open_backbone, register
 
 CPU = torch.device("cpu")
-LOOK = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PREPROCESSING = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def _added(tmp_path: Path, family: str) -> TorchBackbone:
@@ -120,7 +118,7 @@ def test_a_name_that_is_taken_or_leads_elsewhere_is_refused(name: str, tmp_path:
 def test_a_missing_backbone_is_named_with_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(BackboneMissing, match="dinov2-small-focus"):
         open_backbone("clip", models=tmp_path, device=CPU)
-    assert [card.name for card in cards(tmp_path)] == ["dinov2-small-focus", "efficientnet-lite0"]
+    assert [card.name for card in cards(tmp_path)] == ["dinov2-small-focus"]
 
 
 def test_a_library_that_cannot_be_imported_is_named_with_its_extra(
@@ -130,22 +128,6 @@ def test_a_library_that_cannot_be_imported_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(BackboneMissing, match="hub-backbones"):
         load_optional(tmp_path, "timm")
-
-
-def test_a_clip_folder_gives_a_unit_vector_for_each_class(tmp_path: Path) -> None:
-    folder = save_encoder(tmp_path / "clip", "clip")
-    save_clip_tokenizer(folder)
-    register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
-    backbone = open_backbone("tiny", models=tmp_path / "models", device=CPU)
-    texts = texts_of(backbone, ["benign", "malignant"])
-    assert texts is not None
-    assert texts.vectors.shape == (2, backbone.card.dimensions)
-    np.testing.assert_allclose(np.linalg.norm(texts.vectors, axis=1), 1.0, atol=1e-5)
-    assert not np.allclose(texts.vectors[0], texts.vectors[1])
-
-
-def test_a_backbone_without_a_text_tower_gives_no_texts(tmp_path: Path) -> None:
-    assert texts_of(_added(tmp_path, "vit"), ["a", "b"]) is None
 
 
 def test_the_feature_decides_the_length_and_the_grid() -> None:
@@ -163,30 +145,30 @@ def test_the_feature_decides_the_length_and_the_grid() -> None:
 
 def test_a_picture_of_a_wrong_shape_is_named() -> None:
     with pytest.raises(UnreadablePicture, match="picture 1"):
-        to_tensor([picture(), picture()[..., 0]], LOOK)
+        to_tensor([picture(), picture()[..., 0]], PREPROCESSING)
 
 
 @pytest.mark.parametrize(("fit", "white"), [(Fit.STRETCH, 0.5), (Fit.CENTRE_CROP, 1.0), (Fit.PAD, 0.25)])
 def test_the_fit_decides_what_becomes_of_a_wide_picture(fit: Fit, white: float) -> None:
     wide = np.zeros((20, 40, 3), dtype=np.uint8)
     wide[:, 10:30] = 255
-    look = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), Interpolation.BILINEAR, fit)
-    assert float(to_tensor([wide], look).mean()) == pytest.approx(white, abs=0.02)
+    preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), Interpolation.BILINEAR, fit)
+    assert float(to_tensor([wide], preprocessing).mean()) == pytest.approx(white, abs=0.02)
 
 
 def test_a_mask_is_framed_as_its_picture() -> None:
     mask = np.zeros((20, 40), dtype=bool)
     mask[:, 10:30] = True
-    look = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), fit=Fit.CENTRE_CROP)
-    assert cell_weights(mask, look, cells=(4, 4)).min() == pytest.approx(1.0)
+    preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), fit=Fit.CENTRE_CROP)
+    assert cell_weights(mask, preprocessing, cells=(4, 4)).min() == pytest.approx(1.0)
     stretched = cell_weights(mask, Preprocessing(8, (0.0,) * 3, (1.0,) * 3), cells=(4, 4))
     np.testing.assert_allclose(stretched[0], [0, 1, 1, 0], atol=0.02)
 
 
 def test_a_published_processor_is_translated() -> None:
     content = {"size": {"shortest_edge": 224}, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1], "resample": 2}
-    look = from_processor(content, fallback=LOOK)
-    assert look == Preprocessing(224, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), Interpolation.BILINEAR)
+    preprocessing = from_processor(content, fallback=PREPROCESSING)
+    assert preprocessing == Preprocessing(224, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), Interpolation.BILINEAR)
 
 
 def test_the_vision_tower_of_clip_lies_in_the_projected_space(tmp_path: Path) -> None:

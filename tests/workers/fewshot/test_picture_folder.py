@@ -24,7 +24,7 @@ from workers.errors import (
     UnreadablePicture,
 )
 from workers.fewshot.contracts import MaskSource
-from workers.fewshot.picture_folder import PictureSource, read_pictures
+from workers.fewshot.pictures import PictureSource, read_pictures
 
 
 def test_the_list_names_label_patient_mask_and_sex(pictures: Path) -> None:

@@ -18,24 +18,31 @@ from storage.fewshot.splits import Split
 from storage.fewshot.verdicts import Verdict
 from tests.conftest import ROOT
 from workers.config import WorkerSettings
-from workers.errors import WeightsMismatch
-from workers.fewshot import focus
-from workers.fewshot.backbone import FEATURES, Backbone
+from workers.errors import BackboneMissing, WeightsMismatch
 from workers.fewshot.classifier import FittedAdapter, Labelled, fit_adapter
-from workers.fewshot.encoders import InstalledEncoders
-from workers.fewshot.heads.prototypes import Prototypes
-from workers.fewshot.lesion_encoders import CutOutEncoder
-from workers.fewshot.saliency import class_activation, in_mask_share, saliency_of
+from workers.fewshot.dinov2 import CARD, open_dinov2, read_initialisers
+from workers.fewshot.heads import Prototypes
+from workers.fewshot.lesion_views import InstalledEncoders, PromptedEncoder
+from workers.fewshot.saliency import in_mask_share, saliency_of
 from workers.fewshot.serving import PromotedClassifiers, ServedAdapter
-from workers.fewshot.starter import TASK, install_starter
-from workers.fewshot.starter_set import FOLDER, Sample, Traits, read_starter, splits, write_starter
+from workers.fewshot.starter import (
+    FOLDER,
+    PROMPT,
+    TASK,
+    Sample,
+    Traits,
+    install_starter,
+    read_starter,
+    splits,
+    write_starter,
+)
 
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
-def encoder() -> CutOutEncoder:
-    return CutOutEncoder(Backbone.load(device=torch.device("cpu")))
+def encoder() -> PromptedEncoder:
+    return PromptedEncoder(open_dinov2(torch.device("cpu"), torch.float32), PROMPT)
 
 
 def _volume(voxels: np.ndarray) -> Volume:
@@ -56,15 +63,15 @@ def _textured(rng: np.random.Generator, *, striped: bool) -> tuple[Volume, np.nd
 
 
 @pytest.fixture(scope="module")
-def adapter(encoder: CutOutEncoder) -> FittedAdapter:
+def adapter(encoder: PromptedEncoder) -> FittedAdapter:
     rng, labels, vectors = np.random.default_rng(1), [], []
     for index in range(12):
-        look = encoder.look(*_textured(rng, striped=index % 2 == 0))
-        assert look is not None
-        vectors.append(look.vector)
+        view = encoder.view(*_textured(rng, striped=index % 2 == 0))
+        assert view is not None
+        vectors.append(view.vector)
         labels.append("striped" if index % 2 == 0 else "plain")
     support = Labelled(np.stack(vectors), tuple(labels), tuple(f"p{n}" for n in range(12)), np.full(12, 0.05))
-    nothing = Labelled(np.zeros((0, FEATURES), np.float32), (), (), np.zeros(0))
+    nothing = Labelled(np.zeros((0, CARD.dimensions), np.float32), (), (), np.zeros(0))
     return fit_adapter(Prototypes(), support, nothing, alpha=0.1, seed=0)
 
 
@@ -72,16 +79,18 @@ def _best(adapter: FittedAdapter, vector: np.ndarray) -> str:
     return adapter.classes[int(adapter.probabilities(vector[None])[0].argmax())]
 
 
-def test_a_handful_of_examples_is_enough_to_tell_textures_apart(encoder: CutOutEncoder, adapter: FittedAdapter) -> None:
+def test_a_handful_of_examples_is_enough_to_tell_textures_apart(
+    encoder: PromptedEncoder, adapter: FittedAdapter
+) -> None:
     rng = np.random.default_rng(2)
     for striped in (True, False, True, False):
-        look = encoder.look(*_textured(rng, striped=striped))
-        assert look is not None
-        assert _best(adapter, look.vector) == ("striped" if striped else "plain")
+        view = encoder.view(*_textured(rng, striped=striped))
+        assert view is not None
+        assert _best(adapter, view.vector) == ("striped" if striped else "plain")
 
 
 def test_the_label_and_the_saliency_follow_the_mask_and_not_the_rest_of_the_picture(
-    encoder: CutOutEncoder, adapter: FittedAdapter
+    encoder: PromptedEncoder, adapter: FittedAdapter
 ) -> None:
     rng = np.random.default_rng(2)
     voxels = rng.normal(100, 5, (3, 160, 160))
@@ -92,10 +101,12 @@ def test_the_label_and_the_saliency_follow_the_mask_and_not_the_rest_of_the_pict
     for disc, label in zip(discs, ("striped", "plain"), strict=True):
         mask = np.zeros(voxels.shape, dtype=bool)
         mask[1] = disc
-        look = encoder.look(_volume(voxels), mask)
-        assert look is not None
-        assert _best(adapter, look.vector) == label
-        saliency = saliency_of(look, class_activation(adapter, look, label), shape=(160, 160))
+        view = encoder.view(_volume(voxels), mask)
+        assert view is not None
+        assert _best(adapter, view.vector) == label
+        attention = encoder.attention(view)
+        assert attention is not None
+        saliency = saliency_of(view, attention, shape=(160, 160))
         share = in_mask_share(saliency, mask)
         assert share is not None
         assert share > disc.mean()
@@ -103,33 +114,20 @@ def test_the_label_and_the_saliency_follow_the_mask_and_not_the_rest_of_the_pict
         assert saliency.values[0][~near].max() == 0.0
 
 
-def test_a_speck_is_not_looked_at(encoder: CutOutEncoder) -> None:
+def test_a_speck_is_not_looked_at(encoder: PromptedEncoder) -> None:
     volume, mask = _textured(np.random.default_rng(3), striped=True)
     speck = np.zeros_like(mask)
     speck[1, 40:42, 40:42] = True
-    assert encoder.look(volume, speck) is None
-
-
-def test_the_cut_out_is_square_in_millimetres_and_holds_the_lesion_in_its_middle() -> None:
-    plane = np.zeros((100, 100), np.float32)
-    mask = np.zeros((100, 100), dtype=bool)
-    mask[40:60, 45:55] = True
-    plane[mask] = 1.0
-    picture = focus.cut_out(plane, mask, grey=(0.0, 1.0), pixel_mm=(1.0, 2.0))
-    assert picture.shape == (focus.SIDE, focus.SIDE)
-    bright = picture > 0.5
-    height, width = bright.any(axis=1).sum(), bright.any(axis=0).sum()
-    assert height == pytest.approx(focus.SIDE / focus.MARGIN, abs=3)
-    assert width == pytest.approx(focus.SIDE / focus.MARGIN, abs=3)
+    assert encoder.view(volume, speck) is None
 
 
 def test_weights_that_are_not_the_known_ones_are_refused(tmp_path: Path) -> None:
-    wrong = tmp_path / "weights.pth"
+    wrong = tmp_path / "weights.onnx"
     wrong.write_bytes(b"something else")
     with pytest.raises(WeightsMismatch):
-        Backbone.load(device=torch.device("cpu"), weights=wrong)
-    with pytest.raises(WeightsMismatch):
-        Backbone.load(device=torch.device("cpu"), weights=tmp_path / "absent.pth")
+        read_initialisers(wrong)
+    with pytest.raises(BackboneMissing):
+        read_initialisers(tmp_path / "absent.onnx")
 
 
 def test_the_shipped_support_set_holds_training_patients_alone_and_is_as_good_as_its_card_says() -> None:
@@ -146,7 +144,7 @@ def test_the_shipped_support_set_holds_training_patients_alone_and_is_as_good_as
 
 
 def test_a_changed_support_file_is_refused(tmp_path: Path) -> None:
-    embedding = np.zeros(FEATURES, np.float32)
+    embedding = np.zeros(CARD.dimensions, np.float32)
     written = [Sample("P1", "a", embedding, Traits("F", "old", "s")), Sample("P2", "b", embedding)]
     write_starter(written, tmp_path)
     read = read_starter(tmp_path)

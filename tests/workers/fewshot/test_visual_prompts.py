@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lab.fewshot.controls import fitted_to, shuffled, shuffled_places
-from lab.fewshot.regions import body_region, salient_region
 from tests.support.encoders import disc, picture
 from workers.errors import MaskMissing, UnreadablePicture
+from workers.fewshot import visual_prompts
 from workers.fewshot.contracts import (
     MASKLESS,
     BackboneCard,
@@ -20,9 +19,7 @@ from workers.fewshot.contracts import (
     PromptMode,
     embedding_key,
 )
-from workers.fewshot.visual_prompts import drawing
-from workers.fewshot.visual_prompts.cutting import crop, middle
-from workers.fewshot.visual_prompts.prompted import Subject, draw, embed_prompted
+from workers.fewshot.visual_prompts import Subject, crop, draw, embed_prompted, middle
 
 CARD = BackboneCard("means", "test", "0", "means:0", "MIT", True, 3, 3, False, Preprocessing(8, (0,) * 3, (1,) * 3))
 
@@ -96,14 +93,14 @@ def test_a_mask_of_another_size_is_refused() -> None:
 
 def test_dim_and_blur_leave_the_inside_as_it_was() -> None:
     seen, mask = picture(), disc()
-    for drawn in (drawing.dim(seen, mask), drawing.blur(seen, mask)):
+    for drawn in (visual_prompts.dim(seen, mask), visual_prompts.blur(seen, mask)):
         np.testing.assert_array_equal(drawn[mask], seen[mask])
-    assert drawing.dim(seen, mask)[:8].mean() == pytest.approx(0.1 * seen[:8].mean(), rel=0.05)
+    assert visual_prompts.dim(seen, mask)[:8].mean() == pytest.approx(0.1 * seen[:8].mean(), rel=0.05)
 
 
 def test_a_contour_is_red_on_the_edge_and_nowhere_else() -> None:
     seen, mask = picture(), disc(radius=9)
-    drawn = drawing.contour(seen, mask)
+    drawn = visual_prompts.contour(seen, mask)
     changed = (drawn != seen).any(axis=2)
     assert tuple(drawn[changed][0]) == (255, 0, 0)
     assert not changed[30, 14]
@@ -113,11 +110,11 @@ def test_a_contour_is_red_on_the_edge_and_nowhere_else() -> None:
 def test_an_overlay_paints_small_segments_on_top_of_large_ones() -> None:
     grey = np.full((48, 40, 3), 100, dtype=np.uint8)
     large, small = disc(radius=12), disc(radius=4)
-    drawn = drawing.overlay(grey, [large, small])
-    np.testing.assert_array_equal(drawn[30, 14], np.rint(0.5 * 100 + 0.5 * np.array(drawing.PALETTE[0])))
-    np.testing.assert_array_equal(drawn[30, 23], np.rint(0.5 * 100 + 0.5 * np.array(drawing.PALETTE[1])))
-    np.testing.assert_array_equal(drawn[0, 0], np.rint(0.5 * 100 + 0.5 * np.array(drawing.BACKGROUND)))
-    np.testing.assert_array_equal(drawn, drawing.overlay(grey, [small, large]))
+    drawn = visual_prompts.overlay(grey, [large, small])
+    np.testing.assert_array_equal(drawn[30, 14], np.rint(0.5 * 100 + 0.5 * np.array(visual_prompts.PALETTE[0])))
+    np.testing.assert_array_equal(drawn[30, 23], np.rint(0.5 * 100 + 0.5 * np.array(visual_prompts.PALETTE[1])))
+    np.testing.assert_array_equal(drawn[0, 0], np.rint(0.5 * 100 + 0.5 * np.array(visual_prompts.BACKGROUND)))
+    np.testing.assert_array_equal(drawn, visual_prompts.overlay(grey, [small, large]))
 
 
 def test_a_crop_is_square_holds_the_mask_and_stays_in_the_picture() -> None:
@@ -147,38 +144,7 @@ def test_pooling_under_the_mask_sees_only_its_cells() -> None:
     np.testing.assert_allclose(embed_prompted(Means(), [Subject(seen, mask)], PromptMode.MASKPOOL), 200)
 
 
-def test_no_picture_keeps_its_own_mask_in_the_control() -> None:
-    places = shuffled_places(9, seed=3)
-    assert sorted(places) == list(range(9))
-    assert all(place != at for at, place in enumerate(places))
-    assert places == shuffled_places(9, seed=3)
-
-
-def test_a_wrong_mask_is_fitted_to_its_new_picture_and_never_vanishes() -> None:
-    tiny = np.zeros((400, 400), dtype=bool)
-    tiny[10, 20] = True
-    assert fitted_to(tiny, (16, 16)).sum() == 1
-    masks = shuffled([disc(), disc((30, 30), centre=(15, 15))], [(48, 40), (30, 30)], seed=0)
-    assert [mask.shape for mask in masks] == [(48, 40), (30, 30)]
-
-
 def test_the_key_changes_with_the_prompt_and_the_backbone() -> None:
     keys = {embedding_key(CARD, mode) for mode in PromptMode}
     assert len(keys) == len(PromptMode)
     assert all(key.startswith("means:0:") for key in keys)
-
-
-def test_the_body_is_found_on_a_black_background() -> None:
-    seen = np.zeros((80, 80, 3), dtype=np.uint8)
-    body = disc((80, 80), centre=(40, 40), radius=25)
-    seen[body] = 120
-    assert (body_region(seen) == body).mean() > 0.95
-    assert body_region(np.zeros((10, 10, 3), dtype=np.uint8)).all()
-
-
-def test_the_salient_region_is_the_part_around_the_peak() -> None:
-    saliency = np.zeros((8, 8), dtype=np.float32)
-    saliency[1:3, 1:3], saliency[6, 6] = 0.9, 0.6
-    region = salient_region(saliency, shape=(80, 40))
-    assert region[10:30, 5:15].all()
-    assert region.sum() == 20 * 10

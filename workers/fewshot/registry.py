@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,17 @@ import numpy as np
 import torch
 
 from workers.errors import BackboneMissing, BackboneUnusable
-from workers.fewshot.backbones.families import FAMILIES, Family, family_of, load_network
-from workers.fewshot.backbones.packaged import DINOV2, PACKAGED, PACKAGED_CARDS
-from workers.fewshot.backbones.preprocessing import from_processor
-from workers.fewshot.backbones.specification import (
-    SPECIFICATION_NAME,
-    Specification,
-    read_specification,
-    write_specification,
-)
-from workers.fewshot.backbones.torch_backbone import TorchBackbone, frozen
-from workers.fewshot.contracts import BackboneCard, Preprocessing
+from workers.fewshot import dinov2
+from workers.fewshot.contracts import BackboneCard, Fit, Interpolation, Preprocessing
+from workers.fewshot.families import FAMILIES, Family, family_of, load_network
+from workers.fewshot.frozen_backbone import TorchBackbone, frozen
+from workers.fewshot.preprocessing import from_processor
 from workers.weights import Manifest, verify, write_manifest
 
-DEFAULT_BACKBONE = DINOV2
+DEFAULT_BACKBONE = dinov2.NAME
+SPECIFICATION_NAME = "backbone.json"
+"""Everything beside the weights that decides the vectors of a registered folder."""
+_FORMAT = 1
 FOLDER_PREFIX = "backbone-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -41,15 +38,26 @@ class Registration:
     commercial_use: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """What the registry wrote down when it took a folder in."""
+
+    name: str
+    commercial_use: bool
+    preprocessing: Preprocessing
+    dimensions: int
+    grid_channels: int
+
+
 def installed(models: Path) -> list[str]:
-    """Name every backbone that can be opened: packaged ones first, then registered folders."""
+    """Name every backbone that can be opened: the packaged one first, then registered folders."""
     folders = sorted(path.parent.name for path in models.glob(f"{FOLDER_PREFIX}*/{SPECIFICATION_NAME}"))
-    return [*PACKAGED, *(name.removeprefix(FOLDER_PREFIX) for name in folders)]
+    return [dinov2.NAME, *(name.removeprefix(FOLDER_PREFIX) for name in folders)]
 
 
 def cards(models: Path) -> list[BackboneCard]:
     """Return the card of every installed backbone; WeightsMismatch where a registered folder has changed."""
-    return [PACKAGED_CARDS[name] if name in PACKAGED else _registered(models, name) for name in installed(models)]
+    return [dinov2.CARD if name == dinov2.NAME else _registered(models, name) for name in installed(models)]
 
 
 def _registered(models: Path, name: str) -> BackboneCard:
@@ -65,8 +73,8 @@ def open_backbone(
 
     BackboneMissing names what is installed; WeightsMismatch names the file that differs.
     """
-    if name in PACKAGED:
-        return PACKAGED[name](device, dtype)
+    if name == dinov2.NAME:
+        return dinov2.open_dinov2(device, dtype)
     folder = models / f"{FOLDER_PREFIX}{name}"
     if not _NAME.fullmatch(name) or not (folder / SPECIFICATION_NAME).is_file():
         known = ", ".join(installed(models))
@@ -84,7 +92,7 @@ def register(folder: Path, entry: Registration, *, models: Path) -> BackboneCard
     the weights are pickled or the vectors are not finite; the copy is then removed.
     """
     target = models / f"{FOLDER_PREFIX}{entry.name}"
-    if not _NAME.fullmatch(entry.name) or entry.name in PACKAGED or target.exists():
+    if not _NAME.fullmatch(entry.name) or entry.name == dinov2.NAME or target.exists():
         raise BackboneUnusable(f"the name {entry.name!r} is taken or no name: use small letters, digits, dots, dashes")
     config = _config(folder)
     family_of(config, folder=folder.name)
@@ -115,13 +123,13 @@ def _copy(folder: Path, target: Path) -> None:
 def _tried(folder: Path, entry: Registration) -> Specification:
     """Embed one noisy picture in float32: it shows the sizes, and that nothing is NaN."""
     family, encoder = _encoder(folder)
-    look = _preprocessing(folder, family)
+    preprocessing = _preprocessing(folder, family)
     cpu = torch.device("cpu")
-    blank = Specification(entry.name, entry.commercial_use, look, 0, 0)
+    blank = Specification(entry.name, entry.commercial_use, preprocessing, 0, 0)
     card = _card(family, Manifest("", "", entry.licence, (), ""), blank)
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     seen = TorchBackbone(card, frozen(encoder, device=cpu, dtype=torch.float32), cpu, torch.float32).embed([picture])
-    return Specification(entry.name, entry.commercial_use, look, seen.pooled.shape[1], seen.grid.shape[3])
+    return Specification(entry.name, entry.commercial_use, preprocessing, seen.pooled.shape[1], seen.grid.shape[3])
 
 
 def _encoder(folder: Path) -> tuple[Family, torch.nn.Module]:
@@ -134,9 +142,9 @@ def _preprocessing(folder: Path, family: Family) -> Preprocessing:
     fallback, processor = family.preprocessing(_config(folder)), folder / "preprocessor_config.json"
     if not processor.is_file():
         return fallback
-    look = from_processor(_json(processor), fallback=fallback)
+    published = from_processor(_json(processor), fallback=fallback)
     # Position embeddings fit one size only: that of the configuration, whatever the processor was made for.
-    return replace(look, size=fallback.size)
+    return replace(published, size=fallback.size)
 
 
 def _card(family: Family, manifest: Manifest, specification: Specification) -> BackboneCard:
@@ -168,3 +176,30 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BackboneUnusable(f"{path.name} of {path.parent.name} is not a JSON object")
     return content
+
+
+def write_specification(folder: Path, specification: Specification) -> None:
+    """Write it as JSON, with sorted keys: the same specification always gives the same bytes."""
+    content = json.dumps({"format": _FORMAT, **asdict(specification)}, indent=2, sort_keys=True)
+    (folder / SPECIFICATION_NAME).write_text(content + "\n", encoding="utf-8")
+
+
+def read_specification(folder: Path) -> Specification:
+    """Read it; BackboneUnusable where it is missing or not understood."""
+    try:
+        content = json.loads((folder / SPECIFICATION_NAME).read_text(encoding="utf-8"))
+        if content.pop("format") != _FORMAT:
+            raise ValueError("another format")  # noqa: TRY301 - one way out for everything that is wrong with the file
+        stored = content.pop("preprocessing")
+        preprocessing = Preprocessing(
+            int(stored["size"]),
+            tuple(stored["mean"]),
+            tuple(stored["std"]),
+            Interpolation(stored["interpolation"]),
+            Fit(stored["fit"]),
+        )
+        return Specification(preprocessing=preprocessing, **content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackboneUnusable(
+            f"{SPECIFICATION_NAME} of {folder.name} is missing or damaged: register the folder with `oncue models add`"
+        ) from error

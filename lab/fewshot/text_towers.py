@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy import float32
 
+from lab.fewshot.text_heads import ClassTexts, sentence
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.encoders import ContrastiveEncoder
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
-from workers.fewshot.heads.text import ClassTexts, sentence
+from workers.fewshot.encoder_networks import ContrastiveEncoder
+from workers.fewshot.frozen_backbone import TorchBackbone
 
 
 def texts_of(backbone: TorchBackbone, classes: Sequence[str]) -> ClassTexts | None:

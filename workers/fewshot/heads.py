@@ -1,29 +1,59 @@
-"""L2-regularised logistic regression on centred, standardised unit vectors."""
+"""The heads that an adapter may have: prototypes, logistic regression, Tip-Adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 import numpy as np
 from numpy import float32, float64
 from numpy.typing import NDArray
 
-from workers.fewshot.contracts import Vectors
-from workers.fewshot.heads.fitted import LinearHead
-from workers.fewshot.heads.support import Support
+from workers.fewshot.contracts import Head, Vectors
+from workers.fewshot.fitted_heads import CacheHead, LinearHead
+from workers.fewshot.support import Support
 
+TEMPERATURE = 0.2
+"""Of the cosines to the prototypes."""
 STRENGTH = 10.0
 """Inverse of the regularisation, C in the literature; fixed: a few examples leave none to tune on."""
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _ITERATIONS = 500
 _LEAST_SQUARE = 1e-12
 """Share of the largest squared length below which a direction is rounding and no part of the span."""
-_ROUNDS = 20
+_MOST_LEFT_OUT = 20
 """Most patients left out in turn where the strength is tuned."""
+SHARPNESS = 5.5
+"""beta of Tip-Adapter."""
+CACHE_WEIGHT = 1.0
+"""alpha of Tip-Adapter."""
+CACHE_TEMPERATURE = 0.05
+
+
+class Prototypes:
+    """The mean of each class's centred unit vectors; cosine similarity decides (Snell et al., 2017).
+
+    The head for one to four examples of a class.
+    """
+
+    name = "prototypes"
+
+    def fit(self, vectors: Vectors, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> LinearHead:
+        """Fit; the seed plays no part."""
+        del seed
+        support = Support.of(vectors, labels, groups)
+        space = support.space(standardise=False)
+        means = support.means(space.place(support.vectors))
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        weight, bias = np.asarray(means / TEMPERATURE, dtype=float32), np.zeros(len(means), dtype=float32)
+        return LinearHead(support.classes, space.centre, space.scale, weight, bias)
 
 
 class Logistic:
-    """The head for eight examples of a class and more, with a fixed strength."""
+    """L2-regularised logistic regression on centred, standardised unit vectors, with a fixed strength.
+
+    The head for eight examples of a class and more.
+    """
 
     name = "logistic"
 
@@ -34,14 +64,14 @@ class Logistic:
 
 
 class TunedLogistic:
-    """The same with its strength chosen by leaving one patient out inside the support set, never on other data."""
+    """Logistic regression with its strength chosen by leaving one patient out, inside the support set alone."""
 
     name = "logistic-tuned"
 
     def fit(self, vectors: Vectors, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> LinearHead:
         """Fit; the seed chooses the patients that are left out where there are more than twenty."""
         support = Support.of(vectors, labels, groups)
-        drawn = np.random.default_rng(seed).permutation(sorted(set(support.groups)))[:_ROUNDS]
+        drawn = np.random.default_rng(seed).permutation(sorted(set(support.groups)))[:_MOST_LEFT_OUT]
         losses = [_held_out_loss(support, [str(group) for group in drawn], strength) for strength in STRENGTHS]
         return fit_logistic(support, strength=STRENGTHS[int(np.argmin(losses))])
 
@@ -96,3 +126,49 @@ def _held_out_loss(support: Support, groups: Sequence[str], strength: float) -> 
         losses.extend(-np.log(np.maximum(given[np.arange(len(given)), support.targets[out]], 1e-6)))
     # Where no patient can be left out (one of each class), every strength is as good: the fixed one then wins.
     return float(np.mean(losses)) if losses else abs(float(np.log(strength / STRENGTH)))
+
+
+class TipAdapter:
+    """The support vectors themselves are the classifier; nothing is trained (Tip-Adapter, Zhang et al., 2022).
+
+    Written from the paper: ``logits = text + alpha * exp(-beta (1 - f . K)) . L``, here without the first term, which
+    needs a text tower. Votes are divided by the size of their class, so that a frequent class does not win by number.
+    """
+
+    name = "tip-adapter"
+
+    def fit(self, vectors: Vectors, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> CacheHead:
+        """Keep the support set as keys; the seed plays no part."""
+        del seed
+        support = Support.of(vectors, labels, groups)
+        space = support.space(standardise=False)
+        votes = np.eye(len(support.classes))[support.targets]
+        return CacheHead(
+            support.classes,
+            space.centre,
+            space.scale,
+            keys=np.asarray(space.place(support.vectors), dtype=float32),
+            votes=np.asarray(votes / votes.sum(axis=0), dtype=float32),
+            text=np.zeros((len(support.classes), vectors.shape[1]), dtype=float32),
+            settings=np.array([SHARPNESS, CACHE_WEIGHT, CACHE_TEMPERATURE], dtype=float32),
+        )
+
+
+class HeadName(StrEnum):
+    """The heads by the names that the command line and the records call them."""
+
+    PROTOTYPES = "prototypes"
+    LOGISTIC = "logistic"
+    LOGISTIC_TUNED = "logistic-tuned"
+    TIP_ADAPTER = "tip-adapter"
+
+
+def make_head(name: HeadName) -> Head:
+    """Return an unfitted head."""
+    heads: Mapping[HeadName, type[Head]] = {
+        HeadName.PROTOTYPES: Prototypes,
+        HeadName.LOGISTIC: Logistic,
+        HeadName.LOGISTIC_TUNED: TunedLogistic,
+        HeadName.TIP_ADAPTER: TipAdapter,
+    }
+    return heads[name]()

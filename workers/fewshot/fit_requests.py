@@ -12,8 +12,7 @@ from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import Order, OrderKind
 from workers.config import WorkerSettings
 from workers.fewshot.evaluating import evaluate
-from workers.fewshot.fitting import fit, head_name
-from workers.fewshot.recipes import Wanted, newest_recipe, recipe_for
+from workers.fewshot.fitting import Wanted, fit, head_name, newest_recipe, recipe_for
 
 _PAUSE_SECONDS = 2.0
 

@@ -1,24 +1,57 @@
-"""Heads that need a text tower: zero-shot CLIP, and LP++ (Huang et al., 2024). Written from the papers."""
+"""Heads that need a text tower: what it knows of the classes before any example is seen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy import float32, float64
 from numpy.typing import NDArray
 
-from workers.fewshot.contracts import Vectors
-from workers.fewshot.heads.fitted import LinearHead
-from workers.fewshot.heads.support import Support
-from workers.fewshot.heads.text import ClassTexts
+from workers.errors import BackboneUnusable
+from workers.fewshot.contracts import Head, Vectors
+from workers.fewshot.fitted_heads import CacheHead, LinearHead
+from workers.fewshot.heads import CACHE_WEIGHT, SHARPNESS, HeadName, TipAdapter, make_head
+from workers.fewshot.support import Support
 
+TEMPLATE = "This is a photo of {}"
+"""The sentence of MedFocusCLIP."""
 SCALE = 100.0
 """CLIP's learned logit scale at its ceiling."""
+CACHE_TEMPERATURE = 0.01
+"""Of Tip-Adapter's votes and texts together."""
 _STEPS = 300
 _MOMENTUM = 0.9
 _ALPHA_EVERY = 10
+
+
+class ComparedHead(StrEnum):
+    """Every head that an experiment compares: those of the product, and two that need texts."""
+
+    PROTOTYPES = "prototypes"
+    LOGISTIC = "logistic"
+    LOGISTIC_TUNED = "logistic-tuned"
+    TIP_ADAPTER = "tip-adapter"
+    LP_PLUS = "lp++"
+    ZERO_SHOT = "clip-zero-shot"
+
+
+NEED_TEXT = frozenset({ComparedHead.LP_PLUS, ComparedHead.ZERO_SHOT})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassTexts:
+    """One unit vector ``[k, d]`` for each class, in the space of the pictures' vectors."""
+
+    classes: tuple[str, ...]
+    vectors: NDArray[float32]
+
+
+def sentence(label: str) -> str:
+    """Write the sentence for a label of the table of pictures."""
+    return TEMPLATE.format(label.replace("-", " ").replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +84,35 @@ class LinearProbePlus:
         support = Support.of(vectors, labels, groups)
         text, seen = _text_of(support, self.texts), _unit(support.vectors.astype(float64))
         return _head(support, _descend(support, seen, text))
+
+
+@dataclass(frozen=True, slots=True)
+class TextTipAdapter:
+    """Tip-Adapter with its first term: the similarity of a picture to the sentence of each class."""
+
+    texts: ClassTexts
+    name: str = "tip-adapter"
+
+    def fit(self, vectors: Vectors, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> CacheHead:
+        """Keep the support set as keys, and the texts of its classes; the seed plays no part."""
+        fitted = TipAdapter().fit(vectors, labels, groups, seed=seed)
+        text = np.stack([self.texts.vectors[self.texts.classes.index(label)] for label in fitted.classes])
+        settings = np.array([SHARPNESS, CACHE_WEIGHT, CACHE_TEMPERATURE], dtype=float32)
+        return replace(fitted, text=np.asarray(text, dtype=float32), settings=settings)
+
+
+def make_compared_head(name: ComparedHead, *, texts: ClassTexts | None) -> Head:
+    """Return an unfitted head; BackboneUnusable where it needs a text tower and there are no texts."""
+    if texts is None:
+        if name in NEED_TEXT:
+            raise BackboneUnusable(f"the head {name.value} needs a backbone with a text tower, such as CLIP")
+        return make_head(HeadName(name.value))
+    with_texts: Mapping[ComparedHead, Head] = {
+        ComparedHead.TIP_ADAPTER: TextTipAdapter(texts),
+        ComparedHead.LP_PLUS: LinearProbePlus(texts),
+        ComparedHead.ZERO_SHOT: ZeroShot(texts),
+    }
+    return with_texts[name] if name in with_texts else make_head(HeadName(name.value))
 
 
 def _descend(support: Support, seen: NDArray[float64], text: NDArray[float64]) -> NDArray[float64]:

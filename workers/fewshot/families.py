@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.encoders import ContrastiveEncoder, Feature, MapEncoder, Part, TokenEncoder
-from workers.fewshot.backbones.optional import load_optional
-from workers.fewshot.backbones.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from workers.fewshot.contracts import Interpolation, Preprocessing
+from workers.fewshot.encoder_networks import ContrastiveEncoder, Feature, MapEncoder, Part, TokenEncoder, load_optional
+from workers.fewshot.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,8 @@ from numpy import float32, float64, intp
 from numpy.typing import NDArray
 
 from workers.errors import LabelsMissing, OneClassOnly
-from workers.fewshot.contracts import Vectors
-from workers.fewshot.finite import require_finite
-from workers.fewshot.heads.fitted import Space
+from workers.fewshot.contracts import Vectors, require_finite
+from workers.fewshot.fitted_heads import Space
 
 _LEAST_SPREAD = 0.01
 """Share of the mean spread that a coordinate is credited with at least: constant ones must not be blown up."""

