@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from console.fewshot.forms import PredictionForm
+from console.fewshot.schemas import PredictionForm
 from storage.audit import AuditEvent
 from storage.domain import DeliveryState, Finding, JobState, Lane, ObjectKind, Presence, Priority, StudyState
 from storage.jobs import Job
@@ -186,7 +186,7 @@ class FindingForm:
             label=finding.label,
             label_probability=finding.label_probability,
             abstained=finding.abstained,
-            prediction=PredictionForm.of(finding.prediction) if finding.prediction else None,
+            prediction=PredictionForm.model_validate(finding.prediction) if finding.prediction else None,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from console.commands.output import write_line, write_table
 
 if TYPE_CHECKING:
-    from console.fewshot.forms import EvaluationForm, TaskDetailForm
+    from console.fewshot.schemas import EvaluationForm, TaskDetailForm
 
 
 def write_task(form: TaskDetailForm) -> None:

@@ -105,14 +105,16 @@ def evaluate_adapter(
     from console.commands.actors import command_line_actor
     from console.commands.adapter_tables import write_checks
     from console.commands.output import write_forms
-    from console.fewshot.forms import EvaluationForm
+    from console.fewshot.schemas import EvaluationForm
     from console.installation import open_installation
     from storage.database import utc_now
     from workers.fewshot.evaluating import evaluate
 
     installation = open_installation(state, file=config)
     installation.require()
-    form = EvaluationForm.of(evaluate(installation.database, adapter, actor=command_line_actor(), now=utc_now()))
+    form = EvaluationForm.model_validate(
+        evaluate(installation.database, adapter, actor=command_line_actor(), now=utc_now())
+    )
     installation.database.dispose()
     if as_json:
         write_forms([form])
@@ -139,7 +141,7 @@ def promote_adapter(
     """
     from console.commands.actors import command_line_actor
     from console.commands.output import write_forms, write_line
-    from console.fewshot.forms import PromotionForm
+    from console.fewshot.schemas import PromotionForm
     from console.installation import open_installation
     from storage.database import utc_now
     from storage.errors import PromotionRefused
@@ -157,7 +159,7 @@ def promote_adapter(
             now=utc_now(),
         )
     if as_json:
-        write_forms([PromotionForm.of(decided)])
+        write_forms([PromotionForm.model_validate(decided)])
     if decided.decision is promotions.Decision.REFUSED:
         raise PromotionRefused(f"adapter {adapter} is not promoted: {decided.reason}")
     if not as_json:
@@ -174,7 +176,7 @@ def roll_back(
     """
     from console.commands.actors import command_line_actor
     from console.commands.output import write_forms, write_line
-    from console.fewshot.forms import PromotionForm
+    from console.fewshot.schemas import PromotionForm
     from console.installation import open_installation
     from storage.database import utc_now
     from storage.fewshot import promotions, tasks
@@ -183,7 +185,7 @@ def roll_back(
         found = tasks.find(session, task)
         decided = promotions.roll_back(session, found, reason=reason, actor=command_line_actor(), now=utc_now())
     if as_json:
-        write_forms([PromotionForm.of(decided)])
+        write_forms([PromotionForm.model_validate(decided)])
         return
     write_line(f"adapter {decided.adapter_id} labels findings of {task} again")
 

@@ -51,16 +51,16 @@ def show_items(
     """
     from console.commands.choices import chosen
     from console.commands.output import write_forms, write_table
-    from console.fewshot.forms import ItemForm
+    from console.fewshot.schemas import ItemForm
     from console.installation import open_installation
     from storage.fewshot import items, tasks
-    from storage.fewshot.splits import Split
+    from storage.fewshot.items import Split
 
     wanted = chosen(Split, split)
     with open_installation(state, file=config).read() as session:
         found = items.in_use(session, tasks.find(session, task), wanted)
     if as_json:
-        write_forms([ItemForm.of(item) for item in found])
+        write_forms([ItemForm.model_validate(item) for item in found])
         return
     rows = [(i.id, i.label, i.split.value, i.patient_key[:12], i.sex, i.age_band, i.site, i.source) for i in found]
     headers = ("item", "label", "split", "patient key", "sex", "age", "site", "source")
@@ -92,7 +92,7 @@ def add_items(
     from console.installation import open_installation
     from storage.database import utc_now
     from storage.fewshot import items, tasks
-    from storage.fewshot.splits import Split
+    from storage.fewshot.items import Split
     from workers.fewshot.folder_items import new_items, read_entries
     from workers.fewshot.pictures import PictureSource
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from pydantic import BaseModel
     from rich.console import Console
 
 _PIPED_COLUMNS = 240
@@ -20,9 +20,11 @@ def write_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_forms(forms: Sequence[DataclassInstance]) -> None:
+def write_forms(forms: Sequence[DataclassInstance | BaseModel]) -> None:
     """Write a listing as one JSON array."""
-    write_json([asdict(form) for form in forms])
+    from pydantic_core import to_jsonable_python
+
+    write_json([to_jsonable_python(form) for form in forms])
 
 
 def write_line(text: str) -> None:

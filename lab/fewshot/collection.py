@@ -18,7 +18,7 @@ from scipy import ndimage
 from lab.patients import Role, named
 from lab.training.slices import patient_files, tumor_free
 from storage.domain import Geometry, Volume
-from workers.fewshot.heads import Prototypes
+from workers.fewshot.heads import Logistic
 from workers.fewshot.lesion_views import LesionEncoder, largest_slices
 from workers.fewshot.starter import Sample, Traits
 
@@ -73,7 +73,7 @@ def leave_one_patient_out(samples: Sequence[Sample]) -> Agreement:
     for patient in patients:
         rest = [sample for sample in samples if sample.patient != patient]
         vectors = np.stack([sample.embedding for sample in rest])
-        head = Prototypes().fit(vectors, [s.label for s in rest], [s.patient for s in rest], seed=0)
+        head = Logistic().fit(vectors, [s.label for s in rest], [s.patient for s in rest], seed=0)
         for sample in (sample for sample in samples if sample.patient == patient):
             given = head.predict_proba(sample.embedding[None])[0]
             total[sample.label] += 1

@@ -6,18 +6,26 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere, RecordMissing
-from storage.fewshot.splits import Split
 from storage.fewshot.tables import ClassificationItemRow, ClassificationLabelRow, ClassificationPatientRow
 from storage.fewshot.tasks import Task
 
 LOOK_ALIKE_BITS = 4
 """Pictures whose 64-bit difference hashes differ in no more bits than this count as the same picture."""
+
+
+class Split(StrEnum):
+    """What a patient's items may be used for; the three uses are kept apart by patient."""
+
+    SUPPORT = "support"
+    CALIBRATION = "calibration"
+    EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, slots=True)

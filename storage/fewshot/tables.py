@@ -213,7 +213,7 @@ class ClassificationPredictionRow(Model):
 
 
 class ClassificationOrderRow(Model):
-    """Something that a worker is asked to do with adapters; the row is the message, and a lease guards the work."""
+    """A request to fit or evaluate an adapter. The row is the outbox: ``published_at`` is None until it is sent."""
 
     __tablename__ = "classification_orders"
 
@@ -225,6 +225,8 @@ class ClassificationOrderRow(Model):
     head: Mapped[str | None] = mapped_column(_NAME)
     seed: Mapped[int]
     attempts: Mapped[int]
+    token: Mapped[int]
+    published_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None] = mapped_column(_NAME)
     lease_expires_at: Mapped[datetime | None]
     code: Mapped[str | None] = mapped_column(_NAME)

@@ -20,8 +20,7 @@ from storage.fewshot import adapters, evaluations, items, promotions, tasks
 from storage.fewshot.adapters import Adapter
 from storage.fewshot.embeddings import MaskUsed
 from storage.fewshot.evaluations import Evaluation, Judgement
-from storage.fewshot.items import Item
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Item, Split
 from storage.fewshot.tasks import Task
 from storage.fewshot.verdicts import Check
 from workers.fewshot.classifier import Abstention, FittedAdapter, Labelled, class_numbers, read_adapter

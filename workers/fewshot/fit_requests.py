@@ -1,86 +1,72 @@
-"""Carry out what was ordered over the API, beside the jobs: fitting on cached vectors takes seconds."""
+"""Carry out what was requested over the API: fit an adapter on cached vectors, or evaluate one. It takes seconds."""
 
 from __future__ import annotations
 
-import threading
+from dataclasses import dataclass
 
 import structlog
 
 from storage.database import Database, utc_now
 from storage.errors import LeaseLost, OncueError
 from storage.fewshot import fit_requests
-from storage.fewshot.fit_requests import Order, OrderKind
+from storage.fewshot.fit_requests import FitRequest, HeldRequest, RequestKind
 from workers.config import WorkerSettings
 from workers.fewshot.evaluating import evaluate
 from workers.fewshot.fitting import Wanted, fit, head_name, newest_recipe, recipe_for
 
-_PAUSE_SECONDS = 2.0
-
 log = structlog.get_logger(__name__)
 
 
-class OrderDesk:
-    """Takes orders one at a time in the name of a worker."""
+@dataclass(frozen=True, slots=True)
+class FitRunner:
+    """Carries out requests, one at a time, in the name of ``owner``."""
 
-    def __init__(self, database: Database, settings: WorkerSettings, *, owner: str) -> None:
-        self._database = database
-        self._settings = settings
-        self._owner = owner
+    database: Database
+    settings: WorkerSettings
+    owner: str
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until told to stop; a database that does not answer is waited for."""
-        while not stop.is_set():
-            try:
-                busy = self.work_once()
-            except OncueError as error:
-                log.warning("orders:waiting", code=error.code)
-                busy = False
-            if not busy:
-                stop.wait(_PAUSE_SECONDS)
+    def run(self, request_id: int) -> bool:
+        """Do one request if it is still to be done; a message that comes twice ends quietly the second time.
 
-    def work_once(self) -> bool:
-        """Do one order, if there is one; whatever goes wrong with it is recorded and stays with it."""
-        with self._database.read() as session:
-            if not fit_requests.is_due(session, now=utc_now()):
-                return False
-        with self._database.write() as session:
-            order = fit_requests.claim(session, owner=self._owner, now=utc_now())
-        if order is None:
+        Return whether it was claimed. Whatever goes wrong with the request is recorded and stays with it.
+        """
+        with self.database.write() as session:
+            held = fit_requests.claim(session, request_id, owner=self.owner, now=utc_now())
+        if held is None:
+            log.info("fit_request.not_claimed", request=request_id)
             return False
         try:
-            adapter_id = self._carried_out(order)
+            self._work(held)
+        except LeaseLost as error:
+            log.warning("fit_request.discarded", request=request_id, code=error.code)
+        return True
+
+    def _work(self, held: HeldRequest) -> None:
+        try:
+            adapter_id = self._carry_out(held.request)
         except LeaseLost:
             raise
         except OncueError as error:
-            self._failed(order, error.code, str(error))
-        except Exception as error:  # noqa: BLE001 - the edge of a thread: one bad order must not stop the others
-            self._failed(order, "internal_error", type(error).__name__)
+            self._fail(held, error.code, str(error))
+        except Exception as error:  # noqa: BLE001 - the edge of a task: a fault of ours must end as a failed request
+            self._fail(held, "internal_error", type(error).__name__)
         else:
-            with self._database.write() as session:
-                fit_requests.done(session, order.id, adapter_id, owner=self._owner, now=utc_now())
-            log.info("order:done", order=order.id, adapter=adapter_id)
-        return True
+            with self.database.write() as session:
+                fit_requests.done(session, held, adapter_id, now=utc_now())
+            log.info("fit_request.done", request=held.request.id, adapter=adapter_id)
 
-    def _carried_out(self, order: Order) -> int:
-        wish = order.wish
-        if wish.kind is OrderKind.EVALUATE and wish.adapter_id is not None:
-            evaluate(self._database, wish.adapter_id, actor=order.ordered_by, now=utc_now())
+    def _carry_out(self, request: FitRequest) -> int:
+        wish = request.wish
+        if wish.kind is RequestKind.EVALUATE and wish.adapter_id is not None:
+            evaluate(self.database, wish.adapter_id, actor=request.requested_by, now=utc_now())
             return wish.adapter_id
-        with self._database.read() as session:
-            before = newest_recipe(session, order.task)
+        with self.database.read() as session:
+            before = newest_recipe(session, request.task)
         head = head_name(wish.head) if wish.head else None
-        recipe = recipe_for(self._settings, Wanted(None, None, head, wish.seed), before=before)
-        return fit(self._database, order.task, recipe, actor=order.ordered_by, now=utc_now()).id
+        recipe = recipe_for(self.settings, Wanted(None, None, head, wish.seed), before=before)
+        return fit(self.database, request.task, recipe, actor=request.requested_by, now=utc_now()).id
 
-    def _failed(self, order: Order, code: str, reason: str) -> None:
-        log.warning("order:failed", order=order.id, code=code)
-        with self._database.write() as session:
-            fit_requests.fail(session, order.id, code=code, reason=reason, owner=self._owner, now=utc_now())
-
-
-def serve_orders(database: Database, settings: WorkerSettings, *, owner: str) -> threading.Event:
-    """Start the desk in a thread of its own and return what stops it."""
-    stop = threading.Event()
-    desk = OrderDesk(database, settings, owner=owner)
-    threading.Thread(target=desk.run, args=(stop,), name="adapter-orders", daemon=True).start()
-    return stop
+    def _fail(self, held: HeldRequest, code: str, reason: str) -> None:
+        log.warning("fit_request.failed", request=held.request.id, code=code)
+        with self.database.write() as session:
+            fit_requests.fail(session, held, code=code, reason=reason, now=utc_now())

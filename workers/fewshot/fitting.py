@@ -14,8 +14,7 @@ from storage.errors import ItemRefused, RecordMissing
 from storage.fewshot import adapters, embeddings, items, tasks
 from storage.fewshot.adapters import Adapter, Recipe, Snapshot
 from storage.fewshot.embeddings import MaskUsed
-from storage.fewshot.items import Item
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Item, Split
 from storage.fewshot.tasks import Task
 from workers.config import WorkerSettings
 from workers.devices import choose_device

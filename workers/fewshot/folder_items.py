@@ -16,8 +16,7 @@ from storage.database import Database
 from storage.errors import ItemRefused
 from storage.fewshot import embeddings, items
 from storage.fewshot.embeddings import MaskUsed
-from storage.fewshot.items import Item, NewItem
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Item, NewItem, Split
 from storage.fewshot.tasks import Task
 from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, embedding_key
 from workers.fewshot.frozen_backbone import TorchBackbone

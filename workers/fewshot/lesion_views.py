@@ -19,6 +19,7 @@ from storage.fewshot.adapters import Adapter
 from workers.errors import AnotherBackbone
 from workers.fewshot.contracts import BackboneCard, Picture, PromptMode, embedding_key
 from workers.fewshot.frozen_backbone import TorchBackbone, attention_rollout
+from workers.fewshot.preprocessing import cell_weights
 from workers.fewshot.registry import open_backbone
 from workers.fewshot.visual_prompts import Subject, crop, draw, embed_prompted
 
@@ -40,7 +41,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LesionView:
-    """One lesion as it was seen: vector ``[d]``, share of the plane that the mask covers, and a grid per picture."""
+    """One lesion as it was seen: vector ``[d]``, share of the plane that the mask covers, and a grid per picture.
+
+    ``weights`` float32 ``[n, h, w]`` says how much each cell counts in a vector that is their weighted mean; None where
+    every cell counts the same, or where the vector is no mean of cells.
+    """
 
     vector: NDArray[float32]
     area: float
@@ -48,6 +53,7 @@ class LesionView:
     placements: tuple[Placement, ...]
     grids: NDArray[float32]
     pictures: tuple[Picture, ...] = ()
+    weights: NDArray[float32] | None = None
 
 
 class LesionEncoder(Protocol):
@@ -100,11 +106,17 @@ class PromptedEncoder:
         drawn = draw(subject, self.mode)
         grid = self.backbone.embed([drawn]).grid
         vector = embed_prompted(self.backbone, [subject], self.mode)[0]
-        return LesionView(vector, float(mask[z].mean()), (z,), (self._place(mask[z]),), grid, (drawn,))
+        weights = self._weights(mask[z], cells=(grid.shape[1], grid.shape[2]))
+        return LesionView(vector, float(mask[z].mean()), (z,), (self._place(mask[z]),), grid, (drawn,), weights)
 
     def attention(self, view: LesionView) -> NDArray[float32] | None:
         """Return attention rollout, or None for a network without attention."""
         return attention_rollout(self.backbone, view.pictures)
+
+    def _weights(self, mask: NDArray[bool_], *, cells: tuple[int, int]) -> NDArray[float32] | None:
+        if self.mode is not PromptMode.MASKPOOL:
+            return None
+        return cell_weights(mask, self.card.preprocessing, cells=cells)[None]
 
     def _place(self, mask: NDArray[bool_]) -> Placement:
         height, width = mask.shape

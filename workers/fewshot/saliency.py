@@ -20,7 +20,7 @@ _TINY = 1e-9
 
 
 def class_activation(adapter: FittedAdapter, view: LesionView, label: str) -> NDArray[float32]:
-    """Return Grad-CAM (Selvaraju et al., 2017) of a class ``[n, h, w]`` for a vector that is the mean of its grid.
+    """Return Grad-CAM (Selvaraju et al., 2017) of a class ``[n, h, w]`` for a vector that is a mean of its grid.
 
     The derivative of the log-probability along each cell's vector is what Grad-CAM sums over channels; it is taken
     numerically, so that it holds for every head.
@@ -31,7 +31,8 @@ def class_activation(adapter: FittedAdapter, view: LesionView, label: str) -> ND
     moved = view.vector[None] + _STEP * (cells - view.vector[None])
     given = adapter.head.predict_proba(np.concatenate([view.vector[None], moved]).astype(float32))[:, column]
     logs = np.log(np.clip(given.astype(float64), _TINY, None))
-    return np.asarray(np.maximum(logs[1:] - logs[0], 0.0).reshape(count, height, width), dtype=float32)
+    towards = np.maximum(logs[1:] - logs[0], 0.0).reshape(count, height, width)
+    return np.asarray(towards if view.weights is None else towards * view.weights, dtype=float32)
 
 
 def on_plane(cells: NDArray[float32], place: Placement, *, shape: tuple[int, int]) -> NDArray[float32]:

@@ -69,7 +69,7 @@ class ServedAdapter:
         )
 
     def _saliency(self, view: LesionView, *, shape: tuple[int, int]) -> SaliencyMap | None:
-        """Take Grad-CAM where the vector is the mean of its grid, rollout where there is attention."""
+        """Return Grad-CAM where the vector is a mean of its grid, else attention rollout where there is attention."""
         if _is_mean_of_grid(view):
             best = int(self.fitted.probabilities(view.vector[None])[0].argmax())
             cells = class_activation(self.fitted, view, self.fitted.classes[best])
@@ -154,6 +154,8 @@ def _ranked(tasks: Sequence[Task], volume: Volume) -> list[Task]:
 
 
 def _is_mean_of_grid(view: LesionView) -> bool:
+    if view.weights is not None:
+        return True
     return view.grids.shape[-1] == len(view.vector) and np.allclose(
         view.grids.mean(axis=(0, 1, 2)), view.vector, atol=1e-4
     )

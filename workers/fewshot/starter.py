@@ -20,9 +20,8 @@ from storage.errors import RecordExists
 from storage.fewshot import adapters, embeddings, evaluations, items, promotions, tasks
 from storage.fewshot.adapters import Recipe
 from storage.fewshot.embeddings import MaskUsed
-from storage.fewshot.items import NewItem
+from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Override, Promotion
-from storage.fewshot.splits import Split
 from storage.fewshot.tasks import Task, TaskDraft
 from storage.fewshot.verdicts import Verdict
 from workers.config import WorkerSettings
@@ -39,7 +38,10 @@ VERSION = "3"
 _FILE = "support.safetensors"
 _PATIENTS = "patients.json"
 _LICENCE = "CC-BY-NC-SA-4.0"
-PROMPT = PromptMode.CROP
+_SOURCE = "starter:"
+EARLIER_KEY = "efficientnet-lite0:579344248a93e230:crop1.5-128-mean3-v1"
+"""The space of the starter up to version 2 of the set."""
+PROMPT = PromptMode.MASKPOOL
 """What the regions of the set were embedded under."""
 TASK = TaskDraft(
     name="brain-flair",
@@ -58,7 +60,7 @@ RECIPE = Recipe(
     commercial_use=False,
     prompt_mode=PROMPT.value,
     mask_source=MaskSource.SEGMENTATION.value,
-    head=HeadName.PROTOTYPES.value,
+    head=HeadName.LOGISTIC.value,
     freeze=FREEZE_ALL,
     seed=0,
 )
@@ -137,20 +139,22 @@ def _texts(array: NDArray[uint8]) -> list[str]:
 def install_starter(settings: WorkerSettings, database: Database, *, actor: str) -> int:
     """Set up the shipped task where it is not there yet, and return how many items were new.
 
-    Every step is done once, also when two workers start together; a task that was ever decided on is left alone.
+    Every step is done once, also when two workers start together. A task that was decided on is left alone, unless it
+    predicts with the encoder of an earlier release, which is gone: its regions then get the vectors of this one.
     """
     samples = read_starter(settings.models_folder() / FOLDER)
     added = _add(database, samples, actor=actor)
     with database.read() as session:
         task = tasks.find(session, TASK.name)
-        if promotions.history(session, task):
+        if not _needs_adapter(session, task):
             return added
+    _embed_anew(database, task, samples)
     adapter = fit(database, TASK.name, RECIPE, actor=actor, now=utc_now())
     with database.read() as session:
         evaluation = evaluations.newest(session, adapter.id)
     evaluation = evaluation or evaluate(database, adapter.id, actor=actor, now=utc_now())
     with database.write() as session:
-        if not promotions.history(session, task):
+        if _needs_adapter(session, task):
             _promote(session, task, adapter.id, actor=actor)
     return added
 
@@ -174,12 +178,29 @@ def _add(database: Database, samples: Sequence[Sample], *, actor: str) -> int:
     return len(numbers)
 
 
+def _needs_adapter(session: Session, task: Task) -> bool:
+    """Say whether nothing was decided yet, or what predicts was fitted with the encoder that is gone."""
+    present = promotions.promoted_adapter(session, task)
+    if present is None:
+        return not promotions.history(session, task)
+    return present.recipe.embedding_key == EARLIER_KEY
+
+
+def _embed_anew(database: Database, task: Task, samples: Sequence[Sample]) -> None:
+    """Give regions that an earlier release put on record their vectors of this one; they stand in the same order."""
+    with database.write() as session:
+        held = [item for item in items.in_use(session, task) if item.source.startswith(_SOURCE)]
+        if [(item.source, item.label) for item in held] == [(_SOURCE + one.patient, one.label) for one in samples]:
+            vectors = {item.id: one.embedding for item, one in zip(held, samples, strict=True)}
+            embeddings.put(session, vectors, embedding_key=RECIPE.embedding_key, mask=MaskUsed.OWN, now=utc_now())
+
+
 def _item(task: Task, sample: Sample, split: Split) -> NewItem:
     return NewItem(
         patient_key=task.patient_key(sample.patient),
         split=split,
         label=sample.label,
-        source=f"starter:{sample.patient}",
+        source=_SOURCE + sample.patient,
         image_sha256=hashlib.sha256(sample.embedding.tobytes()).hexdigest(),
         mask_source=MaskSource.GIVEN.value,
         sex=sample.traits.sex,

@@ -61,6 +61,7 @@ def consume(place: WorkerPlace, owner: str, vitals: Vitals, refusals: Connection
 
 
 def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
+    from workers.fewshot.fit_requests import FitRunner
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
     from workers.resources import open_bench
@@ -73,13 +74,9 @@ def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
         processes.start(session, owner, "worker", now=utc_now())
     runner = JobRunner(bench, owner, place.workers.lease_seconds, vitals)
     app = make_app(place.workers, on_poll=vitals.mark_poll)
-    register_tasks(app, runner)
+    register_tasks(app, runner, FitRunner(database, place.workers, owner))
     vitals.mark_ready()
     _beat_from_thread(database, owner, vitals, place.workers.silence_seconds)
-    if place.workers.classify:
-        from workers.fewshot.fit_requests import serve_orders
-
-        serve_orders(database, place.workers, owner=owner)
     worker = app.Worker(hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True)
     worker.start()
     with database.write() as session:

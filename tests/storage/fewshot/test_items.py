@@ -10,7 +10,7 @@ from storage import audit
 from storage.database import Database
 from storage.errors import ItemRefused, OncueError, PatientHeldElsewhere, PictureHeldElsewhere, RecordExists
 from storage.fewshot import items
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Split
 from storage.fewshot.tasks import Task
 from tests.support.classification import DRAFT, NOW, new_item, new_task
 

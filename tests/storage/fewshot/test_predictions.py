@@ -9,7 +9,7 @@ from storage.database import Database
 from storage.domain import Presence
 from storage.explanations import Neighbour, Prediction, SaliencyMap
 from storage.fewshot import items
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Split
 from storage.objects import ObjectStore
 from tests.support.classification import new_adapter, new_item, new_task
 from tests.support.records import NOW, analysed_study, queued_study

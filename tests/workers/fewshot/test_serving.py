@@ -16,9 +16,8 @@ from storage.errors import ItemRefused, RecordMissing
 from storage.fewshot import adapters, embeddings, items, promotions, tasks
 from storage.fewshot.adapters import Adapter, Recipe
 from storage.fewshot.embeddings import MaskUsed
-from storage.fewshot.items import NewItem
+from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Decision
-from storage.fewshot.splits import Split
 from storage.fewshot.verdicts import Verdict
 from storage.migrate import upgrade
 from tests.support.classification import DRAFT, NOW

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +14,28 @@ from lab.fewshot.collection import leave_one_patient_out
 from lab.patients import Role, role
 from storage.database import Database
 from storage.domain import Geometry, Volume
-from storage.fewshot import adapters, evaluations, items, promotions, tasks
+from storage.fewshot import adapters, embeddings, evaluations, items, promotions, tasks
+from storage.fewshot.embeddings import MaskUsed
+from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Decision
-from storage.fewshot.splits import Split
 from storage.fewshot.verdicts import Verdict
 from tests.conftest import ROOT
+from tests.support.classification import NOW
 from workers.config import WorkerSettings
 from workers.errors import BackboneMissing, WeightsMismatch
 from workers.fewshot.classifier import FittedAdapter, Labelled, fit_adapter
 from workers.fewshot.dinov2 import CARD, open_dinov2, read_initialisers
+from workers.fewshot.evaluating import evaluate
+from workers.fewshot.fitting import fit
 from workers.fewshot.heads import Prototypes
 from workers.fewshot.lesion_views import InstalledEncoders, PromptedEncoder
 from workers.fewshot.saliency import in_mask_share, saliency_of
 from workers.fewshot.serving import PromotedClassifiers, ServedAdapter
 from workers.fewshot.starter import (
+    EARLIER_KEY,
     FOLDER,
     PROMPT,
+    RECIPE,
     TASK,
     Sample,
     Traits,
@@ -179,3 +187,42 @@ def test_the_starter_is_set_up_once_and_says_openly_what_its_gate_could_not_sett
     assert given.abstained or given.label in TASK.classes
     assert given.prediction is not None
     assert len(given.prediction.nearest) == 3
+
+
+def test_a_starter_of_an_earlier_release_goes_over_to_the_encoder_that_is_there(sqlite_database: Database) -> None:
+    settings = WorkerSettings(models=ROOT / "models", device="cpu")
+    samples = read_starter(ROOT / "models" / FOLDER)
+    with sqlite_database.write() as session:
+        task = tasks.create(session, TASK, actor="earlier", now=NOW, salt="5" * 64)
+        uses = splits(samples)
+        new = [
+            NewItem(
+                task.patient_key(one.patient),
+                uses[one.patient],
+                one.label,
+                f"starter:{one.patient}",
+                hashlib.sha256(f"{place}".encode()).hexdigest(),
+            )
+            for place, one in enumerate(samples)
+        ]
+        numbers = items.add(session, task, new, actor="earlier", now=NOW)
+        vectors = {number: one.embedding[:64] for number, one in zip(numbers, samples, strict=True)}
+        embeddings.put(session, vectors, embedding_key=EARLIER_KEY, mask=MaskUsed.OWN, now=NOW)
+    earlier = replace(RECIPE, embedding_key=EARLIER_KEY, backbone="efficientnet-lite0")
+    before = fit(sqlite_database, TASK.name, earlier, actor="earlier", now=NOW)
+    evaluation = evaluate(sqlite_database, before.id, actor="earlier", now=NOW)
+    open_ones = [check.name for check in evaluation.judgement.checks if check.verdict is Verdict.INSUFFICIENT]
+    with sqlite_database.write() as session:
+        overrides = [promotions.Override(name, "earlier") for name in open_ones if name != "shuffled-masks"]
+        decided = promotions.promote(
+            session, task, before, overrides=overrides, reason="earlier", actor="earlier", now=NOW
+        )
+    assert decided.decision is Decision.PROMOTED, decided.reason
+    assert install_starter(settings, sqlite_database, actor="worker-1") == 0
+    with sqlite_database.read() as session:
+        present = promotions.promoted_adapter(session, task)
+    assert present is not None
+    assert present.recipe == RECIPE
+    assert install_starter(settings, sqlite_database, actor="worker-1") == 0
+    with sqlite_database.read() as session:
+        assert len(promotions.history(session, task)) == 2
