@@ -10,8 +10,8 @@ from typing import Self
 from console.forms import FindingForm, PanelForm
 from storage.domain import Analysis, FrameRef
 from storage.errors import ConfigurationError, RecordMissing
+from storage.explanations import TILES, Panel
 from storage.objects import ObjectStore
-from storage.panels import TILES, Panel
 
 DOCUMENT = "explanation.json"
 

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from console.fewshot.schemas import PredictionForm
 from storage.audit import AuditEvent
+from storage.deliveries import Delivery
 from storage.domain import DeliveryState, Finding, JobState, Lane, ObjectKind, Presence, Priority, StudyState
+from storage.explanations import Panel
 from storage.jobs import Job
-from storage.outbound import Delivery
-from storage.panels import Panel
 from storage.study_record import Dossier, Result
 from storage.worklist import StudyEntry
 

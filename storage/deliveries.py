@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
@@ -12,7 +13,38 @@ from storage import audit, leases
 from storage.domain import DeliveryState, ObjectKind
 from storage.errors import IllegalTransition, RecordMissing
 from storage.models import DeliveryRow, JobRow, ResultObjectRow, StudyRow
-from storage.outbound import Delivery, WrittenObject
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """One DICOM object that lies in the object store under ``digest``, ready to be sent."""
+
+    kind: ObjectKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object on its way to one destination, as it stands. ``status`` is the DIMSE status of the last attempt."""
+
+    id: int
+    job_id: int
+    study_instance_uid: str
+    written: WrittenObject
+    destination: str
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: datetime
+    status: int | None
+    code: str | None
+    reason: str | None
+    sent_at: datetime | None
+
 
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset({DeliveryState.SENDING}),

@@ -12,7 +12,7 @@ from console.commands.options import DEFAULT_STATE, AsJson, ConfigFile, State
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from storage.outbound import Delivery
+    from storage.deliveries import Delivery
     from storage.study_record import Dossier
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Its number on the pages, or its Study Instance UID.")]

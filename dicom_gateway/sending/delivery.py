@@ -23,9 +23,9 @@ from dicom_gateway.sending.sender import Outgoing, SendOutcome
 from dicom_gateway.status import Verdict
 from storage import analyses, deliveries, reports
 from storage.database import Database
+from storage.deliveries import Delivery, WrittenObject
 from storage.errors import OncueError
 from storage.objects import ObjectStore
-from storage.outbound import Delivery, WrittenObject
 from storage.reports import PendingReport
 
 _DESTINATIONS_AT_ONCE = 16

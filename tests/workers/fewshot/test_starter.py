@@ -29,7 +29,7 @@ from workers.fewshot.evaluating import evaluate
 from workers.fewshot.fitting import fit
 from workers.fewshot.heads import Prototypes
 from workers.fewshot.lesion_views import InstalledEncoders, PromptedEncoder
-from workers.fewshot.saliency import in_mask_share, saliency_of
+from workers.fewshot.saliency import class_activation, in_mask_share, saliency_of
 from workers.fewshot.serving import PromotedClassifiers, ServedAdapter
 from workers.fewshot.starter import (
     EARLIER_KEY,
@@ -112,9 +112,7 @@ def test_the_label_and_the_saliency_follow_the_mask_and_not_the_rest_of_the_pict
         view = encoder.view(_volume(voxels), mask)
         assert view is not None
         assert _best(adapter, view.vector) == label
-        attention = encoder.attention(view)
-        assert attention is not None
-        saliency = saliency_of(view, attention, shape=(160, 160))
+        saliency = saliency_of(view, class_activation(adapter, view, label), shape=(160, 160))
         share = in_mask_share(saliency, mask)
         assert share is not None
         assert share > disc.mean()
@@ -206,7 +204,7 @@ def test_a_starter_of_an_earlier_release_goes_over_to_the_encoder_that_is_there(
             for place, one in enumerate(samples)
         ]
         numbers = items.add(session, task, new, actor="earlier", now=NOW)
-        vectors = {number: one.embedding[:64] for number, one in zip(numbers, samples, strict=True)}
+        vectors = {number: one.embedding[:380] for number, one in zip(numbers, samples, strict=True)}
         embeddings.put(session, vectors, embedding_key=EARLIER_KEY, mask=MaskUsed.OWN, now=NOW)
     earlier = replace(RECIPE, embedding_key=EARLIER_KEY, backbone="efficientnet-lite0")
     before = fit(sqlite_database, TASK.name, earlier, actor="earlier", now=NOW)
