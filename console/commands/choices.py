@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -19,3 +20,8 @@ def chosen(kind: type[Choice], text: str | None) -> Choice | None:
     except ValueError as error:
         known = ", ".join(member.value for member in kind)
         raise typer.BadParameter(f"{text!r} is not one of {known}") from error
+
+
+def all_chosen(kind: type[Choice], texts: Sequence[str] | None) -> list[Choice]:
+    """Return the members with these values; none for None."""
+    return [member for text in texts or () if (member := chosen(kind, text)) is not None]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy import float32, float64
 from numpy.typing import NDArray
 
 from workers.errors import BackboneUnusable
 from workers.fewshot.contracts import Head, Vectors
+from workers.fewshot.encoder_networks import ContrastiveEncoder
 from workers.fewshot.fitted_heads import CacheHead, LinearHead
+from workers.fewshot.frozen_backbone import TorchBackbone
 from workers.fewshot.heads import CACHE_WEIGHT, SHARPNESS, HeadName, TipAdapter, make_head
 from workers.fewshot.support import Support
 
@@ -151,3 +156,30 @@ def _softmax(scores: NDArray[float64]) -> NDArray[float64]:
 
 def _unit(vectors: NDArray[float64]) -> NDArray[float64]:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
+def texts_of(backbone: TorchBackbone, classes: Sequence[str]) -> ClassTexts | None:
+    """Embed one sentence for each class; None where the backbone has no text tower or no tokenizer beside it."""
+    if not backbone.card.has_text or not isinstance(backbone.encoder, ContrastiveEncoder):
+        return None
+    folder = Path(str(getattr(backbone.encoder.network, "name_or_path", "")))
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        return None
+    ids = _tokens(folder, [sentence(label) for label in classes])
+    network: Any = backbone.encoder.network
+    with torch.inference_mode():
+        vectors = network.get_text_features(
+            **{name: value.to(backbone.device) for name, value in ids.items()}
+        ).pooler_output.float()
+    unit = torch.nn.functional.normalize(vectors, dim=-1)
+    return ClassTexts(tuple(classes), np.asarray(unit.cpu().numpy(), dtype=float32))
+
+
+def _tokens(folder: Path, sentences: Sequence[str]) -> dict[str, torch.Tensor]:
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BackboneUnusable(f"the tokenizer of {folder.name} cannot be loaded") from error
+    return dict(tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt"))

@@ -64,7 +64,7 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
-class Fit(StrEnum):
+class Framing(StrEnum):
     """What becomes of a picture that is not square."""
 
     STRETCH = "stretch"
@@ -83,7 +83,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Interpolation = Interpolation.BICUBIC
-    fit: Fit = Fit.STRETCH
+    fit: Framing = Framing.STRETCH
 
 
 @dataclass(frozen=True, slots=True)

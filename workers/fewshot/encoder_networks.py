@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
     grid: Tensor
 
 
-class Part(StrEnum):
+class TokenPart(StrEnum):
     """What is taken from the tokens of one layer."""
 
     CLASS = "class"
@@ -38,7 +38,7 @@ class Feature:
     """Which layers of a transformer make the vector, and which make the grid; 0 is the last one, after its norm."""
 
     layers: tuple[int, ...] = (0,)
-    parts: tuple[Part, ...] = (Part.CLASS,)
+    parts: tuple[TokenPart, ...] = (TokenPart.CLASS,)
     grid_layers: tuple[int, ...] = (0,)
 
 
@@ -63,11 +63,11 @@ class TokenEncoder(torch.nn.Module):
             return output.last_hidden_state  # type: ignore[attr-defined, no-any-return]  # the library's output classes differ by family
         return output.hidden_states[layer]  # type: ignore[attr-defined, no-any-return]  # as above
 
-    def _part(self, tokens: Tensor, part: Part) -> Tensor:
+    def _part(self, tokens: Tensor, part: TokenPart) -> Tensor:
         patches = tokens[:, self.prefix :].float()
-        if part is Part.CLASS:
+        if part is TokenPart.CLASS:
             return normalize(tokens[:, 0].float(), dim=-1)
-        value = patches.mean(dim=1) if part is Part.MEAN else patches.std(dim=1)
+        value = patches.mean(dim=1) if part is TokenPart.MEAN else patches.std(dim=1)
         return normalize(value, dim=-1)
 
 

@@ -28,7 +28,7 @@ from workers.fewshot.fitting import head_name, in_order, labelled, vectors_of
 from workers.fewshot.gate.card import ATTENTION_CLAIM, NO_CLAIM, ModelCard, check_card, render
 from workers.fewshot.gate.checks import attends_to_lesion, headline, run_checks
 from workers.fewshot.gate.evidence import Evidence
-from workers.fewshot.gate.figures import Interval
+from workers.fewshot.gate.figures import Estimate
 from workers.fewshot.heads import make_head
 
 _RESAMPLES = 5
@@ -187,7 +187,7 @@ def _figures(evidence: Evidence) -> str:
     for name, figure in headline(evidence).items():
         text = (
             f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
-            if isinstance(figure, Interval)
+            if isinstance(figure, Estimate)
             else f"{figure:.3f}"
         )
         parts.append(f"{name.replace('_', ' ')} {text}")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from workers.errors import BackboneUnusable
 from workers.fewshot.contracts import Interpolation, Preprocessing
-from workers.fewshot.encoder_networks import ContrastiveEncoder, Feature, MapEncoder, Part, TokenEncoder, load_optional
+from workers.fewshot.encoder_networks import (
+    ContrastiveEncoder,
+    Feature,
+    MapEncoder,
+    TokenEncoder,
+    TokenPart,
+    load_optional,
+)
 from workers.fewshot.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
@@ -82,7 +89,7 @@ def _other_library(config: Mapping[str, Any]) -> str | None:
     return "open_clip" if "model_cfg" in config else None
 
 
-def _tokens(prefix: int, *parts: Part) -> Callable[[torch.nn.Module, Mapping[str, Any]], torch.nn.Module]:
+def _tokens(prefix: int, *parts: TokenPart) -> Callable[[torch.nn.Module, Mapping[str, Any]], torch.nn.Module]:
     def encode(network: torch.nn.Module, config: Mapping[str, Any]) -> torch.nn.Module:
         registers = int(config.get("num_register_tokens", 0))
         return TokenEncoder(network, Feature(parts=parts), prefix=prefix + registers)
@@ -105,10 +112,10 @@ def _projected(network: torch.nn.Module, _config: Mapping[str, Any]) -> torch.nn
 FAMILIES: Mapping[str, Family] = {
     "clip": Family("CLIPModel", _projected, CLIP_MEAN, CLIP_STD, has_text=True),
     "clip_vision_projected": Family("CLIPVisionModelWithProjection", _projected, CLIP_MEAN, CLIP_STD),
-    "clip_vision_model": Family("CLIPVisionModel", _tokens(1, Part.CLASS), CLIP_MEAN, CLIP_STD),
-    "vit": Family("ViTModel", _tokens(1, Part.CLASS), _HALF, _HALF),
-    "dinov2": Family("Dinov2Model", _tokens(1, Part.CLASS, Part.MEAN), size=224),
-    "dinov2_with_registers": Family("Dinov2WithRegistersModel", _tokens(1, Part.CLASS, Part.MEAN), size=224),
+    "clip_vision_model": Family("CLIPVisionModel", _tokens(1, TokenPart.CLASS), CLIP_MEAN, CLIP_STD),
+    "vit": Family("ViTModel", _tokens(1, TokenPart.CLASS), _HALF, _HALF),
+    "dinov2": Family("Dinov2Model", _tokens(1, TokenPart.CLASS, TokenPart.MEAN), size=224),
+    "dinov2_with_registers": Family("Dinov2WithRegistersModel", _tokens(1, TokenPart.CLASS, TokenPart.MEAN), size=224),
     "swin": Family("SwinModel", _maps),
     "swinv2": Family("Swinv2Model", _maps),
     "resnet": Family("ResNetModel", _maps),

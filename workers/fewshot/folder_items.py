@@ -21,7 +21,7 @@ from storage.fewshot.tasks import Task
 from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, embedding_key
 from workers.fewshot.frozen_backbone import TorchBackbone
 from workers.fewshot.pictures import LabelledPicture, PictureSource, read_pictures
-from workers.fewshot.visual_prompts import Subject, embed_prompted
+from workers.fewshot.visual_prompts import MaskedPicture, embed_prompted
 
 _SHARES = ((0.5, Split.SUPPORT), (0.7, Split.CALIBRATION), (1.0, Split.EVALUATION))
 """Where the patients go that nobody assigned: by their keys, so that the same patient always goes the same way."""
@@ -110,9 +110,9 @@ def _lender(pairs: Sequence[tuple[Entry, Item]], place: int) -> Entry:
     return pairs[place][0]
 
 
-def _subject(entry: Entry, lender: Entry) -> Subject:
+def _subject(entry: Entry, lender: Entry) -> MaskedPicture:
     picture, mask = entry.listed.read(), lender.listed.read_mask()
-    return Subject(picture, None if mask is None else _fitted(mask, picture.shape[:2]), name=entry.listed.name)
+    return MaskedPicture(picture, None if mask is None else _fitted(mask, picture.shape[:2]), name=entry.listed.name)
 
 
 def _fitted(mask: Mask, shape: tuple[int, ...]) -> NDArray[bool_]:

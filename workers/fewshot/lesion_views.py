@@ -21,7 +21,7 @@ from workers.fewshot.contracts import BackboneCard, Picture, PromptMode, embeddi
 from workers.fewshot.frozen_backbone import TorchBackbone, attention_rollout
 from workers.fewshot.preprocessing import cell_weights
 from workers.fewshot.registry import open_backbone
-from workers.fewshot.visual_prompts import Subject, crop, draw, embed_prompted
+from workers.fewshot.visual_prompts import MaskedPicture, crop, draw, embed_prompted
 
 LEAST_PIXELS = 12
 """A lesion that is smaller than this on its largest slice has too little texture to be labelled."""
@@ -102,7 +102,7 @@ class PromptedEncoder:
         if not len(chosen):
             return None
         z = int(chosen[0])
-        subject = Subject(grey_picture(volume, z), mask[z], name="the lesion")
+        subject = MaskedPicture(grey_picture(volume, z), mask[z], name="the lesion")
         drawn = draw(subject, self.mode)
         grid = self.backbone.embed([drawn]).grid
         vector = embed_prompted(self.backbone, [subject], self.mode)[0]

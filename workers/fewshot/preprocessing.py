@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.errors import UnreadablePicture
-from workers.fewshot.contracts import Fit, Interpolation, Mask, Picture, Preprocessing
+from workers.fewshot.contracts import Framing, Interpolation, Mask, Picture, Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,9 +50,9 @@ def _resized(picture: Picture, preprocessing: Preprocessing, index: int) -> NDAr
 def _framed(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """Cut or fill to a square where the specification says so; a picture to be stretched stays as it is."""
     width, height = picture.size
-    if preprocessing.fit is Fit.STRETCH or width == height:
+    if preprocessing.fit is Framing.STRETCH or width == height:
         return picture
-    side = min(width, height) if preprocessing.fit is Fit.CENTRE_CROP else max(width, height)
+    side = min(width, height) if preprocessing.fit is Framing.CENTRE_CROP else max(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return picture.crop((left, top, left + side, top + side))
 

@@ -15,7 +15,7 @@ import torch
 
 from workers.errors import BackboneMissing, BackboneUnusable
 from workers.fewshot import dinov2
-from workers.fewshot.contracts import BackboneCard, Fit, Interpolation, Preprocessing
+from workers.fewshot.contracts import BackboneCard, Framing, Interpolation, Preprocessing
 from workers.fewshot.families import FAMILIES, Family, family_of, load_network
 from workers.fewshot.frozen_backbone import TorchBackbone, frozen
 from workers.fewshot.preprocessing import from_processor
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class NewBackbone:
     """What the one who registers a folder says of it."""
 
     name: str
@@ -85,7 +85,7 @@ def open_backbone(
     return TorchBackbone(card, frozen(encoder, device=device, dtype=dtype), device, dtype)
 
 
-def register(folder: Path, entry: Registration, *, models: Path) -> BackboneCard:
+def register(folder: Path, entry: NewBackbone, *, models: Path) -> BackboneCard:
     """Check a folder, copy what is safe of it under ``models``, try it on a picture, and write manifest and card.
 
     Only safetensors and JSON are copied. Raises BackboneUnusable where the name is taken, the family is not known,
@@ -120,7 +120,7 @@ def _copy(folder: Path, target: Path) -> None:
     (target / "manifest.json").unlink(missing_ok=True)
 
 
-def _tried(folder: Path, entry: Registration) -> Specification:
+def _tried(folder: Path, entry: NewBackbone) -> Specification:
     """Embed one noisy picture in float32: it shows the sizes, and that nothing is NaN."""
     family, encoder = _encoder(folder)
     preprocessing = _preprocessing(folder, family)
@@ -196,7 +196,7 @@ def read_specification(folder: Path) -> Specification:
             tuple(stored["mean"]),
             tuple(stored["std"]),
             Interpolation(stored["interpolation"]),
-            Fit(stored["fit"]),
+            Framing(stored["fit"]),
         )
         return Specification(preprocessing=preprocessing, **content)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -33,7 +33,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
+class MaskedPicture:
     """A picture and where to look in it; ``segments`` are further masks that only the overlay shows."""
 
     picture: Picture
@@ -43,7 +43,7 @@ class Subject:
     """What an error calls it; never a patient."""
 
 
-def embed_prompted(backbone: Backbone, subjects: Sequence[Subject], mode: PromptMode) -> Vectors:
+def embed_prompted(backbone: Backbone, subjects: Sequence[MaskedPicture], mode: PromptMode) -> Vectors:
     """Return one vector ``[n, d]`` for each subject under a prompt.
 
     ``maskpool`` gives the mask-weighted mean of the grid, ``global+crop`` the whole picture's unit vector beside the
@@ -54,7 +54,7 @@ def embed_prompted(backbone: Backbone, subjects: Sequence[Subject], mode: Prompt
     return np.concatenate(parts)
 
 
-def draw(subject: Subject, mode: PromptMode) -> Picture:
+def draw(subject: MaskedPicture, mode: PromptMode) -> Picture:
     """Return the picture that the backbone sees under a prompt; for ``global+crop`` the cut."""
     if mode in MASKLESS or mode is PromptMode.MASKPOOL:
         return subject.picture
@@ -139,7 +139,7 @@ def _rounded(values: NDArray[np.floating]) -> Picture:
     return np.asarray(np.clip(np.rint(values), 0, 255), dtype=uint8)
 
 
-def required_mask(subject: Subject) -> Mask:
+def required_mask(subject: MaskedPicture) -> Mask:
     """Return the subject's mask; MaskMissing where there is none, UnreadablePicture where it does not fit."""
     if subject.mask is None or not subject.mask.any():
         raise MaskMissing(f"{subject.name or 'the picture'} has no mask: give one, or use prompt none")
@@ -149,7 +149,7 @@ def required_mask(subject: Subject) -> Mask:
     return subject.mask
 
 
-def _embed_batch(backbone: Backbone, subjects: Sequence[Subject], mode: PromptMode) -> Vectors:
+def _embed_batch(backbone: Backbone, subjects: Sequence[MaskedPicture], mode: PromptMode) -> Vectors:
     if mode is PromptMode.THREE_LOOKS:
         return side_by_side([backbone.embed([look(one.picture) for one in subjects]).pooled for look in LOOKS])
     seen = backbone.embed([draw(subject, mode) for subject in subjects])
@@ -161,7 +161,7 @@ def _embed_batch(backbone: Backbone, subjects: Sequence[Subject], mode: PromptMo
     return side_by_side([whole.pooled, seen.pooled])
 
 
-def _pooled_under(backbone: Backbone, seen: Embeddings, subjects: Sequence[Subject]) -> Vectors:
+def _pooled_under(backbone: Backbone, seen: Embeddings, subjects: Sequence[MaskedPicture]) -> Vectors:
     cells, preprocessing = (seen.grid.shape[1], seen.grid.shape[2]), backbone.card.preprocessing
     weights = np.stack([cell_weights(required_mask(subject), preprocessing, cells=cells) for subject in subjects])
     total = np.maximum(weights.sum(axis=(1, 2)), 1e-6)[:, None]

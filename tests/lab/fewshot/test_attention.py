@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lab.fewshot.controls import fitted_to, shuffled, shuffled_places
+from lab.fewshot.attention import fitted_to, shuffled, shuffled_places
 from lab.fewshot.regions import body_region, salient_region
 from tests.support.encoders import disc
 

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lab.fewshot.text_heads import NEED_TEXT, ClassTexts, ComparedHead, make_compared_head, sentence
-from lab.fewshot.text_towers import texts_of
+from lab.fewshot.text_heads import NEED_TEXT, ClassTexts, ComparedHead, make_compared_head, sentence, texts_of
 from tests.support.encoders import save_clip_tokenizer, save_encoder
 from tests.support.head_vectors import CLASSES, accuracy, directions, drawn_vectors
 from workers.errors import BackboneUnusable
 from workers.fewshot.contracts import Head
 from workers.fewshot.fitted_heads import read_head
-from workers.fewshot.registry import Registration, open_backbone, register
+from workers.fewshot.registry import NewBackbone, open_backbone, register
 
 CPU = torch.device("cpu")
 
@@ -76,7 +75,7 @@ def test_a_label_becomes_words() -> None:
 def test_a_clip_folder_gives_a_unit_vector_for_each_class(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "clip", "clip")
     save_clip_tokenizer(folder)
-    register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+    register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
     backbone = open_backbone("tiny", models=tmp_path / "models", device=CPU)
     texts = texts_of(backbone, ["benign", "malignant"])
     assert texts is not None
@@ -87,5 +86,5 @@ def test_a_clip_folder_gives_a_unit_vector_for_each_class(tmp_path: Path) -> Non
 
 def test_a_backbone_without_a_text_tower_gives_no_texts(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "vit", "vit")
-    register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+    register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
     assert texts_of(open_backbone("tiny", models=tmp_path / "models", device=CPU), ["a", "b"]) is None

@@ -13,11 +13,11 @@ import torch
 
 from tests.support.encoders import FAMILIES, picture, save_encoder
 from workers.errors import BackboneMissing, BackboneUnusable, EmbeddingNotFinite, UnreadablePicture, WeightsMismatch
-from workers.fewshot.contracts import Fit, Interpolation, Preprocessing
-from workers.fewshot.encoder_networks import ContrastiveEncoder, Feature, Part, TokenEncoder, load_optional
+from workers.fewshot.contracts import Framing, Interpolation, Preprocessing
+from workers.fewshot.encoder_networks import ContrastiveEncoder, Feature, TokenEncoder, TokenPart, load_optional
 from workers.fewshot.frozen_backbone import TorchBackbone
 from workers.fewshot.preprocessing import cell_weights, from_processor, to_tensor
-from workers.fewshot.registry import Registration, cards, installed, open_backbone, register
+from workers.fewshot.registry import NewBackbone, cards, installed, open_backbone, register
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -25,7 +25,7 @@ PREPROCESSING = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 def _added(tmp_path: Path, family: str) -> TorchBackbone:
     folder = save_encoder(tmp_path / family, family)
-    register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+    register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
     return open_backbone("tiny", models=tmp_path / "models", device=CPU)
 
 
@@ -73,7 +73,7 @@ def test_pickled_weights_are_not_taken_in(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "vit", "vit")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(BackboneUnusable, match="pickled"):
-        register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+        register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
     assert "tiny" not in installed(tmp_path / "models")
 
 
@@ -82,7 +82,7 @@ def test_a_folder_that_asks_for_code_of_its_own_is_refused(tmp_path: Path) -> No
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}}))
     with pytest.raises(BackboneUnusable, match="code of its own"):
-        register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+        register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
 
 
 def test_weights_that_hold_nan_are_refused_and_leave_nothing_behind(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_weights_that_hold_nan_are_refused_and_leave_nothing_behind(tmp_path: Pa
     weights["layernorm.weight"][0] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EmbeddingNotFinite):
-        register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+        register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
     assert not (tmp_path / "models" / "backbone-tiny").exists()
 
 
@@ -105,14 +105,14 @@ def test_a_truncated_folder_is_refused_instead_of_being_filled_with_noise(tmp_pa
     del weights["layernorm.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BackboneUnusable, match="lacks weights"):
-        register(folder, Registration("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
+        register(folder, NewBackbone("tiny", "MIT", commercial_use=True), models=tmp_path / "models")
 
 
 @pytest.mark.parametrize("name", ["", "../outside", "dinov2-small-focus", "Ünï"])
 def test_a_name_that_is_taken_or_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "vit", "vit")
     with pytest.raises(BackboneUnusable, match="name"):
-        register(folder, Registration(name, "MIT", commercial_use=True), models=tmp_path / "models")
+        register(folder, NewBackbone(name, "MIT", commercial_use=True), models=tmp_path / "models")
 
 
 def test_a_missing_backbone_is_named_with_what_there_is(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_feature_decides_the_length_and_the_grid() -> None:
         hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=48, image_size=32, patch_size=8
     )
     network: Any = ViTModel(config)
-    feature = Feature(layers=(1, 2, 0), parts=(Part.CLASS, Part.MEAN, Part.SPREAD), grid_layers=(1, 2))
+    feature = Feature(layers=(1, 2, 0), parts=(TokenPart.CLASS, TokenPart.MEAN, TokenPart.SPREAD), grid_layers=(1, 2))
     pooled, grid = TokenEncoder(network.eval(), feature, prefix=1)(torch.zeros(2, 3, 32, 32))
     assert pooled.shape == (2, 3 * 3 * 32)
     assert grid.shape == (2, 4, 4, 2 * 32)
@@ -148,8 +148,8 @@ def test_a_picture_of_a_wrong_shape_is_named() -> None:
         to_tensor([picture(), picture()[..., 0]], PREPROCESSING)
 
 
-@pytest.mark.parametrize(("fit", "white"), [(Fit.STRETCH, 0.5), (Fit.CENTRE_CROP, 1.0), (Fit.PAD, 0.25)])
-def test_the_fit_decides_what_becomes_of_a_wide_picture(fit: Fit, white: float) -> None:
+@pytest.mark.parametrize(("fit", "white"), [(Framing.STRETCH, 0.5), (Framing.CENTRE_CROP, 1.0), (Framing.PAD, 0.25)])
+def test_the_fit_decides_what_becomes_of_a_wide_picture(fit: Framing, white: float) -> None:
     wide = np.zeros((20, 40, 3), dtype=np.uint8)
     wide[:, 10:30] = 255
     preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), Interpolation.BILINEAR, fit)
@@ -159,7 +159,7 @@ def test_the_fit_decides_what_becomes_of_a_wide_picture(fit: Fit, white: float) 
 def test_a_mask_is_framed_as_its_picture() -> None:
     mask = np.zeros((20, 40), dtype=bool)
     mask[:, 10:30] = True
-    preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), fit=Fit.CENTRE_CROP)
+    preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), fit=Framing.CENTRE_CROP)
     assert cell_weights(mask, preprocessing, cells=(4, 4)).min() == pytest.approx(1.0)
     stretched = cell_weights(mask, Preprocessing(8, (0.0,) * 3, (1.0,) * 3), cells=(4, 4))
     np.testing.assert_allclose(stretched[0], [0, 1, 1, 0], atol=0.02)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from lab.fewshot.attention import fair_source
+from lab.fewshot.experiment import gather
 from lab.fewshot.lookalikes import joined_groups, require_apart
-from lab.fewshot.study import gather
 from storage.errors import OncueError
 from tests.support.encoders import write_pictures
 from workers.errors import (

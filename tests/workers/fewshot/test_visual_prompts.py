@@ -19,7 +19,7 @@ from workers.fewshot.contracts import (
     PromptMode,
     embedding_key,
 )
-from workers.fewshot.visual_prompts import Subject, crop, draw, embed_prompted, middle
+from workers.fewshot.visual_prompts import MaskedPicture, crop, draw, embed_prompted, middle
 
 CARD = BackboneCard("means", "test", "0", "means:0", "MIT", True, 3, 3, False, Preprocessing(8, (0,) * 3, (1,) * 3))
 
@@ -49,7 +49,7 @@ class LeftHalf(Means):
 
 @pytest.mark.parametrize("mode", PromptMode)
 def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
-    subject = Subject(picture(), disc())
+    subject = MaskedPicture(picture(), disc())
     first, second = (embed_prompted(Means(), [subject], mode) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert np.isfinite(first).all()
@@ -57,7 +57,7 @@ def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
 
 @pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode not in MASKLESS])
 def test_every_mode_for_masks_follows_the_mask(mode: PromptMode) -> None:
-    here, there = (Subject(picture(), disc(centre=centre)) for centre in ((12, 10), (36, 30)))
+    here, there = (MaskedPicture(picture(), disc(centre=centre)) for centre in ((12, 10), (36, 30)))
     vectors = embed_prompted(Means(), [here, there], mode)
     assert not np.allclose(vectors[0], vectors[1])
 
@@ -65,17 +65,19 @@ def test_every_mode_for_masks_follows_the_mask(mode: PromptMode) -> None:
 @pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode not in MASKLESS])
 def test_a_mode_that_needs_a_mask_names_the_picture_without_one(mode: PromptMode) -> None:
     with pytest.raises(MaskMissing, match="scan-7"):
-        embed_prompted(Means(), [Subject(picture(), None, name="scan-7")], mode)
+        embed_prompted(Means(), [MaskedPicture(picture(), None, name="scan-7")], mode)
     with pytest.raises(MaskMissing, match="scan-7"):
-        embed_prompted(Means(), [Subject(picture(), np.zeros((48, 40), dtype=bool), name="scan-7")], mode)
+        embed_prompted(Means(), [MaskedPicture(picture(), np.zeros((48, 40), dtype=bool), name="scan-7")], mode)
 
 
 def test_three_looks_are_the_whole_the_mirror_image_and_the_middle_side_by_side() -> None:
     seen = picture(shape=(50, 80))
     turned = np.ascontiguousarray(seen[:, ::-1])
-    apart = embed_prompted(LeftHalf(), [Subject(one) for one in (seen, turned, seen[10:40, 16:64])], PromptMode.NONE)
+    apart = embed_prompted(
+        LeftHalf(), [MaskedPicture(one) for one in (seen, turned, seen[10:40, 16:64])], PromptMode.NONE
+    )
     expected = np.concatenate([vector / np.linalg.norm(vector) for vector in apart])
-    (vector,) = embed_prompted(LeftHalf(), [Subject(seen)], PromptMode.THREE_LOOKS)
+    (vector,) = embed_prompted(LeftHalf(), [MaskedPicture(seen)], PromptMode.THREE_LOOKS)
     np.testing.assert_allclose(vector, expected, rtol=1e-6)
 
 
@@ -88,7 +90,7 @@ def test_a_picture_of_any_size_has_a_middle(shape: tuple[int, int]) -> None:
 
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(UnreadablePicture, match="sizes differ"):
-        draw(Subject(picture(), np.ones((20, 20), dtype=bool)), PromptMode.CROP)
+        draw(MaskedPicture(picture(), np.ones((20, 20), dtype=bool)), PromptMode.CROP)
 
 
 def test_dim_and_blur_leave_the_inside_as_it_was() -> None:
@@ -132,7 +134,7 @@ def test_a_single_pixel_is_shown_with_its_surroundings() -> None:
 
 
 def test_global_and_crop_puts_both_beside_each_other() -> None:
-    subject = Subject(picture(), disc())
+    subject = MaskedPicture(picture(), disc())
     assert embed_prompted(Means(), [subject], PromptMode.GLOBAL_CROP).shape == (1, 6)
 
 
@@ -141,7 +143,7 @@ def test_pooling_under_the_mask_sees_only_its_cells() -> None:
     seen[:20, :20] = 200
     mask = np.zeros((40, 40), dtype=bool)
     mask[5:15, 5:15] = True
-    np.testing.assert_allclose(embed_prompted(Means(), [Subject(seen, mask)], PromptMode.MASKPOOL), 200)
+    np.testing.assert_allclose(embed_prompted(Means(), [MaskedPicture(seen, mask)], PromptMode.MASKPOOL), 200)
 
 
 def test_the_key_changes_with_the_prompt_and_the_backbone() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from storage.fewshot.verdicts import Check, Verdict
 from workers.fewshot.gate.evidence import Evidence
 from workers.fewshot.gate.figures import (
-    Interval,
+    Estimate,
     area_under_curve,
     balanced_accuracy,
     calibration_error,
@@ -139,7 +139,7 @@ def attends_to_lesion(checks: tuple[Check, ...]) -> bool:
     return any(check.name == "shuffled-masks" and check.verdict is Verdict.PASS for check in checks)
 
 
-def headline(evidence: Evidence) -> dict[str, Interval | float]:
+def headline(evidence: Evidence) -> dict[str, Estimate | float]:
     """Return accuracy and balanced accuracy with intervals, macro F1, AUROC of the positive class, and the ECE."""
     weights, everything = patient_weights(evidence.patients), np.ones(len(evidence.truth), dtype=bool)
     one = np.ones((1, len(evidence.truth)))

@@ -14,7 +14,7 @@ _BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A figure with the 2.5th and 97.5th percentile of its bootstrap."""
 
     value: float
@@ -43,11 +43,11 @@ def balanced_accuracy(weights: NDArray[float64], truth: NDArray[int64], chosen: 
     return np.asarray(np.nanmean(np.stack(found), axis=0), dtype=float64)
 
 
-def interval(value: float, draws: NDArray[float64]) -> Interval:
+def interval(value: float, draws: NDArray[float64]) -> Estimate:
     """Put a figure and its bootstrap together."""
     kept = draws[np.isfinite(draws)]
     low, high = np.quantile(kept, (0.025, 0.975)) if kept.size else (value, value)
-    return Interval(float(value), float(low), float(high))
+    return Estimate(float(value), float(low), float(high))
 
 
 def calibration_error(probabilities: NDArray[float64], truth: NDArray[int64]) -> float:

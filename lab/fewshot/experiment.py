@@ -1,10 +1,9 @@
-"""One study of few-shot classification from its plan to its runs: the protocols of both papers in one call."""
+"""One study of few-shot classification from its grid to its runs: the protocols of both papers in one call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,9 +13,10 @@ from lab.fewshot.embedding import Embedder, Subjects
 from lab.fewshot.freezing.strategies import Freeze
 from lab.fewshot.freezing.tuning import predict_tuned
 from lab.fewshot.lookalikes import joined_groups, require_apart
-from lab.fewshot.runs import Material, Predict, Run, Setting, Thinning, controlled, predict_with, run
+from lab.fewshot.runs import ExperimentRun, Material, Predict, Setting, Thinning, controlled, predict_with, run
 from lab.fewshot.splits import Amount
 from lab.fewshot.text_heads import ClassTexts, ComparedHead, make_compared_head
+from storage.progress import OnProgress, unheard
 from workers.errors import OneClassOnly
 from workers.fewshot.contracts import MASKLESS, MaskSource, PromptMode, Vectors
 from workers.fewshot.frozen_backbone import TorchBackbone
@@ -24,7 +24,7 @@ from workers.fewshot.pictures import LabelledPicture
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Grid:
     """The grid; every combination is run once with all seeds."""
 
     amounts: Sequence[Amount] = (Amount(share=5.0),)
@@ -54,34 +54,35 @@ def gather(training: Sequence[LabelledPicture], test: Sequence[LabelledPicture])
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class Experiment:
     """Everything that the runs of one backbone need."""
 
     material: Material
-    plan: Plan
+    grid: Grid
     attention: Attention
     cache: EmbeddingCache
     texts: Callable[[TorchBackbone, Sequence[str]], ClassTexts | None]
-    on_progress: Callable[[str, int, int], None] = field(default=lambda _what, _done, _total: None)
+    progress: Callable[[str], OnProgress] = lambda _what: unheard
+    """Gives, for what is being done, whom to tell how far it is."""
 
-    def runs(self, backbone: TorchBackbone) -> Iterator[Run]:
+    def runs(self, backbone: TorchBackbone) -> Iterator[ExperimentRun]:
         """Yield the runs of a backbone, prompt by prompt."""
-        for prompt in self.plan.prompts:
+        for prompt in self.grid.prompts:
             yield from self._of_prompt(backbone, prompt)
 
-    def _of_prompt(self, backbone: TorchBackbone, prompt: PromptMode) -> Iterator[Run]:
+    def _of_prompt(self, backbone: TorchBackbone, prompt: PromptMode) -> Iterator[ExperimentRun]:
         attention = replace(self.attention, source=MaskSource.NONE) if prompt in MASKLESS else self.attention
         subjects = attention.subjects(self.material.pictures)
         right = self._predictors(backbone, prompt, subjects)
         wrong: dict[tuple[Freeze, str], Predict] = {}
-        if self.plan.control and attention.source is not MaskSource.NONE:
+        if self.grid.control and attention.source is not MaskSource.NONE:
             wrong = self._predictors(backbone, prompt, attention.wrong_subjects(self.material.pictures))
         for (freeze, head), predict in right.items():
             for setting in self._settings(backbone, prompt, attention.source, freeze=freeze, head=head):
-                result = run(setting, predict, material=self.material, seeds=self.plan.seeds)
+                result = run(setting, predict, material=self.material, seeds=self.grid.seeds)
                 if (freeze, head) in wrong:
                     astray = replace(setting, masks=MaskSource.SHUFFLED)
-                    again = run(astray, wrong[freeze, head], material=self.material, seeds=self.plan.seeds)
+                    again = run(astray, wrong[freeze, head], material=self.material, seeds=self.grid.seeds)
                     result = controlled(result, again)
                 yield result
 
@@ -90,8 +91,8 @@ class Study:
     ) -> list[Setting]:
         return [
             Setting(backbone.card.name, prompt, masks, head, freeze.value, amount, thinning)
-            for amount in self.plan.amounts
-            for thinning in self.plan.thinnings
+            for amount in self.grid.amounts
+            for thinning in self.grid.thinnings
         ]
 
     def _predictors(
@@ -100,7 +101,7 @@ class Study:
         """Return what predicts for each way of freezing and each head; only a frozen backbone has several heads."""
         predictors: dict[tuple[Freeze, str], Predict] = {}
         vectors = self._embed(backbone, prompt, subjects)
-        for freeze in self.plan.freezes:
+        for freeze in self.grid.freezes:
             if freeze is not Freeze.ALL:
                 predictors[freeze, ComparedHead.LOGISTIC.value] = predict_tuned(
                     backbone,
@@ -109,16 +110,15 @@ class Study:
                     subjects=subjects,
                     vectors=vectors,
                     material=self.material,
-                    on_epoch=partial(self.on_progress, f"{backbone.card.name}, {prompt.value}, {freeze.value}"),
+                    on_epoch=self.progress(f"{backbone.card.name}, {prompt.value}, {freeze.value}"),
                 )
                 continue
             texts = self.texts(backbone, sorted(set(self.material.labels)))
-            for name in self.plan.heads:
+            for name in self.grid.heads:
                 head = make_compared_head(name, texts=texts)
                 predictors[freeze, name.value] = predict_with(head, vectors, self.material)
         return predictors
 
     def _embed(self, backbone: TorchBackbone, prompt: PromptMode, subjects: Subjects) -> Vectors:
-        told = f"{backbone.card.name}, {prompt.value}"
-        embedder = Embedder(backbone, self.cache, lambda done, total: self.on_progress(told, done, total))
+        embedder = Embedder(backbone, self.cache, self.progress(f"{backbone.card.name}, {prompt.value}"))
         return embedder.embed(subjects, prompt)

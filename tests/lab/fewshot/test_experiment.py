@@ -15,15 +15,14 @@ from console.cli import app
 from console.commands.variadic import _spread
 from lab.fewshot.attention import Attention
 from lab.fewshot.cache import EmbeddingCache
-from lab.fewshot.document import to_json
 from lab.fewshot.embedding import Embedder
+from lab.fewshot.experiment import Experiment, Grid, gather
 from lab.fewshot.freezing.strategies import Freeze, apply
 from lab.fewshot.freezing.tuning import EPOCHS
-from lab.fewshot.measures import Outcome, accuracy, macro_auroc, macro_f1, measure
+from lab.fewshot.measures import Predicted, accuracy, macro_auroc, macro_f1, measure
 from lab.fewshot.regions import Saliency
-from lab.fewshot.report import write_report
-from lab.fewshot.splits import Amount, Split, draw, hold_out, require_sound, thinned, wanted_counts
-from lab.fewshot.study import Plan, Study, gather
+from lab.fewshot.report import to_json, write_report
+from lab.fewshot.splits import Amount, Sides, draw, hold_out, require_sound, thinned, wanted_counts
 from lab.fewshot.text_heads import ComparedHead
 from tests.support.encoders import write_pictures
 from workers.errors import (
@@ -42,10 +41,12 @@ def _no_saliency() -> Saliency:
     raise AssertionError("no region was to be looked for")
 
 
-def _study(pictures: Path, plan: Plan, cache: Path) -> Study:
+def _experiment(pictures: Path, grid: Grid, cache: Path) -> Experiment:
     listed = read_pictures([PictureSource(pictures)])
     store = EmbeddingCache(cache)
-    return Study(gather(listed, []), plan, Attention(MaskSource.GIVEN, store, _no_saliency), store, lambda *_: None)
+    return Experiment(
+        gather(listed, []), grid, Attention(MaskSource.GIVEN, store, _no_saliency), store, lambda *_: None
+    )
 
 
 def test_no_group_is_on_both_sides_for_any_seed() -> None:
@@ -55,7 +56,7 @@ def test_no_group_is_on_both_sides_for_any_seed() -> None:
         assert not {groups[place] for place in split.training} & {groups[place] for place in split.test}
         assert 20 <= len(split.test) <= 32
     with pytest.raises(PatientInTwoSplits, match="g0"):
-        require_sound(Split(np.arange(2), np.arange(2, 120)), labels, groups)
+        require_sound(Sides(np.arange(2), np.arange(2, 120)), labels, groups)
 
 
 def test_every_patient_gives_one_picture_before_any_gives_two() -> None:
@@ -77,13 +78,13 @@ def test_thinning_leaves_out_only_the_marked() -> None:
 
 def test_the_measures_are_those_of_the_textbook() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.55, 0.45], [0.2, 0.8]], dtype=np.float32)
-    outcome = Outcome(np.array([0, 0, 1, 1]), probabilities, np.arange(4))
+    outcome = Predicted(np.array([0, 0, 1, 1]), probabilities, np.arange(4))
     each = np.ones((1, 4))
     assert accuracy(outcome, each)[0] == pytest.approx(0.75)
     assert macro_f1(outcome, each)[0] == pytest.approx((0.8 + 2 / 3) / 2)
     assert macro_auroc(outcome, each)[0] == pytest.approx(1.0)
     assert accuracy(outcome, np.array([[1.0, 1.0, 3.0, 1.0]]))[0] == pytest.approx(0.5)
-    tied = Outcome(np.array([0, 1]), np.full((2, 2), 0.5, dtype=np.float32), np.arange(2))
+    tied = Predicted(np.array([0, 1]), np.full((2, 2), 0.5, dtype=np.float32), np.arange(2))
     assert macro_auroc(tied, np.ones((1, 2)))[0] == pytest.approx(0.5)
 
 
@@ -91,8 +92,8 @@ def test_an_interval_draws_patients_and_not_pictures() -> None:
     rng = np.random.default_rng(0)
     right = np.repeat(rng.random(20) < 0.7, 10)
     probabilities = np.where(right[:, None], [[0.9, 0.1]], [[0.1, 0.9]]).astype(np.float32)
-    of_patients = measure([Outcome(np.zeros(200, dtype=int), probabilities, np.repeat(np.arange(20), 10))]).accuracy
-    of_pictures = measure([Outcome(np.zeros(200, dtype=int), probabilities, np.arange(200))]).accuracy
+    of_patients = measure([Predicted(np.zeros(200, dtype=int), probabilities, np.repeat(np.arange(20), 10))]).accuracy
+    of_pictures = measure([Predicted(np.zeros(200, dtype=int), probabilities, np.arange(200))]).accuracy
     assert of_patients.lo is not None
     assert of_patients.hi is not None
     assert of_pictures.lo is not None
@@ -129,10 +130,10 @@ def test_several_looks_are_put_together_from_the_vectors_of_each(
 def test_no_region_is_searched_for_where_the_whole_picture_is_looked_at(
     models: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    plan = Plan([Amount(share=100.0)], seeds=1, prompts=sorted(MASKLESS))
+    grid = Grid([Amount(share=100.0)], seeds=1, prompts=sorted(MASKLESS))
     material, store = gather(read_pictures([PictureSource(pictures)]), []), EmbeddingCache(tmp_path)
-    study = Study(material, plan, Attention(MaskSource.REGION, store, _no_saliency), store, lambda *_: None)
-    runs = list(study.runs(open_backbone("tiny-vit", models=models, device=CPU)))
+    experiment = Experiment(material, grid, Attention(MaskSource.REGION, store, _no_saliency), store, lambda *_: None)
+    runs = list(experiment.runs(open_backbone("tiny-vit", models=models, device=CPU)))
     assert [run.setting.masks for run in runs] == [MaskSource.NONE] * len(MASKLESS)
 
 
@@ -148,8 +149,8 @@ def test_a_damaged_vector_in_the_cache_counts_as_absent(tmp_path: Path) -> None:
 
 
 def test_the_mask_earns_its_gain_only_where_it_is_the_right_one(models: Path, pictures: Path, tmp_path: Path) -> None:
-    plan = Plan([Amount(share=100.0)], seeds=2, prompts=[PromptMode.CROP], heads=[ComparedHead.LOGISTIC])
-    (run,) = _study(pictures, plan, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU))
+    grid = Grid([Amount(share=100.0)], seeds=2, prompts=[PromptMode.CROP], heads=[ComparedHead.LOGISTIC])
+    (run,) = _experiment(pictures, grid, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU))
     assert run.control is not None
     assert run.setting.masks is MaskSource.GIVEN
     assert run.control.drop == pytest.approx(
@@ -164,9 +165,12 @@ def test_every_way_of_freezing_trains_a_copy_and_leaves_the_backbone(
 ) -> None:
     backbone = open_backbone("tiny-vit", models=models, device=CPU)
     before = {name: value.clone() for name, value in backbone.encoder.state_dict().items()}
-    plan = Plan([Amount(shots=2)], seeds=1, prompts=[PromptMode.NONE], freezes=[freeze], control=False)
+    grid = Grid([Amount(shots=2)], seeds=1, prompts=[PromptMode.NONE], freezes=[freeze], control=False)
     heard: list[tuple[str, int, int]] = []
-    told = replace(_study(pictures, plan, tmp_path), on_progress=lambda *step: heard.append(step))
+    told = replace(
+        _experiment(pictures, grid, tmp_path),
+        progress=lambda what: lambda done, total: heard.append((what, done, total)),
+    )
     first, second = (next(iter(told.runs(backbone))) for _ in range(2))
     assert (f"tiny-vit, none, {freeze.value}", EPOCHS, EPOCHS) in heard
     assert first.setting.freeze == freeze.value
@@ -245,9 +249,9 @@ def test_a_separate_test_folder_is_tested_on(models: Path, pictures: Path, tmp_p
     split = material.split(0)
     assert (len(split.training), len(split.test)) == (24, 12)
     store = EmbeddingCache(tmp_path / "cache")
-    plan = Plan([Amount(share=100.0)], seeds=1)
-    study = Study(material, plan, Attention(MaskSource.NONE, store, _no_saliency), store, lambda *_: None)
-    runs = list(study.runs(open_backbone("tiny-vit", models=models, device=CPU)))
+    grid = Grid([Amount(share=100.0)], seeds=1)
+    experiment = Experiment(material, grid, Attention(MaskSource.NONE, store, _no_saliency), store, lambda *_: None)
+    runs = list(experiment.runs(open_backbone("tiny-vit", models=models, device=CPU)))
     assert runs[0].measures.pictures == 12
     content = to_json(runs)
     write_report(runs, tmp_path / "report")
@@ -258,8 +262,8 @@ def test_thinning_one_sex_keeps_the_size_of_the_support_set(models: Path, pictur
     from lab.fewshot.runs import Thinning
 
     thinnings = [Thinning("F", kept) for kept in (1.0, 0.0)]
-    plan = Plan([Amount(shots=2)], seeds=2, thinnings=thinnings)
-    runs = list(_study(pictures, plan, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU)))
+    grid = Grid([Amount(shots=2)], seeds=2, thinnings=thinnings)
+    runs = list(_experiment(pictures, grid, tmp_path).runs(open_backbone("tiny-vit", models=models, device=CPU)))
     assert [run.setting.thinning for run in runs] == thinnings
     assert {run.support for run in runs} == {4.0}
     assert all({"sex=F", "sex=M"} == set(run.groups) for run in runs)
