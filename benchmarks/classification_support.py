@@ -25,10 +25,10 @@ def main() -> None:
 
     import torch
 
-    from lab.fewshot.collection import collect, leave_one_patient_out
+    from lab.fewshot.collection import collect, leave_one_patient_out, write_starter
     from workers.fewshot.dinov2 import open_dinov2
     from workers.fewshot.lesion_views import PromptedEncoder
-    from workers.fewshot.starter import PROMPT, read_starter, write_starter
+    from workers.fewshot.starter import PROMPT, read_starter
 
     if arguments.read:
         samples = read_starter(arguments.read)

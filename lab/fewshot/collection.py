@@ -6,13 +6,16 @@ Only patients that may be trained on are used. Arrays are ``[z, y, x]``.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy import bool_, float32
+from numpy import bool_, float32, uint8
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from scipy import ndimage
 
 from lab.patients import Role, named
@@ -20,10 +23,13 @@ from lab.training.slices import patient_files, tumor_free
 from storage.domain import Geometry, Volume
 from workers.fewshot.heads import Logistic
 from workers.fewshot.lesion_views import LesionEncoder, largest_slices
-from workers.fewshot.starter import Sample, Traits
+from workers.fewshot.starter import FOLDER, PATIENTS_FILE, RECIPE, SUPPORT_FILE, Sample, Traits
+from workers.weights import Manifest, write_manifest
 
 TUMOUR = "tumour-like"
 OTHER = "not-tumour"
+_VERSION = "3"
+_LICENCE = "CC-BY-NC-SA-4.0"
 _GROUPS, _SLICES = 3, 3
 _HEAD_LEVEL = 0.12
 _TRIES = 60
@@ -66,20 +72,36 @@ def collect(cases: Path, encoder: LesionEncoder, *, seed: int = 0) -> list[Sampl
     return samples
 
 
+def write_starter(samples: Sequence[Sample], folder: Path) -> Manifest:
+    """Write embeddings, labels, patients and traits with a manifest; nothing of an image is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = sorted({sample.label for sample in samples})
+    tensors: dict[str, NDArray[Any]] = {
+        "embeddings": np.stack([sample.embedding for sample in samples]).astype(float32),
+        "labels": np.array([labels.index(sample.label) for sample in samples], dtype=uint8),
+        "patients": _text_array([sample.patient for sample in samples]),
+        "names": _text_array(labels),
+    }
+    save_file(tensors, folder / SUPPORT_FILE, metadata={"embedding_key": RECIPE.embedding_key})
+    traits = {sample.patient: asdict(sample.traits) for sample in samples}
+    (folder / PATIENTS_FILE).write_text(json.dumps(traits, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return write_manifest(folder, name=FOLDER, version=_VERSION, licence=_LICENCE)
+
+
 def leave_one_patient_out(samples: Sequence[Sample]) -> Agreement:
     """Label every example with a head that was fitted without its patient."""
+    from sklearn.model_selection import LeaveOneGroupOut
+
     right, total, probabilities = {TUMOUR: 0, OTHER: 0}, {TUMOUR: 0, OTHER: 0}, []
-    patients = sorted({sample.patient for sample in samples})
-    for patient in patients:
-        rest = [sample for sample in samples if sample.patient != patient]
-        vectors = np.stack([sample.embedding for sample in rest])
-        head = Logistic().fit(vectors, [s.label for s in rest], [s.patient for s in rest], seed=0)
-        for sample in (sample for sample in samples if sample.patient == patient):
-            given = head.predict_proba(sample.embedding[None])[0]
-            total[sample.label] += 1
-            right[sample.label] += head.classes[int(given.argmax())] == sample.label
+    vectors, labels = np.stack([sample.embedding for sample in samples]), [sample.label for sample in samples]
+    patients = [sample.patient for sample in samples]
+    for rest, out in LeaveOneGroupOut().split(vectors, groups=patients):
+        head = Logistic().fit(vectors[rest], [labels[at] for at in rest], [patients[at] for at in rest], seed=0)
+        for at, given in zip(out, head.predict_proba(vectors[out]), strict=True):
+            total[labels[at]] += 1
+            right[labels[at]] += head.classes[int(given.argmax())] == labels[at]
             probabilities.append(float(given.max()))
-    return Agreement(len(patients), right, total, float(np.mean(probabilities)))
+    return Agreement(len(set(patients)), right, total, float(np.mean(probabilities)))
 
 
 def _traits(cases: Path) -> dict[str, Traits]:
@@ -141,3 +163,7 @@ def _placed(
 
 def _head(plane: NDArray[float32], top: float) -> NDArray[bool_]:
     return np.asarray(ndimage.binary_fill_holes(ndimage.gaussian_filter(plane, 1.5) > _HEAD_LEVEL * top), dtype=bool)
+
+
+def _text_array(lines: Sequence[str]) -> NDArray[uint8]:
+    return np.frombuffer("\n".join(lines).encode(), dtype=uint8).copy()

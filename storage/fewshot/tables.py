@@ -16,6 +16,8 @@ _SHA = String(64)
 _NAME = String(64)
 _ACTOR = String(96)
 _KEY = String(200)
+# SQLite keeps to no length, and a table made anew for another one would lose its triggers.
+_HASH = String(128).with_variant(String(16), "sqlite")
 
 
 class ClassificationTaskRow(Model):
@@ -62,7 +64,7 @@ class ClassificationItemRow(Model):
     image_sha256: Mapped[str] = mapped_column(_SHA)
     mask_sha256: Mapped[str] = mapped_column(_SHA)
     mask_source: Mapped[str] = mapped_column(String(16))
-    look_alike: Mapped[str] = mapped_column(String(16))
+    look_alike: Mapped[str] = mapped_column(_HASH)
     area: Mapped[float | None] = mapped_column(Float)
     sex: Mapped[str] = mapped_column(String(8))
     age_band: Mapped[str] = mapped_column(String(16))

@@ -1,4 +1,7 @@
-"""What a network of any family is to us: pixels in, one vector and a grid of vectors out."""
+"""What a network of any family is to us: pixels in, one vector and a grid of vectors out.
+
+Pixels are float ``[n, 3, y, x]``, vectors ``[n, d]``, grids ``[n, h, w, c]``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from workers.errors import BackboneMissing, BackboneUnusable
+
+EXTRA = "hub-backbones"
+"""What brings timm and open_clip; both need a torchvision that fits the installed torch."""
+LIBRARIES = ("timm", "open_clip")
 
 
 class Encoded(NamedTuple):
@@ -105,10 +112,6 @@ def _as_grid(tokens: Tensor) -> Tensor:
     count, cells, channels = tokens.shape
     side = isqrt(cells)
     return tokens.reshape(count, side, side, channels)
-
-
-EXTRA = "hub-backbones"
-LIBRARIES = ("timm", "open_clip")
 
 
 class TimmEncoder(torch.nn.Module):

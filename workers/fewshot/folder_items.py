@@ -20,13 +20,12 @@ from storage.fewshot.items import Item, NewItem, Split
 from storage.fewshot.tasks import Task
 from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, embedding_key
 from workers.fewshot.frozen_backbone import TorchBackbone
-from workers.fewshot.pictures import LabelledPicture, PictureSource, read_pictures
+from workers.fewshot.pictures import LabelledPicture, PictureSource, difference_hash, read_pictures
 from workers.fewshot.visual_prompts import MaskedPicture, embed_prompted
 
 _SHARES = ((0.5, Split.SUPPORT), (0.7, Split.CALIBRATION), (1.0, Split.EVALUATION))
 """Where the patients go that nobody assigned: by their keys, so that the same patient always goes the same way."""
 _AT_ONCE = 32
-_HASH_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,13 +76,6 @@ def embed_entries(
         with database.write() as session:
             count += embeddings.put(session, vectors, embedding_key=key, mask=mask, now=now)
     return count
-
-
-def difference_hash(picture: NDArray[np.uint8]) -> str:
-    """Return a 64-bit difference hash as 16 hex digits: pictures that look the same differ in a few bits."""
-    small = Image.fromarray(picture).convert("L").resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=np.int16)
-    return np.packbits(values[:, 1:] > values[:, :-1]).tobytes().hex()
 
 
 def _embedded(

@@ -20,6 +20,7 @@ PATIENT_COLUMNS = ("patient", "person", "subject")
 CLUSTER_COLUMNS = ("cluster", "group")
 TRAIT_COLUMNS = ("sex", "age_band", "site")
 _MOST_PIXELS = 64_000_000
+_HASH_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,20 @@ def read_pictures(sources: Sequence[PictureSource]) -> list[LabelledPicture]:
     Raises TrainingDataMissing for a folder without a list, LabelsMissing and UnreadablePicture with the row's name.
     """
     return [row for source in sources for row in _read_list(source)]
+
+
+def difference_hash(picture: Picture) -> str:
+    """Return a difference hash as 128 hex digits: pictures that look the same differ in few bits (``look_alikes``).
+
+    Each bit says whether a cell of a small grey copy is brighter than its neighbour, along the rows and the columns.
+    """
+    grey = Image.fromarray(picture).convert("L")
+    wide, tall = (
+        np.asarray(grey.resize(size, Image.Resampling.BOX), dtype=np.int16)
+        for size in ((_HASH_SIDE + 1, _HASH_SIDE), (_HASH_SIDE, _HASH_SIDE + 1))
+    )
+    bits = np.concatenate([(wide[:, 1:] > wide[:, :-1]).ravel(), (tall[1:] > tall[:-1]).ravel()])
+    return np.packbits(bits).tobytes().hex()
 
 
 def _read_list(source: PictureSource) -> list[LabelledPicture]:

@@ -108,7 +108,7 @@ class PromotedClassifiers:
         try:
             return self.serve(task, record)
         except OncueError as error:
-            log.warning("adapter:unusable", adapter=record.id, code=error.code, reason=str(error))
+            log.warning("adapter.unusable", adapter=record.id, code=error.code, reason=str(error))
             return UnusableAdapter(_algorithm(task, record), error.code)
 
     def warm(self) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from numpy import float32, uint8
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from sqlalchemy.orm import Session
 
 from storage.database import Database, utc_now
@@ -31,13 +29,11 @@ from workers.fewshot.contracts import MaskSource, PromptMode, embedding_key
 from workers.fewshot.evaluating import evaluate
 from workers.fewshot.fitting import FREEZE_ALL, fit
 from workers.fewshot.heads import HeadName
-from workers.weights import Manifest, verify, write_manifest
+from workers.weights import verify
 
 FOLDER = "classification-support-brain-flair"
-VERSION = "3"
-_FILE = "support.safetensors"
-_PATIENTS = "patients.json"
-_LICENCE = "CC-BY-NC-SA-4.0"
+SUPPORT_FILE = "support.safetensors"
+PATIENTS_FILE = "patients.json"
 _SOURCE = "starter:"
 EARLIER_KEY = "efficientnet-lite0:579344248a93e230:crop1.5-128-mean3-v1"
 """The space of the starter up to version 2 of the set."""
@@ -88,30 +84,14 @@ class Sample:
     traits: Traits = Traits()
 
 
-def write_starter(samples: Sequence[Sample], folder: Path) -> Manifest:
-    """Write embeddings, labels, patients and traits with a manifest; nothing of an image is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    labels = sorted({sample.label for sample in samples})
-    tensors: dict[str, NDArray[Any]] = {
-        "embeddings": np.stack([sample.embedding for sample in samples]).astype(float32),
-        "labels": np.array([labels.index(sample.label) for sample in samples], dtype=uint8),
-        "patients": _text_array([sample.patient for sample in samples]),
-        "names": _text_array(labels),
-    }
-    save_file(tensors, folder / _FILE, metadata={"embedding_key": RECIPE.embedding_key})
-    traits = {sample.patient: asdict(sample.traits) for sample in samples}
-    (folder / _PATIENTS).write_text(json.dumps(traits, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return write_manifest(folder, name=FOLDER, version=VERSION, licence=_LICENCE)
-
-
 def read_starter(folder: Path) -> list[Sample]:
     """Read a starter set; WeightsMismatch where a file is not the one that the manifest lists."""
     verify(folder)
-    tensors = load_file(folder / _FILE)
-    traits = json.loads((folder / _PATIENTS).read_text(encoding="utf-8"))
+    tensors = load_file(folder / SUPPORT_FILE)
+    traits = json.loads((folder / PATIENTS_FILE).read_text(encoding="utf-8"))
     names, patients = _texts(tensors["names"]), _texts(tensors["patients"])
     if not len(tensors["embeddings"]) == len(tensors["labels"]) == len(patients):
-        raise WeightsMismatch(f"{_FILE} of {folder.name} contradicts itself: restore the folder")
+        raise WeightsMismatch(f"{SUPPORT_FILE} of {folder.name} contradicts itself: restore the folder")
     rows = zip(patients, tensors["labels"], tensors["embeddings"], strict=True)
     return [
         Sample(patient, names[int(label)], embedding, Traits(**traits[patient])) for patient, label, embedding in rows
@@ -126,10 +106,6 @@ def splits(samples: Sequence[Sample]) -> Mapping[str, Split]:
         name: Split.SUPPORT if place < bounds[0] else Split.CALIBRATION if place < bounds[1] else Split.EVALUATION
         for place, name in enumerate(names)
     }
-
-
-def _text_array(lines: Sequence[str]) -> NDArray[uint8]:
-    return np.frombuffer("\n".join(lines).encode(), dtype=uint8).copy()
 
 
 def _texts(array: NDArray[uint8]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.fewshot.collection import leave_one_patient_out
+from lab.fewshot.collection import leave_one_patient_out, write_starter
 from lab.patients import Role, role
 from storage.database import Database
 from storage.domain import Geometry, Volume
@@ -42,7 +42,6 @@ from workers.fewshot.starter import (
     install_starter,
     read_starter,
     splits,
-    write_starter,
 )
 
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 1.0, 1.0))
