@@ -5,7 +5,7 @@ from __future__ import annotations
 HASH_DIGITS = 128
 """A hash has 512 bits: 16 x 16 comparisons of neighbours along the rows, and as many along the columns."""
 MOST_BITS = 40
-"""Sharpened or brightened copies differed in 20 to 40 bits and a few in more, different patients' pictures in 60 and more."""
+"""Sharpened or brightened copies differed in 20 to 40 bits and a few in more, different patients in 60 and more."""
 
 
 def hash_of(text: str) -> int | None:
