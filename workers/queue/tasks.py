@@ -119,7 +119,7 @@ class JobRunner:
 def register_tasks(app: Celery, runner: JobRunner, fitter: FitRunner) -> None:
     """Give the application its two tasks: analyse a study, carry out a fit request."""
 
-    @app.task(name=ANALYSE)  # type: ignore[untyped-decorator]  # Celery carries no types
+    @app.task(name=ANALYSE, shared=False)  # type: ignore[untyped-decorator]  # Celery carries no types
     def analyse_job(job_id: int) -> None:
         try:
             runner.run(int(job_id))
@@ -127,7 +127,7 @@ def register_tasks(app: Celery, runner: JobRunner, fitter: FitRunner) -> None:
             # Before the claim nothing is owed: the job is still queued, and the relay sends its message again.
             log.warning("job:not-started", job=job_id, code=error.code, reason=str(error))
 
-    @app.task(name=FIT)  # type: ignore[untyped-decorator]  # as above
+    @app.task(name=FIT, shared=False)  # type: ignore[untyped-decorator]  # as above
     def carry_out_fit(request_id: int) -> None:
         try:
             with runner.busy():
