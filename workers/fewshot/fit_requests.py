@@ -11,8 +11,6 @@ from storage.errors import LeaseLost, OncueError
 from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import FitRequest, HeldRequest, RequestKind
 from workers.config import WorkerSettings
-from workers.fewshot.evaluating import evaluate
-from workers.fewshot.fitting import Wanted, fit, head_name, newest_recipe, recipe_for
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +54,10 @@ class FitRunner:
             log.info("fit_request.done", request=held.request.id, adapter=adapter_id)
 
     def _carry_out(self, request: FitRequest) -> int:
+        # They bring torch: a worker should not have to load it before its first request.
+        from workers.fewshot.evaluating import evaluate
+        from workers.fewshot.fitting import Wanted, fit, head_name, newest_recipe, recipe_for
+
         wish = request.wish
         if wish.kind is RequestKind.EVALUATE and wish.adapter_id is not None:
             evaluate(self.database, wish.adapter_id, actor=request.requested_by, now=utc_now())
