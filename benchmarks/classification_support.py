@@ -25,14 +25,16 @@ def main() -> None:
 
     import torch
 
-    from lab.fewshot.collection import collect, leave_one_patient_out
-    from workers.fewshot.lesion_encoders import load_cut_out_encoder
-    from workers.fewshot.starter_set import read_starter, write_starter
+    from lab.fewshot.collection import collect, leave_one_patient_out, write_starter
+    from workers.fewshot.dinov2 import open_dinov2
+    from workers.fewshot.lesion_views import PromptedEncoder
+    from workers.fewshot.starter import PROMPT, read_starter
 
     if arguments.read:
         samples = read_starter(arguments.read)
     else:
-        samples = collect(arguments.cases, load_cut_out_encoder(torch.device("cpu")), seed=arguments.seed)
+        encoder = PromptedEncoder(open_dinov2(torch.device("cpu"), torch.float32), PROMPT)
+        samples = collect(arguments.cases, encoder, seed=arguments.seed)
     counts = Counter(sample.label for sample in samples)
     print("patients:", len({sample.patient for sample in samples}), "examples:", dict(counts))
     agreement = leave_one_patient_out(samples)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from console.commands import (
-    adapters,
     alive,
     audit,
     backbones,
@@ -25,6 +24,7 @@ from console.commands import (
     processes,
     send,
     studies,
+    studying,
     support,
     train,
     up,
@@ -79,9 +79,9 @@ models.app.command("add")(backbones.add_backbone)
 models.app.command("backbones")(backbones.list_backbones)
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
-app.add_typer(adapters.app, name="classification")
+app.add_typer(classification.app, name="classification")
 app.add_typer(train.training, name="train")
-evaluation.app.command("classification", cls=VariadicCommand)(classification.evaluate_classification)
+evaluation.app.command("classification", cls=VariadicCommand)(studying.evaluate_classification)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)

@@ -13,8 +13,8 @@ from console.record_schema import RecordSchema
 from console.schemas import FindingForm, PanelForm, named_version
 from storage.domain import Analysis, Finding, FrameRef
 from storage.errors import ConfigurationError, RecordMissing
+from storage.explanations import TILES, Panel
 from storage.objects import ObjectStore
-from storage.panels import TILES, Panel
 
 DOCUMENT = "explanation.json"
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from console.schemas import overlay_path, panel_path
 from console.views import PAGE, Views
 from storage.domain import Presence
-from storage.panels import TILES
+from storage.explanations import TILES
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NOTHING = "\N{EN DASH}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator, Field, Json, ValidationInfo, field_validator
 
-from console.fewshot.forms import PredictionForm
+from console.fewshot.schemas import PredictionForm
 from console.record_schema import IsoTime, RecordSchema
 from console.views import AliveProcesses
 from storage.domain import (
@@ -50,7 +50,7 @@ def _alive_by_kind(seen: tuple[AliveProcesses, ...]) -> dict[str, int]:
 
 
 def _prediction(prediction: Prediction | None) -> PredictionForm | None:
-    return PredictionForm.of(prediction) if prediction else None
+    return PredictionForm.model_validate(prediction) if prediction else None
 
 
 class StudyForm(RecordSchema):

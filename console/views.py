@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from storage import analyses, audit, deliveries, jobs, processes, study_record, worklist
 from storage.audit import AuditEvent
 from storage.database import Database, utc_now
+from storage.deliveries import Delivery
 from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
 from storage.jobs import Job
 from storage.objects import ObjectStore
-from storage.outbound import Delivery
 from storage.study_record import Dossier
 from storage.worklist import StudyEntry
 

@@ -11,9 +11,9 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
 from storage import analyses, reports
 from storage.database import Database
+from storage.deliveries import Delivery, WrittenObject
 from storage.errors import RecordMissing
 from storage.objects import ObjectStore
-from storage.outbound import Delivery, WrittenObject
 
 
 @dataclass(frozen=True, slots=True)

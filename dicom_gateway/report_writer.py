@@ -12,9 +12,9 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
 from storage import analyses, reports
 from storage.database import Database
+from storage.deliveries import WrittenObject
 from storage.errors import OncueError
 from storage.objects import ObjectStore
-from storage.outbound import WrittenObject
 from storage.reports import PendingReport
 
 logger = structlog.get_logger(__name__)

@@ -1,15 +1,16 @@
-"""Analyses and their findings: written once per job by the worker that holds it, read by delivery and console."""
+"""Analyses with their findings, predictions and explanations: written once per job, read by delivery and console."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, explaining, jobs
+from storage import arrays, audit, jobs
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -22,9 +23,9 @@ from storage.domain import (
     TriageDecision,
 )
 from storage.errors import RecordMissing
-from storage.explanations import Prediction
-from storage.fewshot import predictions
-from storage.models import AnalysisRow, FindingRow, ReportRow
+from storage.explanations import KeptExplanation, Neighbour, Panel, Prediction
+from storage.fewshot.tables import ClassificationPredictionRow
+from storage.models import AnalysisRow, ExplanationRow, FindingRow, ReportRow
 from storage.objects import ObjectStore
 
 
@@ -39,8 +40,8 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     session.merge(_row(held.job_id, analysis, grid_digest=grid_digest, now=now))
     session.flush()
     session.add_all(_finding_row(held.job_id, finding) for finding in analysis.findings)
-    predictions.replace(session, held.job_id, analysis.findings, now=now)
-    explaining.save(session, held.job_id, analysis.explanation)
+    _save_predictions(session, held.job_id, analysis.findings, now=now)
+    save_explanation(session, held.job_id, analysis.explanation)
     session.merge(
         ReportRow(
             job_id=held.job_id,
@@ -95,14 +96,14 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         timings=tuple(StageTiming(**entry) for entry in json.loads(row.timings)),
         overlays=tuple(json.loads(row.overlays)),
         notes=tuple(json.loads(row.notes)),
-        explanation=explaining.of_job(session, job_id),
+        explanation=explanation_of(session, job_id),
     )
 
 
 def findings_of(session: Session, job_id: int) -> tuple[Finding, ...]:
     """Return the findings of a job by segment number."""
     query = select(FindingRow).where(FindingRow.job_id == job_id).order_by(FindingRow.number)
-    predicted = predictions.of(session, job_id)
+    predicted = _predictions_of(session, job_id)
     return tuple(_finding(row, predicted.get(row.number)) for row in session.scalars(query))
 
 
@@ -126,9 +127,25 @@ def decision_of(row: AnalysisRow) -> TriageDecision:
 def pictures_of(session: Session, job_id: int) -> frozenset[str]:
     """Return the digests of the pictures of a job, overlays and panels; empty where it has no analysis."""
     text = session.scalar(select(AnalysisRow.overlays).where(AnalysisRow.job_id == job_id))
-    explanation = explaining.of_job(session, job_id)
+    explanation = explanation_of(session, job_id)
     panels = explanation.panels if explanation else ()
     return frozenset(json.loads(text) if text else ()) | {panel.picture for panel in panels}
+
+
+def save_explanation(session: Session, job_id: int, explanation: KeptExplanation | None) -> None:
+    """Write what a job's analysis shows, in place of what an earlier attempt showed."""
+    session.execute(delete(ExplanationRow).where(ExplanationRow.job_id == job_id))
+    if explanation is not None:
+        panels = json.dumps([asdict(panel) for panel in explanation.panels], sort_keys=True)
+        session.add(ExplanationRow(job_id=job_id, attention=explanation.attention, panels=panels))
+
+
+def explanation_of(session: Session, job_id: int) -> KeptExplanation | None:
+    """Return what the analysis of a job shows, or None where it shows nothing."""
+    row = session.get(ExplanationRow, job_id)
+    if row is None:
+        return None
+    return KeptExplanation(row.attention, tuple(Panel(**entry) for entry in json.loads(row.panels)))
 
 
 def _record_decision(session: Session, held: jobs.Claim, decision: TriageDecision, *, now: datetime) -> None:
@@ -209,4 +226,47 @@ def _finding(row: FindingRow, prediction: Prediction | None) -> Finding:
         label_probability=row.label_probability,
         abstained=row.abstained,
         prediction=prediction,
+    )
+
+
+def _save_predictions(session: Session, job_id: int, findings: Sequence[Finding], *, now: datetime) -> None:
+    """Write the predictions of a job's findings in place of earlier ones; the analysis' audit event covers them."""
+    session.execute(delete(ClassificationPredictionRow).where(ClassificationPredictionRow.job_id == job_id))
+    session.add_all(
+        _prediction_row(job_id, finding.number, finding.prediction, now=now)
+        for finding in findings
+        if finding.prediction
+    )
+
+
+def _predictions_of(session: Session, job_id: int) -> Mapping[int, Prediction]:
+    """Return the predictions of a job by the number of their finding."""
+    query = select(ClassificationPredictionRow).where(ClassificationPredictionRow.job_id == job_id)
+    return {row.number: _prediction(row) for row in session.scalars(query)}
+
+
+def _prediction_row(job_id: int, number: int, prediction: Prediction, *, now: datetime) -> ClassificationPredictionRow:
+    return ClassificationPredictionRow(
+        job_id=job_id,
+        number=number,
+        adapter_id=prediction.adapter,
+        label_set=json.dumps(list(prediction.label_set)),
+        distance=prediction.distance,
+        nearest=json.dumps([asdict(neighbour) for neighbour in prediction.nearest]),
+        attends_to_lesion=prediction.attends_to_lesion,
+        saliency=prediction.saliency,
+        in_mask_share=prediction.in_mask_share,
+        predicted_at=now,
+    )
+
+
+def _prediction(row: ClassificationPredictionRow) -> Prediction:
+    return Prediction(
+        adapter=row.adapter_id,
+        label_set=tuple(json.loads(row.label_set)),
+        distance=row.distance,
+        nearest=tuple(Neighbour(**entry) for entry in json.loads(row.nearest)),
+        attends_to_lesion=row.attends_to_lesion,
+        saliency=row.saliency,
+        in_mask_share=row.in_mask_share,
     )

@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from storage import audit
+from storage import audit, leases
 from storage.domain import DeliveryState, ObjectKind
 from storage.errors import IllegalTransition, RecordMissing
 from storage.models import DeliveryRow, JobRow, ResultObjectRow, StudyRow
-from storage.outbound import Delivery, WrittenObject
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """One DICOM object that lies in the object store under ``digest``, ready to be sent."""
+
+    kind: ObjectKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object on its way to one destination, as it stands. ``status`` is the DIMSE status of the last attempt."""
+
+    id: int
+    job_id: int
+    study_instance_uid: str
+    written: WrittenObject
+    destination: str
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: datetime
+    status: int | None
+    code: str | None
+    reason: str | None
+    sent_at: datetime | None
+
 
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset({DeliveryState.SENDING}),
@@ -70,7 +102,7 @@ def claim_due(
     audit.lock(session)
     is_due = or_(
         (DeliveryRow.state == DeliveryState.PENDING.value) & (DeliveryRow.next_attempt_at <= now),
-        (DeliveryRow.state == DeliveryState.SENDING.value) & (DeliveryRow.lease_expires_at < now),
+        (DeliveryRow.state == DeliveryState.SENDING.value) & leases.ran_out(DeliveryRow.lease_expires_at, now=now),
     ) & DeliveryRow.destination.not_in(busy)
     first = session.scalar(select(DeliveryRow.destination).where(is_due).order_by(DeliveryRow.next_attempt_at).limit(1))
     if first is None:
@@ -81,7 +113,7 @@ def claim_due(
     for row in rows:
         row.state = DeliveryState.SENDING.value
         row.attempts += 1
-        row.lease_owner, row.lease_expires_at = owner, now + timedelta(seconds=lease_seconds)
+        leases.take(row, owner, seconds=lease_seconds, now=now)
     session.flush()
     return chosen(session, [row.id for row in rows])
 
@@ -202,7 +234,7 @@ def _step(row: DeliveryRow, state: DeliveryState) -> None:
     if state not in ALLOWED[DeliveryState(row.state)]:
         raise IllegalTransition(f"delivery {row.id} cannot go from {row.state} to {state}")
     row.state = state.value
-    row.lease_owner, row.lease_expires_at = None, None
+    leases.end(row)
 
 
 def _record(session: Session, row: DeliveryRow, tag: str, *, now: datetime, actor: str = "delivery") -> None:

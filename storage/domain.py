@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from numpy import bool_, float32, uint8
     from numpy.typing import NDArray
 
-    from storage.explanations import Prediction, SaliencyMap
-    from storage.panels import Explanation, KeptExplanation
+    from storage.explanations import Explanation, KeptExplanation, Prediction, SaliencyMap
 
 Vector = tuple[float, float, float]
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from storage import audit
+from storage import audit, leases
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
 from storage.models import JobRow, StudyRow
@@ -133,7 +133,7 @@ def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, no
     _step(row, JobState.RUNNING)
     row.attempts += 1
     row.token += 1
-    row.lease_owner, row.lease_expires_at = owner, now + timedelta(seconds=lease_seconds)
+    leases.take(row, owner, seconds=lease_seconds, now=now)
     row.started_at, row.finished_at, row.code, row.reason = now, None, None, None
     _record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
     uid = _study_uid(session, row.study_id)
@@ -143,7 +143,7 @@ def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, no
 def extend_lease(session: Session, held: Claim, *, lease_seconds: float, now: datetime) -> None:
     """Push the lease's end further out; LeaseLost where somebody else holds the job by now."""
     # No audit event and so no chain lock: heartbeats must not queue up behind ingest.
-    _held_row(session, held).lease_expires_at = now + timedelta(seconds=lease_seconds)
+    leases.extend(_held_row(session, held), seconds=lease_seconds, now=now)
 
 
 def complete(session: Session, held: Claim, *, now: datetime) -> None:
@@ -173,7 +173,7 @@ def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
     """Take back running jobs whose lease ran out: queued again at once, or failed as ``worker_lost`` at the cap."""
     audit.lock(session)
     rows = session.scalars(
-        select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.lease_expires_at < now)
+        select(JobRow).where(JobRow.state == JobState.RUNNING.value, leases.ran_out(JobRow.lease_expires_at, now=now))
     ).all()
     for row in rows:
         _take_back(session, row, now=now)
@@ -258,13 +258,15 @@ def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
 
 def _requeue(row: JobRow, *, delay_seconds: float, now: datetime) -> None:
     _step(row, JobState.QUEUED)
-    row.published_at, row.finished_at, row.lease_owner, row.lease_expires_at = None, None, None, None
+    leases.end(row)
+    row.published_at, row.finished_at = None, None
     row.not_before = now + timedelta(seconds=delay_seconds) if delay_seconds else None
 
 
 def _finish(row: JobRow, state: JobState, *, now: datetime) -> None:
     _step(row, state)
-    row.finished_at, row.lease_owner, row.lease_expires_at = now, None, None
+    leases.end(row)
+    row.finished_at = now
 
 
 def _step(row: JobRow, state: JobState) -> None:

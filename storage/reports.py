@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, deliveries
+from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ReportState
 from storage.errors import RecordMissing
 from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
-from storage.outbound import Delivery, WrittenObject
 
 MAX_ATTEMPTS = 5
 _BACKOFF_SECONDS = 10

@@ -10,12 +10,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import analyses, deliveries, explaining, jobs, reports, worklist
+from storage import analyses, deliveries, jobs, reports, worklist
 from storage.audit import AuditEvent
+from storage.deliveries import Delivery, WrittenObject
 from storage.domain import Algorithm, Finding, ReportState, StageTiming, TriageDecision, is_unfamiliar
+from storage.explanations import KeptExplanation
 from storage.models import AnalysisRow, AuditEventRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
-from storage.outbound import Delivery, WrittenObject
-from storage.panels import KeptExplanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Dossier:
 
 
 def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
-    """Return a study's dossier with its latest ``events``; RecordMissing where there is no such study."""
+    """Return a study's record with its latest ``events``; RecordMissing where there is no such study."""
     entry = worklist.find(session, study_id)
     found = tuple(jobs.find(session, job_id) for job_id in _job_ids(session, study_id))
     result = _newest_result(session, [job.id for job in found])
@@ -110,7 +110,7 @@ def _newest_result(session: Session, job_ids: Sequence[int]) -> Result | None:
         analysed_at=row.analysed_at,
         report_state=ReportState(report.state),
         report_code=report.code,
-        explanation=explaining.of_job(session, row.job_id),
+        explanation=analyses.explanation_of(session, row.job_id),
     )
 
 

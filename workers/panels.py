@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage import arrays
+from storage.explanations import Explanation, FindingView, KeptExplanation, Panel
 from storage.objects import ObjectStore
-from storage.panels import Explanation, FindingView, KeptExplanation, Panel
 
 _SIDE = 256
 _GAP = 4

@@ -29,7 +29,7 @@ def open_bench(settings: WorkerSettings, database: Database, objects: ObjectStor
 
 def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) -> Classifiers:
     from workers.devices import choose_device
-    from workers.fewshot.encoders import InstalledEncoders
+    from workers.fewshot.lesion_views import InstalledEncoders
     from workers.fewshot.serving import PromotedClassifiers
     from workers.fewshot.starter import install_starter
 

@@ -40,10 +40,10 @@ def add_backbone(
     Example: oncue models add ./clip-vit-base-patch32 --licence MIT --commercial
     """
     from console.config import read
-    from workers.fewshot.backbones.registry import Registration, register
+    from workers.fewshot.registry import NewBackbone, register
 
     models = read(state, file=config).settings.worker.models_folder()
-    entry = Registration(name or folder.resolve().name.lower(), licence, commercial)
+    entry = NewBackbone(name or folder.resolve().name.lower(), licence, commercial)
     _write([register(folder, entry, models=models)], as_json=as_json)
 
 
@@ -53,7 +53,7 @@ def list_backbones(state: State = DEFAULT_STATE, *, config: ConfigFile = None, a
     Example: oncue models backbones
     """
     from console.config import read
-    from workers.fewshot.backbones.registry import cards
+    from workers.fewshot.registry import cards
 
     models = read(state, file=config).settings.worker.models_folder()
     _write(cards(models), as_json=as_json)

@@ -1,132 +1,239 @@
-"""`oncue evaluate classification`: both papers' protocols on folders of labelled pictures."""
+"""`oncue classification`: fit, evaluate, promote and roll back the adapters that label findings."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands import classification_items
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from lab.fewshot.runs import Run
+    from console.fewshot.schemas import EvaluationForm, TaskDetailForm
 
-Data = Annotated[
-    list[str],
-    typer.Option("--data", metavar="DIR[=LABEL]", help="Folder with images.csv: image, class; mask, patient, sex ..."),
+app = typer.Typer(no_args_is_help=True, help="Few-shot labels: tasks, items, and adapters behind a gate.")
+app.add_typer(classification_items.tasks_app, name="task")
+app.add_typer(classification_items.app, name="items")
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
+AdapterId = Annotated[int, typer.Argument(metavar="ADAPTER", min=1, help="The adapter's number.")]
+HeadKind = Annotated[
+    str | None, typer.Option("--head", metavar="HEAD", help="prototypes, logistic, logistic-tuned, tip-adapter.")
 ]
-Test = Annotated[
+BackboneName = Annotated[str | None, typer.Option("--backbone", metavar="NAME", help="Frozen encoder of the items.")]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", metavar="MODE", help="Prompt that the items were embedded under.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same items and seed give the same bytes.")]
+Overrides = Annotated[
     list[str] | None,
-    typer.Option("--test", metavar="DIR[=LABEL]", help="Test on this folder; default: a fifth of --data, by patient."),
+    typer.Option("--override", metavar="CHECK=REASON", help="Let one INSUFFICIENT check pass, with a reason."),
 ]
-Share = Annotated[
-    list[float] | None, typer.Option("--share", metavar="PERCENT", help="Learn from so much of the training side.")
-]
-Shots = Annotated[
-    list[int] | None, typer.Option("--shots", metavar="K", min=1, help="Learn from K pictures of each class.")
-]
-Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Repeat every draw so many times.")]
-BackboneNames = Annotated[
-    list[str] | None, typer.Option("--backbone", metavar="NAME", help="See `oncue models backbones`.")
-]
-Prompts = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--prompt",
-        metavar="MODE",
-        help="three-looks, none (both by default), overlay, contour, blur, dim, crop, maskpool, global+crop; or all.",
-    ),
-]
-Heads = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--head",
-        metavar="NAME",
-        help="prototypes, logistic, logistic-tuned, tip-adapter; with text lp++, clip-zero-shot.",
-    ),
-]
-Freezes = Annotated[
-    list[str] | None, typer.Option("--freeze", metavar="HOW", help="freeze_all, last_k, full, lora, vpt.")
-]
-Masks = Annotated[
-    str | None,
-    typer.Option(
-        "--masks",
-        metavar="SOURCE",
-        help="given, region, sam2-automatic; default: given where every picture has one, else region for all.",
-    ),
-]
-WithControl = Annotated[
-    bool, typer.Option("--control/--no-control", help="Repeat each run with the masks of other pictures.")
-]
-ThinSex = Annotated[
-    str | None, typer.Option("--thin-sex", metavar="SEX", help="Also draw from 100, 50, 25 and 0 % of this sex.")
-]
-Report = Annotated[
-    Path | None, typer.Option("--report", metavar="DIR", file_okay=False, help="Write report.html, .png and .json.")
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option("--cache", metavar="DIR", file_okay=False, help="Embeddings; default: in the state folder."),
-]
-Sam2Folder = Annotated[
-    Path | None, typer.Option("--sam2", metavar="DIR", exists=True, file_okay=False, help="Sam2Model to segment with.")
-]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stays on record.")]
 
 
-def evaluate_classification(
-    data: Data,
+@app.command("show")
+def show_task(
+    task: TaskName, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Show a task: its items, adapters, decisions, and what the gate said of the adapter that predicts.
+
+    Example: oncue classification show brain-flair --state ./oncue-state
+    """
+    from console.fewshot.views import task_detail
+    from console.installation import open_installation
+    from console.terminal.output import write_forms
+
+    with open_installation(state, file=config).read() as session:
+        form = task_detail(session, task)
+    if as_json:
+        write_forms([form])
+        return
+    _write_task(form)
+
+
+@app.command("fit")
+def fit_adapter(
+    task: TaskName,
     state: State = DEFAULT_STATE,
     *,
+    head: HeadKind = None,
+    backbone: BackboneName = None,
+    prompt: Prompt = None,
+    seed: Seed = 0,
     config: ConfigFile = None,
-    test: Test = None,
-    share: Share = None,
-    shots: Shots = None,
-    seeds: Seeds = 5,
-    backbone: BackboneNames = None,
-    prompt: Prompts = None,
-    head: Heads = None,
-    freeze: Freezes = None,
-    masks: Masks = None,
-    control: WithControl = True,
-    thin_sex: ThinSex = None,
-    report: Report = None,
-    cache: Cache = None,
-    sam2: Sam2Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from few pictures, test on other patients' pictures: accuracy, F1 and AUROC with 95 % intervals.
+    """Fit an adapter on the support items and calibrate it on the calibration items that are in use now.
 
-    Example: oncue evaluate classification --data ../shared/data/covid-xray --share 5 10 --shots 1 4 16
+    What is not given is as in the task's newest adapter; in its first one it is oncue's own choice.
+
+    Example: oncue classification fit lesion --head logistic --state ./oncue-state
     """
-    from console.commands.studying import StudyWishes, study
-    from console.terminal.output import write_json
-    from lab.fewshot.document import to_json
-    from lab.fewshot.report import write_report
+    from console.fewshot.views import adapter_form
+    from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.options import chosen
+    from console.terminal.output import write_forms, write_line
+    from storage.database import utc_now
+    from workers.fewshot.contracts import PromptMode
+    from workers.fewshot.fitting import Wanted, fit, newest_recipe, recipe_for
+    from workers.fewshot.heads import HeadName
 
-    wishes = StudyWishes(
-        data, test or [], share or [], shots or [], seeds, backbone or [], prompt or [], head or [], freeze or [],
-        masks, control, thin_sex, sam2,
-    )  # fmt: skip # reads by its lines
-    runs = study(wishes, state, config, cache=cache, on_progress=_show_progress)
-    if report is not None:
-        write_report(runs, report)
+    installation = open_installation(state, file=config)
+    with installation.read() as session:
+        before = newest_recipe(session, task)
+    wanted = Wanted(backbone, chosen(PromptMode, prompt), chosen(HeadName, head), seed)
+    recipe = recipe_for(installation.settings.worker, wanted, before=before)
+    adapter = fit(installation.database, task, recipe, actor=command_line_actor(), now=utc_now())
+    with installation.read() as session:
+        form = adapter_form(session, adapter.id)
     if as_json:
-        write_json(to_json(runs))
+        write_forms([form])
         return
-    _show(runs)
+    write_line(f"adapter {form.id}, version {form.version}, sha256 {form.artefact_sha256}")
+    write_line(f"next: oncue classification evaluate {form.id}")
 
 
-def _show_progress(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{what}: {done}/{total} pictures" + ("\n" if done == total else ""))
+@app.command("evaluate")
+def evaluate_adapter(
+    adapter: AdapterId, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Run every check of the gate on the evaluation patients, and write the model card.
+
+    Example: oncue classification evaluate 2 --state ./oncue-state
+    """
+    from console.fewshot.schemas import EvaluationForm
+    from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms
+    from storage.database import utc_now
+    from workers.fewshot.evaluating import evaluate
+
+    installation = open_installation(state, file=config)
+    installation.require()
+    form = EvaluationForm.model_validate(
+        evaluate(installation.database, adapter, actor=command_line_actor(), now=utc_now())
+    )
+    installation.database.dispose()
+    if as_json:
+        write_forms([form])
+        return
+    _write_checks(form)
 
 
-def _show(runs: Sequence[Run]) -> None:
+@app.command("promote")
+def promote_adapter(
+    task: TaskName,
+    adapter: AdapterId,
+    state: State = DEFAULT_STATE,
+    *,
+    override: Overrides = None,
+    reason: Reason = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let an adapter label findings from the next study on, where the gate allows it; exit code 1 where it does not.
+
+    A refusal is recorded too. A check that FAILs cannot be overridden.
+
+    Example: oncue classification promote lesion 2 --override "subgroups:site=one hospital" --state ./oncue-state
+    """
+    from console.fewshot.schemas import PromotionForm
+    from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
+    from storage.database import utc_now
+    from storage.errors import PromotionRefused
+    from storage.fewshot import adapters, promotions, tasks
+
+    with open_installation(state, file=config).write() as session:
+        found = tasks.find(session, task)
+        decided = promotions.promote(
+            session,
+            found,
+            adapters.find(session, adapter),
+            overrides=[promotions.Override(*_pair(text)) for text in override or ()],
+            reason=reason,
+            actor=command_line_actor(),
+            now=utc_now(),
+        )
+    if as_json:
+        write_forms([PromotionForm.model_validate(decided)])
+    if decided.decision is promotions.Decision.REFUSED:
+        raise PromotionRefused(f"adapter {adapter} is not promoted: {decided.reason}")
+    if not as_json:
+        write_line(f"adapter {adapter} labels findings of {task} from the next study on")
+
+
+@app.command("rollback")
+def roll_back(
+    task: TaskName, state: State = DEFAULT_STATE, *, reason: Reason, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Let the adapter predict again that did before the current one.
+
+    Example: oncue classification rollback lesion --reason "too many false alarms" --state ./oncue-state
+    """
+    from console.fewshot.schemas import PromotionForm
+    from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
+    from storage.database import utc_now
+    from storage.fewshot import promotions, tasks
+
+    with open_installation(state, file=config).write() as session:
+        found = tasks.find(session, task)
+        decided = promotions.roll_back(session, found, reason=reason, actor=command_line_actor(), now=utc_now())
+    if as_json:
+        write_forms([PromotionForm.model_validate(decided)])
+        return
+    write_line(f"adapter {decided.adapter_id} labels findings of {task} again")
+
+
+def _write_task(form: TaskDetailForm) -> None:
+    """Write a task with its items, adapters, decisions and checks."""
+    from console.terminal.output import write_line, write_table
+
+    task = form.task
+    write_line(f"{task.name}: {', '.join(task.classes)} (positive: {task.positive_class})")
+    write_line(f"for: {task.intended_use}")
+    write_line(f"not for: {task.not_for}\n")
+    rows = [(split, label, count) for split, labels in form.items.items() for label, count in labels.items()]
+    write_table("Items", ("split", "label", "items"), rows, empty="no items yet")
+    adapters = [
+        (
+            one.id,
+            one.version,
+            "predicts" if one.id == task.predicting else "",
+            one.head,
+            one.prompt,
+            one.backbone,
+            one.verdict,
+        )
+        for one in form.adapters
+    ]
+    headers = ("adapter", "version", "now", "head", "prompt", "backbone", "verdict")
+    write_table("Adapters", headers, adapters, empty="no adapter was fitted yet")
+    decisions = [(one.decided_at[:19], one.decision, one.adapter, one.actor, one.reason) for one in form.promotions]
+    write_table("Decisions", ("at", "decision", "adapter", "by", "reason"), decisions, empty="nothing was decided yet")
+    if form.evaluation:
+        _write_checks(form.evaluation)
+
+
+def _write_checks(form: EvaluationForm) -> None:
+    """Write what the gate said, check by check."""
     from console.terminal.output import write_table
-    from lab.fewshot.report import HEADERS, row
 
-    write_table("Few-shot classification, means over seeds", HEADERS, [row(one) for one in runs], empty="no run")
+    rows = [
+        (one.name, one.verdict, one.value, one.bound, "" if one.blocks else "no", one.reason) for one in form.checks
+    ]
+    title = f"Gate: adapter {form.adapter} {form.verdict.value}"
+    write_table(title, ("check", "verdict", "value", "bound", "blocks", "what was found"), rows, empty="no checks")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, reason = text.partition("=")
+    if not sign:
+        raise typer.BadParameter(f"{text!r} is not CHECK=REASON")
+    return name.strip(), reason.strip()

@@ -9,7 +9,7 @@ import typer
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
-    from storage.outbound import Delivery
+    from storage.deliveries import Delivery
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries: each result object on its way to each destination.")
 

@@ -12,7 +12,7 @@ from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, S
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from storage.outbound import Delivery
+    from storage.deliveries import Delivery
     from storage.study_record import Dossier
     from storage.worklist import StudyEntry
 

@@ -1,135 +1,151 @@
-"""From the options of `oncue evaluate classification` to the runs of a study."""
+"""`oncue evaluate classification`: both papers' protocols on folders of labelled pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
-from console.terminal.options import chosen
+import typer
+
+from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State, all_chosen, chosen
 
 if TYPE_CHECKING:
-    from lab.fewshot.attention import Attention
-    from lab.fewshot.cache import EmbeddingCache
-    from lab.fewshot.runs import Material, Run, Thinning
-    from lab.fewshot.splits import Amount
-    from lab.fewshot.study import Plan, Study
-    from workers.config import WorkerSettings
+    from lab.fewshot.runs import ExperimentRun
+    from storage.progress import OnProgress
 
-Choice = TypeVar("Choice", bound=StrEnum)
-OnProgress = Callable[[str, int, int], None]
-KEPT = (1.0, 0.5, 0.25, 0.0)
-"""Parts of the thinned sex that a support set is drawn from."""
-DEFAULT_SHARE = 5.0
+Data = Annotated[
+    list[str],
+    typer.Option("--data", metavar="DIR[=LABEL]", help="Folder with images.csv: image, class; mask, patient, sex ..."),
+]
+Test = Annotated[
+    list[str] | None,
+    typer.Option("--test", metavar="DIR[=LABEL]", help="Test on this folder; default: a fifth of --data, by patient."),
+]
+Share = Annotated[
+    list[float] | None, typer.Option("--share", metavar="PERCENT", help="Learn from so much of the training side.")
+]
+Shots = Annotated[
+    list[int] | None, typer.Option("--shots", metavar="K", min=1, help="Learn from K pictures of each class.")
+]
+Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Repeat every draw so many times.")]
+BackboneNames = Annotated[
+    list[str] | None, typer.Option("--backbone", metavar="NAME", help="See `oncue models backbones`.")
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        metavar="MODE",
+        help="three-looks, none (both by default), overlay, contour, blur, dim, crop, maskpool, global+crop; or all.",
+    ),
+]
+Heads = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--head",
+        metavar="NAME",
+        help="prototypes, logistic, logistic-tuned, tip-adapter; with text lp++, clip-zero-shot.",
+    ),
+]
+Freezes = Annotated[
+    list[str] | None, typer.Option("--freeze", metavar="HOW", help="freeze_all, last_k, full, lora, vpt.")
+]
+Masks = Annotated[
+    str | None,
+    typer.Option(
+        "--masks",
+        metavar="SOURCE",
+        help="given, region, sam2-automatic; default: given where every picture has one, else region for all.",
+    ),
+]
+WithControl = Annotated[
+    bool, typer.Option("--control/--no-control", help="Repeat each run with the masks of other pictures.")
+]
+ThinSex = Annotated[
+    str | None, typer.Option("--thin-sex", metavar="SEX", help="Also draw from 100, 50, 25 and 0 % of this sex.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="DIR", file_okay=False, help="Write report.html, .png and .json.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", file_okay=False, help="Embeddings; default: in the state folder."),
+]
+Sam2Folder = Annotated[
+    Path | None, typer.Option("--sam2", metavar="DIR", exists=True, file_okay=False, help="Sam2Model to segment with.")
+]
 
 
-@dataclass(frozen=True, slots=True)
-class StudyWishes:
-    """The options as they were typed."""
+def evaluate_classification(
+    data: Data,
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    test: Test = None,
+    share: Share = None,
+    shots: Shots = None,
+    seeds: Seeds = 5,
+    backbone: BackboneNames = None,
+    prompt: Prompts = None,
+    head: Heads = None,
+    freeze: Freezes = None,
+    masks: Masks = None,
+    control: WithControl = True,
+    thin_sex: ThinSex = None,
+    report: Report = None,
+    cache: Cache = None,
+    sam2: Sam2Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from few pictures, test on other patients' pictures: accuracy, F1 and AUROC with 95 % intervals.
 
-    data: Sequence[str]
-    test: Sequence[str]
-    shares: Sequence[float]
-    shots: Sequence[int]
-    seeds: int
-    backbones: Sequence[str]
-    prompts: Sequence[str]
-    heads: Sequence[str]
-    freezes: Sequence[str]
-    masks: str | None
-    control: bool
-    thin_sex: str | None
-    sam2: Path | None
-
-
-def study(
-    wishes: StudyWishes, state: Path, config: Path | None, *, cache: Path | None, on_progress: OnProgress
-) -> list[Run]:
-    """Read the folders, open the backbones one after the other, and run the grid on each."""
+    Example: oncue evaluate classification --data ../shared/data/covid-xray --share 5 10 --shots 1 4 16
+    """
     from console.config import read
-    from lab.fewshot.cache import EmbeddingCache
-    from workers.devices import choose_device, choose_dtype
-    from workers.fewshot.backbones.registry import DEFAULT_BACKBONE, open_backbone
-
-    settings = read(state, file=config).settings.worker
-    plan = _plan(wishes)
-    store = EmbeddingCache(cache or state / "embeddings")
-    planned = _study(wishes, plan, settings, store=store, on_progress=on_progress)
-    device = choose_device(settings.device)
-    dtype = choose_dtype(device, settings.dtype)
-    runs: list[Run] = []
-    for name in wishes.backbones or [DEFAULT_BACKBONE]:
-        runs.extend(planned.runs(open_backbone(name, models=settings.models_folder(), device=device, dtype=dtype)))
-    return runs
-
-
-def _study(
-    wishes: StudyWishes, plan: Plan, settings: WorkerSettings, *, store: EmbeddingCache, on_progress: OnProgress
-) -> Study:
-    from lab.fewshot.study import Study, gather
-    from workers.fewshot.backbones.text import texts_of
-    from workers.fewshot.picture_folder import PictureSource, read_pictures
-
-    training, test = (
-        read_pictures([PictureSource.parsed(text) for text in texts]) for texts in (wishes.data, wishes.test)
-    )
-    material = gather(training, test)
-    attention = _attention(wishes, material, settings, store=store)
-    return Study(material, plan, attention, store, texts_of, on_progress)
-
-
-def _attention(
-    wishes: StudyWishes, material: Material, settings: WorkerSettings, *, store: EmbeddingCache
-) -> Attention:
-    from lab.fewshot.attention import Attention, fair_source
-    from lab.fewshot.regions import Saliency
-    from lab.fewshot.segment_anything import SegmentAnything
-    from workers.devices import choose_device, choose_dtype
-    from workers.fewshot.contracts import MaskSource
-
-    device = choose_device(settings.device)
-    source = chosen(MaskSource, wishes.masks) or fair_source(material.pictures)
-    segment = SegmentAnything.load(wishes.sam2, device=device).everything if wishes.sam2 else None
-    return Attention(
-        source, store, lambda: Saliency.load(device=device, dtype=choose_dtype(device, settings.dtype)), segment
-    )
-
-
-def _plan(wishes: StudyWishes) -> Plan:
+    from console.terminal.output import write_json
+    from lab.fewshot.command import ExperimentOptions, classification
     from lab.fewshot.freezing.strategies import Freeze
-    from lab.fewshot.study import Plan
-    from workers.fewshot.contracts import PromptMode
-    from workers.fewshot.heads.names import HeadName
+    from lab.fewshot.report import to_json, write_report
+    from lab.fewshot.text_heads import ComparedHead
+    from workers.fewshot.contracts import MaskSource, PromptMode
 
-    prompts = list(PromptMode) if "all" in wishes.prompts else _all(PromptMode, wishes.prompts)
-    freezes = _all(Freeze, wishes.freezes) or [Freeze.ALL]
-    # The plain probe costs nothing beside three looks, of which it is one; what is trained through sees one picture.
-    default = (PromptMode.THREE_LOOKS, PromptMode.NONE) if set(freezes) == {Freeze.ALL} else (PromptMode.NONE,)
-    return Plan(
-        _amounts(wishes),
-        wishes.seeds,
-        prompts or default,
-        _all(HeadName, wishes.heads) or (HeadName.LOGISTIC,),
-        freezes,
-        _thinnings(wishes),
-        wishes.control,
+    options = ExperimentOptions(
+        data=data,
+        test=test or (),
+        shares=share or (),
+        shots=shots or (),
+        seeds=seeds,
+        backbones=backbone or (),
+        prompts=list(PromptMode) if "all" in (prompt or ()) else all_chosen(PromptMode, prompt),
+        heads=all_chosen(ComparedHead, head),
+        freezes=all_chosen(Freeze, freeze),
+        masks=chosen(MaskSource, masks),
+        control=control,
+        thin_sex=thin_sex,
+        sam2=sam2,
     )
+    settings = read(state, file=config).settings.worker
+    runs = classification(options, settings, cache=cache or state / "embeddings", progress=_progress)
+    if report is not None:
+        write_report(runs, report)
+    if as_json:
+        write_json(to_json(runs))
+        return
+    _show(runs)
 
 
-def _amounts(wishes: StudyWishes) -> list[Amount]:
-    from lab.fewshot.splits import Amount
+def _progress(what: str) -> OnProgress:
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{what}: {done}/{total} pictures" + ("\n" if done == total else ""))
 
-    amounts = [*(Amount(share=share) for share in wishes.shares), *(Amount(shots=shots) for shots in wishes.shots)]
-    return amounts or [Amount(share=DEFAULT_SHARE)]
-
-
-def _thinnings(wishes: StudyWishes) -> Sequence[Thinning | None]:
-    from lab.fewshot.runs import Thinning
-
-    return [Thinning(wishes.thin_sex, kept) for kept in KEPT] if wishes.thin_sex else [None]
+    return show
 
 
-def _all(kind: type[Choice], texts: Sequence[str]) -> list[Choice]:
-    return [member for text in texts if (member := chosen(kind, text)) is not None]
+def _show(runs: Sequence[ExperimentRun]) -> None:
+    from console.terminal.output import write_table
+    from lab.fewshot.report import HEADERS, row
+
+    write_table("Few-shot classification, means over seeds", HEADERS, [row(one) for one in runs], empty="no run")

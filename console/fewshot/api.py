@@ -1,4 +1,4 @@
-"""The few-shot workflow over HTTP: tasks, adapters, evaluations, decisions, and orders that a worker carries out.
+"""The few-shot workflow over HTTP: tasks, adapters, evaluations, decisions, and requests that a worker carries out.
 
 The pages have no login, so whoever decides gives a name, and the record says ``api:NAME``. Bodies are JSON, which a
 browser sends to another site only after asking it, and it is never answered.
@@ -6,19 +6,18 @@ browser sends to another site only after asking it, and it is never answered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.fewshot import views
-from console.fewshot.forms import AdapterForm, EvaluationForm, PromotionForm, TaskDetailForm, TaskForm
+from console.fewshot.schemas import AdapterForm, EvaluationForm, FitRequestForm, PromotionForm, TaskDetailForm, TaskForm
 from storage.database import Database, utc_now
 from storage.errors import RecordMissing
 from storage.fewshot import adapters, evaluations, fit_requests, promotions, tasks
-from storage.fewshot.fit_requests import Order, OrderKind, OrderState, Wish
+from storage.fewshot.fit_requests import RequestKind, Wish
 from storage.fewshot.promotions import Decision, Override
 
 
@@ -35,7 +34,7 @@ class Signed(BaseModel):
         return f"api:{self.by}"
 
 
-class FitRequest(Signed):
+class FitOptions(Signed):
     """Fit the task's newest recipe anew, with another head or seed where one is given."""
 
     head: Annotated[str | None, Field(max_length=64)] = None
@@ -56,33 +55,11 @@ class RollbackRequest(Signed):
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-@dataclass(frozen=True, slots=True)
-class OrderForm:
-    """One order; ``adapter`` is what it made or judged once it is done."""
-
-    id: int
-    task: str
-    kind: OrderKind
-    state: OrderState
-    adapter: int | None
-    attempts: int
-    code: str | None
-    reason: str | None
-
-    @classmethod
-    def of(cls, order: Order) -> Self:
-        """Take over an order."""
-        wish = order.wish
-        return cls(
-            order.id, order.task, wish.kind, order.state, wish.adapter_id, order.attempts, order.code, order.reason
-        )
-
-
 def router(database: Database) -> APIRouter:
     """Return the routes below /api/classification."""
     routes = APIRouter(prefix="/api/classification")
     _add_reading(routes, database)
-    _add_orders(routes, database)
+    _add_fit_requests(routes, database)
     _add_decisions(routes, database)
     return routes
 
@@ -113,33 +90,37 @@ def _add_reading(routes: APIRouter, database: Database) -> None:
             found = evaluations.newest(session, adapter_id)
         if found is None:
             raise RecordMissing(f"adapter {adapter_id} has no evaluation")
-        return EvaluationForm.of(found)
+        return EvaluationForm.model_validate(found)
 
 
-def _add_orders(routes: APIRouter, database: Database) -> None:
+def _add_fit_requests(routes: APIRouter, database: Database) -> None:
     @routes.post("/tasks/{name}/adapters", status_code=202)
-    def fit(name: str, wanted: Annotated[FitRequest, Body()]) -> OrderForm:
-        """Order a fit; a worker does it within seconds."""
+    def fit(name: str, wanted: Annotated[FitOptions, Body()]) -> FitRequestForm:
+        """Request a fit; a worker does it within seconds."""
         with database.write() as session:
             task = tasks.find(session, name)
-            wish = Wish(OrderKind.FIT, None, wanted.head, wanted.seed)
-            return OrderForm.of(fit_requests.place(session, task, wish, actor=wanted.actor, now=utc_now()))
+            wish = Wish(RequestKind.FIT, None, wanted.head, wanted.seed)
+            return FitRequestForm.model_validate(
+                fit_requests.place(session, task, wish, actor=wanted.actor, now=utc_now())
+            )
 
     @routes.post("/tasks/{name}/adapters/{adapter_id}/evaluations", status_code=202)
-    def evaluate(name: str, adapter_id: int, wanted: Annotated[Signed, Body()]) -> OrderForm:
-        """Order an evaluation."""
+    def evaluate(name: str, adapter_id: int, wanted: Annotated[Signed, Body()]) -> FitRequestForm:
+        """Request an evaluation."""
         with database.write() as session:
             task = tasks.find(session, name)
             if adapters.find(session, adapter_id).task_id != task.id:
                 raise RecordMissing(f"task {name} has no adapter {adapter_id}")
-            wish = Wish(OrderKind.EVALUATE, adapter_id)
-            return OrderForm.of(fit_requests.place(session, task, wish, actor=wanted.actor, now=utc_now()))
+            wish = Wish(RequestKind.EVALUATE, adapter_id)
+            return FitRequestForm.model_validate(
+                fit_requests.place(session, task, wish, actor=wanted.actor, now=utc_now())
+            )
 
     @routes.get("/orders/{order_id}")
-    def order(order_id: int) -> OrderForm:
-        """Return one order."""
+    def order(order_id: int) -> FitRequestForm:
+        """Return one request."""
         with database.read() as session:
-            return OrderForm.of(fit_requests.find(session, order_id))
+            return FitRequestForm.model_validate(fit_requests.find(session, order_id))
 
 
 def _add_decisions(routes: APIRouter, database: Database) -> None:
@@ -158,13 +139,13 @@ def _add_decisions(routes: APIRouter, database: Database) -> None:
             )
         if decided.decision is Decision.REFUSED:
             return JSONResponse({"code": "promotion_refused", "message": decided.reason}, status_code=409)
-        return PromotionForm.of(decided)
+        return PromotionForm.model_validate(decided)
 
     @routes.post("/tasks/{name}/rollbacks", status_code=201)
     def roll_back(name: str, wanted: Annotated[RollbackRequest, Body()]) -> PromotionForm:
         """Let the adapter before the current one predict again."""
         with database.write() as session:
             task = tasks.find(session, name)
-            return PromotionForm.of(
+            return PromotionForm.model_validate(
                 promotions.roll_back(session, task, reason=wanted.reason, actor=wanted.actor, now=utc_now())
             )

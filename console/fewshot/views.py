@@ -6,9 +6,9 @@ from collections import Counter
 
 from sqlalchemy.orm import Session
 
-from console.fewshot.forms import AdapterForm, EvaluationForm, PromotionForm, TaskDetailForm, TaskForm
+from console.fewshot.schemas import AdapterForm, EvaluationForm, PromotionForm, TaskDetailForm, TaskForm
 from storage.fewshot import adapters, evaluations, items, promotions, tasks
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Split
 from storage.fewshot.tasks import Task
 
 
@@ -20,7 +20,7 @@ def task_forms(session: Session) -> list[TaskForm]:
 def task_form(session: Session, task: Task) -> TaskForm:
     """Return one task with the adapter that it predicts with."""
     present = promotions.current(session, task)
-    return TaskForm.of(task, present.adapter_id if present else None)
+    return TaskForm.model_validate(task).model_copy(update={"predicting": present.adapter_id if present else None})
 
 
 def task_detail(session: Session, name: str) -> TaskDetailForm:
@@ -34,15 +34,16 @@ def task_detail(session: Session, name: str) -> TaskDetailForm:
         task=task_form(session, task),
         items=_counts(session, task),
         adapters=[adapter_form(session, adapter.id) for adapter in found],
-        promotions=[PromotionForm.of(promotion) for promotion in promotions.history(session, task)],
-        evaluation=EvaluationForm.of(evaluation) if evaluation else None,
+        promotions=[PromotionForm.model_validate(promotion) for promotion in promotions.history(session, task)],
+        evaluation=EvaluationForm.model_validate(evaluation) if evaluation else None,
     )
 
 
 def adapter_form(session: Session, adapter_id: int) -> AdapterForm:
     """Return one adapter with the verdict of its newest evaluation; RecordMissing where there is none."""
     evaluation = evaluations.newest(session, adapter_id)
-    return AdapterForm.of(adapters.find(session, adapter_id), evaluation.judgement.verdict if evaluation else None)
+    form = AdapterForm.model_validate(adapters.find(session, adapter_id))
+    return form.model_copy(update={"verdict": evaluation.judgement.verdict if evaluation else None})
 
 
 def _counts(session: Session, task: Task) -> dict[str, dict[str, int]]:

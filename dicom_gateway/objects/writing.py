@@ -19,10 +19,10 @@ from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
+from storage.deliveries import WrittenObject
 from storage.domain import Analysis, ObjectKind
 from storage.errors import RecordMissing
 from storage.objects import ObjectStore
-from storage.outbound import WrittenObject
 
 
 def write_objects(

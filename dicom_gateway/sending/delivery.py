@@ -21,9 +21,9 @@ from dicom_gateway.sending.sender import Outgoing, SendOutcome
 from dicom_gateway.status import PeerAnswer
 from storage import deliveries
 from storage.database import Database
+from storage.deliveries import Delivery
 from storage.errors import OncueError
 from storage.objects import ObjectStore
-from storage.outbound import Delivery
 
 _DESTINATIONS_AT_ONCE = 16
 

@@ -7,15 +7,43 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from numpy import bool_
+from numpy.typing import NDArray
+from PIL import Image
 
 from lab.fewshot.cache import EmbeddingCache, vector_key
-from lab.fewshot.controls import fitted_to, shuffled_places
 from lab.fewshot.embedding import Subjects
 from lab.fewshot.regions import CELLS, REGION_VERSION, Saliency, salient_region
 from workers.errors import MaskMissing
 from workers.fewshot.contracts import Mask, MaskSource, Picture
-from workers.fewshot.picture_folder import LabelledPicture
-from workers.fewshot.visual_prompts.prompted import Subject
+from workers.fewshot.pictures import LabelledPicture
+from workers.fewshot.visual_prompts import MaskedPicture
+
+
+def shuffled_places(count: int, *, seed: int) -> list[int]:
+    """Return the place of another mask for each of ``count``: a cycle through a random order, none keeps its own."""
+    order = np.random.default_rng([seed, 4]).permutation(count)
+    places = np.empty(count, dtype=int)
+    places[order] = np.roll(order, 1)
+    return [int(place) for place in places]
+
+
+def fitted_to(mask: Mask, shape: tuple[int, int]) -> NDArray[bool_]:
+    """Stretch a mask onto a picture of another size; at least its middle pixel stays."""
+    plane = Image.fromarray(mask.astype(np.uint8)).resize((shape[1], shape[0]), Image.Resampling.NEAREST)
+    fitted = np.asarray(plane) > 0
+    if not fitted.any():
+        rows, columns = (axis.mean() / length for axis, length in zip(np.nonzero(mask), mask.shape, strict=True))
+        fitted = np.zeros(shape, dtype=bool)
+        fitted[int(rows * shape[0]), int(columns * shape[1])] = True
+    return fitted
+
+
+def shuffled(masks: Sequence[Mask], shapes: Sequence[tuple[int, int]], *, seed: int) -> list[Mask]:
+    """Give every picture, of the sizes in ``shapes``, another one's mask."""
+    places = shuffled_places(len(masks), seed=seed)
+    return [fitted_to(masks[place], shape) for place, shape in zip(places, shapes, strict=True)]
+
 
 BoxSegmenter = Callable[[Picture], tuple[Mask, ...]]
 """Gives the segments of a picture, the one to look at first (SAM2)."""
@@ -45,12 +73,12 @@ class Attention:
         places = shuffled_places(len(pictures), seed=seed)
         return [partial(self._swapped, one, pictures[at]) for one, at in zip(pictures, places, strict=True)]
 
-    def _subject(self, picture: LabelledPicture) -> Subject:
+    def _subject(self, picture: LabelledPicture) -> MaskedPicture:
         pixels = picture.read()
         segments = self._segments(picture, pixels)
-        return Subject(pixels, segments[0] if segments else None, segments[1:] and segments, picture.name)
+        return MaskedPicture(pixels, segments[0] if segments else None, segments[1:] and segments, picture.name)
 
-    def _swapped(self, picture: LabelledPicture, other: LabelledPicture) -> Subject:
+    def _swapped(self, picture: LabelledPicture, other: LabelledPicture) -> MaskedPicture:
         own, wrong = self._subject(picture), self._subject(other)
         if wrong.mask is None:
             return own

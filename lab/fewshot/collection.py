@@ -6,26 +6,31 @@ Only patients that may be trained on are used. Arrays are ``[z, y, x]``.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy import bool_, float32
+from numpy import bool_, float32, uint8
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from scipy import ndimage
 
 from lab.patients import Role, named
 from lab.training.slices import patient_files, tumor_free
 from storage.domain import Geometry, Volume
-from workers.fewshot import focus
-from workers.fewshot.heads.prototypes import Prototypes
-from workers.fewshot.lesion_encoders import CutOutEncoder
-from workers.fewshot.starter_set import Sample, Traits
+from workers.fewshot.heads import Logistic
+from workers.fewshot.lesion_views import LesionEncoder, largest_slices
+from workers.fewshot.starter import FOLDER, PATIENTS_FILE, RECIPE, SUPPORT_FILE, Sample, Traits
+from workers.weights import Manifest, write_manifest
 
 TUMOUR = "tumour-like"
 OTHER = "not-tumour"
-_GROUPS = 3
+_VERSION = "3"
+_LICENCE = "CC-BY-NC-SA-4.0"
+_GROUPS, _SLICES = 3, 3
 _HEAD_LEVEL = 0.12
 _TRIES = 60
 _AGE_BANDS = ((40, "under 40"), (60, "40 to 59"))
@@ -50,7 +55,7 @@ class Agreement:
         return sum(self.right.values()) / sum(self.total.values())
 
 
-def collect(cases: Path, encoder: CutOutEncoder, *, seed: int = 0) -> list[Sample]:
+def collect(cases: Path, encoder: LesionEncoder, *, seed: int = 0) -> list[Sample]:
     """Embed up to three lesions' parts and three shapes elsewhere from every training patient of ``cases``."""
     samples, traits = [], _traits(cases)
     for index, path in enumerate(patient_files(cases, Role.TRAIN)):
@@ -61,26 +66,42 @@ def collect(cases: Path, encoder: CutOutEncoder, *, seed: int = 0) -> list[Sampl
         rng = np.random.default_rng([seed, index])
         for label, regions in ((TUMOUR, _lesion_parts(mask)), (OTHER, _elsewhere(voxels, mask, rng))):
             for region in regions:
-                look = encoder.look(volume, region)
-                if look is not None:
-                    samples.append(Sample(patient, label, look.vector, traits[patient]))
+                view = encoder.view(volume, region)
+                if view is not None:
+                    samples.append(Sample(patient, label, view.vector, traits[patient]))
     return samples
+
+
+def write_starter(samples: Sequence[Sample], folder: Path) -> Manifest:
+    """Write embeddings, labels, patients and traits with a manifest; nothing of an image is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = sorted({sample.label for sample in samples})
+    tensors: dict[str, NDArray[Any]] = {
+        "embeddings": np.stack([sample.embedding for sample in samples]).astype(float32),
+        "labels": np.array([labels.index(sample.label) for sample in samples], dtype=uint8),
+        "patients": _text_array([sample.patient for sample in samples]),
+        "names": _text_array(labels),
+    }
+    save_file(tensors, folder / SUPPORT_FILE, metadata={"embedding_key": RECIPE.embedding_key})
+    traits = {sample.patient: asdict(sample.traits) for sample in samples}
+    (folder / PATIENTS_FILE).write_text(json.dumps(traits, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return write_manifest(folder, name=FOLDER, version=_VERSION, licence=_LICENCE)
 
 
 def leave_one_patient_out(samples: Sequence[Sample]) -> Agreement:
     """Label every example with a head that was fitted without its patient."""
+    from sklearn.model_selection import LeaveOneGroupOut
+
     right, total, probabilities = {TUMOUR: 0, OTHER: 0}, {TUMOUR: 0, OTHER: 0}, []
-    patients = sorted({sample.patient for sample in samples})
-    for patient in patients:
-        rest = [sample for sample in samples if sample.patient != patient]
-        vectors = np.stack([sample.embedding for sample in rest])
-        head = Prototypes().fit(vectors, [s.label for s in rest], [s.patient for s in rest], seed=0)
-        for sample in (sample for sample in samples if sample.patient == patient):
-            given = head.predict_proba(sample.embedding[None])[0]
-            total[sample.label] += 1
-            right[sample.label] += head.classes[int(given.argmax())] == sample.label
+    vectors, labels = np.stack([sample.embedding for sample in samples]), [sample.label for sample in samples]
+    patients = [sample.patient for sample in samples]
+    for rest, out in LeaveOneGroupOut().split(vectors, groups=patients):
+        head = Logistic().fit(vectors[rest], [labels[at] for at in rest], [patients[at] for at in rest], seed=0)
+        for at, given in zip(out, head.predict_proba(vectors[out]), strict=True):
+            total[labels[at]] += 1
+            right[labels[at]] += head.classes[int(given.argmax())] == labels[at]
             probabilities.append(float(given.max()))
-    return Agreement(len(patients), right, total, float(np.mean(probabilities)))
+    return Agreement(len(set(patients)), right, total, float(np.mean(probabilities)))
 
 
 def _traits(cases: Path) -> dict[str, Traits]:
@@ -102,10 +123,10 @@ def _volume(voxels: NDArray[float32], name: str) -> Volume:
 
 def _lesion_parts(mask: NDArray[bool_]) -> Iterator[NDArray[bool_]]:
     """Yield the lesion's largest slices in groups of three, as an analyser would hand over one lesion."""
-    order = focus.largest_slices(mask, most=_GROUPS * focus.MOST_SLICES)
-    for start in range(0, len(order), focus.MOST_SLICES):
+    order = largest_slices(mask, most=_GROUPS * _SLICES)
+    for start in range(0, len(order), _SLICES):
         part = np.zeros_like(mask)
-        chosen = order[start : start + focus.MOST_SLICES]
+        chosen = order[start : start + _SLICES]
         part[chosen] = mask[chosen]
         yield part
 
@@ -114,7 +135,7 @@ def _elsewhere(voxels: NDArray[float32], mask: NDArray[bool_], rng: np.random.Ge
     """Yield the same shapes at random places inside the head, on slices without tumour anywhere near."""
     heads = np.stack([_head(plane, float(np.percentile(voxels, 99.5))) for plane in voxels])
     free = np.nonzero(tumor_free(mask) & (heads.mean(axis=(1, 2)) > 0.1))[0]  # noqa: PLR2004 - a slice through the brain
-    order = focus.largest_slices(mask, most=_GROUPS)
+    order = largest_slices(mask, most=_GROUPS)
     for source in order:
         placed = _placed(mask[source], heads, free, rng) if len(free) else None
         if placed is not None:
@@ -142,3 +163,7 @@ def _placed(
 
 def _head(plane: NDArray[float32], top: float) -> NDArray[bool_]:
     return np.asarray(ndimage.binary_fill_holes(ndimage.gaussian_filter(plane, 1.5) > _HEAD_LEVEL * top), dtype=bool)
+
+
+def _text_array(lines: Sequence[str]) -> NDArray[uint8]:
+    return np.frombuffer("\n".join(lines).encode(), dtype=uint8).copy()

@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 
 from lab.fewshot.cache import EmbeddingCache, vector_key
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
-from workers.fewshot.contracts import Picture, PromptMode, Vectors, embedding_key
-from workers.fewshot.finite import require_finite
-from workers.fewshot.visual_prompts.prompted import LOOKS, Subject, embed_prompted, side_by_side
+from storage.progress import OnProgress, unheard
+from workers.fewshot.contracts import Picture, PromptMode, Vectors, embedding_key, require_finite
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.visual_prompts import LOOKS, MaskedPicture, embed_prompted, side_by_side
 
 BATCH = 32
 
-Subjects = Sequence[Callable[[], Subject]]
+Subjects = Sequence[Callable[[], MaskedPicture]]
 """Each reads its picture and mask when it is called: a whole data set does not fit into memory."""
 
 
@@ -26,7 +26,7 @@ class Embedder:
 
     backbone: TorchBackbone
     cache: EmbeddingCache
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    on_progress: OnProgress = unheard
 
     def embed(self, subjects: Subjects, mode: PromptMode) -> Vectors:
         """Return ``[n, d]``; what is put together from other modes' vectors is never computed twice."""
@@ -40,7 +40,7 @@ class Embedder:
             self.on_progress(min(start + BATCH, len(subjects)), len(subjects))
         return np.concatenate(parts)
 
-    def _embed_batch(self, subjects: Sequence[Subject], mode: PromptMode) -> Vectors:
+    def _embed_batch(self, subjects: Sequence[MaskedPicture], mode: PromptMode) -> Vectors:
         space = f"{embedding_key(self.backbone.card, mode)}:{self.backbone.dtype}"
         keys = [self._key(space, subject, mode) for subject in subjects]
         found = self.cache.get(keys)
@@ -54,7 +54,7 @@ class Embedder:
         return vectors
 
     @staticmethod
-    def _key(space: str, subject: Subject, mode: PromptMode) -> str:
+    def _key(space: str, subject: MaskedPicture, mode: PromptMode) -> str:
         if mode is PromptMode.NONE:
             return vector_key(space, subject.picture, ())
         masks = [mask for mask in (subject.mask, *subject.segments) if mask is not None]
@@ -71,8 +71,8 @@ class Embedder:
 def _seen(subjects: Subjects, look: Callable[[Picture], Picture]) -> Subjects:
     """Make subjects of one of the looks at each picture; masks are left behind."""
 
-    def only(read: Callable[[], Subject]) -> Subject:
+    def only(read: Callable[[], MaskedPicture]) -> MaskedPicture:
         subject = read()
-        return Subject(look(subject.picture), name=subject.name)
+        return MaskedPicture(look(subject.picture), name=subject.name)
 
     return [partial(only, read) for read in subjects]

@@ -5,33 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy import float32
-from numpy.typing import NDArray
-from PIL import Image
-
+from storage.fewshot.look_alikes import are_alike
 from workers.errors import DuplicateAcrossSplits, PatientInTwoSplits
-from workers.fewshot.picture_folder import LabelledPicture
-
-SIDE = 24
-ALIKE = 0.99
-"""Correlation of two thumbnails from which on two pictures count as one; different patients stayed below 0.985."""
-
-_ROWS = 1024
+from workers.fewshot.pictures import LabelledPicture, difference_hash
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """What pictures are compared by; rows in the order of the pictures."""
+    """What pictures are compared by: digests of their pixels and difference hashes, in the order of the pictures."""
 
     digests: tuple[str, ...]
-    thumbnails: NDArray[float32]
-    """float32 ``[n, SIDE * SIDE]``, each with mean 0 and length 1."""
+    hashes: tuple[int, ...]
 
     @classmethod
     def of(cls, pictures: Sequence[LabelledPicture]) -> Fingerprints:
         """Read every picture once."""
-        return cls(tuple(one.digest() for one in pictures), np.stack([_thumbnail(one) for one in pictures]))
+        pixels = [(one.digest(), int(difference_hash(one.read()), 16)) for one in pictures]
+        return cls(tuple(digest for digest, _ in pixels), tuple(known for _, known in pixels))
 
 
 def require_apart(training: Sequence[LabelledPicture], test: Sequence[LabelledPicture]) -> None:
@@ -50,10 +40,10 @@ def duplicates(first: Fingerprints, second: Fingerprints) -> Iterator[tuple[int,
     same = [(known[digest], place) for place, digest in enumerate(second.digests) if digest in known]
     for here, there in same:
         yield here, there, "has the same pixels as"
-    for start in range(0, len(first.thumbnails), _ROWS):
-        close = first.thumbnails[start : start + _ROWS] @ second.thumbnails.T > ALIKE
-        for here, there in np.argwhere(close):
-            yield start + int(here), int(there), "looks the same as"
+    for here, own in enumerate(first.hashes):
+        for there, other in enumerate(second.hashes):
+            if are_alike(own, other):
+                yield here, there, "looks the same as"
 
 
 def joined_groups(pictures: Sequence[LabelledPicture]) -> list[str]:
@@ -70,10 +60,3 @@ def joined_groups(pictures: Sequence[LabelledPicture]) -> list[str]:
         first, second = sorted((find(pictures[here].group), find(pictures[there].group)))
         leader[second] = first
     return [find(one.group) for one in pictures]
-
-
-def _thumbnail(picture: LabelledPicture) -> NDArray[float32]:
-    small = Image.fromarray(picture.read()).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=float32).ravel()
-    values = values - values.mean()
-    return np.asarray(values / max(float(np.linalg.norm(values)), 1e-6), dtype=float32)

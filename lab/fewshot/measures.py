@@ -16,7 +16,7 @@ _INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class Predicted:
     """What one seed's head said of its test pictures; ``targets`` and columns are places in the list of classes."""
 
     targets: NDArray[intp]
@@ -24,12 +24,12 @@ class Outcome:
     groups: NDArray[intp]
     """Number of the patient of each picture."""
 
-    def part(self, keep: NDArray[bool_]) -> Outcome:
+    def part(self, keep: NDArray[bool_]) -> Predicted:
         """Return the outcome of some of the pictures."""
-        return Outcome(self.targets[keep], self.probabilities[keep], self.groups[keep])
+        return Predicted(self.targets[keep], self.probabilities[keep], self.groups[keep])
 
 
-Score = Callable[[Outcome, NDArray[float64]], NDArray[float64]]
+Score = Callable[[Predicted, NDArray[float64]], NDArray[float64]]
 """From an outcome and weights ``[r, n]`` of its pictures to one value for each row of weights."""
 
 
@@ -52,7 +52,7 @@ class Measures:
     auroc: Figure
 
 
-def measure(outcomes: Sequence[Outcome], *, seed: int = 0) -> Measures:
+def measure(outcomes: Sequence[Predicted], *, seed: int = 0) -> Measures:
     """Measure the outcomes of several seeds."""
     held = [one for one in outcomes if len(one.targets)]
     return Measures(
@@ -63,7 +63,7 @@ def measure(outcomes: Sequence[Outcome], *, seed: int = 0) -> Measures:
     )
 
 
-def figure(outcomes: Sequence[Outcome], score: Score, *, seed: int) -> Figure:
+def figure(outcomes: Sequence[Predicted], score: Score, *, seed: int) -> Figure:
     """Return the mean of a score over seeds, and its percentile interval."""
     scores = np.array([score(one, np.ones((1, len(one.targets))))[0] for one in outcomes])
     if not len(scores) or np.isnan(scores).all():
@@ -79,13 +79,13 @@ def figure(outcomes: Sequence[Outcome], score: Score, *, seed: int) -> Figure:
     return Figure(mean, float(lo), float(hi))
 
 
-def accuracy(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
+def accuracy(outcome: Predicted, weights: NDArray[float64]) -> NDArray[float64]:
     """Return for each row of weights the share of pictures whose most probable label is right."""
     right = outcome.probabilities.argmax(axis=1) == outcome.targets
     return np.asarray(weights @ right / weights.sum(axis=1))
 
 
-def macro_f1(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
+def macro_f1(outcome: Predicted, weights: NDArray[float64]) -> NDArray[float64]:
     """Return for each row of weights the mean F1 over the labels that it holds."""
     given, scores = outcome.probabilities.argmax(axis=1), []
     for target in np.unique(outcome.targets):
@@ -96,7 +96,7 @@ def macro_f1(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
     return _mean_of_defined(scores)
 
 
-def macro_auroc(outcome: Outcome, weights: NDArray[float64]) -> NDArray[float64]:
+def macro_auroc(outcome: Predicted, weights: NDArray[float64]) -> NDArray[float64]:
     """Return for each row of weights the mean area under the curve, each label against the rest; NaN for one label."""
     there = np.unique(outcome.targets)
     return _mean_of_defined(

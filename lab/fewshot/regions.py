@@ -18,11 +18,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from workers.fewshot.backbones import focus_weights
-from workers.fewshot.backbones.packaged import LOOK
-from workers.fewshot.backbones.preprocessing import to_tensor
-from workers.fewshot.backbones.torch_backbone import frozen
+from workers.fewshot import dinov2
 from workers.fewshot.contracts import Mask, Picture
+from workers.fewshot.frozen_backbone import frozen
+from workers.fewshot.preprocessing import to_tensor
 
 REGION_VERSION = 1
 CELLS = 32
@@ -45,17 +44,17 @@ class Saliency:
     @classmethod
     def load(cls, *, device: torch.device, dtype: torch.dtype) -> Saliency:
         """Load the packaged weights; BackboneMissing where the package is not installed."""
-        weights = focus_weights.read_initialisers()
+        weights = dinov2.read_initialisers()
         decoder = {name: value.to(device) for name, value in weights.items() if name.startswith("decoder.")}
-        network = frozen(focus_weights.build_network(weights), device=device, dtype=dtype)
+        network = frozen(dinov2.build_network(weights), device=device, dtype=dtype)
         return cls(network, decoder, device, dtype)
 
     def maps(self, pictures: Sequence[Picture]) -> NDArray[float32]:
         """Return saliency 0..1 ``[n, CELLS, CELLS]``, stretched over the whole picture."""
         with torch.inference_mode():
-            pixels = to_tensor(pictures, LOOK).to(self.device, self.dtype)
+            pixels = to_tensor(pictures, dinov2.PREPROCESSING).to(self.device, self.dtype)
             patches = self.encoder(pixel_values=pixels).last_hidden_state[:, 1:].float()
-            side = LOOK.size // 14
+            side = dinov2.PREPROCESSING.size // 14
             grid = patches.transpose(1, 2).reshape(len(pictures), -1, side, side)
             return np.asarray(functional.adaptive_avg_pool2d(self._decode(grid), CELLS)[:, 0].cpu().numpy())
 

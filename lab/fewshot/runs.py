@@ -9,10 +9,10 @@ import numpy as np
 from numpy import bool_, intp
 from numpy.typing import NDArray
 
-from lab.fewshot.measures import Figure, Measures, Outcome, measure
-from lab.fewshot.splits import Amount, Split, draw, hold_out, require_sound, thinned, wanted_counts
+from lab.fewshot.measures import Figure, Measures, Predicted, measure
+from lab.fewshot.splits import Amount, Sides, draw, hold_out, require_sound, thinned, wanted_counts
 from workers.fewshot.contracts import Head, MaskSource, PromptMode, Vectors
-from workers.fewshot.picture_folder import TRAIT_COLUMNS, LabelledPicture
+from workers.fewshot.pictures import TRAIT_COLUMNS, LabelledPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ExperimentRun:
     """One line of the result."""
 
     setting: Setting
@@ -69,14 +69,14 @@ class Material:
         """The label of each picture."""
         return [picture.label for picture in self.pictures]
 
-    def split(self, seed: int) -> Split:
+    def split(self, seed: int) -> Sides:
         """Return the two sides for a seed."""
         if self.training is None:
             return hold_out(self.labels, self.groups, seed=seed)
         sides = (np.flatnonzero(side).astype(intp) for side in (self.training, ~self.training))
-        return require_sound(Split(*sides), self.labels, self.groups)
+        return require_sound(Sides(*sides), self.labels, self.groups)
 
-    def support(self, split: Split, setting: Setting, seed: int) -> NDArray[intp]:
+    def support(self, split: Sides, setting: Setting, seed: int) -> NDArray[intp]:
         """Draw what is learned from; thinning one sex leaves the number drawn as it was."""
         labels, pool = self.labels, split.training
         wanted = wanted_counts(pool, labels, setting.amount)
@@ -102,7 +102,7 @@ def predict_with(head: Head, vectors: Vectors, material: Material) -> Predict:
     return predict
 
 
-def run(setting: Setting, predict: Predict, *, material: Material, seeds: int) -> Run:
+def run(setting: Setting, predict: Predict, *, material: Material, seeds: int) -> ExperimentRun:
     """Draw, fit and test for each seed; measure overall and for each subgroup that the lists name."""
     classes = sorted(set(material.labels))
     outcomes, tested, sizes = [], [], []
@@ -115,25 +115,27 @@ def run(setting: Setting, predict: Predict, *, material: Material, seeds: int) -
         wide[:, [classes.index(label) for label in known]] = probabilities
         targets = np.array([classes.index(material.labels[place]) for place in split.test], dtype=intp)
         owners = np.array([numbers[material.groups[place]] for place in split.test], dtype=intp)
-        outcomes.append(Outcome(targets, wide, owners))
+        outcomes.append(Predicted(targets, wide, owners))
         tested.append(split.test)
         sizes.append(len(support))
     groups = _by_trait(outcomes, tested, material)
-    return Run(setting, float(np.mean(sizes)), measure(outcomes), groups)
+    return ExperimentRun(setting, float(np.mean(sizes)), measure(outcomes), groups)
 
 
-def controlled(result: Run, wrong: Run) -> Run:
+def controlled(result: ExperimentRun, wrong: ExperimentRun) -> ExperimentRun:
     """Put the wrong-mask control beside a run."""
     drop = _mean(result.measures.accuracy) - _mean(wrong.measures.accuracy)
     control = Control(wrong.measures, drop)
-    return Run(result.setting, result.support, result.measures, result.groups, control)
+    return ExperimentRun(result.setting, result.support, result.measures, result.groups, control)
 
 
 def _mean(figure: Figure) -> float:
     return float("nan") if figure.mean is None else figure.mean
 
 
-def _by_trait(outcomes: Sequence[Outcome], tested: Sequence[NDArray[intp]], material: Material) -> dict[str, Measures]:
+def _by_trait(
+    outcomes: Sequence[Predicted], tested: Sequence[NDArray[intp]], material: Material
+) -> dict[str, Measures]:
     groups = {}
     for trait in TRAIT_COLUMNS:
         values = np.array([picture.traits.get(trait, "") for picture in material.pictures])

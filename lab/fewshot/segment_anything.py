@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.preprocessing import IMAGENET_MEAN, IMAGENET_STD, to_tensor
-from workers.fewshot.backbones.torch_backbone import frozen
 from workers.fewshot.contracts import Interpolation, Mask, Picture, Preprocessing
+from workers.fewshot.frozen_backbone import frozen
+from workers.fewshot.preprocessing import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 
 POINTS_PER_SIDE = 16
 LEAST_QUALITY = 0.8
@@ -37,7 +37,7 @@ class SegmentAnything:
     """A frozen Sam2Model."""
 
     network: Any
-    look: Preprocessing
+    preprocessing: Preprocessing
     device: torch.device
 
     @classmethod
@@ -50,16 +50,16 @@ class SegmentAnything:
         except (OSError, ValueError, RuntimeError) as error:
             raise BackboneUnusable(f"{folder.name} holds no Sam2Model with safetensors") from error
         side = int(network.config.prompt_encoder_config.image_size)
-        look = Preprocessing(side, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
-        return cls(frozen(network, device=device, dtype=torch.float32), look, device)
+        preprocessing = Preprocessing(side, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
+        return cls(frozen(network, device=device, dtype=torch.float32), preprocessing, device)
 
     def in_box(self, picture: Picture, box: Box) -> Mask:
         """Segment what a box surrounds; the box itself where the network finds nothing in it."""
         rows, columns = picture.shape[:2]
         with torch.inference_mode():
-            scale = torch.tensor([self.look.size / columns, self.look.size / rows] * 2)
+            scale = torch.tensor([self.preprocessing.size / columns, self.preprocessing.size / rows] * 2)
             boxes = (torch.tensor(box) * scale).view(1, 1, 4).to(self.device)
-            pixels = to_tensor([picture], self.look).to(self.device)
+            pixels = to_tensor([picture], self.preprocessing).to(self.device)
             seen = self.network(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
             mask = self._full_size(seen.pred_masks[0, 0], picture)[0] > 0
         found = np.asarray(mask.cpu().numpy(), dtype=bool)
@@ -67,11 +67,11 @@ class SegmentAnything:
 
     def everything(self, picture: Picture) -> tuple[Mask, ...]:
         """Segment around a grid of points; stable segments with little overlap, the surest first; may be none."""
-        side = (torch.arange(POINTS_PER_SIDE) + 0.5) / POINTS_PER_SIDE * self.look.size
+        side = (torch.arange(POINTS_PER_SIDE) + 0.5) / POINTS_PER_SIDE * self.preprocessing.size
         points = torch.cartesian_prod(side, side).to(self.device)
         kept: list[tuple[float, Mask]] = []
         with torch.inference_mode():
-            embedded = self.network.get_image_embeddings(to_tensor([picture], self.look).to(self.device))
+            embedded = self.network.get_image_embeddings(to_tensor([picture], self.preprocessing).to(self.device))
             for some in torch.split(points, _POINTS_AT_ONCE):
                 seen = self.network(image_embeddings=embedded, input_points=some.view(1, -1, 1, 2))
                 kept.extend(self._sure(seen.pred_masks[0].flatten(0, 1), seen.iou_scores[0].flatten(), picture))

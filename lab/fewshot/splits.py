@@ -25,14 +25,14 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Split:
+class Sides:
     """Places of pictures on either side."""
 
     training: NDArray[intp]
     test: NDArray[intp]
 
 
-def hold_out(labels: Sequence[str], groups: Sequence[str], *, seed: int, share: float = TEST_SHARE) -> Split:
+def hold_out(labels: Sequence[str], groups: Sequence[str], *, seed: int, share: float = TEST_SHARE) -> Sides:
     """Put whole groups aside for the test until it holds ``share`` of each label's pictures.
 
     A group counts for the label that most of its pictures have.
@@ -53,10 +53,10 @@ def hold_out(labels: Sequence[str], groups: Sequence[str], *, seed: int, share: 
             test.extend(members[str(group)])
             taken += len(members[str(group)])
     training = sorted(set(range(len(labels))) - set(test))
-    return require_sound(Split(np.array(training, dtype=intp), np.array(sorted(test), dtype=intp)), labels, groups)
+    return require_sound(Sides(np.array(training, dtype=intp), np.array(sorted(test), dtype=intp)), labels, groups)
 
 
-def require_sound(split: Split, labels: Sequence[str], groups: Sequence[str]) -> Split:
+def require_sound(split: Sides, labels: Sequence[str], groups: Sequence[str]) -> Sides:
     """Return the split; PatientInTwoSplits or OneClassOnly where it is not one to learn from."""
     both = {groups[place] for place in split.training} & {groups[place] for place in split.test}
     if both:

@@ -1,33 +1,38 @@
-"""Orders: fitting and evaluating that somebody asked for over the API, and that a worker does."""
+"""Requests to fit or to evaluate an adapter, made over the API and carried out by a worker.
+
+The committed row is the outbox: the relay publishes rows whose ``published_at`` is None. A worker claims a row by
+compare-and-set under a lease; the fencing token makes a late writer fail instead of overwriting its successor. Table
+and audit events call a request an order: those words are on record and do not change.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit
-from storage.errors import LeaseLost, RecordMissing
+from storage import audit, leases
+from storage.errors import IllegalTransition, LeaseLost, RecordMissing
 from storage.fewshot.tables import ClassificationOrderRow, ClassificationTaskRow
 from storage.fewshot.tasks import Task
 
 LEASE_SECONDS = 600
 MAX_ATTEMPTS = 3
-_LOST = "worker_lost"
 
 
-class OrderKind(StrEnum):
+class RequestKind(StrEnum):
     """What is to be done."""
 
     FIT = "fit"
     EVALUATE = "evaluate"
 
 
-class OrderState(StrEnum):
-    """How far it is."""
+class RequestState(StrEnum):
+    """How far a request is."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -35,137 +40,225 @@ class OrderState(StrEnum):
     FAILED = "failed"
 
 
+ALLOWED: Mapping[RequestState, frozenset[RequestState]] = {
+    RequestState.WAITING: frozenset({RequestState.RUNNING}),
+    RequestState.RUNNING: frozenset({RequestState.DONE, RequestState.FAILED, RequestState.WAITING}),
+    RequestState.DONE: frozenset(),
+    RequestState.FAILED: frozenset(),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is ordered: an adapter's evaluation, or a fit with this head (None: as before) and seed."""
+    """What is asked for: an adapter's evaluation, or a fit with this head (None: as before) and seed."""
 
-    kind: OrderKind
+    kind: RequestKind
     adapter_id: int | None = None
     head: str | None = None
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One order; when it is done, ``wish.adapter_id`` is the adapter that was fitted or evaluated."""
+class FitRequest:
+    """One request; when it is done, ``wish.adapter_id`` is the adapter that was fitted or evaluated."""
 
     id: int
     task: str
     wish: Wish
-    state: OrderState
+    state: RequestState
     attempts: int
     code: str | None
     reason: str | None
-    ordered_by: str
-    ordered_at: datetime
+    requested_by: str
+    requested_at: datetime
     finished_at: datetime | None
 
 
-def place(session: Session, task: Task, wish: Wish, *, actor: str, now: datetime) -> Order:
-    """Put an order on record; a worker finds it there."""
+@dataclass(frozen=True, slots=True)
+class HeldRequest:
+    """A worker's hold on a request: good until the lease runs out or the token moves on."""
+
+    request: FitRequest
+    token: int
+    owner: str
+
+
+def place(session: Session, task: Task, wish: Wish, *, actor: str, now: datetime) -> FitRequest:
+    """Put a request on record, ready to be published."""
     audit.lock(session)
     row = ClassificationOrderRow(
         kind=wish.kind.value,
-        state=OrderState.WAITING.value,
+        state=RequestState.WAITING.value,
         task_id=task.id,
         adapter_id=wish.adapter_id,
         head=wish.head,
         seed=wish.seed,
         attempts=0,
+        token=0,
         ordered_by=actor,
         ordered_at=now,
     )
     session.add(row)
     session.flush()
-    _record(session, "order:placed", row, task.name, actor=actor, now=now)
-    return _order(row, task.name)
+    _record(session, "order:placed", row, actor=actor, now=now)
+    return _request(session, row)
 
 
-def is_due(session: Session, *, now: datetime) -> bool:
-    """Say whether an order waits, or was left by its worker; only reads."""
-    return session.scalars(_due(now)).one_or_none() is not None
+def publishable(session: Session, *, limit: int = 100) -> tuple[int, ...]:
+    """Return the waiting requests that are not published yet, oldest first."""
+    query = (
+        select(ClassificationOrderRow.id)
+        .where(
+            ClassificationOrderRow.state == RequestState.WAITING.value, ClassificationOrderRow.published_at.is_(None)
+        )
+        .order_by(ClassificationOrderRow.id)
+        .limit(limit)
+    )
+    return tuple(session.scalars(query))
 
 
-def claim(session: Session, *, owner: str, now: datetime) -> Order | None:
-    """Take the oldest order that waits, or whose worker is gone; None where there is none.
-
-    One that was taken so often without an end is set aside as failed.
-    """
+def published(session: Session, request_id: int, *, now: datetime) -> bool:
+    """Record that a message for this request is handed to the broker; False where another relay was faster."""
     audit.lock(session)
-    row = session.scalars(_due(now)).one_or_none()
-    if row is None:
-        return None
-    name = _task_name(session, row)
-    if row.attempts >= MAX_ATTEMPTS:
-        row.state, row.code, row.finished_at = OrderState.FAILED.value, _LOST, now
-        row.reason = f"{MAX_ATTEMPTS} workers took it and none brought it to an end"
-        _record(session, "order:failed", row, name, actor=owner, now=now)
-        return None
-    row.state, row.attempts = OrderState.RUNNING.value, row.attempts + 1
-    row.lease_owner, row.lease_expires_at = owner, now + timedelta(seconds=LEASE_SECONDS)
-    _record(session, "order:claimed", row, name, actor=owner, now=now)
-    return _order(row, name)
+    row = session.get(ClassificationOrderRow, request_id, with_for_update=True)
+    if row is None or row.state != RequestState.WAITING.value or row.published_at is not None:
+        return False
+    row.published_at = now
+    _record(session, "order:published", row, actor="relay", now=now)
+    return True
 
 
-def done(session: Session, order_id: int, adapter_id: int, *, owner: str, now: datetime) -> None:
-    """Finish an order with the adapter that it made or judged; LeaseLost where another worker took it over."""
-    row = _held(session, order_id, owner)
-    row.state, row.adapter_id, row.finished_at = OrderState.DONE.value, adapter_id, now
-    row.lease_owner, row.lease_expires_at = None, None
-    _record(session, "order:done", row, _task_name(session, row), actor=owner, now=now)
+def republish_lost(session: Session, *, older_than: timedelta, now: datetime) -> int:
+    """Mark published but unclaimed requests for publishing again, because the broker's queue is empty."""
+    rows = session.scalars(
+        select(ClassificationOrderRow).where(
+            ClassificationOrderRow.state == RequestState.WAITING.value,
+            ClassificationOrderRow.published_at < now - older_than,
+        )
+    ).all()
+    for row in rows:
+        row.published_at = None
+        _record(session, "order:message-lost", row, actor="relay", now=now)
+    return len(rows)
 
 
-def fail(session: Session, order_id: int, *, code: str, reason: str, owner: str, now: datetime) -> None:
-    """End an order that cannot be carried out; LeaseLost where another worker took it over."""
-    row = _held(session, order_id, owner)
-    row.state, row.code, row.reason, row.finished_at = OrderState.FAILED.value, code, reason, now
-    row.lease_owner, row.lease_expires_at = None, None
-    _record(session, "order:failed", row, _task_name(session, row), actor=owner, now=now)
-
-
-def find(session: Session, order_id: int) -> Order:
-    """Return one order; RecordMissing where there is none."""
-    row = session.get(ClassificationOrderRow, order_id)
-    if row is None:
-        raise RecordMissing(f"there is no order {order_id}")
-    return _order(row, _task_name(session, row))
-
-
-def _due(now: datetime) -> Select[ClassificationOrderRow]:
-    waiting = ClassificationOrderRow.state == OrderState.WAITING.value
-    lost = and_(ClassificationOrderRow.state == OrderState.RUNNING.value, ClassificationOrderRow.lease_expires_at < now)
-    return select(ClassificationOrderRow).where(or_(waiting, lost)).order_by(ClassificationOrderRow.id).limit(1)
-
-
-def _held(session: Session, order_id: int, owner: str) -> ClassificationOrderRow:
+def claim(session: Session, request_id: int, *, owner: str, now: datetime) -> HeldRequest | None:
+    """Take a waiting request under a lease; None where it is taken, finished or gone."""
     audit.lock(session)
-    row = session.get(ClassificationOrderRow, order_id, populate_existing=True)
-    if row is None or row.state != OrderState.RUNNING.value or row.lease_owner != owner:
-        raise LeaseLost(f"order {order_id} is no longer this worker's")
+    row = session.get(ClassificationOrderRow, request_id, with_for_update=True)
+    if row is None or row.state != RequestState.WAITING.value:
+        return None
+    _step(row, RequestState.RUNNING)
+    row.attempts += 1
+    row.token += 1
+    leases.take(row, owner, seconds=LEASE_SECONDS, now=now)
+    _record(session, "order:claimed", row, actor=owner, now=now)
+    return HeldRequest(_request(session, row), row.token, owner)
+
+
+def done(session: Session, held: HeldRequest, adapter_id: int, *, now: datetime) -> None:
+    """Finish a request with the adapter that it made or judged; LeaseLost for a late writer."""
+    row = _held_row(session, held)
+    _finish(row, RequestState.DONE, now=now)
+    row.adapter_id = adapter_id
+    _record(session, "order:done", row, actor=held.owner, now=now)
+
+
+def fail(session: Session, held: HeldRequest, *, code: str, reason: str, now: datetime) -> None:
+    """End a request that cannot be carried out; LeaseLost for a late writer."""
+    row = _held_row(session, held)
+    _finish(row, RequestState.FAILED, now=now)
+    row.code, row.reason = code, reason
+    _record(session, "order:failed", row, actor=held.owner, now=now)
+
+
+def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
+    """Take back running requests whose lease ran out: waiting again, or failed as ``worker_lost`` at the cap."""
+    audit.lock(session)
+    rows = session.scalars(
+        select(ClassificationOrderRow).where(
+            ClassificationOrderRow.state == RequestState.RUNNING.value,
+            leases.ran_out(ClassificationOrderRow.lease_expires_at, now=now),
+        )
+    ).all()
+    for row in rows:
+        _take_back(session, row, now=now)
+    return tuple(row.id for row in rows)
+
+
+def release_owner(session: Session, owner: str, *, now: datetime) -> tuple[int, ...]:
+    """Take back at once what a worker held that is known to be dead, without waiting for its lease."""
+    audit.lock(session)
+    rows = session.scalars(
+        select(ClassificationOrderRow).where(
+            ClassificationOrderRow.state == RequestState.RUNNING.value, ClassificationOrderRow.lease_owner == owner
+        )
+    ).all()
+    for row in rows:
+        _take_back(session, row, now=now)
+    return tuple(row.id for row in rows)
+
+
+def find(session: Session, request_id: int) -> FitRequest:
+    """Return one request; RecordMissing where there is none."""
+    row = session.get(ClassificationOrderRow, request_id)
+    if row is None:
+        raise RecordMissing(f"there is no order {request_id}")
+    return _request(session, row)
+
+
+def _held_row(session: Session, held: HeldRequest) -> ClassificationOrderRow:
+    audit.lock(session)
+    row = session.get(ClassificationOrderRow, held.request.id, with_for_update=True, populate_existing=True)
+    if row is None or row.state != RequestState.RUNNING.value or row.token != held.token:
+        raise LeaseLost(f"order {held.request.id} was taken over; this result is discarded")
     return row
 
 
-def _record(
-    session: Session, tag: str, row: ClassificationOrderRow, task_name: str, *, actor: str, now: datetime
-) -> None:
+def _take_back(session: Session, row: ClassificationOrderRow, *, now: datetime) -> None:
+    if row.attempts < MAX_ATTEMPTS:
+        _step(row, RequestState.WAITING)
+        leases.end(row)
+        row.published_at = None
+        _record(session, "order:lease-expired", row, actor="relay", now=now)
+        return
+    _finish(row, RequestState.FAILED, now=now)
+    row.code = "worker_lost"
+    row.reason = f"{MAX_ATTEMPTS} workers took it and none brought it to an end"
+    _record(session, "order:failed", row, actor="relay", now=now)
+
+
+def _finish(row: ClassificationOrderRow, state: RequestState, *, now: datetime) -> None:
+    _step(row, state)
+    leases.end(row)
+    row.finished_at = now
+
+
+def _step(row: ClassificationOrderRow, state: RequestState) -> None:
+    if state not in ALLOWED[RequestState(row.state)]:
+        raise IllegalTransition(f"order {row.id} cannot go from {row.state} to {state}")
+    row.state = state.value
+
+
+def _record(session: Session, tag: str, row: ClassificationOrderRow, *, actor: str, now: datetime) -> None:
     details: dict[str, audit.Detail] = {"order": row.id, "kind": row.kind, "adapter": row.adapter_id, "code": row.code}
-    audit.record(session, tag, f"task/{task_name}", actor=actor, now=now, details=details)
+    audit.record(session, tag, f"task/{_task_name(session, row)}", actor=actor, now=now, details=details)
 
 
 def _task_name(session: Session, row: ClassificationOrderRow) -> str:
     return session.get_one(ClassificationTaskRow, row.task_id).name
 
 
-def _order(row: ClassificationOrderRow, task_name: str) -> Order:
-    return Order(
+def _request(session: Session, row: ClassificationOrderRow) -> FitRequest:
+    return FitRequest(
         id=row.id,
-        task=task_name,
-        wish=Wish(OrderKind(row.kind), row.adapter_id, row.head, row.seed),
-        state=OrderState(row.state),
+        task=_task_name(session, row),
+        wish=Wish(RequestKind(row.kind), row.adapter_id, row.head, row.seed),
+        state=RequestState(row.state),
         attempts=row.attempts,
         code=row.code,
         reason=row.reason,
-        ordered_by=row.ordered_by,
-        ordered_at=row.ordered_at,
+        requested_by=row.ordered_by,
+        requested_at=row.ordered_at,
         finished_at=row.finished_at,
     )

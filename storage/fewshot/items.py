@@ -6,18 +6,24 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere, RecordMissing
-from storage.fewshot.splits import Split
+from storage.fewshot.look_alikes import are_alike, hash_of
 from storage.fewshot.tables import ClassificationItemRow, ClassificationLabelRow, ClassificationPatientRow
 from storage.fewshot.tasks import Task
 
-LOOK_ALIKE_BITS = 4
-"""Pictures whose 64-bit difference hashes differ in no more bits than this count as the same picture."""
+
+class Split(StrEnum):
+    """What a patient's items may be used for; the three uses are kept apart by patient."""
+
+    SUPPORT = "support"
+    CALIBRATION = "calibration"
+    EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class NewItem:
     """One lesion to be added. Empty text stands for «not recorded».
 
     ``source`` names where the picture came from and is never a patient's name; ``look_alike`` is the picture's
-    difference hash as 16 hex digits; ``area`` is the share of the picture that the mask covers, 0..1.
+    difference hash as 128 hex digits; ``area`` is the share of the picture that the mask covers, 0..1.
     """
 
     patient_key: str
@@ -165,16 +171,16 @@ class _Pictures:
     def keep(self, image_sha256: str, mask_sha256: str, look_alike: str, patient_key: str) -> None:
         self.masks.setdefault(image_sha256, set()).add(mask_sha256)
         self.patients.setdefault(image_sha256, set()).add(patient_key)
-        if look_alike:
-            self.hashes.append((int(look_alike, 16), patient_key))
+        known = hash_of(look_alike)
+        if known is not None:
+            self.hashes.append((known, patient_key))
 
     def shown_by_another(self, item: NewItem) -> bool:
         if self.patients.get(item.image_sha256, set()) - {item.patient_key}:
             return True
-        own = int(item.look_alike, 16) if item.look_alike else None
+        own = hash_of(item.look_alike)
         return own is not None and any(
-            patient != item.patient_key and (known ^ own).bit_count() <= LOOK_ALIKE_BITS
-            for known, patient in self.hashes
+            patient != item.patient_key and are_alike(known, own) for known, patient in self.hashes
         )
 
 

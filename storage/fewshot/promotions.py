@@ -16,7 +16,7 @@ from storage.errors import IllegalTransition, ItemRefused
 from storage.fewshot import adapters, evaluations, items
 from storage.fewshot.adapters import Adapter
 from storage.fewshot.evaluations import Evaluation
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Split
 from storage.fewshot.tables import ClassificationPromotionRow
 from storage.fewshot.tasks import Task
 from storage.fewshot.verdicts import Verdict

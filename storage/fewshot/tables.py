@@ -16,6 +16,8 @@ _SHA = String(64)
 _NAME = String(64)
 _ACTOR = String(96)
 _KEY = String(200)
+# SQLite keeps to no length, and a table made anew for another one would lose its triggers.
+_HASH = String(128).with_variant(String(16), "sqlite")
 
 
 class ClassificationTaskRow(Model):
@@ -62,7 +64,7 @@ class ClassificationItemRow(Model):
     image_sha256: Mapped[str] = mapped_column(_SHA)
     mask_sha256: Mapped[str] = mapped_column(_SHA)
     mask_source: Mapped[str] = mapped_column(String(16))
-    look_alike: Mapped[str] = mapped_column(String(16))
+    look_alike: Mapped[str] = mapped_column(_HASH)
     area: Mapped[float | None] = mapped_column(Float)
     sex: Mapped[str] = mapped_column(String(8))
     age_band: Mapped[str] = mapped_column(String(16))
@@ -213,7 +215,7 @@ class ClassificationPredictionRow(Model):
 
 
 class ClassificationOrderRow(Model):
-    """Something that a worker is asked to do with adapters; the row is the message, and a lease guards the work."""
+    """A request to fit or evaluate an adapter. The row is the outbox: ``published_at`` is None until it is sent."""
 
     __tablename__ = "classification_orders"
 
@@ -225,6 +227,8 @@ class ClassificationOrderRow(Model):
     head: Mapped[str | None] = mapped_column(_NAME)
     seed: Mapped[int]
     attempts: Mapped[int]
+    token: Mapped[int]
+    published_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None] = mapped_column(_NAME)
     lease_expires_at: Mapped[datetime | None]
     code: Mapped[str | None] = mapped_column(_NAME)

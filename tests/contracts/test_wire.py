@@ -21,12 +21,13 @@ from console.schemas import (
 )
 from storage.domain import DeliveryState, JobState, Lane, ObjectKind, Priority, StudyState
 from workers.config import WorkerSettings
-from workers.queue.app import ANALYSE, make_app
+from workers.queue.app import ANALYSE, FIT, make_app
 
 
-def test_the_task_keeps_its_name_and_its_queues() -> None:
+def test_the_tasks_keep_their_names_and_their_queues() -> None:
     app = make_app(WorkerSettings())
     assert ANALYSE == "oncue.analyse"
+    assert FIT == "oncue.fit"
     assert set(app.conf.task_queues) == {"stat", "routine", "batch"}
     assert app.conf.accept_content == ["json"]
     assert app.conf.task_serializer == "json"

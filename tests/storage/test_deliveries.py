@@ -8,6 +8,7 @@ import pytest
 
 from storage import analyses, arrays, audit, deliveries, jobs, reports, studies
 from storage.database import Database
+from storage.deliveries import WrittenObject
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -24,7 +25,6 @@ from storage.domain import (
 )
 from storage.errors import IllegalTransition
 from storage.objects import ObjectStore
-from storage.outbound import WrittenObject
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR = "1.2.840.10008.5.1.4.1.1.4"

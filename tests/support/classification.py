@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from storage.fewshot import adapters, evaluations, items, tasks
 from storage.fewshot.adapters import Adapter, Recipe, Snapshot
 from storage.fewshot.evaluations import Judgement
-from storage.fewshot.items import NewItem
-from storage.fewshot.splits import Split
+from storage.fewshot.items import NewItem, Split
 from storage.fewshot.tasks import Task, TaskDraft
 from storage.fewshot.verdicts import Check, Verdict
 

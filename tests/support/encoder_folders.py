@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.encoders import save_encoder, write_pictures
-from workers.fewshot.backbones.registry import Registration, register
+from workers.fewshot.registry import NewBackbone, register
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for family in ("vit", "resnet"):
         saved = save_encoder(tmp_path_factory.mktemp(family), family)
-        register(saved, Registration(f"tiny-{family}", "MIT", commercial_use=True), models=folder)
+        register(saved, NewBackbone(f"tiny-{family}", "MIT", commercial_use=True), models=folder)
     return folder
 
 

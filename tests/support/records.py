@@ -10,6 +10,7 @@ import numpy as np
 
 from storage import analyses, arrays, deliveries, jobs, reports, studies
 from storage.database import Database
+from storage.deliveries import WrittenObject
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -24,9 +25,8 @@ from storage.domain import (
     StoredInstance,
     TriageDecision,
 )
+from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
-from storage.outbound import WrittenObject
-from storage.panels import KeptExplanation, Panel
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"

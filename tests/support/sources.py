@@ -25,8 +25,8 @@ from storage.domain import (
     Priority,
     TriageDecision,
 )
+from storage.explanations import KeptExplanation
 from storage.objects import ObjectStore
-from storage.panels import KeptExplanation
 from storage.uids import deterministic_uid
 
 WRITTEN_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.explanations import TILES, Explanation, FindingView
 from storage.objects import ObjectStore
-from storage.panels import TILES, Explanation, FindingView
 from workers import panels
 
 

@@ -1,11 +1,12 @@
 """An adapter: a fitted head, its calibration, and the support it may be compared with. Immutable, and plain bytes.
 
-Vectors are float32 ``[n, d]``, probabilities float ``[n, k]``.
+Vectors are float32 ``[n, d]``, probabilities float ``[n, k]``, truth holds class numbers ``[n]``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from workers.errors import WeightsMismatch
-from workers.fewshot.calibration import conformal_threshold, fit_temperature, label_sets, sharpen
 from workers.fewshot.contracts import FittedHead, Head, Vectors
-from workers.fewshot.heads.fitted import read_head
+from workers.fewshot.fitted_heads import read_head
 
 _FORMAT = 1
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE, _STEPS = 0.05, 20.0, 60
+_TINY = 1e-9
 NEAREST = 3
 _FAR_PERCENTILE = 99.0
 _AREA_SLACK = 2.0
@@ -179,6 +181,51 @@ def read_adapter(content: bytes) -> FittedAdapter:
         )
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsMismatch("the stored adapter is damaged or of another version: fit it again") from error
+
+
+def sharpen(probabilities: NDArray[float64], temperature: float) -> NDArray[float64]:
+    """Divide the logits by a temperature: below 1 surer, above 1 less sure (Guo et al., 2017)."""
+    logits = np.log(np.clip(probabilities, _TINY, None)) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=float64)
+
+
+def fit_temperature(probabilities: NDArray[float64], truth: NDArray[int64]) -> float:
+    """Return the temperature with the least negative log-likelihood, by golden section; 1 where there is no item.
+
+    Written out, since a library's search ends on other last bits, and the same items must give the same bytes.
+    """
+    if not len(truth):
+        return 1.0
+    ratio = (math.sqrt(5.0) - 1.0) / 2.0
+    low, high = math.log(_LEAST_TEMPERATURE), math.log(_MOST_TEMPERATURE)
+    for _ in range(_STEPS):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if _loss(probabilities, truth, math.exp(left)) <= _loss(probabilities, truth, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2.0)
+
+
+def conformal_threshold(probabilities: NDArray[float64], truth: NDArray[int64], *, alpha: float) -> float:
+    """Return the least probability that a class needs to be in the set, for coverage 1 - alpha (split conformal).
+
+    0 where there are too few items to promise anything: then every class is in every set.
+    """
+    scores = np.sort(1.0 - probabilities[np.arange(len(truth)), truth])
+    rank = math.ceil((len(scores) + 1) * (1.0 - alpha))
+    return 0.0 if rank > len(scores) else float(1.0 - scores[rank - 1])
+
+
+def label_sets(probabilities: NDArray[float64], threshold: float) -> NDArray[bool_]:
+    """Return which classes cannot be ruled out ``[n, k]``; a set may be empty or hold several."""
+    return np.asarray(probabilities >= threshold, dtype=bool_)
+
+
+def _loss(probabilities: NDArray[float64], truth: NDArray[int64], temperature: float) -> float:
+    chosen = sharpen(probabilities, temperature)[np.arange(len(truth)), truth]
+    return float(-np.log(np.clip(chosen, _TINY, None)).mean())
 
 
 def class_numbers(labels: Sequence[str], classes: Sequence[str]) -> NDArray[int64]:

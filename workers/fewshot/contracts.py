@@ -1,4 +1,4 @@
-"""What backbones, visual prompts and heads promise each other; nothing here computes anything.
+"""What backbones, visual prompts and heads promise each other, and the check that every vector is finite.
 
 Pictures are uint8 ``[y, x, 3]`` (RGB), masks bool ``[y, x]`` of the same size, vectors float32 ``[n, d]``, spatial
 grids float32 ``[n, h, w, c]``.
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
 from numpy import bool_, float32, uint8
 from numpy.typing import NDArray
+
+from workers.errors import EmbeddingNotFinite
 
 Picture = NDArray[uint8]
 Mask = NDArray[bool_]
@@ -61,7 +64,7 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
-class Fit(StrEnum):
+class Framing(StrEnum):
     """What becomes of a picture that is not square."""
 
     STRETCH = "stretch"
@@ -80,7 +83,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Interpolation = Interpolation.BICUBIC
-    fit: Fit = Fit.STRETCH
+    fit: Framing = Framing.STRETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +158,10 @@ class Head(Protocol):
 def embedding_key(card: BackboneCard, mode: PromptMode) -> str:
     """Name the space that vectors lie in: only vectors with the same key may be compared."""
     return f"{card.key}:{mode.value}:v{PROMPT_VERSION}"
+
+
+def require_finite(vectors: NDArray[float32], *, what: str) -> None:
+    """Raise EmbeddingNotFinite that names the first row with NaN or infinity, which would win every comparison."""
+    finite = np.isfinite(vectors.reshape(len(vectors), -1)).all(axis=1)
+    if not finite.all():
+        raise EmbeddingNotFinite(f"{what} {int(finite.argmin())}: its vector holds NaN or infinity; look at the input")

@@ -1,161 +1,148 @@
-"""Take the labelled pictures of a folder into a task: read, hash, split by patient, embed under a visual prompt."""
+"""A folder of labelled pictures: ``images.csv`` names each with its label, and where known patient, mask and sex."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 
 import numpy as np
-from numpy import bool_, float32
-from numpy.typing import NDArray
 from PIL import Image
 
-from storage.database import Database
-from storage.errors import ItemRefused
-from storage.fewshot import embeddings, items
-from storage.fewshot.embeddings import MaskUsed
-from storage.fewshot.items import Item, NewItem
-from storage.fewshot.splits import Split
-from storage.fewshot.tasks import Task
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
-from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, embedding_key
-from workers.fewshot.picture_folder import LabelledPicture, PictureSource, read_pictures
-from workers.fewshot.visual_prompts.prompted import Subject, embed_prompted
+from workers.errors import LabelsMissing, TrainingDataMissing, UnreadablePicture
+from workers.fewshot.contracts import Mask, Picture
 
-_SHARES = ((0.5, Split.SUPPORT), (0.7, Split.CALIBRATION), (1.0, Split.EVALUATION))
-"""Where the patients go that nobody assigned: by their keys, so that the same patient always goes the same way."""
-_AT_ONCE = 32
-_HASH_SIDE = 8
+LIST_NAME = "images.csv"
+LABEL_COLUMNS = ("class", "label")
+PATIENT_COLUMNS = ("patient", "person", "subject")
+CLUSTER_COLUMNS = ("cluster", "group")
+TRAIT_COLUMNS = ("sex", "age_band", "site")
+_MOST_PIXELS = 64_000_000
+_HASH_SIDE = 16
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """One listed picture with what identifies it."""
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """A folder to read; ``label`` is that of every picture where the list has no label column."""
 
-    listed: LabelledPicture
-    image_sha256: str
-    mask_sha256: str
-    look_alike: str
-    area: float | None
+    folder: Path
+    label: str | None = None
 
-
-def read_entries(source: PictureSource) -> list[Entry]:
-    """Read every picture of a folder once; errors name the file."""
-    return [_entry(listed) for listed in read_pictures([source])]
+    @classmethod
+    def parsed(cls, text: str) -> PictureSource:
+        """Read ``FOLDER`` or ``FOLDER=LABEL``."""
+        folder, _, label = text.partition("=")
+        return cls(Path(folder), label or None)
 
 
-def new_items(task: Task, entries: Sequence[Entry], *, split: Split | None) -> list[NewItem]:
-    """Return the items of a folder; ``split`` is drawn by patient where it is None.
+@dataclass(frozen=True, slots=True)
+class LabelledPicture:
+    """One row: what it is called, what it shows, whose it is."""
 
-    ItemRefused names a picture without a patient: without one nothing keeps it on one side.
+    name: str
+    path: Path
+    mask_path: Path | None
+    label: str
+    group: str
+    """Patient, or cluster of look-alikes; unique to the picture where the list names neither."""
+    patient: str | None
+    """Only a true patient identity can be compared between two folders."""
+    traits: Mapping[str, str]
+
+    def read(self) -> Picture:
+        """Decode the picture as RGB uint8 ``[y, x, 3]``."""
+        return np.asarray(_opened(self.path, self.name).convert("RGB"))
+
+    def read_mask(self) -> Mask | None:
+        """Decode the mask as bool ``[y, x]``; None where there is none."""
+        if self.mask_path is None:
+            return None
+        return np.asarray(_opened(self.mask_path, f"the mask of {self.name}").convert("L")) > 0
+
+    def digest(self) -> str:
+        """Give the SHA-256 of the picture's pixels, so that a copy in another file format is still found."""
+        pixels = self.read()
+        return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
+def read_pictures(sources: Sequence[PictureSource]) -> list[LabelledPicture]:
+    """Read the lists of several folders as one; names carry the folder.
+
+    Raises TrainingDataMissing for a folder without a list, LabelsMissing and UnreadablePicture with the row's name.
     """
-    return [_new_item(task, entry, split) for entry in entries]
+    return [row for source in sources for row in _read_list(source)]
 
 
-def embed_entries(
-    database: Database,
-    task: Task,
-    entries: Sequence[Entry],
-    *,
-    backbone: TorchBackbone,
-    mode: PromptMode,
-    now: datetime,
-) -> int:
-    """Embed the pictures that are items of the task, under their own masks and under shuffled ones; count new vectors.
+def difference_hash(picture: Picture) -> str:
+    """Return a difference hash as 128 hex digits: pictures that look the same differ in few bits (``look_alikes``).
 
-    The picture is not kept: a new backbone or prompt needs the folder again.
+    Each bit says whether a cell of a small grey copy is brighter than its neighbour, along the rows and the columns.
     """
-    with database.read() as session:
-        present = {(item.image_sha256, item.mask_sha256): item for item in items.in_use(session, task)}
-    pairs = [(entry, present[_key(entry)]) for entry in entries if _key(entry) in present]
-    key, count = embedding_key(backbone.card, mode), 0
-    for mask in MaskUsed:
-        if mask is MaskUsed.SHUFFLED and mode in MASKLESS:
-            continue
-        vectors = _embedded(pairs, backbone, mode, shuffled=mask is MaskUsed.SHUFFLED)
-        with database.write() as session:
-            count += embeddings.put(session, vectors, embedding_key=key, mask=mask, now=now)
-    return count
-
-
-def difference_hash(picture: NDArray[np.uint8]) -> str:
-    """Return a 64-bit difference hash as 16 hex digits: pictures that look the same differ in a few bits."""
-    small = Image.fromarray(picture).convert("L").resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=np.int16)
-    return np.packbits(values[:, 1:] > values[:, :-1]).tobytes().hex()
-
-
-def _embedded(
-    pairs: Sequence[tuple[Entry, Item]], backbone: TorchBackbone, mode: PromptMode, *, shuffled: bool
-) -> dict[int, NDArray[float32]]:
-    vectors: dict[int, NDArray[float32]] = {}
-    for start in range(0, len(pairs), _AT_ONCE):
-        part = pairs[start : start + _AT_ONCE]
-        subjects = [
-            _subject(entry, _lender(pairs, start + place) if shuffled else entry)
-            for place, (entry, _) in enumerate(part)
-        ]
-        made = embed_prompted(backbone, subjects, mode)
-        vectors.update({item.id: vector for (_, item), vector in zip(part, made, strict=True)})
-    return vectors
-
-
-def _lender(pairs: Sequence[tuple[Entry, Item]], place: int) -> Entry:
-    """Return the next picture of another patient that has a mask: it lends its mask for the control."""
-    for step in range(1, len(pairs)):
-        entry, item = pairs[(place + step) % len(pairs)]
-        if entry.mask_sha256 and item.patient_key != pairs[place][1].patient_key:
-            return entry
-    return pairs[place][0]
-
-
-def _subject(entry: Entry, lender: Entry) -> Subject:
-    picture, mask = entry.listed.read(), lender.listed.read_mask()
-    return Subject(picture, None if mask is None else _fitted(mask, picture.shape[:2]), name=entry.listed.name)
-
-
-def _fitted(mask: Mask, shape: tuple[int, ...]) -> NDArray[bool_]:
-    if mask.shape == shape:
-        return mask
-    resized = Image.fromarray(mask.astype(np.uint8)).resize((shape[1], shape[0]), Image.Resampling.NEAREST)
-    return np.asarray(resized, dtype=bool_)
-
-
-def _entry(listed: LabelledPicture) -> Entry:
-    picture, mask = listed.read(), listed.read_mask()
-    digest = "" if mask is None else hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
-    area = None if mask is None else float(mask.mean())
-    return Entry(listed, listed.digest(), digest, difference_hash(picture), area)
-
-
-def _new_item(task: Task, entry: Entry, split: Split | None) -> NewItem:
-    listed = entry.listed
-    if not listed.patient:
-        raise ItemRefused(f"{listed.name} has no patient: add a column patient to its list")
-    key = task.patient_key(listed.patient)
-    traits = listed.traits
-    return NewItem(
-        patient_key=key,
-        split=split or _drawn(key),
-        label=listed.label,
-        source=f"picture:{entry.image_sha256[:16]}",
-        image_sha256=entry.image_sha256,
-        mask_sha256=entry.mask_sha256,
-        mask_source=(MaskSource.GIVEN if entry.mask_sha256 else MaskSource.NONE).value,
-        look_alike=entry.look_alike,
-        area=entry.area,
-        sex=traits.get("sex", ""),
-        age_band=traits.get("age_band", ""),
-        site=traits.get("site", ""),
+    grey = Image.fromarray(picture).convert("L")
+    wide, tall = (
+        np.asarray(grey.resize(size, Image.Resampling.BOX), dtype=np.int16)
+        for size in ((_HASH_SIDE + 1, _HASH_SIDE), (_HASH_SIDE, _HASH_SIDE + 1))
     )
+    bits = np.concatenate([(wide[:, 1:] > wide[:, :-1]).ravel(), (tall[1:] > tall[:-1]).ravel()])
+    return np.packbits(bits).tobytes().hex()
 
 
-def _drawn(patient_key: str) -> Split:
-    place = int(patient_key[:8], 16) / 0x1_0000_0000
-    return next(split for limit, split in _SHARES if place < limit)
+def _read_list(source: PictureSource) -> list[LabelledPicture]:
+    place = source.folder / LIST_NAME
+    try:
+        with place.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingDataMissing(f"{place} cannot be read: name a folder that holds {LIST_NAME}") from error
+    if not rows or "image" not in rows[0]:
+        raise TrainingDataMissing(f"{place} needs a header with a column image, and at least one row")
+    label_column = _first(rows[0], LABEL_COLUMNS)
+    if label_column is None and source.label is None:
+        known = " or ".join(LABEL_COLUMNS)
+        raise LabelsMissing(f"{place} has no column {known}: add one, or write {source.folder.name}=LABEL")
+    return [_row(source, row, label_column) for row in rows]
 
 
-def _key(entry: Entry) -> tuple[str, str]:
-    return entry.image_sha256, entry.mask_sha256
+def _row(source: PictureSource, row: Mapping[str, str], label_column: str | None) -> LabelledPicture:
+    name = f"{source.folder.name}/{row['image']}"
+    label = (row[label_column] or "").strip() if label_column else source.label
+    if not label:
+        raise LabelsMissing(f"{name} has no label in {LIST_NAME}")
+    path, mask = source.folder / row["image"], row.get("mask")
+    if not path.is_file():
+        raise UnreadablePicture(f"{name} is listed but not there")
+    patient, cluster = (_value(row, columns) for columns in (PATIENT_COLUMNS, CLUSTER_COLUMNS))
+    group = f"{source.folder.name}:{patient or cluster or row['image']}"
+    traits = {column: row[column].strip() for column in TRAIT_COLUMNS if (row.get(column) or "").strip()}
+    return LabelledPicture(name, path, source.folder / mask if mask else None, label, group, patient, traits)
+
+
+def _first(row: Mapping[str, str], columns: Sequence[str]) -> str | None:
+    return next((column for column in columns if column in row), None)
+
+
+def _value(row: Mapping[str, str], columns: Sequence[str]) -> str | None:
+    column = _first(row, columns)
+    return (row[column] or "").strip() or None if column else None
+
+
+def _opened(path: Path, name: str) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise UnreadablePicture(f"{name} has {picture.width} x {picture.height} pixels: too many")
+            return _eight_bit(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadablePicture(f"{name} cannot be decoded: replace the file or take it off the list") from error
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Load the pixels; sixteen-bit grey is stretched to eight between its extremes."""
+    if picture.mode not in {"I", "I;16", "I;16B", "I;16L", "F"}:
+        picture.load()
+        return picture.copy()
+    values = np.asarray(picture, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    return Image.fromarray(np.rint((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8))

@@ -13,25 +13,26 @@ from scipy import ndimage
 
 from storage.explanations import SaliencyMap
 from workers.fewshot.classifier import FittedAdapter
-from workers.fewshot.looks import Look, Placement
+from workers.fewshot.lesion_views import LesionView, Placement
 
 _STEP = 1e-2
 _TINY = 1e-9
 
 
-def class_activation(adapter: FittedAdapter, look: Look, label: str) -> NDArray[float32]:
-    """Return Grad-CAM (Selvaraju et al., 2017) of a class ``[n, h, w]`` for a vector that is the mean of its grid.
+def class_activation(adapter: FittedAdapter, view: LesionView, label: str) -> NDArray[float32]:
+    """Return Grad-CAM (Selvaraju et al., 2017) of a class ``[n, h, w]`` for a vector that is a mean of its grid.
 
     The derivative of the log-probability along each cell's vector is what Grad-CAM sums over channels; it is taken
     numerically, so that it holds for every head.
     """
     column = adapter.classes.index(label)
-    count, height, width, channels = look.grids.shape
-    cells = look.grids.reshape(-1, channels)
-    moved = look.vector[None] + _STEP * (cells - look.vector[None])
-    given = adapter.head.predict_proba(np.concatenate([look.vector[None], moved]).astype(float32))[:, column]
+    count, height, width, channels = view.grids.shape
+    cells = view.grids.reshape(-1, channels)
+    moved = view.vector[None] + _STEP * (cells - view.vector[None])
+    given = adapter.head.predict_proba(np.concatenate([view.vector[None], moved]).astype(float32))[:, column]
     logs = np.log(np.clip(given.astype(float64), _TINY, None))
-    return np.asarray(np.maximum(logs[1:] - logs[0], 0.0).reshape(count, height, width), dtype=float32)
+    towards = np.maximum(logs[1:] - logs[0], 0.0).reshape(count, height, width)
+    return np.asarray(towards if view.weights is None else towards * view.weights, dtype=float32)
 
 
 def on_plane(cells: NDArray[float32], place: Placement, *, shape: tuple[int, int]) -> NDArray[float32]:
@@ -44,10 +45,10 @@ def on_plane(cells: NDArray[float32], place: Placement, *, shape: tuple[int, int
     return np.asarray(plane / max(float(plane.max()), _TINY), dtype=float32)
 
 
-def saliency_of(look: Look, cells: NDArray[float32], *, shape: tuple[int, int]) -> SaliencyMap:
-    """Put the maps of a look ``[n, h, w]`` on their slices."""
-    planes = [on_plane(one, place, shape=shape) for one, place in zip(cells, look.placements, strict=True)]
-    return SaliencyMap(look.slices, np.stack(planes))
+def saliency_of(view: LesionView, cells: NDArray[float32], *, shape: tuple[int, int]) -> SaliencyMap:
+    """Put the maps of a view ``[n, h, w]`` on their slices."""
+    planes = [on_plane(one, place, shape=shape) for one, place in zip(cells, view.placements, strict=True)]
+    return SaliencyMap(view.slices, np.stack(planes))
 
 
 def in_mask_share(saliency: SaliencyMap, mask: NDArray[bool_]) -> float | None:

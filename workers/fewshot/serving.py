@@ -21,7 +21,7 @@ from storage.fewshot.adapters import Adapter
 from storage.fewshot.tasks import Task
 from workers.errors import AnotherBackbone
 from workers.fewshot.classifier import Abstention, FittedAdapter, Opinion, read_adapter
-from workers.fewshot.looks import LesionEncoder, Look
+from workers.fewshot.lesion_views import LesionEncoder, LesionView
 from workers.fewshot.saliency import class_activation, in_mask_share, saliency_of
 
 log = structlog.get_logger(__name__)
@@ -47,12 +47,12 @@ class ServedAdapter:
 
     def classify(self, volume: Volume, lesion: NDArray[bool_]) -> Classification:
         """Label the lesion under a mask ``[z, y, x]``, or abstain with a coded reason; say why in either case."""
-        look = self.encoder.look(volume, lesion)
-        if look is None:
+        view = self.encoder.view(volume, lesion)
+        if view is None:
             reason = Abstention.AREA_OUT_OF_RANGE if lesion.any() else Abstention.NO_MASK
             return Classification(None, None, reason.value, self.algorithm, Prediction(self.record.id))
-        opinion = self.fitted.opinion(look.vector, area=look.area)
-        saliency = self._saliency(look, shape=(lesion.shape[1], lesion.shape[2]))
+        opinion = self.fitted.opinion(view.vector, area=view.area)
+        saliency = self._saliency(view, shape=(lesion.shape[1], lesion.shape[2]))
         abstained = None if opinion.abstained is None else opinion.abstained.value
         prediction = self._prediction(opinion, saliency, lesion)
         return Classification(opinion.label, opinion.probability, abstained, self.algorithm, prediction, saliency)
@@ -68,14 +68,14 @@ class ServedAdapter:
             in_mask_share=None if saliency is None else in_mask_share(saliency, lesion),
         )
 
-    def _saliency(self, look: Look, *, shape: tuple[int, int]) -> SaliencyMap | None:
-        """Take Grad-CAM where the vector is the mean of its grid, rollout where there is attention."""
-        if _is_mean_of_grid(look):
-            best = int(self.fitted.probabilities(look.vector[None])[0].argmax())
-            cells = class_activation(self.fitted, look, self.fitted.classes[best])
-            return saliency_of(look, cells, shape=shape)
-        attention = self.encoder.attention(look)
-        return None if attention is None else saliency_of(look, attention, shape=shape)
+    def _saliency(self, view: LesionView, *, shape: tuple[int, int]) -> SaliencyMap | None:
+        """Return Grad-CAM where the vector is a mean of its grid, else attention rollout where there is attention."""
+        if _is_mean_of_grid(view):
+            best = int(self.fitted.probabilities(view.vector[None])[0].argmax())
+            cells = class_activation(self.fitted, view, self.fitted.classes[best])
+            return saliency_of(view, cells, shape=shape)
+        attention = self.encoder.attention(view)
+        return None if attention is None else saliency_of(view, attention, shape=shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class PromotedClassifiers:
         try:
             return self.serve(task, record)
         except OncueError as error:
-            log.warning("adapter:unusable", adapter=record.id, code=error.code, reason=str(error))
+            log.warning("adapter.unusable", adapter=record.id, code=error.code, reason=str(error))
             return UnusableAdapter(_algorithm(task, record), error.code)
 
     def warm(self) -> None:
@@ -153,9 +153,11 @@ def _ranked(tasks: Sequence[Task], volume: Volume) -> list[Task]:
     return sorted(fitting, key=lambda task: (not task.draft.body_part, not task.draft.modality, task.name))
 
 
-def _is_mean_of_grid(look: Look) -> bool:
-    return look.grids.shape[-1] == len(look.vector) and np.allclose(
-        look.grids.mean(axis=(0, 1, 2)), look.vector, atol=1e-4
+def _is_mean_of_grid(view: LesionView) -> bool:
+    if view.weights is not None:
+        return True
+    return view.grids.shape[-1] == len(view.vector) and np.allclose(
+        view.grids.mean(axis=(0, 1, 2)), view.vector, atol=1e-4
     )
 
 

@@ -13,7 +13,8 @@ from workers.config import WorkerSettings
 from workers.queue.lane_order import WEIGHTS, LaneOrder
 
 ANALYSE = "oncue.analyse"
-"""Name of the task on the wire: stated, so that modules may be renamed while messages are under way."""
+FIT = "oncue.fit"
+"""Names of the tasks on the wire: stated, so that modules may be renamed while messages are under way."""
 
 
 def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = None) -> Celery:

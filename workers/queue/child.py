@@ -59,6 +59,7 @@ def consume(place: WorkerPlace, owner: str, signs: SignsOfLife, refusals: Connec
 
 
 def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
+    from workers.fewshot.fit_requests import FitRunner
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
     from workers.resources import open_bench
@@ -71,13 +72,9 @@ def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
         processes.start(session, owner, "worker", now=utc_now())
     runner = JobRunner(bench, owner, place.workers.lease_seconds, signs)
     app = make_app(place.workers, on_poll=signs.mark_poll)
-    register_tasks(app, runner)
+    register_tasks(app, runner, FitRunner(database, place.workers, owner))
     signs.mark_ready()
     _beat_from_thread(database, owner, signs, place.workers.silence_seconds)
-    if place.workers.classify:
-        from workers.fewshot.requests import serve_orders
-
-        serve_orders(database, place.workers, owner=owner)
     worker = app.Worker(
         hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
     )

@@ -14,8 +14,10 @@ from redis.exceptions import RedisError
 
 from storage.domain import Lane
 from workers.errors import BrokerUnavailable
-from workers.queue.app import ANALYSE
+from workers.queue.app import ANALYSE, FIT
 
+FIT_LANE = Lane.BATCH
+"""Fit requests share the lane with the lowest weight, so that they never hold up a study that is read today."""
 _MARKER = "oncue:relay:marker"
 _NOT_FOUND = "404"  # kombu gives it as text, a real AMQP broker as a number
 
@@ -31,6 +33,11 @@ class Publisher:
         """Send the message of one job into its lane."""
         with self._connected() as connection, connection.Producer() as producer:
             self._app.send_task(ANALYSE, args=[job_id], queue=lane.value, producer=producer, retry=False)
+
+    def publish_fit(self, request_id: int) -> None:
+        """Send the message of one fit request into the lane that waits for every other."""
+        with self._connected() as connection, connection.Producer() as producer:
+            self._app.send_task(FIT, args=[request_id], queue=FIT_LANE.value, producer=producer, retry=False)
 
     def is_empty(self, lane: Lane) -> bool:
         """Say whether no message of a lane waits with the broker."""

@@ -17,9 +17,10 @@ from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.domain import Lane
 from storage.errors import DatabaseUnavailable
+from storage.fewshot import fit_requests
 from workers.config import WorkerSettings
 from workers.errors import BrokerUnavailable
-from workers.queue.publisher import Publisher
+from workers.queue.publisher import FIT_LANE, Publisher
 
 _CHORES_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 15.0
@@ -57,7 +58,7 @@ class Relay:
         self._publisher.close()
 
     def publish(self) -> int:
-        """Send a message for each job that is due; return how many.
+        """Send a message for each job and each fit request that is due; return how many.
 
         The message is sent before the commit: a worker that is faster than the commit waits for the row, and a crash
         in between costs one message too many instead of one too few.
@@ -69,18 +70,31 @@ class Relay:
                 if jobs.published(session, job_id, now=utc_now()):
                     self._publisher.publish(job_id, lane)
                     log.info("job.published", job=job_id, lane=lane.value)
+        return len(due) + self._publish_fits()
+
+    def _publish_fits(self) -> int:
+        with self._database.read() as session:
+            due = fit_requests.publishable(session)
+        for request_id in due:
+            with self._database.write() as session:
+                if fit_requests.published(session, request_id, now=utc_now()):
+                    self._publisher.publish_fit(request_id)
+                    log.info("fit_request.published", request=request_id)
         return len(due)
 
     def reclaim(self) -> int:
-        """Take back jobs whose lease ran out; return how many."""
+        """Take back jobs and fit requests whose lease ran out; return how many."""
         with self._database.write() as session:
             taken = jobs.reclaim_expired(session, now=utc_now())
+            left = fit_requests.reclaim_expired(session, now=utc_now())
         for job_id in taken:
             log.warning("job.lease_expired", job=job_id)
-        return len(taken)
+        for request_id in left:
+            log.warning("fit_request.lease_expired", request=request_id)
+        return len(taken) + len(left)
 
     def recover(self) -> int:
-        """Mark jobs for publishing again whose messages the broker lost; return how many.
+        """Mark jobs and fit requests for publishing again whose messages the broker lost; return how many.
 
         Where Redis forgot everything, all of them; where a lane's queue is empty, those that have waited too long.
         """
@@ -95,6 +109,8 @@ class Relay:
         older_than = timedelta(seconds=0 if forgotten else self._settings.republish_seconds)
         with self._database.write() as session:
             lost = jobs.republish_lost(session, lane, older_than=older_than, now=utc_now())
+            if lane is FIT_LANE:
+                lost += fit_requests.republish_lost(session, older_than=older_than, now=utc_now())
         if lost:
             log.warning("job.message_lost", lane=lane.value, jobs=lost, forgotten=forgotten)
         return lost

@@ -46,6 +46,12 @@ class SignsOfLife:
         return self._cells[_BUSY] > 0
 
     @property
+    def busy_seconds(self) -> float:
+        """How long the running job or fit request has been at work; 0 where there is none."""
+        since = self._cells[_BUSY]
+        return time.monotonic() - since if since else 0.0
+
+    @property
     def last_sign(self) -> float:
         """When the process last polled or became ready."""
         return max(self._cells[_READY], self._cells[_POLLED])

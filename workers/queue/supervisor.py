@@ -24,6 +24,7 @@ import structlog
 from storage import audit, jobs, processes
 from storage.database import utc_now
 from storage.errors import DatabaseUnavailable, OncueError
+from storage.fewshot import fit_requests
 from workers.queue.child import WorkerPlace, consume
 from workers.queue.signs_of_life import SignsOfLife
 
@@ -122,7 +123,9 @@ class Supervisor:
         if not child.signs.is_ready:
             return Fault.NOT_READY if now - child.started > self._settings.load_seconds else None
         if child.signs.is_busy:
-            return Fault.OVERDUE if self._is_overdue(child) else None
+            # Fit requests have no time limit of their own: longer than a message waits for its end is too long.
+            hangs = child.signs.busy_seconds > self._settings.visibility_seconds
+            return Fault.OVERDUE if hangs or self._is_overdue(child) else None
         if now - max(child.signs.last_sign, self._broker_seen_down) <= self._settings.silence_seconds:
             return None
         if not self._broker_answers():
@@ -159,6 +162,7 @@ class Supervisor:
             try:
                 with self._database.write() as session:
                     released = jobs.release_owner(session, owner, now=utc_now())
+                    fit_requests.release_owner(session, owner, now=utc_now())
                     processes.stop(session, owner, now=utc_now())
             except DatabaseUnavailable as error:
                 log.warning("worker.jobs_not_released", owner=owner, code=error.code)

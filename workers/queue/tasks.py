@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import structlog
 from celery import Celery
@@ -16,10 +17,13 @@ from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, StorageError
 from workers.errors import OutOfDeviceMemory
 from workers.pipeline import Bench, analyse
-from workers.queue.app import ANALYSE
+from workers.queue.app import ANALYSE, FIT
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import SignsOfLife
 from workers.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from workers.fewshot.fit_requests import FitRunner
 
 INTERNAL_ERROR = "internal_error"
 
@@ -52,7 +56,7 @@ class JobRunner:
             log.info("job.not_claimed", job=job_id)
             return Outcome.NOT_CLAIMED
         log.info("job.claimed", job=job_id, attempt=held.attempt)
-        with self._busy():
+        with self.busy():
             return self._work(held)
 
     def _work(self, held: jobs.Claim) -> Outcome:
@@ -101,7 +105,8 @@ class JobRunner:
         return Outcome.FAILED
 
     @contextmanager
-    def _busy(self) -> Iterator[None]:
+    def busy(self) -> Iterator[None]:
+        """Show the supervisor that work is going on while the block runs."""
         if self.signs is not None:
             self.signs.mark_busy(busy=True)
         try:
@@ -111,16 +116,25 @@ class JobRunner:
                 self.signs.mark_busy(busy=False)
 
 
-def register_tasks(app: Celery, runner: JobRunner) -> None:
-    """Give the application its one task."""
+def register_tasks(app: Celery, runner: JobRunner, fitter: FitRunner) -> None:
+    """Give the application its two tasks: analyse a study, carry out a fit request."""
 
-    @app.task(name=ANALYSE)  # type: ignore[untyped-decorator]  # Celery carries no types
+    @app.task(name=ANALYSE, shared=False)  # type: ignore[untyped-decorator]  # Celery carries no types
     def analyse_job(job_id: int) -> None:
         try:
             runner.run(int(job_id))
         except OncueError as error:
             # Before the claim nothing is owed: the job is still queued, and the relay sends its message again.
             log.warning("job.not_started", job=job_id, code=error.code, reason=str(error))
+
+    @app.task(name=FIT, shared=False)  # type: ignore[untyped-decorator]  # as above
+    def carry_out_fit(request_id: int) -> None:
+        try:
+            with runner.busy():
+                fitter.run(int(request_id))
+        except OncueError as error:
+            # The request is still waiting, or its lease runs out: the relay sends its message again.
+            log.warning("fit_request.not_carried_out", request=request_id, code=error.code, reason=str(error))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

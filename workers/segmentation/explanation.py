@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.panels import Explanation, FindingView
+from storage.explanations import Explanation, FindingView
 from workers.lesions import number_components
 from workers.segmentation import framing, maps
 from workers.segmentation.backbone import IMAGE_SIZE

@@ -5,12 +5,93 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import linear
 
-from lab.fewshot.freezing.low_rank import add_low_rank
-from lab.fewshot.freezing.visual_prompts import add_visual_prompts
 from workers.errors import BackboneUnusable
+from workers.fewshot.encoder_networks import TokenEncoder
+
+RANK = 4
+SCALE = 1.0
+TARGETS = frozenset({"q_proj", "v_proj", "query", "value", "q", "v"})
+
+
+class LowRank(torch.nn.Module):
+    """A frozen linear layer with a trainable product of two thin matrices beside it."""
+
+    def __init__(self, layer: torch.nn.Linear, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.layer = layer
+        down = torch.randn(RANK, layer.in_features, generator=generator) / layer.in_features**0.5
+        self.down = torch.nn.Parameter(down.to(layer.weight))
+        self.up = torch.nn.Parameter(torch.zeros(layer.out_features, RANK).to(layer.weight))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Add what was learned to what the layer gives."""
+        given: Tensor = self.layer(values)
+        return given + SCALE * linear(linear(values, self.down), self.up)
+
+
+def add_low_rank(encoder: torch.nn.Module, *, generator: torch.Generator) -> None:
+    """Wrap every query and value map in place; BackboneUnusable where there are none, as in a CNN."""
+    found = [
+        (module, name, child)
+        for module in list(encoder.modules())
+        for name, child in module.named_children()
+        if name in TARGETS and isinstance(child, torch.nn.Linear)
+    ]
+    if not found:
+        raise BackboneUnusable("this backbone has no attention layers to adapt: use another way of freezing than lora")
+    for module, name, child in found:
+        setattr(module, name, LowRank(child, generator=generator))
+
+
+TOKENS = 8
+
+
+class VisualPrompts(torch.nn.Module):
+    """The learned tokens ``[1, TOKENS, c]``; put behind the patches, and taken off the layers' output again."""
+
+    def __init__(self, channels: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.tokens = torch.nn.Parameter(0.02 * torch.randn(1, TOKENS, channels, generator=generator))
+
+    def append(self, _module: torch.nn.Module, _inputs: object, embedded: Tensor) -> Tensor:
+        """ExperimentRun as a forward hook of the embeddings."""
+        return torch.cat([embedded, self.tokens.to(embedded).expand(len(embedded), -1, -1)], dim=1)
+
+
+class PromptedTokens(torch.nn.Module):
+    """Hides the learned tokens from what reads a transformer's layers."""
+
+    def __init__(self, network: torch.nn.Module, prompts: VisualPrompts) -> None:
+        super().__init__()
+        self.network, self.prompts = network, prompts
+
+    def forward(self, **inputs: object) -> object:
+        """ExperimentRun the network and cut the learned tokens off every layer."""
+        output = self.network(**inputs)
+        output.last_hidden_state = output.last_hidden_state[:, :-TOKENS]
+        output.hidden_states = tuple(layer[:, :-TOKENS] for layer in output.hidden_states[1:])
+        # The embeddings themselves are recorded before the hook or after it, depending on the family: not used.
+        output.hidden_states = (output.hidden_states[0], *output.hidden_states)
+        return output
+
+
+def add_visual_prompts(encoder: torch.nn.Module, *, generator: torch.Generator) -> None:
+    """Give a TokenEncoder learned tokens, in place; BackboneUnusable for anything else."""
+    embeddings = getattr(getattr(encoder, "network", None), "embeddings", None)
+    if not isinstance(encoder, TokenEncoder) or not isinstance(embeddings, torch.nn.Module):
+        raise BackboneUnusable("learned tokens need a ViT or DINOv2 backbone: use another way of freezing than vpt")
+    configured: Any = encoder.network
+    channels = int(configured.config.hidden_size)
+    prompts = VisualPrompts(channels, generator=generator)
+    embeddings.register_forward_hook(prompts.append)
+    encoder.network = PromptedTokens(encoder.network, prompts)
+
 
 LAST_BLOCKS = 2
 _DEPTH = 5

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from lab.fewshot.freezing.strategies import Freeze, apply
+from storage.progress import OnProgress, unheard
 from workers.errors import BackboneUnusable
-from workers.fewshot.backbones.preprocessing import to_tensor
-from workers.fewshot.backbones.torch_backbone import TorchBackbone
 from workers.fewshot.contracts import Picture, PromptMode, Vectors
-from workers.fewshot.heads.fitted import LinearHead
-from workers.fewshot.heads.logistic import Logistic
-from workers.fewshot.visual_prompts.prompted import Subject, draw
+from workers.fewshot.fitted_heads import LinearHead
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.heads import Logistic
+from workers.fewshot.preprocessing import to_tensor
+from workers.fewshot.visual_prompts import MaskedPicture, draw
 
 if TYPE_CHECKING:
     from lab.fewshot.runs import Material, Predict
@@ -34,10 +35,6 @@ RATES = {Freeze.LAST: 3e-5, Freeze.FULL: 1e-5, Freeze.LORA: 1e-3, Freeze.PROMPTS
 _DECAY = 1e-4
 _NO_TUNING = frozenset({PromptMode.GLOBAL_CROP, PromptMode.MASKPOOL, PromptMode.THREE_LOOKS})
 """Modes whose vector is put together from several pictures, or from part of the grid."""
-
-
-OnEpoch = Callable[[int, int], None]
-"""Told how many epochs of one training are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +68,7 @@ def tune(
     *,
     examples: Examples,
     seed: int,
-    on_epoch: OnEpoch = lambda _done, _of: None,
+    on_epoch: OnProgress = unheard,
 ) -> TunedModel:
     """Train a copy of the backbone with its head in float32; the backbone itself is left as it is."""
     generator = torch.Generator().manual_seed(seed)
@@ -84,10 +81,10 @@ def tune(
     )
     steps = EPOCHS * -(-len(examples.pictures) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    look = backbone.card.preprocessing
+    preprocessing = backbone.card.preprocessing
     for epoch in range(EPOCHS):
         for places in _batches(len(examples.pictures), generator):
-            pixels = to_tensor([examples.pictures[place] for place in places], look).to(backbone.device)
+            pixels = to_tensor([examples.pictures[place] for place in places], preprocessing).to(backbone.device)
             loss = cross_entropy(layer(encoder(pixels)[0]), examples.targets[places])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch ships this method unannotated
@@ -108,11 +105,11 @@ class TunedModel:
 
     def predict_proba(self, read: Callable[[int], Picture], count: int) -> Vectors:
         """Return probabilities ``[count, k]`` for pictures that are read one batch at a time."""
-        look, rows = self.origin.card.preprocessing, []
+        preprocessing, rows = self.origin.card.preprocessing, []
         with torch.inference_mode():
             for start in range(0, count, BATCH):
                 pictures = [read(place) for place in range(start, min(start + BATCH, count))]
-                pooled, _ = self.encoder(to_tensor(pictures, look).to(self.origin.device))
+                pooled, _ = self.encoder(to_tensor(pictures, preprocessing).to(self.origin.device))
                 rows.append(self.head(pooled).softmax(dim=-1).cpu().numpy())
         return np.asarray(np.concatenate(rows), dtype=float32)
 
@@ -122,10 +119,10 @@ def predict_tuned(
     freeze: Freeze,
     prompt: PromptMode,
     *,
-    subjects: Sequence[Callable[[], Subject]],
+    subjects: Sequence[Callable[[], MaskedPicture]],
     vectors: Vectors,
     material: Material,
-    on_epoch: OnEpoch = lambda _done, _of: None,
+    on_epoch: OnProgress = unheard,
 ) -> Predict:
     """Return a predictor that trains anew for each support set; BackboneUnusable for prompts of two pictures."""
     if prompt in _NO_TUNING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from console.app import create_app
 from console.config import ConsoleSettings
 from storage.database import Database, connect
 from storage.fewshot import items
-from storage.fewshot.splits import Split
+from storage.fewshot.items import Split
 from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from tests.support.classification import DRAFT, NOW, PASSING, THIN, judge, new_adapter, new_item, new_task
@@ -91,21 +90,18 @@ def test_decisions_over_http_are_signed_and_a_refusal_names_the_checks(state: Pa
     database.dispose()
 
 
-def test_a_fit_ordered_over_http_is_done_by_a_worker(state: Path) -> None:
+def test_a_fit_requested_over_http_is_done_by_a_worker_once(state: Path) -> None:
     from workers.config import WorkerSettings
-    from workers.fewshot.requests import OrderDesk
+    from workers.fewshot.fit_requests import FitRunner
 
     client, database = _client(state)
     placed = client.post(f"/api/classification/tasks/{NAME}/adapters", json={"by": "Dr X", "head": "prototypes"})
     assert (placed.status_code, placed.json()["state"]) == (202, "waiting")
-    desk = OrderDesk(database, WorkerSettings(), owner="worker-1")
-    assert desk.work_once()
-    assert not desk.work_once()
+    runner = FitRunner(database, WorkerSettings(), owner="worker-1")
+    assert runner.run(placed.json()["id"])
+    assert not runner.run(placed.json()["id"])
     done = client.get(f"/api/classification/orders/{placed.json()['id']}").json()
     assert (done["state"], done["code"]) == ("failed", "record_missing"), "these items were never embedded"
-    stop = threading.Event()
-    stop.set()
-    desk.run(stop)
     database.dispose()
 
 

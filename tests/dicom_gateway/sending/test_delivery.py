@@ -15,10 +15,10 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.file_receiver import running_receiver
 from storage import analyses, arrays, deliveries, jobs, reports, studies
 from storage.database import Database, connect, utc_now
+from storage.deliveries import Delivery
 from storage.domain import Analysis, DeliveryState, Lane, ObjectKind, ReportState, StoredInstance
 from storage.models import ReportRow
 from storage.objects import ObjectStore
-from storage.outbound import Delivery
 from storage.studies import Origin, StudyFacts
 from tests.support import peers
 from tests.support.gateways import Running, running_gateway, until

@@ -16,8 +16,8 @@ from lab.fewshot.segment_anything import SegmentAnything
 from tests.support.encoders import picture, write_pictures
 from workers.errors import BackboneUnusable, MaskMissing
 from workers.fewshot.contracts import MaskSource, PromptMode
-from workers.fewshot.picture_folder import PictureSource, read_pictures
-from workers.fewshot.visual_prompts.prompted import Subject, draw
+from workers.fewshot.pictures import PictureSource, read_pictures
+from workers.fewshot.visual_prompts import MaskedPicture, draw
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,11 @@ def test_the_automatic_mode_keeps_segments_that_hardly_overlap(folder: Path, mon
             union = np.count_nonzero(first | second)
             assert np.count_nonzero(first & second) <= segment_anything.MOST_OVERLAP * union
     if segments:
-        assert draw(Subject(picture(shape=(40, 50)), segments[0], segments), PromptMode.OVERLAY).shape == (40, 50, 3)
+        assert draw(MaskedPicture(picture(shape=(40, 50)), segments[0], segments), PromptMode.OVERLAY).shape == (
+            40,
+            50,
+            3,
+        )
 
 
 def test_a_folder_without_sam2_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from storage import audit
 from storage.database import Database
 from storage.errors import IllegalTransition, ItemRefused, NotDeterministic, OncueError
 from storage.fewshot import adapters, items, promotions
+from storage.fewshot.items import Split
 from storage.fewshot.promotions import Decision, Override, Promotion
-from storage.fewshot.splits import Split
 from storage.fewshot.tasks import Task
 from storage.fewshot.verdicts import Check
 from tests.support.classification import FAILING, NOW, PASSING, THIN, judge, new_adapter, new_item, new_task

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from storage.fewshot.verdicts import Check, Verdict, overall
-from workers.fewshot.calibration import conformal_threshold, fit_temperature, label_sets, sharpen
+from workers.fewshot.classifier import conformal_threshold, fit_temperature, label_sets, sharpen
 from workers.fewshot.gate.card import ModelCard, check_card, render
+from workers.fewshot.gate.checks import attends_to_lesion, headline, run_checks
 from workers.fewshot.gate.evidence import Evidence
 from workers.fewshot.gate.figures import area_under_curve, calibration_error, patient_weights
-from workers.fewshot.gate.judge import attends_to_lesion, headline, run_checks
 
 
 def evidence(

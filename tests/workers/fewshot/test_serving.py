@@ -16,9 +16,8 @@ from storage.errors import ItemRefused, RecordMissing
 from storage.fewshot import adapters, embeddings, items, promotions, tasks
 from storage.fewshot.adapters import Adapter, Recipe
 from storage.fewshot.embeddings import MaskUsed
-from storage.fewshot.items import NewItem
+from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Decision
-from storage.fewshot.splits import Split
 from storage.fewshot.verdicts import Verdict
 from storage.migrate import upgrade
 from tests.support.classification import DRAFT, NOW
@@ -26,7 +25,7 @@ from workers.errors import AnotherBackbone, OneClassOnly, WeightsMismatch
 from workers.fewshot.classifier import Abstention, read_adapter
 from workers.fewshot.evaluating import evaluate
 from workers.fewshot.fitting import FREEZE_ALL, fit
-from workers.fewshot.looks import Look, Placement
+from workers.fewshot.lesion_views import LesionView, Placement
 from workers.fewshot.serving import PromotedClassifiers, ServedAdapter, UnusableAdapter
 
 KEY = "net:abc:crop:v1"
@@ -102,15 +101,15 @@ class FakeEncoder:
     key: str = KEY
     backbone_sha256: str = WEIGHTS
 
-    def look(self, _volume: Volume, mask: np.ndarray) -> Look | None:
+    def view(self, _volume: Volume, mask: np.ndarray) -> LesionView | None:
         if mask.sum() < 2:
             return None
         cells = np.tile(self.vector, (1, 2, 2, 1)).astype(np.float32)
         cells[0, 0, 0] -= 0.5 * ASIDE
         cells[0, 1, 1] += 0.5 * ASIDE
-        return Look(self.vector.astype(np.float32), self.area, (1,), (Placement(0, 0, 8, 8),), cells)
+        return LesionView(self.vector.astype(np.float32), self.area, (1,), (Placement(0, 0, 8, 8),), cells)
 
-    def attention(self, _look: Look) -> None:
+    def attention(self, _look: LesionView) -> None:
         return None
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lab.fewshot.controls import fitted_to, shuffled, shuffled_places
-from lab.fewshot.regions import body_region, salient_region
 from tests.support.encoders import disc, picture
 from workers.errors import MaskMissing, UnreadablePicture
+from workers.fewshot import visual_prompts
 from workers.fewshot.contracts import (
     MASKLESS,
     BackboneCard,
@@ -20,9 +19,7 @@ from workers.fewshot.contracts import (
     PromptMode,
     embedding_key,
 )
-from workers.fewshot.visual_prompts import drawing
-from workers.fewshot.visual_prompts.cutting import crop, middle
-from workers.fewshot.visual_prompts.prompted import Subject, draw, embed_prompted
+from workers.fewshot.visual_prompts import MaskedPicture, crop, draw, embed_prompted, middle
 
 CARD = BackboneCard("means", "test", "0", "means:0", "MIT", True, 3, 3, False, Preprocessing(8, (0,) * 3, (1,) * 3))
 
@@ -52,7 +49,7 @@ class LeftHalf(Means):
 
 @pytest.mark.parametrize("mode", PromptMode)
 def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
-    subject = Subject(picture(), disc())
+    subject = MaskedPicture(picture(), disc())
     first, second = (embed_prompted(Means(), [subject], mode) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert np.isfinite(first).all()
@@ -60,7 +57,7 @@ def test_every_mode_gives_the_same_vector_twice(mode: PromptMode) -> None:
 
 @pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode not in MASKLESS])
 def test_every_mode_for_masks_follows_the_mask(mode: PromptMode) -> None:
-    here, there = (Subject(picture(), disc(centre=centre)) for centre in ((12, 10), (36, 30)))
+    here, there = (MaskedPicture(picture(), disc(centre=centre)) for centre in ((12, 10), (36, 30)))
     vectors = embed_prompted(Means(), [here, there], mode)
     assert not np.allclose(vectors[0], vectors[1])
 
@@ -68,17 +65,19 @@ def test_every_mode_for_masks_follows_the_mask(mode: PromptMode) -> None:
 @pytest.mark.parametrize("mode", [mode for mode in PromptMode if mode not in MASKLESS])
 def test_a_mode_that_needs_a_mask_names_the_picture_without_one(mode: PromptMode) -> None:
     with pytest.raises(MaskMissing, match="scan-7"):
-        embed_prompted(Means(), [Subject(picture(), None, name="scan-7")], mode)
+        embed_prompted(Means(), [MaskedPicture(picture(), None, name="scan-7")], mode)
     with pytest.raises(MaskMissing, match="scan-7"):
-        embed_prompted(Means(), [Subject(picture(), np.zeros((48, 40), dtype=bool), name="scan-7")], mode)
+        embed_prompted(Means(), [MaskedPicture(picture(), np.zeros((48, 40), dtype=bool), name="scan-7")], mode)
 
 
 def test_three_looks_are_the_whole_the_mirror_image_and_the_middle_side_by_side() -> None:
     seen = picture(shape=(50, 80))
     turned = np.ascontiguousarray(seen[:, ::-1])
-    apart = embed_prompted(LeftHalf(), [Subject(one) for one in (seen, turned, seen[10:40, 16:64])], PromptMode.NONE)
+    apart = embed_prompted(
+        LeftHalf(), [MaskedPicture(one) for one in (seen, turned, seen[10:40, 16:64])], PromptMode.NONE
+    )
     expected = np.concatenate([vector / np.linalg.norm(vector) for vector in apart])
-    (vector,) = embed_prompted(LeftHalf(), [Subject(seen)], PromptMode.THREE_LOOKS)
+    (vector,) = embed_prompted(LeftHalf(), [MaskedPicture(seen)], PromptMode.THREE_LOOKS)
     np.testing.assert_allclose(vector, expected, rtol=1e-6)
 
 
@@ -91,19 +90,19 @@ def test_a_picture_of_any_size_has_a_middle(shape: tuple[int, int]) -> None:
 
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(UnreadablePicture, match="sizes differ"):
-        draw(Subject(picture(), np.ones((20, 20), dtype=bool)), PromptMode.CROP)
+        draw(MaskedPicture(picture(), np.ones((20, 20), dtype=bool)), PromptMode.CROP)
 
 
 def test_dim_and_blur_leave_the_inside_as_it_was() -> None:
     seen, mask = picture(), disc()
-    for drawn in (drawing.dim(seen, mask), drawing.blur(seen, mask)):
+    for drawn in (visual_prompts.dim(seen, mask), visual_prompts.blur(seen, mask)):
         np.testing.assert_array_equal(drawn[mask], seen[mask])
-    assert drawing.dim(seen, mask)[:8].mean() == pytest.approx(0.1 * seen[:8].mean(), rel=0.05)
+    assert visual_prompts.dim(seen, mask)[:8].mean() == pytest.approx(0.1 * seen[:8].mean(), rel=0.05)
 
 
 def test_a_contour_is_red_on_the_edge_and_nowhere_else() -> None:
     seen, mask = picture(), disc(radius=9)
-    drawn = drawing.contour(seen, mask)
+    drawn = visual_prompts.contour(seen, mask)
     changed = (drawn != seen).any(axis=2)
     assert tuple(drawn[changed][0]) == (255, 0, 0)
     assert not changed[30, 14]
@@ -113,11 +112,11 @@ def test_a_contour_is_red_on_the_edge_and_nowhere_else() -> None:
 def test_an_overlay_paints_small_segments_on_top_of_large_ones() -> None:
     grey = np.full((48, 40, 3), 100, dtype=np.uint8)
     large, small = disc(radius=12), disc(radius=4)
-    drawn = drawing.overlay(grey, [large, small])
-    np.testing.assert_array_equal(drawn[30, 14], np.rint(0.5 * 100 + 0.5 * np.array(drawing.PALETTE[0])))
-    np.testing.assert_array_equal(drawn[30, 23], np.rint(0.5 * 100 + 0.5 * np.array(drawing.PALETTE[1])))
-    np.testing.assert_array_equal(drawn[0, 0], np.rint(0.5 * 100 + 0.5 * np.array(drawing.BACKGROUND)))
-    np.testing.assert_array_equal(drawn, drawing.overlay(grey, [small, large]))
+    drawn = visual_prompts.overlay(grey, [large, small])
+    np.testing.assert_array_equal(drawn[30, 14], np.rint(0.5 * 100 + 0.5 * np.array(visual_prompts.PALETTE[0])))
+    np.testing.assert_array_equal(drawn[30, 23], np.rint(0.5 * 100 + 0.5 * np.array(visual_prompts.PALETTE[1])))
+    np.testing.assert_array_equal(drawn[0, 0], np.rint(0.5 * 100 + 0.5 * np.array(visual_prompts.BACKGROUND)))
+    np.testing.assert_array_equal(drawn, visual_prompts.overlay(grey, [small, large]))
 
 
 def test_a_crop_is_square_holds_the_mask_and_stays_in_the_picture() -> None:
@@ -135,7 +134,7 @@ def test_a_single_pixel_is_shown_with_its_surroundings() -> None:
 
 
 def test_global_and_crop_puts_both_beside_each_other() -> None:
-    subject = Subject(picture(), disc())
+    subject = MaskedPicture(picture(), disc())
     assert embed_prompted(Means(), [subject], PromptMode.GLOBAL_CROP).shape == (1, 6)
 
 
@@ -144,41 +143,10 @@ def test_pooling_under_the_mask_sees_only_its_cells() -> None:
     seen[:20, :20] = 200
     mask = np.zeros((40, 40), dtype=bool)
     mask[5:15, 5:15] = True
-    np.testing.assert_allclose(embed_prompted(Means(), [Subject(seen, mask)], PromptMode.MASKPOOL), 200)
-
-
-def test_no_picture_keeps_its_own_mask_in_the_control() -> None:
-    places = shuffled_places(9, seed=3)
-    assert sorted(places) == list(range(9))
-    assert all(place != at for at, place in enumerate(places))
-    assert places == shuffled_places(9, seed=3)
-
-
-def test_a_wrong_mask_is_fitted_to_its_new_picture_and_never_vanishes() -> None:
-    tiny = np.zeros((400, 400), dtype=bool)
-    tiny[10, 20] = True
-    assert fitted_to(tiny, (16, 16)).sum() == 1
-    masks = shuffled([disc(), disc((30, 30), centre=(15, 15))], [(48, 40), (30, 30)], seed=0)
-    assert [mask.shape for mask in masks] == [(48, 40), (30, 30)]
+    np.testing.assert_allclose(embed_prompted(Means(), [MaskedPicture(seen, mask)], PromptMode.MASKPOOL), 200)
 
 
 def test_the_key_changes_with_the_prompt_and_the_backbone() -> None:
     keys = {embedding_key(CARD, mode) for mode in PromptMode}
     assert len(keys) == len(PromptMode)
     assert all(key.startswith("means:0:") for key in keys)
-
-
-def test_the_body_is_found_on_a_black_background() -> None:
-    seen = np.zeros((80, 80, 3), dtype=np.uint8)
-    body = disc((80, 80), centre=(40, 40), radius=25)
-    seen[body] = 120
-    assert (body_region(seen) == body).mean() > 0.95
-    assert body_region(np.zeros((10, 10, 3), dtype=np.uint8)).all()
-
-
-def test_the_salient_region_is_the_part_around_the_peak() -> None:
-    saliency = np.zeros((8, 8), dtype=np.float32)
-    saliency[1:3, 1:3], saliency[6, 6] = 0.9, 0.6
-    region = salient_region(saliency, shape=(80, 40))
-    assert region[10:30, 5:15].all()
-    assert region.sum() == 20 * 10

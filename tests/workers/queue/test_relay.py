@@ -14,6 +14,9 @@ from pydantic import SecretStr
 from storage import audit, jobs, processes
 from storage.database import Database, connect, utc_now
 from storage.domain import JobState, Lane, StoredInstance
+from storage.fewshot import fit_requests
+from storage.fewshot.fit_requests import LEASE_SECONDS, RequestKind, Wish
+from tests.support.classification import new_task
 from tests.support.queued import queue_study
 from workers.config import WorkerSettings
 from workers.errors import BrokerUnavailable
@@ -127,6 +130,35 @@ def test_jobs_whose_lease_ran_out_are_taken_back(database: Database, relay: Rela
         jobs.claim(session, job_id, owner="w", lease_seconds=0.001, now=utc_now() - timedelta(seconds=1))
     assert relay.reclaim() == 1
     assert _job(database, job_id).state is JobState.QUEUED
+
+
+def _request_fit(database: Database) -> int:
+    with database.write() as session:
+        wish = Wish(RequestKind.FIT)
+        return fit_requests.place(session, new_task(session), wish, actor="api:x", now=utc_now()).id
+
+
+def test_a_fit_request_is_published_once_into_the_lane_that_waits_and_lost_messages_are_sent_again(
+    database: Database, relay: Relay, publisher: Publisher
+) -> None:
+    relay.recover()
+    _request_fit(database)
+    assert relay.publish() == 1
+    assert relay.publish() == 0
+    assert [publisher.is_empty(lane) for lane in Lane] == [True, True, False]
+    with publisher._connected() as connection:
+        connection.default_channel.client.flushall()
+    assert relay.recover() == 1
+    assert relay.publish() == 1
+
+
+def test_a_fit_request_whose_lease_ran_out_is_taken_back(database: Database, relay: Relay) -> None:
+    request_id = _request_fit(database)
+    with database.write() as session:
+        long_ago = utc_now() - timedelta(seconds=LEASE_SECONDS + 1)
+        assert fit_requests.claim(session, request_id, owner="w", now=long_ago) is not None
+    assert relay.reclaim() == 1
+    assert relay.publish() == 1
 
 
 def test_a_relay_whose_broker_and_database_are_down_goes_on_and_stops_promptly(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,12 +12,19 @@ from storage import analyses, arrays, audit, jobs
 from storage.database import Database, utc_now
 from storage.domain import JobState, Presence, Segmentation, StoredInstance, Volume
 from storage.errors import LeaseLost
+from storage.fewshot import fit_requests
+from storage.fewshot.fit_requests import RequestKind, RequestState, Wish
 from storage.objects import ObjectStore
 from tests.support.analysers import ALGORITHM, QuickAnalyser
+from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import Analyser, Check
+from workers.config import WorkerSettings
+from workers.fewshot.fit_requests import FitRunner
 from workers.pipeline import Bench, analyse
-from workers.queue.tasks import JobRunner, Outcome
+from workers.queue.app import FIT, make_app
+from workers.queue.signs_of_life import SignsOfLife
+from workers.queue.tasks import JobRunner, Outcome, register_tasks
 from workers.triage import load_policy
 
 
@@ -190,3 +197,27 @@ def test_the_same_images_give_the_same_digest_and_tracking_uids(
         second = analyses.load(session, job_id, objects)
     assert first.input_sha256 == second.input_sha256
     assert [f.tracking_uid for f in first.findings] == [f.tracking_uid for f in second.findings]
+
+
+def test_a_fit_message_ends_its_request_with_a_code_and_shows_signs_of_work(
+    database: Database, objects: ObjectStore
+) -> None:
+    with database.write() as session:
+        task = new_task(session)
+        wish = Wish(RequestKind.EVALUATE, new_adapter(session, task).id)
+        request = fit_requests.place(session, task, wish, actor="api:x", now=utc_now())
+    signs, busy = SignsOfLife(), []
+    runner = replace(_runner(database, objects, QuickAnalyser()), signs=signs)
+    fitter = FitRunner(database, WorkerSettings(), "worker-1")
+    app = make_app(WorkerSettings())
+    register_tasks(app, runner, fitter)
+    with runner.busy():
+        busy.append(signs.is_busy)
+        busy.append(signs.busy_seconds >= 0)
+    for _ in range(2):
+        app.tasks[FIT].apply(args=[request.id])
+    with database.read() as session:
+        found = fit_requests.find(session, request.id)
+    assert (found.state, found.code, found.attempts) == (RequestState.FAILED, "item_refused", 1)
+    assert busy == [True, True]
+    assert not signs.is_busy

@@ -16,7 +16,7 @@ SEED = 20260101
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class GateBounds:
     """What the figures are held against; recorded with every evaluation."""
 
     least_patients: int = 50
@@ -55,7 +55,7 @@ class Evidence:
     incumbent: NDArray[float64] | None = None
     shuffled: NDArray[float64] | None = None
     seed_accuracies: tuple[float, ...] = ()
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: GateBounds = field(default_factory=GateBounds)
 
     @property
     def chosen(self) -> NDArray[int64]:

@@ -14,7 +14,7 @@ _BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A figure with the 2.5th and 97.5th percentile of its bootstrap."""
 
     value: float
@@ -43,11 +43,11 @@ def balanced_accuracy(weights: NDArray[float64], truth: NDArray[int64], chosen: 
     return np.asarray(np.nanmean(np.stack(found), axis=0), dtype=float64)
 
 
-def interval(value: float, draws: NDArray[float64]) -> Interval:
+def interval(value: float, draws: NDArray[float64]) -> Estimate:
     """Put a figure and its bootstrap together."""
     kept = draws[np.isfinite(draws)]
     low, high = np.quantile(kept, (0.025, 0.975)) if kept.size else (value, value)
-    return Interval(float(value), float(low), float(high))
+    return Estimate(float(value), float(low), float(high))
 
 
 def calibration_error(probabilities: NDArray[float64], truth: NDArray[int64]) -> float:
@@ -60,18 +60,14 @@ def calibration_error(probabilities: NDArray[float64], truth: NDArray[int64]) ->
 
 
 def area_under_curve(scores: NDArray[float64], positive: NDArray[bool_]) -> float:
-    """Return the area under the ROC curve by ranks, ties counted half; NaN where only one class occurs."""
-    hits, misses = scores[positive], scores[~positive]
-    if not (hits.size and misses.size):
-        return float("nan")
-    above = (hits[:, None] > misses[None]).sum() + 0.5 * (hits[:, None] == misses[None]).sum()
-    return float(above / (hits.size * misses.size))
+    """Return the area under the ROC curve; NaN where only one class occurs."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(positive, scores)) if positive.any() and not positive.all() else float("nan")
 
 
 def f1_macro(truth: NDArray[int64], chosen: NDArray[int64]) -> float:
     """Return the mean F1 over the classes that occur."""
-    scores = []
-    for label in np.unique(truth):
-        both = float(((truth == label) & (chosen == label)).sum())
-        scores.append(2 * both / max(1.0, float((truth == label).sum() + (chosen == label).sum())))
-    return float(np.mean(scores))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(truth, chosen, labels=np.unique(truth), average="macro", zero_division=0.0))
