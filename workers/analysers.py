@@ -42,11 +42,11 @@ class ZeroShotAnalyser:
         from workers.segmentation.explanation import explain
         from workers.segmentation.segmenter import parse_mode
 
-        examination = self.segmenter.examine(
+        scored = self.segmenter.score(
             volume, prompt=self.prompt, mode=parse_mode(self.mode), on_progress=lambda *_: check()
         )
-        segmentation = self.segmenter.conclude(examination)
-        explanation = explain(self.segmenter, examination, segmentation.mask, check=check, modality=volume.modality)
+        segmentation = self.segmenter.conclude(scored)
+        explanation = explain(self.segmenter, scored, segmentation.mask, check=check)
         return replace(segmentation, explanation=explanation)
 
 

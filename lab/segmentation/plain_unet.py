@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from workers import devices, weights
 from workers.errors import WeightsMismatch
-from workers.segmentation.backbone import channels_last
 from workers.segmentation.mask import MaskRule
+from workers.segmentation.model import channels_last
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from lab.training import loop
 from lab.training.fields import FieldBank
 from lab.training.lesions import Finding
 from workers.segmentation import prompts, schedules
-from workers.segmentation.backbone import LatentDiffusion, build_denoiser
+from workers.segmentation.model import LatentDiffusion, build_denoiser
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,10 +14,10 @@ from lab.segmentation import plain_unet
 from lab.segmentation.plain_unet import PlainNetwork
 from lab.training import calibrate, slices
 from workers import devices, weights
-from workers.segmentation import attention, calibration, schedules
-from workers.segmentation.backbone import LatentDiffusion, frozen, library
+from workers.segmentation import calibration, networks, schedules
 from workers.segmentation.maps import Models
-from workers.segmentation.prompts import TextEncoder
+from workers.segmentation.model import LatentDiffusion, frozen, library
+from workers.segmentation.prompts import PromptEncoder, TextEncoder
 from workers.segmentation.segmenter import ZeroShotSegmenter, silent
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def uncalibrated(folder: Path, *, dtype: str = "auto") -> ZeroShotSegmenter:
     """Load freshly trained weights, before there is a manifest, under provisional settings."""
     device = torch.device("cpu")
     backbone = LatentDiffusion.from_folder(folder, device=device, dtype=devices.choose_dtype(device, dtype))
-    rounds = tuple(frozen(adapters, device) for adapters in attention.load_rounds(folder))
-    return ZeroShotSegmenter(Models(backbone, rounds), calibrate.provisional(), TextEncoder.load(), weights_sha256="")
+    encoder = PromptEncoder(TextEncoder.load(), device)
+    trained = tuple(frozen(network, device) for network in networks.load_all(folder))
+    return ZeroShotSegmenter(Models(backbone, trained), calibrate.provisional(), encoder, weights_sha256="")
 
 
 def write_layout(folder: Path) -> None:

@@ -293,13 +293,13 @@ def maisi(folder: Path, *, flow: bool = True) -> Path:
 
 def own(folder: Path) -> Path:
     """Save the project's own model untrained."""
-    from workers.segmentation import backbone
+    from workers.segmentation import model
 
-    seeded(backbone.build_autoencoder).save_pretrained(folder / "vae")
+    seeded(model.build_autoencoder).save_pretrained(folder / "vae")
     config = json.loads((folder / "vae" / "config.json").read_text())
     config |= {"latents_mean": [0.1, -0.2, 0.0, 0.3], "latents_std": [0.5, 0.9, 0.6, 1.4]}
     (folder / "vae" / "config.json").write_text(json.dumps(config))
-    seeded(backbone.build_denoiser).save_pretrained(folder / "unet")
+    seeded(model.build_denoiser).save_pretrained(folder / "unet")
     (folder / "adapters").mkdir()
     (folder / "calibration.json").write_text("{}")
     return folder

@@ -17,7 +17,7 @@ from workers.foundation.contract import NOTHING_SAID, Condition
 from workers.foundation.crossattention import record_cross_attention
 from workers.foundation.diffusers_networks import library, load_network, read_schedule
 from workers.foundation.texttower import TextTower
-from workers.segmentation.backbone import encoder_features
+from workers.segmentation.model import encoder_features
 
 if TYPE_CHECKING:
     from pathlib import Path

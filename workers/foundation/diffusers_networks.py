@@ -12,7 +12,7 @@ from workers.errors import ModelUnsuitable, WeightsMismatch
 from workers.foundation.card import read_config
 from workers.foundation.checkpoint import SAFE, TORCH_FILES, read_checkpoint
 from workers.foundation.noise import NoiseSchedule, PredictionKind, TimeShift, diffusion, rectified_flow
-from workers.segmentation.backbone import LOADING, frozen
+from workers.segmentation.model import LOADING, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The project's own small model (``workers.segmentation.backbone``), as a foundation model like any other."""
+"""The project's own small model (``workers.segmentation.model``), as a foundation model like any other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.foundation.contract import NOTHING_SAID, Condition
 from workers.foundation.crossattention import record_cross_attention
 from workers.foundation.noise import Denoised, NoiseSchedule, PredictionKind, diffusion
 from workers.segmentation import schedules
-from workers.segmentation.backbone import LatentDiffusion
+from workers.segmentation.model import LatentDiffusion
 from workers.segmentation.prompts import NORMAL_CAPTION, TextEncoder
 from workers.weights import MANIFEST_NAME, read_manifest
 
@@ -31,7 +31,7 @@ ANY_FIELD = FieldOfView(None, None)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnModel:
-    """A frozen ``LatentDiffusion``; images ``[n, 1, y, x]`` as ``workers.segmentation.framing`` makes them."""
+    """A frozen ``LatentDiffusion``; images ``[n, 1, y, x]`` as ``workers.segmentation.grid`` makes them."""
 
     card: ModelCard
     sha256: str

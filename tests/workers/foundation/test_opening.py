@@ -112,7 +112,7 @@ def test_the_projects_own_model_takes_words_too(folders: dict[str, Path]) -> Non
 
 
 def test_the_projects_own_model_is_the_backbone_and_nothing_else(folders: dict[str, Path]) -> None:
-    from workers.segmentation.backbone import LatentDiffusion
+    from workers.segmentation.model import LatentDiffusion
 
     model, images = open_it(folders["own"]), drawn(1, 1, 64, 64)
     backbone = LatentDiffusion.from_folder(folders["own"], device=CPU, dtype=torch.float32)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from workers.segmentation import edges
-from workers.segmentation.edges import Look
+from workers.segmentation import edges, grid
 
 SPACING = (5.0, 1.7, 1.7)
 REACH_MM = 7.0
@@ -32,8 +32,9 @@ def blob(top: int, bottom: int, left: int = 40, right: int = 60) -> tuple[np.nda
 
 
 def moved(images: np.ndarray, mask: np.ndarray, score: np.ndarray) -> np.ndarray:
-    look = Look(((images + 1) / 2).astype(np.float32), edges.tissue(images, score))
-    return edges.follow(mask, score, look, spacing_mm=SPACING, reach_mm=REACH_MM)
+    greys = edges.image_greys(images, grid.skull_masks(images), score)
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    return edges.follow_grey(labels, score, greys, spacing_mm=SPACING, reach_mm=REACH_MM)
 
 
 def lesion_of(images: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from workers.errors import WeightsMismatch
 from workers.segmentation import schedules
+from workers.segmentation.grid import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +26,8 @@ LOADING: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 library: Any = diffusers  # its classes carry only part of their types
 
-IMAGE_SIZE = 128
 FEATURE_CHANNELS = (32, 64, 96)
-"""Channels of the three tapped encoder stages, at 1/1, 1/2 and 1/4 of the image size."""
+"""Channels of the encoder's three stages, at 1/1, 1/2 and 1/4 of the image size."""
 
 AUTOENCODER: dict[str, Any] = {
     "in_channels": 1,
@@ -81,22 +81,22 @@ class LatentDiffusion:
         return cls(frozen(autoencoder, device), None, device, dtype)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Give the scaled mean latents of ``images``."""
+        """Return the standardised mean latents of ``images``."""
         moments: Tensor = self.autoencoder.encode(self._arranged(images)).latent_dist.mean.float()
         return self._standardised(moments)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Give float32 images for latents as ``encode`` makes them."""
+        """Return float32 images for latents as ``encode`` makes them."""
         raw = latents * self._latent_std(latents) + self._latent_mean(latents)
         images: Tensor = self.autoencoder.decode(raw.to(self.device, self.dtype)).sample.float()
         return images
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Give the encoder's three stages, shallow to deep: ``[n, 32|64|96, 128|64|32, ...]``."""
+        """Return the encoder's three stages, shallow to deep: ``[n, 32|64|96, 128|64|32, ...]``."""
         return encoder_features(self.autoencoder, self._arranged(images))
 
     def velocity(self, latents: Tensor, step: int, tokens: Tensor) -> Tensor:
-        """Predict v = a_t e - s_t z_0 (Salimans and Ho 2022) at one training step, float32."""
+        """Return the prediction of v = a_t e - s_t z_0 (Salimans and Ho 2022) at one training step, float32."""
         if self.denoiser is None:
             raise WeightsMismatch("this model was loaded without its denoiser: load it with from_folder")
         timestep = torch.full((len(latents),), step, device=self.device)
@@ -107,7 +107,7 @@ class LatentDiffusion:
         return predicted
 
     def denoise(self, latents: Tensor, step: int, tokens: Tensor) -> Tensor:
-        """Predict z_0 = a_t z_t - s_t v from noised latents."""
+        """Return the prediction of z_0 = a_t z_t - s_t v from noised latents."""
         alpha_bar = schedules.alpha_bars()[step].item()
         velocity = self.velocity(latents, step, tokens)
         return math.sqrt(alpha_bar) * latents - math.sqrt(1.0 - alpha_bar) * velocity
@@ -130,7 +130,7 @@ def _per_channel(values: list[float], like: Tensor) -> Tensor:
 
 
 def encoder_features(autoencoder: Any, images: Tensor) -> list[Tensor]:
-    """Run the encoder's down path alone and give the output of each stage before it is downsampled."""
+    """Return the output of each stage of an encoder's down path before it is downsampled."""
     hidden = autoencoder.encoder.conv_in(images)
     stages = []
     for block in autoencoder.encoder.down_blocks:
@@ -143,12 +143,12 @@ def encoder_features(autoencoder: Any, images: Tensor) -> list[Tensor]:
 
 
 def build_autoencoder() -> Any:
-    """Make an untrained autoencoder, in the order that its group normalisation's backward pass is fast in."""
+    """Return an untrained autoencoder."""
     return library.AutoencoderKL(**AUTOENCODER)
 
 
 def build_denoiser() -> Any:
-    """Make an untrained denoiser."""
+    """Return an untrained denoiser."""
     return library.UNet2DConditionModel(**DENOISER)
 
 
