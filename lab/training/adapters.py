@@ -13,8 +13,9 @@ from torch.nn import functional
 from lab.training import loop
 from lab.training.lesions import Finding
 from lab.training.samples import Ahead
+from workers.devices import channels_last
 from workers.segmentation import prompts
-from workers.segmentation.model import LatentDiffusion, channels_last
+from workers.segmentation.model import LatentDiffusion
 from workers.segmentation.networks import AnomalyLogits, AnomalyNetwork
 
 if TYPE_CHECKING:

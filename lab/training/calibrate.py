@@ -216,7 +216,7 @@ def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales
         centres = np.linspace(44, 84, count)[:, None, None]
         region = np.hypot(rows - 64, columns - centres) < 16  # noqa: PLR2004 - a disc about 6 cm wide
         pair, diffusion = segmenter.prompts.pair(PROMPT), segmenter.models.diffusion
-        drawn = inpainting.redraw(diffusion, images[chosen], region, prompt=pair, settings=settings)
+        drawn = inpainting.redraw_slices(diffusion, images[chosen], region, prompt=pair, settings=settings)
         pixel.append(drawn.pixel_residual[region])
         feature.append(drawn.feature_residual[region])
     if not pixel:

@@ -21,7 +21,7 @@ from lab.training.slices import HEAD_MR
 from workers import devices
 from workers.segmentation import maps, networks, segmenter
 from workers.segmentation.maps import Models
-from workers.segmentation.model import LatentDiffusion, frozen
+from workers.segmentation.model import LatentDiffusion
 from workers.segmentation.prompts import SUBJECTS, TextEncoder, encode_prompt
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dt
     if not earlier.is_dir():
         shutil.copytree(settings.out / LAST_ROUND, earlier)
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
-    marking = Models(backbone, (frozen(networks.load(earlier), torch.device("cpu")),))
+    marking = Models(backbone, (devices.frozen(networks.load(earlier), torch.device("cpu")),))
     mixed = _with_whole_stacks(settings, sampler, marking, encoder)
     start = networks.load(earlier)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 1, start=start)
@@ -127,7 +127,7 @@ def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler
     """Train adapters that owe the others nothing but the marks on whole stacks: they err elsewhere."""
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
     folders = (settings.out / name for name in (LAST_ROUND, FIRST_ROUND))
-    known = tuple(frozen(networks.load(folder), torch.device("cpu")) for folder in folders if folder.is_dir())
+    known = tuple(devices.frozen(networks.load(folder), torch.device("cpu")) for folder in folders if folder.is_dir())
     mixed = _with_whole_stacks(settings, sampler, Models(backbone, known), encoder)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 2)
     networks.save(module, settings.out / SECOND_READING)

@@ -95,7 +95,7 @@ def _without_findings(
         check()
         batch = missing[start : start + maps.BATCH]
         regions = np.stack([(scored.score[z] > scales.suspicion) | (cut[z] > 0) for z in batch])
-        drawn = inpainting.redraw(
+        drawn = inpainting.redraw_slices(
             segmenter.models.diffusion,
             scored.stack.images[batch],
             regions,

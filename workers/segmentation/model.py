@@ -1,4 +1,4 @@
-"""The frozen foundation model: a small latent diffusion model in diffusers classes.
+"""The project's own frozen model: a small latent diffusion model in diffusers classes.
 
 Images are float ``[n, 1, 128, 128]`` in -1..1, latents ``[n, 4, 32, 32]`` with unit variance; text is a sequence of
 frozen sentence-encoder tokens ``[n, tokens, 384]``.
@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from workers.devices import frozen
 from workers.errors import WeightsMismatch
-from workers.segmentation import schedules
+from workers.foundation.contract import NOTHING_SAID, Condition
+from workers.foundation.diffusers_folder import LOADING, encoder_features, library
+from workers.foundation.folders import open_foundation
+from workers.foundation.noise import NoiseSchedule, PredictionKind, cosine_alpha_bars, diffusion
 from workers.segmentation.grid import IMAGE_SIZE
+from workers.segmentation.prompts import NORMAL_CAPTION, TextEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOADING: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "local_files_only": True}
-"""Never pickles, never the network; and without ``accelerate``, which diffusers would else recommend at each start."""
-ModuleType = TypeVar("ModuleType", bound=nn.Module)
-library: Any = diffusers  # its classes carry only part of their types
+    from workers.foundation.card import ModelCard
+    from workers.foundation.contract import FoundationModel
+    from workers.foundation.noise import Denoised
 
 FEATURE_CHANNELS = (32, 64, 96)
 """Channels of the encoder's three stages, at 1/1, 1/2 and 1/4 of the image size."""
@@ -55,6 +58,8 @@ DENOISER: dict[str, Any] = {
     "encoder_hid_dim": 384,
     "encoder_hid_dim_type": "text_proj",
 }
+UNPROMPTED = NORMAL_CAPTION.format(modality="image", organ="body")
+"""Caption for the denoiser where no text is given: it knows no empty prompt that means "normal"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +113,7 @@ class LatentDiffusion:
 
     def denoise(self, latents: Tensor, step: int, tokens: Tensor) -> Tensor:
         """Return the prediction of z_0 = a_t z_t - s_t v from noised latents."""
-        alpha_bar = schedules.alpha_bars()[step].item()
+        alpha_bar = cosine_alpha_bars()[step].item()
         velocity = self.velocity(latents, step, tokens)
         return math.sqrt(alpha_bar) * latents - math.sqrt(1.0 - alpha_bar) * velocity
 
@@ -129,19 +134,6 @@ def _per_channel(values: list[float], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
 
 
-def encoder_features(autoencoder: Any, images: Tensor) -> list[Tensor]:
-    """Return the output of each stage of an encoder's down path before it is downsampled."""
-    hidden = autoencoder.encoder.conv_in(images)
-    stages = []
-    for block in autoencoder.encoder.down_blocks:
-        for resnet in block.resnets:
-            hidden = resnet(hidden, temb=None)
-        stages.append(hidden)
-        for downsampler in block.downsamplers or ():
-            hidden = downsampler(hidden)
-    return stages
-
-
 def build_autoencoder() -> Any:
     """Return an untrained autoencoder."""
     return library.AutoencoderKL(**AUTOENCODER)
@@ -152,13 +144,81 @@ def build_denoiser() -> Any:
     return library.UNet2DConditionModel(**DENOISER)
 
 
-def channels_last(module: ModuleType) -> ModuleType:
-    """Arrange convolution weights as processors like them (torch's annotations do not know the argument)."""
-    untyped: Any = module
-    untyped.to(memory_format=torch.channels_last)
-    return module
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnModel:
+    """A frozen ``LatentDiffusion``; images ``[n, 1, y, x]`` as ``workers.segmentation.grid`` makes them."""
+
+    card: ModelCard
+    sha256: str
+    diffusion: LatentDiffusion
+    text: TextEncoder
+    schedule: NoiseSchedule
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, card: ModelCard, *, sha256: str, device: torch.device, dtype: torch.dtype
+    ) -> OwnModel:
+        """Read a folder whose files have been checked, and the packaged sentence encoder."""
+        model = LatentDiffusion.from_folder(folder, device=device, dtype=dtype)
+        schedule = diffusion(cosine_alpha_bars(), PredictionKind.VELOCITY)
+        return cls(card, sha256, model, TextEncoder.load(), schedule)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.diffusion.device
+
+    @property
+    def spatial_dims(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of an image."""
+        channels: int = self.diffusion.autoencoder.config.out_channels
+        return channels
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        channels: int = self.diffusion.autoencoder.config.latent_channels
+        return channels
+
+    @property
+    def factor(self) -> int:
+        """Two to the number of downsamplings."""
+        return int(2 ** (len(self.diffusion.autoencoder.config.block_out_channels) - 1))
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the standardised mean latents."""
+        return self.diffusion.encode(images)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return float32 images."""
+        return self.diffusion.decode(latents)
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the encoder's three stages."""
+        return [stage.float() for stage in self.diffusion.features(images)]
+
+    @torch.inference_mode()
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+        """Return estimates of z_0 and e; where nothing is said, the normal caption is taken."""
+        tokens = self.describe([UNPROMPTED]) if condition.tokens is None else condition.tokens
+        noisy = z_t.to(self.device).float()
+        return self.schedule.denoised(
+            self.diffusion.velocity(noisy, step, tokens.expand(len(noisy), -1, -1)), noisy, step
+        )
+
+    def describe(self, texts: list[str]) -> Tensor:
+        """Return the tokens of the frozen sentence encoder."""
+        return self.text.tokens(texts)
 
 
-def frozen(module: ModuleType, device: torch.device) -> ModuleType:
-    """Put a module on its device in evaluation mode, its weights fixed."""
-    return channels_last(module.to(device=device)).eval().requires_grad_(requires_grad=False)
+def open_model(folder: Path, device: torch.device, dtype: torch.dtype) -> FoundationModel:
+    """Return the frozen model of a folder, the project's own or another maker's; raises as ``open_foundation`` does."""
+    return open_foundation(folder, device, dtype, own=OwnModel.from_folder)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workers.segmentation import schedules
+from workers.foundation.noise import timesteps
 
 Denoise = Callable[[Tensor, int], Tensor]
 
@@ -39,7 +39,7 @@ def inpaint(denoise: Denoise, z: Tensor, region: Tensor, noise: Tensor, *, count
     bit outside ``region``, and is fixed by ``noise``.
     """
     alpha_bars = alpha_bars.to(z)
-    steps = schedules.timesteps(count, steps=len(alpha_bars))
+    steps = timesteps(count, steps=len(alpha_bars))
     z_t, z_0 = noise, z
     for index, step in enumerate(steps):
         z_0 = torch.where(region, denoise(torch.where(region, z_t, z), step), z)

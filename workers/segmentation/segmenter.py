@@ -16,7 +16,7 @@ from workers.segmentation.calibration import Calibration, Mode
 from workers.segmentation.grid import ModelStack, place_on_grid
 from workers.segmentation.maps import AnomalyMaps, Models, OnProgress
 from workers.segmentation.mask import case_level, draw_mask, smooth_across
-from workers.segmentation.model import LatentDiffusion, frozen
+from workers.segmentation.model import LatentDiffusion
 from workers.segmentation.prompts import PromptEncoder, PromptPair, TextEncoder, plain_words
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ZeroShotSegmenter:
         device = device or devices.choose_device()
         dtype = dtype or devices.choose_dtype(device)
         diffusion = LatentDiffusion.from_folder(folder, device=device, dtype=dtype)
-        trained = tuple(frozen(network, device) for network in networks.load_all(folder))
+        trained = tuple(devices.frozen(network, device) for network in networks.load_all(folder))
         known, prompts = calibration.load(folder), PromptEncoder(TextEncoder.load(), device)
         return cls(Models(diffusion, trained), known, prompts, manifest.sha256)
 
