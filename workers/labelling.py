@@ -1,4 +1,4 @@
-"""Give the lesions of a volume their labels: ask the classifier about each, and keep where it looked."""
+"""Label the lesions of a volume with the few-shot classifier, and keep its saliency maps."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Classifier(Protocol):
 
     @property
     def algorithm(self) -> Algorithm:
-        """Which backbone, support set and parameters give the labels."""
+        """Encoder, support set and parameters that give the labels."""
         ...
 
     def classify(self, volume: Volume, lesion: NDArray[bool_]) -> Classification:
-        """Label the lesion under a mask bool ``[z, y, x]``."""
+        """Return the label of the lesion under a mask bool ``[z, y, x]``."""
         ...
 
 
 class Classifiers(Protocol):
-    """Knows which classifier may label what."""
+    """Chooses the classifier of a volume."""
 
     def for_volume(self, volume: Volume) -> Classifier | None:
         """Return the one that holds now for a volume's kind, or None where there is none."""

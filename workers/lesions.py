@@ -1,4 +1,4 @@
-"""From a mask to findings: connected lesions with their measures. Arrays are ``[z, y, x]``."""
+"""Find the connected lesions of a mask and measure them. Arrays are ``[z, y, x]``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Lesions:
 
 
 def find_lesions(segmentation: Segmentation, volume: Volume, *, input_sha256: str) -> Lesions:
-    """Split the mask into lesions, the largest first; one ABSENT finding where the mask is empty.
+    """Return the lesions of the mask, the largest first; one ABSENT finding where the mask is empty.
 
     Voxels that touch by a face, edge or corner belong together. Beyond MOST_LESIONS the smallest ones share the last
     number, so that no voxel of the mask is lost; ``merged`` counts them.
@@ -102,7 +102,7 @@ def _absent(segmentation: Segmentation, volume: Volume, input_sha256: str) -> Fi
 def _with_confidence(
     findings: tuple[Finding, ...], labels: NDArray[uint8], segmentation: Segmentation
 ) -> tuple[Finding, ...]:
-    """Give the most conspicuous lesion the calibrated score of the case, and the others their share of it."""
+    """Return the findings with confidences: the case score for the highest mean score, a share of it for the others."""
     means = np.atleast_1d(
         ndimage.mean(segmentation.score_map, labels=labels, index=[finding.number for finding in findings])
     )

@@ -1,4 +1,4 @@
-"""Set up everything that a worker needs to work on jobs: models, policy and the few-shot head, loaded once."""
+"""Open what the pipeline uses: models, triage policy and the few-shot classifiers, loaded once per process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from storage.objects import ObjectStore
 from workers.analysers import build_analysers
 from workers.config import WorkerSettings
 from workers.labelling import Classifiers
-from workers.pipeline import Bench
+from workers.pipeline import PipelineResources
 from workers.triage import load_policy
 
 
-def open_bench(settings: WorkerSettings, database: Database, objects: ObjectStore, *, actor: str) -> Bench:
-    """Load the models and read the policy. WeightsMismatch, PolicyInvalid or ConfigurationError refuse the start."""
+def open_resources(
+    settings: WorkerSettings, database: Database, objects: ObjectStore, *, actor: str
+) -> PipelineResources:
+    """Load the models and read the policy; raises WeightsMismatch, PolicyInvalid or ConfigurationError."""
     policy = load_policy(settings.policy)
     _limit_threads(settings.threads)
-    return Bench(
+    return PipelineResources(
         database=database,
         objects=objects,
         analysers=build_analysers(settings),

@@ -1,4 +1,4 @@
-"""Wall time of each stage of the pipeline, in the order in which they ran."""
+"""Measure the wall time of each stage of the pipeline, in the order in which they ran."""
 
 from __future__ import annotations
 

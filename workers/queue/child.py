@@ -63,11 +63,11 @@ def consume(place: WorkerPlace, owner: str, vitals: Vitals, refusals: Connection
 def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
-    from workers.resources import open_bench
+    from workers.resources import open_resources
 
     database = place.open_database()
     started = time.monotonic()
-    bench = open_bench(place.workers, database, place.open_objects(), actor=owner)
+    bench = open_resources(place.workers, database, place.open_objects(), actor=owner)
     log.info("worker:models-loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
         processes.start(session, owner, "worker", now=utc_now())

@@ -15,7 +15,7 @@ from storage.database import utc_now
 from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, StorageError
 from workers.errors import OutOfDeviceMemory
-from workers.pipeline import Bench, analyse
+from workers.pipeline import PipelineResources, analyse
 from workers.queue.app import ANALYSE
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import Vitals
@@ -39,7 +39,7 @@ class Outcome(StrEnum):
 class JobRunner:
     """Works on jobs, one at a time, in the name of ``owner``."""
 
-    bench: Bench
+    bench: PipelineResources
     owner: str
     lease_seconds: float
     vitals: Vitals | None = None

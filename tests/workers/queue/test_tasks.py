@@ -15,8 +15,8 @@ from storage.errors import LeaseLost
 from storage.objects import ObjectStore
 from tests.support.analysers import ALGORITHM, QuickAnalyser
 from tests.support.queued import queue_study, small_phantom, stored_instances
-from workers.analysers import Analyser, Check
-from workers.pipeline import Bench, analyse
+from workers.analysers import AbortCheck, Analyser
+from workers.pipeline import PipelineResources, analyse
 from workers.queue.tasks import JobRunner, Outcome
 from workers.triage import load_policy
 
@@ -36,7 +36,7 @@ def instances(objects: ObjectStore, files: list[Path]) -> list[StoredInstance]:
 class FailingAnalyser:
     error: BaseException
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         del volume
         check()
         raise self.error
@@ -46,13 +46,13 @@ class FailingAnalyser:
 class BlindAnalyser:
     """Finds nothing."""
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         check()
         return Segmentation(volume.voxels > 1e9, volume.voxels * 0, 0.05, 0.0, ALGORITHM)
 
 
 def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, modality: str = "MR") -> JobRunner:
-    bench = Bench(database, objects, {modality: analyser}, None, load_policy(), 4)
+    bench = PipelineResources(database, objects, {modality: analyser}, None, load_policy(), 4)
     return JobRunner(bench, "worker-1", lease_seconds=30)
 
 
@@ -164,7 +164,7 @@ def test_a_worker_that_loses_its_job_stops_and_discards_it(
     class Overtaken:
         """The job is taken back while it runs; the analyser asks now and then whether to go on."""
 
-        def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
             del volume
             with database.write() as session:
                 jobs.release_owner(session, "worker-1", now=utc_now())
