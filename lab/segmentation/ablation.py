@@ -20,7 +20,8 @@ from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_
 from lab.segmentation.parts import PARTS, Part
 from workers.errors import UnsuitableVolume
 from workers.segmentation.edges import image_greys
-from workers.segmentation.mask import draw_mask, smooth_across, spread_on_volume, to_mask
+from workers.segmentation.mask import draw_mask, smooth_across, to_mask
+from workers.segmentation.random_walk import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +85,8 @@ class _Scored:
     def spread(self) -> FloatArray:
         """Give the score spread along the grey, upright."""
         stack = self.volume.stack
-        return spread_on_volume(self.smoothed, image_greys(stack.images, stack.skull, self.smoothed), stack.grid)
+        greys = image_greys(stack.images, stack.skull, self.smoothed)
+        return stack.grid.to_volume(spread(self.smoothed, greys, stack.grid.spacing_mm))
 
     def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
         found = draw_mask(rule, self.volume.stack, score=self.smoothed, on_volume=self.stack)

@@ -43,7 +43,7 @@ class Condition:
     bottom: BodyRegion | None = None
 
 
-NOTHING_SAID = Condition()
+UNCONDITIONED = Condition()
 
 
 class FoundationModel(Protocol):
@@ -101,7 +101,7 @@ class FoundationModel(Protocol):
         """Return the frozen encoder's stages, shallow to deep: ``[n, channels, *size / 2^k]``."""
         ...
 
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         """Return estimates of z_0 and e from latents noised to ``step`` of the schedule."""
         ...
 

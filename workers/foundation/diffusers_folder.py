@@ -15,7 +15,7 @@ from torch import Tensor
 from workers.devices import frozen
 from workers.errors import ModelUnsuitable, WeightsMismatch
 from workers.foundation.card import read_config
-from workers.foundation.contract import NOTHING_SAID, Condition
+from workers.foundation.contract import UNCONDITIONED, Condition
 from workers.foundation.noise import NoiseSchedule, PredictionKind, TimeShift, diffusion, rectified_flow
 from workers.foundation.weight_files import SAFE, TORCH_FILES, read_checkpoint
 
@@ -115,7 +115,7 @@ class DiffusersLatent:
         return [stage.float() for stage in encoder_features(self.autoencoder, self._arranged(images))]
 
     @torch.inference_mode()
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         """Return estimates of z_0 and e from noised latents; where nothing is said, the empty prompt is taken."""
         time = self.schedule.times[step].to(self.device, torch.float32).expand(len(z_t))
         sample = z_t.to(self.device, self.dtype)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.errors import ModelUnsuitable
-from workers.foundation.contract import NOTHING_SAID, BodyRegion, Condition
+from workers.foundation.contract import UNCONDITIONED, BodyRegion, Condition
 from workers.foundation.diffusers_folder import PipelineText
 from workers.foundation.monai_networks import (
     MonaiAutoencoder,
@@ -113,7 +113,7 @@ class MonaiLatent(MonaiModel):
         return cls(card, sha256, schedule, autoencoder, unet, network.latent_channels, text, dims)
 
     @torch.inference_mode()
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         """Return estimates of z_0 and e; a vector goes into cross-attention and, where there is room, into channels."""
         noisy = z_t.to(self.device).float()
         context, labels = self._context(condition, len(noisy)), self._labels(condition, len(noisy))
@@ -181,7 +181,7 @@ class Maisi(MonaiModel):
         return 3
 
     @torch.inference_mode()
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         """Return estimates of z_0 and e; the condition must name what the network takes: spacing, class or regions."""
         noisy = z_t.to(self.device).float()
         return self._denoised(noisy, step, **self._inputs(condition, len(noisy)))

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from workers.foundation.contract import NOTHING_SAID, Condition
+from workers.foundation.contract import UNCONDITIONED, Condition
 from workers.foundation.noise import cosine_alpha_bars
 from workers.segmentation import maps, sampling
 
@@ -142,8 +142,8 @@ class Redrawing:
 
     steps: int = 10
     start: float = 1.0
-    normal: Condition = NOTHING_SAID
-    abnormal: Condition = NOTHING_SAID
+    normal: Condition = UNCONDITIONED
+    abnormal: Condition = UNCONDITIONED
     guidance: float = 1.0
     noise_seed: int = NOISE_SEED
 

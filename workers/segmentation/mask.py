@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import ndimage
 
-from workers.segmentation.edges import ImageGreys, fill_holes, follow_grey, image_greys
+from workers.segmentation.edges import fill_holes, follow_grey, image_greys
 from workers.segmentation.random_walk import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.domain import Vector
-    from workers.segmentation.grid import ModelGrid, ModelStack
+    from workers.segmentation.grid import ModelStack
 
     FloatArray = NDArray[np.float32]
     BoolArray = NDArray[np.bool_]
@@ -81,17 +81,12 @@ def draw_mask(rule: MaskRule, stack: ModelStack, *, score: FloatArray, on_volume
         return np.zeros(on_volume.shape, dtype=bool)
     grid, spacing_mm = stack.grid, stack.grid.orientation.spacing_mm
     greys = image_greys(stack.images, stack.skull, score)
-    spread_score = spread_on_volume(score, greys, grid) if rule.spread else None
+    spread_score = grid.to_volume(spread(score, greys, grid.spacing_mm)) if rule.spread else None
     labels = kept_components(on_volume, spacing_mm, rule, spread=spread_score)
     if rule.reach_mm <= 0 or not labels.any():
         return labels > 0
     greys_on_volume = replace(greys, grey=grid.to_volume(greys.grey))
     return follow_grey(labels, on_volume, greys_on_volume, spacing_mm=spacing_mm, reach_mm=rule.reach_mm)
-
-
-def spread_on_volume(score: FloatArray, greys: ImageGreys, grid: ModelGrid) -> FloatArray:
-    """Return the spread of a smoothed score on the volume's grid in canonical axes."""
-    return grid.to_volume(spread(score, greys, grid.spacing_mm))
 
 
 def kept_components(

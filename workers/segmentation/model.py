@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workers.devices import frozen
 from workers.errors import WeightsMismatch
-from workers.foundation.contract import NOTHING_SAID, Condition
+from workers.foundation.contract import UNCONDITIONED, Condition
 from workers.foundation.diffusers_folder import LOADING, encoder_features, library
 from workers.foundation.folders import open_foundation
 from workers.foundation.noise import NoiseSchedule, PredictionKind, cosine_alpha_bars, diffusion
@@ -206,7 +206,7 @@ class OwnModel:
         return [stage.float() for stage in self.diffusion.features(images)]
 
     @torch.inference_mode()
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         """Return estimates of z_0 and e; where nothing is said, the normal caption is taken."""
         tokens = self.describe([UNPROMPTED]) if condition.tokens is None else condition.tokens
         noisy = z_t.to(self.device).float()

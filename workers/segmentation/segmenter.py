@@ -86,7 +86,8 @@ class ZeroShotSegmenter:
         Raises UnsuitableVolume for a volume that is empty, constant, not finite, too small or too large, and
         ConfigurationError for an empty or overlong prompt or an unknown mode.
         """
-        return self.conclude(self.score(volume, prompt=prompt, mode=parse_mode(mode), on_progress=on_progress))
+        scored = self.score(volume, prompt=prompt, mode=parse_mode(mode), on_progress=on_progress)
+        return self.conclude(scored)
 
     def score(
         self, volume: Volume, *, prompt: str, mode: Mode, residuals: bool = False, on_progress: OnProgress = silent
@@ -130,8 +131,8 @@ class ZeroShotSegmenter:
         """Return the mask of a scored volume under the rule of its mode, and how sure it is."""
         rule, grid = self.calibration.modes[scored.mode].rule, scored.stack.grid
         on_volume = grid.to_volume(scored.score)
-        mask = draw_mask(rule, scored.stack, score=scored.score, on_volume=on_volume)
         level = case_level(scored.score, grid.spacing_mm, self.calibration.case.volume_ml)
+        mask = draw_mask(rule, scored.stack, score=scored.score, on_volume=on_volume)
         return Segmentation(
             mask=grid.to_stored(mask),
             score_map=grid.to_stored(np.clip(on_volume, 0.0, 1.0)),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.foundation.contract import NOTHING_SAID, Condition, FoundationModel
+from workers.foundation.contract import UNCONDITIONED, Condition, FoundationModel
 from workers.foundation.diffusers_folder import schedule_of
 from workers.foundation.noise import (
     Denoised,
@@ -43,7 +43,7 @@ class Exact:
     def decode(self, latents: Tensor) -> Tensor:
         return functional.interpolate(latents, scale_factor=2.0) + 0.25
 
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         self.seen.append((step, z_t))
         alpha, sigma = self.schedule.alpha_sigma(step)
         mean = self.mean if condition.class_label is None else float(condition.class_label)
