@@ -61,9 +61,9 @@ def consume(place: WorkerPlace, owner: str, vitals: Vitals, refusals: Connection
 
 
 def _consume(place: WorkerPlace, owner: str, vitals: Vitals) -> None:
+    from workers.pipeline import open_resources
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
-    from workers.resources import open_resources
 
     database = place.open_database()
     started = time.monotonic()

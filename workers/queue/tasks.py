@@ -15,11 +15,10 @@ from storage.database import utc_now
 from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, StorageError
 from workers.errors import OutOfDeviceMemory
-from workers.pipeline import PipelineResources, analyse
+from workers.pipeline import PipelineResources, Stopwatch, analyse
 from workers.queue.app import ANALYSE
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import Vitals
-from workers.stopwatch import Stopwatch
 
 INTERNAL_ERROR = "internal_error"
 
