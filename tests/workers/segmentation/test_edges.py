@@ -128,3 +128,10 @@ def test_each_of_two_finds_follows_its_own_grey() -> None:
 def test_nothing_found_is_nothing_moved() -> None:
     mask, score = blob(50, 70)
     assert not moved(head(), np.zeros_like(mask), score).any()
+
+
+def test_the_numbers_of_the_components_may_have_gaps() -> None:
+    images, (mask, score) = head(), blob(47, 73)
+    greys = edges.image_greys(images, grid.skull_masks(images), score)
+    found = edges.follow_grey(np.where(mask, 3, 0), score, greys, spacing_mm=SPACING, reach_mm=REACH_MM)
+    np.testing.assert_array_equal(found, lesion_of(images))
