@@ -19,8 +19,8 @@ from storage.domain import StageTiming
 from storage.objects import ObjectStore
 from tests.support.queued import queue_study, stored_instances
 from workers.config import WorkerSettings
+from workers.pipeline import open_resources
 from workers.queue.tasks import JobRunner
-from workers.resources import open_bench
 
 
 def main() -> None:
@@ -53,9 +53,9 @@ def _measure(folder: Path, studies: int, *, slices: int, size: int) -> tuple[lis
     objects = ObjectStore(folder / "objects")
     objects.prepare()
     started = time.perf_counter()
-    bench = open_bench(WorkerSettings(), database, objects, actor="benchmark")
+    resources = open_resources(WorkerSettings(), database, objects, actor="benchmark")
     load_seconds = time.perf_counter() - started
-    runner = JobRunner(bench, "benchmark", lease_seconds=3600)
+    runner = JobRunner(resources, "benchmark", lease_seconds=3600)
     timings = []
     for seed in range(studies):
         phantom = write_phantom_study(folder / str(seed), seed=seed, slices=slices, size=size)

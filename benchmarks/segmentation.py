@@ -217,17 +217,17 @@ def _explained(segmenter: ZeroShotSegmenter) -> Segment:
 
 def _marked(volume: Volume, score: Score, rule: MaskRule) -> NDArray[np.bool_]:
     """Score the framed slices of an axial volume one way, and turn the scores into a mask as the segmenter does."""
-    from workers.segmentation import framing
-    from workers.segmentation.backbone import IMAGE_SIZE
+    from workers.segmentation import grid
+    from workers.segmentation.grid import IMAGE_SIZE
     from workers.segmentation.mask import smooth_across, to_mask
 
     voxels, (z_mm, y_mm, x_mm) = volume.voxels, volume.geometry.spacing_mm
-    box = framing.find(voxels, (y_mm, x_mm))
+    box = grid.find_crop(voxels, (y_mm, x_mm))
     if box is None:
         return np.zeros(voxels.shape, dtype=bool)
-    scores = smooth_across(score(framing.to_model(voxels, box, IMAGE_SIZE)), z_mm, rule.smoothing_mm)
+    scores = smooth_across(score(grid.to_model(voxels, box, IMAGE_SIZE)), z_mm, rule.smoothing_mm)
     shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
-    return to_mask(framing.from_model(scores, box, shape), volume.geometry.spacing_mm, rule)
+    return to_mask(grid.from_model(scores, box, shape), volume.geometry.spacing_mm, rule)
 
 
 if __name__ == "__main__":

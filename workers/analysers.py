@@ -1,4 +1,4 @@
-"""Analysers: one model each, applied to one modality. A table names them; settings say which one serves what."""
+"""Analysers: each runs one model; settings name the analyser of each modality."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from workers.errors import NoAnalyser
 if TYPE_CHECKING:
     from workers.segmentation.segmenter import ZeroShotSegmenter
 
-Check = Callable[[], None]
-"""Called now and then during long work; raises where going on is pointless."""
+AbortCheck = Callable[[], None]
+"""Called now and then during long work; raises where its result is no longer wanted."""
 
 SEGMENTATION_FOLDER = "segmentation-lgg-small"
 
@@ -24,34 +24,34 @@ SEGMENTATION_FOLDER = "segmentation-lgg-small"
 class Analyser(Protocol):
     """Finds lesions in one volume."""
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
-        """Return the mask of what was found; ``check`` is to be called between steps."""
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        """Return what was found; ``check`` must be called between steps, and what it raises let through."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotAnalyser:
-    """The frozen diffusion model, told by a prompt what to look for."""
+    """Segments with the frozen diffusion model what a prompt names."""
 
     segmenter: ZeroShotSegmenter
     prompt: str
     mode: str
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
-        """Segment with the configured prompt, and explain the answer."""
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        """Return mask and scores under the configured prompt and mode, with an explanation."""
         from workers.segmentation.explanation import explain
         from workers.segmentation.segmenter import parse_mode
 
-        examination = self.segmenter.examine(
+        scored = self.segmenter.score(
             volume, prompt=self.prompt, mode=parse_mode(self.mode), on_progress=lambda *_: check()
         )
-        segmentation = self.segmenter.conclude(examination)
-        explanation = explain(self.segmenter, examination, segmentation.mask, check=check, modality=volume.modality)
+        segmentation = self.segmenter.conclude(scored)
+        explanation = explain(self.segmenter, scored, segmentation.mask, check=check)
         return replace(segmentation, explanation=explanation)
 
 
 def build_zero_shot(settings: WorkerSettings) -> Analyser:
-    """Load the zero-shot segmenter; WeightsMismatch where its files are not those of the manifest."""
+    """Return the zero-shot segmenter, loaded; WeightsMismatch where its files are not those of the manifest."""
     from workers.devices import choose_device, choose_dtype
     from workers.segmentation.segmenter import ZeroShotSegmenter
 
@@ -65,7 +65,7 @@ BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {"zero-shot": bui
 
 
 def build_analysers(settings: WorkerSettings) -> Mapping[str, Analyser]:
-    """Build every analyser that the settings name, each once; the keys are modalities."""
+    """Return the analyser of each modality that the settings name; one that serves several is built once."""
     built = {name: _builder(name)(settings) for name in dict.fromkeys(settings.analysers.values())}
     return {modality.upper(): built[name] for modality, name in settings.analysers.items()}
 

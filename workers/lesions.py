@@ -1,8 +1,12 @@
-"""From a mask to findings: connected lesions with their measures. Arrays are ``[z, y, x]``."""
+"""Find the connected lesions of a mask, measure them, and have the few-shot classifier label them.
+
+Arrays are ``[z, y, x]``.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy import bool_, float64, int32, uint8
@@ -11,7 +15,9 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from storage.domain import Code, Finding, Geometry, Presence, Segmentation, Volume
+from storage import arrays
+from storage.domain import Algorithm, Classification, Code, Finding, Geometry, Presence, Segmentation, Volume
+from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
 
 LESION = Code("52988006", "SCT", "Lesion")
@@ -30,7 +36,7 @@ class Lesions:
 
 
 def find_lesions(segmentation: Segmentation, volume: Volume, *, input_sha256: str) -> Lesions:
-    """Split the mask into lesions, the largest first; one ABSENT finding where the mask is empty.
+    """Return the lesions of the mask, the largest first; one ABSENT finding where the mask is empty.
 
     Voxels that touch by a face, edge or corner belong together. Beyond MOST_LESIONS the smallest ones share the last
     number, so that no voxel of the mask is lost; ``merged`` counts them.
@@ -102,7 +108,7 @@ def _absent(segmentation: Segmentation, volume: Volume, input_sha256: str) -> Fi
 def _with_confidence(
     findings: tuple[Finding, ...], labels: NDArray[uint8], segmentation: Segmentation
 ) -> tuple[Finding, ...]:
-    """Give the most conspicuous lesion the calibrated score of the case, and the others their share of it."""
+    """Return the findings with confidences: the case score for the highest mean score, a share of it for the others."""
     means = np.atleast_1d(
         ndimage.mean(segmentation.score_map, labels=labels, index=[finding.number for finding in findings])
     )
@@ -124,4 +130,52 @@ def _tracking_uid(segmentation: Segmentation, volume: Volume, input_sha256: str,
         algorithm.weights_sha256,
         algorithm.parameters,
         str(number),
+    )
+
+
+class Classifier(Protocol):
+    """Labels one lesion of a volume."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Encoder, support set and parameters that give the labels."""
+        ...
+
+    def classify(self, volume: Volume, lesion: NDArray[bool_]) -> Classification:
+        """Return the label of the lesion under a mask bool ``[z, y, x]``."""
+        ...
+
+
+class Classifiers(Protocol):
+    """Chooses the classifier of a volume."""
+
+    def for_volume(self, volume: Volume) -> Classifier | None:
+        """Return the one that holds now for a volume's kind, or None where there is none."""
+        ...
+
+
+def label_findings(
+    classifier: Classifier | None, volume: Volume, lesions: Lesions, objects: ObjectStore
+) -> tuple[Finding, ...]:
+    """Return the findings with label, probability or reason for abstaining; saliency maps go to the object store."""
+    if classifier is None:
+        return lesions.findings
+    return tuple(
+        finding
+        if finding.presence is Presence.ABSENT
+        else _labelled(finding, classifier.classify(volume, lesions.labels == finding.number), objects)
+        for finding in lesions.findings
+    )
+
+
+def _labelled(finding: Finding, given: Classification, objects: ObjectStore) -> Finding:
+    prediction = given.prediction
+    if prediction is not None and given.saliency is not None:
+        prediction = replace(prediction, saliency=arrays.save_saliency(objects, given.saliency))
+    return replace(
+        finding,
+        label=given.label,
+        label_probability=given.probability,
+        abstained=given.abstained,
+        prediction=prediction,
     )

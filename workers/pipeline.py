@@ -1,9 +1,12 @@
-"""One study from stored instances to an analysis: load, select, volume, segment, classify, triage, overlay."""
+"""Analyse one study: from its stored instances to mask, findings, triage decision and pictures, stage by stage."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from storage import jobs, studies
@@ -16,26 +19,25 @@ from storage.domain import (
     Lane,
     Presence,
     Segmentation,
+    StageTiming,
     StoredInstance,
     TriageDecision,
     Volume,
 )
 from storage.objects import ObjectStore
-from workers import panels
-from workers.analysers import Analyser, Check, pick_analyser
+from workers.analysers import AbortCheck, Analyser, build_analysers, pick_analyser
+from workers.config import WorkerSettings
 from workers.imaging.instances import HeaderScan, read_headers
 from workers.imaging.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
 from workers.imaging.volumes import build_volume
-from workers.labelling import Classifiers, label_findings
-from workers.lesions import MOST_LESIONS, Lesions, find_lesions
-from workers.overlays import draw_overlays
-from workers.stopwatch import Stopwatch
-from workers.triage import Case, Policy
+from workers.lesions import MOST_LESIONS, Classifiers, Lesions, find_lesions, label_findings
+from workers.pictures import draw_overlays, keep_panels
+from workers.triage import Case, Policy, load_policy
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """Everything a job is worked on with: opened and loaded once per process, kept warm between jobs."""
+class PipelineResources:
+    """What the stages of a job use: opened and loaded once per process, kept warm between jobs."""
 
     database: Database
     objects: ObjectStore
@@ -45,42 +47,69 @@ class Bench:
     overlay_slices: int = 12
 
 
-def analyse(bench: Bench, held: jobs.Claim, *, check: Check, watch: Stopwatch | None = None) -> Analysis:
-    """Analyse the study of a claimed job; nothing of it is in the database yet when this returns.
+class Stopwatch:
+    """Measures the wall time of each stage, in the order in which they ran."""
+
+    def __init__(self) -> None:
+        self._timings: list[StageTiming] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block under a name."""
+        started = time.perf_counter()
+        yield
+        self._timings.append(StageTiming(name, round(time.perf_counter() - started, 4)))
+
+    @property
+    def timings(self) -> tuple[StageTiming, ...]:
+        """The stages that have ended."""
+        return tuple(self._timings)
+
+
+def analyse(
+    resources: PipelineResources, held: jobs.Claim, *, check: AbortCheck, watch: Stopwatch | None = None
+) -> Analysis:
+    """Return the analysis of a claimed job's study; nothing of it is in the database yet.
 
     Pictures and attention map are put into the object store. ``check`` is called between stages. Every OncueError
     that the stages raise ends the attempt with its code.
     """
     watch = watch or Stopwatch()
     with watch.stage("load"):
-        lane, instances = _load(bench, held)
-        scan = read_headers(instances, bench.objects)
+        lane, instances = _load(resources, held)
+        scan = read_headers(instances, resources.objects)
     check()
     with watch.stage("select"):
-        series, left_out = _select(bench, scan)
+        series, left_out = _select(resources, scan)
     with watch.stage("volume"):
-        volume = build_volume(series, bench.objects)
-    return _analyse_volume(bench, volume, lane=lane, left_out=left_out, check=check, watch=watch)
+        volume = build_volume(series, resources.objects)
+    return _analyse_volume(resources, volume, lane=lane, left_out=left_out, check=check, watch=watch)
 
 
 def _analyse_volume(
-    bench: Bench, volume: Volume, *, lane: Lane, left_out: tuple[LeftOut, ...], check: Check, watch: Stopwatch
+    resources: PipelineResources,
+    volume: Volume,
+    *,
+    lane: Lane,
+    left_out: tuple[LeftOut, ...],
+    check: AbortCheck,
+    watch: Stopwatch,
 ) -> Analysis:
     check()
     input_sha256 = digest_frames(volume.frames)
     with watch.stage("segment"):
-        segmentation = pick_analyser(bench.analysers, volume.modality).segment(volume, check=check)
+        segmentation = pick_analyser(resources.analysers, volume.modality).segment(volume, check=check)
         lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
     check()
     with watch.stage("classify"):
-        classifier = bench.classifiers.for_volume(volume) if bench.classifiers else None
-        findings = label_findings(classifier, volume, lesions, bench.objects)
+        classifier = resources.classifiers.for_volume(volume) if resources.classifiers else None
+        findings = label_findings(classifier, volume, lesions, resources.objects)
     with watch.stage("triage"):
-        decision = _decide(bench.policy, findings, segmentation, lane)
+        decision = _decide(resources.policy, findings, segmentation, lane)
     with watch.stage("overlay"):
-        pictures = draw_overlays(volume, lesions.labels, most=bench.overlay_slices)
-        overlays = tuple(bench.objects.put(picture) for picture in pictures)
-        explanation = panels.keep(segmentation.explanation, bench.objects)
+        pictures = draw_overlays(volume, lesions.labels, most=resources.overlay_slices)
+        overlays = tuple(resources.objects.put(picture) for picture in pictures)
+        explanation = keep_panels(segmentation.explanation, resources.objects)
     found = findings[0].presence is Presence.PRESENT
     return Analysis(
         series_instance_uid=volume.series_instance_uid,
@@ -101,25 +130,25 @@ def _analyse_volume(
 
 
 def digest_frames(frames: tuple[FrameRef, ...]) -> str:
-    """Return the SHA-256 over what was read, slice by slice: the same images always give the same digest."""
+    """Return the SHA-256 over what was read, slice by slice; the same images always give the same digest."""
     sha = hashlib.sha256()
     for frame in frames:
         sha.update(f"{frame.sop_instance_uid}\x1f{frame.frame_number}\x1f{frame.digest}\n".encode())
     return sha.hexdigest()
 
 
-def _load(bench: Bench, held: jobs.Claim) -> tuple[Lane, tuple[StoredInstance, ...]]:
-    with bench.database.read() as session:
+def _load(resources: PipelineResources, held: jobs.Claim) -> tuple[Lane, tuple[StoredInstance, ...]]:
+    with resources.database.read() as session:
         return jobs.find(session, held.job_id).lane, studies.instances_of(session, held.study_id)
 
 
-def _select(bench: Bench, scan: HeaderScan) -> tuple[SeriesRef, tuple[LeftOut, ...]]:
-    """Choose among the series that an analyser can take; NoAnalyser where only others would be usable."""
-    rules = replace(DEFAULT_RULES, modalities=frozenset(bench.analysers))
+def _select(resources: PipelineResources, scan: HeaderScan) -> tuple[SeriesRef, tuple[LeftOut, ...]]:
+    """Return the series to analyse and those left out; NoAnalyser where only series without an analyser are usable."""
+    rules = replace(DEFAULT_RULES, modalities=frozenset(resources.analysers))
     if select_series(scan, rules=rules).chosen is None:
         other = select_series(scan).chosen
         if other is not None:
-            pick_analyser(bench.analysers, other.modality)
+            pick_analyser(resources.analysers, other.modality)
     series, selection = choose_series(scan, rules=rules)
     return series, selection.left_out
 
@@ -133,3 +162,41 @@ def _notes(left_out: tuple[LeftOut, ...], lesions: Lesions) -> tuple[str, ...]:
     if lesions.merged:
         notes += (f"lesions_merged: {lesions.merged} smaller ones share number {MOST_LESIONS}",)
     return notes
+
+
+def open_resources(
+    settings: WorkerSettings, database: Database, objects: ObjectStore, *, actor: str
+) -> PipelineResources:
+    """Load the models and read the policy; raises WeightsMismatch, PolicyInvalid or ConfigurationError."""
+    policy = load_policy(settings.policy)
+    _limit_threads(settings.threads)
+    return PipelineResources(
+        database=database,
+        objects=objects,
+        analysers=build_analysers(settings),
+        classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
+        policy=policy,
+        overlay_slices=settings.overlay_slices,
+    )
+
+
+def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) -> Classifiers:
+    from workers.devices import choose_device
+    from workers.fewshot.lesion_views import InstalledEncoders
+    from workers.fewshot.serving import PromotedClassifiers
+    from workers.fewshot.starter import install_starter
+
+    install_starter(settings, database, actor=actor)
+    encoders = InstalledEncoders(settings.models_folder(), choose_device(settings.device))
+    classifiers = PromotedClassifiers(database, encoders)
+    classifiers.warm()
+    return classifiers
+
+
+def _limit_threads(threads: int) -> None:
+    # Beside other load, threads of torch that spin while they wait cost far more than they save (measured: 65 times).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -41,7 +41,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest without checking the files; raises WeightsMismatch where it is missing or cannot be read."""
+    """Return the manifest without checking the files; raises WeightsMismatch where it is missing or cannot be read."""
     try:
         text = (folder / MANIFEST_NAME).read_bytes()
         content = json.loads(text)
@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, *, loadable: frozenset[str] = LOADABLE) -> Manifest:
-    """Check every listed file's size and digest, and that no unlisted file lies beside them.
+    """Return the manifest after checking every listed file, and that no unlisted file lies beside them.
 
     ``loadable`` are the suffixes that may be listed. Raises WeightsMismatch that names the first file which differs.
     """
@@ -86,13 +86,13 @@ def _verify_file(folder: Path, file: WeightFile, loadable: frozenset[str]) -> No
 
 
 def digest(path: Path) -> str:
-    """Give the sha256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path, *, name: str, version: str, licence: str) -> Manifest:
-    """List every loadable file of the folder, with size and digest, in a new manifest."""
+    """Write and return a new manifest that lists every file of the folder with size and digest."""
     entries: list[dict[str, Any]] = [
         {"path": path, "bytes": (folder / path).stat().st_size, "sha256": digest(folder / path)}
         for path in sorted(_present(folder))

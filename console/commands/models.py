@@ -11,7 +11,7 @@ from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from workers.foundation.card import Bounds
-    from workers.foundation.inspection import Inspection
+    from workers.foundation.folders import Inspection
     from workers.weights import Manifest
 
 ModelFolder = Annotated[
@@ -55,7 +55,7 @@ def inspect_model(folder: ModelFolder, *, as_json: AsJson = False) -> None:
     Example: oncue models inspect ./models/segmentation-lgg-small
     """
     from console.terminal.output import write_json, write_table
-    from workers.foundation.inspection import inspect_folder
+    from workers.foundation.folders import inspect_folder
 
     found = inspect_folder(folder)
     facts, files = _facts(found), [(file.path, file.bytes, file.sha256) for file in found.inventory.files]

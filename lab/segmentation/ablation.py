@@ -19,8 +19,9 @@ from lab.segmentation.levels import TOP, best_level, dice_curve, in_steps
 from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
 from lab.segmentation.parts import PARTS, Part
 from workers.errors import UnsuitableVolume
-from workers.segmentation.mask import smooth_across, to_mask
-from workers.segmentation.segmenter import look_of, mask_under, spread_on_grid
+from workers.segmentation.edges import image_greys
+from workers.segmentation.mask import draw_mask, smooth_across, to_mask
+from workers.segmentation.random_walk import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lab.segmentation.answers import Contest
     from storage.domain import Vector
     from workers.segmentation.mask import MaskRule
-    from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
+    from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 
     FloatArray = NDArray[np.float32]
 
@@ -74,20 +75,22 @@ class AblationTable:
 class _Scored:
     """One part's score of one case: ``smoothed`` on the model's grid, ``stack`` on the volume's upright grid."""
 
-    examination: Examination
+    volume: ScoredVolume
     smoothed: FloatArray
     stack: FloatArray
 
     def on_case_grid(self) -> FloatArray:
-        return np.ascontiguousarray(self.examination.orientation.undo(self.stack))
+        return self.volume.stack.grid.to_stored(self.stack)
 
     def spread(self) -> FloatArray:
         """Give the score spread along the grey, upright."""
-        return spread_on_grid(self.examination, self.smoothed, look_of(self.examination, self.smoothed))
+        stack = self.volume.stack
+        greys = image_greys(stack.images, stack.skull, self.smoothed)
+        return stack.grid.to_volume(spread(self.smoothed, greys, stack.grid.spacing_mm))
 
     def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
-        found = mask_under(rule, self.examination, smoothed=self.smoothed, on_grid=self.stack)
-        return np.ascontiguousarray(self.examination.orientation.undo(found))
+        found = draw_mask(rule, self.volume.stack, score=self.smoothed, on_volume=self.stack)
+        return self.volume.stack.grid.to_stored(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +151,7 @@ def _fix_rules(
 
 
 def _tuned(case: Case, scored: _Scored, part: Part) -> _Tuned:
-    turn = scored.examination.orientation
+    turn = scored.volume.stack.grid.orientation
     steps, truth = in_steps(scored.stack), np.ascontiguousarray(turn.apply(case.mask))
     kept = steps if part.sifted else np.zeros((0, 0, 0), np.uint8)
     spread = in_steps(scored.spread()) if part.spread else None
@@ -192,8 +195,8 @@ def _in_levels(steps: NDArray[np.uint8]) -> FloatArray:
 def _scores(case: Case, contest: Contest, parts: Sequence[Part]) -> list[_Scored]:
     """Score a case in every way; the maps are computed once, and once more mirrored where a part asks for that."""
     try:
-        examinations = {
-            mirrored: _looking(contest, mirrored=mirrored).examine(
+        volumes = {
+            mirrored: _looking(contest, mirrored=mirrored).score(
                 case.volume, prompt=contest.prompt, mode=contest.mode, residuals=True
             )
             for mirrored in {part.mirrored for part in parts}
@@ -201,7 +204,7 @@ def _scores(case: Case, contest: Contest, parts: Sequence[Part]) -> list[_Scored
     except UnsuitableVolume:
         return []
     smoothing_mm = contest.segmenter.calibration.modes[contest.mode].rule.smoothing_mm
-    return [_score(examinations[part.mirrored], part, smoothing_mm) for part in parts]
+    return [_score(volumes[part.mirrored], part, smoothing_mm) for part in parts]
 
 
 def _looking(contest: Contest, *, mirrored: bool) -> ZeroShotSegmenter:
@@ -211,11 +214,11 @@ def _looking(contest: Contest, *, mirrored: bool) -> ZeroShotSegmenter:
     return replace(contest.segmenter, calibration=replace(known, modes=modes))
 
 
-def _score(examination: Examination, part: Part, smoothing_mm: float) -> _Scored:
-    stack = part.score(examination.maps)
+def _score(volume: ScoredVolume, part: Part, smoothing_mm: float) -> _Scored:
+    stack = part.score(volume.maps)
     if part.smoothed:
-        stack = smooth_across(stack, examination.spacing_mm[0], smoothing_mm)
-    return _Scored(examination, stack, np.clip(examination.on_grid(stack), 0.0, 1.0))
+        stack = smooth_across(stack, volume.stack.grid.spacing_mm[0], smoothing_mm)
+    return _Scored(volume, stack, np.clip(volume.stack.grid.to_volume(stack), 0.0, 1.0))
 
 
 def _measure(case: Case, scored: _Scored, rule: MaskRule) -> Measured:

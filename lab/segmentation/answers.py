@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lab.cases import Case
     from lab.segmentation.plain_network import ScoringNetwork
     from workers.segmentation.calibration import Mode
-    from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
+    from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 
     FloatArray = NDArray[np.float32]
 
@@ -78,16 +78,16 @@ def answer(case: Case, contest: Contest) -> Answers:
     """Ask every way but the best threshold, which no single case can know."""
     started = time.process_time()
     try:
-        examination = contest.segmenter.examine(case.volume, prompt=contest.prompt, mode=contest.mode)
+        scored = contest.segmenter.score(case.volume, prompt=contest.prompt, mode=contest.mode)
     except UnsuitableVolume as error:
         return _nothing(case, contest, refused=error.code)
-    result = contest.segmenter.conclude(examination)
+    result = contest.segmenter.conclude(scored)
     seconds = time.process_time() - started
     if not contest.segmenter.calibration.modes[contest.mode].fusion.uses_residual:
-        examination = contest.segmenter.examine(case.volume, prompt=contest.prompt, mode=contest.mode, residuals=True)
+        scored = contest.segmenter.score(case.volume, prompt=contest.prompt, mode=contest.mode, residuals=True)
     return Answers(
-        by_way={Way.METHOD: Answer(result.mask, result.score_map), **_baselines(examination, contest)},
-        healthy=_on_grid(examination, (examination.maps.healthy + 1.0) / 2.0),
+        by_way={Way.METHOD: Answer(result.mask, result.score_map), **_baselines(scored, contest)},
+        healthy=_on_grid(scored, (scored.maps.healthy + 1.0) / 2.0),
         case_score=result.case_score,
         out_of_distribution=result.out_of_distribution,
         cpu_seconds=seconds,
@@ -102,32 +102,32 @@ def _nothing(case: Case, contest: Contest, *, refused: str) -> Answers:
     return Answers(dict.fromkeys(ways, empty), empty.scores, 0.0, None, 0.0, refused)
 
 
-def _baselines(examination: Examination, contest: Contest) -> dict[Way, Answer]:
+def _baselines(scored: ScoredVolume, contest: Contest) -> dict[Way, Answer]:
     """Threshold intensity, attention and residual, each smoothed across slices as the method's own score is."""
     thresholds = contest.segmenter.calibration.baselines
-    smoothing_mm = contest.segmenter.calibration.modes[examination.mode].rule.smoothing_mm
+    smoothing_mm = contest.segmenter.calibration.modes[scored.mode].rule.smoothing_mm
     stacks = {
-        Way.THRESHOLD_FIXED: ((examination.maps.images + 1.0) / 2.0, thresholds.intensity),
-        Way.ATTENTION: (examination.maps.attention, thresholds.attention),
-        Way.RESIDUAL: (examination.maps.residual, thresholds.residual),
+        Way.THRESHOLD_FIXED: ((scored.stack.images + 1.0) / 2.0, thresholds.intensity),
+        Way.ATTENTION: (scored.maps.attention, thresholds.attention),
+        Way.RESIDUAL: (scored.maps.residual, thresholds.residual),
     }
     answers = {}
     for way, (stack, threshold) in stacks.items():
-        scores = _on_grid(examination, smooth_across(stack, examination.spacing_mm[0], smoothing_mm))
+        scores = _on_grid(scored, smooth_across(stack, scored.stack.grid.spacing_mm[0], smoothing_mm))
         answers[way] = Answer(scores > threshold, scores)
     if contest.plain:
-        answers[Way.SYNTHETIC_UNET] = _plain_answer(examination, contest.plain)
+        answers[Way.SYNTHETIC_UNET] = _plain_answer(scored, contest.plain)
     return answers
 
 
-def _plain_answer(examination: Examination, plain: ScoringNetwork) -> Answer:
-    stack = plain.scores(examination.maps.images)
-    smoothed = smooth_across(stack, examination.spacing_mm[0], plain.rule.smoothing_mm)
-    scores = examination.on_grid(smoothed)
-    mask = to_mask(scores, examination.orientation.spacing_mm, plain.rule)
-    turn = examination.orientation
-    return Answer(np.ascontiguousarray(turn.undo(mask)), np.ascontiguousarray(turn.undo(scores)))
+def _plain_answer(scored: ScoredVolume, plain: ScoringNetwork) -> Answer:
+    stack = plain.scores(scored.stack.images)
+    smoothed = smooth_across(stack, scored.stack.grid.spacing_mm[0], plain.rule.smoothing_mm)
+    scores = scored.stack.grid.to_volume(smoothed)
+    mask = to_mask(scores, scored.stack.grid.orientation.spacing_mm, plain.rule)
+    grid = scored.stack.grid
+    return Answer(grid.to_stored(mask), grid.to_stored(scores))
 
 
-def _on_grid(examination: Examination, stack: FloatArray) -> FloatArray:
-    return np.ascontiguousarray(examination.orientation.undo(examination.on_grid(stack)))
+def _on_grid(scored: ScoredVolume, stack: FloatArray) -> FloatArray:
+    return scored.stack.grid.to_stored(scored.stack.grid.to_volume(stack))

@@ -70,7 +70,7 @@ def evaluate_segmentation(sources: Sequence[CaseSource], contest: Contest, *, on
     A volume that the segmenter refuses counts as one in which nothing was found. Raises UnreadableCase where a case is
     broken, ConfigurationError for an unusable prompt.
     """
-    contest.segmenter.prompt_pair(contest.prompt)
+    contest.segmenter.prompts.pair(contest.prompt)
     with tempfile.TemporaryDirectory(prefix="oncue-evaluation-") as folder:
         ledger = _Ledger(contest, Shelf(Path(folder)))
         for source in sources:

@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from workers import devices, weights
 from workers.errors import WeightsMismatch
-from workers.segmentation.backbone import channels_last
 from workers.segmentation.mask import MaskRule
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class PlainNetwork:
         except RuntimeError as error:
             raise WeightsMismatch(f"{WEIGHTS_FILE} of {folder.name} does not fit this version of oncue") from error
         device = devices.choose_device()
-        frozen = channels_last(module.to(device)).eval().requires_grad_(requires_grad=False)
+        frozen = devices.channels_last(module.to(device)).eval().requires_grad_(requires_grad=False)
         return cls(frozen, rule, device, devices.choose_dtype(device))
 
     @torch.inference_mode()

@@ -13,9 +13,10 @@ from torch.nn import functional
 from lab.training import loop
 from lab.training.lesions import Finding
 from lab.training.samples import Ahead
+from workers.devices import channels_last
 from workers.segmentation import prompts
-from workers.segmentation.attention import AnomalyAdapters, AnomalyLogits
-from workers.segmentation.backbone import LatentDiffusion, channels_last
+from workers.segmentation.model import LatentDiffusion
+from workers.segmentation.networks import AnomalyLogits, AnomalyNetwork
 
 if TYPE_CHECKING:
     from lab.training.loop import Run
@@ -60,12 +61,12 @@ def train(
     encoder: TextEncoder,
     *,
     seed: int,
-    start: AnomalyAdapters | None = None,
-) -> tuple[AnomalyAdapters, bool]:
+    start: AnomalyNetwork | None = None,
+) -> tuple[AnomalyNetwork, bool]:
     """Train on frozen features, from scratch or from ``start``; returns the module and whether it is finished."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = channels_last(start or AnomalyAdapters()).train().requires_grad_(requires_grad=True)
+        module = channels_last(start or AnomalyNetwork()).train().requires_grad_(requires_grad=True)
     table = PromptTable.build(encoder)
     normal = table.normal.mean(dim=0)
 

@@ -17,20 +17,20 @@ from lab.training import rules, slices
 from lab.training.rules import Scored
 from phantom.head import head_phantom
 from workers.errors import TrainingDataMissing
-from workers.segmentation import framing, maps, mask, out_of_distribution
-from workers.segmentation.backbone import IMAGE_SIZE
+from workers.segmentation import grid, inpainting, maps, mask, out_of_distribution
 from workers.segmentation.calibration import (
     BaselineThresholds,
     Calibration,
     CaseScale,
-    Familiarity,
     Fusion,
     Mode,
     ModeSettings,
     Scales,
+    TrainingStatistics,
 )
+from workers.segmentation.grid import IMAGE_SIZE
 from workers.segmentation.mask import MaskRule
-from workers.segmentation.segmenter import Examination, ZeroShotSegmenter, silent
+from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,17 +70,17 @@ FUSIONS = (
 class Tuned:
     """A labelled case examined: its maps, and its mask on the model's grid."""
 
-    examination: Examination
+    volume: ScoredVolume
     truth: NDArray[np.bool_]
 
     def scored(self, fusion: Fusion) -> Scored:
         """Fuse the maps."""
-        maps = self.examination.maps
-        return Scored(maps.fused(fusion), self.truth, self.examination.spacing_mm, maps.images)
+        stack = self.volume.stack
+        return Scored(self.volume.maps.fused(fusion), self.truth, stack.grid.spacing_mm, stack.images)
 
     def smoothed(self, settings: ModeSettings) -> NDArray[np.float32]:
         """Fuse the maps and smooth them as the mode does, before its rule makes a mask of them."""
-        fused, spacing_z_mm = self.examination.maps.fused(settings.fusion), self.examination.spacing_mm[0]
+        fused, spacing_z_mm = self.volume.maps.fused(settings.fusion), self.volume.stack.grid.spacing_mm[0]
         return mask.smooth_across(fused, spacing_z_mm, settings.rule.smoothing_mm)
 
 
@@ -104,7 +104,7 @@ class Steps:
 def provisional() -> Calibration:
     """Give settings to examine with before anything is fixed."""
     modes = {mode: _mode(mode, HEAD_ALONE, PROVISIONAL_RULE) for mode in Mode}
-    known = Familiarity((0.0,), ((1.0,),), 1.0)
+    known = TrainingStatistics((0.0,), ((1.0,),), 1.0)
     return Calibration(
         modes, Scales(SUSPICION, 1.0, 1.0), CaseScale(CASE_ML, 0.5), known, BaselineThresholds(0.5, 0.5, 0.5)
     )
@@ -123,7 +123,7 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress 
     steps = Steps(looks + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_done)
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
-    known = _familiarity(segmenter, cases, tuning)
+    known = _training_statistics(segmenter, cases, tuning)
     tuned = [steps.after(examine(segmenter, case, Mode.BALANCED, residuals=True)) for case in tuning]
     fusion = choose_fusion(tuned, steps.one)
     seen = [_seen(segmenter, case, Mode.FAST, fusion, steps) for case in (*map(read_case, ruling), *phantoms)]
@@ -164,10 +164,10 @@ def healthy_phantoms() -> list[Case]:
 
 def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, *, residuals: bool) -> Tuned:
     """Compute the maps of a case, and bring its mask onto the model's grid."""
-    examination = segmenter.examine(case.volume, prompt=PROMPT, mode=mode, residuals=residuals)
-    unit = replace(examination.framing, black=0.0, white=1.0)
-    truth = framing.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
-    return Tuned(examination, truth)
+    scored = segmenter.score(case.volume, prompt=PROMPT, mode=mode, residuals=residuals)
+    unit = replace(scored.stack.grid.crop, black=0.0, white=1.0)
+    truth = grid.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
+    return Tuned(scored, truth)
 
 
 def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
@@ -189,14 +189,14 @@ def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
     scored = []
     for path in ruling_files(cases):
         case = read_case(path)
-        found = framing.find(case.volume.voxels, (1.0, 1.0))
+        found = grid.find_crop(case.volume.voxels, (1.0, 1.0))
         if found is None:
             continue
         unit = replace(found, black=0.0, white=1.0)
-        truth = framing.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
+        truth = grid.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
         pixel_mm = found.height / IMAGE_SIZE
         spacing = (case.volume.geometry.spacing_mm[0], pixel_mm, pixel_mm)
-        scored.append(Scored(network.scores(framing.to_model(case.volume.voxels, found, IMAGE_SIZE)), truth, spacing))
+        scored.append(Scored(network.scores(grid.to_model(case.volume.voxels, found, IMAGE_SIZE)), truth, spacing))
     return rules.choose(scored, levels=rules.SINGLE_LEVELS)[0]
 
 
@@ -206,41 +206,39 @@ def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales
     pixel, feature = [], []
     rows, columns = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
     for case in tuning:
-        found = framing.find(case.volume.voxels, (1.0, 1.0))
+        found = grid.find_crop(case.volume.voxels, (1.0, 1.0))
         free = np.flatnonzero(slices.tumor_free(case.mask))
         count = min(maps.BATCH, len(free))
         if found is None or count == 0:
             continue
-        images = framing.to_model(case.volume.voxels, found, IMAGE_SIZE)[free]
+        images = grid.to_model(case.volume.voxels, found, IMAGE_SIZE)[free]
         chosen = np.linspace(len(free) * 0.3, len(free) - 1, count).astype(np.intp)
-        drawn = maps.blank(images)
         centres = np.linspace(44, 84, count)[:, None, None]
         region = np.hypot(rows - 64, columns - centres) < 16  # noqa: PLR2004 - a disc about 6 cm wide
-        pair = segmenter.prompt_pair(PROMPT)
-        maps.redraw(segmenter.models, drawn, chosen, region, prompt=pair, settings=settings)
-        pixel.append(drawn.pixel_residual[chosen][region])
-        feature.append(drawn.feature_residual[chosen][region])
+        pair, diffusion = segmenter.prompts.pair(PROMPT), segmenter.models.diffusion
+        drawn = inpainting.redraw_slices(diffusion, images[chosen], region, prompt=pair, settings=settings)
+        pixel.append(drawn.pixel_residual[region])
+        feature.append(drawn.feature_residual[region])
     if not pixel:
         raise TrainingDataMissing("no tuning patient has a slice that is free of tumour: residuals have no scale")
     return Scales(SUSPICION, *(round(float(np.quantile(np.concatenate(part), 0.99)), 4) for part in (pixel, feature)))
 
 
-def _familiarity(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[Case]) -> Familiarity:
+def _training_statistics(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[Case]) -> TrainingStatistics:
     training = [read_case(path) for path in slices.patient_files(cases, Role.TRAIN)]
     described = [_describe(segmenter, case) for case in training]
     centre, precision = out_of_distribution.fit(np.stack(described))
-    known = Familiarity(tuple(centre.tolist()), tuple(tuple(row) for row in precision.tolist()), 1.0)
+    known = TrainingStatistics(tuple(centre.tolist()), tuple(tuple(row) for row in precision.tolist()), 1.0)
     reach = max(out_of_distribution.mahalanobis(_describe(segmenter, case), known) for case in tuning)
     return replace(known, reach=reach)
 
 
 def _describe(segmenter: ZeroShotSegmenter, case: Case) -> NDArray[np.float32]:
-    found = framing.find(case.volume.voxels, (1.0, 1.0))
+    found = grid.find_crop(case.volume.voxels, (1.0, 1.0))
     if found is None:
         raise TrainingDataMissing(f"{case.name} shows no signal")
-    return out_of_distribution.describe(
-        segmenter.models.backbone, framing.to_model(case.volume.voxels, found, IMAGE_SIZE)
-    )
+    images = grid.to_model(case.volume.voxels, found, IMAGE_SIZE)
+    return out_of_distribution.describe(segmenter.models.diffusion, images, grid.skull_masks(images))
 
 
 def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
@@ -248,16 +246,16 @@ def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
     levels = []
     for case in cases:
         score = case.smoothed(settings)[metrics.far_slices(case.truth)]
-        levels.append(mask.case_level(score, case.examination.spacing_mm, CASE_ML))
+        levels.append(mask.case_level(score, case.volume.stack.grid.spacing_mm, CASE_ML))
     return round(float(np.clip(max(levels) + CASE_MARGIN, 0.05, 0.95)), 4)
 
 
 def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
     """Choose the baselines' thresholds as the method's own: best mean Dice on the tuning cases."""
     sources = {
-        "intensity": [(case.examination.maps.images + 1.0) / 2.0 for case in tuned],
-        "attention": [case.examination.maps.attention for case in tuned],
-        "residual": [case.examination.maps.residual for case in tuned],
+        "intensity": [(case.volume.stack.images + 1.0) / 2.0 for case in tuned],
+        "attention": [case.volume.maps.attention for case in tuned],
+        "residual": [case.volume.maps.residual for case in tuned],
     }
     chosen = {name: _best_threshold(tuned, stacks, rule.smoothing_mm) for name, stacks in sources.items()}
     return BaselineThresholds(**chosen)
@@ -265,7 +263,7 @@ def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
 
 def _best_threshold(tuned: list[Tuned], stacks: list[NDArray[np.float32]], smoothing_mm: float) -> float:
     smoothed = [
-        mask.smooth_across(stack, case.examination.spacing_mm[0], smoothing_mm)
+        mask.smooth_across(stack, case.volume.stack.grid.spacing_mm[0], smoothing_mm)
         for stack, case in zip(stacks, tuned, strict=True)
     ]
     levels = np.unique(

@@ -13,8 +13,9 @@ from torch import Tensor
 from lab.training import loop
 from lab.training.fields import FieldBank
 from lab.training.lesions import Finding
-from workers.segmentation import prompts, schedules
-from workers.segmentation.backbone import LatentDiffusion, build_denoiser
+from workers.foundation.noise import cosine_alpha_bars
+from workers.segmentation import prompts
+from workers.segmentation.model import LatentDiffusion, build_denoiser
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def train(
     model.set_attn_processor(AttnProcessor())
     pool = _latents(backbone, sampler, encoder)
     bank = FieldBank(np.random.default_rng((seed, 3)), size=32)
-    alpha_bars = schedules.alpha_bars().float()
+    alpha_bars = cosine_alpha_bars().float()
 
     def loss_of(step: int) -> Tensor:
         return _loss(model, pool, bank, alpha_bars, draw=(seed, step), batch=run.plan.batch, dtype=backbone.dtype)

@@ -10,7 +10,7 @@ from lab.segmentation.plain_unet import PlainUNet
 from lab.training import loop
 from lab.training.adapters import overlap_loss
 from lab.training.samples import Ahead
-from workers.segmentation.backbone import channels_last
+from workers.devices import channels_last
 
 if TYPE_CHECKING:
     from torch import Tensor

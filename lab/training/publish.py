@@ -14,10 +14,12 @@ from lab.segmentation import plain_unet
 from lab.segmentation.plain_unet import PlainNetwork
 from lab.training import calibrate, slices
 from workers import devices, weights
-from workers.segmentation import attention, calibration, schedules
-from workers.segmentation.backbone import LatentDiffusion, frozen, library
+from workers.foundation.diffusers_folder import library
+from workers.foundation.noise import TRAINING_STEPS, cosine_alpha_bars
+from workers.segmentation import calibration, networks
 from workers.segmentation.maps import Models
-from workers.segmentation.prompts import TextEncoder
+from workers.segmentation.model import LatentDiffusion
+from workers.segmentation.prompts import PromptEncoder, TextEncoder
 from workers.segmentation.segmenter import ZeroShotSegmenter, silent
 
 if TYPE_CHECKING:
@@ -64,16 +66,17 @@ def uncalibrated(folder: Path, *, dtype: str = "auto") -> ZeroShotSegmenter:
     """Load freshly trained weights, before there is a manifest, under provisional settings."""
     device = torch.device("cpu")
     backbone = LatentDiffusion.from_folder(folder, device=device, dtype=devices.choose_dtype(device, dtype))
-    rounds = tuple(frozen(adapters, device) for adapters in attention.load_rounds(folder))
-    return ZeroShotSegmenter(Models(backbone, rounds), calibrate.provisional(), TextEncoder.load(), weights_sha256="")
+    encoder = PromptEncoder(TextEncoder.load(), device)
+    trained = tuple(devices.frozen(network, device) for network in networks.load_all(folder))
+    return ZeroShotSegmenter(Models(backbone, trained), calibrate.provisional(), encoder, weights_sha256="")
 
 
 def write_layout(folder: Path) -> None:
     """Write the scheduler and the index of a diffusers folder, so that diffusers' own classes can sample from it."""
-    alpha_bars = schedules.alpha_bars()
+    alpha_bars = cosine_alpha_bars()
     before = torch.cat([torch.ones(1, dtype=alpha_bars.dtype), alpha_bars[:-1]])
     scheduler = library.DDIMScheduler(
-        num_train_timesteps=schedules.TRAINING_STEPS,
+        num_train_timesteps=TRAINING_STEPS,
         trained_betas=(1.0 - alpha_bars / before).tolist(),
         prediction_type="v_prediction",
         timestep_spacing="trailing",

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from lab import metrics
-from workers.segmentation import edges, mask, spreading
-from workers.segmentation.edges import Look
+from workers.segmentation import edges, grid, mask, random_walk
+from workers.segmentation.edges import ImageGreys
 from workers.segmentation.mask import MaskRule
 
 if TYPE_CHECKING:
@@ -66,15 +66,15 @@ class Scored:
         """Smooth the score across slices."""
         return replace(self, score=mask.smooth_across(self.score, self.spacing_mm[0], smoothing_mm))
 
-    def spread_along(self, look: Look | None) -> Scored:
+    def spread_along(self, greys: ImageGreys | None) -> Scored:
         """Spread the score, which is smoothed already, along the grey, where that is known."""
-        return self if look is None else replace(self, spread=spreading.spread(self.score, look, self.spacing_mm))
+        return self if greys is None else replace(self, spread=random_walk.spread(self.score, greys, self.spacing_mm))
 
-    def look(self) -> Look | None:
-        """Tell what the case looks like, where the score is smoothed already."""
+    def greys(self) -> ImageGreys | None:
+        """Return the greys of the case's images, whose score must be smoothed already; None without images."""
         if self.images is None:
             return None
-        return Look((self.images + 1.0) / 2.0, edges.tissue(self.images, self.score))
+        return edges.image_greys(self.images, grid.skull_masks(self.images), self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,14 @@ def choose(
     spreads = all(case.images is not None for case in cases)
     reaches = REACHES_MM if spreads else REACHES_MM[:1]
     smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
-    looks = [case.look() for case in smoothed]
-    smoothed = [case.spread_along(look if spreads else None) for case, look in zip(smoothed, looks, strict=True)]
+    greys = [case.greys() for case in smoothed]
+    smoothed = [case.spread_along(grey if spreads else None) for case, grey in zip(smoothed, greys, strict=True)]
     for threshold, slope, drop in levels:
         level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
-            parts = zip(smoothed, looks, labelled, strict=True)
-            measured = [_measure(case, look, rule, labels) for case, look, labels in parts]
+            parts = zip(smoothed, greys, labelled, strict=True)
+            measured = [_measure(case, grey, rule, labels) for case, grey, labels in parts]
             found += [(each, _judge(measured, each)) for each in _with_components(rule)]
         on_level()
     return max(found, key=lambda pair: (pair[1].value, -pair[1].alarms, pair[0].share))
@@ -160,9 +160,9 @@ def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
 
 def _measured(case: Scored, rule: MaskRule) -> _Components:
     smoothed = case.smoothed(rule.smoothing_mm)
-    look = smoothed.look()
-    ended = smoothed.spread_along(look if rule.spread else None)
-    return _measure(ended, look, rule, _labelled(ended, rule))
+    greys = smoothed.greys()
+    ended = smoothed.spread_along(greys if rule.spread else None)
+    return _measure(ended, greys, rule, _labelled(ended, rule))
 
 
 def _labelled(case: Scored, level: MaskRule) -> NDArray[np.int32]:
@@ -172,28 +172,28 @@ def _labelled(case: Scored, level: MaskRule) -> NDArray[np.int32]:
     return np.asarray(labels, dtype=np.int32)
 
 
-def _measure(case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.int32]) -> _Components:
+def _measure(case: Scored, greys: ImageGreys | None, level: MaskRule, labels: NDArray[np.int32]) -> _Components:
     voxel_ml, count = float(np.prod(case.spacing_mm)) / 1000.0, int(labels.max())
     flat = labels.ravel()
     millilitres = np.bincount(flat, minlength=count + 1)[1:].astype(np.float64) * voxel_ml
     weights = np.bincount(flat, weights=case.score.ravel(), minlength=count + 1)[1:].astype(np.float64)
     peaks = np.asarray(ndimage.maximum(case.score, labels, index=np.arange(1, count + 1)), dtype=np.float64)
-    voxels, hits = _covered(case, look, level, labels)
+    voxels, hits = _covered(case, greys, level, labels)
     return _Components(millilitres, peaks, weights, voxels, hits, _alarms(case, labels, count), int(case.truth.sum()))
 
 
 def _covered(
-    case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.int32]
+    case: Scored, greys: ImageGreys | None, level: MaskRule, labels: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Count what each component covers in the end, and how much of that is true."""
-    follows = look is not None and level.reach_mm > 0
+    follows = greys is not None and level.reach_mm > 0
     margin = edges.margin(case.spacing_mm, level.reach_mm) if follows else 0
     voxels, hits = [], []
     for box, component in edges.components(labels, margin=margin):
         covered = component
-        if look is not None and follows:
+        if greys is not None and follows:
             reach = level.reach_mm / case.spacing_mm[1]
-            covered = edges.moved_edge(component, case.score, look, box=box, reach=reach)
+            covered = edges.moved_edge(component, case.score, greys, box=box, reach=reach)
         voxels.append(np.count_nonzero(covered))
         hits.append(np.count_nonzero(covered & case.truth[box]))
     return np.asarray(voxels, dtype=np.float64), np.asarray(hits, dtype=np.float64)

@@ -19,16 +19,15 @@ from lab.training.samples import Sampler
 from lab.training.settings import OnProgress, Progress, Stage, TrainingSettings
 from lab.training.slices import HEAD_MR
 from workers import devices
-from workers.segmentation import attention, maps, segmenter
-from workers.segmentation.backbone import LatentDiffusion, frozen
+from workers.segmentation import maps, networks, segmenter
 from workers.segmentation.maps import Models
-from workers.segmentation.prompts import SUBJECTS, TextEncoder
-from workers.segmentation.segmenter import encode_prompt
+from workers.segmentation.model import LatentDiffusion
+from workers.segmentation.prompts import SUBJECTS, TextEncoder, encode_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LAST_ROUND, FIRST_ROUND, SECOND_READING = attention.ROUNDS
+LAST_ROUND, FIRST_ROUND, SECOND_READING = networks.FOLDERS
 """The first round's adapters are kept: the refinement starts from them and marks stacks with them, and what they
 answer is averaged with what it answers."""
 UNLABELLED_SHARE = 1.1
@@ -101,10 +100,10 @@ def _train_denoiser(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
 
 def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     backbone = _trained_autoencoder(settings, dtype)
-    start = attention.load(settings.start) if settings.start else None
+    start = networks.load(settings.start) if settings.start else None
     encoder = TextEncoder.load()
     module, finished = adapters.train(run, backbone, sampler, encoder, seed=settings.seed, start=start)
-    attention.save(module, settings.out / LAST_ROUND)
+    networks.save(module, settings.out / LAST_ROUND)
     for later in (FIRST_ROUND, SECOND_READING):
         shutil.rmtree(settings.out / later, ignore_errors=True)
     return finished
@@ -116,11 +115,11 @@ def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dt
     if not earlier.is_dir():
         shutil.copytree(settings.out / LAST_ROUND, earlier)
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
-    marking = Models(backbone, (frozen(attention.load(earlier), torch.device("cpu")),))
+    marking = Models(backbone, (devices.frozen(networks.load(earlier), torch.device("cpu")),))
     mixed = _with_whole_stacks(settings, sampler, marking, encoder)
-    start = attention.load(earlier)
+    start = networks.load(earlier)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 1, start=start)
-    attention.save(module, settings.out / LAST_ROUND)
+    networks.save(module, settings.out / LAST_ROUND)
     return finished
 
 
@@ -128,17 +127,17 @@ def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler
     """Train adapters that owe the others nothing but the marks on whole stacks: they err elsewhere."""
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
     folders = (settings.out / name for name in (LAST_ROUND, FIRST_ROUND))
-    known = tuple(frozen(attention.load(folder), torch.device("cpu")) for folder in folders if folder.is_dir())
+    known = tuple(devices.frozen(networks.load(folder), torch.device("cpu")) for folder in folders if folder.is_dir())
     mixed = _with_whole_stacks(settings, sampler, Models(backbone, known), encoder)
     module, finished = adapters.train(run, backbone, mixed, encoder, seed=settings.seed + 2)
-    attention.save(module, settings.out / SECOND_READING)
+    networks.save(module, settings.out / SECOND_READING)
     return finished
 
 
 def _with_whole_stacks(settings: TrainingSettings, sampler: Sampler, marking: Models, encoder: TextEncoder) -> Sampler:
     """Join the corpus with whole stacks, marked by the rounds so far; several of them are trusted with outlines."""
     prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
-    rounds = len(marking.rounds)
+    rounds = len(marking.networks)
     whole = unlabelled.load(settings.cases, marking, prompt, outlined=rounds > 1)
     return Sampler(sampler.slices.joined(whole.showing(HEAD_MR, share=UNLABELLED_SHARE)), settings.seed + rounds)
 

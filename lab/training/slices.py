@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lab.patients import Role, named, role
 from workers.errors import TrainingDataMissing
-from workers.segmentation import framing
+from workers.segmentation import grid
 from workers.segmentation.prompts import Subject
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def from_stack(
     modality: str = "MR",
 ) -> SliceSet:
     """Frame an axial stack ``[z, y, x]`` and take its ``wanted`` slices (all, if not told) that show enough."""
-    found = framing.find(voxels, pixel_mm, modality=modality)
-    images = np.empty((0, GRID, GRID), np.float32) if found is None else framing.to_model(voxels, found, GRID)
-    heads = np.stack([framing.head(image) for image in images]) if len(images) else np.empty((0, GRID, GRID), bool)
+    found = grid.find_crop(voxels, pixel_mm, modality=modality)
+    images = np.empty((0, GRID, GRID), np.float32) if found is None else grid.to_model(voxels, found, GRID)
+    heads = grid.skull_masks(images)
     shown = heads.mean(axis=(1, 2)) >= MINIMUM_HEAD
     levels = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
     keep = shown if wanted is None else shown & wanted

@@ -15,12 +15,10 @@ import numpy as np
 from scipy import ndimage
 
 from lab.patients import Role, is_seen_whole, named
-from lab.training import calibrate, slices
+from lab.training import slices
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
-from workers.segmentation import edges, maps, mask
-from workers.segmentation.calibration import ModeSettings, Scales
-from workers.segmentation.edges import Look
+from workers.segmentation import edges, grid, maps, mask
 from workers.segmentation.mask import MaskRule
 
 if TYPE_CHECKING:
@@ -28,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workers.segmentation.maps import Models, PromptPair
+    from workers.segmentation.maps import Models
+    from workers.segmentation.prompts import PromptPair
 
 FOUND_RULE = MaskRule(threshold=0.5, peak=0.9, minimum_ml=1.0, smoothing_mm=4.5, share=0.5, slope=0.7, drop=2.0)
 """What the earlier round must be certain of: stricter than a mask rule that is to find the edge."""
@@ -66,16 +65,14 @@ def mark(
     images: NDArray[np.float32], models: Models, prompt: PromptPair, *, outlined: bool = False
 ) -> NDArray[np.uint8]:
     """Mark a framed stack ``[z, 128, 128]``; where nothing is certain, only what is in doubt is marked."""
-    settings = ModeSettings(0, 1.0, mirrored=True, fusion=calibrate.HEAD_ALONE, rule=FOUND_RULE)
     computed = maps.compute(
         models,
         images,
+        maps.shown_slices(grid.skull_masks(images)),
         prompt,
-        settings=settings,
-        scales=Scales(1.0, 1.0, 1.0),
         spacing_z_mm=SLICE_MM,
-        redraw_suspicious=False,
-        look_twice=False,
+        mirrored=True,
+        denoiser_attention=False,
         on_progress=lambda _done, _of: None,
     )
     score = mask.smooth_across(computed.head, SLICE_MM, FOUND_RULE.smoothing_mm)
@@ -89,11 +86,12 @@ def marks_of(score: NDArray[np.float32], images: NDArray[np.float32] | None = No
     (docs/decisions/0017).
     """
     spacing = (SLICE_MM, HEAD_MM / slices.GRID, HEAD_MM / slices.GRID)
-    found = mask.to_mask(score, spacing, FOUND_RULE)
+    labels = mask.kept_components(score, spacing, FOUND_RULE)
+    found = labels > 0
     doubtful = score > DOUBT
     if found.any():
         doubtful |= ndimage.distance_transform_edt(~found, sampling=spacing) <= REACH_MM
         if images is not None:
-            look = Look((images + 1.0) / 2.0, edges.tissue(images, score))
-            found = edges.follow(found, score, look, spacing_mm=spacing, reach_mm=EDGE_MM)
+            greys = edges.image_greys(images, grid.skull_masks(images), score)
+            found = edges.follow_grey(labels, score, greys, spacing_mm=spacing, reach_mm=EDGE_MM)
     return np.where(found, Mark.FOUND, np.where(doubtful, Mark.UNSURE, Mark.FREE)).astype(np.uint8)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.domain import Algorithm, Segmentation, Volume
-from workers.analysers import Analyser, Check
+from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.errors import WeightsMismatch
 
@@ -25,7 +25,7 @@ ALGORITHM = Algorithm("threshold", "1", "0" * 64, '{"share":0.8}')
 class QuickAnalyser:
     """Takes the brightest voxels for a lesion."""
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         check()
         top = float(np.percentile(volume.voxels, 99.8))
         score = np.clip(volume.voxels / max(top, 1e-6), 0, 1).astype(np.float32)
@@ -36,7 +36,7 @@ class QuickAnalyser:
 class GatedAnalyser:
     """Says that it began, then waits until the test opens the gate."""
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         gate = gate_folder()
         (gate / f"began-{os.getpid()}").touch()
         while not (gate / "open").exists():
@@ -49,7 +49,7 @@ class GatedAnalyser:
 class PoisonAnalyser:
     """Kills the process that it runs in, until the test has found a cure."""
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         if not (gate_folder() / "open").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         return QuickAnalyser().segment(volume, check=check)

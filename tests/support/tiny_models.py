@@ -160,26 +160,6 @@ def _clip(folder: Path) -> None:
     seeded(lambda: CLIPTextModel(config)).save_pretrained(folder / "text_encoder")
 
 
-def pixel(folder: Path) -> Path:
-    """Save a diffusion model on pixels, its U-Net and scheduler in the folder itself."""
-    unet = seeded(
-        lambda: library.UNet2DModel(
-            sample_size=16,
-            in_channels=1,
-            out_channels=1,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            norm_num_groups=4,
-            attention_head_dim=8,
-        )
-    )
-    unet.save_pretrained(folder)
-    library.DDPMScheduler().save_pretrained(folder)
-    return folder
-
-
 def monai(folder: Path, *, dims: int = 2, wide: bool = False, safe: bool = True, text: bool = True) -> Path:
     """Save a MONAI bundle with the argument names of GenerativeModels; ``wide`` also tells the vector as channels."""
     from monai.networks.nets.autoencoderkl import AutoencoderKL
@@ -293,13 +273,13 @@ def maisi(folder: Path, *, flow: bool = True) -> Path:
 
 def own(folder: Path) -> Path:
     """Save the project's own model untrained."""
-    from workers.segmentation import backbone
+    from workers.segmentation import model
 
-    seeded(backbone.build_autoencoder).save_pretrained(folder / "vae")
+    seeded(model.build_autoencoder).save_pretrained(folder / "vae")
     config = json.loads((folder / "vae" / "config.json").read_text())
     config |= {"latents_mean": [0.1, -0.2, 0.0, 0.3], "latents_std": [0.5, 0.9, 0.6, 1.4]}
     (folder / "vae" / "config.json").write_text(json.dumps(config))
-    seeded(backbone.build_denoiser).save_pretrained(folder / "unet")
+    seeded(model.build_denoiser).save_pretrained(folder / "unet")
     (folder / "adapters").mkdir()
     (folder / "calibration.json").write_text("{}")
     return folder

@@ -7,13 +7,14 @@ and the field of view cannot be checked.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import ModelUnsuitable
+from workers.weights import MANIFEST_NAME, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 CARD_NAME = "backbone.json"
 CARD_FORMAT = 1
 UNKNOWN = "unknown"
+NON_COMMERCIAL = "-NC"
+"""How the identifiers of Creative Commons licences say that commercial use is excluded."""
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class ModelKind(StrEnum):
-    """Which adapter reads a folder."""
+    """Which loader reads a folder."""
 
     DIFFUSERS_LATENT = "diffusers-latent"
-    DIFFUSERS_PIXEL = "diffusers-pixel"
     MONAI_LATENT = "monai-latent"
     MAISI = "maisi"
     ONCUE = "oncue"
@@ -73,7 +75,7 @@ class FieldOfView:
 class ModelCard:
     """What a folder's card says. ``commercial_use`` is None where nobody has said.
 
-    ``modalities`` are values of the DICOM attribute Modality; empty for any. ``options`` belong to the adapter:
+    ``modalities`` are values of the DICOM attribute Modality; empty for any. ``options`` belong to the loader:
     file names, network definitions, noise schedule.
     """
 
@@ -91,24 +93,39 @@ class ModelCard:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read a folder's card, or make one from what lies there; ModelUnsuitable where neither is possible."""
+    """Return a folder's card, or one made from what lies there; ModelUnsuitable where neither is possible.
+
+    The card of one of the project's own folders is completed from its manifest.
+    """
     path = folder / CARD_NAME
     if not path.is_file():
-        return _guessed(folder)
+        return _completed(_guessed(folder), folder)
     try:
-        return _parsed(json.loads(path.read_bytes()))
+        return _completed(_parsed(json.loads(path.read_bytes())), folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ModelUnsuitable(f"{CARD_NAME} of {folder.name} cannot be read: {reason}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a network's or scheduler's JSON configuration; ModelUnsuitable where it is missing or broken."""
+    """Return a network's or scheduler's JSON configuration; ModelUnsuitable where it is missing or broken."""
     try:
         content: dict[str, Any] = dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise ModelUnsuitable(f"{path.parent.name}/{path.name} is missing or cannot be read") from error
     return content
+
+
+def _completed(card: ModelCard, folder: Path) -> ModelCard:
+    if card.kind is not ModelKind.ONCUE:
+        return card
+    # Its slices are cropped by their content before they come to the model, so any field of view will do.
+    view = card.field_of_view or FieldOfView(None, None)
+    if not (folder / MANIFEST_NAME).is_file():
+        return replace(card, field_of_view=view)
+    manifest = read_manifest(folder)
+    commercial = False if NON_COMMERCIAL in manifest.licence else card.commercial_use
+    return replace(card, name=manifest.name, licence=manifest.licence, commercial_use=commercial, field_of_view=view)
 
 
 def _parsed(content: dict[str, Any]) -> ModelCard:
@@ -147,8 +164,6 @@ def _guessed(folder: Path) -> ModelCard:
         takes_text = _is_network(folder / "unet", "UNet2DConditionModel")
         conditioning = Conditioning.TEXT if takes_text else Conditioning.NONE
         return ModelCard(name, ModelKind.DIFFUSERS_LATENT, conditioning=conditioning)
-    if any(_is_network(folder / part, "UNet2DModel") for part in ("", "unet")):
-        return ModelCard(name, ModelKind.DIFFUSERS_PIXEL)
     raise ModelUnsuitable(
         f"{folder.name} is no diffusers folder and has no {CARD_NAME}: write one as docs/foundation-models.md says"
     )

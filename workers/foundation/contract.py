@@ -1,7 +1,7 @@
 """What every frozen foundation model promises, whoever made it.
 
-Images are float ``[n, c, *size]`` in ``value_range``, ``size`` being ``[y, x]`` in two dimensions and the model's own
-axis order in three (the card says which). Latents are float32 ``[n, latent_channels, *size / factor]``.
+Images are float ``[n, c, *size]`` in the ``value_range`` of the card, ``size`` being ``[y, x]`` in two dimensions and
+the model's own axis order in three (the card says which). Latents are float32 ``[n, latent_channels, *size / factor]``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from workers.foundation.card import ModelCard, ValueRange
+    from workers.foundation.card import ModelCard
     from workers.foundation.noise import Denoised, NoiseSchedule
 
 
@@ -43,7 +43,7 @@ class Condition:
     bottom: BodyRegion | None = None
 
 
-NOTHING_SAID = Condition()
+UNCONDITIONED = Condition()
 
 
 class FoundationModel(Protocol):
@@ -51,74 +51,60 @@ class FoundationModel(Protocol):
 
     @property
     def card(self) -> ModelCard:
-        """Say what the model is, under what licence, and for which images it was trained."""
+        """Return what the model is, under what licence, and for which images it was trained."""
         ...
 
     @property
     def sha256(self) -> str:
-        """Give the digest of all its files."""
+        """Return the digest of all its files."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Give the device of the weights."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Give the number format of the computation; what comes out is float32."""
+        """Return the device of the weights."""
         ...
 
     @property
     def spatial_dims(self) -> int:
-        """Give 2 or 3."""
+        """Return 2 or 3."""
         ...
 
     @property
     def image_channels(self) -> int:
-        """Give the channels of a decoded image; a single channel is repeated where more are needed."""
+        """Return the channels of a decoded image; a single channel is repeated where more are needed."""
         ...
 
     @property
     def latent_channels(self) -> int:
-        """Give the channels of a latent."""
+        """Return the channels of a latent."""
         ...
 
     @property
     def factor(self) -> int:
-        """Give by how much each side of an image is larger than that of its latent."""
-        ...
-
-    @property
-    def value_range(self) -> ValueRange:
-        """Give the least and the greatest value of an image."""
+        """Return by how much each side of an image is larger than that of its latent."""
         ...
 
     @property
     def schedule(self) -> NoiseSchedule:
-        """Give the noise schedule that the denoiser was trained with."""
+        """Return the noise schedule that the denoiser was trained with."""
         ...
 
     def encode(self, images: Tensor) -> Tensor:
-        """Give the scaled mean of the posterior: the same latents at every call, never a sample."""
+        """Return the scaled mean of the posterior: the same latents at every call, never a sample."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Give float32 images ``[n, image_channels, *size]``."""
+        """Return float32 images ``[n, image_channels, *size]``."""
         ...
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Give the frozen encoder's stages, shallow to deep: ``[n, channels, *size / 2^k]``."""
+        """Return the frozen encoder's stages, shallow to deep: ``[n, channels, *size / 2^k]``."""
         ...
 
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
-        """Estimate z_0 and e from latents noised to ``step`` of the schedule."""
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
+        """Return estimates of z_0 and e from latents noised to ``step`` of the schedule."""
         ...
 
     def describe(self, texts: list[str]) -> Tensor:
-        """Give text tokens ``[n, tokens, width]``; raises ModelUnsuitable where the model has no text encoder."""
-        ...
-
-    def attention(self, z_t: Tensor, step: int, tokens: Tensor) -> Tensor | None:
-        """Give float32 ``[n, tokens, *grid]``, where each token is looked for; None without text cross-attention."""
+        """Return text tokens ``[n, tokens, width]``; raises ModelUnsuitable where the model has no text encoder."""
         ...

@@ -1,6 +1,7 @@
-"""Networks and schedules of MONAI: built from a definition, filled from plain tensors, run under autocast.
+"""Networks and schedules of MONAI: built from a bundle's definition, filled from plain tensors, run under autocast.
 
-Weights stay float32, because several of MONAI's blocks normalise in it whatever their weights are.
+Definitions are plain data: expressions in them (``$...``) are never evaluated. Weights stay float32, because several of
+MONAI's blocks normalise in it whatever their weights are.
 """
 
 from __future__ import annotations
@@ -15,22 +16,66 @@ import torch
 from torch import Tensor, nn
 
 from workers.errors import ModelUnsuitable, WeightsMismatch
-from workers.foundation.checkpoint import Checkpoint, read_checkpoint
-from workers.foundation.noise import NoiseSchedule, PredictionKind, TimeShift, diffusion, rectified_flow
+from workers.foundation.card import read_config
+from workers.foundation.noise import TRAINING_STEPS, NoiseSchedule, PredictionKind, TimeShift, diffusion, rectified_flow
+from workers.foundation.weight_files import Checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TRAINING_STEPS = 1000
 REFERENCE_PLACES = 32**3
 OVERLAP = 0.25
 """Share by which neighbouring windows overlap."""
+AUTOENCODERS = ("autoencoder_def", "autoencoder")
+DENOISERS = ("diffusion_unet_def", "diffusion_def", "network_def", "diffusion", "denoiser")
+SCHEDULERS = ("noise_scheduler", "scheduler")
+TARGET = "_target_"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDefinition:
+    """Constructor arguments of the autoencoder and the denoiser, and the scheduler's with its class in ``_target_``."""
+
+    autoencoder: Mapping[str, Any]
+    denoiser: Mapping[str, Any]
+    scheduler: Mapping[str, Any]
+
+
+def read_definition(path: Path) -> NetworkDefinition:
+    """Return what a bundle's JSON configuration defines; ModelUnsuitable names what is missing or is no plain value."""
+    content = read_config(path)
+    autoencoder, denoiser = (_part(content, names, path) for names in (AUTOENCODERS, DENOISERS))
+    scheduler = _part(content, SCHEDULERS, path)
+    return NetworkDefinition(_arguments(autoencoder), _arguments(denoiser), scheduler)
+
+
+def _part(content: dict[str, Any], names: tuple[str, ...], path: Path) -> dict[str, Any]:
+    for name in names:
+        if isinstance(content.get(name), dict):
+            return {key: _resolved(value, content, path) for key, value in content[name].items() if key != "_requires_"}
+    raise ModelUnsuitable(f"{path.name} defines no {names[0]}: name the bundle's configuration in the card")
+
+
+def _resolved(value: Any, content: dict[str, Any], path: Path) -> Any:
+    if isinstance(value, str) and value.startswith("@"):
+        if value[1:] not in content:
+            raise ModelUnsuitable(f"{path.name} refers to {value}, which it does not define")
+        return _resolved(content[value[1:]], content, path)
+    if isinstance(value, str) and value.startswith("$"):
+        raise ModelUnsuitable(f"{path.name} holds an expression, which is not evaluated: write its value instead")
+    if isinstance(value, list):
+        return [_resolved(item, content, path) for item in value]
+    return value
+
+
+def _arguments(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if not key.startswith("_")}
 
 
 def load_network(
     kind: Callable[..., nn.Module], arguments: Mapping[str, Any], path: Path, *, device: torch.device
 ) -> tuple[Any, Checkpoint]:
-    """Build a network and fill it from ``path``, also with the names of MONAI GenerativeModels; frozen, in float32.
+    """Return a network filled from ``path``, also with the names of MONAI GenerativeModels; frozen, in float32.
 
     Raises ModelUnsuitable where the definition is not the network's, WeightsMismatch where the weights do not fit it.
     """
@@ -69,7 +114,7 @@ def _spoil(network: nn.Module) -> None:
 
 
 def schedule_of(scheduler: Mapping[str, Any]) -> NoiseSchedule:
-    """Make the noise schedule that a scheduler's definition describes, of MONAI or of GenerativeModels."""
+    """Return the noise schedule that a scheduler's definition describes, of MONAI or of GenerativeModels."""
     from monai.networks.schedulers import DDPMScheduler
 
     steps = int(scheduler.get("num_train_timesteps", TRAINING_STEPS))
@@ -119,19 +164,19 @@ class MonaiAutoencoder:
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        """Give the scaled mean latents, float32."""
+        """Return the scaled mean latents, float32."""
         mean = self._windowed(images, lambda part: self.network.encode(part)[0].float(), self.window)
         return mean * self.scale
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Give float32 images."""
+        """Return float32 images."""
         window = None if self.window is None else self.window // self.factor
         return self._windowed(latents / self.scale, lambda part: self.network.decode(part).float(), window)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> list[Tensor]:
-        """Give what goes into each downsampling and into the last normalisation, shallow to deep.
+        """Return what goes into each downsampling and into the last normalisation, shallow to deep.
 
         For MAISI these are the outputs of blocks 2, 5 and 8 of the encoder. Never windowed.
         """
@@ -167,5 +212,5 @@ class MonaiAutoencoder:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Compute in ``dtype`` where it is not float32 anyway."""
+    """Return a context that computes in ``dtype`` where it is not float32 anyway."""
     return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)

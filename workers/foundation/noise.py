@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from workers.errors import ModelUnsuitable
-from workers.segmentation import schedules
+
+TRAINING_STEPS = 1000
 
 
 class PredictionKind(StrEnum):
@@ -47,7 +48,7 @@ class TimeShift:
     reference_places: int | None = None
 
     def shifted(self, share: float, grid: tuple[int, ...]) -> float:
-        """Give the share 0..1 of noise at which the step stands that would stand at ``share`` without the shift."""
+        """Return the share 0..1 of noise at which the step stands that would stand at ``share`` without the shift."""
         ratio = self.scale
         if self.reference_places is not None:
             ratio *= (math.prod(grid) / self.reference_places) ** (1.0 / len(grid))
@@ -58,7 +59,7 @@ class TimeShift:
 class NoiseSchedule:
     """Signal a_t and noise s_t of every training step, float64 ``[T]``, with the times that the network is told.
 
-    ``clip`` is the greatest size of a value of z_0, for models on pixels that are sampled so.
+    ``clip`` is the greatest size of a value of z_0, for models that are sampled so.
     """
 
     alphas: Tensor
@@ -72,31 +73,31 @@ class NoiseSchedule:
         return len(self.alphas)
 
     def alpha_sigma(self, step: int) -> tuple[float, float]:
-        """Give a_t and s_t of one step."""
+        """Return a_t and s_t of one step."""
         return float(self.alphas[step]), float(self.sigmas[step])
 
     def alpha_bars(self) -> Tensor:
-        """Give a^2 / (a^2 + s^2): the same noise levels in variance-preserving form, as the samplers take them."""
+        """Return a^2 / (a^2 + s^2): the same noise levels in variance-preserving form, as the samplers take them."""
         return self.alphas.square() / (self.alphas.square() + self.sigmas.square())
 
     def steps(self, count: int, grid: tuple[int, ...], *, start: float = 1.0) -> list[int]:
-        """Choose at most ``count`` falling steps from the share ``start`` of the schedule downwards.
+        """Return at most ``count`` falling steps from the share ``start`` of the schedule downwards.
 
         ``grid`` is the spatial size of the latents. Steps that would coincide are taken once.
         """
         total = len(self)
-        shares = [(step + 1) / total for step in schedules.timesteps(count, steps=max(round(start * total), count))]
+        shares = [(step + 1) / total for step in timesteps(count, steps=max(round(start * total), count))]
         if self.shift is not None:
             shares = [self.shift.shifted(share, grid) for share in shares]
         return list(dict.fromkeys(max(round(share * total), 1) - 1 for share in shares))
 
     def noised(self, z_0: Tensor, eps: Tensor, step: int) -> Tensor:
-        """Give z_t = a_t z_0 + s_t e."""
+        """Return z_t = a_t z_0 + s_t e."""
         alpha, sigma = self.alpha_sigma(step)
         return alpha * z_0 + sigma * eps
 
     def denoised(self, output: Tensor, z_t: Tensor, step: int) -> Denoised:
-        """Turn what the network put out at ``step`` into estimates of z_0 and e."""
+        """Return the estimates of z_0 and e that follow from what the network put out at ``step``."""
         alpha, sigma = self.alpha_sigma(step)
         estimate = self._estimate(output, z_t, alpha, sigma)
         if self.clip is None:
@@ -119,7 +120,7 @@ class NoiseSchedule:
 
 
 def diffusion(alpha_bars: Tensor, kind: PredictionKind) -> NoiseSchedule:
-    """Make the schedule of a denoising diffusion model from a_t squared ``[T]``; its times are its steps."""
+    """Return the schedule of a denoising diffusion model from a_t squared ``[T]``; its times are its steps."""
     squared = alpha_bars.double()
     if kind is PredictionKind.EPSILON and float(squared[-1]) <= 0.0:
         raise ModelUnsuitable(
@@ -131,8 +132,25 @@ def diffusion(alpha_bars: Tensor, kind: PredictionKind) -> NoiseSchedule:
 
 
 def rectified_flow(
-    kind: PredictionKind, *, steps: int = schedules.TRAINING_STEPS, shift: TimeShift | None = None
+    kind: PredictionKind, *, steps: int = TRAINING_STEPS, shift: TimeShift | None = None
 ) -> NoiseSchedule:
-    """Make the schedule of a rectified flow: a_t = 1 - t / T, s_t = t / T, t = 1..T (Liu et al. 2023)."""
+    """Return the schedule of a rectified flow: a_t = 1 - t / T, s_t = t / T, t = 1..T (Liu et al. 2023)."""
     times = torch.arange(1, steps + 1, dtype=torch.float64)
     return NoiseSchedule(1.0 - times / steps, times / steps, times, kind, shift)
+
+
+def cosine_alpha_bars(steps: int = TRAINING_STEPS) -> Tensor:
+    """Return a_t^2 for t = 0..steps-1, float64, falling from just below 1 to exactly 0.
+
+    The cosine schedule (Nichol and Dhariwal 2021, eq. 17), shifted and scaled to a zero terminal signal-to-noise ratio
+    (Lin et al. 2024, algorithm 1).
+    """
+    time = torch.arange(steps, dtype=torch.float64) / steps
+    root = torch.cos((time + 0.008) / 1.008 * math.pi / 2)
+    scaled = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
+    return scaled.square()
+
+
+def timesteps(count: int, *, steps: int = TRAINING_STEPS) -> list[int]:
+    """Return ``count`` training steps to sample at, from pure noise downwards ("trailing" spacing)."""
+    return [round(steps * (count - index) / count) - 1 for index in range(count)]

@@ -60,17 +60,17 @@ def consume(place: WorkerPlace, owner: str, signs: SignsOfLife, refusals: Connec
 
 def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
     from workers.fewshot.fit_requests import FitRunner
+    from workers.pipeline import open_resources
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
-    from workers.resources import open_bench
 
     database = place.open_database()
     started = time.monotonic()
-    bench = open_bench(place.workers, database, place.open_objects(), actor=owner)
+    resources = open_resources(place.workers, database, place.open_objects(), actor=owner)
     log.info("worker.models_loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
         processes.start(session, owner, "worker", now=utc_now())
-    runner = JobRunner(bench, owner, place.workers.lease_seconds, signs)
+    runner = JobRunner(resources, owner, place.workers.lease_seconds, signs)
     app = make_app(place.workers, on_poll=signs.mark_poll)
     register_tasks(app, runner, FitRunner(database, place.workers, owner))
     signs.mark_ready()

@@ -16,11 +16,10 @@ from storage.database import utc_now
 from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, StorageError
 from workers.errors import OutOfDeviceMemory
-from workers.pipeline import Bench, analyse
+from workers.pipeline import PipelineResources, Stopwatch, analyse
 from workers.queue.app import ANALYSE, FIT
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import SignsOfLife
-from workers.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from workers.fewshot.fit_requests import FitRunner
@@ -43,14 +42,14 @@ class Outcome(StrEnum):
 class JobRunner:
     """Works on jobs, one at a time, in the name of ``owner``."""
 
-    bench: Bench
+    resources: PipelineResources
     owner: str
     lease_seconds: float
     signs: SignsOfLife | None = None
 
     def run(self, job_id: int) -> Outcome:
         """Do one job if it is still to be done: a message that comes twice ends quietly the second time."""
-        with self.bench.database.write() as session:
+        with self.resources.database.write() as session:
             held = jobs.claim(session, job_id, owner=self.owner, lease_seconds=self.lease_seconds, now=utc_now())
         if held is None:
             log.info("job.not_claimed", job=job_id)
@@ -62,8 +61,8 @@ class JobRunner:
     def _work(self, held: jobs.Claim) -> Outcome:
         watch = Stopwatch()
         try:
-            with Heartbeat(self.bench.database, held, lease_seconds=self.lease_seconds) as heartbeat:
-                analysis = analyse(self.bench, held, check=heartbeat.check, watch=watch)
+            with Heartbeat(self.resources.database, held, lease_seconds=self.lease_seconds) as heartbeat:
+                analysis = analyse(self.resources, held, check=heartbeat.check, watch=watch)
                 heartbeat.check()
                 self._commit(held, analysis, watch)
         except LeaseLost as error:
@@ -79,9 +78,9 @@ class JobRunner:
     def _commit(self, held: jobs.Claim, analysis: Analysis, watch: Stopwatch) -> None:
         """Write the result; the stage «commit» is the grid's way to disk, for the row cannot hold its own time."""
         with watch.stage("commit"):
-            grid_digest = arrays.save_grid(self.bench.objects, analysis.frames, analysis.label_map)
+            grid_digest = arrays.save_grid(self.resources.objects, analysis.frames, analysis.label_map)
         timed = replace(analysis, timings=watch.timings)
-        with self.bench.database.write() as session:
+        with self.resources.database.write() as session:
             analyses.save(session, held, timed, grid_digest=grid_digest, now=utc_now())
 
     def _fail_unexpected(self, held: jobs.Claim, error: Exception) -> Outcome:
@@ -95,7 +94,7 @@ class JobRunner:
 
     def _fail(self, held: jobs.Claim, code: str, reason: str, *, retryable: bool) -> Outcome:
         try:
-            with self.bench.database.write() as session:
+            with self.resources.database.write() as session:
                 state = jobs.fail(session, held, code=code, reason=reason, retryable=retryable, now=utc_now())
         except StorageError as error:
             # Taken over, or no database: the lease runs out and the relay takes the job back.

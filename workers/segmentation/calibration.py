@@ -1,4 +1,4 @@
-"""Numbers fixed after training on tuning patients and tumour-free slices, kept beside the weights."""
+"""The numbers that turn maps into an answer, fixed once on tuning patients after training, kept beside the weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALIBRATION_NAME = "calibration.json"
+STORED_TRAINING = "familiarity"
+"""Key under which the statistics of the training volumes are stored."""
 
 
 class Mode(StrEnum):
@@ -26,7 +28,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Weights of the five maps in the score; they sum to 1."""
+    """Weights of the five anomaly maps in the score; they sum to 1. Their names are stored."""
 
     head: float
     attention: float
@@ -36,13 +38,16 @@ class Fusion:
 
     @property
     def uses_residual(self) -> bool:
-        """Whether inpainting has a say at all."""
+        """Whether a residual counts, so that slices must be inpainted."""
         return self.pixel_residual > 0 or self.feature_residual > 0
 
 
 @dataclass(frozen=True, slots=True)
 class ModeSettings:
-    """What one mode does: inpainting steps, guidance, mirrored second look, fusion and mask rule."""
+    """What one mode does: inpainting steps, guidance, fusion and mask rule.
+
+    With ``mirrored`` the networks also score the mirror image, and both are averaged.
+    """
 
     steps: int
     guidance: float
@@ -53,7 +58,10 @@ class ModeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """``suspicion`` opens the region that is inpainted; residuals are divided by their 99th healthy percentile."""
+    """``suspicion`` is the score above which a place is inpainted; the others divide residuals.
+
+    Those are the 99th percentiles of what inpainting changes in healthy tissue.
+    """
 
     suspicion: float
     pixel_residual: float
@@ -62,15 +70,27 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class CaseScale:
-    """The case score: mean of the highest ``volume_ml`` of the score map, ``half`` of it mapped to 0.5."""
+    """How a case is scored: by the mean of its highest scores that fill ``volume_ml``; a mean of ``half`` gives 0.5.
+
+    ``half`` is the level at which tumour-free tuning stacks end.
+    """
 
     volume_ml: float
     half: float
 
+    def score(self, level: float) -> float:
+        """Return the case score in 0..1 of a mean of the highest scores."""
+        half = self.half
+        scaled = 0.5 * level / half if level < half else 0.5 + 0.5 * (level - half) / (1.0 - half)
+        return float(min(1.0, max(0.0, scaled)))
+
 
 @dataclass(frozen=True, slots=True)
-class Familiarity:
-    """Centre and inverse covariance of training volumes' latent statistics; ``reach`` is the farthest tuning one."""
+class TrainingStatistics:
+    """Centre and inverse covariance of the training volumes' statistics, see ``out_of_distribution``.
+
+    ``reach`` is the Mahalanobis distance of the farthest tuning volume.
+    """
 
     centre: tuple[float, ...]
     precision: tuple[tuple[float, ...], ...]
@@ -93,13 +113,15 @@ class Calibration:
     modes: dict[Mode, ModeSettings]
     scales: Scales
     case: CaseScale
-    familiarity: Familiarity
+    training: TrainingStatistics
     baselines: BaselineThresholds
 
 
 def save(calibration: Calibration, folder: Path) -> None:
     """Write the calibration as JSON beside the weights."""
-    text = json.dumps(asdict(calibration), indent=1, sort_keys=True)
+    content = asdict(calibration)
+    content[STORED_TRAINING] = content.pop("training")
+    text = json.dumps(content, indent=1, sort_keys=True)
     (folder / CALIBRATION_NAME).write_text(text + "\n", encoding="utf-8")
 
 
@@ -108,13 +130,13 @@ def load(folder: Path) -> Calibration:
     try:
         content = json.loads((folder / CALIBRATION_NAME).read_text(encoding="utf-8"))
         modes = {Mode(name): _mode(entry) for name, entry in content["modes"].items()}
-        known = content["familiarity"]
+        known = content[STORED_TRAINING]
         precision = tuple(tuple(row) for row in known["precision"])
         return Calibration(
             modes,
             Scales(**content["scales"]),
             CaseScale(**content["case"]),
-            Familiarity(tuple(known["centre"]), precision, known["reach"]),
+            TrainingStatistics(tuple(known["centre"]), precision, known["reach"]),
             BaselineThresholds(**content["baselines"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

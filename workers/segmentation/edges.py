@@ -1,11 +1,12 @@
-"""The edge of a find, drawn along the image's own grey: halfway between the lesion's and the tissue's around it.
+"""Move the edge of a component so that it follows the image's grey: halfway between lesion and surrounding tissue.
 
-The score says where a lesion is, in blobs smoother than any lesion; whoever outlines one follows its grey, around gyri
-and the fluid beside it. A find therefore gives up what looks like tissue at its edge and takes in what looks like
-itself nearby; what it encloses in a slice stays with it, whatever its grey. Where that would cost it too much, its grey
-is not what makes it a lesion, and its edge stays. The numbers below were compared on labelled patients that are not for
-testing (docs/decisions/0017, 0019), ``KEPT`` hangs on few of them; both greys come from the image at hand. Arrays are
-``[z, y, x]``.
+The score shows where a lesion is, but its contours are smoother than those of any lesion. People who outline a lesion
+follow its grey, around gyri and the fluid beside it. So a component loses pixels at its edge that look like tissue and
+gains pixels nearby that look like the component. What it encloses within a slice stays, whatever its grey. Where a
+component would lose too much, its grey is not what makes it a lesion, and its edge stays where it is.
+
+The constants were compared on labelled patients that are not for testing (docs/decisions/0017, 0019); ``KEPT`` depends
+on few of them. Both greys are measured in the image at hand. Arrays are ``[z, y, x]``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-
-from workers.segmentation import framing
-from workers.segmentation.mask import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,86 +29,97 @@ if TYPE_CHECKING:
     Box = tuple[slice, slice, slice]
 
 HALFWAY = 0.5
-"""How far the edge lies on the way from the tissue's grey to the lesion's: half, as widths are measured."""
+"""Where the edge lies between the tissue's grey (0) and the lesion's (1)."""
 KEPT = 0.6
-"""Least share of a find that must lie on the lesion's side of that edge, for the edge to be believed."""
+"""Least share of a component that must look like the lesion, for its edge to be moved."""
 FAINT = 0.02
-"""Below this score nothing is taken in."""
+"""Pixels that score less than this are never added."""
 CERTAIN = 0.9
-"""The lesion's grey is the median where the score is at least this share of the find's highest."""
+"""The lesion's grey is the median where the score is at least this share of the component's highest."""
 TISSUE_BELOW = 0.1
 """The tissue's grey is the median where the score is lower than this."""
 SKULL_PIXELS = 10.0
-"""Outer part of the framed head, in pixels of the model's grid, that is skull and scalp and not tissue."""
+"""Outer part of the skull mask, in pixels of the model's grid, that is bone and scalp and not tissue."""
 ENOUGH_PIXELS = 50
+"""Fewest pixels of tissue whose median is taken for the tissue's grey."""
 WITHIN_SLICES = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
-"""What is taken in touches the find in its slice, or what has been taken in already."""
+"""A pixel is added only beside the component, or beside another added pixel, of its own slice."""
 LEAST_CONTRAST = 0.1
 """Difference of lesion and tissue, as a share of the tissue's grey, below which there is no edge to be seen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What a stack looks like: ``grey`` in 0..1 on the score's grid, and the greys of the tissue of each slice."""
+class ImageGreys:
+    """The greys of a stack: ``grey`` in 0..1 on the score's grid, and for each slice the greys of its tissue."""
 
     grey: FloatArray
     tissue: tuple[FloatArray, ...]
 
 
-def tissue(images: FloatArray, scores: FloatArray) -> tuple[FloatArray, ...]:
-    """Collect for each slice the greys (0..1) of tissue that scores nothing.
+def image_greys(images: FloatArray, skull: BoolArray, scores: FloatArray) -> ImageGreys:
+    """Return the greys of ``images`` (-1..1); tissue lies inside the ``skull`` and scores nothing.
 
-    ``images`` are framed ``[z, 128, 128]`` in -1..1, ``scores`` of the same shape, smoothed across slices.
+    All three are ``[z, 128, 128]``; ``scores`` are smoothed across slices.
     """
-    return tuple(
-        (image[_inside(image) & (score < TISSUE_BELOW)] + 1) / 2 for image, score in zip(images, scores, strict=True)
+    tissue = tuple(
+        (image[_inside(enclosed) & (score < TISSUE_BELOW)] + 1) / 2
+        for image, enclosed, score in zip(images, skull, scores, strict=True)
     )
+    return ImageGreys((images + 1.0) / 2.0, tissue)
 
 
-def _inside(image: FloatArray) -> BoolArray:
-    return np.asarray(ndimage.distance_transform_edt(framing.head(image)) > SKULL_PIXELS, dtype=bool)
+def _inside(skull: BoolArray) -> BoolArray:
+    return np.asarray(ndimage.distance_transform_edt(skull) > SKULL_PIXELS, dtype=bool)
 
 
-def follow(mask: BoolArray, scores: FloatArray, look: Look, *, spacing_mm: Vector, reach_mm: float) -> BoolArray:
-    """Move the edge of every component of ``mask``, by no more than ``reach_mm`` out or in within its slices."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    moved = np.zeros_like(mask)
+def follow_grey(
+    labels: NDArray[np.integer], scores: FloatArray, greys: ImageGreys, *, spacing_mm: Vector, reach_mm: float
+) -> BoolArray:
+    """Return the mask of all labelled components, each edge moved in or out by at most ``reach_mm`` in its slices."""
+    moved = np.zeros(labels.shape, dtype=bool)
     for box, component in components(labels, margin=margin(spacing_mm, reach_mm)):
-        moved[box] |= moved_edge(component, scores, look, box=box, reach=reach_mm / spacing_mm[1])
+        moved[box] |= moved_edge(component, scores, greys, box=box, reach=reach_mm / spacing_mm[1])
     return moved
 
 
 def margin(spacing_mm: Vector, reach_mm: float) -> int:
-    """Tell how many pixels around a component its edge may move into."""
+    """Return how many pixels around a component its edge may move into."""
     return int(np.ceil(reach_mm / min(spacing_mm[1:])))
 
 
 def components(labels: NDArray[np.integer], *, margin: int) -> Iterator[tuple[Box, BoolArray]]:
-    """Give each labelled component within its box, which is wider by ``margin`` pixels within the slices."""
-    for index, (z, y, x) in enumerate(ndimage.find_objects(labels), start=1):
-        rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in (y, x))
-        box = (z, rows, columns)
-        yield box, labels[box] == index
+    """Yield each labelled component within its box, which is wider by ``margin`` pixels within the slices."""
+    for index, found in enumerate(ndimage.find_objects(labels), start=1):
+        if found is not None:
+            z, *sides = found
+            rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in sides)
+            box = (z, rows, columns)
+            yield box, labels[box] == index
 
 
-def moved_edge(component: BoolArray, scores: FloatArray, look: Look, *, box: Box, reach: float) -> BoolArray:
-    """Give what a component's edge encloses, within its ``box``, once it follows the grey; ``reach`` is in pixels.
+def moved_edge(component: BoolArray, scores: FloatArray, greys: ImageGreys, *, box: Box, reach: float) -> BoolArray:
+    """Return a component, which fills its ``box``, with its edge moved along the grey by at most ``reach`` pixels.
 
-    ``component`` fills the box; ``scores`` and ``look`` are those of the whole stack.
+    ``scores`` and ``greys`` are those of the whole stack.
     """
-    grey, score = look.grey[box], scores[box]
-    around = np.concatenate(look.tissue[box[0]])
-    if len(around) < ENOUGH_PIXELS:
+    grey, score = greys.grey[box], scores[box]
+    tissue = np.concatenate(greys.tissue[box[0]])
+    if len(tissue) < ENOUGH_PIXELS:
         return component
-    lowest = float(np.median(around))
-    contrast = float(np.median(grey[component & (score >= CERTAIN * score[component].max())])) - lowest
-    if abs(contrast) <= LEAST_CONTRAST * lowest:
+    tissue_grey = float(np.median(tissue))
+    contrast = float(np.median(grey[component & (score >= CERTAIN * score[component].max())])) - tissue_grey
+    if abs(contrast) <= LEAST_CONTRAST * tissue_grey:
         return component
-    like_lesion = (grey - lowest) / contrast > HALFWAY
+    like_lesion = (grey - tissue_grey) / contrast > HALFWAY
     near = np.stack([ndimage.distance_transform_edt(~plane) <= reach for plane in component])
     deep = np.stack([ndimage.distance_transform_edt(plane) > reach for plane in component])
     joined = ndimage.binary_propagation(
         component & like_lesion, structure=WITHIN_SLICES, mask=near & like_lesion & (score > FAINT)
     )
     kept = np.count_nonzero(joined & component) / np.count_nonzero(component)
-    return filled(joined | deep) if kept >= KEPT else component
+    return fill_holes(joined | deep) if kept >= KEPT else component
+
+
+def fill_holes(mask: BoolArray) -> BoolArray:
+    """Return ``mask`` with what it encloses in each of its slices."""
+    return np.asarray(np.stack([ndimage.binary_fill_holes(plane) if plane.any() else plane for plane in mask]))

@@ -1,4 +1,4 @@
-"""Anomaly maps of a framed stack: the head's answer, attention, and residuals against a pseudo-healthy image.
+"""Anomaly maps of a stack: what the trained networks and the denoiser's attention find suspicious, before any decision.
 
 Stacks are float32 ``[z, 128, 128]``; images in -1..1, maps in 0..1.
 """
@@ -6,76 +6,60 @@ Stacks are float32 ``[z, 128, 128]``; images in -1..1, maps in 0..1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
-from workers.segmentation import crossattention, framing, sampling, schedules
-from workers.segmentation.mask import smooth_across
+from workers.segmentation.cross_attention import attention_ranks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from workers.segmentation.attention import AnomalyAdapters
-    from workers.segmentation.backbone import LatentDiffusion
-    from workers.segmentation.calibration import Fusion, ModeSettings, Scales
+    from workers.segmentation.calibration import Fusion
+    from workers.segmentation.model import LatentDiffusion
+    from workers.segmentation.networks import AnomalyNetwork
+    from workers.segmentation.prompts import PromptPair
 
     FloatArray = NDArray[np.float32]
+    BoolArray = NDArray[np.bool_]
+    Rows = NDArray[np.intp]
 
 OnProgress = Callable[[int, int], None]
+"""Called with the steps that are done and the steps in all."""
 
 BATCH = 8
-MINIMUM_HEAD = 0.03
+"""Slices that go through the models at once."""
+LEAST_COVERED = 0.03
+"""Share of a slice that the skull must cover: below it a slice shows nothing."""
 LEAST_OF_LARGEST = 0.35
-"""Slices on which the head covers less than this share of the image, or of what it covers at its widest, are skipped:
-the first show nothing, the others skull and scalp."""
+"""Share of the skull's largest area that it must cover: below it a slice shows but bone and scalp."""
 NEIGHBOUR_MM = 5.0
-"""How far below and above a slice its neighbours are looked for: the adapters were trained on thick slices."""
-DILATION = 3
-"""Pixels by which the suspicious region grows before it is redrawn."""
-NOISE_SEED = 20250502
-"""Seed of the one fixed noise that every slice is redrawn from."""
+"""How far below and above a slice its neighbours are taken: the networks were trained on thick slices."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PromptPair:
-    """A prompt in the two forms that the model takes: sentence vectors ``[384]`` and caption tokens ``[16, 384]``.
+class Models:
+    """The frozen diffusion model, and the networks trained on top of it, whose answers are averaged."""
 
-    ``..._places`` are the tokens of each caption that say what is abnormal, or that all is normal.
-    """
-
-    abnormal: Tensor
-    normal: Tensor
-    abnormal_tokens: Tensor
-    normal_tokens: Tensor
-    abnormal_places: tuple[int, ...]
-    normal_places: tuple[int, ...]
-
-    def swapped(self) -> PromptPair:
-        """Exchange what counts as normal and as abnormal."""
-        return PromptPair(
-            self.normal,
-            self.abnormal,
-            self.normal_tokens,
-            self.abnormal_tokens,
-            self.normal_places,
-            self.abnormal_places,
-        )
+    diffusion: LatentDiffusion
+    networks: tuple[AnomalyNetwork, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnomalyMaps:
-    """What the model sees in a stack, before any threshold. ``healthy`` equals ``decoded`` where nothing was redrawn.
+    """What is suspicious in a stack, before any threshold; slices that show too little are 0.
 
-    ``slices`` holds one score per slice in 0..1; residuals are already divided by their healthy scale.
+    ``head`` is the score of the networks' residual head, ``attention`` their text attention, ``cross_attention`` the
+    denoiser's; ``slices`` ``[z]`` scores whole slices. ``decoded`` and ``healthy`` are the stack as the autoencoder
+    gives it back and as it looks inpainted; both are the images themselves where nothing was inpainted. The residuals
+    between the two are divided by what inpainting changes in healthy tissue.
     """
 
-    images: FloatArray
     head: FloatArray
     attention: FloatArray
     cross_attention: FloatArray
@@ -91,7 +75,7 @@ class AnomalyMaps:
         return np.asarray((self.pixel_residual + self.feature_residual) / 2.0, dtype=np.float32)
 
     def fused(self, fusion: Fusion) -> FloatArray:
-        """Add the five maps by their weights."""
+        """Return the weighted sum of the five maps."""
         return np.asarray(
             fusion.head * self.head
             + fusion.attention * self.attention
@@ -102,166 +86,98 @@ class AnomalyMaps:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Models:
-    """The frozen model and what was trained on top of it: the adapters of each round, whose answers are averaged."""
-
-    backbone: LatentDiffusion
-    rounds: tuple[AnomalyAdapters, ...]
+def shown_slices(skull: BoolArray) -> Rows:
+    """Return the slices whose ``skull`` mask ``[z, y, x]`` covers enough to be worth scoring."""
+    covered = skull.mean(axis=(1, 2))
+    return np.flatnonzero(covered >= max(LEAST_COVERED, LEAST_OF_LARGEST * covered.max(initial=0.0)))
 
 
 def compute(
     models: Models,
     images: FloatArray,
+    rows: Rows,
     prompt: PromptPair,
     *,
-    settings: ModeSettings,
-    scales: Scales,
     spacing_z_mm: float,
-    redraw_suspicious: bool,
-    look_twice: bool,
+    mirrored: bool,
+    denoiser_attention: bool,
     on_progress: OnProgress,
 ) -> AnomalyMaps:
-    """Compute the maps of a framed stack. Slices without signal are skipped and stay 0.
+    """Return the maps of the slices ``rows`` of a stack; nothing is inpainted yet.
 
-    ``redraw_suspicious`` asks for the pseudo-healthy image and its residuals, ``look_twice`` for the denoiser's
-    attention.
+    ``mirrored`` averages the networks' answers with those on the mirror image; ``denoiser_attention`` asks for the
+    cross-attention map, which stays 0 otherwise. ``on_progress`` counts the slices.
     """
-    shown = _worth_a_look(images)
-    maps = blank(images)
-    for done in range(0, len(shown), BATCH):
-        rows = shown[done : done + BATCH]
-        stacks = with_neighbours(images, rows, spacing_z_mm)
-        logits = _look(models, stacks, prompt, mirrored=settings.mirrored)
-        maps.head[rows], maps.attention[rows], maps.slices[rows] = logits
-        if look_twice:
-            maps.cross_attention[rows] = _cross_attention(models, images[rows], prompt)
-        on_progress(done + len(rows), 2 * len(shown))
-    if not redraw_suspicious:
-        return maps
-    smoothed = smooth_across(maps.head, spacing_z_mm, settings.rule.smoothing_mm)
-    suspicious = np.flatnonzero((smoothed > scales.suspicion).any(axis=(1, 2)))
-    for done in range(0, len(suspicious), BATCH):
-        rows = suspicious[done : done + BATCH]
-        region = smoothed[rows] > scales.suspicion
-        redraw(models, maps, rows, region, prompt=prompt, settings=settings)
-        on_progress(len(shown) + (done + len(rows)) * len(shown) // len(suspicious), 2 * len(shown))
-    return _scaled(maps, scales)
+    batches: list[_NetworkMaps] = []
+    attended: list[FloatArray] = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        batches.append(_network_maps(models, with_neighbours(images, batch, spacing_z_mm), prompt, mirrored=mirrored))
+        if denoiser_attention:
+            attended.append(_cross_attention(models.diffusion, images[batch], prompt))
+        on_progress(start + len(batch), len(rows))
+    nothing = np.zeros_like(images)
+    return AnomalyMaps(
+        head=on_rows(rows, [part.head for part in batches], nothing),
+        attention=on_rows(rows, [part.attention for part in batches], nothing),
+        cross_attention=on_rows(rows, attended, nothing),
+        slices=on_rows(rows, [part.slices for part in batches], np.zeros(len(images), np.float32)),
+        decoded=images,
+        healthy=images,
+        pixel_residual=nothing,
+        feature_residual=nothing,
+    )
 
 
-def _worth_a_look(images: FloatArray) -> NDArray[np.intp]:
-    covered = np.array([framing.head(image).mean() for image in images])
-    return np.flatnonzero(covered >= max(MINIMUM_HEAD, LEAST_OF_LARGEST * covered.max(initial=0.0)))
+def on_rows(rows: Rows, parts: Sequence[FloatArray], rest: FloatArray) -> FloatArray:
+    """Return ``rest`` with the slices ``rows`` replaced by ``parts``, in order; ``rest`` itself without parts."""
+    if not parts:
+        return rest
+    whole = rest.copy()
+    whole[rows] = np.concatenate(parts)
+    return whole
 
 
-def _cross_attention(models: Models, images: FloatArray, prompt: PromptPair) -> FloatArray:
-    latents = models.backbone.encode(torch.from_numpy(images[:, None]).to(models.backbone.device))
-    return np.asarray(crossattention.look(models.backbone, latents, prompt)[:, 0].float().cpu().numpy())
-
-
-def with_neighbours(images: FloatArray, rows: NDArray[np.intp], spacing_z_mm: float) -> FloatArray:
-    """Stack the slices ``rows`` with those about 5 mm below and above, or themselves at the ends: ``[n, 3, y, x]``."""
-    reach = max(1, round(NEIGHBOUR_MM / spacing_z_mm))
-    below, above = rows - reach, rows + reach
+def with_neighbours(images: FloatArray, rows: Rows, spacing_z_mm: float) -> FloatArray:
+    """Return slices between those about 5 mm below and above, or themselves at the ends: ``[n, 3, y, x]``."""
+    distance = max(1, round(NEIGHBOUR_MM / spacing_z_mm))
+    below, above = rows - distance, rows + distance
     order = np.stack([np.where(below < 0, rows, below), rows, np.where(above >= len(images), rows, above)], axis=1)
     return np.asarray(images[order], dtype=np.float32)
 
 
-def blank(images: FloatArray) -> AnomalyMaps:
-    """Give maps that say nothing yet about a framed stack."""
-    return AnomalyMaps(
-        images=images,
-        head=np.zeros_like(images),
-        attention=np.zeros_like(images),
-        cross_attention=np.zeros_like(images),
-        slices=np.zeros(len(images), np.float32),
-        decoded=images.copy(),
-        healthy=images.copy(),
-        pixel_residual=np.zeros_like(images),
-        feature_residual=np.zeros_like(images),
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _NetworkMaps:
+    """Head and attention ``[n, 128, 128]`` and slice scores ``[n]`` of some slices."""
 
-
-def _scaled(maps: AnomalyMaps, scales: Scales) -> AnomalyMaps:
-    return replace(
-        maps,
-        pixel_residual=np.clip(maps.pixel_residual / scales.pixel_residual, 0.0, 1.0),
-        feature_residual=np.clip(maps.feature_residual / scales.feature_residual, 0.0, 1.0),
-    )
+    head: FloatArray
+    attention: FloatArray
+    slices: FloatArray
 
 
 @torch.inference_mode()
-def _look(
-    models: Models, stacks: FloatArray, prompt: PromptPair, *, mirrored: bool
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Give head, attention and slice probabilities; ``mirrored`` averages them with those of the mirror image."""
-    tensor = torch.from_numpy(stacks).to(models.backbone.device)
-    looks = [_probabilities(models, tensor, prompt)]
+def _network_maps(models: Models, stacks: FloatArray, prompt: PromptPair, *, mirrored: bool) -> _NetworkMaps:
+    tensor = torch.from_numpy(stacks).to(models.diffusion.device)
+    answers = [_probabilities(models, tensor, prompt)]
     if mirrored:
         head, attention, slices = _probabilities(models, tensor.flip(-1), prompt)
-        looks.append((head.flip(-1), attention.flip(-1), slices))
-    averaged = [torch.stack(part).mean(dim=0).cpu().numpy() for part in zip(*looks, strict=True)]
-    return averaged[0][:, 0], averaged[1][:, 0], averaged[2]
+        answers.append((head.flip(-1), attention.flip(-1), slices))
+    head, attention, slices = (torch.stack(part).mean(dim=0) for part in zip(*answers, strict=True))
+    return _NetworkMaps(head[:, 0].cpu().numpy(), attention[:, 0].cpu().numpy(), slices.cpu().numpy())
 
 
 def _probabilities(models: Models, stacks: Tensor, prompt: PromptPair) -> tuple[Tensor, Tensor, Tensor]:
-    backbone, count = models.backbone, len(stacks)
+    """Return head ``[n, 1, y, x]``, attention of that shape and slice scores ``[n]``, averaged over the networks."""
+    diffusion, count = models.diffusion, len(stacks)
     abnormal, normal = prompt.abnormal.expand(count, -1), prompt.normal.expand(count, -1)
-    with torch.autocast(backbone.device.type, backbone.dtype, enabled=backbone.dtype is not torch.float32):
-        features = backbone.features(stacks[:, 1:2])
-        answers = [adapters(stacks, features, abnormal, normal) for adapters in models.rounds]
+    with torch.autocast(diffusion.device.type, diffusion.dtype, enabled=diffusion.dtype is not torch.float32):
+        features = diffusion.features(stacks[:, 1:2])
+        answers = [network(stacks, features, abnormal, normal) for network in models.networks]
     pixels = torch.stack([answer.pixels.float().sigmoid() for answer in answers]).mean(dim=0)
     attention = torch.stack([answer.attention_map.float() for answer in answers]).mean(dim=0)
     return pixels, attention, torch.stack([answer.slices.float().sigmoid() for answer in answers]).mean(dim=0)
 
 
-@torch.inference_mode()
-def redraw(
-    models: Models,
-    maps: AnomalyMaps,
-    rows: NDArray[np.intp],
-    region: NDArray[np.bool_],
-    *,
-    prompt: PromptPair,
-    settings: ModeSettings,
-) -> None:
-    """Inpaint ``region`` of the slices ``rows`` with the normal prompt, and write raw residuals into ``maps``."""
-    backbone = models.backbone
-    grown = np.stack([ndimage.binary_dilation(plane, iterations=DILATION) for plane in region])
-    latents = backbone.encode(torch.from_numpy(maps.images[rows][:, None]).to(backbone.device))
-    mask = torch.from_numpy(grown[:, None]).to(latents)
-    latent_mask = functional.max_pool2d(mask, 4) > 0
-    healthy_latents = inpaint_healthy(backbone, latents, latent_mask, prompt, settings=settings)
-    decoded, healthy = backbone.decode(torch.cat([latents, healthy_latents])).clamp(-1, 1).chunk(2)
-    pixel = functional.avg_pool2d((decoded - healthy).abs() / 2, 3, stride=1, padding=1)
-    feature = feature_residual(backbone, decoded, healthy)
-    maps.decoded[rows], maps.healthy[rows] = decoded[:, 0].cpu().numpy(), healthy[:, 0].cpu().numpy()
-    maps.pixel_residual[rows] = (pixel * mask)[:, 0].cpu().numpy()
-    maps.feature_residual[rows] = (feature * mask)[:, 0].cpu().numpy()
-
-
-def inpaint_healthy(
-    backbone: LatentDiffusion, latents: Tensor, region: Tensor, prompt: PromptPair, *, settings: ModeSettings
-) -> Tensor:
-    """Redraw latents inside ``region`` as the normal prompt describes them, from one fixed noise for every slice."""
-    generator = torch.Generator().manual_seed(NOISE_SEED)
-    noise = torch.randn(latents.shape[1:], generator=generator).to(latents).expand_as(latents)
-
-    def towards(z_t: Tensor, step: int) -> Tensor:
-        return backbone.denoise(z_t, step, prompt.normal_tokens.expand(len(z_t), -1, -1))
-
-    def away(z_t: Tensor, step: int) -> Tensor:
-        return backbone.denoise(z_t, step, prompt.abnormal_tokens.expand(len(z_t), -1, -1))
-
-    denoise = sampling.guided(towards, away, settings.guidance)
-    alpha_bars = schedules.alpha_bars().to(latents)
-    return sampling.inpaint(denoise, latents, region, noise, count=settings.steps, alpha_bars=alpha_bars)
-
-
-def feature_residual(backbone: LatentDiffusion, decoded: Tensor, healthy: Tensor) -> Tensor:
-    """Give one minus the cosine between the encoder features of two images, averaged over stages, at full size."""
-    stages = zip(backbone.features(decoded), backbone.features(healthy), strict=True)
-    distances = [1.0 - functional.cosine_similarity(a.float(), b.float(), dim=1)[:, None] for a, b in stages]
-    size = decoded.shape[-2:]
-    grown = [functional.interpolate(distance, size, mode="bilinear") for distance in distances]
-    return torch.stack(grown).mean(dim=0)
+def _cross_attention(diffusion: LatentDiffusion, images: FloatArray, prompt: PromptPair) -> FloatArray:
+    latents = diffusion.encode(torch.from_numpy(images[:, None]).to(diffusion.device))
+    return np.asarray(attention_ranks(diffusion, latents, prompt)[:, 0].float().cpu().numpy())

@@ -10,36 +10,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workers.segmentation import schedules
+from workers.foundation.noise import timesteps
 
 Denoise = Callable[[Tensor, int], Tensor]
 
 
 def noise_to(z_0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Give z_t = a_t z_0 + s_t e."""
+    """Return z_t = a_t z_0 + s_t e."""
     return alpha_bar.sqrt() * z_0 + (1.0 - alpha_bar).sqrt() * noise
 
 
 def ddim_step(z_t: Tensor, z_0: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor) -> Tensor:
-    """Step from t to an earlier step without new noise (Song et al. 2021, eq. 12 with sigma 0)."""
+    """Return z at an earlier step, without new noise (Song et al. 2021, eq. 12 with sigma 0)."""
     noise = (z_t - alpha_bar.sqrt() * z_0) / (1.0 - alpha_bar).sqrt()
     return noise_to(z_0, noise, alpha_bar_next)
 
 
 def ddim(denoise: Denoise, noise: Tensor, *, count: int, alpha_bars: Tensor) -> Tensor:
-    """Draw z_0 from pure noise in ``count`` steps."""
+    """Return z_0 drawn from pure noise in ``count`` steps."""
     everywhere = torch.ones_like(noise, dtype=torch.bool)
     return inpaint(denoise, torch.zeros_like(noise), everywhere, noise, count=count, alpha_bars=alpha_bars)
 
 
 def inpaint(denoise: Denoise, z: Tensor, region: Tensor, noise: Tensor, *, count: int, alpha_bars: Tensor) -> Tensor:
-    """Redraw ``z`` inside the bool ``region`` from pure noise, the context known and clean at every step.
+    """Return ``z`` redrawn from noise inside the bool ``region``; the denoiser always sees a clean context.
 
     The predicted z_0 is blended with ``z`` outside the region before each DDIM step. The result equals ``z`` bit for
     bit outside ``region``, and is fixed by ``noise``.
     """
     alpha_bars = alpha_bars.to(z)
-    steps = schedules.timesteps(count, steps=len(alpha_bars))
+    steps = timesteps(count, steps=len(alpha_bars))
     z_t, z_0 = noise, z
     for index, step in enumerate(steps):
         z_0 = torch.where(region, denoise(torch.where(region, z_t, z), step), z)
@@ -49,7 +49,7 @@ def inpaint(denoise: Denoise, z: Tensor, region: Tensor, noise: Tensor, *, count
 
 
 def guided(towards: Denoise, away: Denoise, scale: float) -> Denoise:
-    """Lead predictions towards one prompt and away from another (Ho and Salimans 2022); 1 leaves ``towards`` alone."""
+    """Return predictions led towards one prompt, away from another (Ho and Salimans 2022); 1 is ``towards`` alone."""
     if scale == 1.0:
         return towards
 

@@ -12,8 +12,8 @@ from lab.segmentation.ablation import AblationTable, ablate
 from lab.segmentation.answers import Contest
 from lab.segmentation.parts import PARTS, Part, attention, head, with_both_residuals
 from storage.domain import Volume
-from workers.segmentation import orientation
 from workers.segmentation.calibration import Mode
+from workers.segmentation.grid import find_orientation, skull_masks
 from workers.segmentation.mask import MaskRule
 
 RULE = MaskRule(threshold=0.5, peak=0.9, minimum_ml=0.05, smoothing_mm=3.0, share=0.4)
@@ -42,16 +42,19 @@ class KnownMaps:
     calibration: Numbers = field(default_factory=lambda: Numbers({Mode.FAST: Settings(False, RULE)}))
     weights_sha256: str = "ab"
 
-    def examine(self, volume: Volume, *, prompt: str, mode: Mode, residuals: bool) -> Any:
+    def score(self, volume: Volume, *, prompt: str, mode: Mode, residuals: bool) -> Any:
         assert residuals
         assert (prompt, mode) == ("tumor", Mode.FAST)
         image = volume.voxels
         maps = SimpleNamespace(
-            images=image * 2 - 1, attention=image, cross_attention=image, head=image, pixel_residual=image * 0.3,
+            attention=image, cross_attention=image, head=image, pixel_residual=image * 0.3,
             feature_residual=image * 0.2, residual=image * 0.25,
         )  # fmt: skip # reads by its lines
-        turn = orientation.find(volume.geometry)
-        return SimpleNamespace(maps=maps, spacing_mm=(5.0, 1.0, 1.0), orientation=turn, on_grid=lambda stack: stack)
+        turn, images = find_orientation(volume.geometry), image * 2 - 1
+        grid = SimpleNamespace(
+            spacing_mm=(5.0, 1.0, 1.0), orientation=turn, to_volume=lambda stack: stack, to_stored=turn.undo
+        )
+        return SimpleNamespace(maps=maps, stack=SimpleNamespace(images=images, skull=skull_masks(images), grid=grid))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 from lab import metrics
 from lab.training import rules
 from lab.training.rules import Scored
-from workers.segmentation import edges, spreading
-from workers.segmentation.mask import MaskRule, smooth_across, to_mask
+from workers.segmentation import edges, random_walk
+from workers.segmentation.mask import MaskRule, kept_components, smooth_across, to_mask
 
 SPACING = (5.0, 1.5, 1.5)
 
@@ -67,10 +67,10 @@ def test_a_rule_is_judged_as_the_segmenter_applies_it(rule: MaskRule) -> None:
 def test_a_rule_that_follows_the_grey_is_judged_as_the_segmenter_applies_it() -> None:
     case, rule = pictured(0), MaskRule(0.4, 0.6, 0.3, 2.5, 0.2, reach_mm=6.0)
     seen = case.smoothed(rule.smoothing_mm)
-    look = seen.look()
-    assert look is not None
-    mask = to_mask(seen.score, SPACING, rule)
-    mask = edges.follow(mask, seen.score, look, spacing_mm=SPACING, reach_mm=rule.reach_mm)
+    greys = seen.greys()
+    assert greys is not None
+    labels = kept_components(seen.score, SPACING, rule)
+    mask = edges.follow_grey(labels, seen.score, greys, spacing_mm=SPACING, reach_mm=rule.reach_mm)
     assert rules.judge([case], rule).dice == pytest.approx(metrics.dice(mask, case.truth))
     assert metrics.dice(mask, case.truth) > 0.95
 
@@ -78,9 +78,9 @@ def test_a_rule_that_follows_the_grey_is_judged_as_the_segmenter_applies_it() ->
 def test_a_rule_whose_score_is_spread_is_judged_as_the_segmenter_applies_it() -> None:
     case, rule = pictured(0), MaskRule(0.4, 0.6, 0.3, 2.5, 0.2, spread=True)
     seen = case.smoothed(rule.smoothing_mm)
-    look = seen.look()
-    assert look is not None
-    mask = to_mask(seen.score, SPACING, rule, spread=spreading.spread(seen.score, look, SPACING))
+    greys = seen.greys()
+    assert greys is not None
+    mask = to_mask(seen.score, SPACING, rule, spread=random_walk.spread(seen.score, greys, SPACING))
     assert rules.judge([case], rule).dice == pytest.approx(metrics.dice(mask, case.truth))
     assert rules.judge([case], rule).dice > rules.judge([case], replace(rule, spread=False)).dice
 

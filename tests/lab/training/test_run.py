@@ -20,7 +20,7 @@ from lab.training.run import train_foundation
 from lab.training.samples import Ahead, Sampler
 from lab.training.settings import Progress, Stage, StageSettings, TrainingSettings
 from workers.errors import TrainingDataMissing
-from workers.segmentation import attention
+from workers.segmentation import networks
 from workers.segmentation.mask import MaskRule
 
 STAGES = (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.REFINEMENT, Stage.SECOND_READING, Stage.PLAIN)
@@ -234,7 +234,7 @@ def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path:
         dtype="float32",
     )
     assert train_foundation(settings).finished == STAGES
-    assert len(attention.load_rounds(tmp_path / "out")) == 3
+    assert len(networks.load_all(tmp_path / "out")) == 3
     plain = PlainNetwork.of(tmp_path / "out" / "plain", MaskRule(0.5, 0.5, 0.0, 0.0, 0.0))
     scores = plain.scores(np.zeros((3, 128, 128), np.float32))
     assert scores.shape == (3, 128, 128)
@@ -245,4 +245,4 @@ def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path:
     assert train_foundation(
         replace(settings, out=tmp_path / "short", work=tmp_path / "less", plan=short)
     ).finished == tuple(short)
-    assert len(attention.load_rounds(tmp_path / "short")) == 2
+    assert len(networks.load_all(tmp_path / "short")) == 2

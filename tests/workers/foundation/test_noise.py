@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 from workers.errors import ModelUnsuitable
-from workers.foundation.diffusers_networks import schedule_of
-from workers.foundation.noise import NoiseSchedule, PredictionKind, TimeShift, diffusion, rectified_flow
-from workers.segmentation import schedules
+from workers.foundation.diffusers_folder import schedule_of
+from workers.foundation.noise import (
+    NoiseSchedule,
+    PredictionKind,
+    TimeShift,
+    cosine_alpha_bars,
+    diffusion,
+    rectified_flow,
+    timesteps,
+)
 
 library: Any = diffusers  # its classes carry only part of their types
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -41,7 +48,7 @@ def every_schedule() -> list[NoiseSchedule]:
         stable,
         schedule_of(STABLE_DIFFUSION | {"prediction_type": "v_prediction"}),
         schedule_of(STABLE_DIFFUSION | {"prediction_type": "sample"}),
-        diffusion(schedules.alpha_bars(), PredictionKind.VELOCITY),
+        diffusion(cosine_alpha_bars(), PredictionKind.VELOCITY),
         rectified_flow(PredictionKind.FLOW),
         rectified_flow(PredictionKind.FLOW_TO_IMAGE),
     ]
@@ -59,7 +66,7 @@ def test_an_exact_prediction_of_any_kind_gives_image_and_noise_back(schedule: No
 @pytest.mark.parametrize("kind", [PredictionKind.VELOCITY, PredictionKind.FLOW, PredictionKind.FLOW_TO_IMAGE])
 def test_the_image_is_predicted_even_where_no_signal_is_left(kind: PredictionKind) -> None:
     flow = kind is not PredictionKind.VELOCITY
-    schedule = rectified_flow(kind) if flow else diffusion(schedules.alpha_bars(), kind)
+    schedule = rectified_flow(kind) if flow else diffusion(cosine_alpha_bars(), kind)
     assert schedule.alpha_sigma(999) == (0.0, 1.0)
     torch.testing.assert_close(schedule.denoised(exact_output(schedule, 999), EPS, 999).x0, Z_0)
 
@@ -74,7 +81,7 @@ def test_the_two_flow_signs_are_opposite() -> None:
 
 def test_noise_cannot_be_predicted_where_no_signal_is_left() -> None:
     with pytest.raises(ModelUnsuitable, match="prediction_type"):
-        diffusion(schedules.alpha_bars(), PredictionKind.EPSILON)
+        diffusion(cosine_alpha_bars(), PredictionKind.EPSILON)
 
 
 @pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler"])
@@ -135,3 +142,15 @@ def test_in_variance_preserving_form_a_flow_has_the_same_ratio_of_signal_to_nois
     alpha, sigma = flow.alpha_sigma(299)
     bar = float(flow.alpha_bars()[299])
     assert bar / (1.0 - bar) == pytest.approx((alpha / sigma) ** 2)
+
+
+def test_the_schedule_falls_from_nearly_all_signal_to_none() -> None:
+    alpha_bars = cosine_alpha_bars()
+    assert 0.99 < float(alpha_bars[0]) <= 1.0
+    assert float(alpha_bars[-1]) == 0.0
+    assert bool((alpha_bars.diff() < 0).all())
+
+
+def test_sampling_starts_at_pure_noise_and_takes_the_asked_number_of_steps() -> None:
+    assert timesteps(4) == [999, 749, 499, 249]
+    assert timesteps(1) == [999]

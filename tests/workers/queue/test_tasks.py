@@ -18,10 +18,10 @@ from storage.objects import ObjectStore
 from tests.support.analysers import ALGORITHM, QuickAnalyser
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
-from workers.analysers import Analyser, Check
+from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.fewshot.fit_requests import FitRunner
-from workers.pipeline import Bench, analyse
+from workers.pipeline import PipelineResources, analyse
 from workers.queue.app import FIT, make_app
 from workers.queue.signs_of_life import SignsOfLife
 from workers.queue.tasks import JobRunner, Outcome, register_tasks
@@ -43,7 +43,7 @@ def instances(objects: ObjectStore, files: list[Path]) -> list[StoredInstance]:
 class FailingAnalyser:
     error: BaseException
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         del volume
         check()
         raise self.error
@@ -53,13 +53,13 @@ class FailingAnalyser:
 class BlindAnalyser:
     """Finds nothing."""
 
-    def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         check()
         return Segmentation(volume.voxels > 1e9, volume.voxels * 0, 0.05, 0.0, ALGORITHM)
 
 
 def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, modality: str = "MR") -> JobRunner:
-    bench = Bench(database, objects, {modality: analyser}, None, load_policy(), 4)
+    bench = PipelineResources(database, objects, {modality: analyser}, None, load_policy(), 4)
     return JobRunner(bench, "worker-1", lease_seconds=30)
 
 
@@ -151,7 +151,7 @@ def test_a_worker_that_was_overtaken_cannot_write_its_result(
     with database.write() as session:
         late = jobs.claim(session, job_id, owner="slow", lease_seconds=1, now=now)
     assert late is not None
-    bench = _runner(database, objects, QuickAnalyser()).bench
+    bench = _runner(database, objects, QuickAnalyser()).resources
     analysis = analyse(bench, late, check=lambda: None)
     with database.write() as session:
         jobs.reclaim_expired(session, now=now + timedelta(seconds=2))
@@ -171,14 +171,14 @@ def test_a_worker_that_loses_its_job_stops_and_discards_it(
     class Overtaken:
         """The job is taken back while it runs; the analyser asks now and then whether to go on."""
 
-        def segment(self, volume: Volume, *, check: Check) -> Segmentation:
+        def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
             del volume
             with database.write() as session:
                 jobs.release_owner(session, "worker-1", now=utc_now())
             while True:
                 check()
 
-    runner = JobRunner(_runner(database, objects, Overtaken()).bench, "worker-1", lease_seconds=0.2)
+    runner = JobRunner(_runner(database, objects, Overtaken()).resources, "worker-1", lease_seconds=0.2)
     assert runner.run(job_id) is Outcome.DISCARDED
     assert _job(database, job_id).state is JobState.QUEUED
 

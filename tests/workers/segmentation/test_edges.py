@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from workers.segmentation import edges
-from workers.segmentation.edges import Look
+from workers.segmentation import edges, grid
 
 SPACING = (5.0, 1.7, 1.7)
 REACH_MM = 7.0
@@ -32,8 +32,9 @@ def blob(top: int, bottom: int, left: int = 40, right: int = 60) -> tuple[np.nda
 
 
 def moved(images: np.ndarray, mask: np.ndarray, score: np.ndarray) -> np.ndarray:
-    look = Look(((images + 1) / 2).astype(np.float32), edges.tissue(images, score))
-    return edges.follow(mask, score, look, spacing_mm=SPACING, reach_mm=REACH_MM)
+    greys = edges.image_greys(images, grid.skull_masks(images), score)
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    return edges.follow_grey(labels, score, greys, spacing_mm=SPACING, reach_mm=REACH_MM)
 
 
 def lesion_of(images: np.ndarray) -> np.ndarray:
@@ -127,3 +128,10 @@ def test_each_of_two_finds_follows_its_own_grey() -> None:
 def test_nothing_found_is_nothing_moved() -> None:
     mask, score = blob(50, 70)
     assert not moved(head(), np.zeros_like(mask), score).any()
+
+
+def test_the_numbers_of_the_components_may_have_gaps() -> None:
+    images, (mask, score) = head(), blob(47, 73)
+    greys = edges.image_greys(images, grid.skull_masks(images), score)
+    found = edges.follow_grey(np.where(mask, 3, 0), score, greys, spacing_mm=SPACING, reach_mm=REACH_MM)
+    np.testing.assert_array_equal(found, lesion_of(images))

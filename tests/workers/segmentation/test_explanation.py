@@ -17,8 +17,8 @@ from storage.explanations import Explanation
 from workers.analysers import ZeroShotAnalyser
 from workers.segmentation.calibration import Mode
 from workers.segmentation.explanation import choose_planes, explain, nearest_on_model_grid
-from workers.segmentation.framing import Framing
-from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
+from workers.segmentation.grid import Crop
+from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 
 WEIGHTS = ROOT / "models" / "segmentation-lgg-small"
 
@@ -43,14 +43,14 @@ def volume(phantom: Phantom) -> Volume:
 
 
 @pytest.fixture(scope="module")
-def examination(segmenter: ZeroShotSegmenter, volume: Volume) -> Examination:
-    return segmenter.examine(volume, prompt="tumor", mode=Mode.FAST)
+def scored(segmenter: ZeroShotSegmenter, volume: Volume) -> ScoredVolume:
+    return segmenter.score(volume, prompt="tumor", mode=Mode.FAST)
 
 
 @pytest.fixture(scope="module")
-def straight(segmenter: ZeroShotSegmenter, examination: Examination, phantom: Phantom) -> Explanation:
+def straight(segmenter: ZeroShotSegmenter, scored: ScoredVolume, phantom: Phantom) -> Explanation:
     """Return the explanation of the phantom's true mask."""
-    return explain(segmenter, examination, phantom.mask, check=_no_check)
+    return explain(segmenter, scored, phantom.mask, check=_no_check)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def result(segmenter: ZeroShotSegmenter, volume: Volume) -> Segmentation:
 
 
 def test_an_explained_answer_is_the_answer(
-    segmenter: ZeroShotSegmenter, examination: Examination, result: Segmentation
+    segmenter: ZeroShotSegmenter, scored: ScoredVolume, result: Segmentation
 ) -> None:
-    plain = segmenter.conclude(examination)
+    plain = segmenter.conclude(scored)
     np.testing.assert_array_equal(result.mask, plain.mask)
     assert result.algorithm == plain.algorithm
     assert plain.explanation is None
@@ -86,8 +86,8 @@ def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Ph
         assert tile.max() <= 1.0
 
 
-def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanation, examination: Examination) -> None:
-    assert not (examination.maps.healthy != examination.maps.decoded).any()
+def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanation, scored: ScoredVolume) -> None:
+    assert not (scored.maps.healthy != scored.maps.decoded).any()
     (view,) = straight.views
     assert view.residual[view.mask].max() > 0.0
     assert view.residual[view.mask].mean() > view.residual[~view.mask].mean()
@@ -96,7 +96,7 @@ def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanatio
 def test_what_the_mode_has_drawn_is_not_drawn_again(
     segmenter: ZeroShotSegmenter, volume: Volume, phantom: Phantom
 ) -> None:
-    drawn = segmenter.examine(volume, prompt="tumor", mode=Mode.FAST, residuals=True)
+    drawn = segmenter.score(volume, prompt="tumor", mode=Mode.FAST, residuals=True)
     z = int((drawn.maps.healthy != drawn.maps.decoded).sum(axis=(1, 2)).argmax())
     only = np.zeros_like(phantom.mask)
     only[z] = phantom.mask.any(axis=0)
@@ -107,9 +107,9 @@ def test_what_the_mode_has_drawn_is_not_drawn_again(
 
 
 def test_nothing_found_has_an_attention_map_and_no_view(
-    segmenter: ZeroShotSegmenter, volume: Volume, examination: Examination
+    segmenter: ZeroShotSegmenter, volume: Volume, scored: ScoredVolume
 ) -> None:
-    explanation = explain(segmenter, examination, np.zeros(volume.voxels.shape, bool), check=_no_check)
+    explanation = explain(segmenter, scored, np.zeros(volume.voxels.shape, bool), check=_no_check)
     assert explanation.views == ()
     assert explanation.attention.shape == volume.voxels.shape
 
@@ -126,7 +126,7 @@ def test_a_sagittal_series_is_shown_in_an_axial_plane(
         spacing_mm=(grid.spacing_mm[2], grid.spacing_mm[0], grid.spacing_mm[1]),
     )
     turned = replace(volume, voxels=np.ascontiguousarray(volume.voxels.transpose(2, 0, 1)), geometry=sagittal)
-    examined = segmenter.examine(turned, prompt="tumor", mode=Mode.FAST)
+    examined = segmenter.score(turned, prompt="tumor", mode=Mode.FAST)
     found = explain(segmenter, examined, phantom.mask.transpose(2, 0, 1), check=_no_check)
     assert found.views[0].slice_index is None
     np.testing.assert_array_equal(found.views[0].mask, straight.views[0].mask)
@@ -145,7 +145,7 @@ def test_findings_share_a_plane_where_it_shows_them_nearly_as_well() -> None:
 
 def test_labels_outside_the_image_are_background_on_the_models_grid() -> None:
     plane = np.full((64, 64), 3, np.uint8)
-    cut = nearest_on_model_grid(plane, Framing(-32.0, -32.0, 128.0, 128.0, 0.0, 1.0))
+    cut = nearest_on_model_grid(plane, Crop(-32.0, -32.0, 128.0, 128.0, 0.0, 1.0))
     assert cut.shape == (128, 128)
     assert not cut[:32].any()
     assert (cut[32:96, 32:96] == 3).all()

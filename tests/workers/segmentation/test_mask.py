@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workers.segmentation.mask import MaskRule, case_level, smooth_across, to_mask
+from workers.segmentation.mask import MaskRule, case_level, kept_components, smooth_across, to_mask
 
 SPACING = (5.0, 1.0, 1.0)
 RULE = MaskRule(threshold=0.5, peak=0.8, minimum_ml=0.5, smoothing_mm=3.0, share=0.3)
@@ -85,3 +85,13 @@ def test_a_component_ends_where_the_spread_score_does_and_stays_by_the_score_its
     score, spread = scores(peak=0.9, side=12), scores(peak=0.6, side=16)
     assert to_mask(score, SPACING, RULE, spread=spread).sum() == 256
     assert not to_mask(scores(peak=0.7, side=12), SPACING, RULE, spread=scores(peak=0.95, side=16)).any()
+
+
+def test_kept_components_stay_apart_by_their_numbers() -> None:
+    stack = scores(peak=0.9, side=30)
+    stack[1, 40:60, 40:60] = 0.85
+    stack[5, :12, :12] = 0.6
+    labels = kept_components(stack, SPACING, RULE)
+    assert len(np.unique(labels[1][labels[1] > 0])) == len(np.unique(labels[3][labels[3] > 0])) == 1
+    assert labels[1].max() != labels[3].max()
+    assert not labels[5].any()

@@ -3,9 +3,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workers.segmentation import sampling, schedules
+from workers.foundation.noise import cosine_alpha_bars
+from workers.segmentation import sampling
 
-ALPHA_BARS = schedules.alpha_bars()
+ALPHA_BARS = cosine_alpha_bars()
 
 
 def everything_is_one(z_t: Tensor, _step: int) -> Tensor:
@@ -14,17 +15,6 @@ def everything_is_one(z_t: Tensor, _step: int) -> Tensor:
 
 def noise(seed: int, shape: tuple[int, ...] = (2, 4, 8, 8)) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def test_the_schedule_falls_from_nearly_all_signal_to_none() -> None:
-    assert 0.99 < float(ALPHA_BARS[0]) <= 1.0
-    assert float(ALPHA_BARS[-1]) == 0.0
-    assert bool((ALPHA_BARS.diff() < 0).all())
-
-
-def test_sampling_starts_at_pure_noise_and_takes_the_asked_number_of_steps() -> None:
-    assert schedules.timesteps(4) == [999, 749, 499, 249]
-    assert schedules.timesteps(1) == [999]
 
 
 def test_an_exact_denoiser_of_one_image_draws_that_image_in_any_number_of_steps() -> None:

@@ -21,9 +21,9 @@ from phantom.head import Phantom, head_phantom
 from storage.domain import Geometry, Segmentation, Vector, Volume
 from storage.errors import ConfigurationError
 from workers.errors import UnsuitableVolume, WeightsMismatch
-from workers.segmentation import attention
+from workers.segmentation import networks
 from workers.segmentation.calibration import Mode
-from workers.segmentation.prompts import SUBJECTS
+from workers.segmentation.prompts import PromptEncoder, PromptPair, TextEncoder
 from workers.segmentation.segmenter import ZeroShotSegmenter
 
 WEIGHTS = ROOT / "models" / "segmentation-lgg-small"
@@ -125,24 +125,28 @@ def test_synonyms_agree(segmenter: ZeroShotSegmenter, volume: Volume, result: Se
         assert metrics.dice(found.mask, result.mask) > 0.85, prompt
 
 
+class Swapped(PromptEncoder):
+    def pair(self, prompt: str, modality: str = "MR") -> PromptPair:
+        return super().pair(prompt, modality).swapped()
+
+
 def test_exchanging_the_normal_and_the_abnormal_prompt_turns_the_map_over(
     segmenter: ZeroShotSegmenter, volume: Volume
 ) -> None:
-    examination = segmenter.examine(volume, prompt="tumor", mode=Mode.FAST)
-    pair = segmenter.prompt_pair("tumor")
-    turned = replace(segmenter, _prompts={("tumor", SUBJECTS["MR"]): pair.swapped()}).examine(
+    scored = segmenter.score(volume, prompt="tumor", mode=Mode.FAST)
+    turned = replace(segmenter, prompts=Swapped(TextEncoder.load(), torch.device("cpu"))).score(
         volume, prompt="tumor", mode=Mode.FAST
     )
-    shown = examination.maps.head > 0
-    difference = np.abs(turned.maps.head[shown] - (1.0 - examination.maps.head[shown]))
+    shown = scored.maps.head > 0
+    difference = np.abs(turned.maps.head[shown] - (1.0 - scored.maps.head[shown]))
     assert difference.mean() < 0.02
-    assert turned.maps.head[examination.maps.head > 0.9].max() < 0.5
+    assert turned.maps.head[scored.maps.head > 0.9].max() < 0.5
 
 
 def test_the_pseudo_healthy_image_differs_only_inside_the_suspicious_region(
     segmenter: ZeroShotSegmenter, volume: Volume
 ) -> None:
-    maps = segmenter.examine(volume, prompt="tumor", mode=Mode.FAST, residuals=True).maps
+    maps = segmenter.score(volume, prompt="tumor", mode=Mode.FAST, residuals=True).maps
     assert maps.pixel_residual.max() > 0
     assert not maps.pixel_residual[maps.head.max(axis=(1, 2)) < 0.01].any()
     assert np.isfinite(maps.healthy).all()
@@ -251,15 +255,15 @@ def test_a_real_glioma_of_a_patient_outside_training_is_found(segmenter: ZeroSho
     assert found.out_of_distribution == 0.0
 
 
-def test_the_rounds_of_training_answer_together(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
-    assert len(segmenter.models.rounds) == len(attention.ROUNDS)
+def test_the_networks_answer_together(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
+    assert len(segmenter.models.networks) == len(networks.FOLDERS)
     alone = [
-        replace(segmenter, models=replace(segmenter.models, rounds=(one,)))
-        .examine(volume, prompt="tumor", mode=Mode.FAST)
+        replace(segmenter, models=replace(segmenter.models, networks=(one,)))
+        .score(volume, prompt="tumor", mode=Mode.FAST)
         .maps.head
-        for one in segmenter.models.rounds
+        for one in segmenter.models.networks
     ]
-    together = segmenter.examine(volume, prompt="tumor", mode=Mode.FAST).maps.head
+    together = segmenter.score(volume, prompt="tumor", mode=Mode.FAST).maps.head
     for one, other in combinations(alone, 2):
         assert np.abs(one - other).max() > 0.05
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-5)

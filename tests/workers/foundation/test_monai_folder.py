@@ -10,13 +10,12 @@ from torch import Tensor
 
 from tests.support import tiny_models
 from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown, ModelUnsuitable, PickleRefused, WeightsMismatch
-from workers.foundation import fieldofview
+from workers.foundation import field_of_view
 from workers.foundation.contract import BodyRegion, Condition, FoundationModel
-from workers.foundation.inpainting import Redrawing, redraw
-from workers.foundation.maisi import Maisi
-from workers.foundation.monai_latent import MonaiLatent
+from workers.foundation.folders import open_foundation
+from workers.foundation.monai_folder import Maisi
 from workers.foundation.monai_networks import MonaiAutoencoder, schedule_of
-from workers.foundation.opening import open_foundation
+from workers.segmentation.inpainting import Redrawing, redraw
 
 pytest.importorskip("monai", reason="MONAI is not installed: pip install 'oncue[monai]'")
 
@@ -67,7 +66,7 @@ def test_a_saved_model_opens_and_keeps_every_promise_of_the_interface(folders: d
     denoised = model.denoise(z, 400, TOLD[name])
     torch.testing.assert_close(model.schedule.noised(denoised.x0, denoised.eps, 400), z, rtol=1e-4, atol=1e-4)
     assert model.spatial_dims == images.ndim - 2
-    assert model.value_range.low == 0.0
+    assert model.card.value_range.low == 0.0
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -198,18 +197,13 @@ def test_a_long_volume_goes_through_the_autoencoder_in_windows(folders: dict[str
     assert windowed.decode(z).shape == volume.shape
 
 
-def test_words_are_looked_for_in_a_bundle_with_text_and_in_no_other(folders: dict[str, Path]) -> None:
+def test_tokens_change_what_a_bundle_with_text_predicts_and_must_be_told(folders: dict[str, Path]) -> None:
     model, z = open_it(folders["2D"]), torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    assert isinstance(model, MonaiLatent)
     tokens = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))
-    before = model.denoise(z, 300, Condition(tokens=tokens)).x0
-    maps = model.attention(z, 300, tokens)
-    assert maps is not None
-    assert maps.shape == (2, 5, 16, 16)
-    torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 16, 16))
-    assert torch.equal(model.denoise(z, 300, Condition(tokens=tokens)).x0, before)
-    for name in ("3D", "flow", "diffusion"):
-        assert open_it(folders[name]).attention(z, 300, tokens) is None
+    told = model.denoise(z, 300, Condition(tokens=tokens)).x0
+    assert not torch.equal(model.denoise(z, 300, Condition(tokens=2 * tokens)).x0, told)
+    with pytest.raises(ModelUnsuitable, match="tokens or a vector"):
+        model.denoise(z, 300)
 
 
 def test_weights_with_the_names_of_generative_models_are_read(tmp_path: Path) -> None:
@@ -272,16 +266,16 @@ def test_a_definition_of_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_a_volume_outside_the_trained_field_of_view_is_refused(folders: dict[str, Path]) -> None:
     card = open_it(folders["flow"]).card
-    fieldofview.check(card, (32, 32, 32), (1.0, 1.0, 1.0), modality="CT", factor=4)
+    field_of_view.check(card, (32, 32, 32), (1.0, 1.0, 1.0), modality="CT", factor=4)
     with pytest.raises(FieldOfViewMismatch, match="axis 2, not 96 mm"):
-        fieldofview.check(card, (32, 32, 32), (1.0, 1.0, 3.0), modality="CT", factor=4)
+        field_of_view.check(card, (32, 32, 32), (1.0, 1.0, 3.0), modality="CT", factor=4)
     with pytest.raises(FieldOfViewUnknown):
-        fieldofview.check(open_it(folders["3D"]).card, (32, 32, 32), (1.0, 1.0, 1.0), modality="MR")
+        field_of_view.check(open_it(folders["3D"]).card, (32, 32, 32), (1.0, 1.0, 1.0), modality="MR")
 
 
 def test_without_monai_the_error_says_what_to_install(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.foundation.opening.find_spec", lambda _name: None)
+    monkeypatch.setattr("workers.foundation.folders.find_spec", lambda _name: None)
     with pytest.raises(ModelUnsuitable, match="monai extra"):
         open_it(folders["flow"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workers.errors import ModelUnsuitable
-from workers.foundation.crossattention import Recorder, layer_grid, record_cross_attention
+from workers.segmentation.cross_attention import Recorder, layer_grid, record_cross_attention
 
 library: Any = diffusers  # its classes carry only part of their types
 
@@ -107,9 +108,24 @@ def test_without_a_pass_there_is_nothing_to_show(ask: Callable[[Recorder], Tenso
 
 
 def test_the_projects_own_denoiser_is_recorded_from_its_projected_text() -> None:
-    from workers.segmentation import backbone
+    from workers.segmentation import model
 
-    own = backbone.build_denoiser().eval()
+    own = model.build_denoiser().eval()
     with record_cross_attention(own) as recorder:
         predict(own, drawn(1, 4, 32, 32), drawn(1, 16, 384))
     assert recorder.maps(range(2, 5)).shape == (1, 32, 32)
+
+
+def test_the_words_of_a_pipeline_share_every_place_of_its_latents(tmp_path: Path) -> None:
+    from tests.support import tiny_models
+    from workers.foundation.contract import Condition
+    from workers.foundation.diffusers_folder import DiffusersLatent
+    from workers.foundation.folders import open_foundation
+
+    folder = tiny_models.stable_diffusion(tmp_path / "stable")
+    model = open_foundation(folder, torch.device("cpu"), torch.float32)
+    assert isinstance(model, DiffusersLatent)
+    with record_cross_attention(model.denoiser) as recorder:
+        model.denoise(drawn(2, 4, 16, 16), 500, Condition(tokens=model.describe(["a tumor", "b"])))
+    assert recorder.tokens().shape == (2, 12, 16, 16)
+    torch.testing.assert_close(recorder.tokens().sum(dim=1), torch.ones(2, 16, 16))

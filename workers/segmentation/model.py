@@ -1,4 +1,4 @@
-"""The frozen foundation model: a small latent diffusion model in diffusers classes.
+"""The project's own frozen model: a small latent diffusion model in diffusers classes.
 
 Images are float ``[n, 1, 128, 128]`` in -1..1, latents ``[n, 4, 32, 32]`` with unit variance; text is a sequence of
 frozen sentence-encoder tokens ``[n, tokens, 384]``.
@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from workers.devices import frozen
 from workers.errors import WeightsMismatch
-from workers.segmentation import schedules
+from workers.foundation.contract import UNCONDITIONED, Condition
+from workers.foundation.diffusers_folder import LOADING, encoder_features, library
+from workers.foundation.folders import open_foundation
+from workers.foundation.noise import NoiseSchedule, PredictionKind, cosine_alpha_bars, diffusion
+from workers.segmentation.grid import IMAGE_SIZE
+from workers.segmentation.prompts import NORMAL_CAPTION, TextEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOADING: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "local_files_only": True}
-"""Never pickles, never the network; and without ``accelerate``, which diffusers would else recommend at each start."""
-ModuleType = TypeVar("ModuleType", bound=nn.Module)
-library: Any = diffusers  # its classes carry only part of their types
+    from workers.foundation.card import ModelCard
+    from workers.foundation.contract import FoundationModel
+    from workers.foundation.noise import Denoised
 
-IMAGE_SIZE = 128
 FEATURE_CHANNELS = (32, 64, 96)
-"""Channels of the three tapped encoder stages, at 1/1, 1/2 and 1/4 of the image size."""
+"""Channels of the encoder's three stages, at 1/1, 1/2 and 1/4 of the image size."""
 
 AUTOENCODER: dict[str, Any] = {
     "in_channels": 1,
@@ -55,6 +58,8 @@ DENOISER: dict[str, Any] = {
     "encoder_hid_dim": 384,
     "encoder_hid_dim_type": "text_proj",
 }
+UNPROMPTED = NORMAL_CAPTION.format(modality="image", organ="body")
+"""Caption for the denoiser where no text is given: it knows no empty prompt that means "normal"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,22 +86,22 @@ class LatentDiffusion:
         return cls(frozen(autoencoder, device), None, device, dtype)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Give the scaled mean latents of ``images``."""
+        """Return the standardised mean latents of ``images``."""
         moments: Tensor = self.autoencoder.encode(self._arranged(images)).latent_dist.mean.float()
         return self._standardised(moments)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Give float32 images for latents as ``encode`` makes them."""
+        """Return float32 images for latents as ``encode`` makes them."""
         raw = latents * self._latent_std(latents) + self._latent_mean(latents)
         images: Tensor = self.autoencoder.decode(raw.to(self.device, self.dtype)).sample.float()
         return images
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Give the encoder's three stages, shallow to deep: ``[n, 32|64|96, 128|64|32, ...]``."""
+        """Return the encoder's three stages, shallow to deep: ``[n, 32|64|96, 128|64|32, ...]``."""
         return encoder_features(self.autoencoder, self._arranged(images))
 
     def velocity(self, latents: Tensor, step: int, tokens: Tensor) -> Tensor:
-        """Predict v = a_t e - s_t z_0 (Salimans and Ho 2022) at one training step, float32."""
+        """Return the prediction of v = a_t e - s_t z_0 (Salimans and Ho 2022) at one training step, float32."""
         if self.denoiser is None:
             raise WeightsMismatch("this model was loaded without its denoiser: load it with from_folder")
         timestep = torch.full((len(latents),), step, device=self.device)
@@ -107,8 +112,8 @@ class LatentDiffusion:
         return predicted
 
     def denoise(self, latents: Tensor, step: int, tokens: Tensor) -> Tensor:
-        """Predict z_0 = a_t z_t - s_t v from noised latents."""
-        alpha_bar = schedules.alpha_bars()[step].item()
+        """Return the prediction of z_0 = a_t z_t - s_t v from noised latents."""
+        alpha_bar = cosine_alpha_bars()[step].item()
         velocity = self.velocity(latents, step, tokens)
         return math.sqrt(alpha_bar) * latents - math.sqrt(1.0 - alpha_bar) * velocity
 
@@ -129,36 +134,91 @@ def _per_channel(values: list[float], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
 
 
-def encoder_features(autoencoder: Any, images: Tensor) -> list[Tensor]:
-    """Run the encoder's down path alone and give the output of each stage before it is downsampled."""
-    hidden = autoencoder.encoder.conv_in(images)
-    stages = []
-    for block in autoencoder.encoder.down_blocks:
-        for resnet in block.resnets:
-            hidden = resnet(hidden, temb=None)
-        stages.append(hidden)
-        for downsampler in block.downsamplers or ():
-            hidden = downsampler(hidden)
-    return stages
-
-
 def build_autoencoder() -> Any:
-    """Make an untrained autoencoder, in the order that its group normalisation's backward pass is fast in."""
+    """Return an untrained autoencoder."""
     return library.AutoencoderKL(**AUTOENCODER)
 
 
 def build_denoiser() -> Any:
-    """Make an untrained denoiser."""
+    """Return an untrained denoiser."""
     return library.UNet2DConditionModel(**DENOISER)
 
 
-def channels_last(module: ModuleType) -> ModuleType:
-    """Arrange convolution weights as processors like them (torch's annotations do not know the argument)."""
-    untyped: Any = module
-    untyped.to(memory_format=torch.channels_last)
-    return module
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnModel:
+    """A frozen ``LatentDiffusion``; images ``[n, 1, y, x]`` as ``workers.segmentation.grid`` makes them."""
+
+    card: ModelCard
+    sha256: str
+    diffusion: LatentDiffusion
+    text: TextEncoder
+    schedule: NoiseSchedule
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, card: ModelCard, *, sha256: str, device: torch.device, dtype: torch.dtype
+    ) -> OwnModel:
+        """Read a folder whose files have been checked, and the packaged sentence encoder."""
+        model = LatentDiffusion.from_folder(folder, device=device, dtype=dtype)
+        schedule = diffusion(cosine_alpha_bars(), PredictionKind.VELOCITY)
+        return cls(card, sha256, model, TextEncoder.load(), schedule)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.diffusion.device
+
+    @property
+    def spatial_dims(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of an image."""
+        channels: int = self.diffusion.autoencoder.config.out_channels
+        return channels
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        channels: int = self.diffusion.autoencoder.config.latent_channels
+        return channels
+
+    @property
+    def factor(self) -> int:
+        """Two to the number of downsamplings."""
+        return int(2 ** (len(self.diffusion.autoencoder.config.block_out_channels) - 1))
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the standardised mean latents."""
+        return self.diffusion.encode(images)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return float32 images."""
+        return self.diffusion.decode(latents)
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the encoder's three stages."""
+        return [stage.float() for stage in self.diffusion.features(images)]
+
+    @torch.inference_mode()
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
+        """Return estimates of z_0 and e; where nothing is said, the normal caption is taken."""
+        tokens = self.describe([UNPROMPTED]) if condition.tokens is None else condition.tokens
+        noisy = z_t.to(self.device).float()
+        return self.schedule.denoised(
+            self.diffusion.velocity(noisy, step, tokens.expand(len(noisy), -1, -1)), noisy, step
+        )
+
+    def describe(self, texts: list[str]) -> Tensor:
+        """Return the tokens of the frozen sentence encoder."""
+        return self.text.tokens(texts)
 
 
-def frozen(module: ModuleType, device: torch.device) -> ModuleType:
-    """Put a module on its device in evaluation mode, its weights fixed."""
-    return channels_last(module.to(device=device)).eval().requires_grad_(requires_grad=False)
+def open_model(folder: Path, device: torch.device, dtype: torch.dtype) -> FoundationModel:
+    """Return the frozen model of a folder, the project's own or another maker's; raises as ``open_foundation`` does."""
+    return open_foundation(folder, device, dtype, own=OwnModel.from_folder)

@@ -1,4 +1,8 @@
-"""Where a text-conditioned denoiser looks for each word: its cross-attention, recorded (DAAM, Tang et al. 2023).
+"""Which places of a slice the frozen denoiser's text cross-attention gives to the words of a finding.
+
+Latents are lightly noised and denoised once with the abnormal and once with the normal caption. The attention to the
+words that say "abnormal" is then compared with the attention to those that say "normal". This extends the paper after
+DAAM (Tang et al. 2023); the paper's own attention maps come from the encoder (``networks``).
 
 The recorder computes an eager softmax beside the processor that is in place, which goes on giving the layer's output:
 what the denoiser predicts does not change by a bit while it is being recorded.
@@ -10,24 +14,61 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from workers.errors import ModelUnsuitable
+from workers.foundation.noise import cosine_alpha_bars
+from workers.segmentation import sampling
 
-FLAT = 2
+if TYPE_CHECKING:
+    from workers.segmentation.model import LatentDiffusion
+    from workers.segmentation.prompts import PromptPair
+
+STEPS = (100, 250)
+"""Training steps of 1000 at which the denoiser is run: little noise, so that the lesion is still visible."""
+NOISE_SEED = 20230714
 DEEPEST = 8
 """Most times that a layer's grid is taken to have been halved from the latent grid."""
+
+
+@torch.inference_mode()
+def attention_ranks(model: LatentDiffusion, latents: Tensor, prompt: PromptPair) -> Tensor:
+    """Return ``[n, 1, 128, 128]`` in 0..1: the rank of each place within its slice by attention to the finding."""
+    abnormal = _attention(model, latents, prompt.abnormal_tokens, prompt.abnormal_positions)
+    normal = _attention(model, latents, prompt.normal_tokens, prompt.normal_positions)
+    ranks = _ranked(abnormal - normal)
+    size = (latents.shape[-2] * 4, latents.shape[-1] * 4)
+    return functional.interpolate(ranks[:, None], size, mode="bilinear")
+
+
+def _attention(model: LatentDiffusion, latents: Tensor, tokens: Tensor, positions: tuple[int, ...]) -> Tensor:
+    """Return the attention to the tokens at ``positions``, averaged over layers, heads and steps: ``[n, h, w]``."""
+    alpha_bars = cosine_alpha_bars().to(latents)
+    generator = torch.Generator().manual_seed(NOISE_SEED)
+    noise = torch.randn(latents.shape[1:], generator=generator).to(latents).expand_as(latents)
+    with record_cross_attention(model.denoiser) as recorder:
+        for step in STEPS:
+            noised = sampling.noise_to(latents, noise, alpha_bars[step])
+            model.velocity(noised, step, tokens.expand(len(latents), -1, -1))
+    return recorder.maps(positions)
+
+
+def _ranked(values: Tensor) -> Tensor:
+    """Return the rank of each value within its slice, 0 lowest and 1 highest."""
+    flat = values.flatten(1)
+    ranks = flat.argsort(dim=1).argsort(dim=1).float() / max(1, flat.shape[1] - 1)
+    return ranks.view_as(values)
 
 
 @dataclass(slots=True, eq=False)
 class Recorder:
     """Text cross-attention of every forward pass so far, averaged over passes, layers and heads.
 
-    ``grid`` is the spatial size of the latents of the last pass, in two or three dimensions.
+    ``grid`` is the spatial size of the latents of the last pass.
     """
 
     grid: tuple[int, ...] = ()
@@ -35,7 +76,7 @@ class Recorder:
     _count: int = field(default=0)
 
     def tokens(self) -> Tensor:
-        """Give float32 ``[n, tokens, *grid]``: ``[n, tokens, h, w]`` in two dimensions. At each place they add up to 1.
+        """Return float32 ``[n, tokens, h, w]``; at each place the tokens add up to 1.
 
         Raises ModelUnsuitable where nothing has been recorded.
         """
@@ -44,20 +85,20 @@ class Recorder:
         return self._sum / self._count
 
     def maps(self, tokens_of_interest: Sequence[int]) -> Tensor:
-        """Give float32 ``[n, *grid]``, the mean attention to the tokens at these positions: ``[n, h, w]`` in 2D."""
+        """Return float32 ``[n, h, w]``, the mean attention to the tokens at these positions."""
         return self.tokens()[:, list(tokens_of_interest)].mean(dim=1)
 
     def add(self, weights: Tensor) -> None:
         """Add the softmax ``[n, heads, h' w', tokens]`` of one layer."""
         rows = weights.float().mean(dim=1).transpose(1, 2)
         coarse = rows.reshape(*rows.shape[:2], *layer_grid(rows.shape[-1], self.grid))
-        grown = functional.interpolate(coarse, self.grid, mode="bilinear" if len(self.grid) == FLAT else "trilinear")
+        grown = functional.interpolate(coarse, self.grid, mode="bilinear")
         self._sum = grown if self._sum is None else self._sum + grown
         self._count += 1
 
 
 def layer_grid(places: int, grid: tuple[int, ...]) -> tuple[int, ...]:
-    """Find the spatial size of a layer with ``places`` queries, the latent ``grid`` being halved (rounded up)."""
+    """Return the spatial size of a layer with ``places`` queries, the latent ``grid`` being halved (rounded up)."""
     halved = grid
     for _ in range(DEEPEST):
         if math.prod(halved) == places:
@@ -75,7 +116,7 @@ def record_cross_attention(unet: Any) -> Iterator[Recorder]:
     recorder = Recorder()
     layers = _cross_attention_layers(unet)
     before = [layer.processor for layer in layers]
-    hook = unet.register_forward_pre_hook(_grid_reader(recorder, "sample"), with_kwargs=True)
+    hook = unet.register_forward_pre_hook(_grid_reader(recorder), with_kwargs=True)
     try:
         for layer in layers:
             layer.processor = _RecordingProcessor(recorder, layer.processor)
@@ -120,35 +161,9 @@ def _cross_attention_layers(unet: Any) -> list[Any]:
     return [part for part in unet.modules() if isinstance(part, Attention) and part.is_cross_attention]
 
 
-def _grid_reader(recorder: Recorder, name: str) -> Any:
+def _grid_reader(recorder: Recorder) -> Any:
     def read(_module: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        sample = arguments[0] if arguments else named[name]
+        sample = arguments[0] if arguments else named["sample"]
         recorder.grid = tuple(sample.shape[2:])
 
     return read
-
-
-@contextmanager
-def record_monai_cross_attention(unet: Any) -> Iterator[Recorder]:
-    """Record the text cross-attention of every forward pass of MONAI's ``DiffusionModelUNet`` within the context.
-
-    The layers keep the softmax that they compute anyway; one that would compute none (flash attention) does so here.
-    """
-    from monai.networks.blocks.crossattention import CrossAttentionBlock
-
-    recorder = Recorder()
-    layers = [part for part in unet.modules() if isinstance(part, CrossAttentionBlock)]
-    before = [(layer.save_attn, layer.use_flash_attention) for layer in layers]
-    hooks = [unet.register_forward_pre_hook(_grid_reader(recorder, "x"), with_kwargs=True)]
-    hooks += [
-        layer.register_forward_hook(lambda block, _inputs, _output: recorder.add(block.att_mat)) for layer in layers
-    ]
-    try:
-        for layer in layers:
-            layer.save_attn, layer.use_flash_attention = True, False
-        yield recorder
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, (save, flash) in zip(layers, before, strict=True):
-            layer.save_attn, layer.use_flash_attention, layer.att_mat = save, flash, torch.Tensor()

@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.foundation.contract import NOTHING_SAID, Condition, FoundationModel
-from workers.foundation.diffusers_networks import schedule_of
-from workers.foundation.inpainting import Redrawing, latent_region, redraw, redraw_latents
-from workers.foundation.noise import Denoised, NoiseSchedule, PredictionKind, diffusion, rectified_flow
-from workers.segmentation import sampling, schedules
+from workers.foundation.contract import UNCONDITIONED, Condition, FoundationModel
+from workers.foundation.diffusers_folder import schedule_of
+from workers.foundation.noise import (
+    Denoised,
+    NoiseSchedule,
+    PredictionKind,
+    cosine_alpha_bars,
+    diffusion,
+    rectified_flow,
+)
+from workers.segmentation import sampling
+from workers.segmentation.inpainting import Redrawing, latent_region, redraw, redraw_latents
 
 STABLE = schedule_of({"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012})
-OURS = diffusion(schedules.alpha_bars(), PredictionKind.VELOCITY)
+OURS = diffusion(cosine_alpha_bars(), PredictionKind.VELOCITY)
 FLOW = rectified_flow(PredictionKind.FLOW_TO_IMAGE)
 
 
@@ -36,7 +43,7 @@ class Exact:
     def decode(self, latents: Tensor) -> Tensor:
         return functional.interpolate(latents, scale_factor=2.0) + 0.25
 
-    def denoise(self, z_t: Tensor, step: int, condition: Condition = NOTHING_SAID) -> Denoised:
+    def denoise(self, z_t: Tensor, step: int, condition: Condition = UNCONDITIONED) -> Denoised:
         self.seen.append((step, z_t))
         alpha, sigma = self.schedule.alpha_sigma(step)
         mean = self.mean if condition.class_label is None else float(condition.class_label)
@@ -160,7 +167,5 @@ def test_ddim_of_the_project_is_the_same_as_redrawing_everywhere() -> None:
     everywhere = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     ours = redraw_latents(model(exact), z, everywhere, Redrawing(steps=4))
     noise = drawn(2, 8, 8, seed=Redrawing().noise_seed)[None]
-    plain = sampling.ddim(
-        lambda z_t, step: exact.denoise(z_t, step).x0, noise, count=4, alpha_bars=schedules.alpha_bars()
-    )
+    plain = sampling.ddim(lambda z_t, step: exact.denoise(z_t, step).x0, noise, count=4, alpha_bars=cosine_alpha_bars())
     torch.testing.assert_close(ours, plain)

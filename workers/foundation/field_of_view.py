@@ -1,17 +1,26 @@
-"""Refuse images that a foundation model was not trained for: outside its field of view it puts out noise."""
+"""Bring images to what a model was trained for: refuse another field of view, and turn volumes to its axes.
+
+Outside its field of view a model puts out noise. An axis order is three letters, the direction to which each axis runs,
+first axis first: S or I, A or P, R or L.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown
+from torch import Tensor
+
+from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown, ModelUnsuitable
 
 if TYPE_CHECKING:
     from workers.foundation.card import Bounds, ModelCard
 
 ROUNDING_MM = 1e-3
 """Slack for spacings that went through single precision."""
+PROJECT_AXES = "SPL"
+"""Volumes of this project: ``z`` to the head, ``y`` to the back, ``x`` to the patient's left."""
+LINES = ("SI", "AP", "RL")
 
 
 def check(card: ModelCard, size: Sequence[int], spacing_mm: Sequence[float], *, modality: str, factor: int = 1) -> None:
@@ -43,3 +52,23 @@ def _within(bounds: Bounds | None, values: Sequence[float], what: str) -> None:
             raise FieldOfViewMismatch(
                 f"{what} must lie within {low:g} to {high:g} mm on axis {axis}, not {value:g} mm: resample or crop"
             )
+
+
+def turned(volume: Tensor, wanted: str, *, held: str = PROJECT_AXES) -> Tensor:
+    """Return a volume ``[n, c, *size]`` with its axes brought from the order ``held`` to the order ``wanted``."""
+    sources = _sources(wanted, held)
+    arranged = volume.permute(0, 1, *(2 + source for source in sources))
+    flipped = [2 + axis for axis, source in enumerate(sources) if wanted[axis] != held[source]]
+    return arranged.flip(flipped).contiguous()
+
+
+def turned_sizes(sizes: Sequence[float], wanted: str, *, held: str = PROJECT_AXES) -> tuple[float, ...]:
+    """Return sizes or spacings brought from the order ``held`` to the order ``wanted``."""
+    return tuple(sizes[source] for source in _sources(wanted, held))
+
+
+def _sources(wanted: str, held: str) -> list[int]:
+    lines = [[next((line for line in LINES if letter in line), "") for letter in order] for order in (wanted, held)]
+    if any(sorted(order) != sorted(LINES) for order in lines):
+        raise ModelUnsuitable(f"{wanted} and {held} are not both an order of three axes such as RAS: correct the card")
+    return [lines[1].index(line) for line in lines[0]]

@@ -1,8 +1,9 @@
-"""Anomaly-aware open-vocabulary attention: text against frozen encoder features, and the head that refines it.
+"""The trained networks on top of the frozen autoencoder: text attention on its features, and a residual head.
 
-Everything trained on top of the frozen model is here. ``A_l = softmax_over_prompts(Q K^T / sqrt(C_l))``: queries from
-adapted features ``F'_l = a T_l(F_l) + (1 - a) F_l``, keys from the prompt, and a learned null key so that the softmax
-is not forced to choose. The residual head reads the adapted features, the attention maps and the pixels at full size.
+At each stage l of the frozen encoder, ``A_l = softmax_over_prompts(Q K^T / sqrt(C_l))``. The queries come from adapted
+features ``F'_l = a T_l(F_l) + (1 - a) F_l``. The keys are the abnormal prompt, the normal prompt, and a learned null
+key for places that neither prompt describes. The residual head refines this: it takes the adapted features, the
+attention maps and the pixels at full size, and scores every pixel.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.errors import WeightsMismatch
-from workers.segmentation.backbone import FEATURE_CHANNELS
+from workers.segmentation.model import FEATURE_CHANNELS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WEIGHTS_FILE = "adapters.safetensors"
-ROUNDS = ("adapters", "first-round", "second-reading")
-"""Folders of a model's adapters: those of the refinement, of the round before it, and of a reading of its own, begun
-from nothing; a model has the first of them and any of the others."""
+FOLDERS = ("adapters", "first-round", "second-reading")
+"""Folders of a model's networks, whose scores are averaged: the refined one, the one that it was refined from, and one
+trained apart from both. A model has the first and any of the others."""
 TEXT_WIDTH = 384
 ADAPTER_SHARE = 0.5
 """The constant a of the feature adapters."""
 HEAD_CHANNELS = (24, 48, 96, 128, 192)
 """Channels of the residual head at 1/1, 1/2, 1/4, 1/8 and 1/16 of the image size."""
 SKIP_CHANNELS = 16
-"""Channels that the frozen features of each stage, and the pixels, are reduced to before they are joined."""
+"""Channels to which the frozen features of each stage, and the pixels, are reduced before they are joined."""
 CONTEXT = 3
-"""Slices that the head sees: the one below, the one to be judged, the one above."""
-SIDES = (1, 1, 2)
-"""How often the head reads each stage of the frozen features: as it is, and where there is a second time, mirrored."""
+"""Slices that the head takes: the one to be scored between the ones below and above it."""
+VIEWS = (1, 1, 2)
+"""How often the head takes the frozen features of each stage: once as they are, and where it is 2 also mirrored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +54,14 @@ class AnomalyLogits:
 
     @property
     def attention_map(self) -> Tensor:
-        """The stages' attention, brought to full size and averaged: ``[n, 1, 128, 128]`` in 0..1."""
+        """Mean of the stages' attention at full size: ``[n, 1, 128, 128]`` in 0..1."""
         size = self.pixels.shape[-2:]
         maps = [functional.interpolate(stage.float().sigmoid(), size, mode="bilinear") for stage in self.attention]
         return torch.stack(maps).mean(dim=0)
 
 
-class AnomalyAdapters(nn.Module):
-    """Feature adapters, text reducers, attention and residual head."""
+class AnomalyNetwork(nn.Module):
+    """Feature adapters, text reducers, attention and residual head; the names of its parts are stored."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class AnomalyAdapters(nn.Module):
         self.slice_text = _text_reducer(HEAD_CHANNELS[-1])
 
     def forward(self, stacks: Tensor, features: list[Tensor], abnormal: Tensor, normal: Tensor) -> AnomalyLogits:
-        """Score the middle slices of ``stacks [n, 3, 128, 128]`` against prompt vectors ``[n, 384]``.
+        """Return logits for the middle slices of ``stacks [n, 3, 128, 128]`` against prompt vectors ``[n, 384]``.
 
         ``features`` are the frozen encoder's stages of the middle slices alone.
         """
@@ -110,9 +111,8 @@ class _AttentionStage(nn.Module):
 class _ResidualHead(nn.Module):
     """A light U-shaped network over adapted features, attention maps and the pixels of neighbouring slices.
 
-    It also sees the slice and its deepest features mirrored, so that each place can be compared with its counterpart on
-    the other side of the body, which a tumour seldom has. Its wide part works at half size and below: a convolution at
-    full size costs four times as much and sees no more.
+    It also takes the slice and its deepest features mirrored: a tumour seldom has a counterpart on the other side of
+    the body. Its wide part works at half size and below, since a convolution at full size costs four times as much.
     """
 
     def __init__(self) -> None:
@@ -120,8 +120,8 @@ class _ResidualHead(nn.Module):
         full, half = HEAD_CHANNELS[:2]
         self.stem = nn.Conv2d(4 * (CONTEXT + 1), SKIP_CHANNELS, 3, padding=1)
         self.skips = nn.ModuleList(
-            nn.Conv2d(sides * channels + 1, SKIP_CHANNELS, 1)
-            for sides, channels in zip(SIDES, FEATURE_CHANNELS, strict=True)
+            nn.Conv2d(views * channels + 1, SKIP_CHANNELS, 1)
+            for views, channels in zip(VIEWS, FEATURE_CHANNELS, strict=True)
         )
         self.first = _block(3 * SKIP_CHANNELS, half)
         self.downs = nn.ModuleList(_Down(a, b, extra) for a, b, extra in _steps_down())
@@ -150,22 +150,22 @@ class _ResidualHead(nn.Module):
         return self.out(self.last(torch.cat([grown, fine, stacks.to(grown.dtype)], dim=1))), summary
 
     def _reduced(self, adapted: list[Tensor], attention: list[Tensor]) -> list[Tensor]:
-        """Bring each stage with its attention, and the deepest also mirrored, down to a few channels."""
+        """Return each stage with its attention, and the deepest also mirrored, in ``SKIP_CHANNELS`` channels."""
         reduced = []
-        for skip, level, odds, sides in zip(self.skips, adapted, attention, SIDES, strict=True):
-            views = (level, level.flip(-1))[:sides]
+        for skip, level, odds, count in zip(self.skips, adapted, attention, VIEWS, strict=True):
+            views = (level, level.flip(-1))[:count]
             reduced.append(skip(torch.cat([*views, odds.tanh()], dim=1)))
         return reduced
 
 
 def _steps_down() -> list[tuple[int, int, int]]:
-    """Give channels above, channels below and extra channels of each step down from half size."""
+    """Return channels before, channels after and extra channels of each step down from half size."""
     extras = (SKIP_CHANNELS, 0, 0)
     return [(a, b, extra) for (a, b), extra in zip(pairwise(HEAD_CHANNELS[1:]), extras, strict=True)]
 
 
 class _Down(nn.Module):
-    """One step down: half the size, more channels, joined with the frozen features of that size where there are any."""
+    """One step down: half the size, more channels, joined with the frozen features of that size where given."""
 
     def __init__(self, shallow: int, deep: int, extra: int) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """One step up: fewer channels, twice the size, joined with the skip."""
+    """One step up: twice the size, fewer channels, joined with the level of that size on the way down."""
 
     def __init__(self, deep: int, shallow: int) -> None:
         super().__init__()
@@ -205,8 +205,8 @@ def _text_reducer(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(TEXT_WIDTH, 96), nn.GELU(), nn.LayerNorm(96), nn.Linear(96, channels))
 
 
-def save(module: AnomalyAdapters, folder: Path) -> None:
-    """Write the adapters' weights in half precision, and the statistics of their normalisation as they are."""
+def save(module: AnomalyNetwork, folder: Path) -> None:
+    """Write a network: weights in half precision, the statistics of its normalisation as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name for name, _ in module.named_parameters()}
     state = {
@@ -216,15 +216,15 @@ def save(module: AnomalyAdapters, folder: Path) -> None:
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def load_rounds(folder: Path) -> tuple[AnomalyAdapters, ...]:
-    """Read a model's adapters of every round of training, in the order of ``ROUNDS``; raises WeightsMismatch."""
-    first, *others = (folder / name for name in ROUNDS)
+def load_all(folder: Path) -> tuple[AnomalyNetwork, ...]:
+    """Return all networks of a model in the order of ``FOLDERS``; raises WeightsMismatch."""
+    first, *others = (folder / name for name in FOLDERS)
     return (load(first), *(load(other) for other in others if other.is_dir()))
 
 
-def load(folder: Path) -> AnomalyAdapters:
-    """Read adapters as ``save`` wrote them, in float32 and frozen; raises WeightsMismatch where they do not fit."""
-    module = AnomalyAdapters()
+def load(folder: Path) -> AnomalyNetwork:
+    """Return a network as ``save`` wrote it, in float32 and frozen; WeightsMismatch where it does not fit."""
+    module = AnomalyNetwork()
     state = load_file(folder / WEIGHTS_FILE)
     try:
         module.load_state_dict(state)

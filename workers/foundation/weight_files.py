@@ -1,7 +1,8 @@
-"""Weight files of other makers, read without ever running what they may hold."""
+"""Weight files of other makers: a folder's files with their digests, and weights read without running anything."""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 import zipfile
@@ -16,12 +17,36 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workers.errors import PickleRefused, WeightsMismatch
+from workers.weights import MANIFEST_NAME, UNLISTED, WeightFile, digest, verify
 
 SAFE = ".safetensors"
 TORCH_FILES = frozenset({".pt", ".pth", ".bin", ".ckpt"})
 """Pickled archives: read as plain tensors or not at all."""
+WEIGHTS = TORCH_FILES | {SAFE}
+LOADABLE = WEIGHTS | {".json", ".txt", ".model"}
+"""Suffixes that a manifest may list: weights, configurations and what tokenizers are made of."""
 WRAPPERS = ("unet_state_dict", "autoencoder_state_dict", "state_dict", "model_state_dict", "model")
 SCALE_FACTOR = "scale_factor"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What lies in a folder; ``sha256`` stands for all of it, ``manifested`` says whether a manifest vouches for it."""
+
+    files: tuple[WeightFile, ...]
+    sha256: str
+    manifested: bool
+
+
+def take_inventory(folder: Path) -> Inventory:
+    """Return the files of a folder; WeightsMismatch where they differ from its manifest."""
+    if (folder / MANIFEST_NAME).is_file():
+        manifest = verify(folder, loadable=frozenset(LOADABLE))
+        return Inventory(manifest.files, manifest.sha256, manifested=True)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNLISTED)
+    files = tuple(WeightFile(path.relative_to(folder).as_posix(), path.stat().st_size, digest(path)) for path in paths)
+    listing = "".join(f"{file.sha256}  {file.path}\n" for file in files)
+    return Inventory(files, hashlib.sha256(listing.encode()).hexdigest(), manifested=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +58,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a weight file; PickleRefused where it holds anything but tensors, WeightsMismatch where it is broken."""
+    """Return what a weight file holds; PickleRefused unless it is tensors alone, WeightsMismatch where broken."""
     if path.suffix == SAFE:
         return _unwrapped(_safe_tensors(path), path)
     if path.suffix not in TORCH_FILES:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from storage.domain import Geometry, Volume
+from storage.explanations import TILES, Explanation, FindingView
+from storage.objects import ObjectStore
+from workers.pictures import choose_slices, draw_overlays, draw_panel, keep_panels
+
+
+def _volume(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (5.0, 1.0, 1.0)) -> Volume:
+    voxels = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
+    geometry = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), spacing)
+    return Volume(voxels, geometry, "MR", "1.2", "1.3", None, ())
+
+
+def _labels(shape: tuple[int, int, int], areas: dict[int, int]) -> np.ndarray:
+    labels = np.zeros(shape, dtype=np.uint8)
+    for z, side in areas.items():
+        labels[z, 10 : 10 + side, 10 : 10 + side] = 1
+    return labels
+
+
+def test_the_slices_with_most_lesion_are_shown_in_the_order_of_the_stack() -> None:
+    labels = _labels((9, 64, 64), {2: 3, 4: 9, 5: 8, 7: 1})
+    assert choose_slices(labels, most=3) == (2, 4, 5)
+
+
+def test_a_study_without_a_lesion_shows_a_few_slices_from_its_middle() -> None:
+    assert choose_slices(np.zeros((21, 8, 8), np.uint8), most=12) == (5, 10, 15)
+    assert choose_slices(np.zeros((1, 8, 8), np.uint8), most=12) == (0,)
+
+
+def test_the_outline_is_coloured_and_everything_else_stays_grey() -> None:
+    (png,) = draw_overlays(_volume((3, 64, 64)), _labels((3, 64, 64), {1: 20}), most=5)
+    picture = np.array(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    coloured = (picture.max(axis=2) - picture.min(axis=2)) > 40
+    assert 0 < coloured.mean() < 0.1
+    (plain,) = draw_overlays(_volume((1, 64, 64)), _labels((1, 64, 64), {}), most=1)
+    grey = np.array(Image.open(io.BytesIO(plain)).convert("RGB")).astype(int)
+    assert (grey.max(axis=2) == grey.min(axis=2)).all()
+
+
+def test_pixels_come_out_square_whatever_the_spacing() -> None:
+    (png,) = draw_overlays(_volume((1, 50, 100), (5.0, 2.0, 1.0)), _labels((1, 50, 100), {0: 5}), most=1)
+    width, height = Image.open(io.BytesIO(png)).size
+    assert width == height
+
+
+def test_overlays_carry_no_text() -> None:
+    (png,) = draw_overlays(_volume((1, 64, 64)), _labels((1, 64, 64), {0: 5}), most=1)
+    assert not Image.open(io.BytesIO(png)).info
+
+
+def _view(number: int = 1) -> FindingView:
+    mask = np.zeros((32, 32), dtype=bool)
+    mask[8:16, 8:16] = True
+    attention = np.where(mask, 0.9, 0.1).astype(np.float32)
+    image = np.full((32, 32), 0.5, np.float32)
+    return FindingView(number, 4, image, attention, image * 0.5, mask.astype(np.float32), mask)
+
+
+def _tiles(picture: bytes) -> list[NDArray[np.uint8]]:
+    pixels = np.asarray(Image.open(io.BytesIO(picture)))
+    width = (pixels.shape[1] + 4) // len(TILES)
+    return [pixels[:, place * width :][:, : pixels.shape[0]] for place in range(len(TILES))]
+
+
+def test_a_panel_shows_five_square_tiles_side_by_side() -> None:
+    image, attention, healthy, residual, mask = _tiles(draw_panel(_view()))
+    assert image.shape[0] == image.shape[1]
+    inside, outside = (96, 96), (200, 200)
+    assert tuple(image[inside]) == tuple(image[outside]) == (128, 128, 128)
+    assert tuple(healthy[outside]) == (64, 64, 64)
+    assert attention[inside].sum() > attention[outside].sum()
+    assert residual[inside].sum() > 500
+    assert not residual[outside].any()
+    assert tuple(mask[outside]) == (128, 128, 128)
+    assert mask[inside][0] > mask[inside][2]
+
+
+def test_a_panel_carries_nothing_but_pixels() -> None:
+    assert Image.open(io.BytesIO(draw_panel(_view()))).info == {}
+
+
+def test_the_same_view_gives_the_same_bytes() -> None:
+    assert draw_panel(_view()) == draw_panel(_view())
+
+
+def test_views_are_kept_with_their_numbers_and_the_attention_map(objects: ObjectStore) -> None:
+    attention = np.zeros((2, 4, 4), np.uint8)
+    kept = keep_panels(Explanation(attention, (_view(1), _view(2))), objects)
+    assert kept is not None
+    assert [panel.number for panel in kept.panels] == [1, 2]
+    first = kept.panels[0]
+    assert (first.attention_inside, first.attention_outside) == (0.9, 0.1)
+    assert (first.residual_inside, first.residual_outside) == (1.0, 0.0)
+    assert objects.get(first.picture).startswith(b"\x89PNG")
+
+
+def test_an_analyser_without_an_explanation_leaves_none(objects: ObjectStore) -> None:
+    assert keep_panels(None, objects) is None
