@@ -213,3 +213,17 @@ def test_without_a_database_health_is_503_and_pages_say_so(tmp_path: Path) -> No
         assert client.get("/").status_code == 503
         assert client.get("/api/studies").json()["code"] == "database_unavailable"
     database.dispose()
+
+
+def test_the_openapi_document_describes_every_json_answer(client: TestClient) -> None:
+    paths = client.get("/api/openapi.json").json()["paths"]
+    answers = {
+        (path, method): response.get("content", {}).get("application/json", {}).get("schema")
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        for status, response in operation["responses"].items()
+        if status.startswith("2")
+    }
+    without_json = {("/api/studies/{study_id}/parametric-map", "get")}
+    assert {route for route, schema in answers.items() if not schema} == without_json
+    assert ("/healthz", "get") in answers

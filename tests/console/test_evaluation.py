@@ -20,6 +20,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_json_stands_alone_on_standard_output_and_the_report_beside_it(cases: Path, tmp_path: Path) -> None:
     ran = oncue(
         "evaluate", "segmentation", "--cases", cases, "--state", tmp_path / "state", "--mode", "fast",

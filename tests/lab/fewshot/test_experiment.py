@@ -159,6 +159,7 @@ def test_the_mask_earns_its_gain_only_where_it_is_the_right_one(models: Path, pi
     assert set(run.groups) == {"sex=F", "sex=M"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [freeze for freeze in Freeze if freeze is not Freeze.ALL])
 def test_every_way_of_freezing_trains_a_copy_and_leaves_the_backbone(
     freeze: Freeze, models: Path, pictures: Path, tmp_path: Path

@@ -63,6 +63,7 @@ def evaluation(cases: Path, contest: Contest) -> Evaluation:
     return evaluate_segmentation(find_cases(cases), contest)
 
 
+@pytest.mark.slow
 def test_the_json_has_exactly_the_keys_that_others_script_against(evaluation: Evaluation) -> None:
     content = json.loads(json.dumps(evaluation.report.to_json(), allow_nan=False))
     assert set(content) == SCRIPTED
@@ -77,6 +78,7 @@ def test_the_json_has_exactly_the_keys_that_others_script_against(evaluation: Ev
         assert {"dice", "nsd", "hd95_mm", "auprc", "false_positive_ml", "lesions", "lesions_found"} <= set(case)
 
 
+@pytest.mark.slow
 def test_a_phantom_with_a_lesion_scores_above_one_without(evaluation: Evaluation) -> None:
     by_name = {case.case: case for case in evaluation.report.per_case}
     assert by_name["with"].case_score > by_name["without"].case_score
@@ -85,6 +87,7 @@ def test_a_phantom_with_a_lesion_scores_above_one_without(evaluation: Evaluation
     assert by_name["with"].mask.lesions_found == by_name["with"].mask.lesions == 1
 
 
+@pytest.mark.slow
 def test_a_volume_that_the_segmenter_refuses_counts_as_nothing_found(evaluation: Evaluation) -> None:
     blank = next(case for case in evaluation.report.per_case if case.case == "blank")
     assert (blank.refused, blank.dice, blank.found_ml) == ("unsuitable_volume", 0.0, 0.0)
@@ -93,6 +96,7 @@ def test_a_volume_that_the_segmenter_refuses_counts_as_nothing_found(evaluation:
     assert any("spacing" in note for note in evaluation.report.notes)
 
 
+@pytest.mark.slow
 def test_the_best_threshold_is_no_worse_than_the_fixed_one_and_below_the_oracle(evaluation: Evaluation) -> None:
     fixed, best = (evaluation.report.baselines[way] for way in (Way.THRESHOLD_FIXED, Way.THRESHOLD_BEST))
     oracle = evaluation.report.oracle.per_case_dice
@@ -105,12 +109,14 @@ def test_the_best_threshold_is_no_worse_than_the_fixed_one_and_below_the_oracle(
     assert oracle.mean >= best.dice.mean >= fixed.dice.mean - 0.01
 
 
+@pytest.mark.slow
 def test_the_examples_are_the_best_and_the_worst_case_that_show_a_tumour(evaluation: Evaluation) -> None:
     shown = {example.reason: example.figures.case for example in evaluation.examples}
     assert shown == {"best": "with", "median": "blank"}
     assert all(example.planes.truth.any() for example in evaluation.examples)
 
 
+@pytest.mark.slow
 def test_the_report_folder_holds_both_files(evaluation: Evaluation, tmp_path: Path) -> None:
     report_folder.prepare(tmp_path / "a" / "report")
     report_folder.write(evaluation, tmp_path / "a" / "report")
@@ -128,6 +134,7 @@ def test_a_report_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path
         report_folder.prepare(tmp_path / "file" / "report")
 
 
+@pytest.mark.slow
 def test_an_unusable_prompt_is_refused_before_any_case_is_read(contest: Contest, tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="prompt"):

@@ -33,6 +33,7 @@ def cases(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_calibration_fixes_every_mode_and_says_how_far_it_is(
     cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

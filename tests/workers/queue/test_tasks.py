@@ -151,8 +151,8 @@ def test_a_worker_that_was_overtaken_cannot_write_its_result(
     with database.write() as session:
         late = jobs.claim(session, job_id, owner="slow", lease_seconds=1, now=now)
     assert late is not None
-    bench = _runner(database, objects, QuickAnalyser()).resources
-    analysis = analyse(bench, late, check=lambda: None)
+    resources = _runner(database, objects, QuickAnalyser()).resources
+    analysis = analyse(resources, late, check=lambda: None)
     with database.write() as session:
         jobs.reclaim_expired(session, now=now + timedelta(seconds=2))
     assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED

@@ -58,6 +58,7 @@ def result(segmenter: ZeroShotSegmenter, volume: Volume) -> Segmentation:
     return ZeroShotAnalyser(segmenter, "tumor", "fast").segment(volume, check=_no_check)
 
 
+@pytest.mark.slow
 def test_an_explained_answer_is_the_answer(
     segmenter: ZeroShotSegmenter, scored: ScoredVolume, result: Segmentation
 ) -> None:
@@ -67,6 +68,7 @@ def test_an_explained_answer_is_the_answer(
     assert plain.explanation is None
 
 
+@pytest.mark.slow
 def test_the_attention_map_lies_on_the_volumes_own_grid(result: Segmentation, volume: Volume) -> None:
     assert result.explanation is not None
     attention = result.explanation.attention
@@ -75,6 +77,7 @@ def test_the_attention_map_lies_on_the_volumes_own_grid(result: Segmentation, vo
     assert attention.max() > 0
 
 
+@pytest.mark.slow
 def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Phantom) -> None:
     (view,) = straight.views
     assert view.slice_index == int(phantom.mask.sum(axis=(1, 2)).argmax())
@@ -86,6 +89,7 @@ def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Ph
         assert tile.max() <= 1.0
 
 
+@pytest.mark.slow
 def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanation, scored: ScoredVolume) -> None:
     assert not (scored.maps.healthy != scored.maps.decoded).any()
     (view,) = straight.views
@@ -93,6 +97,7 @@ def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanatio
     assert view.residual[view.mask].mean() > view.residual[~view.mask].mean()
 
 
+@pytest.mark.slow
 def test_what_the_mode_has_drawn_is_not_drawn_again(
     segmenter: ZeroShotSegmenter, volume: Volume, phantom: Phantom
 ) -> None:
@@ -106,6 +111,7 @@ def test_what_the_mode_has_drawn_is_not_drawn_again(
     np.testing.assert_array_equal(view.residual, drawn.maps.residual[z])
 
 
+@pytest.mark.slow
 def test_nothing_found_has_an_attention_map_and_no_view(
     segmenter: ZeroShotSegmenter, volume: Volume, scored: ScoredVolume
 ) -> None:
@@ -114,6 +120,7 @@ def test_nothing_found_has_an_attention_map_and_no_view(
     assert explanation.attention.shape == volume.voxels.shape
 
 
+@pytest.mark.slow
 def test_a_sagittal_series_is_shown_in_an_axial_plane(
     segmenter: ZeroShotSegmenter, volume: Volume, phantom: Phantom, straight: Explanation
 ) -> None:

@@ -54,11 +54,13 @@ def with_voxels(voxels: NDArray[np.float32]) -> Volume:
     return as_volume(voxels, (5.0, 1.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_lesion_is_found_where_it_is(result: Segmentation, phantom: Phantom) -> None:
     assert metrics.dice(result.mask, phantom.mask) > 0.5
     assert result.case_score > 0.5
 
 
+@pytest.mark.slow
 def test_the_answer_lies_on_the_volumes_own_grid(result: Segmentation, volume: Volume) -> None:
     assert result.mask.shape == result.score_map.shape == volume.voxels.shape
     assert result.mask.dtype == np.bool_
@@ -67,6 +69,7 @@ def test_the_answer_lies_on_the_volumes_own_grid(result: Segmentation, volume: V
     assert result.score_map.max() <= 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fast", "balanced"])
 def test_a_healthy_head_gives_an_empty_mask(segmenter: ZeroShotSegmenter, mode: str) -> None:
     healthy = head_phantom(seed=4, lesion=False, slices=SLICES, slice_mm=10.0, size=128)
@@ -75,6 +78,7 @@ def test_a_healthy_head_gives_an_empty_mask(segmenter: ZeroShotSegmenter, mode: 
     assert found.case_score <= 0.5
 
 
+@pytest.mark.slow
 def test_the_same_volume_gives_the_same_answer_bit_for_bit(
     segmenter: ZeroShotSegmenter, volume: Volume, result: Segmentation
 ) -> None:
@@ -84,6 +88,7 @@ def test_the_same_volume_gives_the_same_answer_bit_for_bit(
     assert again.algorithm == result.algorithm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flips", [flips for flips in product((False, True), repeat=3) if any(flips)])
 def test_a_grid_stored_backwards_gives_the_same_answer(
     segmenter: ZeroShotSegmenter, volume: Volume, result: Segmentation, flips: tuple[bool, bool, bool]
@@ -96,6 +101,7 @@ def test_a_grid_stored_backwards_gives_the_same_answer(
     np.testing.assert_array_equal(np.flip(found.mask, axes), result.mask)
 
 
+@pytest.mark.slow
 def test_a_sagittal_grid_gives_the_same_answer(
     segmenter: ZeroShotSegmenter, volume: Volume, result: Segmentation
 ) -> None:
@@ -112,6 +118,7 @@ def test_a_sagittal_grid_gives_the_same_answer(
     np.testing.assert_array_equal(found.mask.transpose(1, 2, 0), result.mask)
 
 
+@pytest.mark.slow
 def test_gain_and_offset_of_the_scanner_hardly_matter(
     segmenter: ZeroShotSegmenter, volume: Volume, result: Segmentation
 ) -> None:
@@ -119,6 +126,7 @@ def test_gain_and_offset_of_the_scanner_hardly_matter(
     assert metrics.dice(found.mask, result.mask) > 0.9
 
 
+@pytest.mark.slow
 def test_synonyms_agree(segmenter: ZeroShotSegmenter, volume: Volume, result: Segmentation) -> None:
     for prompt in ("tumour", "brain tumor", "glioma", "neoplasm", "hyperintense lesion"):
         found = segmenter.segment(volume, prompt=prompt, mode="fast")
@@ -143,6 +151,7 @@ def test_exchanging_the_normal_and_the_abnormal_prompt_turns_the_map_over(
     assert turned.maps.head[scored.maps.head > 0.9].max() < 0.5
 
 
+@pytest.mark.slow
 def test_the_pseudo_healthy_image_differs_only_inside_the_suspicious_region(
     segmenter: ZeroShotSegmenter, volume: Volume
 ) -> None:
@@ -152,6 +161,7 @@ def test_the_pseudo_healthy_image_differs_only_inside_the_suspicious_region(
     assert np.isfinite(maps.healthy).all()
 
 
+@pytest.mark.slow
 def test_every_mode_gives_a_result_that_names_itself(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     few = replace(volume, voxels=volume.voxels[5:7])
     for mode in ("fast", "balanced", "paper"):
@@ -161,11 +171,13 @@ def test_every_mode_gives_a_result_that_names_itself(segmenter: ZeroShotSegmente
         assert "threshold" in parameters["rule"]
 
 
+@pytest.mark.slow
 def test_the_algorithm_carries_the_digest_of_the_weights(result: Segmentation) -> None:
     assert len(result.algorithm.weights_sha256) == 64
     assert result.algorithm.parameters == json.dumps(json.loads(result.algorithm.parameters), sort_keys=True)
 
 
+@pytest.mark.slow
 def test_progress_runs_to_the_end(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     seen: list[tuple[int, int]] = []
     segmenter.segment(volume, mode="fast", on_progress=lambda done, total: seen.append((done, total)))
@@ -173,6 +185,7 @@ def test_progress_runs_to_the_end(segmenter: ZeroShotSegmenter, volume: Volume) 
     assert all(0 < done <= total for done, total in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "voxels",
     [
@@ -194,18 +207,21 @@ def test_what_cannot_be_analysed_is_refused_with_its_code(
     assert refusal.value.code == "unsuitable_volume"
 
 
+@pytest.mark.slow
 def test_a_huge_volume_is_refused_before_anything_is_computed(segmenter: ZeroShotSegmenter) -> None:
     huge = np.broadcast_to(np.float32(1.0), (600, 1024, 1024))
     with pytest.raises(UnsuitableVolume, match="more than"):
         segmenter.segment(with_voxels(huge))
 
 
+@pytest.mark.slow
 def test_a_single_slice_gives_a_result(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     found = segmenter.segment(replace(volume, voxels=volume.voxels[6:7]), mode="fast")
     assert found.mask.shape == (1, 128, 128)
     assert found.mask.mean() < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["noise", "inverted", "one bright voxel", "gradient"])
 def test_what_is_no_head_never_gives_a_mask_of_everything(
     segmenter: ZeroShotSegmenter, volume: Volume, kind: str
@@ -227,27 +243,32 @@ def test_what_is_no_head_never_gives_a_mask_of_everything(
     assert np.isfinite(found.out_of_distribution)
 
 
+@pytest.mark.slow
 def test_noise_is_flagged_as_unlike_the_training_data(segmenter: ZeroShotSegmenter) -> None:
     noise = np.random.default_rng(1).standard_normal((6, 96, 96)).astype(np.float32)
     assert segmenter.segment(with_voxels(noise), mode="fast").out_of_distribution > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["", "   ", "tumor " * 2000])
 def test_an_empty_or_endless_prompt_is_a_clear_error(segmenter: ZeroShotSegmenter, volume: Volume, prompt: str) -> None:
     with pytest.raises(ConfigurationError, match="prompt"):
         segmenter.segment(volume, prompt=prompt)
 
 
+@pytest.mark.slow
 def test_a_prompt_in_another_script_gives_a_result(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     few = replace(volume, voxels=volume.voxels[5:7])
     assert segmenter.segment(few, prompt="опухоль", mode="fast").mask.mean() < 0.5
 
 
+@pytest.mark.slow
 def test_an_unknown_mode_is_a_clear_error(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     with pytest.raises(ConfigurationError, match="balanced"):
         segmenter.segment(volume, mode="thorough")
 
 
+@pytest.mark.slow
 def test_a_real_glioma_of_a_patient_outside_training_is_found(segmenter: ZeroShotSegmenter, real_data: Path) -> None:
     case = read_case(real_data / "brain-mri-lgg" / "TCGA_CS_6290.npz")
     found = segmenter.segment(case.volume, mode="fast")
@@ -255,6 +276,7 @@ def test_a_real_glioma_of_a_patient_outside_training_is_found(segmenter: ZeroSho
     assert found.out_of_distribution == 0.0
 
 
+@pytest.mark.slow
 def test_the_networks_answer_together(segmenter: ZeroShotSegmenter, volume: Volume) -> None:
     assert len(segmenter.models.networks) == len(networks.FOLDERS)
     alone = [
@@ -302,6 +324,7 @@ def _vector(values: tuple[float, ...]) -> Vector:
     return (values[0], values[1], values[2])
 
 
+@pytest.mark.slow
 def test_what_both_sides_show_is_less_suspicious_than_what_one_side_shows(segmenter: ZeroShotSegmenter) -> None:
     head = head_phantom(seed=6, lesion=False, slices=SLICES, slice_mm=10.0, size=128).voxels.astype(np.float32)
     right = np.zeros(head.shape, bool)

@@ -91,6 +91,7 @@ def _with(value: float) -> NDArray[np.float32]:
     return voxels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "voxels",
     [
@@ -121,6 +122,7 @@ def test_what_is_no_volume_is_refused(segmenter: ZeroShotSegmenter, voxels: Voxe
     assert len(str(refusal)) > 20
 
 
+@pytest.mark.slow
 def test_a_huge_volume_is_refused_without_touching_its_voxels(segmenter: ZeroShotSegmenter) -> None:
     huge = np.broadcast_to(_noise((1, 1024, 1024)), (600, 1024, 1024))
     tracemalloc.start()
@@ -131,6 +133,7 @@ def test_a_huge_volume_is_refused_without_touching_its_voxels(segmenter: ZeroSho
     assert peak < 50e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spacing_mm",
     [(0.0, 2.0, 2.0), (6.0, -2.0, 2.0), (6.0, np.nan, 2.0), (6.0, 2.0, np.inf), (6.0, 1e-12, 2.0), (1e12, 2.0, 2.0)],
@@ -142,6 +145,7 @@ def test_a_spacing_that_cannot_be_is_refused(
     assert isinstance(examined(segmenter, stack(head, spacing_mm)), UnsuitableVolume)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spacing_mm", [(0.05, 0.05, 0.05), (200.0, 2.0, 2.0), (6.0, 0.2, 20.0), (6.0, 30.0, 30.0)], ids=str
 )
@@ -151,6 +155,7 @@ def test_an_extreme_spacing_gives_a_sane_result(
     examined(segmenter, stack(head, spacing_mm))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.float64, np.int16, np.uint8, np.int32], ids=lambda kind: kind.__name__)
 def test_the_number_format_of_the_voxels_does_not_matter(
     segmenter: ZeroShotSegmenter, head: NDArray[np.float32], kind: type[np.generic]
@@ -160,6 +165,7 @@ def test_the_number_format_of_the_voxels_does_not_matter(
     np.testing.assert_array_equal(found.mask, answer(segmenter, stack(whole.astype(np.float32))).mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slices", [1, 2])
 def test_a_slice_or_two_give_a_sane_result(
     segmenter: ZeroShotSegmenter, head: NDArray[np.float32], slices: int
@@ -203,16 +209,19 @@ STRANGE: dict[str, Callable[[], Volume]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STRANGE)
 def test_what_is_no_head_never_gives_a_mask_of_everything(segmenter: ZeroShotSegmenter, kind: str) -> None:
     examined(segmenter, STRANGE[kind]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["noise", "uniform noise", "checkerboard", "radiograph"])
 def test_an_input_far_from_any_head_is_flagged(segmenter: ZeroShotSegmenter, kind: str) -> None:
     assert _is_not_trusted(examined(segmenter, STRANGE[kind]()))
 
 
+@pytest.mark.slow
 def test_inverted_contrast_is_flagged_or_marks_nothing(segmenter: ZeroShotSegmenter, head: NDArray[np.float32]) -> None:
     found = examined(segmenter, stack(head.max() - head))
     assert _is_not_trusted(found) or (isinstance(found, Segmentation) and not found.mask.any())
@@ -222,6 +231,7 @@ def _is_not_trusted(found: Segmentation | OncueError) -> bool:
     return isinstance(found, OncueError) or is_unfamiliar(found.out_of_distribution)
 
 
+@pytest.mark.slow
 def test_a_head_far_from_the_middle_or_cut_off_gives_a_sane_result(
     segmenter: ZeroShotSegmenter, head: NDArray[np.float32]
 ) -> None:
@@ -231,6 +241,7 @@ def test_a_head_far_from_the_middle_or_cut_off_gives_a_sane_result(
     answer(segmenter, stack(head[:, 30:70, 20:80]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prompt",
     ["", " \n\t ", "\x00\x07\x1b", "\u200b\u2060", "tumor " * 2000, "x" * 10_000],
@@ -242,6 +253,7 @@ def test_a_prompt_that_says_nothing_or_never_ends_is_refused(
     assert isinstance(examined(segmenter, stack(head[:1]), prompt=prompt), ConfigurationError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -278,6 +290,7 @@ def test_a_prompt_in_any_script_or_mood_gives_a_sane_result(
     assert kept.isprintable()
 
 
+@pytest.mark.slow
 def test_a_volume_is_left_as_it_was(segmenter: ZeroShotSegmenter, head: NDArray[np.float32]) -> None:
     volume = stack(head.copy())
     volume.voxels.flags.writeable = False
