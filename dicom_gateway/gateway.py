@@ -50,19 +50,16 @@ class Gateway:
         self._objects = objects
         self._clock = clock
         self._stopping = threading.Event()
-        assembly = Assembly(database, settings.quiet_seconds, clock)
         self._writer = ReportWriter(database, objects, equipment or Equipment(), settings.destinations, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
             database, objects, _dispatch(settings, self.process_id, clock), on_free=deliver_now.set
         )
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
-        # Every loop is woken when there is something for it to do; these are the times for what nobody tells of.
+        # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
-        # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
-        quiet_seconds = min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS)
-        self._assembly = Loop("assembly", assembly.close_quiet, seconds=quiet_seconds)
+        self._assembly = _assembly_loop(settings, database, clock)
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
@@ -93,18 +90,18 @@ class Gateway:
             processes.start(session, self.process_id, "gateway", now=self._clock())
             associations.close_lost(session, now=self._clock())
         self._listener.start()
-        for loop in (self._heartbeat, *self._workers()):
+        for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
 
     def stop(self) -> None:
         """Stop receiving, let what is open finish, end the loops, and record the end."""
         self._stopping.set()
-        for loop in self._workers():
+        for loop in self._working_loops():
             loop.stop()
         self._dispatcher.close()
         self._listener.stop()
         self._heartbeat.stop()
-        for loop in (self._heartbeat, *self._workers()):
+        for loop in (self._heartbeat, *self._working_loops()):
             loop.join()
         self._changes.close()
         try:
@@ -113,7 +110,7 @@ class Gateway:
         except StorageError as error:
             logger.warning("gateway.end_not_recorded", code=error.code)
 
-    def _workers(self) -> tuple[Loop, ...]:
+    def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         return self._assembly, self._reports, self._delivery, self._watch
 
@@ -135,6 +132,12 @@ class Gateway:
         with self._database.write() as session:
             processes.beat(session, self.process_id, now=self._clock())
             associations.close_lost(session, now=self._clock())
+
+
+def _assembly_loop(settings: GatewaySettings, database: Database, clock: Callable[[], datetime]) -> Loop:
+    assembly = Assembly(database, settings.quiet_seconds, clock)
+    # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
+    return Loop("assembly", assembly.close_quiet, seconds=min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS))
 
 
 def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
 
+_ENDPOINT_FILE = "endpoint.json"
 _START_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
@@ -37,6 +38,14 @@ class RedisEndpoint:
     def url(self) -> str:
         """The Celery broker URL; it holds the password, so it is never logged."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+
+def read_endpoint(folder: Path) -> RedisEndpoint | None:
+    """Return where the server that keeps its data in a folder listens, or listened last; None where none ever ran."""
+    try:
+        return RedisEndpoint(**json.loads((folder / _ENDPOINT_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 class EmbeddedRedis:
@@ -63,7 +72,7 @@ class EmbeddedRedis:
     def start(self) -> RedisEndpoint:
         """Start the server and wait until it answers; one that still runs from before is taken over."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._endpoint = self._remembered() or self._fresh()
+        self._endpoint = read_endpoint(self._folder) or self._fresh()
         if self.is_healthy():
             log.info("broker.adopted", port=self._endpoint.port)
             return self._endpoint
@@ -106,10 +115,6 @@ class EmbeddedRedis:
         self._process = None
 
     @property
-    def _endpoint_path(self) -> Path:
-        return self._folder / "endpoint.json"
-
-    @property
     def _data(self) -> Path:
         return self._folder / "data"
 
@@ -121,15 +126,9 @@ class EmbeddedRedis:
         endpoint = self.endpoint
         return Redis("127.0.0.1", endpoint.port, password=endpoint.password, socket_timeout=5, socket_connect_timeout=2)
 
-    def _remembered(self) -> RedisEndpoint | None:
-        try:
-            return RedisEndpoint(**json.loads(self._endpoint_path.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-
     def _fresh(self) -> RedisEndpoint:
         endpoint = RedisEndpoint(_free_port(), secrets.token_urlsafe(24))
-        _write_private(self._endpoint_path, json.dumps(asdict(endpoint)))
+        _write_private(self._folder / _ENDPOINT_FILE, json.dumps(asdict(endpoint)))
         return endpoint
 
     def _launch(self) -> bool:

@@ -109,14 +109,15 @@ def test_messages_that_a_flush_took_are_sent_again_at_once(
 
 
 def test_one_lost_message_is_noticed_when_its_lane_has_run_empty(
-    database: Database, relay: Relay, publisher: Publisher
+    database: Database, relay: Relay, publisher: Publisher, settings: WorkerSettings
 ) -> None:
     relay.recover()
     _queue(database)
     relay.publish()
     with publisher._connected() as connection:
         connection.default_channel.client.delete(Lane.ROUTINE.value)
-    assert relay.recover() == 0
+    later = settings.model_copy(update={"republish_seconds": 3600})
+    assert Relay(database, publisher, later, process_id="relay-2").recover() == 0
     deadline = time.monotonic() + 10
     while relay.recover() == 0:
         assert time.monotonic() < deadline
