@@ -16,10 +16,11 @@ from lab.training import adapters, autoencoder, calibrate, corpus, denoiser, pla
 from lab.training.loop import Run
 from lab.training.publish import PLAIN_FOLDER, publish
 from lab.training.samples import Sampler
-from lab.training.settings import OnProgress, Progress, Stage, TrainingSettings
+from lab.training.settings import OnStep, Stage, StepReport, TrainingSettings
 from lab.training.slices import HEAD_MR
+from storage.progress import OnProgress, unheard
 from workers import devices
-from workers.segmentation import attention, maps, segmenter
+from workers.segmentation import attention
 from workers.segmentation.backbone import LatentDiffusion, frozen
 from workers.segmentation.maps import Models
 from workers.segmentation.prompts import SUBJECTS, TextEncoder
@@ -44,12 +45,12 @@ class TrainingResult:
     seconds: float
 
 
-def silent(_progress: Progress) -> None:
-    """Report nothing."""
+def unheard_step(_report: StepReport) -> None:
+    """Tell nobody: what stands in where nobody listens."""
 
 
 def train_foundation(
-    settings: TrainingSettings, *, on_progress: OnProgress = silent, on_calibration: maps.OnProgress = segmenter.silent
+    settings: TrainingSettings, *, on_step: OnStep = unheard_step, on_calibration: OnProgress = unheard
 ) -> TrainingResult:
     """Train the stages in order, write their weights under ``settings.out``, and fix the calibration.
 
@@ -68,7 +69,7 @@ def train_foundation(
     planned = [stage for stage in settings.stages if stage in settings.plan]
     for stage in planned:
         stop_at = started + 60.0 * settings.deadline_minutes
-        run = Run(stage, settings.plan[stage], settings.work, stop_at, on_progress)
+        run = Run(stage, settings.plan[stage], settings.work, stop_at, on_step)
         outcomes[stage] = _STAGES[stage](run, settings, sampler, dtype)
         plot.draw_losses(settings.work)
         if not outcomes[stage]:
