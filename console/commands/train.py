@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.laboratory import laboratory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
 
-    from lab.training.settings import Progress as StageProgress
+    from lab.training.settings import StepReport
 
 PHANTOMS = 6
 """Healthy head phantoms drawn beside the corpus."""
@@ -62,11 +64,13 @@ def train_foundation_model(
     """
     from console.commands.choices import chosen
     from console.commands.output import write_line
-    from lab.training import corpus as described
-    from lab.training.run import train_foundation
-    from lab.training.settings import PLANS, Plan, TrainingSettings
 
-    steps = PLANS[chosen(Plan, plan) or Plan.FULL]
+    with laboratory():
+        from lab.training import corpus as described
+        from lab.training.run import train_foundation
+        from lab.training.settings import PLANS, TrainingPlan, TrainingSettings
+
+    steps = PLANS[chosen(TrainingPlan, plan) or TrainingPlan.FULL]
     if data is None:
         material = described.single(cases, phantoms=PHANTOMS)
     else:
@@ -85,7 +89,7 @@ def train_foundation_model(
 
 
 @contextmanager
-def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, int], None]]]:
+def _bars() -> Iterator[tuple[Callable[[StepReport], None], Callable[[int, int], None]]]:
     """Show one bar a stage and one for the calibration on a terminal, and a line every hundred steps elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -102,7 +106,7 @@ def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, in
             if not console.is_terminal and done % 100 == 0:
                 console.print(f"{name} {done}/{of} {loss}".rstrip())
 
-        def show(progress: StageProgress) -> None:
+        def show(progress: StepReport) -> None:
             loss = f"loss {progress.loss:.4f}"
             advance(progress.stage.value, progress.step, progress.steps, loss=loss)
 

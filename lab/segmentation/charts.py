@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.bootstrap import Interval
+    from lab.bootstrap import Estimate
 
 LABELS = 280
 PLOT = 520
@@ -25,7 +25,7 @@ class Strip:
 
     label: str
     values: tuple[float, ...]
-    summary: Interval | None
+    summary: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _strip(strip: Strip, top: int) -> str:
     return f"{_label(strip.label, middle)}{dots}{_summary(strip.summary, middle)}"
 
 
-def _summary(summary: Interval | None, middle: float) -> str:
+def _summary(summary: Estimate | None, middle: float) -> str:
     if summary is None:
         return ""
     return (

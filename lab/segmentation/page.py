@@ -7,15 +7,15 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from lab.segmentation import pictures
-from lab.segmentation.answers import Way
 from lab.segmentation.charts import Bar, Strip, bar_plot, strip_plot
 from lab.segmentation.page_style import STYLE
+from lab.segmentation.predictions import Way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.bootstrap import Interval
-    from lab.segmentation.evaluation import Evaluation, Example
+    from lab.bootstrap import Estimate
+    from lab.segmentation.evaluation import Example, SegmentationEvaluation
     from lab.segmentation.measuring import Figures
     from lab.segmentation.report import CaseFigures, SegmentationReport
 
@@ -39,7 +39,7 @@ CASE_HEADERS = (
 )  # fmt: skip # reads by its lines
 
 
-def render(evaluation: Evaluation) -> str:
+def render(evaluation: SegmentationEvaluation) -> str:
     """Write the whole page."""
     report = evaluation.report
     parts = (
@@ -111,11 +111,11 @@ def _plots(report: SegmentationReport) -> str:
 
 
 def _example(example: Example) -> str:
-    figures = "".join(_picture(picture) for picture in pictures.draw(example.planes))
+    figures = "".join(_picture(picture) for picture in pictures.draw(example.shown))
     return (
         f"<h2>{escape(example.reason.capitalize())} case: {escape(example.figures.case)}, "
         f"Dice {example.figures.dice:.3f}</h2>"
-        f"<p>Slice {example.planes.z + 1}, true {example.figures.truth_ml:.1f} ml, found "
+        f"<p>Slice {example.shown.z + 1}, true {example.figures.truth_ml:.1f} ml, found "
         f'{example.figures.found_ml:.1f} ml.</p><div class="pictures">{figures}</div>'
     )
 
@@ -161,13 +161,13 @@ def _table(name: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return f'<div class="wide"><table id="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _interval(figure: Interval | None, *, digits: int = 3) -> str:
+def _interval(figure: Estimate | None, *, digits: int = 3) -> str:
     if figure is None:
         return "-"
     return f"{figure.mean:.{digits}f} ({figure.lo:.{digits}f} to {figure.hi:.{digits}f})"
 
 
-def _percent(figure: Interval | None) -> str:
+def _percent(figure: Estimate | None) -> str:
     if figure is None:
         return "-"
     return f"{100 * figure.mean:.1f} % ({100 * figure.lo:.1f} to {100 * figure.hi:.1f})"

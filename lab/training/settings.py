@@ -53,14 +53,14 @@ SHORT_STAGES = {
 }
 
 
-class Plan(StrEnum):
+class TrainingPlan(StrEnum):
     """How long to train on two cores: two to three hours, or within one, with no second reading."""
 
     FULL = "full"
     SHORT = "short"
 
 
-PLANS = {Plan.FULL: DEFAULT_STAGES, Plan.SHORT: SHORT_STAGES}
+PLANS = {TrainingPlan.FULL: DEFAULT_STAGES, TrainingPlan.SHORT: SHORT_STAGES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepReport:
     """One report from a running stage; ``loss`` is smoothed over about fifty steps."""
 
     stage: Stage
@@ -99,4 +99,4 @@ class Progress:
     seconds: float
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[StepReport], None]

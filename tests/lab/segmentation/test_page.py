@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.bootstrap import Interval
+from lab.bootstrap import Estimate
 from lab.segmentation import levels, page
-from lab.segmentation.answers import Way
+from lab.segmentation.case_store import ShownSlice
 from lab.segmentation.charts import Bar, Strip, bar_plot, strip_plot
-from lab.segmentation.evaluation import Evaluation, Example
+from lab.segmentation.evaluation import Example, SegmentationEvaluation
 from lab.segmentation.measuring import Figures, MaskFigures
 from lab.segmentation.pictures import FOUND_COLOUR, TRUTH_COLOUR, draw
+from lab.segmentation.predictions import Way
 from lab.segmentation.report import CaseFigures, Oracle, SegmentationReport
-from lab.segmentation.shelf import Planes
 from tests.support.peers import executable, run
 
-HALF = Interval(0.5, 0.4, 0.6)
+HALF = Estimate(0.5, 0.4, 0.6)
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -48,14 +48,14 @@ def unclosed(text: str) -> list[str]:
     return balance.open
 
 
-def planes() -> Planes:
+def shown() -> ShownSlice:
     ramp = np.linspace(0, 1, 48 * 40, dtype=np.float32).reshape(48, 40)
     truth, found = np.zeros((48, 40), bool), np.zeros((48, 40), bool)
     truth[10:20, 10:20], found[24:34, 24:34] = True, True
-    return Planes(3, (1.0, 2.0), ramp * 900, truth, found, ramp, ramp, ramp)
+    return ShownSlice(3, (1.0, 2.0), ramp * 900, truth, found, ramp, ramp, ramp)
 
 
-def evaluation() -> Evaluation:
+def evaluation() -> SegmentationEvaluation:
     mask = MaskFigures(0.5, 0.5, None, 1.0, 2.0, 2, 1, 0, 1, 4)
     dices = tuple((way, 0.3) for way in (Way.THRESHOLD_FIXED, Way.THRESHOLD_BEST, Way.ATTENTION, Way.RESIDUAL))
     case = CaseFigures(
@@ -67,7 +67,7 @@ def evaluation() -> Evaluation:
     report = SegmentationReport(
         "fast", HOSTILE, "ab" * 32, figures, None, 1.5, baselines, Oracle(0.7, HALF), (case,), ("a note",)
     )
-    return Evaluation(report, (Example("best", case, planes()),))
+    return SegmentationEvaluation(report, (Example("best", case, shown()),))
 
 
 def test_the_page_is_whole_loads_nothing_and_quotes_what_comes_from_outside() -> None:
@@ -103,7 +103,7 @@ def test_a_browser_shows_tables_plots_and_pictures_without_any_complaint(tmp_pat
 def test_truth_and_found_are_outlined_in_their_own_colours_on_square_pixels() -> None:
     import io
 
-    first, *others = draw(planes())
+    first, *others = draw(shown())
     picture = np.array(Image.open(io.BytesIO(first.png)))
     height, width = picture.shape[:2]
     assert width / height == pytest.approx(80 / 48, abs=0.02)
