@@ -86,7 +86,7 @@ def marks_of(score: NDArray[np.float32], images: NDArray[np.float32] | None = No
     """Turn a score ``[z, 128, 128]``, smoothed across slices, into marks.
 
     Where ``images`` (the same shape, -1..1) are given, what is found is outlined along their grey
-    (docs/decisions/0017).
+    (lab/notebook/0017).
     """
     spacing = (SLICE_MM, HEAD_MM / slices.GRID, HEAD_MM / slices.GRID)
     found = mask.to_mask(score, spacing, FOUND_RULE)

@@ -4,7 +4,7 @@ The score says where a lesion is, in blobs smoother than any lesion; whoever out
 and the fluid beside it. A find therefore gives up what looks like tissue at its edge and takes in what looks like
 itself nearby; what it encloses in a slice stays with it, whatever its grey. Where that would cost it too much, its grey
 is not what makes it a lesion, and its edge stays. The numbers below were compared on labelled patients that are not for
-testing (docs/decisions/0017, 0019), ``KEPT`` hangs on few of them; both greys come from the image at hand. Arrays are
+testing (lab/notebook/0017, 0019), ``KEPT`` hangs on few of them; both greys come from the image at hand. Arrays are
 ``[z, y, x]``.
 """
 

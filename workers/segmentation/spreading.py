@@ -6,7 +6,7 @@ with priors of Grady, "Multilabel random walker image segmentation using prior m
 the prior). It solves ``(L + p) x = p s`` for score ``s``, prior ``p`` and the graph Laplacian ``L`` of the weights
 ``exp(-(difference of grey / LIKENESS)^2)``, grey in multiples of the tissue's. So a part of a lesion that scores little
 takes after the rest of it, up to where the grey changes. Compared on labelled patients that are not for testing
-(docs/decisions/0019). Arrays are ``[z, y, x]``.
+(lab/notebook/0019). Arrays are ``[z, y, x]``.
 """
 
 from __future__ import annotations
