@@ -37,7 +37,7 @@ def bootstrap(values: ArrayLike) -> Estimate:
 
 
 def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> Estimate | None:
-    """Return the mean over patients of each one's mean over cases, without those that lack a value; None without any."""
+    """Return the mean over patients of each one's mean over cases; None where no case has a value."""
     known = [(patient, value) for patient, value in zip(patients, values, strict=True) if value is not None]
     if not known:
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from lab.training.settings import StepReport
+    from lab.training.settings import Progress as StageProgress
 
 PHANTOMS = 6
 """Healthy head phantoms drawn beside the corpus."""
@@ -68,9 +68,9 @@ def train_foundation_model(
     with laboratory():
         from lab.training import corpus as described
         from lab.training.run import train_foundation
-        from lab.training.settings import PLANS, TrainingPlan, TrainingSettings
+        from lab.training.settings import PLANS, Plan, TrainingSettings
 
-    steps = PLANS[chosen(TrainingPlan, plan) or TrainingPlan.FULL]
+    steps = PLANS[chosen(Plan, plan) or Plan.FULL]
     if data is None:
         material = described.single(cases, phantoms=PHANTOMS)
     else:
@@ -89,7 +89,7 @@ def train_foundation_model(
 
 
 @contextmanager
-def _bars() -> Iterator[tuple[Callable[[StepReport], None], Callable[[int, int], None]]]:
+def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, int], None]]]:
     """Show one bar a stage and one for the calibration on a terminal, and a line every hundred steps elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -106,7 +106,7 @@ def _bars() -> Iterator[tuple[Callable[[StepReport], None], Callable[[int, int],
             if not console.is_terminal and done % 100 == 0:
                 console.print(f"{name} {done}/{of} {loss}".rstrip())
 
-        def show(progress: StepReport) -> None:
+        def show(progress: StageProgress) -> None:
             loss = f"loss {progress.loss:.4f}"
             advance(progress.stage.value, progress.step, progress.steps, loss=loss)
 

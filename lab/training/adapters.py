@@ -18,7 +18,7 @@ from workers.segmentation.attention import AnomalyAdapters, AnomalyLogits
 from workers.segmentation.backbone import LatentDiffusion, channels_last
 
 if TYPE_CHECKING:
-    from lab.training.loop import StageRun
+    from lab.training.loop import Run
     from lab.training.samples import Batch, Sampler
     from workers.segmentation.prompts import TextEncoder
 
@@ -54,7 +54,7 @@ class PromptTable:
 
 
 def train(
-    run: StageRun,
+    run: Run,
     backbone: LatentDiffusion,
     sampler: Sampler,
     encoder: TextEncoder,

@@ -13,7 +13,7 @@ from lab.training.samples import Ahead
 from workers.segmentation.backbone import build_autoencoder
 
 if TYPE_CHECKING:
-    from lab.training.loop import StageRun
+    from lab.training.loop import Run
     from lab.training.samples import Sampler
 
 PAINTED = 0.5
@@ -23,7 +23,7 @@ GRADIENT_WEIGHT = 0.5
 STANDARDISING_BATCHES = 12
 
 
-def train(run: StageRun, sampler: Sampler, *, seed: int, dtype: torch.dtype) -> tuple[Any, bool]:
+def train(run: Run, sampler: Sampler, *, seed: int, dtype: torch.dtype) -> tuple[Any, bool]:
     """Train from scratch or from the checkpoint; returns the model and whether it is finished."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -19,7 +19,7 @@ from workers.segmentation.backbone import LatentDiffusion, build_denoiser
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lab.training.loop import StageRun
+    from lab.training.loop import Run
     from lab.training.samples import Sampler
     from workers.segmentation.prompts import Subject, TextEncoder
 
@@ -52,7 +52,7 @@ class LatentPool:
 
 
 def train(
-    run: StageRun, backbone: LatentDiffusion, sampler: Sampler, encoder: TextEncoder, *, seed: int
+    run: Run, backbone: LatentDiffusion, sampler: Sampler, encoder: TextEncoder, *, seed: int
 ) -> tuple[Any, bool]:
     """Train the denoiser on latents of the frozen autoencoder; returns the model and whether it is finished."""
     with torch.random.fork_rng():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lab.training.settings import OnProgress, Stage, StageSettings, StepReport
+from lab.training.settings import OnProgress, Progress, Stage, StageSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ AVERAGE_DECAY = 0.995
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StageRun:
+class Run:
     """One stage about to be trained: where it keeps its state, when it must stop, whom it tells."""
 
     stage: Stage
@@ -38,7 +38,7 @@ class StageRun:
     on_progress: OnProgress
 
 
-def optimise(run: StageRun, module: nn.Module, loss_of: Callable[[int], Tensor]) -> bool:
+def optimise(run: Run, module: nn.Module, loss_of: Callable[[int], Tensor]) -> bool:
     """Take the stage's steps, going on from its checkpoint; afterwards ``module`` holds the averaged weights.
 
     ``loss_of(step)`` must depend on the step's number alone, which makes a resumed run equal to an unbroken one.
@@ -60,7 +60,7 @@ def optimise(run: StageRun, module: nn.Module, loss_of: Callable[[int], Tensor])
             _save(path, module, optimiser, average, step=step, smooth=smooth)
             saved = time.monotonic()
         if step % 10 == 0 or step == run.plan.steps:
-            _log(run, StepReport(run.stage, step, run.plan.steps, smooth, time.monotonic() - started))
+            _log(run, Progress(run.stage, step, run.plan.steps, smooth, time.monotonic() - started))
     _save(path, module, optimiser, average, step=step, smooth=smooth)
     module.load_state_dict(average)
     return step >= run.plan.steps
@@ -74,7 +74,7 @@ def learning_rate(plan: StageSettings, step: int) -> float:
 
 
 def _step(
-    run: StageRun, module: nn.Module, optimiser: torch.optim.Optimizer, loss_of: Callable[[int], Tensor], *, step: int
+    run: Run, module: nn.Module, optimiser: torch.optim.Optimizer, loss_of: Callable[[int], Tensor], *, step: int
 ) -> float:
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(run.plan, step)
@@ -129,7 +129,7 @@ def _resume(
     return int(state["step"]), float(state["smooth"])
 
 
-def _log(run: StageRun, progress: StepReport) -> None:
+def _log(run: Run, progress: Progress) -> None:
     run.on_progress(progress)
     path = run.work / f"{run.stage}.loss.csv"
     fresh = not path.exists()

@@ -15,11 +15,11 @@ from workers.segmentation.backbone import channels_last
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lab.training.loop import StageRun
+    from lab.training.loop import Run
     from lab.training.samples import Sampler
 
 
-def train(run: StageRun, sampler: Sampler, *, seed: int, dtype: torch.dtype) -> tuple[PlainUNet, bool]:
+def train(run: Run, sampler: Sampler, *, seed: int, dtype: torch.dtype) -> tuple[PlainUNet, bool]:
     """Train from scratch or from the checkpoint; returns the network and whether it is finished."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

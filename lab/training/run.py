@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from lab.patients import Role
-from lab.segmentation import plain_unet
+from lab.segmentation import plain_unet as plain_network
 from lab.training import adapters, autoencoder, calibrate, corpus, denoiser, plain, plot, slices, unlabelled
-from lab.training.loop import StageRun
+from lab.training.loop import Run
 from lab.training.publish import PLAIN_FOLDER, publish
 from lab.training.samples import Sampler
-from lab.training.settings import OnProgress, Stage, StepReport, TrainingSettings
+from lab.training.settings import OnProgress, Progress, Stage, TrainingSettings
 from lab.training.slices import HEAD_MR
 from workers import devices
 from workers.segmentation import attention, maps, segmenter
@@ -44,7 +44,7 @@ class TrainingResult:
     seconds: float
 
 
-def silent(_progress: StepReport) -> None:
+def silent(_progress: Progress) -> None:
     """Report nothing."""
 
 
@@ -68,7 +68,7 @@ def train_foundation(
     planned = [stage for stage in settings.stages if stage in settings.plan]
     for stage in planned:
         stop_at = started + 60.0 * settings.deadline_minutes
-        run = StageRun(stage, settings.plan[stage], settings.work, stop_at, on_progress)
+        run = Run(stage, settings.plan[stage], settings.work, stop_at, on_progress)
         outcomes[stage] = _STAGES[stage](run, settings, sampler, dtype)
         plot.draw_losses(settings.work)
         if not outcomes[stage]:
@@ -86,20 +86,20 @@ def _check_patients(settings: TrainingSettings) -> None:
     unlabelled.stacks(settings.cases)
 
 
-def _train_autoencoder(run: StageRun, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+def _train_autoencoder(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     model, finished = autoencoder.train(run, sampler, seed=settings.seed, dtype=dtype)
     model.to(torch.float16).save_pretrained(settings.out / "vae", safe_serialization=True)
     return finished
 
 
-def _train_denoiser(run: StageRun, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+def _train_denoiser(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     backbone = _trained_autoencoder(settings, dtype)
     model, finished = denoiser.train(run, backbone, sampler, TextEncoder.load(), seed=settings.seed)
     model.to(torch.float16).save_pretrained(settings.out / "unet", safe_serialization=True)
     return finished
 
 
-def _train_adapters(run: StageRun, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     backbone = _trained_autoencoder(settings, dtype)
     start = attention.load(settings.start) if settings.start else None
     encoder = TextEncoder.load()
@@ -110,7 +110,7 @@ def _train_adapters(run: StageRun, settings: TrainingSettings, sampler: Sampler,
     return finished
 
 
-def _train_refinement(run: StageRun, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     """Go on with the adapters, on the first round's slices and on whole stacks that it marks."""
     earlier = settings.out / FIRST_ROUND
     if not earlier.is_dir():
@@ -124,7 +124,7 @@ def _train_refinement(run: StageRun, settings: TrainingSettings, sampler: Sample
     return finished
 
 
-def _train_second_reading(run: StageRun, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     """Train adapters that owe the others nothing but the marks on whole stacks: they err elsewhere."""
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
     folders = (settings.out / name for name in (LAST_ROUND, FIRST_ROUND))
@@ -143,9 +143,9 @@ def _with_whole_stacks(settings: TrainingSettings, sampler: Sampler, marking: Mo
     return Sampler(sampler.slices.joined(whole.showing(HEAD_MR, share=UNLABELLED_SHARE)), settings.seed + rounds)
 
 
-def _train_plain(run: StageRun, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+def _train_plain(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
     module, finished = plain.train(run, sampler, seed=settings.seed, dtype=dtype)
-    plain_unet.save(module, settings.out / PLAIN_FOLDER)
+    plain_network.save(module, settings.out / PLAIN_FOLDER)
     return finished
 
 
@@ -154,7 +154,7 @@ def _trained_autoencoder(settings: TrainingSettings, dtype: torch.dtype) -> Late
     return LatentDiffusion.autoencoder_only(settings.out, device=torch.device("cpu"), dtype=dtype)
 
 
-_STAGES: dict[Stage, Callable[[StageRun, TrainingSettings, Sampler, torch.dtype], bool]] = {
+_STAGES: dict[Stage, Callable[[Run, TrainingSettings, Sampler, torch.dtype], bool]] = {
     Stage.AUTOENCODER: _train_autoencoder,
     Stage.DENOISER: _train_denoiser,
     Stage.ADAPTERS: _train_adapters,

@@ -53,14 +53,14 @@ SHORT_STAGES = {
 }
 
 
-class TrainingPlan(StrEnum):
+class Plan(StrEnum):
     """How long to train on two cores: two to three hours, or within one, with no second reading."""
 
     FULL = "full"
     SHORT = "short"
 
 
-PLANS = {TrainingPlan.FULL: DEFAULT_STAGES, TrainingPlan.SHORT: SHORT_STAGES}
+PLANS = {Plan.FULL: DEFAULT_STAGES, Plan.SHORT: SHORT_STAGES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport:
+class Progress:
     """One report from a running stage; ``loss`` is smoothed over about fifty steps."""
 
     stage: Stage
@@ -99,4 +99,4 @@ class StepReport:
     seconds: float
 
 
-OnProgress = Callable[[StepReport], None]
+OnProgress = Callable[[Progress], None]

@@ -73,8 +73,9 @@ def evaluation() -> SegmentationEvaluation:
 def test_the_page_is_whole_loads_nothing_and_quotes_what_comes_from_outside() -> None:
     text = page.render(evaluation())
     assert "<script" not in text
-    assert not re.findall(r'(?:src|href)="(?!data:)', text)
-    assert "url(" not in text
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert not re.findall(r"url\((?!#)", text)
+    assert "@import" not in text
     assert "prefers-color-scheme: dark" in text
     assert unclosed(text) == []
 
@@ -122,6 +123,14 @@ def test_plots_are_well_formed_and_name_what_they_show() -> None:
         assert unclosed(drawn) == []
         assert "<text" in drawn
     assert "a &amp; b" in strip_plot([Strip("a & b", (0.1,), HALF)], title="t")
+
+
+def test_a_plot_takes_the_colours_of_the_page_and_reads_no_name_as_a_formula() -> None:
+    drawn = strip_plot([Strip("$x_1$ <b>", (0.1, 0.9), HALF)], title="t")
+    assert "$x_1$ &lt;b&gt;" in drawn
+    assert {"var(--ink)", "var(--faint)", "var(--accent)", "var(--mark)"} <= set(re.findall(r"var\(--[a-z]+\)", drawn))
+    assert not re.findall(r"#[0-9a-f]{6}\b", drawn)
+    assert drawn == strip_plot([Strip("$x_1$ <b>", (0.1, 0.9), HALF)], title="t")
 
 
 def test_the_curve_over_levels_is_the_dice_at_each_of_them() -> None:

@@ -15,10 +15,10 @@ from lab import patients
 from lab.patients import Role
 from lab.segmentation.plain_unet import PlainNetwork
 from lab.training import corpus, loop, plot, slices
-from lab.training.loop import StageRun
+from lab.training.loop import Run
 from lab.training.run import train_foundation
 from lab.training.samples import Ahead, Sampler
-from lab.training.settings import Stage, StageSettings, StepReport, TrainingSettings
+from lab.training.settings import Progress, Stage, StageSettings, TrainingSettings
 from workers.errors import TrainingDataMissing
 from workers.segmentation import attention
 from workers.segmentation.mask import MaskRule
@@ -48,15 +48,13 @@ def loss_of(module: nn.Linear) -> Callable[[int], Tensor]:
     return loss
 
 
-def run(
-    work: Path, plan: StageSettings = PLAN, *, seconds: float = 60.0, seen: list[StepReport] | None = None
-) -> StageRun:
-    reports: list[StepReport] = [] if seen is None else seen
-    return StageRun(Stage.ADAPTERS, plan, work, time.monotonic() + seconds, reports.append)
+def run(work: Path, plan: StageSettings = PLAN, *, seconds: float = 60.0, seen: list[Progress] | None = None) -> Run:
+    reports: list[Progress] = [] if seen is None else seen
+    return Run(Stage.ADAPTERS, plan, work, time.monotonic() + seconds, reports.append)
 
 
 def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
-    seen: list[StepReport] = []
+    seen: list[Progress] = []
     module = line()
     assert loop.optimise(run(tmp_path, seen=seen), module, loss_of(module))
     assert seen[-1].step == seen[-1].steps == 40
