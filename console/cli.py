@@ -12,13 +12,12 @@ from console.commands import (
     alive,
     audit,
     backbones,
-    classification,
     config,
     db,
     deliveries,
     demo,
     doctor,
-    evaluation,
+    evaluate,
     jobs,
     models,
     phantom,
@@ -28,7 +27,6 @@ from console.commands import (
     train,
     up,
 )
-from console.commands.variadic import VariadicCommand
 from storage.errors import OncueError
 
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
@@ -79,8 +77,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
 app.add_typer(adapters.app, name="classification")
 app.add_typer(train.training, name="train")
-evaluation.app.command("classification", cls=VariadicCommand)(classification.evaluate_classification)
-app.add_typer(evaluation.app, name="evaluate")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("alive")(alive.alive)

@@ -22,7 +22,7 @@ BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A figure and its 95 % bootstrap interval over patients."""
 
     mean: float
@@ -30,14 +30,14 @@ class Interval:
     hi: float
 
 
-def bootstrap(values: ArrayLike) -> Interval:
+def bootstrap(values: ArrayLike) -> Estimate:
     """Return the mean of ``values``, one for each patient, with its interval."""
     values = np.asarray(values, dtype=float)
     return _interval(float(values.mean()), draws(len(values)) @ values / len(values))
 
 
-def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> Interval | None:
-    """Return the mean over patients of each one's mean over cases, without those without a value; None without any."""
+def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> Estimate | None:
+    """Return the mean over patients of each one's mean over cases; None where no case has a value."""
     known = [(patient, value) for patient, value in zip(patients, values, strict=True) if value is not None]
     if not known:
         return None
@@ -46,7 +46,7 @@ def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> In
     return bootstrap(sums / np.bincount(number))
 
 
-def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequence[str]) -> Interval | None:
+def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequence[str]) -> Estimate | None:
     """Return the sum of all ``parts`` over the sum of all ``wholes``; None where every whole is 0."""
     number = _numbers(patients)
     part, whole = np.bincount(number, weights=parts), np.bincount(number, weights=wholes)
@@ -59,7 +59,7 @@ def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequen
 
 def auroc_interval(
     scores: Sequence[NDArray[np.floating[Any]]], labels: Sequence[NDArray[np.bool_]], patients: Sequence[str]
-) -> Interval | None:
+) -> Estimate | None:
     """Return the probability that a positive scores above a negative, ties counting half, pooled over all cases.
 
     ``scores[i]`` and ``labels[i]`` belong to case ``i``. None without any positive, or without any negative.
@@ -103,10 +103,10 @@ def _wins(pooled: Sequence[tuple[FloatArray, NDArray[np.bool_]]]) -> FloatArray:
     return wins
 
 
-def _interval(mean: float, resampled: FloatArray) -> Interval:
+def _interval(mean: float, resampled: FloatArray) -> Estimate:
     """Return the interval that holds the middle 95 % of the resamples in which the figure exists."""
     lo, hi = np.nanquantile(resampled, (0.025, 0.975))
-    return Interval(mean, float(lo), float(hi))
+    return Estimate(mean, float(lo), float(hi))
 
 
 def _numbers(patients: Sequence[str]) -> NDArray[np.intp]:

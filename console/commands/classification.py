@@ -102,10 +102,13 @@ def evaluate_classification(
 
     Example: oncue evaluate classification --data ../shared/data/covid-xray --share 5 10 --shots 1 4 16
     """
+    from console.commands.laboratory import laboratory
     from console.commands.output import write_json
     from console.commands.studying import StudyWishes, study
-    from lab.fewshot.document import to_json
-    from lab.fewshot.report import write_report
+
+    with laboratory():
+        from lab.fewshot.document import to_json
+        from lab.fewshot.report import write_report
 
     wishes = StudyWishes(
         data, test or [], share or [], shots or [], seeds, backbone or [], prompt or [], head or [], freeze or [],

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.laboratory import laboratory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -62,9 +64,11 @@ def train_foundation_model(
     """
     from console.commands.choices import chosen
     from console.commands.output import write_line
-    from lab.training import corpus as described
-    from lab.training.run import train_foundation
-    from lab.training.settings import PLANS, Plan, TrainingSettings
+
+    with laboratory():
+        from lab.training import corpus as described
+        from lab.training.run import train_foundation
+        from lab.training.settings import PLANS, Plan, TrainingSettings
 
     steps = PLANS[chosen(Plan, plan) or Plan.FULL]
     if data is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab import metrics
-from lab.cases import Case, as_volume, read_case
+from lab.cases import LabelledCase, as_volume, read_case
 from lab.patients import Role
 from lab.training import rules, slices
 from lab.training.rules import Scored
@@ -67,7 +67,7 @@ FUSIONS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
+class ExaminedCase:
     """A labelled case examined: its maps, and its mask on the model's grid."""
 
     examination: Examination
@@ -84,7 +84,7 @@ class Tuned:
         return mask.smooth_across(fused, spacing_z_mm, settings.rule.smoothing_mm)
 
 
-class Steps:
+class CalibrationProgress:
     """Count the steps of a calibration, most of them cases looked at and levels tried."""
 
     def __init__(self, total: int, on_done: OnProgress) -> None:
@@ -95,7 +95,7 @@ class Steps:
         self._done += 1
         self._on_done(self._done, self._total)
 
-    def after(self, examined: Tuned) -> Tuned:
+    def after(self, examined: ExaminedCase) -> ExaminedCase:
         """Count one that has been examined."""
         self.one()
         return examined
@@ -120,7 +120,7 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress 
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     ruling, phantoms = ruling_files(cases), healthy_phantoms()
     looks = len(tuning) + len(ruling) + 2 * len(phantoms)
-    steps = Steps(looks + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_done)
+    steps = CalibrationProgress(looks + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_done)
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
     known = _familiarity(segmenter, cases, tuning)
@@ -140,7 +140,9 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress 
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, modes[Mode.BALANCED].rule))
 
 
-def _seen(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, fusion: Fusion, steps: Steps) -> Tuned:
+def _seen(
+    segmenter: ZeroShotSegmenter, case: LabelledCase, mode: Mode, fusion: Fusion, steps: CalibrationProgress
+) -> ExaminedCase:
     return steps.after(examine(segmenter, case, mode, residuals=fusion.uses_residual))
 
 
@@ -149,11 +151,11 @@ def ruling_files(cases: Path) -> list[Path]:
     return slices.patient_files(cases, Role.TUNE, Role.TRAIN)
 
 
-def healthy_phantoms() -> list[Case]:
+def healthy_phantoms() -> list[LabelledCase]:
     """Draw heads in which nothing is to be found: unlike a patient's, every slice of theirs is known to be healthy."""
     phantoms = [head_phantom(seed=PHANTOM_SEED + index, lesion=False) for index in range(HEALTHY_PHANTOMS)]
     return [
-        Case(
+        LabelledCase(
             f"phantom {index}",
             as_volume(phantom.voxels, phantom.geometry.spacing_mm),
             np.zeros(phantom.voxels.shape, bool),
@@ -162,12 +164,12 @@ def healthy_phantoms() -> list[Case]:
     ]
 
 
-def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, *, residuals: bool) -> Tuned:
+def examine(segmenter: ZeroShotSegmenter, case: LabelledCase, mode: Mode, *, residuals: bool) -> ExaminedCase:
     """Compute the maps of a case, and bring its mask onto the model's grid."""
     examination = segmenter.examine(case.volume, prompt=PROMPT, mode=mode, residuals=residuals)
     unit = replace(examination.framing, black=0.0, white=1.0)
     truth = framing.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
-    return Tuned(examination, truth)
+    return ExaminedCase(examination, truth)
 
 
 def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
@@ -175,7 +177,7 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
     return ModeSettings(STEPS[mode], guidance, mirrored=mode is not Mode.FAST, fusion=fusion, rule=rule)
 
 
-def choose_fusion(tuned: list[Tuned], on_level: Callable[[], None] = lambda: None) -> Fusion:
+def choose_fusion(tuned: list[ExaminedCase], on_level: Callable[[], None] = lambda: None) -> Fusion:
     """Take the best mixture where it clearly beats the head alone, each under its own best rule."""
     worth = {
         fusion: rules.choose([case.scored(fusion) for case in tuned], on_level=on_level)[1].value for fusion in FUSIONS
@@ -200,7 +202,7 @@ def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
     return rules.choose(scored, levels=rules.SINGLE_LEVELS)[0]
 
 
-def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales:
+def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[LabelledCase]) -> Scales:
     """Redraw discs of tumour-free slices: the 99th percentile of what changes there is the unit of a residual."""
     settings = segmenter.calibration.modes[Mode.BALANCED]
     pixel, feature = [], []
@@ -225,7 +227,7 @@ def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales
     return Scales(SUSPICION, *(round(float(np.quantile(np.concatenate(part), 0.99)), 4) for part in (pixel, feature)))
 
 
-def _familiarity(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[Case]) -> Familiarity:
+def _familiarity(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[LabelledCase]) -> Familiarity:
     training = [read_case(path) for path in slices.patient_files(cases, Role.TRAIN)]
     described = [_describe(segmenter, case) for case in training]
     centre, precision = out_of_distribution.fit(np.stack(described))
@@ -234,7 +236,7 @@ def _familiarity(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[Case]) 
     return replace(known, reach=reach)
 
 
-def _describe(segmenter: ZeroShotSegmenter, case: Case) -> NDArray[np.float32]:
+def _describe(segmenter: ZeroShotSegmenter, case: LabelledCase) -> NDArray[np.float32]:
     found = framing.find(case.volume.voxels, (1.0, 1.0))
     if found is None:
         raise TrainingDataMissing(f"{case.name} shows no signal")
@@ -243,7 +245,7 @@ def _describe(segmenter: ZeroShotSegmenter, case: Case) -> NDArray[np.float32]:
     )
 
 
-def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
+def _healthy_level(settings: ModeSettings, cases: Sequence[ExaminedCase]) -> float:
     """Find the case level that no stack without tumour reaches: phantoms, and what lies far from any tumour."""
     levels = []
     for case in cases:
@@ -252,7 +254,7 @@ def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
     return round(float(np.clip(max(levels) + CASE_MARGIN, 0.05, 0.95)), 4)
 
 
-def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
+def _baselines(tuned: list[ExaminedCase], rule: MaskRule) -> BaselineThresholds:
     """Choose the baselines' thresholds as the method's own: best mean Dice on the tuning cases."""
     sources = {
         "intensity": [(case.examination.maps.images + 1.0) / 2.0 for case in tuned],
@@ -263,7 +265,7 @@ def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
     return BaselineThresholds(**chosen)
 
 
-def _best_threshold(tuned: list[Tuned], stacks: list[NDArray[np.float32]], smoothing_mm: float) -> float:
+def _best_threshold(tuned: list[ExaminedCase], stacks: list[NDArray[np.float32]], smoothing_mm: float) -> float:
     smoothed = [
         mask.smooth_across(stack, case.examination.spacing_mm[0], smoothing_mm)
         for stack, case in zip(stacks, tuned, strict=True)

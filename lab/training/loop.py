@@ -63,7 +63,7 @@ class _State:
 def optimise(run: Run, module: nn.Module, loss_of: Callable[[int], Tensor]) -> bool:
     """Train ``module``, going on from the stage's checkpoint; return whether all steps were taken in time.
 
-    Afterwards ``module`` holds the averaged weights. ``loss_of(step)`` must depend on the number of the step alone: then
+    Afterwards ``module`` holds the averaged weights. ``loss_of(step)`` must depend on the step's number alone: then
     a run that was interrupted ends with the same weights as one that was not. Raises WeightsMismatch where the
     checkpoint cannot be gone on from.
     """

@@ -157,7 +157,7 @@ def test_the_bootstrap_is_the_same_every_time_and_holds_the_mean() -> None:
     first = bootstrap.bootstrap(values)
     assert first == bootstrap.bootstrap(values)
     assert first.lo < first.mean < first.hi
-    assert bootstrap.bootstrap([0.5, 0.5]) == bootstrap.Interval(0.5, 0.5, 0.5)
+    assert bootstrap.bootstrap([0.5, 0.5]) == bootstrap.Estimate(0.5, 0.5, 0.5)
 
 
 def test_the_cases_of_one_patient_are_drawn_together() -> None:

@@ -1,0 +1,34 @@
+"""The edge between the product and the laboratory, which an installation from the wheel does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import OncueError
+
+_PRODUCT = frozenset({"console", "dicom_gateway", "phantom", "storage", "workers"})
+
+
+class LaboratoryMissing(OncueError):
+    """The laboratory, which trains and evaluates models, or a library that it needs is not installed."""
+
+    code = "laboratory_missing"
+
+
+@contextmanager
+def laboratory() -> Iterator[None]:
+    """Import parts of the laboratory inside; raises LaboratoryMissing, which says how to install what is not there.
+
+    A missing module of the product itself is a defect, and passes through as it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "lab").partition(".")[0]
+        if missing in _PRODUCT:
+            raise
+        raise LaboratoryMissing(
+            f"{missing} is not installed, which belongs to the extra 'lab'; training and evaluation are not part of "
+            "the installed package: run them from a checkout, after pip install -e '.[lab]'"
+        ) from error
