@@ -1,8 +1,8 @@
-"""What each part of the method adds: several scores from maps that are computed once per case.
+"""What each part of the method adds: figures of several scores, all from maps that are computed once for each case.
 
-``parts.PARTS`` is the table of what is compared. Every row gets the level, and then the peak of the component rule,
-that suit the tuning cases best, so that none is judged by numbers made for another; each is also reported free of any
-threshold (AUPRC, slice AUROC).
+``parts.PARTS`` is the table of what is compared. For every row first the level and then the peak of the component rule
+are chosen that give the best Dice on the tuning cases, so that no row is judged by numbers made for another. AUPRC and
+slice AUROC need no threshold.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 OnCase = Callable[[str], None]
 """Gets the name of each case that is done, those for tuning first."""
 PEAKS = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""Peaks that are tried for the component rule, as parts of the way from the level to 1."""
+"""Peaks of the component rule that are tried, each as a share of the way from the level to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class AblationRow:
     """One part's figures at ``level`` and ``peak``.
 
-    ``best_dice`` is that of the level that suits these very cases best, without any component rule: an upper bound of
-    what a threshold alone could do.
+    ``best_level`` has the best Dice on the evaluated cases themselves, without any component rule: ``best_dice`` is an
+    upper bound of what a threshold alone could reach.
     """
 
     part: str
@@ -57,7 +57,7 @@ class AblationRow:
 
 @dataclass(frozen=True, slots=True)
 class AblationTable:
-    """All rows; ``tuning_cases`` fixed levels and peaks. Where there were none the mode's own ones serve every row."""
+    """All rows. With 0 ``tuning_cases`` every row has the mode's own level and peak."""
 
     mode: str
     prompt: str
@@ -67,7 +67,7 @@ class AblationTable:
     rows: tuple[AblationRow, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the table as one object."""
+        """Return the table as one object."""
         return asdict(self) | {"rows": [asdict(row) for row in self.rows]}
 
 
@@ -83,7 +83,7 @@ class _Scored:
         return np.ascontiguousarray(self.examination.orientation.undo(self.stack))
 
     def spread(self) -> FloatArray:
-        """Give the score spread along the grey, upright."""
+        """Return the score spread along the grey, on the upright grid."""
         return spread_on_grid(self.examination, self.smoothed, look_of(self.examination, self.smoothed))
 
     def mask(self, rule: MaskRule) -> NDArray[np.bool_]:
@@ -93,7 +93,7 @@ class _Scored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tuned:
-    """What fixing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid.
+    """What choosing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid.
 
     ``spread`` is the spread score in steps, where the part has one.
     """

@@ -1,6 +1,6 @@
-"""Fix thresholds, weights and scales on patients that are not for testing, once, after training.
+"""Choose thresholds, weights of maps and scales after training, on patients who are not kept for testing.
 
-Masks are read here and nowhere else in training; the test patients are never read.
+Experts' masks are compared with here, and nowhere else in training; test patients are never read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lab.patients import Role
 from lab.training import rules, slices
 from lab.training.rules import Scored
 from phantom.head import head_phantom
+from storage.progress import unheard
 from workers.errors import TrainingDataMissing
 from workers.segmentation import framing, maps, mask, out_of_distribution
 from workers.segmentation.backbone import IMAGE_SIZE
@@ -30,7 +31,7 @@ from workers.segmentation.calibration import (
     Scales,
 )
 from workers.segmentation.mask import MaskRule
-from workers.segmentation.segmenter import Examination, ZeroShotSegmenter, silent
+from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lab.segmentation.plain_unet import PlainNetwork
-    from workers.segmentation.maps import OnProgress
+    from storage.progress import OnProgress
 
 PROMPT = "tumor"
 SUSPICION = 0.2
@@ -47,15 +48,15 @@ HEALTHY_PHANTOMS = 16
 PHANTOM_SEED = 20_000
 CASE_ML = 1.0
 CASE_MARGIN = 0.04
-"""How far the middle of the case score lies above the highest level that is reached without tumour."""
+"""How far the level that gives a case score of 0.5 lies above the highest that was reached without tumour."""
 GAIN = 0.01
-"""How much better than the head alone a mixture must be on the tuning patients, to be worth its cost."""
+"""A mixture of maps must be this much better on the tuning patients than the residual head's map alone."""
 PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.7, minimum_ml=0.5, smoothing_mm=2.5, share=0.2)
 STEPS = {Mode.FAST: 2, Mode.BALANCED: 8, Mode.PAPER: 50}
 
 HEAD_ALONE = Fusion(1.0, 0.0, 0.0, 0.0, 0.0)
 PAPER_FUSION = Fusion(0.7, 0.0, 0.0, 0.15, 0.15)
-"""``paper`` always lets the residuals speak, as the paper does; the other modes only where that helps."""
+"""``paper`` always uses the residuals, as the paper does; the other modes only where that helps."""
 FUSIONS = (
     HEAD_ALONE,
     Fusion(0.8, 0.2, 0.0, 0.0, 0.0),
@@ -68,24 +69,24 @@ FUSIONS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExaminedCase:
-    """A labelled case examined: its maps, and its mask on the model's grid."""
+    """A labelled case: its maps, and its true mask on the model's grid."""
 
     examination: Examination
     truth: NDArray[np.bool_]
 
     def scored(self, fusion: Fusion) -> Scored:
-        """Fuse the maps."""
+        """Return the case with its maps fused into one score."""
         maps = self.examination.maps
         return Scored(maps.fused(fusion), self.truth, self.examination.spacing_mm, maps.images)
 
     def smoothed(self, settings: ModeSettings) -> NDArray[np.float32]:
-        """Fuse the maps and smooth them as the mode does, before its rule makes a mask of them."""
+        """Return the maps fused and smoothed as in this mode, from which its rule makes the mask."""
         fused, spacing_z_mm = self.examination.maps.fused(settings.fusion), self.examination.spacing_mm[0]
         return mask.smooth_across(fused, spacing_z_mm, settings.rule.smoothing_mm)
 
 
 class CalibrationProgress:
-    """Count the steps of a calibration, most of them cases looked at and levels tried."""
+    """Counts the steps of a calibration, most of them cases examined and levels tried."""
 
     def __init__(self, total: int, on_done: OnProgress) -> None:
         self._total, self._done, self._on_done = total, 0, on_done
@@ -102,7 +103,7 @@ class CalibrationProgress:
 
 
 def provisional() -> Calibration:
-    """Give settings to examine with before anything is fixed."""
+    """Return settings to examine cases with while nothing has been chosen yet."""
     modes = {mode: _mode(mode, HEAD_ALONE, PROVISIONAL_RULE) for mode in Mode}
     known = Familiarity((0.0,), ((1.0,),), 1.0)
     return Calibration(
@@ -110,12 +111,12 @@ def provisional() -> Calibration:
     )
 
 
-def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress = silent) -> Calibration:
-    """Fix everything for a segmenter that was built with ``provisional()``.
+def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress = unheard) -> Calibration:
+    """Return the calibration for a segmenter that was built with ``provisional()``.
 
-    Fusion is chosen on the tuning patients. The mask rule is chosen on them together with the training patients, whose
-    masks no training has read as a target: eight patients alone are too few. Healthy phantoms are cases like them in
-    that search, which ``fast`` makes for ``balanced`` too; that mode's own looks only raise the peak.
+    The fusion of maps is chosen on the tuning patients. The mask rule is chosen on these, on the training patients (no
+    training has used their masks as a target) and on healthy phantoms. ``fast`` and ``balanced`` share it, but
+    ``balanced`` may ask for a higher peak, chosen with its own maps.
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     ruling, phantoms = ruling_files(cases), healthy_phantoms()
@@ -147,12 +148,12 @@ def _seen(
 
 
 def ruling_files(cases: Path) -> list[Path]:
-    """List the cases that a mask rule is chosen on: all but the test patients."""
+    """Return the files of the patients on whom a mask rule is chosen: all but the test patients."""
     return slices.patient_files(cases, Role.TUNE, Role.TRAIN)
 
 
 def healthy_phantoms() -> list[LabelledCase]:
-    """Draw heads in which nothing is to be found: unlike a patient's, every slice of theirs is known to be healthy."""
+    """Return phantom heads without any lesion: unlike those of patients, all their slices are known to be healthy."""
     phantoms = [head_phantom(seed=PHANTOM_SEED + index, lesion=False) for index in range(HEALTHY_PHANTOMS)]
     return [
         LabelledCase(
@@ -165,7 +166,7 @@ def healthy_phantoms() -> list[LabelledCase]:
 
 
 def examine(segmenter: ZeroShotSegmenter, case: LabelledCase, mode: Mode, *, residuals: bool) -> ExaminedCase:
-    """Compute the maps of a case, and bring its mask onto the model's grid."""
+    """Return the maps of a case, and its mask on the model's grid."""
     examination = segmenter.examine(case.volume, prompt=PROMPT, mode=mode, residuals=residuals)
     unit = replace(examination.framing, black=0.0, white=1.0)
     truth = framing.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
@@ -178,7 +179,7 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
 
 
 def choose_fusion(tuned: list[ExaminedCase], on_level: Callable[[], None] = lambda: None) -> Fusion:
-    """Take the best mixture where it clearly beats the head alone, each under its own best rule."""
+    """Return the best mixture where it clearly beats the residual head alone, each under its own best rule."""
     worth = {
         fusion: rules.choose([case.scored(fusion) for case in tuned], on_level=on_level)[1].value for fusion in FUSIONS
     }
@@ -187,7 +188,7 @@ def choose_fusion(tuned: list[ExaminedCase], on_level: Callable[[], None] = lamb
 
 
 def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
-    """Choose the rule of the baseline's network on the same patients: one threshold, and small components dropped."""
+    """Return the mask rule of the baseline's network, chosen on the same patients: one level for all components."""
     scored = []
     for path in ruling_files(cases):
         case = read_case(path)
@@ -203,7 +204,7 @@ def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
 
 
 def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[LabelledCase]) -> Scales:
-    """Redraw discs of tumour-free slices: the 99th percentile of what changes there is the unit of a residual."""
+    """Return the units of the residuals: the 99th percentile of what redrawing a disc without tumour changes."""
     settings = segmenter.calibration.modes[Mode.BALANCED]
     pixel, feature = [], []
     rows, columns = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
@@ -246,7 +247,7 @@ def _describe(segmenter: ZeroShotSegmenter, case: LabelledCase) -> NDArray[np.fl
 
 
 def _healthy_level(settings: ModeSettings, cases: Sequence[ExaminedCase]) -> float:
-    """Find the case level that no stack without tumour reaches: phantoms, and what lies far from any tumour."""
+    """Return a case level that nothing without tumour reaches: no phantom, and no slices far from any tumour."""
     levels = []
     for case in cases:
         score = case.smoothed(settings)[metrics.far_slices(case.truth)]
@@ -255,7 +256,7 @@ def _healthy_level(settings: ModeSettings, cases: Sequence[ExaminedCase]) -> flo
 
 
 def _baselines(tuned: list[ExaminedCase], rule: MaskRule) -> BaselineThresholds:
-    """Choose the baselines' thresholds as the method's own: best mean Dice on the tuning cases."""
+    """Return the baselines' thresholds, each with the best mean Dice on the tuning cases."""
     sources = {
         "intensity": [(case.examination.maps.images + 1.0) / 2.0 for case in tuned],
         "attention": [case.examination.maps.attention for case in tuned],

@@ -13,18 +13,19 @@ from lab.patients import Role
 from lab.segmentation import plain_unet
 from lab.segmentation.plain_unet import PlainNetwork
 from lab.training import calibrate, slices
+from storage.progress import unheard
 from workers import devices, weights
 from workers.segmentation import attention, calibration, schedules
 from workers.segmentation.backbone import LatentDiffusion, frozen, library
 from workers.segmentation.maps import Models
 from workers.segmentation.prompts import TextEncoder
-from workers.segmentation.segmenter import ZeroShotSegmenter, silent
+from workers.segmentation.segmenter import ZeroShotSegmenter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.training.settings import TrainingSettings
-    from workers.segmentation.maps import OnProgress
+    from storage.progress import OnProgress
     from workers.weights import Manifest
 
 PLAIN_FOLDER = "plain"
@@ -35,7 +36,7 @@ LICENCE = "CC-BY-NC-SA-4.0"
 VERSION = "7"
 
 
-def publish(settings: TrainingSettings, on_done: OnProgress = silent) -> Manifest:
+def publish(settings: TrainingSettings, on_done: OnProgress = unheard) -> Manifest:
     """Fix the calibration on the tuning patients and write everything that loading asks for."""
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
     calibration.save(calibrate.calibrate(segmenter, settings.cases, on_done=on_done), settings.out)

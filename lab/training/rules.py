@@ -1,7 +1,8 @@
-"""Search for the mask rule that serves labelled cases best.
+"""Search a grid of mask rules for the one that gives the best masks on labelled cases.
 
-A rule only decides which connected components stay, so the components of each level are measured once and hundreds
-of rules are judged on those measurements.
+A rule draws a level through a score, and then drops some of the connected components above it. The components above
+each level are therefore measured once. Which of them a rule keeps, and what its mask is worth, follows from these
+measurements without drawing any mask.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
 
 ALARM_LIMIT = 0.03
-"""Share of tumour-free slices that may alarm before a rule pays for it."""
+"""Share of tumour-free slices that may carry a mask at no cost."""
 ALARM_PRICE = 1.5
+"""Dice that a share of alarms of 1 above the limit costs."""
 SMOOTHING_MM = 4.5
-"""Better than 2.5 and 6 mm for the best rules on 48 patients; each further one would cost a whole search."""
+"""Not searched: it was better than 2.5 and 6 mm on 48 patients, and every further value costs a whole search."""
 Level = tuple[float, float, float]
 SINGLE_LEVELS: tuple[Level, ...] = tuple((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8))
 LEVELS: tuple[Level, ...] = (
@@ -40,20 +42,20 @@ LEVELS: tuple[Level, ...] = (
     *((0.4, *line) for line in ((0.4, 1.2), (0.5, 1.25), (0.5, 1.5), (0.5, 1.75), (0.5, 2.0), (0.7, 2.5))),
     *((0.5, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
 )
-"""Threshold, slope and drop: one level for all, or one for each component, as suit a spread score."""
+"""(threshold, slope, drop) of ``MaskRule``: the same level for all components, or one for each by its peak."""
 PEAKS = (0.0, 0.8, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 REACHES_MM = (0.0, 10.0)
-"""How far an edge may move to follow the grey; 0: it stays where the score ends."""
+"""How far an edge may move to follow the grey; with 0 it stays where the level is."""
 SHARES = (0.1, 0.2, 0.35, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One labelled case: its score and its truth ``[z, y, x]`` on the model's grid, with that grid's spacing.
+    """A labelled case: score (0..1) and true mask ``[z, y, x]`` on the model's grid, and that grid's spacing (z, y, x).
 
-    ``images`` are the framed slices (-1..1), whose grey scores spread along and edges follow; without them nothing
-    does. ``spread`` is the spread score, where there is one already.
+    ``images`` are the slices that were scored (-1..1); scores spread and edges move along their grey, and stay as they
+    are without images. ``spread`` is the score spread along the grey, once that is known.
     """
 
     score: FloatArray
@@ -63,11 +65,11 @@ class Scored:
     spread: FloatArray | None = None
 
     def smoothed(self, smoothing_mm: float) -> Scored:
-        """Smooth the score across slices."""
+        """Return the case with its score smoothed across slices."""
         return replace(self, score=mask.smooth_across(self.score, self.spacing_mm[0], smoothing_mm))
 
     def spread_along(self, look: Look | None) -> Scored:
-        """Spread the score, which is smoothed already, along the grey, where that is known."""
+        """Return the case with its score, which must be smoothed, spread along the grey where that is given."""
         return self if look is None else replace(self, spread=spreading.spread(self.score, look, self.spacing_mm))
 
     def look(self) -> Look | None:
@@ -79,22 +81,23 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a rule is worth: mean Dice, less the price of too many false alarms."""
+    """What a rule gives: mean Dice over the cases, and the share of slices far from any tumour that carry a mask."""
 
     dice: float
     alarms: float
 
     @property
     def value(self) -> float:
-        """Dice less the price of alarms above the limit."""
+        """The figure that is maximised: Dice, less the price of the alarms above the limit."""
         return self.dice - ALARM_PRICE * max(0.0, self.alarms - ALARM_LIMIT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Components:
-    """The connected components of one case above one level; arrays have one entry per component.
+    """The connected components of one case above one level; arrays have one entry for each.
 
-    ``voxels`` and ``hits`` (those of the truth) are counted after a component's edge has moved, the rest before.
+    ``voxels`` (and ``hits``, those among them that are truly tumour) are counted after the component's edge has moved
+    along the grey; volume, highest score (``peaks``) and sum of scores (``weights``) before.
     """
 
     millilitres: NDArray[np.float64]
@@ -103,21 +106,22 @@ class _Components:
     voxels: NDArray[np.float64]
     hits: NDArray[np.float64]
     alarms: BoolArray
-    """``[component, far slice]``: which slices far from any tumour a component reaches."""
+    """``[component, slice]``: whether it reaches a slice, of those far from any tumour."""
     truth_voxels: int
 
 
 SEARCHED_LEVELS = len(LEVELS)
-"""How many levels one search tries."""
+"""How often a search calls ``on_level``."""
 
 
 def choose(
     cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_level: Callable[[], None] = lambda: None
 ) -> tuple[MaskRule, Worth]:
-    """Find the best rule of the grid; a mark in a case without tumour costs as much as a tumour that is missed.
+    """Return the best rule of the grid, and what it gives.
 
-    Of rules of the same worth it is the one with fewest false alarms, and then the one that asks most of what lies
-    beside the weightiest component: what no labelled case needs is not marked.
+    A case without tumour has Dice 1 while its mask is empty, else 0. Of equally good rules the one with the fewest
+    alarms is taken, and of these the one that drops most components beside the weightiest. ``on_level`` is called
+    after each of the ``levels``.
     """
     found: list[tuple[MaskRule, Worth]] = []
     spreads = all(case.images is not None for case in cases)
@@ -137,7 +141,7 @@ def choose(
 
 
 def _with_components(level: MaskRule) -> list[MaskRule]:
-    """List the rules for components at one level."""
+    """Return every rule of the grid that draws this level."""
     grid = product(PEAKS, VOLUMES_ML, SHARES)
     return [
         replace(level, peak=peak, minimum_ml=volume, share=share)
@@ -147,14 +151,14 @@ def _with_components(level: MaskRule) -> list[MaskRule]:
 
 
 def raised(rule: MaskRule, cases: Sequence[Scored]) -> MaskRule:
-    """Ask for a higher peak where that serves ``cases`` better."""
+    """Return the rule with the peak, its own or a higher one, that is best on ``cases``."""
     measured = [_measured(case, rule) for case in cases]
     higher = (replace(rule, peak=peak) for peak in PEAKS if peak > rule.peak)
     return max((rule, *higher), key=lambda each: _judge(measured, each).value)
 
 
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
-    """Judge one rule."""
+    """Return what one rule gives on the cases."""
     return _judge([_measured(case, rule) for case in cases], rule)
 
 
@@ -185,7 +189,7 @@ def _measure(case: Scored, look: Look | None, level: MaskRule, labels: NDArray[n
 def _covered(
     case: Scored, look: Look | None, level: MaskRule, labels: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count what each component covers in the end, and how much of that is true."""
+    """Return for each component how many voxels it covers once its edge has moved, and how many of them are true."""
     follows = look is not None and level.reach_mm > 0
     margin = edges.margin(case.spacing_mm, level.reach_mm) if follows else 0
     voxels, hits = [], []

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from lab.training.slices import SliceSet
 
-LOW_LEVEL = 0.3
-HIGH_LEVEL = 0.9
+LOW_HEIGHT = 0.3
+HIGH_HEIGHT = 0.9
 """Below this share of the stack lie neck, face and skull base; above that one little but skull and scalp."""
 ENDS_WEIGHT = 0.8
 ENDS_PAINTED = 0.25
@@ -58,7 +58,7 @@ class Sampler:
         self.slices = slices
         self._seed = seed
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
-        self._ends = (slices.levels < LOW_LEVEL) | (slices.levels > HIGH_LEVEL)
+        self._ends = (slices.heights < LOW_HEIGHT) | (slices.heights > HIGH_HEIGHT)
         weights = np.where(self._ends, ENDS_WEIGHT, 1.0) * slices.weights
         self._weights = weights / weights.sum()
 
