@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from storage.errors import OncueError
 
+NEEDED = ("lab", "jinja2", "matplotlib", "sklearn")
+"""Looked for before anything is loaded: reports import some of these only after hours of work."""
 _PRODUCT = frozenset({"console", "dicom_gateway", "phantom", "storage", "workers"})
 
 
@@ -22,13 +25,20 @@ def laboratory() -> Iterator[None]:
 
     A missing module of the product itself is a defect, and passes through as it is.
     """
+    for name in NEEDED:
+        if find_spec(name) is None:
+            raise _missing(name)
     try:
         yield
     except ModuleNotFoundError as error:
-        missing = (error.name or "lab").partition(".")[0]
-        if missing in _PRODUCT:
+        name = (error.name or "lab").partition(".")[0]
+        if name in _PRODUCT:
             raise
-        raise LaboratoryMissing(
-            f"{missing} is not installed, which belongs to the extra 'lab'; training and evaluation are not part of "
-            "the installed package: run them from a checkout, after pip install -e '.[lab]'"
-        ) from error
+        raise _missing(name) from error
+
+
+def _missing(name: str) -> LaboratoryMissing:
+    return LaboratoryMissing(
+        f"{name} is not installed, which belongs to the extra 'lab'; training and evaluation are not part of "
+        "the installed package: run them from a checkout, after pip install -e '.[lab]'"
+    )
