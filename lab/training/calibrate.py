@@ -180,10 +180,10 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
 
 def choose_fusion(tuned: list[ExaminedCase], on_progress: OnProgress = unheard) -> Fusion:
     """Return the best mixture where it clearly beats the residual head alone, each under its own best rule."""
-    worth = {
-        fusion: rules.choose([case.scored(fusion) for case in tuned], on_progress=on_progress)[1].value
-        for fusion in FUSIONS
-    }
+    worth = {}
+    for fusion in FUSIONS:
+        scored = [case.scored(fusion) for case in tuned]
+        worth[fusion] = rules.choose(scored, on_progress=on_progress)[1].value
     best = max(worth, key=lambda fusion: worth[fusion])
     return best if worth[best] > worth[HEAD_ALONE] + GAIN else HEAD_ALONE
 
