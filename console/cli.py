@@ -17,20 +17,18 @@ from console.commands import (
     deliveries,
     demo,
     doctor,
-    evaluation,
+    evaluate,
     jobs,
     models,
     phantom,
     processes,
     send,
     studies,
-    studying,
     support,
     train,
     up,
     worklist,
 )
-from console.terminal.variadic import VariadicCommand
 from storage.errors import OncueError
 
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
@@ -81,8 +79,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
 app.add_typer(classification.app, name="classification")
 app.add_typer(train.training, name="train")
-evaluation.app.command("classification", cls=VariadicCommand)(studying.evaluate_classification)
-app.add_typer(evaluation.app, name="evaluate")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("alive")(alive.alive)

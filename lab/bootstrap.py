@@ -1,4 +1,4 @@
-"""Figures over patients with 95 % intervals: the patients are drawn again, with replacement and a fixed seed.
+"""Figures over patients with 95 % bootstrap intervals: patients are drawn again, with replacement and a fixed seed.
 
 Every case belongs to a patient, and one patient's cases are always drawn together: they resemble one another.
 """
@@ -22,7 +22,7 @@ BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A figure and its 95 % bootstrap interval over patients."""
 
     mean: float
@@ -30,14 +30,14 @@ class Interval:
     hi: float
 
 
-def bootstrap(values: ArrayLike) -> Interval:
-    """Give the mean of one value for each patient."""
+def bootstrap(values: ArrayLike) -> Estimate:
+    """Return the mean of ``values``, one for each patient, with its interval."""
     values = np.asarray(values, dtype=float)
     return _interval(float(values.mean()), draws(len(values)) @ values / len(values))
 
 
-def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> Interval | None:
-    """Give the mean over patients of each one's mean over cases; cases without a value count nowhere."""
+def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> Estimate | None:
+    """Return the mean over patients of each one's mean over cases; None where no case has a value."""
     known = [(patient, value) for patient, value in zip(patients, values, strict=True) if value is not None]
     if not known:
         return None
@@ -46,8 +46,8 @@ def mean_interval(values: Sequence[float | None], patients: Sequence[str]) -> In
     return bootstrap(sums / np.bincount(number))
 
 
-def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequence[str]) -> Interval | None:
-    """Give the pooled share: all parts of all cases over all wholes. None where every whole is 0."""
+def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequence[str]) -> Estimate | None:
+    """Return the sum of all ``parts`` over the sum of all ``wholes``; None where every whole is 0."""
     number = _numbers(patients)
     part, whole = np.bincount(number, weights=parts), np.bincount(number, weights=wholes)
     if not whole.any():
@@ -59,10 +59,10 @@ def share_interval(parts: Sequence[int], wholes: Sequence[int], patients: Sequen
 
 def auroc_interval(
     scores: Sequence[NDArray[np.floating[Any]]], labels: Sequence[NDArray[np.bool_]], patients: Sequence[str]
-) -> Interval | None:
-    """Give the chance that a positive scores above a negative (ties count half), pooled over all cases.
+) -> Estimate | None:
+    """Return the probability that a positive scores above a negative, ties counting half, pooled over all cases.
 
-    ``scores[i]`` and ``labels[i]`` hold what case ``i`` brings. None where one sort is missing.
+    ``scores[i]`` and ``labels[i]`` belong to case ``i``. None without any positive, or without any negative.
     """
     number = _numbers(patients)
     groups = [np.flatnonzero(number == patient) for patient in range(int(number.max()) + 1)]
@@ -80,7 +80,7 @@ def auroc_interval(
 
 
 def draws(patients: int) -> FloatArray:
-    """Tell how often each patient is drawn in each resample: ``[resample, patient]``."""
+    """Return how often each patient is drawn in each resample, ``[resample, patient]``."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = rng.integers(0, patients, (RESAMPLES, patients))
     counts = np.zeros((RESAMPLES, patients))
@@ -89,7 +89,10 @@ def draws(patients: int) -> FloatArray:
 
 
 def _wins(pooled: Sequence[tuple[FloatArray, NDArray[np.bool_]]]) -> FloatArray:
-    """Count for each pair of patients how often a positive of the first scores above a negative of the second."""
+    """Return how often a positive of one patient scores above a negative of another, ``[patient, patient]``.
+
+    From these counts follows the AUROC of every resample without sorting its scores anew.
+    """
     ordered = [np.sort(scores[~marked]) for scores, marked in pooled]
     wins = np.empty((len(pooled), len(pooled)))
     for row, (scores, marked) in enumerate(pooled):
@@ -100,13 +103,14 @@ def _wins(pooled: Sequence[tuple[FloatArray, NDArray[np.bool_]]]) -> FloatArray:
     return wins
 
 
-def _interval(mean: float, resampled: FloatArray) -> Interval:
-    """Take the middle 95 % of the resamples in which the figure exists."""
+def _interval(mean: float, resampled: FloatArray) -> Estimate:
+    """Return the interval that holds the middle 95 % of the resamples in which the figure exists."""
     lo, hi = np.nanquantile(resampled, (0.025, 0.975))
-    return Interval(mean, float(lo), float(hi))
+    return Estimate(mean, float(lo), float(hi))
 
 
 def _numbers(patients: Sequence[str]) -> NDArray[np.intp]:
+    """Return each case's patient as a number from 0."""
     return np.asarray(np.unique(np.asarray(patients), return_inverse=True)[1], dtype=np.intp)
 
 

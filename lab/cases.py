@@ -27,7 +27,7 @@ USUAL_SPACING_MM = (5.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class LabelledCase:
     """One axial stack and the expert's mask, both ``[z, y, x]``; ``z`` to the head, ``y`` to the back.
 
     Cases of one ``patient`` are drawn together in every interval. ``spacing_known`` is False where the usual spacing
@@ -54,7 +54,7 @@ class CaseSource(Protocol):
         """Name the patient, for cases that belong together."""
         ...
 
-    def read(self) -> Case:
+    def read(self) -> LabelledCase:
         """Read image and mask; raises UnreadableCase that names the file."""
         ...
 
@@ -76,14 +76,14 @@ class ArrayFile:
         """What stands before the first double underscore of the name."""
         return named(self.path.stem)
 
-    def read(self) -> Case:
+    def read(self) -> LabelledCase:
         """Read the arrays; a single image ``[y, x]`` becomes a stack of one slice."""
         try:
             return self._read()
         except (BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
             raise UnreadableCase(f"{self.path.name} is not a readable .npz case") from error
 
-    def _read(self) -> Case:
+    def _read(self) -> LabelledCase:
         with self.path.open("rb") as file, np.load(file) as arrays:
             key = "flair" if "flair" in arrays else "image"
             if key not in arrays or "mask" not in arrays:
@@ -92,10 +92,10 @@ class ArrayFile:
             spacing = arrays.get("spacing_mm")
         voxels, marked = matched(image, mask, self.path.name)
         volume = as_volume(voxels, _spacing(spacing, self.path.name), modality=self.modality)
-        return Case(self.name, volume, marked, self.patient, spacing_known=spacing is not None)
+        return LabelledCase(self.name, volume, marked, self.patient, spacing_known=spacing is not None)
 
 
-def read_case(path: Path) -> Case:
+def read_case(path: Path) -> LabelledCase:
     """Read one ``.npz`` case; raises UnreadableCase where it is broken, or arrays are missing or do not match."""
     return ArrayFile(path).read()
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 NEAR = 2
-"""Slices this close to a slice with tumour are left out of the count of false alarms."""
+"""Slices at most this far from a slice with tumour are left out of the count of false alarms."""
 SLICE_PIXELS = 60
 """A slice's score is the mean of this many highest voxels."""
 LESION_SHARE = 0.1
@@ -24,7 +25,7 @@ LESION_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LesionCount:
-    """Connected lesions of the truth, how many of them were found, and found ones that touch none of them."""
+    """How many connected lesions the truth holds, how many of them were found, and how many components touch none."""
 
     lesions: int
     found: int
@@ -32,13 +33,13 @@ class LesionCount:
 
 
 def dice(found: BoolArray, truth: BoolArray) -> float:
-    """Give 2 |A and B| / (|A| + |B|); two empty masks agree perfectly."""
+    """Return 2 |A and B| / (|A| + |B|); 1 for two empty masks."""
     total = int(found.sum()) + int(truth.sum())
     return 1.0 if total == 0 else 2.0 * int((found & truth).sum()) / total
 
 
 def count_lesions(found: BoolArray, truth: BoolArray) -> LesionCount:
-    """Match the connected components (26 neighbours) of both masks."""
+    """Return how the connected components (26 neighbours) of both masks match."""
     structure = np.ones((3, 3, 3))
     labels, count = ndimage.label(truth, structure)
     covered = np.bincount(labels[found], minlength=count + 1)[1:]
@@ -49,44 +50,40 @@ def count_lesions(found: BoolArray, truth: BoolArray) -> LesionCount:
 
 
 def far_slices(truth: BoolArray) -> BoolArray:
-    """Tell for each slice whether it lies more than two slices from any slice with tumour."""
+    """Return for each slice whether it lies more than two slices from any slice with tumour, ``[z]``."""
     present = np.asarray(truth.any(axis=(1, 2)))
     return ~ndimage.binary_dilation(present, iterations=NEAR) if present.any() else ~present
 
 
 def false_alarms(found: BoolArray, truth: BoolArray) -> tuple[int, int]:
-    """Count the slices far from tumour, and those among them that the mask touches: (alarms, slices)."""
+    """Return (alarms, slices): the slices far from any tumour, and how many of them the mask touches."""
     far = far_slices(truth)
     return int((found.any(axis=(1, 2)) & far).sum()), int(far.sum())
 
 
 def slice_scores(scores: FloatArray) -> FloatArray:
-    """Give each slice the mean of its highest scores."""
+    """Return the mean of each slice's highest scores, ``[z]``."""
     flat = scores.reshape(len(scores), -1)
     count = min(SLICE_PIXELS, flat.shape[1])
     return np.asarray(np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:].mean(axis=1), dtype=np.float32)
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
-    """Give the chance that a positive scores above a negative (ties count half); None where one sort is missing."""
-    scores, labels = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    if positives == 0 or negatives == 0:
+    """Return the probability that a positive scores above a negative, ties counting half; None without one of both."""
+    labels = np.asarray(labels, dtype=bool)
+    if labels.all() or not labels.any():
         return None
-    ranks = stats.rankdata(scores)
-    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(roc_auc_score(labels, scores))
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float | None:
-    """Give the area under the precision-recall curve as a sum of steps; None where nothing is positive.
+    """Return the area under the precision-recall curve as a sum of its steps; None without any positive.
 
-    Equal scores are one step of the curve, so the order of ties does not matter. Only steps that reach a positive add
-    to the area.
+    Equal scores are one step of the curve, so their order does not matter.
     """
     scores, labels = np.ravel(np.asarray(scores)), np.ravel(np.asarray(labels)).astype(bool)
-    levels, marked = np.unique(scores[labels], return_counts=True)
-    if not len(levels):
+    if not labels.any():
         return None
-    hits = np.cumsum(marked[::-1])[::-1]
-    taken = len(scores) - np.searchsorted(np.sort(scores), levels, side="left")
-    return float((marked * hits / taken).sum() / labels.sum())
+    # Below the lowest positive the curve gains no area; leaving those scores out saves sorting most of a volume.
+    kept = scores >= scores[labels].min()
+    return float(average_precision_score(labels[kept], scores[kept]))

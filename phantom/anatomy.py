@@ -47,7 +47,7 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Head:
+class HeadAnatomy:
     """The drawn head: its brightness, and the two fields that a lesion is placed by.
 
     ``brain_mm`` is the depth below the brain's surface, negative outside; ``ventricles_mm`` is positive in fluid.
@@ -67,7 +67,7 @@ class Folds:
     grain: Field
 
 
-def draw_head(at: Position, folds: Folds, contrast: Contrast, *, ventricle_scale: float) -> Head:
+def draw_head(at: Position, folds: Folds, contrast: Contrast, *, ventricle_scale: float) -> HeadAnatomy:
     """Draw the head at every position: shell, face and skull base, then brain, then its cavities."""
     depth = _head_depth(at)
     brain = _brain_depth(at, depth)
@@ -78,7 +78,7 @@ def draw_head(at: Position, folds: Folds, contrast: Contrast, *, ventricle_scale
     rim = np.exp(-(((ventricles + 1.5) / 2.0) ** 2)) * float32(0.12 * contrast.white)
     inside = _blend(inside + rim, _constant(at, contrast.fluid), ventricles, width_mm=0.9)
     moat = _blend(brightness, _constant(at, contrast.fluid), brain + 2.2, width_mm=0.9)
-    return Head(_blend(moat, inside, brain, width_mm=0.8), brain, ventricles)
+    return HeadAnatomy(_blend(moat, inside, brain, width_mm=0.8), brain, ventricles)
 
 
 def _blend(outside: Field, inside: Field, signed_mm: Field, *, width_mm: float) -> Field:

@@ -10,7 +10,7 @@ from numpy import bool_, float32
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from phantom.anatomy import Contrast, Folds, Head, Position, draw_head
+from phantom.anatomy import Contrast, Folds, HeadAnatomy, Position, draw_head
 from phantom.lesion import grow_lesion
 from phantom.texture import Field, smooth_noise
 from storage.domain import Geometry
@@ -106,7 +106,7 @@ def _folds(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int, 
     )
 
 
-def _draw_slices(at: Position, folds: Folds, contrast: Contrast, *, ventricle_scale: float) -> Head:
+def _draw_slices(at: Position, folds: Folds, contrast: Contrast, *, ventricle_scale: float) -> HeadAnatomy:
     """Draw slice by slice: every step is pointwise, and one slice at a time stays in the processor's cache."""
     drawn = [
         draw_head(
@@ -117,7 +117,7 @@ def _draw_slices(at: Position, folds: Folds, contrast: Contrast, *, ventricle_sc
         )
         for z in range(len(at[0]))
     ]
-    return Head(
+    return HeadAnatomy(
         brightness=np.stack([head.brightness for head in drawn]),
         brain_mm=np.stack([head.brain_mm for head in drawn]),
         ventricles_mm=np.stack([head.ventricles_mm for head in drawn]),

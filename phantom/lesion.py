@@ -9,7 +9,7 @@ from numpy import bool_, float32
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from phantom.anatomy import Contrast, Folds, Head, Position
+from phantom.anatomy import Contrast, Folds, HeadAnatomy, Position
 from phantom.texture import Field, ellipsoid, soft_step
 
 _HIGHEST_MM = 46.0
@@ -25,7 +25,9 @@ class Lesion:
     mask: NDArray[bool_]
 
 
-def grow_lesion(rng: np.random.Generator, at: Position, *, head: Head, folds: Folds, contrast: Contrast) -> Lesion:
+def grow_lesion(
+    rng: np.random.Generator, at: Position, *, head: HeadAnatomy, folds: Folds, contrast: Contrast
+) -> Lesion:
     """Grow one lesion of 9 to 24 mm radius in the cerebral white matter; about one in three has a darker core."""
     radius_mm = rng.uniform(9, 24)
     x, y, z = _centre(rng, at, head, radius_mm)
@@ -44,7 +46,7 @@ def grow_lesion(rng: np.random.Generator, at: Position, *, head: Head, folds: Fo
     return Lesion(soft_step(held, width_mm=edge_mm), np.asarray(shade, float32), mask)
 
 
-def _centre(rng: np.random.Generator, at: Position, head: Head, radius_mm: float) -> tuple[float, float, float]:
+def _centre(rng: np.random.Generator, at: Position, head: HeadAnatomy, radius_mm: float) -> tuple[float, float, float]:
     """Return a position deep enough in the cerebrum that most of the lesion has room."""
     z = at[2]
     room = (z > _LOWEST_MM) & (z < _HIGHEST_MM) & (head.ventricles_mm < -0.3 * radius_mm)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.laboratory import laboratory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
 
-    from lab.training.settings import Progress as StageProgress
+    from lab.training.settings import StepReport
 
 PHANTOMS = 6
 """Healthy head phantoms drawn beside the corpus."""
@@ -62,9 +64,11 @@ def train_foundation_model(
     """
     from console.terminal.options import chosen
     from console.terminal.output import write_line
-    from lab.training import corpus as described
-    from lab.training.run import train_foundation
-    from lab.training.settings import PLANS, Plan, TrainingSettings
+
+    with laboratory():
+        from lab.training import corpus as described
+        from lab.training.run import train_foundation
+        from lab.training.settings import PLANS, Plan, TrainingSettings
 
     steps = PLANS[chosen(Plan, plan) or Plan.FULL]
     if data is None:
@@ -75,7 +79,7 @@ def train_foundation_model(
         material, cases, out, work, plan=steps, seed=seed, threads=threads, deadline_minutes=minutes
     )
     with _bars() as (show, show_calibration):
-        result = train_foundation(settings, on_progress=show, on_calibration=show_calibration)
+        result = train_foundation(settings, on_step=show, on_calibration=show_calibration)
     write_line(
         f"finished after {result.seconds:.0f} s: {', '.join(result.finished) or 'nothing'}; losses: {work}/loss.svg"
     )
@@ -85,7 +89,7 @@ def train_foundation_model(
 
 
 @contextmanager
-def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, int], None]]]:
+def _bars() -> Iterator[tuple[Callable[[StepReport], None], Callable[[int, int], None]]]:
     """Show one bar a stage and one for the calibration on a terminal, and a line every hundred steps elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -102,7 +106,7 @@ def _bars() -> Iterator[tuple[Callable[[StageProgress], None], Callable[[int, in
             if not console.is_terminal and done % 100 == 0:
                 console.print(f"{name} {done}/{of} {loss}".rstrip())
 
-        def show(progress: StageProgress) -> None:
+        def show(progress: StepReport) -> None:
             loss = f"loss {progress.loss:.4f}"
             advance(progress.stage.value, progress.step, progress.steps, loss=loss)
 

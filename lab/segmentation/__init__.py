@@ -1,1 +1,1 @@
-"""Evaluation on labelled cases: figures with intervals, always beside trivial baselines."""
+"""SegmentationEvaluation on labelled cases: figures with intervals, always beside trivial baselines."""

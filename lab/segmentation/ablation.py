@@ -1,8 +1,8 @@
-"""What each part of the method adds: several scores from maps that are computed once per case.
+"""What each part of the method adds: figures of several scores, all from maps that are computed once for each case.
 
-``parts.PARTS`` is the table of what is compared. Every row gets the level, and then the peak of the component rule,
-that suit the tuning cases best, so that none is judged by numbers made for another; each is also reported free of any
-threshold (AUPRC, slice AUROC).
+``parts.PARTS`` is the table of what is compared. For every row first the level and then the peak of the component rule
+are chosen that give the best Dice on the tuning cases, so that no row is judged by numbers made for another. AUPRC and
+slice AUROC need no threshold.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab.bootstrap import Interval, mean_interval
+from lab.bootstrap import Estimate, mean_interval
 from lab.metrics import dice
 from lab.segmentation.levels import TOP, best_level, dice_curve, in_steps
 from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
-from lab.segmentation.parts import PARTS, Part
+from lab.segmentation.parts import PARTS, AblationPart
 from workers.errors import UnsuitableVolume
 from workers.segmentation.edges import image_greys
 from workers.segmentation.mask import draw_mask, smooth_across, to_mask
@@ -26,25 +26,26 @@ from workers.segmentation.random_walk import spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lab.cases import Case, CaseSource
-    from lab.segmentation.answers import Contest
+    from lab.cases import CaseSource, LabelledCase
+    from lab.segmentation.predictions import EvaluationSetup
     from storage.domain import Vector
     from workers.segmentation.mask import MaskRule
     from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 
     FloatArray = NDArray[np.float32]
 
-OnCase = Callable[[int, int, str], None]
+OnCase = Callable[[str], None]
+"""Gets the name of each case that is done, those for tuning first."""
 PEAKS = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""Peaks that are tried for the component rule, as parts of the way from the level to 1."""
+"""Peaks of the component rule that are tried, each as a share of the way from the level to 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AblationRow:
     """One part's figures at ``level`` and ``peak``.
 
-    ``best_dice`` is that of the level that suits these very cases best, without any component rule: an upper bound of
-    what a threshold alone could do.
+    ``best_level`` has the best Dice on the evaluated cases themselves, without any component rule: ``best_dice`` is an
+    upper bound of what a threshold alone could reach.
     """
 
     part: str
@@ -52,22 +53,22 @@ class Row:
     peak: float
     figures: Figures
     best_level: float
-    best_dice: Interval | None
+    best_dice: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
 class AblationTable:
-    """All rows; ``tuning_cases`` fixed levels and peaks. Where there were none the mode's own ones serve every row."""
+    """All rows. With 0 ``tuning_cases`` every row has the mode's own level and peak."""
 
     mode: str
     prompt: str
     weights: str
     cases: int
     tuning_cases: int
-    rows: tuple[Row, ...]
+    rows: tuple[AblationRow, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the table as one object."""
+        """Return the table as one object."""
         return asdict(self) | {"rows": [asdict(row) for row in self.rows]}
 
 
@@ -83,7 +84,7 @@ class _Scored:
         return self.volume.stack.grid.to_stored(self.stack)
 
     def spread(self) -> FloatArray:
-        """Give the score spread along the grey, upright."""
+        """Return the score spread along the grey, on the upright grid."""
         stack = self.volume.stack
         greys = image_greys(stack.images, stack.skull, self.smoothed)
         return stack.grid.to_volume(spread(self.smoothed, greys, stack.grid.spacing_mm))
@@ -95,7 +96,7 @@ class _Scored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tuned:
-    """What fixing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid.
+    """What choosing a rule needs of one case: the Dice at every level, and its score in steps on the upright grid.
 
     ``spread`` is the spread score in steps, where the part has one.
     """
@@ -110,47 +111,46 @@ class _Tuned:
 
 def ablate(
     sources: Sequence[CaseSource],
-    contest: Contest,
+    setup: EvaluationSetup,
     *,
     tuning: Sequence[CaseSource] = (),
-    parts: Sequence[Part] = PARTS,
-    on_case: OnCase = lambda _done, _total, _name: None,
+    parts: Sequence[AblationPart] = PARTS,
+    on_case: OnCase = lambda _name: None,
 ) -> AblationTable:
     """Compare parts of the method on the same cases, at levels fixed on the ``tuning`` cases.
 
     A case that the segmenter refuses is left out of every row alike.
     """
-    total = len(tuning) + len(sources)
-    rules = _fix_rules(tuning, contest, parts, on_case=lambda done, name: on_case(done, total, name))
+    rules = _fix_rules(tuning, setup, parts, on_case=on_case)
     measured: list[list[Measured]] = [[] for _ in parts]
     curves: list[list[NDArray[np.float64]]] = [[] for _ in parts]
-    for done, source in enumerate(sources, start=1):
+    for source in sources:
         case = source.read()
-        for index, scored in enumerate(_scores(case, contest, parts)):
+        for index, scored in enumerate(_scores(case, setup, parts)):
             measured[index].append(_measure(case, scored, rules[index]))
             curves[index].append(dice_curve(in_steps(scored.on_case_grid()), case.mask))
-        on_case(len(tuning) + done, total, case.name)
+        on_case(case.name)
     if not measured[0]:
         raise UnsuitableVolume("the segmenter refused every case: there is nothing to compare")
     rows = tuple(_row(*entry) for entry in zip(parts, rules, measured, curves, strict=True))
-    mode, weights = contest.mode.value, contest.segmenter.weights_sha256
-    return AblationTable(mode, contest.prompt, weights, len(measured[0]), len(tuning), rows)
+    mode, weights = setup.mode.value, setup.segmenter.weights_sha256
+    return AblationTable(mode, setup.prompt, weights, len(measured[0]), len(tuning), rows)
 
 
 def _fix_rules(
-    tuning: Sequence[CaseSource], contest: Contest, parts: Sequence[Part], *, on_case: Callable[[int, str], None]
+    tuning: Sequence[CaseSource], setup: EvaluationSetup, parts: Sequence[AblationPart], *, on_case: OnCase
 ) -> list[MaskRule]:
     """Find each part's rule on the tuning cases: first the level for all voxels, then the peak for its components."""
     tuned: list[list[_Tuned]] = [[] for _ in parts]
-    for done, source in enumerate(tuning, start=1):
+    for source in tuning:
         case = source.read()
-        for index, scored in enumerate(_scores(case, contest, parts)):
+        for index, scored in enumerate(_scores(case, setup, parts)):
             tuned[index].append(_tuned(case, scored, parts[index]))
-        on_case(done, case.name)
-    return [_best_rule(contest, part, entries) for part, entries in zip(parts, tuned, strict=True)]
+        on_case(case.name)
+    return [_best_rule(setup, part, entries) for part, entries in zip(parts, tuned, strict=True)]
 
 
-def _tuned(case: Case, scored: _Scored, part: Part) -> _Tuned:
+def _tuned(case: LabelledCase, scored: _Scored, part: AblationPart) -> _Tuned:
     turn = scored.volume.stack.grid.orientation
     steps, truth = in_steps(scored.stack), np.ascontiguousarray(turn.apply(case.mask))
     kept = steps if part.sifted else np.zeros((0, 0, 0), np.uint8)
@@ -158,9 +158,9 @@ def _tuned(case: Case, scored: _Scored, part: Part) -> _Tuned:
     return _Tuned(case.patient, dice_curve(steps, truth), kept, spread, truth, turn.spacing_mm)
 
 
-def _best_rule(contest: Contest, part: Part, tuned: Sequence[_Tuned]) -> MaskRule:
+def _best_rule(setup: EvaluationSetup, part: AblationPart, tuned: Sequence[_Tuned]) -> MaskRule:
     """Choose level and peak by mean Dice over the tuning patients; the mode's own ones where there are none."""
-    own = contest.segmenter.calibration.modes[contest.mode].rule
+    own = setup.segmenter.calibration.modes[setup.mode].rule
     own = replace(own, reach_mm=own.reach_mm if part.edged else 0.0, spread=part.spread)
     if not part.sifted:
         own = replace(own, peak=0.0, minimum_ml=0.0, share=0.0)
@@ -192,42 +192,44 @@ def _in_levels(steps: NDArray[np.uint8]) -> FloatArray:
     return steps.astype(np.float32) / np.float32(TOP)
 
 
-def _scores(case: Case, contest: Contest, parts: Sequence[Part]) -> list[_Scored]:
+def _scores(case: LabelledCase, setup: EvaluationSetup, parts: Sequence[AblationPart]) -> list[_Scored]:
     """Score a case in every way; the maps are computed once, and once more mirrored where a part asks for that."""
     try:
         volumes = {
-            mirrored: _looking(contest, mirrored=mirrored).score(
-                case.volume, prompt=contest.prompt, mode=contest.mode, residuals=True
+            mirrored: _looking(setup, mirrored=mirrored).score(
+                case.volume, prompt=setup.prompt, mode=setup.mode, residuals=True
             )
             for mirrored in {part.mirrored for part in parts}
         }
     except UnsuitableVolume:
         return []
-    smoothing_mm = contest.segmenter.calibration.modes[contest.mode].rule.smoothing_mm
+    smoothing_mm = setup.segmenter.calibration.modes[setup.mode].rule.smoothing_mm
     return [_score(volumes[part.mirrored], part, smoothing_mm) for part in parts]
 
 
-def _looking(contest: Contest, *, mirrored: bool) -> ZeroShotSegmenter:
+def _looking(setup: EvaluationSetup, *, mirrored: bool) -> ZeroShotSegmenter:
     """Give the segmenter with the mirrored look switched on or off."""
-    known = contest.segmenter.calibration
-    modes = known.modes | {contest.mode: replace(known.modes[contest.mode], mirrored=mirrored)}
-    return replace(contest.segmenter, calibration=replace(known, modes=modes))
+    known = setup.segmenter.calibration
+    modes = known.modes | {setup.mode: replace(known.modes[setup.mode], mirrored=mirrored)}
+    return replace(setup.segmenter, calibration=replace(known, modes=modes))
 
 
-def _score(volume: ScoredVolume, part: Part, smoothing_mm: float) -> _Scored:
+def _score(volume: ScoredVolume, part: AblationPart, smoothing_mm: float) -> _Scored:
     stack = part.score(volume.maps)
     if part.smoothed:
         stack = smooth_across(stack, volume.stack.grid.spacing_mm[0], smoothing_mm)
     return _Scored(volume, stack, np.clip(volume.stack.grid.to_volume(stack), 0.0, 1.0))
 
 
-def _measure(case: Case, scored: _Scored, rule: MaskRule) -> Measured:
+def _measure(case: LabelledCase, scored: _Scored, rule: MaskRule) -> Measured:
     mask = measure_mask(scored.mask(rule), case.mask, case.volume.geometry)
     return Measured(case.patient, mask, measure_scores(scored.on_case_grid(), case.mask))
 
 
-def _row(part: Part, rule: MaskRule, measured: Sequence[Measured], curves: Sequence[NDArray[np.float64]]) -> Row:
+def _row(
+    part: AblationPart, rule: MaskRule, measured: Sequence[Measured], curves: Sequence[NDArray[np.float64]]
+) -> AblationRow:
     patients = [entry.patient for entry in measured]
     best = best_level(curves, patients)
     best_dice = mean_interval([float(curve[best]) for curve in curves], patients)
-    return Row(part.name, rule.threshold, rule.peak, summarise(measured), best / TOP, best_dice)
+    return AblationRow(part.name, rule.threshold, rule.peak, summarise(measured), best / TOP, best_dice)

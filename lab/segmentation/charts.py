@@ -1,22 +1,28 @@
-"""Plots of a report as inline SVG: they take their colours from the page and need no script."""
+"""Charts of a report as inline SVG, which take their colours from the page's style sheet and need no script."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.bootstrap import Interval
+    from matplotlib.axes import Axes
 
-LABELS = 280
-PLOT = 520
-ROW = 30
-RIM = 24
-VALUES = 50
-TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    from lab.bootstrap import Estimate
+
+COLOURS = {"--ink": "#010101", "--faint": "#020202", "--accent": "#030303", "--mark": "#040404"}
+"""What is drawn in each of these colours takes that of the page's style sheet instead, in light and in dark."""
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "oncue", "text.parse_math": False, "font.size": 8.0}
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+WIDTH_INCHES = 8.5
+ROW_INCHES = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Strip:
 
     label: str
     values: tuple[float, ...]
-    summary: Interval | None
+    summary: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,70 +43,55 @@ class Bar:
 
 
 def strip_plot(strips: Sequence[Strip], *, title: str) -> str:
-    """Draw every value as a dot, the mean as a bar across, the interval as a line."""
-    drawn = "".join(_strip(strip, RIM + ROW * index) for index, strip in enumerate(strips))
-    return _framed(drawn, rows=len(strips), title=title)
+    """Return SVG with a row for each strip: values as dots, the mean as an upright bar, the interval as a line."""
+    figure, axes = _axes([strip.label for strip in strips])
+    for row, strip in enumerate(strips):
+        rows = [row + _jitter(index) for index in range(len(strip.values))]
+        axes.scatter(strip.values, rows, s=14, color=COLOURS["--accent"], alpha=0.55, linewidths=0, clip_on=False)
+        if strip.summary:
+            mean, lo, hi = strip.summary.mean, strip.summary.lo, strip.summary.hi
+            axes.plot([lo, hi], [row, row], color=COLOURS["--mark"], linewidth=1.5, clip_on=False)
+            axes.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS["--mark"], linewidth=2.2, clip_on=False)
+    return _svg(figure, title)
 
 
 def bar_plot(bars: Sequence[Bar], *, title: str) -> str:
-    """Draw one bar for each value, in the order given."""
-    drawn = "".join(_bar(bar, RIM + ROW * index) for index, bar in enumerate(bars))
-    return _framed(drawn, rows=len(bars), title=title)
+    """Return SVG with one bar for each value, in the order given, and the value beside it."""
+    figure, axes = _axes([bar.label for bar in bars])
+    for row, bar in enumerate(bars):
+        axes.barh(row, bar.value, height=0.55, color=COLOURS["--accent"], clip_on=False)
+        axes.text(bar.value + 0.01, row, f"{bar.value:.3f}", va="center", color=COLOURS["--ink"])
+    return _svg(figure, title)
 
 
-def _framed(drawn: str, *, rows: int, title: str) -> str:
-    height = 2 * RIM + ROW * rows
-    grid = "".join(_tick(tick, height) for tick in TICKS)
-    return (
-        f'<svg viewBox="0 0 {LABELS + PLOT + VALUES} {height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{grid}{drawn}</svg>"
-    )
+def _axes(labels: Sequence[str]) -> tuple[Figure, Axes]:
+    """Return an empty figure with a named row for each label, the first on top, and 0..1 to the right."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, ROW_INCHES * (len(labels) + 2)), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlim=(0.0, 1.0), ylim=(len(labels) - 0.5, -0.5))
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(colors=COLOURS["--ink"], length=0)
+        axes.grid(axis="x", color=COLOURS["--faint"], clip_on=False)
+        axes.set_axisbelow(True)
+        axes.spines[:].set_visible(False)
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    return figure, axes
 
 
-def _tick(value: float, height: int) -> str:
-    x = _x(value)
-    return (
-        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{RIM / 2}" y2="{height - RIM}"/>'
-        f'<text class="tick" x="{x:.1f}" y="{height - 6}">{value:.1f}</text>'
-    )
-
-
-def _strip(strip: Strip, top: int) -> str:
-    middle = top + ROW / 2
-    dots = "".join(
-        f'<circle class="dot" cx="{_x(value):.1f}" cy="{middle + _jitter(index):.1f}" r="3"/>'
-        for index, value in enumerate(strip.values)
-    )
-    return f"{_label(strip.label, middle)}{dots}{_summary(strip.summary, middle)}"
-
-
-def _summary(summary: Interval | None, middle: float) -> str:
-    if summary is None:
-        return ""
-    return (
-        f'<line class="interval" x1="{_x(summary.lo):.1f}" x2="{_x(summary.hi):.1f}" y1="{middle}" y2="{middle}"/>'
-        f'<line class="mean" x1="{_x(summary.mean):.1f}" x2="{_x(summary.mean):.1f}" y1="{middle - 10}" '
-        f'y2="{middle + 10}"/>'
-    )
-
-
-def _bar(bar: Bar, top: int) -> str:
-    middle = top + ROW / 2
-    width = max(1.0, _x(bar.value) - LABELS)
-    return (
-        f'{_label(bar.label, middle)}<rect class="bar" x="{LABELS}" y="{middle - 8}" width="{width:.1f}" height="16"/>'
-        f'<text class="value" x="{LABELS + width + 4:.1f}" y="{middle + 4}">{bar.value:.3f}</text>'
-    )
-
-
-def _label(text: str, middle: float) -> str:
-    return f'<text class="label" x="{LABELS - 10}" y="{middle + 4}">{escape(text)}</text>'
-
-
-def _x(value: float) -> float:
-    return LABELS + PLOT * min(1.0, max(0.0, value))
+def _svg(figure: Figure, title: str) -> str:
+    """Return the figure as an SVG element that is named for screen readers."""
+    written = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(written, format="svg", metadata=NO_METADATA)
+    drawn = written.getvalue()
+    drawn = drawn[drawn.index("<svg ") :]
+    for variable, colour in COLOURS.items():
+        drawn = drawn.replace(colour, f"var({variable})")
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
 def _jitter(index: int) -> float:
-    """Keep equal values apart, the same way every time."""
-    return (index * 5 % 9) - 4.0
+    """Return how far a dot lies from the middle of its row, so that equal values stay apart; the same every time."""
+    return ((index * 5 % 9) - 4.0) / 30.0

@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, SegmentationStorage
 
-from lab.cases import Case
+from lab.cases import LabelledCase
 from storage.domain import StoredInstance, Volume
 from storage.objects import ObjectStore
 from workers.errors import UnreadableCase, WorkerError
@@ -74,7 +74,7 @@ class DicomCase:
     images: tuple[_File, ...]
     segmentations: tuple[Path, ...]
 
-    def read(self) -> Case:
+    def read(self) -> LabelledCase:
         """Build the volume and bring every segmentation onto its grid."""
         try:
             volume = self._volume()
@@ -83,7 +83,7 @@ class DicomCase:
         mask = np.zeros(volume.voxels.shape, dtype=bool)
         for path in self.segmentations:
             mask |= read_mask(path, volume)
-        return Case(self.name, volume, mask, self.patient)
+        return LabelledCase(self.name, volume, mask, self.patient)
 
     def _volume(self) -> Volume:
         with _linked(self.images) as (objects, stored):

@@ -12,19 +12,19 @@ import numpy as np
 
 from lab import metrics
 from lab.bootstrap import mean_interval
-from lab.segmentation.answers import BASELINES, Answers, Contest, Way, answer
+from lab.segmentation.case_store import CaseStore, ShownSlice
 from lab.segmentation.levels import TOP, best_level, dice_curve
 from lab.segmentation.measuring import Measured, measure_mask, measure_scores, summarise
+from lab.segmentation.predictions import BASELINES, CasePredictions, EvaluationSetup, Way, predict
 from lab.segmentation.report import CaseFigures, Oracle, SegmentationReport
-from lab.segmentation.shelf import Planes, Shelf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lab.cases import Case, CaseSource
+    from lab.cases import CaseSource, LabelledCase
     from storage.domain import Geometry
 
-OnCase = Callable[[int, int, CaseFigures], None]
+OnCase = Callable[[CaseFigures], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,11 +33,11 @@ class Example:
 
     reason: str
     figures: CaseFigures
-    planes: Planes
+    shown: ShownSlice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
+class SegmentationEvaluation:
     """The report, and the best, the median and the worst case by Dice."""
 
     report: SegmentationReport
@@ -48,8 +48,8 @@ class Evaluation:
 class _Ledger:
     """What has been measured so far."""
 
-    contest: Contest
-    shelf: Shelf
+    setup: EvaluationSetup
+    store: CaseStore
     measured: dict[Way, list[Measured]] = field(default_factory=dict)
     curves: list[NDArray[np.float64]] = field(default_factory=list)
     geometries: list[Geometry] = field(default_factory=list)
@@ -60,46 +60,44 @@ class _Ledger:
         return [figures.patient for figures in self.per_case]
 
 
-def ignore(_done: int, _total: int, _figures: CaseFigures) -> None:
-    """Report nothing."""
-
-
-def evaluate_segmentation(sources: Sequence[CaseSource], contest: Contest, *, on_case: OnCase = ignore) -> Evaluation:
-    """Segment every case and compare with the experts' masks.
+def evaluate_segmentation(
+    sources: Sequence[CaseSource], setup: EvaluationSetup, *, on_case: OnCase = lambda _figures: None
+) -> SegmentationEvaluation:
+    """Segment every case and compare with the experts' masks; ``on_case`` gets the figures of each as they come.
 
     A volume that the segmenter refuses counts as one in which nothing was found. Raises UnreadableCase where a case is
     broken, ConfigurationError for an unusable prompt.
     """
-    contest.segmenter.prompts.pair(contest.prompt)
+    setup.segmenter.prompts.pair(setup.prompt)
     with tempfile.TemporaryDirectory(prefix="oncue-evaluation-") as folder:
-        ledger = _Ledger(contest, Shelf(Path(folder)))
+        ledger = _Ledger(setup, CaseStore(Path(folder)))
         for source in sources:
             _enter(ledger, source.read())
-            on_case(len(ledger.per_case), len(sources), ledger.per_case[-1])
-        return Evaluation(_conclude(ledger), _examples(ledger))
+            on_case(ledger.per_case[-1])
+        return SegmentationEvaluation(_conclude(ledger), _examples(ledger))
 
 
-def _enter(ledger: _Ledger, case: Case) -> None:
-    """Ask every way about one case, measure the answers, and keep what the end needs."""
-    answers = answer(case, ledger.contest)
-    entries = {way: _measure(case, answers, way) for way in answers.by_way}
+def _enter(ledger: _Ledger, case: LabelledCase) -> None:
+    """Ask every way about one case, measure the predictions, and keep what the end needs."""
+    predictions = predict(case, ledger.setup)
+    entries = {way: _measure(case, predictions, way) for way in predictions.by_way}
     for way, measured in entries.items():
         ledger.measured.setdefault(way, []).append(measured)
     number = len(ledger.per_case)
-    ledger.shelf.put(number, case, answers)
-    intensities = ledger.shelf.intensities(number)
+    ledger.store.put(number, case, predictions)
+    intensities = ledger.store.intensities(number)
     ledger.curves.append(dice_curve(intensities.steps, intensities.truth))
     ledger.geometries.append(case.volume.geometry)
-    ledger.per_case.append(_case_figures(case, answers, entries))
+    ledger.per_case.append(_case_figures(case, predictions, entries))
 
 
-def _measure(case: Case, answers: Answers, way: Way) -> Measured:
-    given = answers.by_way[way]
+def _measure(case: LabelledCase, predictions: CasePredictions, way: Way) -> Measured:
+    given = predictions.by_way[way]
     mask = measure_mask(given.mask, case.mask, case.volume.geometry)
     return Measured(case.patient, mask, measure_scores(given.scores, case.mask))
 
 
-def _case_figures(case: Case, answers: Answers, entries: dict[Way, Measured]) -> CaseFigures:
+def _case_figures(case: LabelledCase, predictions: CasePredictions, entries: dict[Way, Measured]) -> CaseFigures:
     own, voxel_ml = entries[Way.METHOD], case.volume.geometry.voxel_ml
     return CaseFigures(
         case=case.name,
@@ -107,13 +105,13 @@ def _case_figures(case: Case, answers: Answers, entries: dict[Way, Measured]) ->
         mask=own.mask,
         auprc=own.scores.auprc,
         slice_auroc=metrics.auroc(own.scores.slices, own.scores.marked),
-        case_score=answers.case_score,
-        out_of_distribution=answers.out_of_distribution,
-        cpu_seconds=answers.cpu_seconds,
+        case_score=predictions.case_score,
+        out_of_distribution=predictions.out_of_distribution,
+        cpu_seconds=predictions.cpu_seconds,
         truth_ml=int(case.mask.sum()) * voxel_ml,
-        found_ml=int(answers.by_way[Way.METHOD].mask.sum()) * voxel_ml,
+        found_ml=int(predictions.by_way[Way.METHOD].mask.sum()) * voxel_ml,
         spacing_assumed=not case.spacing_known,
-        refused=answers.refused,
+        refused=predictions.refused,
         baseline_dice=tuple((way, entry.mask.dice) for way, entry in entries.items() if way is not Way.METHOD),
     )
 
@@ -124,9 +122,9 @@ def _conclude(ledger: _Ledger) -> SegmentationReport:
     per_case = [_with_best(case, entry) for case, entry in zip(ledger.per_case, at_best, strict=True)]
     oracle = mean_interval([float(curve.max()) for curve in ledger.curves], ledger.patients)
     return SegmentationReport(
-        mode=ledger.contest.mode.value,
-        prompt=ledger.contest.prompt,
-        weights=ledger.contest.segmenter.weights_sha256,
+        mode=ledger.setup.mode.value,
+        prompt=ledger.setup.prompt,
+        weights=ledger.setup.segmenter.weights_sha256,
         overall=summarise(ledger.measured[Way.METHOD]),
         case_auroc=metrics.auroc([case.case_score for case in per_case], [case.truth_ml > 0 for case in per_case]),
         cpu_seconds_per_case=float(np.mean([case.cpu_seconds for case in per_case])),
@@ -141,7 +139,7 @@ def _at_level(ledger: _Ledger, level: int) -> list[Measured]:
     """Measure the intensity threshold that suits these very cases best: an upper bound."""
     measured = []
     for number, fixed in enumerate(ledger.measured[Way.THRESHOLD_FIXED]):
-        kept = ledger.shelf.intensities(number)
+        kept = ledger.store.intensities(number)
         mask = measure_mask(kept.steps > level, kept.truth, ledger.geometries[number])
         measured.append(Measured(fixed.patient, mask, fixed.scores))
     return measured
@@ -183,5 +181,5 @@ def _examples(ledger: _Ledger) -> tuple[Example, ...]:
     for reason, number in chosen.items():
         if number not in seen:
             seen.add(number)
-            examples.append(Example(reason, ledger.per_case[number], ledger.shelf.planes(number)))
+            examples.append(Example(reason, ledger.per_case[number], ledger.store.shown(number)))
     return tuple(examples)

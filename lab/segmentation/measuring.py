@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab import metrics
-from lab.bootstrap import Interval, auroc_interval, mean_interval, share_interval
+from lab.bootstrap import Estimate, auroc_interval, mean_interval, share_interval
 from lab.segmentation.surface import surface_figures
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Measured:
 class Figures:
     """One way's figures over patients; None where no case allows the figure."""
 
-    dice: Interval | None
-    nsd: Interval | None
-    hd95_mm: Interval | None
-    auprc: Interval | None
-    false_positive_ml: Interval | None
-    lesion_sensitivity: Interval | None
-    false_alarm_rate: Interval | None
-    slice_auroc: Interval | None
+    dice: Estimate | None
+    nsd: Estimate | None
+    hd95_mm: Estimate | None
+    auprc: Estimate | None
+    false_positive_ml: Estimate | None
+    lesion_sensitivity: Estimate | None
+    false_alarm_rate: Estimate | None
+    slice_auroc: Estimate | None
 
 
 def measure_mask(found: NDArray[np.bool_], truth: NDArray[np.bool_], geometry: Geometry) -> MaskFigures:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AblationPart:
     """One row: which maps make the score, and what is done to it.
 
     ``smoothed`` blurs it across slices, ``sifted`` drops components by the mode's rule, ``contoured`` draws the edge of
@@ -86,29 +86,37 @@ def residual(maps: AnomalyMaps) -> FloatArray:
 
 
 PARTS = (
-    Part("attention alone, slice by slice", attention, smoothed=False, sifted=False),
-    Part("cross-attention of the denoiser alone, slice by slice", cross_attention, smoothed=False, sifted=False),
-    Part("residual alone, slice by slice", residual, smoothed=False, sifted=False),
-    Part("learned head, slice by slice", head, smoothed=False, sifted=False),
-    Part("head + attention", with_attention, smoothed=False, sifted=False),
-    Part("head + cross-attention", with_cross_attention, smoothed=False, sifted=False),
-    Part("head + pixel residual of the inpainting", with_pixel_residual, smoothed=False, sifted=False),
-    Part("head + feature residual of the inpainting", with_feature_residual, smoothed=False, sifted=False),
-    Part("head + both residuals", with_both_residuals, smoothed=False, sifted=False),
-    Part("head + smoothing across slices", head, sifted=False),
-    Part("head + smoothing + component rule", head),
-    Part("head + smoothing + component rule + level of its own for each component", head, contoured=True),
-    Part("head + smoothing + component rule + edge along the grey", head, edged=True),
-    Part("head + smoothing + component rule + own level + edge along the grey", head, contoured=True, edged=True),
-    Part("head + smoothing + spread along the grey + component rule + own level", head, contoured=True, spread=True),
-    Part(
+    AblationPart("attention alone, slice by slice", attention, smoothed=False, sifted=False),
+    AblationPart(
+        "cross-attention of the denoiser alone, slice by slice", cross_attention, smoothed=False, sifted=False
+    ),
+    AblationPart("residual alone, slice by slice", residual, smoothed=False, sifted=False),
+    AblationPart("learned head, slice by slice", head, smoothed=False, sifted=False),
+    AblationPart("head + attention", with_attention, smoothed=False, sifted=False),
+    AblationPart("head + cross-attention", with_cross_attention, smoothed=False, sifted=False),
+    AblationPart("head + pixel residual of the inpainting", with_pixel_residual, smoothed=False, sifted=False),
+    AblationPart("head + feature residual of the inpainting", with_feature_residual, smoothed=False, sifted=False),
+    AblationPart("head + both residuals", with_both_residuals, smoothed=False, sifted=False),
+    AblationPart("head + smoothing across slices", head, sifted=False),
+    AblationPart("head + smoothing + component rule", head),
+    AblationPart("head + smoothing + component rule + level of its own for each component", head, contoured=True),
+    AblationPart("head + smoothing + component rule + edge along the grey", head, edged=True),
+    AblationPart(
+        "head + smoothing + component rule + own level + edge along the grey", head, contoured=True, edged=True
+    ),
+    AblationPart(
+        "head + smoothing + spread along the grey + component rule + own level", head, contoured=True, spread=True
+    ),
+    AblationPart(
         "head + smoothing + spread along the grey + component rule + own level + edge along the grey",
         head,
         contoured=True,
         spread=True,
         edged=True,
     ),
-    Part("head + both residuals + smoothing + component rule", with_both_residuals),
-    Part("head + smoothing + component rule + mirrored look", head, mirrored=True),
-    Part("head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True),
+    AblationPart("head + both residuals + smoothing + component rule", with_both_residuals),
+    AblationPart("head + smoothing + component rule + mirrored look", head, mirrored=True),
+    AblationPart(
+        "head + both residuals + smoothing + component rule + mirrored look", with_both_residuals, mirrored=True
+    ),
 )

@@ -13,7 +13,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lab.segmentation.shelf import Planes
+    from lab.segmentation.case_store import ShownSlice
 
     Colour = tuple[int, int, int]
     Bytes = NDArray[np.uint8]
@@ -33,19 +33,19 @@ class Picture:
     png: bytes
 
 
-def draw(planes: Planes) -> tuple[Picture, ...]:
+def draw(shown: ShownSlice) -> tuple[Picture, ...]:
     """Draw the slice with both outlines, the attention map, the pseudo-healthy image and the residual."""
-    size = _size(planes.image.shape, planes.pixel_mm)
-    grey = _resized(_windowed(planes.image), size)
+    size = _size(shown.image.shape, shown.pixel_mm)
+    grey = _resized(_windowed(shown.image), size)
     outlined = np.repeat(grey[..., None], 3, axis=-1)
-    for mask, colour in ((planes.truth, TRUTH_COLOUR), (planes.found, FOUND_COLOUR)):
+    for mask, colour in ((shown.truth, TRUTH_COLOUR), (shown.found, FOUND_COLOUR)):
         outlined[_outline(mask, size)] = colour
     return (
         Picture("truth (blue) and found (orange)", _png(outlined)),
         Picture("image", _png(grey)),
-        Picture("attention", _png(_resized(_unit(planes.attention), size))),
-        Picture("pseudo-healthy image", _png(_resized(_unit(planes.healthy), size))),
-        Picture("residual", _png(_resized(_unit(planes.residual), size))),
+        Picture("attention", _png(_resized(_unit(shown.attention), size))),
+        Picture("pseudo-healthy image", _png(_resized(_unit(shown.healthy), size))),
+        Picture("residual", _png(_resized(_unit(shown.residual), size))),
     )
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+FOLDER = "synthetic-unet"
+"""Where the network lies among the installed models."""
 WEIGHTS_FILE = "plain.safetensors"
 RULE_FILE = "calibration.json"
 CHANNELS = (16, 32, 64, 96, 128)
@@ -70,6 +72,12 @@ class PlainNetwork:
     rule: MaskRule
     device: torch.device
     dtype: torch.dtype
+
+    @classmethod
+    def installed(cls, models: Path) -> PlainNetwork | None:
+        """Load the network from the folder of all models; None where it is not there. Raises WeightsMismatch."""
+        folder = models / FOLDER
+        return cls.load(folder) if folder.is_dir() else None
 
     @classmethod
     def load(cls, folder: Path) -> PlainNetwork:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.bootstrap import RESAMPLES, Interval
-from lab.segmentation.answers import Way
+from lab.bootstrap import RESAMPLES, Estimate
 from lab.segmentation.measuring import Figures, MaskFigures
+from lab.segmentation.predictions import Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Oracle:
     """
 
     best_level: float
-    per_case_dice: Interval | None
+    per_case_dice: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +110,5 @@ def _scripted(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _mean(figure: Interval | None) -> float | None:
+def _mean(figure: Estimate | None) -> float | None:
     return None if figure is None else figure.mean

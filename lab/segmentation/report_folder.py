@@ -12,7 +12,7 @@ from storage.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.segmentation.evaluation import Evaluation
+    from lab.segmentation.evaluation import SegmentationEvaluation
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
@@ -28,7 +28,7 @@ def prepare(folder: Path) -> None:
         raise ConfigurationError(f"the report folder {folder.name} cannot be written")
 
 
-def write(evaluation: Evaluation, folder: Path) -> None:
+def write(evaluation: SegmentationEvaluation, folder: Path) -> None:
     """Write both files; raises ConfigurationError where the folder cannot be written."""
     content = json.dumps(evaluation.report.to_full_json(), indent=1, ensure_ascii=False)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lab.cases import USUAL_SPACING_MM, Case, as_volume, matched
+from lab.cases import USUAL_SPACING_MM, LabelledCase, as_volume, matched
 from workers.errors import UnreadableCase
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class TableImage:
         """Name of the image file without its ending."""
         return self.image.stem
 
-    def read(self) -> Case:
+    def read(self) -> LabelledCase:
         """Read both files as grey images; the pixel spacing of such files is not known."""
         image = _pixels(self.image)
         mask = np.zeros(image.shape, dtype=bool) if self.mask is None else _pixels(self.mask)
         voxels, marked = matched(image, mask, self.image.name)
         volume = as_volume(voxels, USUAL_SPACING_MM, modality=self.modality)
-        return Case(self.name, volume, marked, self.patient, spacing_known=False)
+        return LabelledCase(self.name, volume, marked, self.patient, spacing_known=False)
 
 
 def read_table(folder: Path, *, where: Iterable[tuple[str, str]], modality: str) -> list[TableImage]:

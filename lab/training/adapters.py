@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lab.training import loop
-from lab.training.lesions import Finding
+from lab.training.lesions import LesionKind
 from lab.training.samples import Ahead
 from workers.devices import channels_last
 from workers.segmentation import prompts
@@ -34,7 +34,7 @@ BRIGHT_PROMPTS = ("hyperintense lesion", "bright lesion", "bright tumor", "hyper
 DARK_PROMPTS = ("hypointense lesion", "dark lesion", "cyst", "hypointensity")
 SPECIFIC_SHARE = 0.3
 """Share of samples asked with a prompt that names the brightness; the others ask for any lesion."""
-_PLAIN_SORTS = (Finding.NONE, Finding.BRIGHT, Finding.DARK)
+_PLAIN_SORTS = (LesionKind.NONE, LesionKind.BRIGHT, LesionKind.DARK)
 """Findings of one brightness or none; of the others nobody could say which they are."""
 
 
@@ -88,12 +88,12 @@ def train(
 def _ask(batch: Batch, table: PromptTable, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Draw a prompt for each sample, and tell (0 or 1) whether its lesions are what the prompt asks for."""
     prompts, wanted = [], []
-    for finding in batch.findings:
+    for kind in batch.kinds:
         group, answer = table.general, 1.0
-        if finding in _PLAIN_SORTS and rng.random() < SPECIFIC_SHARE:
+        if kind in _PLAIN_SORTS and rng.random() < SPECIFIC_SHARE:
             bright = rng.random() < 0.5  # noqa: PLR2004 - either brightness is asked for as often
             group = table.bright if bright else table.dark
-            answer = float(finding is (Finding.BRIGHT if bright else Finding.DARK))
+            answer = float(kind is (LesionKind.BRIGHT if bright else LesionKind.DARK))
         prompts.append(group[rng.integers(len(group))])
         wanted.append(answer)
     return torch.stack(prompts), torch.tensor(wanted)

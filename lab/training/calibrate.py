@@ -1,6 +1,6 @@
-"""Fix thresholds, weights and scales on patients that are not for testing, once, after training.
+"""Choose thresholds, weights of maps and scales after training, on patients who are not kept for testing.
 
-Masks are read here and nowhere else in training; the test patients are never read.
+Experts' masks are compared with here, and nowhere else in training; test patients are never read.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab import metrics
-from lab.cases import Case, as_volume, read_case
+from lab.cases import LabelledCase, as_volume, read_case
 from lab.patients import Role
 from lab.training import rules, slices
 from lab.training.rules import Scored
 from phantom.head import head_phantom
+from storage.progress import unheard
 from workers.errors import TrainingDataMissing
 from workers.segmentation import grid, inpainting, maps, mask, out_of_distribution
 from workers.segmentation.calibration import (
@@ -30,16 +31,16 @@ from workers.segmentation.calibration import (
 )
 from workers.segmentation.grid import IMAGE_SIZE
 from workers.segmentation.mask import MaskRule
-from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter, silent
+from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from lab.segmentation.plain_unet import PlainNetwork
-    from workers.segmentation.maps import OnProgress
+    from storage.progress import OnProgress
 
 PROMPT = "tumor"
 SUSPICION = 0.2
@@ -47,15 +48,15 @@ HEALTHY_PHANTOMS = 16
 PHANTOM_SEED = 20_000
 CASE_ML = 1.0
 CASE_MARGIN = 0.04
-"""How far the middle of the case score lies above the highest level that is reached without tumour."""
+"""How far the level that gives a case score of 0.5 lies above the highest that was reached without tumour."""
 GAIN = 0.01
-"""How much better than the head alone a mixture must be on the tuning patients, to be worth its cost."""
+"""A mixture of maps must be this much better on the tuning patients than the residual head's map alone."""
 PROVISIONAL_RULE = MaskRule(threshold=0.5, peak=0.7, minimum_ml=0.5, smoothing_mm=2.5, share=0.2)
 STEPS = {Mode.FAST: 2, Mode.BALANCED: 8, Mode.PAPER: 50}
 
 HEAD_ALONE = Fusion(1.0, 0.0, 0.0, 0.0, 0.0)
 PAPER_FUSION = Fusion(0.7, 0.0, 0.0, 0.15, 0.15)
-"""``paper`` always lets the residuals speak, as the paper does; the other modes only where that helps."""
+"""``paper`` always uses the residuals, as the paper does; the other modes only where that helps."""
 FUSIONS = (
     HEAD_ALONE,
     Fusion(0.8, 0.2, 0.0, 0.0, 0.0),
@@ -67,42 +68,42 @@ FUSIONS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
-    """A labelled case examined: its maps, and its mask on the model's grid."""
+class ExaminedCase:
+    """A labelled case: its maps, and its true mask on the model's grid."""
 
     volume: ScoredVolume
     truth: NDArray[np.bool_]
 
     def scored(self, fusion: Fusion) -> Scored:
-        """Fuse the maps."""
+        """Return the case with its maps fused into one score."""
         stack = self.volume.stack
         return Scored(self.volume.maps.fused(fusion), self.truth, stack.grid.spacing_mm, stack.images)
 
     def smoothed(self, settings: ModeSettings) -> NDArray[np.float32]:
-        """Fuse the maps and smooth them as the mode does, before its rule makes a mask of them."""
+        """Return the maps fused and smoothed as in this mode, from which its rule makes the mask."""
         fused, spacing_z_mm = self.volume.maps.fused(settings.fusion), self.volume.stack.grid.spacing_mm[0]
         return mask.smooth_across(fused, spacing_z_mm, settings.rule.smoothing_mm)
 
 
-class Steps:
-    """Count the steps of a calibration, most of them cases looked at and levels tried."""
+class CalibrationProgress:
+    """Counts the steps of a calibration, most of them cases examined and levels tried."""
 
-    def __init__(self, total: int, on_done: OnProgress) -> None:
-        self._total, self._done, self._on_done = total, 0, on_done
+    def __init__(self, total: int, on_progress: OnProgress) -> None:
+        self._total, self._done, self._on_progress = total, 0, on_progress
 
-    def one(self) -> None:
-        """Count one."""
+    def one(self, _done: int = 0, _total: int = 0) -> None:
+        """Count one step more; so a search, which counts its own levels, can report here."""
         self._done += 1
-        self._on_done(self._done, self._total)
+        self._on_progress(self._done, self._total)
 
-    def after(self, examined: Tuned) -> Tuned:
+    def after(self, examined: ExaminedCase) -> ExaminedCase:
         """Count one that has been examined."""
         self.one()
         return examined
 
 
 def provisional() -> Calibration:
-    """Give settings to examine with before anything is fixed."""
+    """Return settings to examine cases with while nothing has been chosen yet."""
     modes = {mode: _mode(mode, HEAD_ALONE, PROVISIONAL_RULE) for mode in Mode}
     known = TrainingStatistics((0.0,), ((1.0,),), 1.0)
     return Calibration(
@@ -110,50 +111,52 @@ def provisional() -> Calibration:
     )
 
 
-def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress = silent) -> Calibration:
-    """Fix everything for a segmenter that was built with ``provisional()``.
+def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_progress: OnProgress = unheard) -> Calibration:
+    """Return the calibration for a segmenter that was built with ``provisional()``.
 
-    Fusion is chosen on the tuning patients. The mask rule is chosen on them together with the training patients, whose
-    masks no training has read as a target: eight patients alone are too few. Healthy phantoms are cases like them in
-    that search, which ``fast`` makes for ``balanced`` too; that mode's own looks only raise the peak.
+    The fusion of maps is chosen on the tuning patients. The mask rule is chosen on these, on the training patients (no
+    training has used their masks as a target) and on healthy phantoms. ``fast`` and ``balanced`` share it, but
+    ``balanced`` may ask for a higher peak, chosen with its own maps.
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     ruling, phantoms = ruling_files(cases), healthy_phantoms()
-    looks = len(tuning) + len(ruling) + 2 * len(phantoms)
-    steps = Steps(looks + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_done)
+    examined = len(tuning) + len(ruling) + 2 * len(phantoms)
+    steps = CalibrationProgress(examined + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_progress)
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
     known = _training_statistics(segmenter, cases, tuning)
     tuned = [steps.after(examine(segmenter, case, Mode.BALANCED, residuals=True)) for case in tuning]
     fusion = choose_fusion(tuned, steps.one)
     seen = [_seen(segmenter, case, Mode.FAST, fusion, steps) for case in (*map(read_case, ruling), *phantoms)]
-    rule, _ = rules.choose([case.scored(fusion) for case in seen], on_level=steps.one)
+    rule, _ = rules.choose([case.scored(fusion) for case in seen], on_progress=steps.one)
     healthy = [_seen(segmenter, phantom, Mode.BALANCED, fusion, steps) for phantom in phantoms]
     balanced = rules.raised(rule, [case.scored(fusion) for case in (*tuned, *healthy)])
     modes = {
         Mode.FAST: _mode(Mode.FAST, fusion, rule),
         Mode.BALANCED: _mode(Mode.BALANCED, fusion, balanced),
     }
-    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned], on_level=steps.one)
+    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned], on_progress=steps.one)
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(modes[Mode.BALANCED], [*tuned, *healthy])
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, modes[Mode.BALANCED].rule))
 
 
-def _seen(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, fusion: Fusion, steps: Steps) -> Tuned:
+def _seen(
+    segmenter: ZeroShotSegmenter, case: LabelledCase, mode: Mode, fusion: Fusion, steps: CalibrationProgress
+) -> ExaminedCase:
     return steps.after(examine(segmenter, case, mode, residuals=fusion.uses_residual))
 
 
 def ruling_files(cases: Path) -> list[Path]:
-    """List the cases that a mask rule is chosen on: all but the test patients."""
+    """Return the files of the patients on whom a mask rule is chosen: all but the test patients."""
     return slices.patient_files(cases, Role.TUNE, Role.TRAIN)
 
 
-def healthy_phantoms() -> list[Case]:
-    """Draw heads in which nothing is to be found: unlike a patient's, every slice of theirs is known to be healthy."""
+def healthy_phantoms() -> list[LabelledCase]:
+    """Return phantom heads without any lesion: unlike those of patients, all their slices are known to be healthy."""
     phantoms = [head_phantom(seed=PHANTOM_SEED + index, lesion=False) for index in range(HEALTHY_PHANTOMS)]
     return [
-        Case(
+        LabelledCase(
             f"phantom {index}",
             as_volume(phantom.voxels, phantom.geometry.spacing_mm),
             np.zeros(phantom.voxels.shape, bool),
@@ -162,12 +165,12 @@ def healthy_phantoms() -> list[Case]:
     ]
 
 
-def examine(segmenter: ZeroShotSegmenter, case: Case, mode: Mode, *, residuals: bool) -> Tuned:
-    """Compute the maps of a case, and bring its mask onto the model's grid."""
+def examine(segmenter: ZeroShotSegmenter, case: LabelledCase, mode: Mode, *, residuals: bool) -> ExaminedCase:
+    """Return the maps of a case, and its mask on the model's grid."""
     scored = segmenter.score(case.volume, prompt=PROMPT, mode=mode, residuals=residuals)
     unit = replace(scored.stack.grid.crop, black=0.0, white=1.0)
     truth = grid.to_model(case.mask.astype(np.float32), unit, IMAGE_SIZE) > 0
-    return Tuned(scored, truth)
+    return ExaminedCase(scored, truth)
 
 
 def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
@@ -175,17 +178,18 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
     return ModeSettings(STEPS[mode], guidance, mirrored=mode is not Mode.FAST, fusion=fusion, rule=rule)
 
 
-def choose_fusion(tuned: list[Tuned], on_level: Callable[[], None] = lambda: None) -> Fusion:
-    """Take the best mixture where it clearly beats the head alone, each under its own best rule."""
-    worth = {
-        fusion: rules.choose([case.scored(fusion) for case in tuned], on_level=on_level)[1].value for fusion in FUSIONS
-    }
+def choose_fusion(tuned: list[ExaminedCase], on_progress: OnProgress = unheard) -> Fusion:
+    """Return the best mixture where it clearly beats the residual head alone, each under its own best rule."""
+    worth = {}
+    for fusion in FUSIONS:
+        scored = [case.scored(fusion) for case in tuned]
+        worth[fusion] = rules.choose(scored, on_progress=on_progress)[1].value
     best = max(worth, key=lambda fusion: worth[fusion])
     return best if worth[best] > worth[HEAD_ALONE] + GAIN else HEAD_ALONE
 
 
 def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
-    """Choose the rule of the baseline's network on the same patients: one threshold, and small components dropped."""
+    """Return the mask rule of the baseline's network, chosen on the same patients: one level for all components."""
     scored = []
     for path in ruling_files(cases):
         case = read_case(path)
@@ -200,8 +204,8 @@ def plain_rule(network: PlainNetwork, cases: Path) -> MaskRule:
     return rules.choose(scored, levels=rules.SINGLE_LEVELS)[0]
 
 
-def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales:
-    """Redraw discs of tumour-free slices: the 99th percentile of what changes there is the unit of a residual."""
+def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[LabelledCase]) -> Scales:
+    """Return the units of the residuals: the 99th percentile of what redrawing a disc without tumour changes."""
     settings = segmenter.calibration.modes[Mode.BALANCED]
     pixel, feature = [], []
     rows, columns = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
@@ -224,7 +228,7 @@ def _residual_scales(segmenter: ZeroShotSegmenter, tuning: list[Case]) -> Scales
     return Scales(SUSPICION, *(round(float(np.quantile(np.concatenate(part), 0.99)), 4) for part in (pixel, feature)))
 
 
-def _training_statistics(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[Case]) -> TrainingStatistics:
+def _training_statistics(segmenter: ZeroShotSegmenter, cases: Path, tuning: list[LabelledCase]) -> TrainingStatistics:
     training = [read_case(path) for path in slices.patient_files(cases, Role.TRAIN)]
     described = [_describe(segmenter, case) for case in training]
     centre, precision = out_of_distribution.fit(np.stack(described))
@@ -233,7 +237,7 @@ def _training_statistics(segmenter: ZeroShotSegmenter, cases: Path, tuning: list
     return replace(known, reach=reach)
 
 
-def _describe(segmenter: ZeroShotSegmenter, case: Case) -> NDArray[np.float32]:
+def _describe(segmenter: ZeroShotSegmenter, case: LabelledCase) -> NDArray[np.float32]:
     found = grid.find_crop(case.volume.voxels, (1.0, 1.0))
     if found is None:
         raise TrainingDataMissing(f"{case.name} shows no signal")
@@ -241,8 +245,8 @@ def _describe(segmenter: ZeroShotSegmenter, case: Case) -> NDArray[np.float32]:
     return out_of_distribution.describe(segmenter.models.diffusion, images, grid.skull_masks(images))
 
 
-def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
-    """Find the case level that no stack without tumour reaches: phantoms, and what lies far from any tumour."""
+def _healthy_level(settings: ModeSettings, cases: Sequence[ExaminedCase]) -> float:
+    """Return a case level that nothing without tumour reaches: no phantom, and no slices far from any tumour."""
     levels = []
     for case in cases:
         score = case.smoothed(settings)[metrics.far_slices(case.truth)]
@@ -250,8 +254,8 @@ def _healthy_level(settings: ModeSettings, cases: Sequence[Tuned]) -> float:
     return round(float(np.clip(max(levels) + CASE_MARGIN, 0.05, 0.95)), 4)
 
 
-def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
-    """Choose the baselines' thresholds as the method's own: best mean Dice on the tuning cases."""
+def _baselines(tuned: list[ExaminedCase], rule: MaskRule) -> BaselineThresholds:
+    """Return the baselines' thresholds, each with the best mean Dice on the tuning cases."""
     sources = {
         "intensity": [(case.volume.stack.images + 1.0) / 2.0 for case in tuned],
         "attention": [case.volume.maps.attention for case in tuned],
@@ -261,7 +265,7 @@ def _baselines(tuned: list[Tuned], rule: MaskRule) -> BaselineThresholds:
     return BaselineThresholds(**chosen)
 
 
-def _best_threshold(tuned: list[Tuned], stacks: list[NDArray[np.float32]], smoothing_mm: float) -> float:
+def _best_threshold(tuned: list[ExaminedCase], stacks: list[NDArray[np.float32]], smoothing_mm: float) -> float:
     smoothed = [
         mask.smooth_across(stack, case.volume.stack.grid.spacing_mm[0], smoothing_mm)
         for stack, case in zip(stacks, tuned, strict=True)

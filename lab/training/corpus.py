@@ -126,7 +126,7 @@ def _images(root: Path, source: Source) -> SliceSet:
     if not pictures:
         raise TrainingDataMissing(f"{source.folder}: images.csv names no picture for training")
     sets = [slices.from_stack(picture[None], name) for picture, name in zip(pictures, names, strict=True)]
-    return _mid_level(reduce(SliceSet.joined, sets))
+    return _at_mid_height(reduce(SliceSet.joined, sets))
 
 
 def _is_for_training(name: str) -> bool:
@@ -143,7 +143,7 @@ def _dicom(root: Path, source: Source) -> SliceSet:
     except (OSError, InvalidDicomError, AttributeError, IndexError, ValueError) as error:
         raise TrainingDataMissing(f"{source.folder}: no readable DICOM series: {error}") from error
     modality = str(datasets[0].Modality)
-    return _mid_level(slices.from_stack(voxels, source.folder, pixel_mm=(rows_mm, columns_mm), modality=modality))
+    return _at_mid_height(slices.from_stack(voxels, source.folder, pixel_mm=(rows_mm, columns_mm), modality=modality))
 
 
 def _rescaled(dataset: Dataset) -> NDArray[np.float32]:
@@ -151,9 +151,9 @@ def _rescaled(dataset: Dataset) -> NDArray[np.float32]:
     return np.asarray(dataset.pixel_array, dtype=np.float32) * np.float32(slope) + np.float32(intercept)
 
 
-def _mid_level(loaded: SliceSet) -> SliceSet:
-    """Take slices that belong to no head for neither high nor low ones."""
-    return replace(loaded, levels=np.full(len(loaded), 0.5, np.float32))
+def _at_mid_height(loaded: SliceSet) -> SliceSet:
+    """Return the slices as lying in the middle of a stack: what is no head has no ends that are drawn differently."""
+    return replace(loaded, heights=np.full(len(loaded), 0.5, np.float32))
 
 
 _LOADERS = {Layout.STACKS: _stacks, Layout.IMAGES: _images, Layout.DICOM: _dicom}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lab.training import loop
 from lab.training.fields import FieldBank
-from lab.training.lesions import Finding
+from lab.training.lesions import LesionKind
 from workers.foundation.noise import cosine_alpha_bars
 from workers.segmentation import prompts
 from workers.segmentation.model import LatentDiffusion, build_denoiser
@@ -28,21 +28,19 @@ POOL = 4096
 """Latents encoded once and drawn from at random."""
 PAINTED = 0.3
 NULL_SHARE = 0.1
-FINDING_WORDS = {
-    Finding.BRIGHT: "hyperintense tumor",
-    Finding.DARK: "hypointense lesion",
-    Finding.MIXED: "necrotic tumor",
-    Finding.FOREIGN: "abnormal tissue",
+KIND_WORDS = {
+    LesionKind.BRIGHT: "hyperintense tumor",
+    LesionKind.DARK: "hypointense lesion",
+    LesionKind.MIXED: "necrotic tumor",
+    LesionKind.FOREIGN: "abnormal tissue",
 }
 
 
-def caption(subject: Subject, finding: Finding) -> str:
+def caption(subject: Subject, kind: LesionKind) -> str:
     """Put into words what a slice shows."""
-    if finding is Finding.NONE:
+    if kind is LesionKind.NONE:
         return prompts.NORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ)
-    return prompts.ABNORMAL_CAPTION.format(
-        modality=subject.modality, organ=subject.organ, finding=FINDING_WORDS[finding]
-    )
+    return prompts.ABNORMAL_CAPTION.format(modality=subject.modality, organ=subject.organ, finding=KIND_WORDS[kind])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +79,7 @@ def _latents(backbone: LatentDiffusion, sampler: Sampler, encoder: TextEncoder) 
         batch = sampler.draw(2 * 10**6 + step, 16, painted=PAINTED)
         latents.append(backbone.encode(batch.images))
         subjects = (sampler.slices.subjects[row] for row in batch.rows)
-        captions += [caption(subject, finding) for subject, finding in zip(subjects, batch.findings, strict=True)]
+        captions += [caption(subject, kind) for subject, kind in zip(subjects, batch.kinds, strict=True)]
     known = sorted(set(captions))
     rows = torch.tensor([known.index(words) for words in captions])
     return LatentPool(torch.cat(latents), rows, encoder.tokens([*known, ""]))

@@ -65,7 +65,7 @@ GAP = 5
 """Half of the widest gap between visible parts of a lesion that is counted as lesion."""
 
 
-class Finding(IntEnum):
+class LesionKind(IntEnum):
     """How a painted lesion differs from the tissue around it, and so which prompts name it."""
 
     NONE = 0
@@ -83,7 +83,7 @@ class Painted:
 
     grey: Tensor
     masks: Tensor
-    findings: tuple[Finding, ...]
+    kinds: tuple[LesionKind, ...]
 
 
 def paint(
@@ -101,24 +101,24 @@ def paint(
     """
     canvas = prepare(grey, heads, erosion=int(rng.integers(3, 8)), taken=taken)
     wanted = wanted & (canvas.room[:, _middle(grey)].flatten(1).sum(dim=1) >= 150)  # noqa: PLR2004 - a thumb's width
-    findings = _draw_findings(rng, wanted)
+    kinds = _draw_kinds(rng, wanted)
     painted, masks = grey.clone(), torch.zeros_like(grey[:, :1])
     for share in (1.0, SECOND_SHARE):
         rows = torch.nonzero(wanted & torch.from_numpy(rng.random(len(grey)) < share))[:, 0]
         if not len(rows):
             continue
         part = canvas.of(rows, painted)
-        painted[rows], seen = _paint_one(part, findings[rows], bank=bank, rng=rng)
+        painted[rows], seen = _paint_one(part, kinds[rows], bank=bank, rng=rng)
         masks[rows] = torch.maximum(masks[rows], seen)
     masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
-    findings = torch.where(masks.flatten(1).any(dim=1), findings, int(Finding.NONE))
-    return Painted(painted.clamp(0, 1), masks, tuple(Finding(value) for value in findings.tolist()))
+    kinds = torch.where(masks.flatten(1).any(dim=1), kinds, int(LesionKind.NONE))
+    return Painted(painted.clamp(0, 1), masks, tuple(LesionKind(value) for value in kinds.tolist()))
 
 
-def _paint_one(canvas: Canvas, findings: Tensor, *, bank: FieldBank, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _paint_one(canvas: Canvas, kinds: Tensor, *, bank: FieldBank, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     outline = outlines.draw(canvas, bank, rng)
     pushed = replace(canvas, grey=_push(canvas, outline, rng))
-    return _blend(pushed, outline, findings, bank=bank, rng=rng)
+    return _blend(pushed, outline, kinds, bank=bank, rng=rng)
 
 
 def prepare(grey: Tensor, heads: Tensor, *, erosion: int, taken: Tensor | None = None) -> Canvas:
@@ -136,10 +136,10 @@ def _middle(stacks: Tensor) -> int:
     return stacks.shape[1] // 2
 
 
-def _draw_findings(rng: np.random.Generator, wanted: Tensor) -> Tensor:
+def _draw_kinds(rng: np.random.Generator, wanted: Tensor) -> Tensor:
     bright = 1.0 - DARK_SHARE - MIXED_SHARE - FOREIGN_SHARE
     drawn = rng.choice(
-        [Finding.BRIGHT, Finding.DARK, Finding.MIXED, Finding.FOREIGN],
+        [LesionKind.BRIGHT, LesionKind.DARK, LesionKind.MIXED, LesionKind.FOREIGN],
         p=(bright, DARK_SHARE, MIXED_SHARE, FOREIGN_SHARE),
         size=len(wanted),
     )
@@ -162,7 +162,7 @@ def _push(canvas: Canvas, outline: Outline, rng: np.random.Generator) -> Tensor:
 
 
 def _blend(
-    canvas: Canvas, outline: Outline, findings: Tensor, *, bank: FieldBank, rng: np.random.Generator
+    canvas: Canvas, outline: Outline, kinds: Tensor, *, bank: FieldBank, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mix the lesion into the tissue; returns the stacks and the masks of their middle slices."""
     grey, tissue, count = canvas.grey, canvas.tissue, len(canvas.grey)
@@ -170,9 +170,9 @@ def _blend(
     cover = torch.sigmoid(outline.height * outline.radii / edge) * canvas.room
     sparing = ((grey / tissue - 0.35) / 0.3).clamp(0, 1)
     spared = torch.where(some(rng, count, 0.5) | canvas.rim, cover * sparing, cover)
-    parted = some(rng, count, PARTED_SHARE) & (findings == Finding.MIXED).view(-1, 1, 1, 1)
+    parted = some(rng, count, PARTED_SHARE) & (kinds == LesionKind.MIXED).view(-1, 1, 1, 1)
     faint = _faint(outline, bank, rng) * parted
-    level = _levels(canvas, outline.height, findings, faint, bank=bank, rng=rng)
+    level = _levels(canvas, outline.height, kinds, faint, bank=bank, rng=rng)
     massive = parted & some(rng, count, MASS_SHARE) & (outline.radii >= MASS_RADIUS)
     through = some(rng, count, THROUGH_SHARE) & ~massive
     level = torch.where(through, _through(grey, faint, rng) * level / tissue, level)
@@ -232,15 +232,15 @@ def _patches(outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Ten
 
 
 def _levels(
-    canvas: Canvas, height: Tensor, findings: Tensor, faint: Tensor, *, bank: FieldBank, rng: np.random.Generator
+    canvas: Canvas, height: Tensor, kinds: Tensor, faint: Tensor, *, bank: FieldBank, rng: np.random.Generator
 ) -> Tensor:
     """Give the grey of the lesion everywhere: its levels, slope and texture, or another sample's tissue."""
-    count, tissue = len(findings), canvas.tissue
+    count, tissue = len(kinds), canvas.tissue
     bright, dark = tissue * each(1.0 + rng.uniform(*CONTRASTS, count)), tissue * each(rng.uniform(0.1, 0.75, count))
-    kind = findings.view(-1, 1, 1, 1)
+    kind = kinds.view(-1, 1, 1, 1)
     core_level = torch.where(each(rng.random(count)) < 0.7, dark, tissue * each(rng.uniform(0.8, 1.2, count)))  # noqa: PLR2004 - cores are mostly dark
-    outer = torch.where(kind == Finding.DARK, dark, bright)
-    inner = torch.where(kind == Finding.MIXED, core_level, outer)
+    outer = torch.where(kind == LesionKind.DARK, dark, bright)
+    inner = torch.where(kind == LesionKind.MIXED, core_level, outer)
     core = ((height - each(rng.uniform(0.15, 0.7, count))) / each(rng.uniform(0.05, 0.3, count)) + 0.5).clamp(0, 1)
     parted = faint.flatten(1).any(dim=1).view(-1, 1, 1, 1)
     inner = torch.where(parted, torch.minimum(tissue * each(rng.uniform(*MILD, count)), bright), inner)
@@ -253,7 +253,7 @@ def _levels(
     shift = tuple(int(value) for value in rng.integers(-30, 31, 2))
     foreign = canvas.grey.roll(1, dims=0).roll(shift, dims=(2, 3)).flip(-1) * each(rng.uniform(0.9, 2.0, count))
     drawn = (outer * (1 - core) + inner * core) * slope
-    return torch.where(kind == Finding.FOREIGN, foreign, drawn) * (1.0 + texture)
+    return torch.where(kind == LesionKind.FOREIGN, foreign, drawn) * (1.0 + texture)
 
 
 def _closed(masks: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The optimisation loop that all stages share: learning rate, averaging, checkpoints, deadline and loss log."""
+"""The optimisation loop that all stages share: learning rate, averaged weights, checkpoints, deadline, log."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import csv
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
-from lab.training.settings import OnProgress, Progress, Stage, StageSettings
+from lab.training.settings import OnStep, Stage, StageSettings, StepReport
+from workers.errors import WeightsMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,118 +26,141 @@ LOWEST_RATE = 0.02
 """Last learning rate, as a share of the highest."""
 CHECKPOINT_SECONDS = 90.0
 SMOOTHING = 0.98
+"""Weight of the loss so far against that of a new step, in the loss that is reported."""
 AVERAGE_DECAY = 0.995
+"""Weight of the averaged weights so far against those of a new step; less at first (``_averaged``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One stage about to be trained: where it keeps its state, when it must stop, whom it tells."""
+    """One stage to be trained: its plan, the folder ``work`` of its checkpoint and log, and when it must stop."""
 
     stage: Stage
     plan: StageSettings
     work: Path
     stop_at: float
-    """Monotonic clock reading after which no step is started."""
-    on_progress: OnProgress
+    """Reading of the monotonic clock after which no step is started."""
+    on_step: OnStep
+
+    @property
+    def checkpoint(self) -> Path:
+        """File of the stage's checkpoint."""
+        return self.work / f"{self.stage}.checkpoint.pt"
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    """Everything that a checkpoint holds: weights, their average, optimiser, schedule, steps taken, smoothed loss."""
+
+    module: nn.Module
+    average: AveragedModel
+    optimiser: torch.optim.AdamW
+    schedule: LambdaLR
+    step: int = 0
+    loss: float = 0.0
 
 
 def optimise(run: Run, module: nn.Module, loss_of: Callable[[int], Tensor]) -> bool:
-    """Take the stage's steps, going on from its checkpoint; afterwards ``module`` holds the averaged weights.
+    """Train ``module``, going on from the stage's checkpoint; return whether all steps were taken in time.
 
-    ``loss_of(step)`` must depend on the step's number alone, which makes a resumed run equal to an unbroken one.
-    Returns whether all steps were taken before the deadline.
+    Afterwards ``module`` holds the averaged weights. ``loss_of(step)`` must depend on the step's number alone: then
+    a run that was interrupted ends with the same weights as one that was not. Raises WeightsMismatch where the
+    checkpoint cannot be gone on from.
     """
-    optimiser = torch.optim.AdamW(module.parameters(), lr=run.plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     run.work.mkdir(parents=True, exist_ok=True)
-    path = run.work / f"{run.stage}.checkpoint.pt"
-    first, smooth = _resume(path, module, optimiser, average)
+    state = _begin(run, module)
     started = saved = time.monotonic()
-    step = first
-    while step < run.plan.steps and time.monotonic() < run.stop_at:
-        loss = _step(run, module, optimiser, loss_of, step=step)
-        smooth = loss if step == 0 else SMOOTHING * smooth + (1 - SMOOTHING) * loss
-        _follow(average, module, step)
-        step += 1
+    while state.step < run.plan.steps and time.monotonic() < run.stop_at:
+        _take_step(state, loss_of)
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(path, module, optimiser, average, step=step, smooth=smooth)
+            _save(run, state)
             saved = time.monotonic()
-        if step % 10 == 0 or step == run.plan.steps:
-            _log(run, Progress(run.stage, step, run.plan.steps, smooth, time.monotonic() - started))
-    _save(path, module, optimiser, average, step=step, smooth=smooth)
-    module.load_state_dict(average)
-    return step >= run.plan.steps
+        if state.step % 10 == 0 or state.step == run.plan.steps:
+            _log(run, StepReport(run.stage, state.step, run.plan.steps, state.loss, time.monotonic() - started))
+    _save(run, state)
+    module.load_state_dict(state.average.module.state_dict())
+    return state.step >= run.plan.steps
 
 
-def learning_rate(plan: StageSettings, step: int) -> float:
-    """Give the learning rate of one step: a short linear rise, then half a cosine."""
-    rise = max(1.0, WARM_UP * plan.steps)
-    fall = (1 + math.cos(math.pi * min(1.0, step / plan.steps))) / 2
-    return plan.learning_rate * min(1.0, (step + 1) / rise) * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
+def rate_factor(steps: int, step: int) -> float:
+    """Return the learning rate of one step as a share of the highest: a short linear rise, then half a cosine."""
+    rise = max(1.0, WARM_UP * steps)
+    fall = (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
+    return min(1.0, (step + 1) / rise) * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
 
 
-def _step(
-    run: Run, module: nn.Module, optimiser: torch.optim.Optimizer, loss_of: Callable[[int], Tensor], *, step: int
-) -> float:
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(run.plan, step)
-    loss = loss_of(step)
-    optimiser.zero_grad(set_to_none=True)
+def _begin(run: Run, module: nn.Module) -> _State:
+    """Return the state of the checkpoint, or a fresh one where there is none."""
+    optimiser = torch.optim.AdamW(module.parameters(), lr=run.plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    schedule = LambdaLR(optimiser, lambda step: rate_factor(run.plan.steps, step))
+    average = AveragedModel(module, avg_fn=_averaged, use_buffers=True)
+    state = _State(module, average, optimiser, schedule)
+    if run.checkpoint.exists():
+        _restore(state, run.checkpoint)
+    return state
+
+
+def _take_step(state: _State, loss_of: Callable[[int], Tensor]) -> None:
+    loss = loss_of(state.step)
+    state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch ships this method unannotated
-    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-    optimiser.step()
-    return float(loss.detach())
+    nn.utils.clip_grad_norm_(state.module.parameters(), 1.0)
+    state.optimiser.step()
+    state.schedule.step()
+    state.average.update_parameters(state.module)
+    latest = float(loss.detach())
+    state.loss = latest if state.step == 0 else SMOOTHING * state.loss + (1 - SMOOTHING) * latest
+    state.step += 1
 
 
 @torch.no_grad()
-def _follow(average: dict[str, Tensor], module: nn.Module, step: int) -> None:
-    decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
-    for name, value in module.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-        else:
-            average[name].copy_(value)
+def _averaged(average: Tensor, latest: Tensor, steps: Tensor | int) -> Tensor:
+    """Return the moving average of one tensor; counters are taken as they are.
+
+    After few ``steps`` the latest weights count for more, so that the average is not held back by the first ones.
+    """
+    if not average.is_floating_point():
+        return latest
+    decay = min(AVERAGE_DECAY, (1 + int(steps)) / (10 + int(steps)))
+    return average.lerp(latest, 1 - decay)
 
 
-def _save(
-    path: Path,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    *,
-    step: int,
-    smooth: float,
-) -> None:
-    state = {
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "average": average,
-        "step": step,
-        "smooth": smooth,
+def _save(run: Run, state: _State) -> None:
+    """Write the checkpoint; an interruption leaves the one before it."""
+    content = {
+        "module": state.module.state_dict(),
+        "average": state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "schedule": state.schedule.state_dict(),
+        "step": state.step,
+        "loss": state.loss,
     }
-    fresh = path.with_suffix(".part")
-    torch.save(state, fresh)
-    fresh.replace(path)
+    fresh = run.checkpoint.with_suffix(".part")
+    torch.save(content, fresh)
+    fresh.replace(run.checkpoint)
 
 
-def _resume(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> tuple[int, float]:
-    if not path.exists():
-        return 0, 0.0
-    state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["module"])
-    optimiser.load_state_dict(state["optimiser"])
-    average.update(state["average"])
-    return int(state["step"]), float(state["smooth"])
+def _restore(state: _State, path: Path) -> None:
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        state.module.load_state_dict(content["module"])
+        state.average.load_state_dict(content["average"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.schedule.load_state_dict(content["schedule"])
+        state.step, state.loss = int(content["step"]), float(content["loss"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise WeightsMismatch(
+            f"{path.name} is of another version of oncue: remove it, or train in a fresh folder"
+        ) from error
 
 
-def _log(run: Run, progress: Progress) -> None:
-    run.on_progress(progress)
+def _log(run: Run, report: StepReport) -> None:
+    """Tell how far the stage is, and append a line to its log."""
+    run.on_step(report)
     path = run.work / f"{run.stage}.loss.csv"
     fresh = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if fresh:
             writer.writerow(("step", "loss", "seconds"))
-        writer.writerow((progress.step, f"{progress.loss:.6f}", f"{progress.seconds:.1f}"))
+        writer.writerow((report.step, f"{report.loss:.6f}", f"{report.seconds:.1f}"))

@@ -13,6 +13,7 @@ from lab.patients import Role
 from lab.segmentation import plain_unet
 from lab.segmentation.plain_unet import PlainNetwork
 from lab.training import calibrate, slices
+from storage.progress import unheard
 from workers import devices, weights
 from workers.foundation.diffusers_folder import library
 from workers.foundation.noise import TRAINING_STEPS, cosine_alpha_bars
@@ -20,13 +21,13 @@ from workers.segmentation import calibration, networks
 from workers.segmentation.maps import Models
 from workers.segmentation.model import LatentDiffusion
 from workers.segmentation.prompts import PromptEncoder, TextEncoder
-from workers.segmentation.segmenter import ZeroShotSegmenter, silent
+from workers.segmentation.segmenter import ZeroShotSegmenter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.training.settings import TrainingSettings
-    from workers.segmentation.maps import OnProgress
+    from storage.progress import OnProgress
     from workers.weights import Manifest
 
 PLAIN_FOLDER = "plain"
@@ -37,10 +38,10 @@ LICENCE = "CC-BY-NC-SA-4.0"
 VERSION = "7"
 
 
-def publish(settings: TrainingSettings, on_done: OnProgress = silent) -> Manifest:
+def publish(settings: TrainingSettings, on_progress: OnProgress = unheard) -> Manifest:
     """Fix the calibration on the tuning patients and write everything that loading asks for."""
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
-    calibration.save(calibrate.calibrate(segmenter, settings.cases, on_done=on_done), settings.out)
+    calibration.save(calibrate.calibrate(segmenter, settings.cases, on_progress=on_progress), settings.out)
     write_layout(settings.out)
     seen = slices.patient_files(settings.cases, Role.TRAIN, Role.TUNE)
     patients.write_seen({patients.named(path.stem) for path in seen}, settings.out)

@@ -1,7 +1,8 @@
-"""Search for the mask rule that serves labelled cases best.
+"""Search a grid of mask rules for the one that gives the best masks on labelled cases.
 
-A rule only decides which connected components stay, so the components of each level are measured once and hundreds
-of rules are judged on those measurements.
+A rule draws a level through a score, and then drops some of the connected components above it. The components above
+each level are therefore measured once. Which of them a rule keeps, and what its mask is worth, follows from these
+measurements without drawing any mask.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 from scipy import ndimage
 
 from lab import metrics
+from storage.progress import OnProgress, unheard
 from workers.segmentation import edges, grid, mask, random_walk
 from workers.segmentation.edges import ImageGreys
 from workers.segmentation.mask import MaskRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
 
 ALARM_LIMIT = 0.03
-"""Share of tumour-free slices that may alarm before a rule pays for it."""
+"""Share of tumour-free slices that may carry a mask at no cost."""
 ALARM_PRICE = 1.5
+"""Dice that a share of alarms of 1 above the limit costs."""
 SMOOTHING_MM = 4.5
-"""Better than 2.5 and 6 mm for the best rules on 48 patients; each further one would cost a whole search."""
+"""Not searched: it was better than 2.5 and 6 mm on 48 patients, and every further value costs a whole search."""
 Level = tuple[float, float, float]
 SINGLE_LEVELS: tuple[Level, ...] = tuple((threshold, 0.0, 0.0) for threshold in (0.4, 0.5, 0.6, 0.7, 0.8))
 LEVELS: tuple[Level, ...] = (
@@ -40,20 +43,20 @@ LEVELS: tuple[Level, ...] = (
     *((0.4, *line) for line in ((0.4, 1.2), (0.5, 1.25), (0.5, 1.5), (0.5, 1.75), (0.5, 2.0), (0.7, 2.5))),
     *((0.5, *line) for line in ((0.5, 1.5), (0.5, 2.0))),
 )
-"""Threshold, slope and drop: one level for all, or one for each component, as suit a spread score."""
+"""(threshold, slope, drop) of ``MaskRule``: the same level for all components, or one for each by its peak."""
 PEAKS = (0.0, 0.8, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96)
 VOLUMES_ML = (0.2, 1.0, 2.0)
 REACHES_MM = (0.0, 10.0)
-"""How far an edge may move to follow the grey; 0: it stays where the score ends."""
+"""How far an edge may move to follow the grey; with 0 it stays where the level is."""
 SHARES = (0.1, 0.2, 0.35, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One labelled case: its score and its truth ``[z, y, x]`` on the model's grid, with that grid's spacing.
+    """A labelled case: score (0..1) and true mask ``[z, y, x]`` on the model's grid, and that grid's spacing (z, y, x).
 
-    ``images`` are the framed slices (-1..1), whose grey scores spread along and edges follow; without them nothing
-    does. ``spread`` is the spread score, where there is one already.
+    ``images`` are the slices that were scored (-1..1); scores spread and edges move along their grey, and stay as they
+    are without images. ``spread`` is the score spread along the grey, once that is known.
     """
 
     score: FloatArray
@@ -63,11 +66,11 @@ class Scored:
     spread: FloatArray | None = None
 
     def smoothed(self, smoothing_mm: float) -> Scored:
-        """Smooth the score across slices."""
+        """Return the case with its score smoothed across slices."""
         return replace(self, score=mask.smooth_across(self.score, self.spacing_mm[0], smoothing_mm))
 
     def spread_along(self, greys: ImageGreys | None) -> Scored:
-        """Spread the score, which is smoothed already, along the grey, where that is known."""
+        """Return the case with its score, which must be smoothed, spread along the grey where that is given."""
         return self if greys is None else replace(self, spread=random_walk.spread(self.score, greys, self.spacing_mm))
 
     def greys(self) -> ImageGreys | None:
@@ -79,22 +82,23 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a rule is worth: mean Dice, less the price of too many false alarms."""
+    """What a rule gives: mean Dice over the cases, and the share of slices far from any tumour that carry a mask."""
 
     dice: float
     alarms: float
 
     @property
     def value(self) -> float:
-        """Dice less the price of alarms above the limit."""
+        """The figure that is maximised: Dice, less the price of the alarms above the limit."""
         return self.dice - ALARM_PRICE * max(0.0, self.alarms - ALARM_LIMIT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Components:
-    """The connected components of one case above one level; arrays have one entry per component.
+    """The connected components of one case above one level; arrays have one entry for each.
 
-    ``voxels`` and ``hits`` (those of the truth) are counted after a component's edge has moved, the rest before.
+    ``voxels`` (and ``hits``, those among them that are truly tumour) are counted after the component's edge has moved
+    along the grey; volume, highest score (``peaks``) and sum of scores (``weights``) before.
     """
 
     millilitres: NDArray[np.float64]
@@ -103,21 +107,22 @@ class _Components:
     voxels: NDArray[np.float64]
     hits: NDArray[np.float64]
     alarms: BoolArray
-    """``[component, far slice]``: which slices far from any tumour a component reaches."""
+    """``[component, slice]``: whether it reaches a slice, of those far from any tumour."""
     truth_voxels: int
 
 
 SEARCHED_LEVELS = len(LEVELS)
-"""How many levels one search tries."""
+"""How many levels a search tries."""
 
 
 def choose(
-    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_level: Callable[[], None] = lambda: None
+    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_progress: OnProgress = unheard
 ) -> tuple[MaskRule, Worth]:
-    """Find the best rule of the grid; a mark in a case without tumour costs as much as a tumour that is missed.
+    """Return the best rule of the grid, and what it gives.
 
-    Of rules of the same worth it is the one with fewest false alarms, and then the one that asks most of what lies
-    beside the weightiest component: what no labelled case needs is not marked.
+    A case without tumour has Dice 1 while its mask is empty, else 0. Of equally good rules the one with the fewest
+    alarms is taken, and of these the one that drops most components beside the weightiest. ``on_progress``
+    counts the ``levels``.
     """
     found: list[tuple[MaskRule, Worth]] = []
     spreads = all(case.images is not None for case in cases)
@@ -125,19 +130,19 @@ def choose(
     smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
     greys = [case.greys() for case in smoothed]
     smoothed = [case.spread_along(grey if spreads else None) for case, grey in zip(smoothed, greys, strict=True)]
-    for threshold, slope, drop in levels:
+    for done, (threshold, slope, drop) in enumerate(levels, start=1):
         level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
             parts = zip(smoothed, greys, labelled, strict=True)
             measured = [_measure(case, grey, rule, labels) for case, grey, labels in parts]
             found += [(each, _judge(measured, each)) for each in _with_components(rule)]
-        on_level()
+        on_progress(done, len(levels))
     return max(found, key=lambda pair: (pair[1].value, -pair[1].alarms, pair[0].share))
 
 
 def _with_components(level: MaskRule) -> list[MaskRule]:
-    """List the rules for components at one level."""
+    """Return every rule of the grid that draws this level."""
     grid = product(PEAKS, VOLUMES_ML, SHARES)
     return [
         replace(level, peak=peak, minimum_ml=volume, share=share)
@@ -147,14 +152,14 @@ def _with_components(level: MaskRule) -> list[MaskRule]:
 
 
 def raised(rule: MaskRule, cases: Sequence[Scored]) -> MaskRule:
-    """Ask for a higher peak where that serves ``cases`` better."""
+    """Return the rule with the peak, its own or a higher one, that is best on ``cases``."""
     measured = [_measured(case, rule) for case in cases]
     higher = (replace(rule, peak=peak) for peak in PEAKS if peak > rule.peak)
     return max((rule, *higher), key=lambda each: _judge(measured, each).value)
 
 
 def judge(cases: Sequence[Scored], rule: MaskRule) -> Worth:
-    """Judge one rule."""
+    """Return what one rule gives on the cases."""
     return _judge([_measured(case, rule) for case in cases], rule)
 
 
@@ -185,7 +190,7 @@ def _measure(case: Scored, greys: ImageGreys | None, level: MaskRule, labels: ND
 def _covered(
     case: Scored, greys: ImageGreys | None, level: MaskRule, labels: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count what each component covers in the end, and how much of that is true."""
+    """Return for each component how many voxels it covers once its edge has moved, and how many of them are true."""
     follows = greys is not None and level.reach_mm > 0
     margin = edges.margin(case.spacing_mm, level.reach_mm) if follows else 0
     voxels, hits = [], []

@@ -1,4 +1,12 @@
-"""Train the foundation model and the adapters: the one entry that ``oncue train`` calls."""
+"""Train the segmentation model stage by stage: what ``oncue train foundation`` calls.
+
+Three sets of adapters come out of it, whose probabilities the segmenter averages:
+
+1. the *first round* learns from lesions painted on slices without tumour;
+2. the *refinement* starts from the first round's weights, and learns also from whole stacks of training patients. These
+   have tumours; the first round marks where (``unlabelled``), no expert's mask is read;
+3. the *second reading* starts from scratch and learns from the same, marked by the first two together.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +24,11 @@ from lab.training import adapters, autoencoder, calibrate, corpus, denoiser, pla
 from lab.training.loop import Run
 from lab.training.publish import PLAIN_FOLDER, publish
 from lab.training.samples import Sampler
-from lab.training.settings import OnProgress, Progress, Stage, TrainingSettings
+from lab.training.settings import OnStep, Stage, StepReport, TrainingSettings
 from lab.training.slices import HEAD_MR
+from storage.progress import OnProgress, unheard
 from workers import devices
-from workers.segmentation import maps, networks, segmenter
+from workers.segmentation import networks
 from workers.segmentation.maps import Models
 from workers.segmentation.model import LatentDiffusion
 from workers.segmentation.prompts import SUBJECTS, TextEncoder, encode_prompt
@@ -28,34 +37,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LAST_ROUND, FIRST_ROUND, SECOND_READING = networks.FOLDERS
-"""The first round's adapters are kept: the refinement starts from them and marks stacks with them, and what they
-answer is averaged with what it answers."""
+"""Folders of the three sets of adapters: the last round (the refinement, or the first round while there is none), the
+first round, and the second reading."""
 UNLABELLED_SHARE = 1.1
-"""How often whole stacks are drawn, beside the corpus, whose shares sum to one."""
+"""How often slices of whole stacks are drawn, against 1 for those of the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """Which stages are finished; an unfinished one goes on when the run is repeated with the same settings."""
+    """Which stages are finished; a run with the same settings goes on with the others."""
 
     finished: tuple[Stage, ...]
     unfinished: tuple[Stage, ...]
     seconds: float
 
 
-def silent(_progress: Progress) -> None:
-    """Report nothing."""
+def unheard_step(_report: StepReport) -> None:
+    """Tell nobody: what stands in where nobody listens."""
 
 
 def train_foundation(
-    settings: TrainingSettings, *, on_progress: OnProgress = silent, on_calibration: maps.OnProgress = segmenter.silent
+    settings: TrainingSettings, *, on_step: OnStep = unheard_step, on_calibration: OnProgress = unheard
 ) -> TrainingResult:
-    """Train the stages in order, write their weights under ``settings.out``, and fix the calibration.
+    """Train the planned stages in order, and write their weights under ``settings.out``.
 
-    Raises TrainingDataMissing where ``settings.cases`` lacks patients for training, for the rounds' marks or for fixing
-    thresholds: before the first step, not hours later.
+    Once all are trained the calibration is chosen and the manifest written, so that the folder can be loaded. Raises
+    TrainingDataMissing before the first step where ``settings.cases`` has no patients for a later one.
     """
-    # A run of some stages alone fixes no thresholds and may mark nothing.
+    # A run of a few stages alone may need neither.
     if len(settings.stages) == len(Stage):
         _check_patients(settings)
     started = time.monotonic()
@@ -67,7 +76,7 @@ def train_foundation(
     planned = [stage for stage in settings.stages if stage in settings.plan]
     for stage in planned:
         stop_at = started + 60.0 * settings.deadline_minutes
-        run = Run(stage, settings.plan[stage], settings.work, stop_at, on_progress)
+        run = Run(stage, settings.plan[stage], settings.work, stop_at, on_step)
         outcomes[stage] = _STAGES[stage](run, settings, sampler, dtype)
         plot.draw_losses(settings.work)
         if not outcomes[stage]:
@@ -81,6 +90,7 @@ def train_foundation(
 
 
 def _check_patients(settings: TrainingSettings) -> None:
+    """Raise TrainingDataMissing without patients to choose thresholds on, or to use whole stacks of."""
     slices.patient_files(settings.cases, Role.TUNE)
     unlabelled.stacks(settings.cases)
 
@@ -99,6 +109,7 @@ def _train_denoiser(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
 
 
 def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
+    """Train the first round; later sets of an earlier run no longer fit it, and are removed."""
     backbone = _trained_autoencoder(settings, dtype)
     start = networks.load(settings.start) if settings.start else None
     encoder = TextEncoder.load()
@@ -110,7 +121,7 @@ def _train_adapters(run: Run, settings: TrainingSettings, sampler: Sampler, dtyp
 
 
 def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
-    """Go on with the adapters, on the first round's slices and on whole stacks that it marks."""
+    """Train the refinement, starting from the first round, which is kept in a folder of its own."""
     earlier = settings.out / FIRST_ROUND
     if not earlier.is_dir():
         shutil.copytree(settings.out / LAST_ROUND, earlier)
@@ -124,7 +135,7 @@ def _train_refinement(run: Run, settings: TrainingSettings, sampler: Sampler, dt
 
 
 def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: torch.dtype) -> bool:
-    """Train adapters that owe the others nothing but the marks on whole stacks: they err elsewhere."""
+    """Train the second reading: sharing no weights with the others, it makes other mistakes than they do."""
     backbone, encoder = _trained_autoencoder(settings, dtype), TextEncoder.load()
     folders = (settings.out / name for name in (LAST_ROUND, FIRST_ROUND))
     known = tuple(devices.frozen(networks.load(folder), torch.device("cpu")) for folder in folders if folder.is_dir())
@@ -135,7 +146,10 @@ def _train_second_reading(run: Run, settings: TrainingSettings, sampler: Sampler
 
 
 def _with_whole_stacks(settings: TrainingSettings, sampler: Sampler, marking: Models, encoder: TextEncoder) -> Sampler:
-    """Join the corpus with whole stacks, marked by the rounds so far; several of them are trusted with outlines."""
+    """Return a sampler of the corpus and of whole stacks, on which the adapters trained so far mark the tumours.
+
+    Two sets of adapters are certain enough for their marks to be outlined along the image's grey; one is not.
+    """
     prompt = encode_prompt(encoder, calibrate.PROMPT, torch.device("cpu"), subject=SUBJECTS["MR"])
     rounds = len(marking.networks)
     whole = unlabelled.load(settings.cases, marking, prompt, outlined=rounds > 1)
@@ -149,7 +163,7 @@ def _train_plain(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: 
 
 
 def _trained_autoencoder(settings: TrainingSettings, dtype: torch.dtype) -> LatentDiffusion:
-    """Load the autoencoder of an earlier stage; what stands on it never asks it to denoise."""
+    """Return the autoencoder that an earlier stage has trained, without a denoiser."""
     return LatentDiffusion.autoencoder_only(settings.out, device=torch.device("cpu"), dtype=dtype)
 
 

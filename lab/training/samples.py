@@ -11,7 +11,7 @@ import torch
 
 from lab.training import augmentation, lesions
 from lab.training.fields import FieldBank
-from lab.training.lesions import Finding
+from lab.training.lesions import LesionKind
 from lab.training.slices import Mark
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from lab.training.slices import SliceSet
 
-LOW_LEVEL = 0.3
-HIGH_LEVEL = 0.9
+LOW_HEIGHT = 0.3
+HIGH_HEIGHT = 0.9
 """Below this share of the stack lie neck, face and skull base; above that one little but skull and scalp."""
 ENDS_WEIGHT = 0.8
 ENDS_PAINTED = 0.25
@@ -42,7 +42,7 @@ class Batch:
     stacks: Tensor
     masks: Tensor
     settled: Tensor
-    findings: tuple[Finding, ...]
+    kinds: tuple[LesionKind, ...]
     rows: tuple[int, ...]
 
     @property
@@ -58,7 +58,7 @@ class Sampler:
         self.slices = slices
         self._seed = seed
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
-        self._ends = (slices.levels < LOW_LEVEL) | (slices.levels > HIGH_LEVEL)
+        self._ends = (slices.heights < LOW_HEIGHT) | (slices.heights > HIGH_HEIGHT)
         weights = np.where(self._ends, ENDS_WEIGHT, 1.0) * slices.weights
         self._weights = weights / weights.sum()
 
@@ -75,8 +75,8 @@ class Sampler:
         scanned = augmentation.rescan(result.grey, self._bank, rng, generator)
         masks = torch.maximum(result.masks, found[:, 1:2].float())
         settled = 1.0 - unsure[:, 1:2].float()
-        findings = _named(result.findings, found[:, 1])
-        return Batch(scanned * 2.0 - 1.0, masks, settled, findings, tuple(int(row) for row in rows))
+        kinds = _named(result.kinds, found[:, 1])
+        return Batch(scanned * 2.0 - 1.0, masks, settled, kinds, tuple(int(row) for row in rows))
 
     def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Give the rows of each slice's stack: the one below, itself, the one above, ``[n, 3]``."""
@@ -98,11 +98,11 @@ class Sampler:
         return heads, found, unsure
 
 
-def _named(painted: tuple[Finding, ...], found: Tensor) -> tuple[Finding, ...]:
+def _named(painted: tuple[LesionKind, ...], found: Tensor) -> tuple[LesionKind, ...]:
     """Call a sample that shows what an earlier round found by that name alone: nobody has said which sort it is."""
     return tuple(
-        Finding.FOUND if there else finding
-        for finding, there in zip(painted, found.flatten(1).any(dim=1).tolist(), strict=True)
+        LesionKind.FOUND if there else kind
+        for kind, there in zip(painted, found.flatten(1).any(dim=1).tolist(), strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training run is told, and what it tells back while it goes on."""
+"""The settings of a training run, and what it reports while it goes on."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """The parts of a run, in order; adapters and denoiser rest on the autoencoder."""
+    """The stages of a run, in order; all but the plain network need the autoencoder."""
 
     AUTOENCODER = "autoencoder"
     ADAPTERS = "adapters"
     REFINEMENT = "refinement"
-    """A second round for the adapters, on whole unlabelled stacks that the first round has marked."""
+    """The adapters go on, also on whole stacks of patients, whose tumours the first round has marked (no labels)."""
     SECOND_READING = "second-reading"
-    """Adapters of their own, begun from nothing, on whole stacks that both rounds have marked."""
+    """A further set of adapters, trained from scratch, also on whole stacks that both rounds have marked."""
     DENOISER = "denoiser"
     PLAIN = "plain"
-    """The plain network of the evaluation's baseline, on the same lesions."""
+    """The evaluation's baseline: a plain network, trained on the same painted lesions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ SHORT_STAGES = {
 
 
 class Plan(StrEnum):
-    """How long to train on two cores: two to three hours, or within one, with no second reading."""
+    """How long to train on two cores: two to three hours, or less than one, without the second reading."""
 
     FULL = "full"
     SHORT = "short"
@@ -67,10 +67,10 @@ PLANS = {Plan.FULL: DEFAULT_STAGES, Plan.SHORT: SHORT_STAGES}
 class TrainingSettings:
     """One training run.
 
-    ``corpus`` is trained on, ``cases`` the folder of ``PATIENT.npz`` files whose tuning patients fix the calibration,
-    ``out`` receives the weights (diffusers layout) and ``work`` the
-    checkpoints and loss logs; a run with the same settings goes on from the last checkpoint in ``work``. The result
-    depends on the seed and the steps alone: ``deadline_minutes`` only stops early, for a later run to go on.
+    ``corpus`` describes what is trained on; ``cases`` is the folder of ``PATIENT.npz`` files on which the calibration
+    is chosen. ``out`` receives the weights (diffusers layout), ``work`` the checkpoints and the logs of the losses: a
+    run with the same settings goes on from there. The weights depend on the seed and on the steps alone;
+    ``deadline_minutes`` only stops a run early, for a later one to go on.
     """
 
     corpus: Corpus
@@ -78,19 +78,19 @@ class TrainingSettings:
     out: Path
     work: Path
     stages: tuple[Stage, ...] = tuple(Stage)
-    """Of these, what is in the plan is trained."""
+    """The stages to train, as far as the plan has them."""
     plan: dict[Stage, StageSettings] = field(default_factory=lambda: dict(DEFAULT_STAGES))
     seed: int = 0
     threads: int = 2
     deadline_minutes: float = 170.0
     dtype: str = "auto"
     start: Path | None = None
-    """Folder of adapters to go on from with other lesions or data; None to begin from nothing."""
+    """Folder of adapters from which the stage ``adapters`` starts; None to start from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """One report from a running stage; ``loss`` is smoothed over about fifty steps."""
+class StepReport:
+    """How far a stage is: ``step`` of ``steps``, and the loss, smoothed over about fifty steps."""
 
     stage: Stage
     step: int
@@ -99,4 +99,5 @@ class Progress:
     seconds: float
 
 
-OnProgress = Callable[[Progress], None]
+OnStep = Callable[[StepReport], None]
+"""Is told about every tenth step of a stage."""

@@ -1,4 +1,4 @@
-"""Slices to train on: tumour-free ones, framed as the segmenter frames them, with who lies below and above them."""
+"""Slices to train on, framed as the segmenter frames them, each with its neighbours below and above."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEAD_MR = Subject("MRI", "brain")
 
 
 class Mark(IntEnum):
-    """What is held of a pixel: free of tumour, found by an earlier round of training, or neither for sure."""
+    """What a pixel counts as in training: healthy, found by trained adapters, or neither (see ``unlabelled``)."""
 
     FREE = 0
     FOUND = 1
@@ -43,7 +43,7 @@ class Mark(IntEnum):
 class SliceSet:
     """Slices: ``images`` float32 ``[n, 128, 128]`` in -1..1; ``heads`` bool and ``marks`` (Mark) of the same shape.
 
-    ``levels[n]`` is how far up the stack slice ``n`` lies (0 lowest, 1 highest); ``sources[n]`` names its patient or
+    ``heights[n]`` is how far up the stack slice ``n`` lies (0 lowest, 1 highest); ``sources[n]`` names its patient or
     phantom; ``below[n]`` and ``above[n]`` are the rows of its neighbours (its own where there is none); ``weights[n]``
     says how often it is drawn and ``subjects[n]`` what it shows.
     """
@@ -51,7 +51,7 @@ class SliceSet:
     images: NDArray[np.float32]
     heads: NDArray[np.bool_]
     marks: NDArray[np.uint8]
-    levels: NDArray[np.float32]
+    heights: NDArray[np.float32]
     sources: tuple[str, ...]
     below: NDArray[np.intp]
     above: NDArray[np.intp]
@@ -62,12 +62,12 @@ class SliceSet:
         return len(self.images)
 
     def joined(self, other: SliceSet) -> SliceSet:
-        """Put another set's slices after this one's."""
+        """Return the slices of both sets, those of this one first."""
         return SliceSet(
             np.concatenate([self.images, other.images]),
             np.concatenate([self.heads, other.heads]),
             np.concatenate([self.marks, other.marks]),
-            np.concatenate([self.levels, other.levels]),
+            np.concatenate([self.heights, other.heights]),
             self.sources + other.sources,
             np.concatenate([self.below, other.below + len(self)]),
             np.concatenate([self.above, other.above + len(self)]),
@@ -76,19 +76,19 @@ class SliceSet:
         )
 
     def showing(self, subject: Subject, *, share: float) -> SliceSet:
-        """Say what all slices show, and share out ``share`` of the draws among them."""
+        """Return the slices as showing ``subject``, each drawn with an equal part of ``share``."""
         weights = np.full(len(self), share / max(1, len(self)))
         return replace(self, weights=weights, subjects=(subject,) * len(self))
 
 
 def tumor_free(mask: NDArray[np.bool_], *, margin: int = MASK_MARGIN) -> NDArray[np.bool_]:
-    """Tell for each slice of ``mask [z, y, x]`` whether no tumour lies within ``margin`` slices of it."""
+    """Return for each slice of ``mask [z, y, x]`` whether no tumour lies within ``margin`` slices of it."""
     with_tumor = np.asarray(mask.any(axis=(1, 2)))
     return ~ndimage.binary_dilation(with_tumor, iterations=margin) if with_tumor.any() else ~with_tumor
 
 
 def patient_files(folder: Path, *wanted: Role) -> list[Path]:
-    """List the ``.npz`` cases of some roles, by patient; raises TrainingDataMissing where there is none."""
+    """Return the ``.npz`` cases of patients with one of the roles; raises TrainingDataMissing where there is none."""
     found = [path for path in sorted(folder.glob("*.npz")) if role(named(path.stem)) in wanted]
     if not found:
         names = " or ".join(wanted)
@@ -100,7 +100,7 @@ def patient_files(folder: Path, *wanted: Role) -> list[Path]:
 
 
 def load(folder: Path, wanted: Role = Role.TRAIN) -> SliceSet:
-    """Read the tumour-free slices of all patients of one role."""
+    """Return the tumour-free slices of all patients of one role; raises TrainingDataMissing."""
     sets = []
     for path in patient_files(folder, wanted):
         with np.load(path) as case:
@@ -117,22 +117,22 @@ def from_stack(
     wanted: NDArray[np.bool_] | None = None,
     modality: str = "MR",
 ) -> SliceSet:
-    """Frame an axial stack ``[z, y, x]`` and take its ``wanted`` slices (all, if not told) that show enough."""
+    """Return those of the ``wanted`` slices (default: all) of a stack ``[z, y, x]`` that show enough of a head."""
     found = grid.find_crop(voxels, pixel_mm, modality=modality)
     images = np.empty((0, GRID, GRID), np.float32) if found is None else grid.to_model(voxels, found, GRID)
     heads = grid.skull_masks(images)
     shown = heads.mean(axis=(1, 2)) >= MINIMUM_HEAD
-    levels = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
+    heights = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
     keep = shown if wanted is None else shown & wanted
     below, above = _neighbours(np.flatnonzero(keep))
     count = int(keep.sum())
     weights, subjects = np.ones(count), (HEAD_MR,) * count
     marks = np.full((count, GRID, GRID), Mark.FREE, np.uint8)
-    return SliceSet(images[keep], heads[keep], marks, levels[keep], (source,) * count, below, above, weights, subjects)
+    return SliceSet(images[keep], heads[keep], marks, heights[keep], (source,) * count, below, above, weights, subjects)
 
 
 def _neighbours(positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Give the rows of the slices right below and above those at ``positions``, their own rows where those lack."""
+    """Return the rows of the slices directly below and above each; its own row where there is none in the set."""
     rows = np.arange(len(positions), dtype=np.intp)
     touching = np.diff(positions) == 1
     below, above = rows.copy(), rows.copy()

@@ -1,8 +1,9 @@
-"""Whole stacks of training patients, marked by an earlier round of the adapters; no expert's mask is read.
+"""Whole stacks of training patients, on which adapters that are trained already mark the tumours.
 
-Tumour-free slices are mostly necks, skull bases and crowns: the levels at which tumours grow are nearly missing from
-them. Here every slice is taken. What the earlier round is certain of counts as lesion, what it gives no score, far from
-that, as healthy; whatever lies between teaches nothing.
+Slices without tumour are mostly necks, skull bases and crowns; training on them alone shows hardly any healthy brain
+at the height at which tumours grow. Here every slice of a stack is used, and no expert's mask is read. Each pixel gets
+a mark: *found* where the adapters are certain of a lesion, *free* (healthy) where they give no score and nothing was
+found near by, *unsure* otherwise. Unsure pixels have no part in the loss.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy import ndimage
 from lab.patients import Role, is_seen_whole, named
 from lab.training import slices
 from lab.training.slices import Mark, SliceSet
+from storage.progress import unheard
 from workers.errors import TrainingDataMissing
 from workers.segmentation import edges, grid, maps, mask
 from workers.segmentation.mask import MaskRule
@@ -30,21 +32,23 @@ if TYPE_CHECKING:
     from workers.segmentation.prompts import PromptPair
 
 FOUND_RULE = MaskRule(threshold=0.5, peak=0.9, minimum_ml=1.0, smoothing_mm=4.5, share=0.5, slope=0.7, drop=2.0)
-"""What the earlier round must be certain of: stricter than a mask rule that is to find the edge."""
+"""The mask rule for *found*: stricter than one that is to find the whole lesion."""
 DOUBT = 0.1
-"""Above this score nothing is taken for healthy."""
+"""No pixel with a higher score is marked as free."""
 REACH_MM = 45.0
-"""Nor is anything this near to what was found, of which the earlier round may have seen only a part: that leaves the
-other side of the head."""
+"""Nor is any pixel this near to what was found, where more of the lesion may lie; the other side of a head is not."""
 EDGE_MM = 7.0
-"""How far out the edge of a find may move along the grey, where that is asked for."""
+"""How far outwards the edge of what was found may move along the grey."""
 SLICE_MM = 5.0
 HEAD_MM = 218.0
-"""Thickness of the slices and side of the framed box, for stacks that do not record them."""
+"""Assumed distance of slices, and side of the square that is framed: the stacks do not record their spacing."""
 
 
 def load(folder: Path, models: Models, prompt: PromptPair, *, outlined: bool = False) -> SliceSet:
-    """Read all slices of the training patients who are seen whole, marked by ``models``; see ``marks_of``."""
+    """Return every slice of the patients whose whole stacks are used, marked by ``models``; raises TrainingDataMissing.
+
+    ``outlined`` lets the edge of what was found follow the image's grey.
+    """
     sets = []
     for path in stacks(folder):
         with np.load(path) as case:
@@ -54,7 +58,7 @@ def load(folder: Path, models: Models, prompt: PromptPair, *, outlined: bool = F
 
 
 def stacks(folder: Path) -> list[Path]:
-    """List the training patients who are seen whole; raises TrainingDataMissing where there is none."""
+    """Return the files of the patients whose whole stacks are used; raises TrainingDataMissing where there is none."""
     paths = [path for path in slices.patient_files(folder, Role.TRAIN) if is_seen_whole(named(path.stem))]
     if not paths:
         raise TrainingDataMissing(f"no patient under {folder.name} is one whose whole stack may be trained on")
@@ -64,7 +68,7 @@ def stacks(folder: Path) -> list[Path]:
 def mark(
     images: NDArray[np.float32], models: Models, prompt: PromptPair, *, outlined: bool = False
 ) -> NDArray[np.uint8]:
-    """Mark a framed stack ``[z, 128, 128]``; where nothing is certain, only what is in doubt is marked."""
+    """Return the ``Mark`` of every pixel of a framed stack ``[z, 128, 128]`` (-1..1)."""
     computed = maps.compute(
         models,
         images,
@@ -73,17 +77,16 @@ def mark(
         spacing_z_mm=SLICE_MM,
         mirrored=True,
         denoiser_attention=False,
-        on_progress=lambda _done, _of: None,
+        on_progress=unheard,
     )
     score = mask.smooth_across(computed.head, SLICE_MM, FOUND_RULE.smoothing_mm)
     return marks_of(score, images if outlined else None)
 
 
 def marks_of(score: NDArray[np.float32], images: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-    """Turn a score ``[z, 128, 128]``, smoothed across slices, into marks.
+    """Return the ``Mark`` of every pixel by its score ``[z, 128, 128]``, which must be smoothed across slices.
 
-    Where ``images`` (the same shape, -1..1) are given, what is found is outlined along their grey
-    (docs/decisions/0017).
+    With ``images`` (same shape, -1..1) the edge of what was found follows their grey (lab/notebook/0017).
     """
     spacing = (SLICE_MM, HEAD_MM / slices.GRID, HEAD_MM / slices.GRID)
     labels = mask.kept_components(score, spacing, FOUND_RULE)

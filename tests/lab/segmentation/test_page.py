@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.bootstrap import Interval
+from lab.bootstrap import Estimate
 from lab.segmentation import levels, page
-from lab.segmentation.answers import Way
+from lab.segmentation.case_store import ShownSlice
 from lab.segmentation.charts import Bar, Strip, bar_plot, strip_plot
-from lab.segmentation.evaluation import Evaluation, Example
+from lab.segmentation.evaluation import Example, SegmentationEvaluation
 from lab.segmentation.measuring import Figures, MaskFigures
 from lab.segmentation.pictures import FOUND_COLOUR, TRUTH_COLOUR, draw
+from lab.segmentation.predictions import Way
 from lab.segmentation.report import CaseFigures, Oracle, SegmentationReport
-from lab.segmentation.shelf import Planes
 from tests.support.peers import executable, run
 
-HALF = Interval(0.5, 0.4, 0.6)
+HALF = Estimate(0.5, 0.4, 0.6)
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -48,14 +48,14 @@ def unclosed(text: str) -> list[str]:
     return balance.open
 
 
-def planes() -> Planes:
+def shown() -> ShownSlice:
     ramp = np.linspace(0, 1, 48 * 40, dtype=np.float32).reshape(48, 40)
     truth, found = np.zeros((48, 40), bool), np.zeros((48, 40), bool)
     truth[10:20, 10:20], found[24:34, 24:34] = True, True
-    return Planes(3, (1.0, 2.0), ramp * 900, truth, found, ramp, ramp, ramp)
+    return ShownSlice(3, (1.0, 2.0), ramp * 900, truth, found, ramp, ramp, ramp)
 
 
-def evaluation() -> Evaluation:
+def evaluation() -> SegmentationEvaluation:
     mask = MaskFigures(0.5, 0.5, None, 1.0, 2.0, 2, 1, 0, 1, 4)
     dices = tuple((way, 0.3) for way in (Way.THRESHOLD_FIXED, Way.THRESHOLD_BEST, Way.ATTENTION, Way.RESIDUAL))
     case = CaseFigures(
@@ -67,14 +67,15 @@ def evaluation() -> Evaluation:
     report = SegmentationReport(
         "fast", HOSTILE, "ab" * 32, figures, None, 1.5, baselines, Oracle(0.7, HALF), (case,), ("a note",)
     )
-    return Evaluation(report, (Example("best", case, planes()),))
+    return SegmentationEvaluation(report, (Example("best", case, shown()),))
 
 
 def test_the_page_is_whole_loads_nothing_and_quotes_what_comes_from_outside() -> None:
     text = page.render(evaluation())
     assert "<script" not in text
-    assert not re.findall(r'(?:src|href)="(?!data:)', text)
-    assert "url(" not in text
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert not re.findall(r"url\((?!#)", text)
+    assert "@import" not in text
     assert "prefers-color-scheme: dark" in text
     assert unclosed(text) == []
 
@@ -103,7 +104,7 @@ def test_a_browser_shows_tables_plots_and_pictures_without_any_complaint(tmp_pat
 def test_truth_and_found_are_outlined_in_their_own_colours_on_square_pixels() -> None:
     import io
 
-    first, *others = draw(planes())
+    first, *others = draw(shown())
     picture = np.array(Image.open(io.BytesIO(first.png)))
     height, width = picture.shape[:2]
     assert width / height == pytest.approx(80 / 48, abs=0.02)
@@ -122,6 +123,14 @@ def test_plots_are_well_formed_and_name_what_they_show() -> None:
         assert unclosed(drawn) == []
         assert "<text" in drawn
     assert "a &amp; b" in strip_plot([Strip("a & b", (0.1,), HALF)], title="t")
+
+
+def test_a_plot_takes_the_colours_of_the_page_and_reads_no_name_as_a_formula() -> None:
+    drawn = strip_plot([Strip("$x_1$ <b>", (0.1, 0.9), HALF)], title="t")
+    assert "$x_1$ &lt;b&gt;" in drawn
+    assert {"var(--ink)", "var(--faint)", "var(--accent)", "var(--mark)"} <= set(re.findall(r"var\(--[a-z]+\)", drawn))
+    assert not re.findall(r"#[0-9a-f]{6}\b", drawn)
+    assert drawn == strip_plot([Strip("$x_1$ <b>", (0.1, 0.9), HALF)], title="t")
 
 
 def test_the_curve_over_levels_is_the_dice_at_each_of_them() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lab.training import augmentation, lesions
 from lab.training.fields import FieldBank
-from lab.training.lesions import Finding, Painted
+from lab.training.lesions import LesionKind, Painted
 
 TISSUE = 0.4
 COUNT = 12
@@ -50,8 +50,8 @@ def test_lesions_lie_inside_the_head_and_their_slices_stay_in_range(
         assert not (result.masks.bool() & ~heads[:, 1:2]).any()
         assert float(result.grey.min()) >= 0.0
         assert float(result.grey.max()) <= 1.0
-        for mask, finding in zip(result.masks, result.findings, strict=True):
-            assert bool(mask.any()) == (finding is not Finding.NONE)
+        for mask, kind in zip(result.masks, result.kinds, strict=True):
+            assert bool(mask.any()) == (kind is not LesionKind.NONE)
 
 
 def test_bright_lesions_are_brighter_and_dark_ones_darker_than_the_tissue(
@@ -60,13 +60,13 @@ def test_bright_lesions_are_brighter_and_dark_ones_darker_than_the_tissue(
     seen = set()
     for seed in range(10):
         result = painted(grey, heads, bank, seed)
-        for stack, mask, finding in zip(result.grey, result.masks, result.findings, strict=True):
-            if finding is Finding.BRIGHT:
+        for stack, mask, kind in zip(result.grey, result.masks, result.kinds, strict=True):
+            if kind is LesionKind.BRIGHT:
                 assert float(stack[1][mask[0].bool()].mean()) > TISSUE
-            if finding is Finding.DARK:
+            if kind is LesionKind.DARK:
                 assert float(stack[1][mask[0].bool()].mean()) < TISSUE
-            seen.add(finding)
-    assert seen >= {Finding.BRIGHT, Finding.DARK, Finding.MIXED}
+            seen.add(kind)
+    assert seen >= {LesionKind.BRIGHT, LesionKind.DARK, LesionKind.MIXED}
 
 
 def test_a_lesion_reaches_into_the_neighbouring_slices(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
@@ -88,9 +88,9 @@ def test_the_anatomy_shows_through_some_lesions_and_is_replaced_by_the_others(
     striped = torch.where(heads, TISSUE * stripes, 0.0)
     result = painted(striped, heads, bank, 5)
     likeness = []
-    for index, finding in enumerate(result.findings):
+    for index, kind in enumerate(result.kinds):
         inside = result.masks[index, 0] > 0
-        if finding is Finding.BRIGHT and inside.any():
+        if kind is LesionKind.BRIGHT and inside.any():
             columns = stripes[0, 0].expand(128, 128)[inside]
             ratio = result.grey[index, 1][inside] / TISSUE
             likeness.append(float((ratio[columns > 1].mean() - ratio[columns < 1].mean()) / ratio.mean()))
@@ -108,7 +108,7 @@ def test_only_wanted_samples_are_painted(grey: Tensor, heads: Tensor, bank: Fiel
 
 def test_a_slice_without_room_stays_clean(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
     result = painted(grey, torch.zeros_like(heads), bank, 1)
-    assert set(result.findings) == {Finding.NONE}
+    assert set(result.kinds) == {LesionKind.NONE}
     assert torch.equal(result.grey, grey)
 
 
@@ -156,7 +156,7 @@ def test_all_of_a_parted_lesion_counts_also_where_it_looks_like_the_tissue_aroun
     unseen = []
     for seed in range(6):
         result = painted(grey, heads, bank, seed)
-        mixed = torch.tensor([finding is Finding.MIXED for finding in result.findings])
+        mixed = torch.tensor([kind is LesionKind.MIXED for kind in result.kinds])
         marked = result.masks[mixed, 0].bool()
         unseen.append(
             ((result.grey[mixed, 1] - grey[mixed, 1]).abs() < lesions.VISIBLE * TISSUE)[marked].float().mean()

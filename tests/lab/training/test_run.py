@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,8 +19,8 @@ from lab.training import corpus, loop, plot, slices
 from lab.training.loop import Run
 from lab.training.run import train_foundation
 from lab.training.samples import Ahead, Sampler
-from lab.training.settings import Progress, Stage, StageSettings, TrainingSettings
-from workers.errors import TrainingDataMissing
+from lab.training.settings import Stage, StageSettings, StepReport, TrainingSettings
+from workers.errors import TrainingDataMissing, WeightsMismatch
 from workers.segmentation import networks
 from workers.segmentation.mask import MaskRule
 
@@ -48,13 +49,13 @@ def loss_of(module: nn.Linear) -> Callable[[int], Tensor]:
     return loss
 
 
-def run(work: Path, plan: StageSettings = PLAN, *, seconds: float = 60.0, seen: list[Progress] | None = None) -> Run:
-    reports: list[Progress] = [] if seen is None else seen
+def run(work: Path, plan: StageSettings = PLAN, *, seconds: float = 60.0, seen: list[StepReport] | None = None) -> Run:
+    reports: list[StepReport] = [] if seen is None else seen
     return Run(Stage.ADAPTERS, plan, work, time.monotonic() + seconds, reports.append)
 
 
 def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[StepReport] = []
     module = line()
     assert loop.optimise(run(tmp_path, seen=seen), module, loss_of(module))
     assert seen[-1].step == seen[-1].steps == 40
@@ -85,6 +86,32 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     torch.testing.assert_close(again.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
 
 
+def test_the_weights_that_are_kept_are_an_average_that_the_first_steps_do_not_hold_back(tmp_path: Path) -> None:
+    module = line()
+    seen: list[float] = []
+
+    def loss(step: int) -> Tensor:
+        seen.append(float(module.weight.detach()))
+        return loss_of(module)(step)
+
+    loop.optimise(run(tmp_path), module, loss)
+    latest = torch.load(tmp_path / "adapters.checkpoint.pt", weights_only=True)["module"]
+    steps = [*seen[1:], float(latest["weight"])]
+    average = steps[0]
+    for number, weight in enumerate(steps[1:], start=1):
+        decay = min(0.995, (1 + number) / (10 + number))
+        average = decay * average + (1 - decay) * weight
+    assert float(module.weight.detach()) == pytest.approx(average, abs=1e-5)
+    assert average != pytest.approx(steps[-1], abs=1e-3)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    module = line()
+    torch.save({"module": module.state_dict(), "step": 3}, tmp_path / "adapters.checkpoint.pt")
+    with pytest.raises(WeightsMismatch, match=r"adapters\.checkpoint\.pt"):
+        loop.optimise(run(tmp_path), module, loss_of(module))
+
+
 def test_a_deadline_in_the_past_takes_no_step(tmp_path: Path) -> None:
     module = line()
     assert not loop.optimise(run(tmp_path, seconds=-1.0), module, loss_of(module))
@@ -92,8 +119,7 @@ def test_a_deadline_in_the_past_takes_no_step(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    plan = StageSettings(steps=1000, batch=1, learning_rate=1.0)
-    rates = [loop.learning_rate(plan, step) for step in range(1000)]
+    rates = [loop.rate_factor(1000, step) for step in range(1000)]
     assert rates[0] < 0.05
     assert 0.98 < max(rates) <= 1.0
     assert rates[-1] < 0.03
@@ -214,8 +240,9 @@ def test_losses_become_a_picture(tmp_path: Path) -> None:
     loop.optimise(run(tmp_path), module, loss_of(module))
     drawn = plot.draw_losses(tmp_path)
     assert drawn is not None
-    assert "adapters: loss" in drawn.read_text()
-    assert "<polyline" in drawn.read_text()
+    picture = drawn.read_text()
+    assert re.search(r"<text [^>]*>adapters: loss [0-9.]+ to [0-9.]+ in 40 steps</text>", picture)
+    assert "<path" in picture
 
 
 @pytest.mark.slow

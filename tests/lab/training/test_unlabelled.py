@@ -10,7 +10,7 @@ import torch
 from lab import patients
 from lab.patients import Role
 from lab.training import adapters, calibrate, slices, unlabelled
-from lab.training.lesions import Finding
+from lab.training.lesions import LesionKind
 from lab.training.samples import Sampler
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
@@ -73,7 +73,7 @@ def test_a_batch_says_what_was_found_and_where_nobody_knows() -> None:
     assert masks.flatten(1).any(dim=1).all()
     assert (~settled).flatten(1).any(dim=1).all()
     assert not (masks & ~settled).any()
-    assert set(batch.findings) == {Finding.FOUND}
+    assert set(batch.kinds) == {LesionKind.FOUND}
 
 
 def test_what_nobody_knows_teaches_nothing() -> None:

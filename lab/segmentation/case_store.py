@@ -1,4 +1,4 @@
-"""A shelf on disk for what is needed again after the last case: nothing of a whole data set stays in memory."""
+"""A store on disk for what is needed again after the last case: nothing of a whole data set stays in memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.segmentation.answers import Way
 from lab.segmentation.levels import in_steps
+from lab.segmentation.predictions import Way
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lab.cases import Case
-    from lab.segmentation.answers import Answers
+    from lab.cases import LabelledCase
+    from lab.segmentation.predictions import CasePredictions
 
     Plane = NDArray[np.float32]
     MaskPlane = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Planes:
+class ShownSlice:
     """The slice of a case that shows most of its tumour, ``[y, x]``.
 
     ``image`` is in its own units; ``attention``, ``healthy`` and ``residual`` lie in 0..1.
@@ -47,21 +47,21 @@ class Intensities:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class CaseStore:
     """Keeps cases by number below a folder that its owner removes."""
 
     folder: Path
 
-    def put(self, number: int, case: Case, answers: Answers) -> None:
+    def put(self, number: int, case: LabelledCase, predictions: CasePredictions) -> None:
         """Keep what later steps need of one case."""
-        intensity = in_steps(answers.by_way[Way.THRESHOLD_FIXED].scores)
+        intensity = in_steps(predictions.by_way[Way.THRESHOLD_FIXED].scores)
         np.savez(self.folder / f"{number}-stack.npz", steps=intensity, truth=np.packbits(case.mask))
-        planes = planes_of(case, answers)
+        shown = shown_slice_of(case, predictions)
         np.savez(
-            self.folder / f"{number}-planes.npz",
-            where=np.array([planes.z, *planes.pixel_mm]),
-            masks=np.stack([planes.truth, planes.found]),
-            maps=np.stack([planes.image, planes.attention, planes.healthy, planes.residual]),
+            self.folder / f"{number}-shown.npz",
+            where=np.array([shown.z, *shown.pixel_mm]),
+            masks=np.stack([shown.truth, shown.found]),
+            maps=np.stack([shown.image, shown.attention, shown.healthy, shown.residual]),
         )
 
     def intensities(self, number: int) -> Intensities:
@@ -71,28 +71,28 @@ class Shelf:
             truth = np.unpackbits(kept["truth"], count=steps.size).reshape(steps.shape).astype(bool)
         return Intensities(steps, truth)
 
-    def planes(self, number: int) -> Planes:
+    def shown(self, number: int) -> ShownSlice:
         """Give back the slice to show of one case."""
-        with np.load(self.folder / f"{number}-planes.npz") as kept:
+        with np.load(self.folder / f"{number}-shown.npz") as kept:
             z, height_mm, width_mm = kept["where"].tolist()
             (truth, found), (image, attention, healthy, residual) = kept["masks"], kept["maps"]
-        return Planes(int(z), (height_mm, width_mm), image, truth, found, attention, healthy, residual)
+        return ShownSlice(int(z), (height_mm, width_mm), image, truth, found, attention, healthy, residual)
 
 
-def planes_of(case: Case, answers: Answers) -> Planes:
+def shown_slice_of(case: LabelledCase, predictions: CasePredictions) -> ShownSlice:
     """Cut out the slice with the most tumour; without any, the one with the most found, or else the middle one."""
-    found = answers.by_way[Way.METHOD].mask
+    found = predictions.by_way[Way.METHOD].mask
     z = _telling_slice(case.mask, found)
     _, height_mm, width_mm = case.volume.geometry.spacing_mm
-    return Planes(
+    return ShownSlice(
         z=z,
         pixel_mm=(height_mm, width_mm),
         image=case.volume.voxels[z],
         truth=case.mask[z],
         found=found[z],
-        attention=answers.by_way[Way.ATTENTION].scores[z],
-        healthy=answers.healthy[z],
-        residual=answers.by_way[Way.RESIDUAL].scores[z],
+        attention=predictions.by_way[Way.ATTENTION].scores[z],
+        healthy=predictions.healthy[z],
+        residual=predictions.by_way[Way.RESIDUAL].scores[z],
     )
 
 

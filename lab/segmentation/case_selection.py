@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cases import ArrayFile, CaseSource
-from lab.patients import Role, is_seen, role
+from lab.patients import Role, is_seen, read_seen, role
 from lab.segmentation.dicom_cases import find_dicom_cases
 from lab.segmentation.tables import TABLE_NAME, read_table
 from storage.errors import ConfigurationError
@@ -16,23 +16,48 @@ from workers.errors import TrainingDataMissing
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CaseFilter:
     """What to take of a folder.
 
     ``where`` holds (column, value) pairs for images that a table lists. ``modality`` is that of files which do not say
-    it themselves.
+    it themselves. ``seen_too`` takes patients whom the weights have seen, too. At most ``limit`` cases are taken.
     """
 
     modality: str = "MR"
     where: tuple[tuple[str, str], ...] = ()
+    seen_too: bool = False
+    limit: int | None = None
 
 
-def find_cases(folder: Path, wanted: Wanted | None = None) -> list[CaseSource]:
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The cases to evaluate and, apart from them, those of the patients on whom thresholds may be fixed."""
+
+    evaluated: list[CaseSource]
+    tuning: list[CaseSource]
+
+
+def select_cases(folder: Path, wanted: CaseFilter, *, weights: Path) -> Selection:
+    """Select the cases to evaluate, and read each once, so that a broken one is named before hours have gone by.
+
+    ``weights`` is the folder that says whom the weights have seen. Raises as ``find_cases`` and ``CaseSource.read`` do.
+    """
+    found = find_cases(folder, wanted)
+    seen = read_seen(weights)
+    evaluated = found if wanted.seen_too else kept_out(found, seen)
+    if wanted.limit is not None:
+        evaluated = sample(evaluated, wanted.limit)
+    for source in evaluated:
+        source.read()
+    return Selection(evaluated, [source for source in tuning(found, seen) if source not in evaluated])
+
+
+def find_cases(folder: Path, wanted: CaseFilter | None = None) -> list[CaseSource]:
     """List a folder's cases: a table of images, ``.npz`` files, or DICOM series with segmentations.
 
     Raises TrainingDataMissing where there is none, UnreadableCase where the table or a file cannot be read.
     """
-    wanted = wanted or Wanted()
+    wanted = wanted or CaseFilter()
     has_table = (folder / TABLE_NAME).is_file()
     if wanted.where and not has_table:
         raise ConfigurationError(f"{folder.name} has no {TABLE_NAME}: there are no columns to choose cases by")
@@ -58,19 +83,13 @@ def tuning(found: Sequence[CaseSource], seen: frozenset[str]) -> list[CaseSource
     return [source for source in found if role(source.patient) is Role.TUNE and is_seen(source.patient, seen)]
 
 
-def check_all(found: Sequence[CaseSource]) -> None:
-    """Read every case once, so that a broken one is named before hours have gone into the others."""
-    for source in found:
-        source.read()
-
-
 def sample(found: Sequence[CaseSource], limit: int) -> list[CaseSource]:
     """Take so many cases by the digest of their names: as good as drawn, and always the same."""
     order = sorted(range(len(found)), key=lambda index: hashlib.sha256(found[index].name.encode()).digest())
     return [found[index] for index in sorted(order[:limit])]
 
 
-def _everything(folder: Path, wanted: Wanted, *, has_table: bool) -> list[CaseSource]:
+def _everything(folder: Path, wanted: CaseFilter, *, has_table: bool) -> list[CaseSource]:
     if has_table:
         return list(read_table(folder, where=wanted.where, modality=wanted.modality))
     arrays = [ArrayFile(path, wanted.modality) for path in sorted(folder.glob("*.npz"))]

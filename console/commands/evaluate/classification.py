@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.laboratory import laboratory
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State, all_chosen, chosen
 
 if TYPE_CHECKING:
@@ -105,12 +106,13 @@ def evaluate_classification(
     """
     from console.config import read
     from console.terminal.output import write_json
-    from lab.fewshot.command import ExperimentOptions, classification
-    from lab.fewshot.freezing.strategies import Freeze
-    from lab.fewshot.report import to_json, write_report
-    from lab.fewshot.text_heads import ComparedHead
     from workers.fewshot.contracts import MaskSource, PromptMode
 
+    with laboratory():
+        from lab.fewshot.command import ExperimentOptions, classification
+        from lab.fewshot.freezing.strategies import Freeze
+        from lab.fewshot.report import to_json, write_report
+        from lab.fewshot.text_heads import ComparedHead
     options = ExperimentOptions(
         data=data,
         test=test or (),

@@ -1,7 +1,8 @@
-"""`oncue evaluate`: measure models on labelled cases."""
+"""`oncue evaluate segmentation`: compare masks with the experts', beside baselines on the same cases."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.laboratory import laboratory
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from lab.bootstrap import Interval
-    from lab.cases import CaseSource
+    from lab.bootstrap import Estimate
     from lab.segmentation.ablation import AblationTable
-    from lab.segmentation.answers import Contest
+    from lab.segmentation.case_selection import Selection
     from lab.segmentation.measuring import Figures
+    from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
-    from workers.config import WorkerSettings
-
-    OnStep = Callable[[int, int, str], None]
-
-app = typer.Typer(no_args_is_help=True, help="Measure models on labelled cases.")
 
 Cases = Annotated[
     Path,
@@ -61,7 +58,6 @@ CaseLimit = Annotated[
 Ablation = Annotated[bool, typer.Option("--ablation", help="Instead: one table of what each part of the method adds.")]
 
 
-@app.command("segmentation")
 def evaluate_segmenter(
     cases: Cases,
     state: State = DEFAULT_STATE,
@@ -82,20 +78,21 @@ def evaluate_segmenter(
     Example: oncue evaluate segmentation --cases ../shared/data/brain-mri-lgg --mode fast
     """
     from console.config import read
-    from lab.segmentation.collection import Wanted, check_all, find_cases, kept_out, tuning
 
     worker = read(state, file=config).settings.worker
-    wanted = Wanted(modality.upper(), tuple(_pair(text) for text in where or ()))
-    found = find_cases(cases, wanted)
-    seen = _seen(worker)
-    chosen = _limited(found if every_case else kept_out(found, seen), limit)
-    check_all(chosen)
-    contest = _contest(worker, mode=mode, prompt=prompt)
+    pairs = tuple(_pair(text) for text in where or ())
+    with laboratory():
+        from lab.segmentation.case_selection import CaseFilter, select_cases
+        from lab.segmentation.predictions import EvaluationSetup
+    from workers.analysers import SEGMENTATION_FOLDER
+
+    wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, limit=limit)
+    selection = select_cases(cases, wanted, weights=worker.models_folder() / SEGMENTATION_FOLDER)
+    setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
     if ablation:
-        others = [source for source in tuning(found, seen) if source not in chosen]
-        _ablate(chosen, contest, tuning=others, as_json=as_json)
+        _ablate(selection, setup, as_json=as_json)
     else:
-        _evaluate(chosen, contest, report or Path(f"out/evaluation-{contest.mode}"), as_json=as_json)
+        _evaluate(selection, setup, report or Path(f"out/evaluation-{setup.mode}"), as_json=as_json)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -105,48 +102,16 @@ def _pair(text: str) -> tuple[str, str]:
     return column, value
 
 
-def _limited(found: list[CaseSource], limit: int | None) -> list[CaseSource]:
-    from lab.segmentation.collection import sample
-
-    return found if limit is None else sample(found, limit)
-
-
-def _seen(worker: WorkerSettings) -> frozenset[str]:
-    """Read who trained or tuned the weights."""
-    from lab.patients import read_seen
-    from workers.analysers import SEGMENTATION_FOLDER
-
-    return read_seen(worker.models_folder() / SEGMENTATION_FOLDER)
-
-
-def _contest(worker: WorkerSettings, *, mode: str | None, prompt: str | None) -> Contest:
-    """Load what answers: the segmenter, and the plain network beside it where it is installed."""
-    from lab.segmentation.answers import Contest
-    from lab.segmentation.plain_network import load_plain_network
-    from workers.analysers import SEGMENTATION_FOLDER
-    from workers.devices import choose_device, choose_dtype
-    from workers.segmentation.segmenter import ZeroShotSegmenter, parse_mode
-
-    chosen = parse_mode(mode or worker.mode)
-    device = choose_device(worker.device)
-    models = worker.models_folder()
-    segmenter = ZeroShotSegmenter.load(
-        models / SEGMENTATION_FOLDER, device=device, dtype=choose_dtype(device, worker.dtype)
-    )
-    return Contest(segmenter, load_plain_network(models), chosen, prompt or worker.prompt)
-
-
-def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_json: bool) -> None:
+def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_json: bool) -> None:
     from console.terminal.output import write_json
-    from lab.segmentation import report_folder
-    from lab.segmentation.evaluation import evaluate_segmentation
 
+    with laboratory():
+        from lab.segmentation import report_folder
+        from lab.segmentation.evaluation import evaluate_segmentation
     report_folder.prepare(folder)
-    with _progress() as step:
+    with _case_counter(len(selection.evaluated)) as count:
         evaluation = evaluate_segmentation(
-            chosen,
-            contest,
-            on_case=lambda done, total, figures: step(done, total, f"{figures.case}: Dice {figures.dice:.3f}"),
+            selection.evaluated, setup, on_case=lambda figures: count(f"{figures.case}: Dice {figures.dice:.3f}")
         )
     report_folder.write(evaluation, folder)
     sys.stderr.write(f"report: {folder / report_folder.HTML_NAME}\n")
@@ -156,12 +121,13 @@ def _evaluate(chosen: list[CaseSource], contest: Contest, folder: Path, *, as_js
         _show_report(evaluation.report)
 
 
-def _ablate(chosen: list[CaseSource], contest: Contest, *, tuning: list[CaseSource], as_json: bool) -> None:
+def _ablate(selection: Selection, setup: EvaluationSetup, *, as_json: bool) -> None:
     from console.terminal.output import write_json
-    from lab.segmentation.ablation import ablate
 
-    with _progress() as step:
-        table = ablate(chosen, contest, tuning=tuning, on_case=step)
+    with laboratory():
+        from lab.segmentation.ablation import ablate
+    with _case_counter(len(selection.evaluated) + len(selection.tuning)) as count:
+        table = ablate(selection.evaluated, setup, tuning=selection.tuning, on_case=count)
     if as_json:
         write_json(table.to_json())
     else:
@@ -169,28 +135,25 @@ def _ablate(chosen: list[CaseSource], contest: Contest, *, tuning: list[CaseSour
 
 
 @contextmanager
-def _progress() -> Iterator[OnStep]:
-    """Show how far it is on standard error: a bar on a terminal, one line for each case into a pipe."""
+def _case_counter(total: int) -> Iterator[Callable[[str], None]]:
+    """Count cases on standard error, each with what came of it: a bar on a terminal, a line each into a pipe."""
+    numbers = itertools.count(1)
     if not sys.stderr.isatty():
-        yield _write_step
+        yield lambda text: sys.stderr.write(f"{next(numbers)}/{total} {text}\n")
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
-
-
-def _write_step(done: int, total: int, name: str) -> None:
-    sys.stderr.write(f"{done}/{total} {name}\n")
+        task = bar.add_task("", total=total)
+        yield lambda text: bar.update(task, advance=1, description=text)
 
 
 def _show_report(report: SegmentationReport) -> None:
     from console.terminal.output import write_line, write_table
-    from lab.segmentation.answers import Way
     from lab.segmentation.page import WAY_NAMES
+    from lab.segmentation.predictions import Way
 
     rows = [_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
     rows += [_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]
@@ -223,5 +186,5 @@ def _row(name: str, figures: Figures) -> tuple[object, ...]:
     return (name, *(_interval(figure) for figure in shown))
 
 
-def _interval(figure: Interval | None) -> str | None:
+def _interval(figure: Estimate | None) -> str | None:
     return None if figure is None else f"{figure.mean:.3f} ({figure.lo:.3f} to {figure.hi:.3f})"
