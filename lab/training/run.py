@@ -54,7 +54,7 @@ class TrainingResult:
 
 
 def unheard_step(_report: StepReport) -> None:
-    """Tell nobody: what stands in where nobody listens."""
+    """Ignore the report."""
 
 
 def train_foundation(
