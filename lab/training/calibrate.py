@@ -34,7 +34,7 @@ from workers.segmentation.mask import MaskRule
 from workers.segmentation.segmenter import Examination, ZeroShotSegmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -88,13 +88,13 @@ class ExaminedCase:
 class CalibrationProgress:
     """Counts the steps of a calibration, most of them cases examined and levels tried."""
 
-    def __init__(self, total: int, on_done: OnProgress) -> None:
-        self._total, self._done, self._on_done = total, 0, on_done
+    def __init__(self, total: int, on_progress: OnProgress) -> None:
+        self._total, self._done, self._on_progress = total, 0, on_progress
 
-    def one(self) -> None:
-        """Count one."""
+    def one(self, _done: int = 0, _total: int = 0) -> None:
+        """Count one step more; so a search, which counts its own levels, can report here."""
         self._done += 1
-        self._on_done(self._done, self._total)
+        self._on_progress(self._done, self._total)
 
     def after(self, examined: ExaminedCase) -> ExaminedCase:
         """Count one that has been examined."""
@@ -111,7 +111,7 @@ def provisional() -> Calibration:
     )
 
 
-def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress = unheard) -> Calibration:
+def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_progress: OnProgress = unheard) -> Calibration:
     """Return the calibration for a segmenter that was built with ``provisional()``.
 
     The fusion of maps is chosen on the tuning patients. The mask rule is chosen on these, on the training patients (no
@@ -120,22 +120,22 @@ def calibrate(segmenter: ZeroShotSegmenter, cases: Path, *, on_done: OnProgress 
     """
     tuning = [read_case(path) for path in slices.patient_files(cases, Role.TUNE)]
     ruling, phantoms = ruling_files(cases), healthy_phantoms()
-    looks = len(tuning) + len(ruling) + 2 * len(phantoms)
-    steps = CalibrationProgress(looks + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_done)
+    examined = len(tuning) + len(ruling) + 2 * len(phantoms)
+    steps = CalibrationProgress(examined + rules.SEARCHED_LEVELS * (len(FUSIONS) + 2), on_progress)
     scales = _residual_scales(segmenter, tuning)
     segmenter = replace(segmenter, calibration=replace(segmenter.calibration, scales=scales))
     known = _familiarity(segmenter, cases, tuning)
     tuned = [steps.after(examine(segmenter, case, Mode.BALANCED, residuals=True)) for case in tuning]
     fusion = choose_fusion(tuned, steps.one)
     seen = [_seen(segmenter, case, Mode.FAST, fusion, steps) for case in (*map(read_case, ruling), *phantoms)]
-    rule, _ = rules.choose([case.scored(fusion) for case in seen], on_level=steps.one)
+    rule, _ = rules.choose([case.scored(fusion) for case in seen], on_progress=steps.one)
     healthy = [_seen(segmenter, phantom, Mode.BALANCED, fusion, steps) for phantom in phantoms]
     balanced = rules.raised(rule, [case.scored(fusion) for case in (*tuned, *healthy)])
     modes = {
         Mode.FAST: _mode(Mode.FAST, fusion, rule),
         Mode.BALANCED: _mode(Mode.BALANCED, fusion, balanced),
     }
-    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned], on_level=steps.one)
+    paper_rule, _ = rules.choose([case.scored(PAPER_FUSION) for case in tuned], on_progress=steps.one)
     modes[Mode.PAPER] = _mode(Mode.PAPER, PAPER_FUSION, paper_rule)
     half = _healthy_level(modes[Mode.BALANCED], [*tuned, *healthy])
     return Calibration(modes, scales, CaseScale(CASE_ML, half), known, _baselines(tuned, modes[Mode.BALANCED].rule))
@@ -178,11 +178,12 @@ def _mode(mode: Mode, fusion: Fusion, rule: MaskRule) -> ModeSettings:
     return ModeSettings(STEPS[mode], guidance, mirrored=mode is not Mode.FAST, fusion=fusion, rule=rule)
 
 
-def choose_fusion(tuned: list[ExaminedCase], on_level: Callable[[], None] = lambda: None) -> Fusion:
+def choose_fusion(tuned: list[ExaminedCase], on_progress: OnProgress = unheard) -> Fusion:
     """Return the best mixture where it clearly beats the residual head alone, each under its own best rule."""
-    worth = {
-        fusion: rules.choose([case.scored(fusion) for case in tuned], on_level=on_level)[1].value for fusion in FUSIONS
-    }
+    worth = {}
+    for fusion in FUSIONS:
+        scored = [case.scored(fusion) for case in tuned]
+        worth[fusion] = rules.choose(scored, on_progress=on_progress)[1].value
     best = max(worth, key=lambda fusion: worth[fusion])
     return best if worth[best] > worth[HEAD_ALONE] + GAIN else HEAD_ALONE
 

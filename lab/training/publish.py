@@ -36,10 +36,10 @@ LICENCE = "CC-BY-NC-SA-4.0"
 VERSION = "7"
 
 
-def publish(settings: TrainingSettings, on_done: OnProgress = unheard) -> Manifest:
+def publish(settings: TrainingSettings, on_progress: OnProgress = unheard) -> Manifest:
     """Fix the calibration on the tuning patients and write everything that loading asks for."""
     segmenter = uncalibrated(settings.out, dtype=settings.dtype)
-    calibration.save(calibrate.calibrate(segmenter, settings.cases, on_done=on_done), settings.out)
+    calibration.save(calibrate.calibrate(segmenter, settings.cases, on_progress=on_progress), settings.out)
     write_layout(settings.out)
     seen = slices.patient_files(settings.cases, Role.TRAIN, Role.TUNE)
     patients.write_seen({patients.named(path.stem) for path in seen}, settings.out)

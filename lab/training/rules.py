@@ -15,12 +15,13 @@ import numpy as np
 from scipy import ndimage
 
 from lab import metrics
+from storage.progress import OnProgress, unheard
 from workers.segmentation import edges, mask, spreading
 from workers.segmentation.edges import Look
 from workers.segmentation.mask import MaskRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -111,17 +112,17 @@ class _Components:
 
 
 SEARCHED_LEVELS = len(LEVELS)
-"""How often a search calls ``on_level``."""
+"""How many levels a search tries."""
 
 
 def choose(
-    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_level: Callable[[], None] = lambda: None
+    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_progress: OnProgress = unheard
 ) -> tuple[MaskRule, Worth]:
     """Return the best rule of the grid, and what it gives.
 
     A case without tumour has Dice 1 while its mask is empty, else 0. Of equally good rules the one with the fewest
-    alarms is taken, and of these the one that drops most components beside the weightiest. ``on_level`` is called
-    after each of the ``levels``.
+    alarms is taken, and of these the one that drops most components beside the weightiest. ``on_progress``
+    counts the ``levels``.
     """
     found: list[tuple[MaskRule, Worth]] = []
     spreads = all(case.images is not None for case in cases)
@@ -129,14 +130,14 @@ def choose(
     smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
     looks = [case.look() for case in smoothed]
     smoothed = [case.spread_along(look if spreads else None) for case, look in zip(smoothed, looks, strict=True)]
-    for threshold, slope, drop in levels:
+    for done, (threshold, slope, drop) in enumerate(levels, start=1):
         level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
             parts = zip(smoothed, looks, labelled, strict=True)
             measured = [_measure(case, look, rule, labels) for case, look, labels in parts]
             found += [(each, _judge(measured, each)) for each in _with_components(rule)]
-        on_level()
+        on_progress(done, len(levels))
     return max(found, key=lambda pair: (pair[1].value, -pair[1].alarms, pair[0].share))
 
 

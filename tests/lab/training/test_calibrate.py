@@ -39,7 +39,7 @@ def test_a_calibration_fixes_every_mode_and_says_how_far_it_is(
     monkeypatch.setattr(calibrate, "HEALTHY_PHANTOMS", 1)
     monkeypatch.setattr(calibrate, "STEPS", dict.fromkeys(Mode, 1))
     heard: list[tuple[int, int]] = []
-    fixed = calibrate.calibrate(publish.uncalibrated(WEIGHTS), cases, on_done=lambda *step: heard.append(step))
+    fixed = calibrate.calibrate(publish.uncalibrated(WEIGHTS), cases, on_progress=lambda *step: heard.append(step))
     assert [done for done, _ in heard] == list(range(1, len(heard) + 1))
     assert {of for _, of in heard} == {len(heard)}
     assert set(fixed.modes) == set(Mode)

@@ -94,9 +94,9 @@ def test_the_search_lets_edges_follow_the_grey_where_that_is_better_and_only_whe
 
 
 def test_the_search_finds_a_rule_that_keeps_the_lesion_and_drops_what_is_beside_it() -> None:
-    levels: list[None] = []
-    rule, worth = rules.choose([scored(seed) for seed in range(3)], on_level=lambda: levels.append(None))
-    assert len(levels) == rules.SEARCHED_LEVELS
+    heard: list[tuple[int, int]] = []
+    rule, worth = rules.choose([scored(seed) for seed in range(3)], on_progress=lambda *step: heard.append(step))
+    assert heard == [(done, rules.SEARCHED_LEVELS) for done in range(1, rules.SEARCHED_LEVELS + 1)]
     assert worth.dice > 0.97
     assert worth.alarms == 0.0
     assert rule.peak > 0.5 or rule.share > 0.0 or rule.minimum_ml > 0.0
