@@ -101,7 +101,7 @@ def read_case(path: Path) -> LabelledCase:
 
 
 def matched(image: AnyArray, mask: AnyArray, name: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Give image and mask as stacks of one shape; raises UnreadableCase that names the case where they are not.
+    """Return image and mask as stacks of one shape; raises UnreadableCase that names the case where they are not.
 
     Every mask value above 0 counts as tumour.
     """

@@ -33,12 +33,12 @@ class Role(StrEnum):
 
 
 def named(file_stem: str) -> str:
-    """Give the patient whom a file ``PATIENT.npz`` or ``PATIENT__x.npz`` shows."""
+    """Return the patient whom a file ``PATIENT.npz`` or ``PATIENT__x.npz`` shows."""
     return file_stem.partition(PART_MARK)[0]
 
 
 def role(patient: str) -> Role:
-    """Tell what a patient's images may be used for."""
+    """Return what a patient's images may be used for."""
     place = int.from_bytes(_digest(patient)[:2])
     if place < TEST_BELOW:
         return Role.TEST
@@ -46,10 +46,10 @@ def role(patient: str) -> Role:
 
 
 def is_seen_whole(patient: str) -> bool:
-    """Tell whether the second round of training sees all slices of a training patient.
+    """Return whether training uses all slices of a training patient, those with tumour too (without their masks).
 
-    Of about two thirds it does, by the digest of their names; the tumours of the others stay unseen, so that some of
-    those that the mask rule is chosen on are met by no training.
+    It does of about two thirds, by the digest of their names. The tumours of the others are seen by no training, so
+    that the mask rule is chosen on unseen tumours too.
     """
     return role(patient) is Role.TRAIN and _digest(patient)[-1] < WHOLE_BELOW
 
@@ -72,7 +72,7 @@ def read_seen(folder: Path) -> frozenset[str]:
 
 
 def is_seen(patient: str, seen: frozenset[str]) -> bool:
-    """Tell whether a patient is among those whom ``read_seen`` found."""
+    """Return whether a patient is among those whom ``read_seen`` returned."""
     return _digest(patient).hex() in seen
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from storage.errors import OncueError
+from storage.errors import ConfigurationError
 
 NEEDED = ("lab", "jinja2", "matplotlib", "sklearn")
 """Looked for before anything is loaded: reports import some of these only after hours of work."""
 _PRODUCT = frozenset({"console", "dicom_gateway", "phantom", "storage", "workers"})
 
 
-class LaboratoryMissing(OncueError):
+class LaboratoryMissing(ConfigurationError):
     """The laboratory, which trains and evaluates models, or a library that it needs is not installed."""
 
     code = "laboratory_missing"
@@ -39,6 +39,6 @@ def laboratory() -> Iterator[None]:
 
 def _missing(name: str) -> LaboratoryMissing:
     return LaboratoryMissing(
-        f"{name} is not installed, which belongs to the extra 'lab'; training and evaluation are not part of "
-        "the installed package: run them from a checkout, after pip install -e '.[lab]'"
+        f"{name} is not installed: training and evaluation run from a checkout of oncue, "
+        "after make setup or pip install -e '.[lab]'"
     )

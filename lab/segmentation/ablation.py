@@ -159,7 +159,7 @@ def _tuned(case: LabelledCase, scored: _Scored, part: AblationPart) -> _Tuned:
 
 
 def _best_rule(setup: EvaluationSetup, part: AblationPart, tuned: Sequence[_Tuned]) -> MaskRule:
-    """Choose level and peak by mean Dice over the tuning patients; the mode's own ones where there are none."""
+    """Return the rule with the best mean Dice over the tuning patients; the mode's own without any."""
     own = setup.segmenter.calibration.modes[setup.mode].rule
     own = replace(own, reach_mm=own.reach_mm if part.edged else 0.0, spread=part.spread)
     if not part.sifted:
@@ -208,7 +208,7 @@ def _scores(case: LabelledCase, setup: EvaluationSetup, parts: Sequence[Ablation
 
 
 def _looking(setup: EvaluationSetup, *, mirrored: bool) -> ZeroShotSegmenter:
-    """Give the segmenter with the mirrored look switched on or off."""
+    """Return the segmenter, averaging its maps with those of the mirror image, or not."""
     known = setup.segmenter.calibration
     modes = known.modes | {setup.mode: replace(known.modes[setup.mode], mirrored=mirrored)}
     return replace(setup.segmenter, calibration=replace(known, modes=modes))

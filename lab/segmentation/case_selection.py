@@ -84,7 +84,7 @@ def tuning(found: Sequence[CaseSource], seen: frozenset[str]) -> list[CaseSource
 
 
 def sample(found: Sequence[CaseSource], limit: int) -> list[CaseSource]:
-    """Take so many cases by the digest of their names: as good as drawn, and always the same."""
+    """Return ``limit`` of the cases, the same ones every time: those whose names have the lowest digests."""
     order = sorted(range(len(found)), key=lambda index: hashlib.sha256(found[index].name.encode()).digest())
     return [found[index] for index in sorted(order[:limit])]
 

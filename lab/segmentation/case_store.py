@@ -65,14 +65,14 @@ class CaseStore:
         )
 
     def intensities(self, number: int) -> Intensities:
-        """Give back the intensities of one case."""
+        """Return the intensities of one case."""
         with np.load(self.folder / f"{number}-stack.npz") as kept:
             steps = kept["steps"]
             truth = np.unpackbits(kept["truth"], count=steps.size).reshape(steps.shape).astype(bool)
         return Intensities(steps, truth)
 
     def shown(self, number: int) -> ShownSlice:
-        """Give back the slice to show of one case."""
+        """Return the slice to show of one case."""
         with np.load(self.folder / f"{number}-shown.npz") as kept:
             z, height_mm, width_mm = kept["where"].tolist()
             (truth, found), (image, attention, healthy, residual) = kept["masks"], kept["maps"]
@@ -80,7 +80,7 @@ class CaseStore:
 
 
 def shown_slice_of(case: LabelledCase, predictions: CasePredictions) -> ShownSlice:
-    """Cut out the slice with the most tumour; without any, the one with the most found, or else the middle one."""
+    """Return the slice with the most tumour; without any, that with the most found; without that, the middle one."""
     found = predictions.by_way[Way.METHOD].mask
     z = _telling_slice(case.mask, found)
     _, height_mm, width_mm = case.volume.geometry.spacing_mm

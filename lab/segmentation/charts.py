@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
 
     from lab.bootstrap import Estimate
 
 COLOURS = {"--ink": "#010101", "--faint": "#020202", "--accent": "#030303", "--mark": "#040404"}
 """What is drawn in each of these colours takes that of the page's style sheet instead, in light and in dark."""
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "oncue", "text.parse_math": False, "font.size": 8.0}
+STYLE: dict[RcKeyType, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "oncue",
+    "text.parse_math": False,
+    "font.size": 8.0,
+}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 WIDTH_INCHES = 8.5
 ROW_INCHES = 0.3

@@ -191,7 +191,7 @@ def _name(folder: Path, images: Sequence[_File], by_series: dict[str, list[_File
 
 @contextmanager
 def _linked(images: Sequence[_File]) -> Iterator[tuple[ObjectStore, list[StoredInstance]]]:
-    """Give a store in which the files lie under their digests, as links."""
+    """Open a store in which the files lie under their digests, as links."""
     with tempfile.TemporaryDirectory(prefix="oncue-cases-") as root:
         objects = ObjectStore(Path(root))
         yield objects, [_link(image, objects) for image in images]

@@ -78,7 +78,7 @@ def evaluate_segmentation(
 
 
 def _enter(ledger: _Ledger, case: LabelledCase) -> None:
-    """Ask every way about one case, measure the predictions, and keep what the end needs."""
+    """Predict one case in every way, measure the predictions, and keep what the report needs."""
     predictions = predict(case, ledger.setup)
     entries = {way: _measure(case, predictions, way) for way in predictions.by_way}
     for way, measured in entries.items():
@@ -173,7 +173,7 @@ def _notes(ledger: _Ledger) -> tuple[str, ...]:
 
 
 def _examples(ledger: _Ledger) -> tuple[Example, ...]:
-    """Pick best, median and worst by Dice among the cases with a tumour, or among all where none has one."""
+    """Return the best, the median and the worst case by Dice of those with a tumour, or of all where none has one."""
     with_tumor = [number for number, case in enumerate(ledger.per_case) if case.truth_ml > 0]
     order = sorted(with_tumor or range(len(ledger.per_case)), key=lambda number: -ledger.per_case[number].dice)
     chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}

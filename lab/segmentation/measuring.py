@@ -96,7 +96,7 @@ def measure_scores(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Sco
 
 
 def summarise(measured: Sequence[Measured]) -> Figures:
-    """Give the figures over patients, each with its interval."""
+    """Return the figures over patients, each with its interval."""
     patients = [item.patient for item in measured]
     masks, scores = [item.mask for item in measured], [item.scores for item in measured]
     return Figures(

@@ -40,48 +40,48 @@ class AblationPart:
 
 
 def attention(maps: AnomalyMaps) -> FloatArray:
-    """Take the attention map alone."""
+    """Return the attention map alone."""
     return maps.attention
 
 
 def cross_attention(maps: AnomalyMaps) -> FloatArray:
-    """Take where the denoiser's cross-attention looks, alone."""
+    """Return the map of the denoiser's cross-attention alone."""
     return maps.cross_attention
 
 
 def head(maps: AnomalyMaps) -> FloatArray:
-    """Take the learned head on frozen features alone."""
+    """Return the map of the learned residual head alone."""
     return maps.head
 
 
 def with_attention(maps: AnomalyMaps) -> FloatArray:
-    """Let the attention map speak for a fifth."""
+    """Return four fifths of the head's map and a fifth of the attention map."""
     return np.asarray(0.8 * maps.head + 0.2 * maps.attention, dtype=np.float32)
 
 
 def with_cross_attention(maps: AnomalyMaps) -> FloatArray:
-    """Let the denoiser's cross-attention speak for a fifth."""
+    """Return four fifths of the head's map and a fifth of the cross-attention map."""
     return np.asarray(0.8 * maps.head + 0.2 * maps.cross_attention, dtype=np.float32)
 
 
 def with_pixel_residual(maps: AnomalyMaps) -> FloatArray:
-    """Let the pixel residual against the pseudo-healthy image speak for a fifth."""
+    """Return four fifths of the head's map and a fifth of the pixel residual."""
     return np.asarray(0.8 * maps.head + 0.2 * maps.pixel_residual, dtype=np.float32)
 
 
 def with_feature_residual(maps: AnomalyMaps) -> FloatArray:
-    """Let the feature residual speak for a fifth."""
+    """Return four fifths of the head's map and a fifth of the feature residual."""
     return np.asarray(0.8 * maps.head + 0.2 * maps.feature_residual, dtype=np.float32)
 
 
 def with_both_residuals(maps: AnomalyMaps) -> FloatArray:
-    """Let both residuals speak, a tenth each."""
+    """Return four fifths of the head's map and a tenth of each residual."""
     residuals = maps.pixel_residual + maps.feature_residual
     return np.asarray(0.8 * maps.head + 0.1 * residuals, dtype=np.float32)
 
 
 def residual(maps: AnomalyMaps) -> FloatArray:
-    """Take the residuals alone."""
+    """Return the mean of both residuals alone."""
     return maps.residual
 
 

@@ -70,7 +70,7 @@ def _resized(grey: Bytes, size: tuple[int, int]) -> Bytes:
 
 
 def _size(shape: tuple[int, ...], pixel_mm: tuple[float, float]) -> tuple[int, int]:
-    """Give (width, height) of square pixels."""
+    """Return (width, height) of the picture, whose pixels are square."""
     height_mm, width_mm = shape[0] * pixel_mm[0], shape[1] * pixel_mm[1]
     scale = SIDE / max(height_mm, width_mm)
     return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))

@@ -44,7 +44,7 @@ class PlainUNet(nn.Module):
         self.out = nn.Conv2d(CHANNELS[0], 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logit of each pixel."""
+        """Return the logit of each pixel."""
         hidden, levels = images, []
         for depth, down in enumerate(self.downs):
             hidden = down(functional.max_pool2d(hidden, 2) if depth else hidden)

@@ -37,7 +37,7 @@ class CaseFigures:
         return self.mask.dice
 
     def to_json(self) -> dict[str, Any]:
-        """Give one flat object."""
+        """Return one flat object."""
         content = asdict(self)
         content |= content.pop("mask")
         return content | {"baseline_dice": {way.value: dice for way, dice in self.baseline_dice}}
@@ -75,7 +75,7 @@ class SegmentationReport:
         return len({case.patient for case in self.per_case})
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report with exactly the keys that others script against."""
+        """Return the report with exactly the keys that others script against."""
         return {
             "mode": self.mode,
             "prompt": self.prompt,
@@ -89,7 +89,7 @@ class SegmentationReport:
         }
 
     def to_full_json(self) -> dict[str, Any]:
-        """Give the scripted keys, and every other figure with its interval under ``figures``."""
+        """Return the scripted keys, and every other figure with its interval under ``figures``."""
         figures = {Way.METHOD: self.overall, **self.baselines}
         return self.to_json() | {
             "patients": self.patients,

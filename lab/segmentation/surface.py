@@ -23,7 +23,7 @@ HAUSDORFF_PERCENTILE = 95.0
 
 
 def surface_figures(found: BoolArray, truth: BoolArray, spacing_mm: Vector) -> tuple[float, float | None]:
-    """Give the normalised surface distance at 2 mm, and the 95th percentile Hausdorff distance in mm.
+    """Return the normalised surface distance at 2 mm, and the 95th percentile Hausdorff distance in mm.
 
     The first is the share of both surfaces that lies within the tolerance of the other one. The second is the larger
     of the two directed percentiles. Two empty masks agree (1 and 0 mm); where one alone is empty the first is 0 and the
@@ -41,7 +41,7 @@ def surface_figures(found: BoolArray, truth: BoolArray, spacing_mm: Vector) -> t
 def surface_distances(
     found: BoolArray, truth: BoolArray, spacing_mm: Vector
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give every surface voxel's distance in mm to the other mask's surface: (found to truth, truth to found)."""
+    """Return every surface voxel's distance in mm to the other mask's surface: (found to truth, truth to found)."""
     box = ndimage.find_objects((found | truth).astype(np.uint8))[0]
     surfaces = surface(found[box]), surface(truth[box])
     to_found, to_truth = (ndimage.distance_transform_edt(~outline, sampling=spacing_mm) for outline in surfaces)
@@ -49,7 +49,7 @@ def surface_distances(
 
 
 def surface(mask: BoolArray) -> BoolArray:
-    """Give the voxels of a mask that have a neighbour outside it."""
+    """Return the voxels of a mask that have a neighbour outside it."""
     extents = [3 if size > 1 else 1 for size in mask.shape]
     cross = ndimage.generate_binary_structure(mask.ndim, 1)
     reach = cross[tuple(slice(None) if extent > 1 else slice(1, 2) for extent in extents)]

@@ -26,7 +26,7 @@ class FieldBank:
         self._fields = {sigma: np.stack([_field(rng, 2 * size, sigma) for _ in range(count)]) for sigma in SIGMAS}
 
     def draw(self, rng: np.random.Generator, sigma: float) -> FloatArray:
-        """Cut one field ``[size, size]`` of the bank's nearest smoothness, shifted and flipped at random."""
+        """Return a field ``[size, size]`` of the bank's nearest smoothness, shifted and flipped at random."""
         nearest = min(self._fields, key=lambda known: abs(np.log(known / sigma)))
         fields = self._fields[nearest]
         field = fields[rng.integers(len(fields))]
@@ -35,12 +35,12 @@ class FieldBank:
         return np.asarray(cut[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))], dtype=np.float32)
 
     def batch(self, rng: np.random.Generator, sigmas: NDArray[np.float64]) -> Tensor:
-        """Cut one field per smoothness in ``sigmas``: ``[n, 1, size, size]``."""
+        """Return a field for each smoothness in ``sigmas``: ``[n, 1, size, size]``."""
         drawn: Tensor = torch.from_numpy(np.stack([self.draw(rng, sigma) for sigma in sigmas]))
         return drawn[:, None]
 
     def sheaf(self, rng: np.random.Generator, sigmas: NDArray[np.float64], *, slices: int, likeness: float) -> Tensor:
-        """Cut fields for stacks of ``slices``, neighbours correlated by ``likeness``: ``[n, slices, size, size]``."""
+        """Return fields for stacks of ``slices``, neighbours alike by ``likeness``: ``[n, slices, size, size]``."""
         shared: Tensor = self.batch(rng, sigmas)
         own: Tensor = self.batch(rng, np.repeat(sigmas, slices)).view(len(sigmas), slices, self._size, self._size)
         return shared * math.sqrt(likeness) + own * math.sqrt(1.0 - likeness)

@@ -190,14 +190,14 @@ def _blend(
 def _strength(
     outline: Outline, faint: Tensor, parted: Tensor, massive: Tensor, *, bank: FieldBank, rng: np.random.Generator
 ) -> Tensor:
-    """Give how opaque a lesion is at each place, 0 to 1: its faint part more than the rest, a mass nowhere thin."""
+    """Return how opaque a lesion is at each place, 0 to 1. Faint parts are more opaque than others, masses all over."""
     even = each(rng.uniform(*OPACITIES, len(faint)))
     least = torch.where(massive, faint.clamp(min=MASS_COVER), 0.8 * faint)
     return torch.maximum(even, least) * torch.where(parted, 1.0, _patches(outline, bank, rng))
 
 
 def _faint(outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Tensor:
-    """Give where a parted lesion is faint, 0 to 1: large parts of it, with a more or less sharp border."""
+    """Return where a parted lesion is faint, 0 to 1: large parts of it, with a more or less sharp border."""
     count, depth = outline.height.shape[:2]
     sigmas = np.maximum(3.0, outline.radii.flatten().numpy() * rng.uniform(0.3, 0.8, count))
     field = bank.sheaf(rng, sigmas, slices=depth, likeness=LIKENESS)
@@ -205,7 +205,7 @@ def _faint(outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Tenso
 
 
 def _mass(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Tensor:
-    """Give the grey of solid tumour that is hardly brighter than tissue: coarsely mottled, with small dark cysts."""
+    """Return the grey of solid tumour that is hardly brighter than tissue: coarsely mottled, with small dark cysts."""
     count, depth = canvas.grey.shape[:2]
     mottled = bank.sheaf(rng, np.exp(rng.uniform(0.3, 1.5, count)), slices=depth, likeness=LIKENESS)
     hollows = bank.sheaf(rng, np.exp(rng.uniform(0.6, 1.4, count)), slices=depth, likeness=LIKENESS)
@@ -215,14 +215,14 @@ def _mass(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Tensor:
 
 
 def _through(grey: Tensor, faint: Tensor, rng: np.random.Generator) -> Tensor:
-    """Give the anatomy as it shows through a lesion: washed out where the lesion is faint, so that it differs there."""
+    """Return the anatomy that shows through a lesion, blurred where it is faint, which else could not be seen there."""
     size = int(rng.choice((5, 7, 9)))
     washed = functional.avg_pool2d(grey, size, stride=1, padding=size // 2)
     return grey + (washed - grey) * faint
 
 
 def _patches(outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Tensor:
-    """Give how much of its own level a lesion shows at each place: 1, or less in the patches of a patchy one."""
+    """Return how strongly a lesion shows at each place: 1, or less in the patches of a patchy one."""
     count, depth = outline.height.shape[:2]
     sigmas = np.maximum(2.0, outline.radii.flatten().numpy() * rng.uniform(0.2, 0.6, count))
     field = bank.sheaf(rng, sigmas, slices=depth, likeness=LIKENESS)
@@ -234,7 +234,7 @@ def _patches(outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Ten
 def _levels(
     canvas: Canvas, height: Tensor, kinds: Tensor, faint: Tensor, *, bank: FieldBank, rng: np.random.Generator
 ) -> Tensor:
-    """Give the grey of the lesion everywhere: its levels, slope and texture, or another sample's tissue."""
+    """Return the grey of the lesion: core and outer part, with slope and texture; or another sample's tissue."""
     count, tissue = len(kinds), canvas.tissue
     bright, dark = tissue * each(1.0 + rng.uniform(*CONTRASTS, count)), tissue * each(rng.uniform(0.1, 0.75, count))
     kind = kinds.view(-1, 1, 1, 1)
@@ -263,7 +263,7 @@ def _closed(masks: Tensor) -> Tensor:
 
 
 def _widest(values: Tensor, reach: int) -> Tensor:
-    """Take the maximum over a square of ``2 * reach + 1`` pixels, along rows and then along columns."""
+    """Return the maximum over a square of ``2 * reach + 1`` pixels, along rows and then along columns."""
     size = 2 * reach + 1
     rows = functional.max_pool2d(values, (size, 1), stride=1, padding=(reach, 0))
     return functional.max_pool2d(rows, (1, size), stride=1, padding=(0, reach))

@@ -155,7 +155,7 @@ def _restore(state: _State, path: Path) -> None:
 
 
 def _log(run: Run, report: StepReport) -> None:
-    """Tell how far the stage is, and append a line to its log."""
+    """Report a step, and append it to the stage's log."""
     run.on_step(report)
     path = run.work / f"{run.stage}.loss.csv"
     fresh = not path.exists()

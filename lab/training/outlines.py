@@ -43,7 +43,7 @@ class Canvas:
     firm: Tensor
 
     def of(self, rows: Tensor, grey: Tensor) -> Canvas:
-        """Take some of the stacks, with what has been painted on them so far."""
+        """Return the canvas of some of the stacks, with what has been painted on them so far."""
         return Canvas(grey[rows], self.room[rows], self.rim[rows], self.tissue[rows], self.firm[rows])
 
 
@@ -77,7 +77,7 @@ def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Outline:
 
 
 def _ellipsoid(grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Give 1 at the centre and 0 at the surface of one tilted ellipsoid a sample: ``[n, s, y, x]``."""
+    """Return a tilted ellipsoid ``[n, s, y, x]``: 1 at its centre, 0 at its surface, negative outside."""
     count, depth, rows, columns = grey.shape
     angle, stretch = rng.uniform(0, np.pi, count), np.exp(rng.uniform(-0.45, 0.45, count))
     steps = (np.arange(depth) - depth // 2)[None] * rng.uniform(*SLICE_STEPS, (count, 1))
@@ -91,20 +91,20 @@ def _ellipsoid(grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.
 
 
 def _whiteness(canvas: Canvas) -> Tensor:
-    """Tell how far tissue is darker than usual, as white matter is in FLAIR images, in -0.4..0.4."""
+    """Return by how much tissue is darker than the median, as white matter is in FLAIR images: -0.4 to 0.4."""
     smooth = functional.avg_pool2d(canvas.grey, 5, stride=1, padding=2)
     return ((canvas.tissue - smooth) / canvas.tissue).clamp(-0.4, 0.4)
 
 
 def _centres(room: Tensor, rng: np.random.Generator) -> Tensor:
-    """Choose a pixel (y, x) of each room, evenly; somewhere at all where there is no room."""
+    """Return a random pixel (y, x) of each room; (0, 0) where there is no room."""
     flat = room.flatten(1).numpy()
     chosen = [rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in flat]
     return torch.tensor([divmod(int(index), room.shape[-1]) for index in chosen], dtype=torch.float32)
 
 
 def some(rng: np.random.Generator, count: int, share: float) -> Tensor:
-    """Choose about ``share`` of the samples."""
+    """Return about ``share`` of the samples at random, bool ``[n, 1, 1, 1]``."""
     return torch.from_numpy(rng.random(count) < share).view(-1, 1, 1, 1)
 
 

@@ -53,7 +53,7 @@ class TrainingResult:
 
 
 def unheard_step(_report: StepReport) -> None:
-    """Tell nobody: what stands in where nobody listens."""
+    """Ignore the report."""
 
 
 def train_foundation(

@@ -79,19 +79,19 @@ class Sampler:
         return Batch(scanned * 2.0 - 1.0, masks, settled, kinds, tuple(int(row) for row in rows))
 
     def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Give the rows of each slice's stack: the one below, itself, the one above, ``[n, 3]``."""
+        """Return for each slice the rows of the one below, itself and the one above, ``[n, 3]``."""
         lonely = rng.random(len(rows)) < LONELY_SHARE
         below = np.where(lonely, rows, self.slices.below[rows])
         above = np.where(lonely, rows, self.slices.above[rows])
         return np.stack([below, rows, above], axis=1)
 
     def _grey(self, order: np.ndarray) -> Tensor:
-        """Take stacks as grey in 0..1, ``[n, 3, y, x]``."""
+        """Return the stacks as grey in 0..1, ``[n, 3, y, x]``."""
         grey: Tensor = torch.from_numpy((self.slices.images[order] + 1.0) / 2.0)
         return grey
 
     def _regions(self, order: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Take where the head is, what an earlier round found and what it is unsure of, bool ``[n, 3, y, x]``."""
+        """Return where the head is, what is marked as found and what as unsure, bool ``[n, 3, y, x]``."""
         marks = self.slices.marks[order]
         regions = (self.slices.heads[order], marks == Mark.FOUND, marks == Mark.UNSURE)
         heads, found, unsure = (torch.from_numpy(region) for region in regions)

@@ -84,8 +84,7 @@ def evaluate_segmenter(
     with laboratory():
         from lab.segmentation.case_selection import CaseFilter, select_cases
         from lab.segmentation.predictions import EvaluationSetup
-    from workers.analysers import SEGMENTATION_FOLDER
-
+        from workers.analysers import SEGMENTATION_FOLDER
     wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, limit=limit)
     selection = select_cases(cases, wanted, weights=worker.models_folder() / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
@@ -139,7 +138,11 @@ def _case_counter(total: int) -> Iterator[Callable[[str], None]]:
     """Count cases on standard error, each with what came of it: a bar on a terminal, a line each into a pipe."""
     numbers = itertools.count(1)
     if not sys.stderr.isatty():
-        yield lambda text: sys.stderr.write(f"{next(numbers)}/{total} {text}\n")
+
+        def write(text: str) -> None:
+            sys.stderr.write(f"{next(numbers)}/{total} {text}\n")
+
+        yield write
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
