@@ -128,6 +128,13 @@ def published(session: Session, request_id: int, *, now: datetime) -> bool:
     return True
 
 
+def has_messages(session: Session) -> bool:
+    """Say whether any request is published and not yet claimed."""
+    waiting = ClassificationOrderRow.state == RequestState.WAITING.value
+    query = select(ClassificationOrderRow.id).where(waiting, ClassificationOrderRow.published_at.is_not(None)).limit(1)
+    return session.scalar(query) is not None
+
+
 def republish_lost(session: Session, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed requests for publishing again, because the broker's queue is empty."""
     rows = session.scalars(

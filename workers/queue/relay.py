@@ -100,8 +100,9 @@ class Relay:
         """
         forgotten = self._publisher.has_forgotten()
         with self._database.read() as session:
-            lanes = jobs.lanes_with_messages(session)
-        return sum(self._recover_lane(lane, forgotten=forgotten) for lane in lanes)
+            lanes = set(jobs.lanes_with_messages(session))
+            lanes |= {FIT_LANE} if fit_requests.has_messages(session) else set()
+        return sum(self._recover_lane(lane, forgotten=forgotten) for lane in sorted(lanes))
 
     def _recover_lane(self, lane: Lane, *, forgotten: bool) -> int:
         if not forgotten and not self._publisher.is_empty(lane):
