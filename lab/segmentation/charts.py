@@ -5,27 +5,21 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from matplotlib.axes import Axes
-    from matplotlib.typing import RcKeyType
 
     from lab.bootstrap import Estimate
 
 COLOURS = {"--ink": "#010101", "--faint": "#020202", "--accent": "#030303", "--mark": "#040404"}
 """What is drawn in each of these colours takes that of the page's style sheet instead, in light and in dark."""
-STYLE: dict[RcKeyType, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "oncue",
-    "text.parse_math": False,
-    "font.size": 8.0,
-}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 WIDTH_INCHES = 8.5
 ROW_INCHES = 0.3
@@ -70,9 +64,14 @@ def bar_plot(bars: Sequence[Bar], *, title: str) -> str:
     return _svg(figure, title)
 
 
+def _style() -> AbstractContextManager[None]:
+    """Return the settings of every chart: text stays text, no name is read as a formula, ids are the same each time."""
+    return rc_context({"svg.fonttype": "none", "svg.hashsalt": "oncue", "text.parse_math": False, "font.size": 8.0})
+
+
 def _axes(labels: Sequence[str]) -> tuple[Figure, Axes]:
     """Return an empty figure with a named row for each label, the first on top, and 0..1 to the right."""
-    with rc_context(STYLE):
+    with _style():
         figure = Figure(figsize=(WIDTH_INCHES, ROW_INCHES * (len(labels) + 2)), layout="constrained")
         axes = figure.subplots()
         axes.set(xlim=(0.0, 1.0), ylim=(len(labels) - 0.5, -0.5))
@@ -89,7 +88,7 @@ def _axes(labels: Sequence[str]) -> tuple[Figure, Axes]:
 def _svg(figure: Figure, title: str) -> str:
     """Return the figure as an SVG element that is named for screen readers."""
     written = io.StringIO()
-    with rc_context(STYLE):
+    with _style():
         figure.savefig(written, format="svg", metadata=NO_METADATA)
     drawn = written.getvalue()
     drawn = drawn[drawn.index("<svg ") :]
