@@ -13,9 +13,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lab.errors import UnreadableCase
 from lab.patients import named
 from storage.domain import Geometry, Vector, Volume
-from workers.errors import UnreadableCase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -76,6 +76,12 @@ class LeaseLost(StorageError):
     code = "lease_lost"
 
 
+class WorkerLost(StorageError):
+    """The worker died or hung so often on this job that it is set aside."""
+
+    code = "worker_lost"
+
+
 class RecordMissing(StorageError):
     """No record stands under this key."""
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, leases
 from storage.domain import JobState, Lane
-from storage.errors import IllegalTransition, LeaseLost, RecordMissing
+from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
 from storage.models import JobRow, StudyRow
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
@@ -251,9 +251,9 @@ def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
         _record(session, row, "job:lease-expired", actor="relay", now=now, details={"attempt": row.attempts})
         return
     _finish(row, JobState.FAILED, now=now)
-    row.code = "worker_lost"
+    row.code = WorkerLost.code
     row.reason = f"the worker died or hung {row.attempts} times on this study; look at its log, then retry the job"
-    _record(session, row, "job:failed", actor="relay", now=now, details={"code": "worker_lost"})
+    _record(session, row, "job:failed", actor="relay", now=now, details={"code": WorkerLost.code})
 
 
 def _requeue(row: JobRow, *, delay_seconds: float, now: datetime) -> None:

@@ -115,12 +115,6 @@ class BrokerUnavailable(WorkerError):
     retryable = True
 
 
-class WorkerLost(WorkerError):
-    """The worker died or hung so often on this job that it is set aside."""
-
-    code = "worker_lost"
-
-
 class TrainingDataMissing(WorkerError):
     """The folder given for training or evaluation does not hold what is needed."""
 
@@ -163,18 +157,6 @@ class OneClassOnly(WorkerError):
     code = "one_class_only"
 
 
-class PatientInTwoSplits(WorkerError):
-    """The same patient is on both sides of a split."""
-
-    code = "patient_in_two_splits"
-
-
-class DuplicateAcrossSplits(WorkerError):
-    """The same picture, or one that looks the same, is on both sides of a split."""
-
-    code = "duplicate_across_splits"
-
-
 class EmbeddingNotFinite(WorkerError):
     """A vector holds NaN or infinity."""
 
@@ -185,9 +167,3 @@ class MaskMissing(WorkerError):
     """A visual prompt that needs a mask was asked for a picture that has none."""
 
     code = "mask_missing"
-
-
-class UnreadableCase(TrainingDataMissing):
-    """A labelled case is broken, empty, or its image and mask do not belong together."""
-
-    code = "unreadable_case"

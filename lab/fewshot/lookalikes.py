@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lab.errors import DuplicateAcrossSplits, PatientInTwoSplits
 from storage.fewshot.look_alikes import are_alike
-from workers.errors import DuplicateAcrossSplits, PatientInTwoSplits
 from workers.fewshot.pictures import LabelledPicture, difference_hash
 
 

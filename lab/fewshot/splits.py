@@ -10,7 +10,8 @@ import numpy as np
 from numpy import bool_, intp
 from numpy.typing import NDArray
 
-from workers.errors import OneClassOnly, PatientInTwoSplits
+from lab.errors import PatientInTwoSplits
+from workers.errors import OneClassOnly
 
 TEST_SHARE = 0.2
 """Part of the pictures that is tested on where no test folder is given."""

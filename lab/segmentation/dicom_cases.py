@@ -24,9 +24,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, SegmentationStorage
 
 from lab.cases import LabelledCase
+from lab.errors import UnreadableCase
 from storage.domain import StoredInstance, Volume
 from storage.objects import ObjectStore
-from workers.errors import UnreadableCase, WorkerError
+from workers.errors import WorkerError
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules, choose_series
 from workers.imaging.volumes import build_volume

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lab.cases import USUAL_SPACING_MM, LabelledCase, as_volume, matched
-from workers.errors import UnreadableCase
+from lab.errors import UnreadableCase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

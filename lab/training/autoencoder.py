@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lab.training import loop
 from lab.training.samples import Ahead
-from workers.segmentation.model import build_autoencoder
+from lab.training.untrained import build_autoencoder
 
 if TYPE_CHECKING:
     from lab.training.loop import Run

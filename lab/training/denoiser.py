@@ -13,9 +13,10 @@ from torch import Tensor
 from lab.training import loop
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind
+from lab.training.untrained import build_denoiser
 from workers.foundation.noise import cosine_alpha_bars
 from workers.segmentation import prompts
-from workers.segmentation.model import LatentDiffusion, build_denoiser
+from workers.segmentation.model import LatentDiffusion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

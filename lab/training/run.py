@@ -28,6 +28,7 @@ from lab.training.settings import OnStep, Stage, StepReport, TrainingSettings
 from lab.training.slices import HEAD_MR
 from storage.progress import OnProgress, unheard
 from workers import devices
+from workers.foundation.diffusers_folder import LOADING, library
 from workers.segmentation import networks
 from workers.segmentation.maps import Models
 from workers.segmentation.model import LatentDiffusion
@@ -164,7 +165,9 @@ def _train_plain(run: Run, settings: TrainingSettings, sampler: Sampler, dtype: 
 
 def _trained_autoencoder(settings: TrainingSettings, dtype: torch.dtype) -> LatentDiffusion:
     """Return the autoencoder that an earlier stage has trained, without a denoiser."""
-    return LatentDiffusion.autoencoder_only(settings.out, device=torch.device("cpu"), dtype=dtype)
+    device = torch.device("cpu")
+    autoencoder = library.AutoencoderKL.from_pretrained(settings.out / "vae", torch_dtype=dtype, **LOADING)
+    return LatentDiffusion(devices.frozen(autoencoder, device), None, device, dtype)
 
 
 _STAGES: dict[Stage, Callable[[Run, TrainingSettings, Sampler, torch.dtype], bool]] = {

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, leases
-from storage.errors import IllegalTransition, LeaseLost, RecordMissing
+from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
 from storage.fewshot.tables import ClassificationOrderRow, ClassificationTaskRow
 from storage.fewshot.tasks import Task
 
@@ -230,7 +230,7 @@ def _take_back(session: Session, row: ClassificationOrderRow, *, now: datetime) 
         _record(session, "order:lease-expired", row, actor="relay", now=now)
         return
     _finish(row, RequestState.FAILED, now=now)
-    row.code = "worker_lost"
+    row.code = WorkerLost.code
     row.reason = f"{MAX_ATTEMPTS} workers took it and none brought it to an end"
     _record(session, "order:failed", row, actor="relay", now=now)
 

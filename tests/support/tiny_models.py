@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lab.training import untrained
 from workers.foundation.card import CARD_FORMAT, CARD_NAME
 
 library: Any = diffusers  # its classes carry only part of their types
@@ -273,13 +274,12 @@ def maisi(folder: Path, *, flow: bool = True) -> Path:
 
 def own(folder: Path) -> Path:
     """Save the project's own model untrained."""
-    from workers.segmentation import model
 
-    seeded(model.build_autoencoder).save_pretrained(folder / "vae")
+    seeded(untrained.build_autoencoder).save_pretrained(folder / "vae")
     config = json.loads((folder / "vae" / "config.json").read_text())
     config |= {"latents_mean": [0.1, -0.2, 0.0, 0.3], "latents_std": [0.5, 0.9, 0.6, 1.4]}
     (folder / "vae" / "config.json").write_text(json.dumps(config))
-    seeded(model.build_denoiser).save_pretrained(folder / "unet")
+    seeded(untrained.build_denoiser).save_pretrained(folder / "unet")
     (folder / "adapters").mkdir()
     (folder / "calibration.json").write_text("{}")
     return folder

@@ -62,11 +62,6 @@ def turned(volume: Tensor, wanted: str, *, held: str = PROJECT_AXES) -> Tensor:
     return arranged.flip(flipped).contiguous()
 
 
-def turned_sizes(sizes: Sequence[float], wanted: str, *, held: str = PROJECT_AXES) -> tuple[float, ...]:
-    """Return sizes or spacings brought from the order ``held`` to the order ``wanted``."""
-    return tuple(sizes[source] for source in _sources(wanted, held))
-
-
 def _sources(wanted: str, held: str) -> list[int]:
     lines = [[next((line for line in LINES if letter in line), "") for letter in order] for order in (wanted, held)]
     if any(sorted(order) != sorted(LINES) for order in lines):

@@ -29,7 +29,6 @@ OVERLAP = 0.25
 AUTOENCODERS = ("autoencoder_def", "autoencoder")
 DENOISERS = ("diffusion_unet_def", "diffusion_def", "network_def", "diffusion", "denoiser")
 SCHEDULERS = ("noise_scheduler", "scheduler")
-TARGET = "_target_"
 
 
 @dataclass(frozen=True, slots=True)

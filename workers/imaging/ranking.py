@@ -26,35 +26,30 @@ class Preference:
 def _named(pattern: str) -> Callable[[InstanceHeader, int], bool]:
     compiled = re.compile(pattern)
 
-    def holds(header: InstanceHeader, slices: int) -> bool:
-        del slices
+    def holds(header: InstanceHeader, _slices: int) -> bool:
         # Underscores join words in many sites' names; as word characters they would hide the ends of words.
         return compiled.search(header.description.replace("_", " ")) is not None
 
     return holds
 
 
-def _inverts_late(header: InstanceHeader, slices: int) -> bool:
-    del slices
+def _inverts_late(header: InstanceHeader, _slices: int) -> bool:
     inversion = header.inversion_time_ms
     return "IR" in header.scanning_sequence and inversion is not None and inversion > _LONG_INVERSION_MS
 
 
-def _is_axial(header: InstanceHeader, slices: int) -> bool:
-    del slices
+def _is_axial(header: InstanceHeader, _slices: int) -> bool:
     if not header.planes:
         return False
     row, column = header.planes[0].row_direction, header.planes[0].column_direction
     return abs(row[0] * column[1] - row[1] * column[0]) > _AXIAL_COSINE
 
 
-def _has_contrast(header: InstanceHeader, slices: int) -> bool:
-    del slices
+def _has_contrast(header: InstanceHeader, _slices: int) -> bool:
     return header.contrast_agent
 
 
-def _has_many_slices(header: InstanceHeader, slices: int) -> bool:
-    del header
+def _has_many_slices(_header: InstanceHeader, slices: int) -> bool:
     return slices >= _MANY_SLICES
 
 

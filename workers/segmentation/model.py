@@ -19,7 +19,6 @@ from workers.foundation.contract import UNCONDITIONED, Condition
 from workers.foundation.diffusers_folder import LOADING, encoder_features, library
 from workers.foundation.folders import open_foundation
 from workers.foundation.noise import NoiseSchedule, PredictionKind, cosine_alpha_bars, diffusion
-from workers.segmentation.grid import IMAGE_SIZE
 from workers.segmentation.prompts import NORMAL_CAPTION, TextEncoder
 
 if TYPE_CHECKING:
@@ -32,32 +31,6 @@ if TYPE_CHECKING:
 FEATURE_CHANNELS = (32, 64, 96)
 """Channels of the encoder's three stages, at 1/1, 1/2 and 1/4 of the image size."""
 
-AUTOENCODER: dict[str, Any] = {
-    "in_channels": 1,
-    "out_channels": 1,
-    "down_block_types": ("DownEncoderBlock2D",) * 3,
-    "up_block_types": ("UpDecoderBlock2D",) * 3,
-    "block_out_channels": FEATURE_CHANNELS,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 16,
-    "sample_size": IMAGE_SIZE,
-    "mid_block_add_attention": False,
-}
-DENOISER: dict[str, Any] = {
-    "sample_size": IMAGE_SIZE // 4,
-    "in_channels": 4,
-    "out_channels": 4,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (64, 128, 192),
-    "layers_per_block": 1,
-    "norm_num_groups": 16,
-    "attention_head_dim": 32,
-    "cross_attention_dim": 128,
-    "encoder_hid_dim": 384,
-    "encoder_hid_dim_type": "text_proj",
-}
 UNPROMPTED = NORMAL_CAPTION.format(modality="image", organ="body")
 """Caption for the denoiser where no text is given: it knows no empty prompt that means "normal"."""
 
@@ -78,12 +51,6 @@ class LatentDiffusion:
         autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **LOADING)
         denoiser = library.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **LOADING)
         return cls(frozen(autoencoder, device), frozen(denoiser, device), device, dtype)
-
-    @classmethod
-    def autoencoder_only(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
-        """Read ``vae/`` alone, for the training of what stands on it; such a model cannot denoise."""
-        autoencoder = library.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **LOADING)
-        return cls(frozen(autoencoder, device), None, device, dtype)
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the standardised mean latents of ``images``."""
@@ -132,16 +99,6 @@ class LatentDiffusion:
 
 def _per_channel(values: list[float], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
-
-
-def build_autoencoder() -> Any:
-    """Return an untrained autoencoder."""
-    return library.AutoencoderKL(**AUTOENCODER)
-
-
-def build_denoiser() -> Any:
-    """Return an untrained denoiser."""
-    return library.UNet2DConditionModel(**DENOISER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,17 +122,6 @@ class PromptPair:
     abnormal_positions: tuple[int, ...]
     normal_positions: tuple[int, ...]
 
-    def swapped(self) -> PromptPair:
-        """Exchange what counts as normal and as abnormal."""
-        return PromptPair(
-            self.normal,
-            self.abnormal,
-            self.normal_tokens,
-            self.abnormal_tokens,
-            self.normal_positions,
-            self.abnormal_positions,
-        )
-
 
 class PromptEncoder:
     """Encodes each prompt once for each modality."""

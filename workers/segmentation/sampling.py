@@ -26,12 +26,6 @@ def ddim_step(z_t: Tensor, z_0: Tensor, alpha_bar: Tensor, alpha_bar_next: Tenso
     return noise_to(z_0, noise, alpha_bar_next)
 
 
-def ddim(denoise: Denoise, noise: Tensor, *, count: int, alpha_bars: Tensor) -> Tensor:
-    """Return z_0 drawn from pure noise in ``count`` steps."""
-    everywhere = torch.ones_like(noise, dtype=torch.bool)
-    return inpaint(denoise, torch.zeros_like(noise), everywhere, noise, count=count, alpha_bars=alpha_bars)
-
-
 def inpaint(denoise: Denoise, z: Tensor, region: Tensor, noise: Tensor, *, count: int, alpha_bars: Tensor) -> Tensor:
     """Return ``z`` redrawn from noise inside the bool ``region``; the denoiser always sees a clean context.
 

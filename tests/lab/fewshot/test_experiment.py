@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from console.cli import app
 from console.terminal.variadic import _spread
+from lab.errors import PatientInTwoSplits
 from lab.fewshot.attention import Attention
 from lab.fewshot.cache import EmbeddingCache
 from lab.fewshot.embedding import Embedder
@@ -25,10 +26,7 @@ from lab.fewshot.report import to_json, write_report
 from lab.fewshot.splits import Amount, Sides, draw, hold_out, require_sound, thinned, wanted_counts
 from lab.fewshot.text_heads import ComparedHead
 from tests.support.encoders import write_pictures
-from workers.errors import (
-    BackboneUnusable,
-    PatientInTwoSplits,
-)
+from workers.errors import BackboneUnusable
 from workers.fewshot.contracts import MASKLESS, MaskSource, PromptMode
 from workers.fewshot.pictures import PictureSource, read_pictures
 from workers.fewshot.registry import open_backbone

@@ -12,6 +12,7 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.segmentation import build_segmentation
 from lab import patients
 from lab.cases import ArrayFile, read_case
+from lab.errors import UnreadableCase
 from lab.patients import Role
 from lab.segmentation.case_selection import CaseFilter, find_cases, kept_out, sample, select_cases, tuning
 from storage.errors import ConfigurationError
@@ -19,7 +20,7 @@ from storage.objects import ObjectStore
 from tests.conftest import ROOT
 from tests.support.required import present
 from tests.support.sources import LAYOUTS, Layout, store_study
-from workers.errors import TrainingDataMissing, UnreadableCase, WeightsMismatch
+from workers.errors import TrainingDataMissing, WeightsMismatch
 
 WRITTEN_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 

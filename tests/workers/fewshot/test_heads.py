@@ -8,13 +8,7 @@ from numpy import float32
 from sklearn.linear_model import LogisticRegression
 
 from tests.support.head_vectors import CLASSES, accuracy, drawn_vectors
-from workers.errors import (
-    AnotherBackbone,
-    EmbeddingNotFinite,
-    LabelsMissing,
-    OneClassOnly,
-    WeightsMismatch,
-)
+from workers.errors import AnotherBackbone, EmbeddingNotFinite, LabelsMissing, OneClassOnly, WeightsMismatch
 from workers.fewshot.fitted_heads import LinearHead, read_head
 from workers.fewshot.heads import STRENGTHS, HeadName, TunedLogistic, fit_logistic, make_head
 from workers.fewshot.support import Support

@@ -10,19 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.errors import DuplicateAcrossSplits, PatientInTwoSplits
 from lab.fewshot.attention import fair_source
 from lab.fewshot.experiment import gather
 from lab.fewshot.lookalikes import joined_groups, require_apart
 from storage.errors import OncueError
 from tests.support.encoders import write_pictures
-from workers.errors import (
-    DuplicateAcrossSplits,
-    LabelsMissing,
-    OneClassOnly,
-    PatientInTwoSplits,
-    TrainingDataMissing,
-    UnreadablePicture,
-)
+from workers.errors import LabelsMissing, OneClassOnly, TrainingDataMissing, UnreadablePicture
 from workers.fewshot.contracts import MaskSource
 from workers.fewshot.pictures import PictureSource, read_pictures
 

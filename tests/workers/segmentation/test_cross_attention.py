@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lab.training import untrained
 from workers.errors import ModelUnsuitable
 from workers.segmentation.cross_attention import Recorder, layer_grid, record_cross_attention
 
@@ -108,9 +109,8 @@ def test_without_a_pass_there_is_nothing_to_show(ask: Callable[[Recorder], Tenso
 
 
 def test_the_projects_own_denoiser_is_recorded_from_its_projected_text() -> None:
-    from workers.segmentation import model
 
-    own = model.build_denoiser().eval()
+    own = untrained.build_denoiser().eval()
     with record_cross_attention(own) as recorder:
         predict(own, drawn(1, 4, 32, 32), drawn(1, 16, 384))
     assert recorder.maps(range(2, 5)).shape == (1, 32, 32)

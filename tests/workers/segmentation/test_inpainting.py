@@ -167,5 +167,8 @@ def test_ddim_of_the_project_is_the_same_as_redrawing_everywhere() -> None:
     everywhere = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     ours = redraw_latents(model(exact), z, everywhere, Redrawing(steps=4))
     noise = drawn(2, 8, 8, seed=Redrawing().noise_seed)[None]
-    plain = sampling.ddim(lambda z_t, step: exact.denoise(z_t, step).x0, noise, count=4, alpha_bars=cosine_alpha_bars())
+    whole = torch.ones_like(noise, dtype=torch.bool)
+    plain = sampling.inpaint(
+        lambda z_t, step: exact.denoise(z_t, step).x0, z, whole, noise, count=4, alpha_bars=cosine_alpha_bars()
+    )
     torch.testing.assert_close(ours, plain)

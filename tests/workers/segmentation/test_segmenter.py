@@ -135,7 +135,15 @@ def test_synonyms_agree(segmenter: ZeroShotSegmenter, volume: Volume, result: Se
 
 class Swapped(PromptEncoder):
     def pair(self, prompt: str, modality: str = "MR") -> PromptPair:
-        return super().pair(prompt, modality).swapped()
+        pair = super().pair(prompt, modality)
+        return PromptPair(
+            pair.normal,
+            pair.abnormal,
+            pair.normal_tokens,
+            pair.abnormal_tokens,
+            pair.normal_positions,
+            pair.abnormal_positions,
+        )
 
 
 def test_exchanging_the_normal_and_the_abnormal_prompt_turns_the_map_over(
