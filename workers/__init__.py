@@ -1,1 +1,1 @@
-"""Everything computed: queue, pipeline, models, training, evaluation."""
+"""Everything computed in a hospital: queue, pipeline, imaging, segmentation, few-shot labels, triage."""

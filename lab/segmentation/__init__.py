@@ -1,1 +1,1 @@
-"""SegmentationEvaluation on labelled cases: figures with intervals, always beside trivial baselines."""
+"""Segmentation evaluated on labelled cases: figures with intervals, always beside trivial baselines."""

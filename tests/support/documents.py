@@ -15,8 +15,10 @@ from pydantic_core import PydanticUndefined
 from pydicom.uid import UID
 
 import dicom_gateway.errors
+import lab.errors
 import workers.errors
 from console.cli import app
+from console.commands.laboratory import LaboratoryMissing
 from console.config import Settings, known_keys, variable
 from console.demo.journey import JourneyFailed
 from console.demo.pacs import PacsFailed
@@ -26,7 +28,15 @@ from dicom_gateway.status import written
 from storage.errors import OncueError
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
-ELSEWHERE = (StartFailed, PacsFailed, JourneyFailed, dicom_gateway.errors.GatewayError, workers.errors.WorkerError)
+ELSEWHERE = (
+    StartFailed,
+    PacsFailed,
+    JourneyFailed,
+    LaboratoryMissing,
+    dicom_gateway.errors.GatewayError,
+    workers.errors.WorkerError,
+    lab.errors.UnreadableCase,
+)
 """Errors that are defined outside the three ``errors`` modules, and modules that must be loaded to be found."""
 
 
