@@ -59,6 +59,12 @@ class UnsuitableVolume(WorkerError):
     code = "unsuitable_volume"
 
 
+class SuvUnknown(WorkerError):
+    """A PET image does not say what its standardised uptake values are computed from."""
+
+    code = "suv_unknown"
+
+
 class NoAnalyser(WorkerError):
     """No analyser is registered for this modality."""
 

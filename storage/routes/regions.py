@@ -56,7 +56,7 @@ _TERMS: Mapping[Region, str] = {
     Region.PELVIS: "PELVIS PROSTATE UTERUS BLADDER RECTUM OVARY SACRUM",
     Region.SPINE: "SPINE CSPINE TSPINE LSPINE SSPINE WHOLESPINE COCCYX",
     Region.UPPER_LIMB: "ARM SHOULDER ELBOW WRIST HAND FINGER HUMERUS RADIUS ULNA FOREARM CLAVICLE SCAPULA THUMB",
-    Region.LOWER_LIMB: "LEG HIP KNEE ANKLE FOOT TOE THIGH FEMUR TIBIA FIBULA CALF PATELLA CALCANEUS EXTREMITY",
+    Region.LOWER_LIMB: "LEG HIP KNEE ANKLE FOOT TOE THIGH FEMUR TIBIA FIBULA CALF PATELLA CALCANEUS",
     Region.WHOLE_BODY: "WHOLEBODY",
 }
 _REGIONS_OF_TERM = {term: frozenset({region}) for region, terms in _TERMS.items() for term in terms.split()} | {
@@ -66,6 +66,7 @@ _REGIONS_OF_TERM = {term: frozenset({region}) for region, terms in _TERMS.items(
     "CHESTABDPELVIS": frozenset({Region.CHEST, Region.ABDOMEN, Region.PELVIS}),
     "CAP": frozenset({Region.CHEST, Region.ABDOMEN, Region.PELVIS}),
     "TLSPINE": frozenset({Region.SPINE}),
+    "EXTREMITY": frozenset({Region.UPPER_LIMB, Region.LOWER_LIMB}),
 }
 
 # English, German, French, Spanish, Italian, Portuguese, Dutch, Polish, Swedish, Japanese, Chinese; without accents.
