@@ -19,6 +19,7 @@ from pydicom.uid import (
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
+from workers.imaging.padding import PADDING_KEYWORDS, Padding, read_padding
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
 
@@ -52,6 +53,7 @@ _KEYWORDS = (
     "Rows",
     "Columns",
     "NumberOfFrames",
+    *PADDING_KEYWORDS,
     *PLANE_KEYWORDS,
 )
 
@@ -79,6 +81,7 @@ class InstanceHeader:
     columns: int
     frames: int
     planes: tuple[Plane, ...]
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             columns=_count(dataset, "Columns"),
             frames=frames,
             planes=read_planes(dataset),
+            padding=read_padding(dataset),
         )
 
 

@@ -15,6 +15,7 @@ from storage.objects import ObjectStore
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
 from workers.imaging.grids import regular_grid
 from workers.imaging.instances import InstanceHeader
+from workers.imaging.padding import undeclared_border
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
 from workers.imaging.planes import Plane
@@ -32,7 +33,8 @@ class _Slice:
 def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
     """Build the volume of one series, in units after rescale (HU for CT), slices ordered by position.
 
-    ``z`` grows along row direction x column direction, whatever order the slices came in. MR in MONOCHROME1 is
+    ``z`` grows along row direction x column direction, whatever order the slices came in. Padding, declared or seen,
+    becomes as dark as the darkest pixel of the image. MR in MONOCHROME1 is
     inverted within its own range so that bright means the same everywhere; CT is not, because HU already do.
 
     MixedGeometry, InvalidGeometry, DuplicatePosition, IncompleteVolume from the geometry; UnsuitableVolume for
@@ -43,10 +45,9 @@ def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits 
     _require_modest(slices, limits)
     grid = regular_grid([part.plane for part in slices])
     ordered = [slices[index] for index in grid.order]
-    voxels = _voxels(ordered, objects, limits)
-    _require_content(voxels)
-    if series.modality == "MR" and slices[0].header.photometric_interpretation == "MONOCHROME1":
-        voxels = voxels.max() + voxels.min() - voxels
+    voxels, padded = _voxels(ordered, objects, limits)
+    inverted = series.modality == "MR" and slices[0].header.photometric_interpretation == "MONOCHROME1"
+    voxels = _without_padding(voxels, padded, inverted=inverted)
     return Volume(
         voxels=voxels,
         geometry=grid.geometry,
@@ -97,10 +98,14 @@ def _frame_ref(part: _Slice) -> FrameRef:
     return FrameRef(stored.sop_instance_uid, stored.sop_class_uid, part.plane.frame_number, stored.digest)
 
 
-def _voxels(ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits) -> NDArray[float32]:
-    """Decode each instance once and put each of its frames where it belongs."""
+def _voxels(
+    ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits
+) -> tuple[NDArray[float32], NDArray[np.bool_] | None]:
+    """Decode each instance once and put each of its frames where it belongs; tell where padding is declared."""
     header = ordered[0].header
     voxels = np.empty((len(ordered), header.rows, header.columns), dtype=float32)
+    declared = any(part.header.padding for part in ordered)
+    padded = np.zeros(voxels.shape, dtype=bool) if declared else None
     places = {(part.header.stored.digest, part.plane.frame_number or 1): z for z, part in enumerate(ordered)}
     for digest in dict.fromkeys(part.header.stored.digest for part in ordered):
         for number, frame in enumerate(decode_frames(objects, digest, limits=limits), start=1):
@@ -108,7 +113,22 @@ def _voxels(ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits)
             if z is None or frame.shape != voxels.shape[1:]:
                 raise UnreadableInstance(f"object {digest[:12]}: the pixels are not what the header promises")
             voxels[z] = _units(frame, ordered[z])
-    return voxels
+            padding = ordered[z].header.padding
+            if padded is not None and padding is not None:
+                padded[z] = padding.covers(frame)
+    return voxels, padded
+
+
+def _without_padding(voxels: NDArray[float32], padded: NDArray[np.bool_] | None, *, inverted: bool) -> NDArray[float32]:
+    """Darken what is no image, invert the rest where asked to, and refuse what then has nothing to show."""
+    if padded is None or not padded.any():
+        padded = undeclared_border(voxels)
+    image = voxels if padded is None else voxels[~padded]
+    _require_content(image)
+    lowest, highest = image.min(), image.max()
+    if inverted:
+        voxels = highest + lowest - voxels
+    return voxels if padded is None else np.where(padded, lowest, voxels)
 
 
 def _units(frame: NDArray[np.integer[Any]], part: _Slice) -> NDArray[float32]:
@@ -118,7 +138,7 @@ def _units(frame: NDArray[np.integer[Any]], part: _Slice) -> NDArray[float32]:
 
 
 def _require_content(voxels: NDArray[float32]) -> None:
-    lowest, highest = float(voxels.min()), float(voxels.max())
+    lowest, highest = (float(voxels.min()), float(voxels.max())) if voxels.size else (0.0, 0.0)
     if not np.isfinite([lowest, highest]).all():
         raise UnsuitableVolume("the rescaled values are not finite; RescaleSlope or RescaleIntercept is wrong")
     if lowest == highest:
