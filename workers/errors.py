@@ -29,6 +29,12 @@ class NoUsableSeries(WorkerError):
     code = "no_usable_series"
 
 
+class TwoPatients(WorkerError):
+    """Images of several patients share one study, as after a wrong merge: never one result for both."""
+
+    code = "two_patients"
+
+
 class IncompleteVolume(WorkerError):
     """Slices are missing: the gaps between positions are not equal."""
 

@@ -19,6 +19,7 @@ from pydicom.uid import (
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
+from workers.imaging.acquisitions import ACQUISITION_KEYWORDS, PRIVATE_TAGS
 from workers.imaging.padding import PADDING_KEYWORDS, Padding, read_padding
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
@@ -35,8 +36,9 @@ VOLUME_CLASSES = frozenset(
 )
 """The SOP classes that a volume can be built from."""
 
-_KEYWORDS = (
+_KEYWORDS: tuple[str | int, ...] = (
     "SOPInstanceUID",
+    "PatientID",
     "Modality",
     "Manufacturer",
     "ImageType",
@@ -53,6 +55,8 @@ _KEYWORDS = (
     "Rows",
     "Columns",
     "NumberOfFrames",
+    *ACQUISITION_KEYWORDS,
+    *PRIVATE_TAGS,
     *PADDING_KEYWORDS,
     *PLANE_KEYWORDS,
 )
@@ -82,6 +86,8 @@ class InstanceHeader:
     frames: int
     planes: tuple[Plane, ...]
     padding: Padding | None = None
+    patient_id: str = ""
+    """Only to see that a study is one patient's; it goes no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             frames=frames,
             planes=read_planes(dataset),
             padding=read_padding(dataset),
+            patient_id=_text(dataset, "PatientID"),
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
 
 from storage.domain import Vector
+from workers.imaging.acquisitions import Acquisition, read_classic, read_enhanced
 
 PLANE_KEYWORDS = (
     "ImagePositionPatient",
@@ -36,6 +37,7 @@ class Plane:
     pixel_spacing_mm: tuple[float, float]
     slope: float = 1.0
     intercept: float = 0.0
+    acquisition: Acquisition = field(default_factory=Acquisition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def read_planes(dataset: Dataset) -> tuple[Plane, ...]:
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     if not frames:
         plane = _plane(None, dataset, dataset, dataset, dataset)
+        if plane is not None:
+            plane = replace(plane, acquisition=read_classic(dataset))
         return (plane,) if plane and int(dataset.get("NumberOfFrames") or 1) == 1 else ()
     shared = dataset.get("SharedFunctionalGroupsSequence")
     common = _item(shared[0]) if shared else Dataset()
@@ -76,13 +80,23 @@ def _item(value: object) -> Dataset:
 
 
 def _enhanced_plane(number: int, groups: _Groups) -> Plane | None:
-    return _plane(
+    plane = _plane(
         number,
         groups.macro("PlanePositionSequence"),
         groups.macro("PlaneOrientationSequence"),
         groups.macro("PixelMeasuresSequence"),
         groups.macro("PixelValueTransformationSequence"),
     )
+    if plane is None:
+        return None
+    acquisition = read_enhanced(
+        groups.macro("FrameContentSequence"),
+        groups.macro("MREchoSequence"),
+        groups.macro("MRDiffusionSequence"),
+        groups.macro("MRModifierSequence"),
+        groups.macro("MRImageFrameTypeSequence"),
+    )
+    return replace(plane, acquisition=acquisition)
 
 
 def _plane(

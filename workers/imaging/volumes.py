@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,11 @@ from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
 from workers.imaging.grids import regular_grid
-from workers.imaging.instances import InstanceHeader
 from workers.imaging.padding import undeclared_border
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
-from workers.imaging.planes import Plane
 from workers.imaging.series import SeriesRef
-
-
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """One plane of one instance."""
-
-    header: InstanceHeader
-    plane: Plane
+from workers.imaging.stacks import Slice
 
 
 def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
@@ -61,16 +51,16 @@ def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits 
     )
 
 
-def _slices(series: SeriesRef) -> list[_Slice]:
-    slices = [_Slice(header, plane) for header in series.headers for plane in header.planes]
-    if len(slices) != sum(header.frames for header in series.headers):
+def _slices(series: SeriesRef) -> list[Slice]:
+    slices = [Slice(header, plane) for header in series.headers for plane in header.planes]
+    if not all(header.planes for header in series.headers):
         raise MixedGeometry("some slices do not say where in the patient they lie; send the series again complete")
     if not slices:
         raise UnsuitableVolume("the series holds no image")
     return slices
 
 
-def _require_one_shape(slices: Sequence[_Slice]) -> None:
+def _require_one_shape(slices: Sequence[Slice]) -> None:
     if any(part.header.samples_per_pixel != 1 for part in slices):
         raise UnsuitableVolume("the series is in colour; only MONOCHROME1 and MONOCHROME2 can be analysed")
     shapes = {(part.header.rows, part.header.columns) for part in slices}
@@ -84,7 +74,7 @@ def _require_one_shape(slices: Sequence[_Slice]) -> None:
         raise MixedGeometry("the slices of the series have different photometric interpretations")
 
 
-def _require_modest(slices: Sequence[_Slice], limits: ReadLimits) -> None:
+def _require_modest(slices: Sequence[Slice], limits: ReadLimits) -> None:
     header = slices[0].header
     voxels = header.rows * header.columns * len(slices)
     if voxels > limits.voxels:
@@ -93,13 +83,13 @@ def _require_modest(slices: Sequence[_Slice], limits: ReadLimits) -> None:
         )
 
 
-def _frame_ref(part: _Slice) -> FrameRef:
+def _frame_ref(part: Slice) -> FrameRef:
     stored = part.header.stored
     return FrameRef(stored.sop_instance_uid, stored.sop_class_uid, part.plane.frame_number, stored.digest)
 
 
 def _voxels(
-    ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits
+    ordered: Sequence[Slice], objects: ObjectStore, limits: ReadLimits
 ) -> tuple[NDArray[float32], NDArray[np.bool_] | None]:
     """Decode each instance once and put each of its frames where it belongs; tell where padding is declared."""
     header = ordered[0].header
@@ -109,13 +99,17 @@ def _voxels(
     places = {(part.header.stored.digest, part.plane.frame_number or 1): z for z, part in enumerate(ordered)}
     for digest in dict.fromkeys(part.header.stored.digest for part in ordered):
         for number, frame in enumerate(decode_frames(objects, digest, limits=limits), start=1):
-            z = places.get((digest, number))
-            if z is None or frame.shape != voxels.shape[1:]:
+            z = places.pop((digest, number), None)
+            if z is None:
+                continue  # a frame of another part of the series
+            if frame.shape != voxels.shape[1:]:
                 raise UnreadableInstance(f"object {digest[:12]}: the pixels are not what the header promises")
             voxels[z] = _units(frame, ordered[z])
             padding = ordered[z].header.padding
             if padded is not None and padding is not None:
                 padded[z] = padding.covers(frame)
+    if places:
+        raise UnreadableInstance(f"{len(places)} slices of the series have no pixels of their own; send it again")
     return voxels, padded
 
 
@@ -131,7 +125,7 @@ def _without_padding(voxels: NDArray[float32], padded: NDArray[np.bool_] | None,
     return voxels if padded is None else np.where(padded, lowest, voxels)
 
 
-def _units(frame: NDArray[np.integer[Any]], part: _Slice) -> NDArray[float32]:
+def _units(frame: NDArray[np.integer[Any]], part: Slice) -> NDArray[float32]:
     """Apply the modality LUT (PS3.3 C.11.1): stored value x slope + intercept."""
     with np.errstate(over="ignore", invalid="ignore"):  # absurd slopes are refused by value, once for the volume
         return frame.astype(float32) * float32(part.plane.slope) + float32(part.plane.intercept)
