@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from workers.imaging.decimals import as_decimals, decimal, decimals
+
 ACQUISITION_KEYWORDS = (
     "AcquisitionNumber",
     "AcquisitionDate",
@@ -52,12 +54,12 @@ def read_classic(dataset: Dataset) -> Acquisition:
     return Acquisition(
         number=_whole(dataset, "AcquisitionNumber"),
         at=_text(dataset, "AcquisitionDate") + _text(dataset, "AcquisitionTime"),
-        echo_ms=_number(dataset, "EchoTime"),
+        echo_ms=decimal(dataset, "EchoTime"),
         echo_number=_whole(dataset, "EchoNumbers"),
         b_value=_b_value(dataset),
         temporal_position=_whole(dataset, "TemporalPositionIdentifier"),
-        inversion_ms=_number(dataset, "InversionTime"),
-        trigger_ms=_number(dataset, "TriggerTime"),
+        inversion_ms=decimal(dataset, "InversionTime"),
+        trigger_ms=decimal(dataset, "TriggerTime"),
         component=_component(dataset.get("ImageType")),
         instance_number=_whole(dataset, "InstanceNumber"),
     )
@@ -67,15 +69,14 @@ def read_enhanced(
     content: Dataset, echo: Dataset, diffusion: Dataset, modifier: Dataset, frame_type: Dataset
 ) -> Acquisition:
     """Read one frame's functional groups (PS3.3 C.7.6.16.2.2, C.8.13.5); an absent one is an empty data set."""
-    inversions = modifier.get("InversionTimes")
-    first = inversions[0] if isinstance(inversions, MultiValue) and inversions else inversions
+    inversions = decimals(modifier, "InversionTimes")
     return Acquisition(
         number=_whole(content, "FrameAcquisitionNumber"),
         at=_text(content, "FrameAcquisitionDateTime"),
-        echo_ms=_number(echo, "EffectiveEchoTime"),
-        b_value=_number(diffusion, "DiffusionBValue"),
+        echo_ms=decimal(echo, "EffectiveEchoTime"),
+        b_value=decimal(diffusion, "DiffusionBValue"),
         temporal_position=_whole(content, "TemporalPositionIndex"),
-        inversion_ms=None if first is None else float(first),
+        inversion_ms=inversions[0] if inversions else None,
         stack=_text(content, "StackID"),
         component=_component(frame_type.get("FrameType")),
         instance_number=_whole(content, "InStackPositionNumber"),
@@ -83,7 +84,7 @@ def read_enhanced(
 
 
 def _b_value(dataset: Dataset) -> float | None:
-    standard = _number(dataset, "DiffusionBValue")
+    standard = decimal(dataset, "DiffusionBValue")
     if standard is not None:
         return standard
     for group, creator, element in (_GE_B_VALUE, _SIEMENS_B_VALUE):
@@ -92,8 +93,8 @@ def _b_value(dataset: Dataset) -> float | None:
         except KeyError:
             continue
         first = value[0] if isinstance(value, (MultiValue, list, tuple)) and value else value
-        if isinstance(first, (int, float, str)) and str(first).strip():
-            return float(first) % _GE_OFFSET
+        if read := as_decimals([str(first)]):
+            return read[0] % _GE_OFFSET
     return None
 
 
@@ -102,15 +103,9 @@ def _component(image_type: object) -> tuple[str, ...]:
     return tuple(str(part).strip().upper() for part in values[2:4])
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = dataset.get(keyword)
-    return None if value is None or isinstance(value, (str, MultiValue)) else float(value)
-
-
 def _whole(dataset: Dataset, keyword: str) -> int | None:
-    value = dataset.get(keyword)
-    first = value[0] if isinstance(value, MultiValue) and value else value
-    return None if first is None or isinstance(first, (str, MultiValue)) else int(first)
+    values = decimals(dataset, keyword)
+    return int(values[0]) if values else None
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

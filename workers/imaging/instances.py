@@ -20,6 +20,7 @@ from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
 from workers.imaging.acquisitions import ACQUISITION_KEYWORDS, PRIVATE_TAGS
+from workers.imaging.decimals import decimal, decimals
 from workers.imaging.padding import PADDING_KEYWORDS, Padding, read_padding
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
@@ -133,7 +134,7 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             description=_text(dataset, "SeriesDescription") or _text(dataset, "ProtocolName"),
             body_part=_text(dataset, "BodyPartExamined"),
             scanning_sequence=_texts(dataset, "ScanningSequence"),
-            inversion_time_ms=_number(dataset, "InversionTime"),
+            inversion_time_ms=decimal(dataset, "InversionTime"),
             contrast_agent=bool(_text(dataset, "ContrastBolusAgent")),
             frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID") or None,
             lossy=_text(dataset, "LossyImageCompression") == "01",
@@ -181,10 +182,5 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return " ".join(_texts(dataset, keyword))
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = dataset.get(keyword)
-    return None if value is None or isinstance(value, (str, MultiValue)) else float(value)
-
-
 def _count(dataset: Dataset, keyword: str) -> int:
-    return int(dataset.get(keyword) or 0)
+    return int((decimals(dataset, keyword) or (0,))[0])

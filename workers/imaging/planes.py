@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
 
 from storage.domain import Vector
 from workers.imaging.acquisitions import Acquisition, read_classic, read_enhanced
+from workers.imaging.decimals import decimal, decimals
 
 PLANE_KEYWORDS = (
     "ImagePositionPatient",
@@ -102,26 +102,23 @@ def _enhanced_plane(number: int, groups: _Groups) -> Plane | None:
 def _plane(
     number: int | None, position: Dataset, orientation: Dataset, measures: Dataset, transformation: Dataset
 ) -> Plane | None:
-    where = _numbers(position, "ImagePositionPatient", _VECTOR)
-    cosines = _numbers(orientation, "ImageOrientationPatient", _ORIENTATION)
-    spacing = _numbers(measures, "PixelSpacing", 2)
+    where = _exactly(position, "ImagePositionPatient", _VECTOR)
+    cosines = _exactly(orientation, "ImageOrientationPatient", _ORIENTATION)
+    spacing = _exactly(measures, "PixelSpacing", 2)
     if where is None or cosines is None or spacing is None or min(spacing) <= 0:
         return None
-    slope, intercept = transformation.get("RescaleSlope"), transformation.get("RescaleIntercept")
+    slope, intercept = decimal(transformation, "RescaleSlope"), decimal(transformation, "RescaleIntercept")
     return Plane(
         frame_number=number,
         position_mm=(where[0], where[1], where[2]),
         row_direction=(cosines[0], cosines[1], cosines[2]),
         column_direction=(cosines[3], cosines[4], cosines[5]),
         pixel_spacing_mm=(spacing[0], spacing[1]),
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
     )
 
 
-def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    values = dataset.get(keyword)
-    if values is None or isinstance(values, str) or not hasattr(values, "__len__") or len(values) != count:
-        return None
-    numbers = tuple(float(value) for value in values)
-    return numbers if all(map(math.isfinite, numbers)) else None
+def _exactly(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    values = decimals(dataset, keyword)
+    return values if len(values) == count else None
