@@ -25,10 +25,10 @@ def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     if tag not in dataset:
         return ()
     raw = dataset.get_item(tag)
-    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
-        # Implicit VR has none of its own; an explicit one that is text counts, whatever the dictionary says.
-        if (raw.VR or dictionary_VR(tag)) in _TEXT_VRS:
-            return as_decimals(raw.value.decode("ascii", errors="replace").strip(" \0").split("\\"))
+    # Implicit VR has none of its own; an explicit one that is text counts, whatever the dictionary says.
+    vr = (raw.VR if isinstance(raw, RawDataElement) else None) or dictionary_VR(tag)
+    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and vr in _TEXT_VRS:
+        return as_decimals(raw.value.decode("ascii", errors="replace").strip(" \0").split("\\"))
     value = dataset[tag].value
     if value is None or value == "":
         return ()

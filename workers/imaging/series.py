@@ -40,6 +40,7 @@ class LeftOutReason(StrEnum):
     TOO_FEW_SLICES = "too_few_slices"
     REPEATED_POSITIONS = "repeated_positions"
     ODD_GEOMETRY = "odd_geometry"
+    IDENTICAL_COPY = "identical_copy"
     LOWER_RANK = "lower_rank"
 
 
