@@ -41,6 +41,7 @@ class LeftOutReason(StrEnum):
     REPEATED_POSITIONS = "repeated_positions"
     ODD_GEOMETRY = "odd_geometry"
     IDENTICAL_COPY = "identical_copy"
+    NO_VOLUME = "no_volume"
     LOWER_RANK = "lower_rank"
 
 
@@ -53,6 +54,8 @@ class LeftOut:
     instances: int
     part: str = ""
     """Which part of a series that holds several volumes, as its attributes tell it apart."""
+    code: str = ""
+    """Of what no volume could be built: the code of the error that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def describe(left_out: Iterable[LeftOut]) -> str:
     """Return the reasons as one line, series UIDs shortened to their last characters."""
     return "; ".join(
         f"series ..{item.series_instance_uid[-_SHORT_UID:]}{f', {item.part},' if item.part else ''}"
-        f" {item.reason.value} ({item.instances})"
+        f" {item.code or item.reason.value} ({item.instances})"
         for item in left_out
     )
 

@@ -112,7 +112,12 @@ def test_what_is_no_volume_of_the_patient_is_left_out_with_its_reason(
 
 
 def test_every_reason_has_a_test() -> None:
-    apart = {LeftOutReason.UNREADABLE, LeftOutReason.ODD_GEOMETRY, LeftOutReason.IDENTICAL_COPY}
+    apart = {
+        LeftOutReason.UNREADABLE,
+        LeftOutReason.ODD_GEOMETRY,
+        LeftOutReason.IDENTICAL_COPY,
+        LeftOutReason.NO_VOLUME,
+    }
     assert set(_LEFT_OUT) | apart == set(LeftOutReason)
 
 
