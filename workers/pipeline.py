@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from storage import jobs, studies
 from storage.database import Database
@@ -21,10 +21,11 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
+from storage.routes.file import load_routes
 from workers import panels
 from workers.analysers import Analyser, Check, pick_analyser
 from workers.imaging.instances import HeaderScan, read_headers
-from workers.imaging.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
+from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, choose_series, select_series
 from workers.imaging.volumes import build_volume
 from workers.labelling import Classifiers, label_findings
 from workers.lesions import MOST_LESIONS, Lesions, find_lesions
@@ -115,7 +116,8 @@ def _load(bench: Bench, held: jobs.Claim) -> tuple[Lane, tuple[StoredInstance, .
 
 def _select(bench: Bench, scan: HeaderScan) -> tuple[SeriesRef, tuple[LeftOut, ...]]:
     """Choose among the series that an analyser can take; NoAnalyser where only others would be usable."""
-    rules = replace(DEFAULT_RULES, modalities=frozenset(bench.analysers))
+    preferences = load_routes().named("head-mr").prefer
+    rules = SelectionRules(modalities=frozenset(bench.analysers), preferences=preferences)
     if select_series(scan, rules=rules).chosen is None:
         other = select_series(scan).chosen
         if other is not None:

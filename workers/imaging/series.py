@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from storage.routes.route import Preference
 from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
 from workers.imaging.planes import Plane
-from workers.imaging.ranking import FLAIR_FIRST, Preference, points
+from workers.imaging.ranking import points
 from workers.imaging.stacks import Slice, Stack, split_orientations, split_parts
 
 _NON_IMAGE_MODALITIES = frozenset(
@@ -102,14 +103,16 @@ class SelectionRules:
     """What the analyser can take and what it prefers."""
 
     modalities: frozenset[str] = frozenset({"MR", "CT"})
-    preferences: tuple[Preference, ...] = FLAIR_FIRST
+    preferences: tuple[Preference, ...] = ()
     fewest_slices: int = 3
+    derived: bool = True
+    """Whether images that were computed from others are taken; those made for people to look at never are."""
 
 
-DEFAULT_RULES = SelectionRules()
+_ANY = SelectionRules()
 
 
-def choose_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) -> tuple[SeriesRef, SeriesSelection]:
+def choose_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> tuple[SeriesRef, SeriesSelection]:
     """Return the series to analyse and the whole selection.
 
     NoUsableSeries with every reason where there is none; TwoPatients where images of several patients share the study.
@@ -121,7 +124,7 @@ def choose_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) ->
     return selection.chosen, selection
 
 
-def select_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) -> SeriesSelection:
+def select_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> SeriesSelection:
     """Group headers by series, leave out what is no volume of the patient, and rank the rest.
 
     A series with one unreadable instance is left out whole, since its volume would lack a slice unnoticed. A series
@@ -244,7 +247,7 @@ def _series_ref(series_uid: str, stack: Stack) -> SeriesRef:
 
 def exclusion(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
     """Return why one instance cannot be part of a volume, or None. The first reason that holds counts."""
-    return _exclusion_by_kind(header, rules) or _exclusion_by_image_type(header) or _exclusion_by_layout(header)
+    return _exclusion_by_kind(header, rules) or _exclusion_by_image_type(header, rules) or _exclusion_by_layout(header)
 
 
 def _exclusion_by_kind(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
@@ -272,17 +275,16 @@ _IMAGE_TYPES: tuple[tuple[frozenset[str], LeftOutReason], ...] = (
 )
 
 
-def _exclusion_by_image_type(header: InstanceHeader) -> LeftOutReason | None:
+def _exclusion_by_image_type(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
     """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2); lossy compression alone also makes an image DERIVED."""
     values = frozenset(header.image_type)
     for marks, reason in _IMAGE_TYPES:
         if values & marks:
             return reason
-    if "SECONDARY" in header.image_type[1:2]:
-        return LeftOutReason.SECONDARY_CAPTURE if "DERIVED" not in values else LeftOutReason.DERIVED
-    if "DERIVED" in header.image_type[:1] and not header.lossy:
-        return LeftOutReason.DERIVED
-    return None
+    computed = "DERIVED" in header.image_type[:1] and not header.lossy
+    if "SECONDARY" in header.image_type[1:2] and not computed:
+        return LeftOutReason.SECONDARY_CAPTURE
+    return LeftOutReason.DERIVED if computed and not rules.derived else None
 
 
 def _exclusion_by_layout(header: InstanceHeader) -> LeftOutReason | None:

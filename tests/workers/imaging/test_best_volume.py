@@ -4,18 +4,20 @@ import pytest
 from pydicom.dataset import Dataset
 
 from storage.objects import ObjectStore
+from storage.routes.file import load_routes
 from tests.support.dicom import SeriesPlan, put_all, series
 from workers.errors import DuplicatePosition, IncompleteVolume
 from workers.imaging.best_volume import build_best
 from workers.imaging.instances import read_headers
-from workers.imaging.series import LeftOutReason, SeriesSelection, select_series
+from workers.imaging.series import LeftOutReason, SelectionRules, SeriesSelection, select_series
 
 FLAIR = SeriesPlan(key="flair", description="AX T2 FLAIR", shape=(8, 16, 20))
 T1 = SeriesPlan(key="t1", description="AX T1")
 
 
 def selected(objects: ObjectStore, datasets: list[Dataset]) -> SeriesSelection:
-    return select_series(read_headers(put_all(objects, datasets), objects))
+    rules = SelectionRules(preferences=load_routes().named("head-mr").prefer)
+    return select_series(read_headers(put_all(objects, datasets), objects), rules=rules)
 
 
 def without_one_slice(plan: SeriesPlan) -> list[Dataset]:

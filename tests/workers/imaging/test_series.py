@@ -7,6 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from storage.objects import ObjectStore
+from storage.routes.file import load_routes
 from tests.support.dicom import (
     MALFORMED,
     SeriesPlan,
@@ -21,6 +22,7 @@ from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import HeaderScan, read_headers
 from workers.imaging.series import LeftOutReason, SelectionRules, choose_series, select_series
 
+HEAD_MR = SelectionRules(preferences=load_routes().named("head-mr").prefer)
 GOOD = SeriesPlan(key="good")
 ODD = SeriesPlan(key="odd", description="other")
 
@@ -75,7 +77,6 @@ _LEFT_OUT: dict[LeftOutReason, list[Callable[[], list[Dataset]]]] = {
     ],
     LeftOutReason.MOSAIC: [lambda: _type("ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC")],
     LeftOutReason.PROJECTION: [lambda: _type("DERIVED", "PRIMARY", "PROJECTION IMAGE", "MIP")],
-    LeftOutReason.DERIVED: [lambda: _type("DERIVED", "PRIMARY", "OTHER"), lambda: _type("DERIVED", "SECONDARY")],
     LeftOutReason.COLOUR: [
         lambda: _changed(PhotometricInterpretation="PALETTE COLOR"),
         lambda: _changed(SamplesPerPixel=3, PhotometricInterpretation="RGB"),
@@ -103,7 +104,7 @@ def test_what_is_no_volume_of_the_patient_is_left_out_with_its_reason(
     objects: ObjectStore, reason: LeftOutReason, build: Callable[[], list[Dataset]]
 ) -> None:
     odd = build()
-    selection = select_series(_scan(objects, *odd, *series(GOOD)))
+    selection = select_series(_scan(objects, *odd, *series(GOOD)), rules=HEAD_MR)
     assert selection.chosen is not None
     assert selection.chosen.series_instance_uid == GOOD.uid("series")
     assert [(item.series_instance_uid, item.reason, item.instances) for item in selection.left_out] == [
@@ -117,6 +118,7 @@ def test_every_reason_has_a_test() -> None:
         LeftOutReason.ODD_GEOMETRY,
         LeftOutReason.IDENTICAL_COPY,
         LeftOutReason.NO_VOLUME,
+        LeftOutReason.DERIVED,
     }
     assert set(_LEFT_OUT) | apart == set(LeftOutReason)
 
@@ -159,6 +161,21 @@ def test_a_plane_that_fits_no_stack_is_set_aside_and_the_stack_is_taken(
     assert selection.chosen is not None
     assert selection.chosen.slices == GOOD.shape[0]
     assert [(item.reason, item.instances) for item in selection.left_out] == [(LeftOutReason.ODD_GEOMETRY, 1)]
+
+
+@pytest.mark.parametrize("image_type", [("DERIVED", "PRIMARY", "M", "DIS3D"), ("DERIVED", "SECONDARY", "MPR")])
+def test_computed_images_are_taken_where_there_is_no_original(
+    objects: ObjectStore, image_type: tuple[str, ...]
+) -> None:
+    computed = _type(*image_type)
+    chosen = select_series(_scan(objects, *computed), rules=HEAD_MR).chosen
+    assert chosen is not None
+    both = select_series(_scan(objects, *computed, *series(replace(GOOD, description="AX T2"))), rules=HEAD_MR).chosen
+    assert both is not None
+    assert both.series_instance_uid == GOOD.uid("series")
+    strict = replace(HEAD_MR, derived=False)
+    left_out = select_series(_scan(objects, *computed), rules=strict).left_out
+    assert [item.reason for item in left_out] == [LeftOutReason.DERIVED]
 
 
 def _twice(**second: object) -> list[Dataset]:
@@ -251,7 +268,7 @@ def test_the_series_named_for_what_the_analyser_wants_wins(objects: ObjectStore,
         SeriesPlan(key="b", description=better),
         SeriesPlan(key="a", description=worse, shape=(9, 16, 20)),
     )
-    selection = select_series(_scan(objects, *series(loser), *series(winner)))
+    selection = select_series(_scan(objects, *series(loser), *series(winner)), rules=HEAD_MR)
     assert [entry.series_instance_uid for entry in selection.ranked] == [winner.uid("series"), loser.uid("series")]
 
 
@@ -259,7 +276,8 @@ def test_an_unnamed_inversion_recovery_is_known_by_its_inversion_time(objects: O
     flair = series(SeriesPlan(key="x", description="series 4"))
     for instance in flair:
         instance.ScanningSequence, instance.InversionTime = ["SE", "IR"], "2500"
-    selection = select_series(_scan(objects, *series(SeriesPlan(key="y", description="AX T2")), *flair))
+    scan = _scan(objects, *series(SeriesPlan(key="y", description="AX T2")), *flair)
+    selection = select_series(scan, rules=HEAD_MR)
     assert selection.chosen is not None
     assert selection.chosen.description == "SERIES 4"
 
