@@ -91,8 +91,8 @@ def test_every_dependency_is_pinned_to_a_release_that_it_allows() -> None:
     extras = importlib.metadata.metadata("oncue").get_all("Provides-Extra") or []
     ours = {requirement.name for requirement in requirements(*(set(extras) - {"hub-backbones"}))}
     for requirement in requirements(*extras):
-        if requirement.name in left_to_the_site - ours:
-            continue
+        if requirement.name in left_to_the_site - ours or requirement.name == "oncue":
+            continue  # an extra may take in another extra of ours
         pinned = pins().get(normalised(requirement.name))
         assert pinned is not None, f"{requirement} is not in constraints.txt"
         assert requirement.specifier.contains(pinned, prereleases=True), f"{requirement} against {pinned}"

@@ -143,7 +143,10 @@ def test_a_sender_that_does_not_wait_for_answers_is_cut(running: Running, object
             for _ in range(10):
                 hasty.send_command(_UID)
                 hasty.send_fragment(_CONTENT, control=0b10)
-            assert hasty.is_cut()
+            answers = 0
+            while not hasty.is_cut():
+                answers += 1  # a slow machine may have given up on the database for the first ones by then
+                assert answers < 10, "every one was taken in and answered"
     until(lambda: running.events("association:closed") != [], "the end of the association")
     until(lambda: list(objects.incoming.iterdir()) == [], "the removal of what was half received")
 
