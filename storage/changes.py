@@ -52,6 +52,7 @@ class Changes:
     def close(self) -> None:
         """Give the connection up; the next wait opens another one."""
         connection, self._connection = self._connection, None
+        self._version = None  # it counts within one connection alone
         if connection is not None:
             with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
                 connection.close()

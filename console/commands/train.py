@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 PHANTOMS = 6
 """Healthy head phantoms drawn beside the corpus."""
 
-training = typer.Typer(no_args_is_help=True, help="Make model weights from data.")
+training = typer.Typer(
+    no_args_is_help=True,
+    help="Make model weights from data (from a checkout: see decision 0021).",
+)
 
 Cases = Annotated[
     Path,

@@ -154,7 +154,7 @@ def _lesion_group(
         finding_sites=[FindingSite(CodedConcept.from_code(region))] if region else None,
         algorithm_id=_algorithm(analysis.algorithm),
         measurements=_lesion_measurements(finding, analysis),
-        qualitative_evaluations=[_presence(finding), _familiarity(analysis), *label_statements(finding)],
+        qualitative_evaluations=[_presence(finding), _out_of_distribution(analysis), *label_statements(finding)],
     )
 
 
@@ -168,7 +168,7 @@ def _absence_group(finding: Finding, analysis: Analysis, series: SourceSeries) -
         finding_sites=[FindingSite(CodedConcept.from_code(region))] if region else None,
         algorithm_id=_algorithm(analysis.algorithm),
         measurements=[_certainty(finding), _unlikeness(analysis)],
-        qualitative_evaluations=[_presence(finding), _familiarity(analysis)],
+        qualitative_evaluations=[_presence(finding), _out_of_distribution(analysis)],
     )
 
 
@@ -191,7 +191,7 @@ def _unlikeness(analysis: Analysis) -> Measurement:
     return Measurement(name=codes.UNLIKENESS, value=round(analysis.out_of_distribution, 4), unit=codes.NO_UNITS)
 
 
-def _familiarity(analysis: Analysis) -> QualitativeEvaluation:
+def _out_of_distribution(analysis: Analysis) -> QualitativeEvaluation:
     """Say of the input whether it is like what the analyser was trained on: a reader weighs the finding by that."""
     value = codes.UNLIKE_TRAINING if analysis.is_unfamiliar else codes.LIKE_TRAINING
     return QualitativeEvaluation(name=codes.FAMILIARITY, value=value)

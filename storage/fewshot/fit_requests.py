@@ -20,7 +20,8 @@ from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLo
 from storage.fewshot.tables import ClassificationOrderRow, ClassificationTaskRow
 from storage.fewshot.tasks import Task
 
-LEASE_SECONDS = 600
+LEASE_SECONDS = 3600
+"""Nothing extends it: longer than a supervisor lets a request run before it replaces the worker and releases it."""
 MAX_ATTEMPTS = 3
 
 
@@ -171,12 +172,24 @@ def done(session: Session, held: HeldRequest, adapter_id: int, *, now: datetime)
     _record(session, "order:done", row, actor=held.owner, now=now)
 
 
-def fail(session: Session, held: HeldRequest, *, code: str, reason: str, now: datetime) -> None:
-    """End a request that cannot be carried out; LeaseLost for a late writer."""
+def fail(
+    session: Session, held: HeldRequest, *, code: str, reason: str, retryable: bool = False, now: datetime
+) -> RequestState:
+    """End an attempt; return whether the request waits again or has failed. LeaseLost for a late writer.
+
+    A ``retryable`` failure is tried again until ``MAX_ATTEMPTS`` are used up.
+    """
     row = _held_row(session, held)
-    _finish(row, RequestState.FAILED, now=now)
     row.code, row.reason = code, reason
+    if retryable and row.attempts < MAX_ATTEMPTS:
+        _step(row, RequestState.WAITING)
+        leases.end(row)
+        row.published_at = None
+        _record(session, "order:requeued", row, actor=held.owner, now=now)
+        return RequestState.WAITING
+    _finish(row, RequestState.FAILED, now=now)
     _record(session, "order:failed", row, actor=held.owner, now=now)
+    return RequestState.FAILED
 
 
 def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:

@@ -45,9 +45,9 @@ class FitRunner:
         except LeaseLost:
             raise
         except OncueError as error:
-            self._fail(held, error.code, str(error))
+            self._fail(held, error.code, str(error), retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - the edge of a task: a fault of ours must end as a failed request
-            self._fail(held, "internal_error", type(error).__name__)
+            self._fail(held, "internal_error", type(error).__name__, retryable=False)
         else:
             with self.database.write() as session:
                 fit_requests.done(session, held, adapter_id, now=utc_now())
@@ -68,7 +68,7 @@ class FitRunner:
         recipe = recipe_for(self.settings, Wanted(None, None, head, wish.seed), before=before)
         return fit(self.database, request.task, recipe, actor=request.requested_by, now=utc_now()).id
 
-    def _fail(self, held: HeldRequest, code: str, reason: str) -> None:
-        log.warning("fit_request.failed", request=held.request.id, code=code)
+    def _fail(self, held: HeldRequest, code: str, reason: str, *, retryable: bool) -> None:
         with self.database.write() as session:
-            fit_requests.fail(session, held, code=code, reason=reason, now=utc_now())
+            state = fit_requests.fail(session, held, code=code, reason=reason, retryable=retryable, now=utc_now())
+        log.warning("fit_request.failed", request=held.request.id, code=code, state=state.value)

@@ -107,3 +107,16 @@ def test_a_step_that_the_table_does_not_allow_is_refused(database: Database) -> 
         row = session.get_one(ClassificationOrderRow, placed.id)
         with pytest.raises(IllegalTransition):
             fit_requests._step(row, RequestState.RUNNING)
+
+
+def test_what_may_pass_by_itself_is_tried_again_until_the_attempts_are_used_up(database: Database) -> None:
+    placed = _placed(database)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        held = _claimed(database, placed.id)
+        with database.write() as session:
+            state = fit_requests.fail(session, held, code="storage_full", reason="no room", retryable=True, now=NOW)
+        assert state is (RequestState.WAITING if attempt < MAX_ATTEMPTS else RequestState.FAILED)
+    with database.read() as session:
+        assert fit_requests.publishable(session) == ()
+        assert fit_requests.find(session, placed.id).code == "storage_full"
+    assert _tags(database).count("order:requeued") == MAX_ATTEMPTS - 1
