@@ -113,6 +113,7 @@ def lanes_with_messages(session: Session) -> tuple[Lane, ...]:
 
 def republish_lost(session: Session, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
+    audit.lock(session)
     rows = session.scalars(
         select(JobRow).where(
             JobRow.state == JobState.QUEUED.value, JobRow.lane == lane.value, JobRow.published_at < now - older_than
@@ -172,9 +173,10 @@ def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bo
 def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
     """Take back running jobs whose lease ran out: queued again at once, or failed as ``worker_lost`` at the cap."""
     audit.lock(session)
-    rows = session.scalars(
-        select(JobRow).where(JobRow.state == JobState.RUNNING.value, leases.ran_out(JobRow.lease_expires_at, now=now))
-    ).all()
+    ended = leases.ran_out(JobRow.lease_expires_at, now=now)
+    # A heartbeat takes no audit lock: a row that it is writing now is not one whose lease ran out.
+    query = select(JobRow).where(JobRow.state == JobState.RUNNING.value, ended).with_for_update(skip_locked=True)
+    rows = session.scalars(query).all()
     for row in rows:
         _take_back(session, row, now=now)
     return tuple(row.id for row in rows)

@@ -138,6 +138,7 @@ def has_messages(session: Session) -> bool:
 
 def republish_lost(session: Session, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed requests for publishing again, because the broker's queue is empty."""
+    audit.lock(session)
     rows = session.scalars(
         select(ClassificationOrderRow).where(
             ClassificationOrderRow.state == RequestState.WAITING.value,
