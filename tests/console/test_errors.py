@@ -62,6 +62,7 @@ def test_a_wrong_option_is_a_usage_error_with_exit_code_two(place: Place) -> Non
     assert place.state.is_dir()
 
 
+@pytest.mark.slow
 def test_the_installed_command_prints_no_traceback(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "oncue"), "jobs", "list", "--state", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -87,6 +87,7 @@ def without(missing: str, *arguments: object) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("missing", ["lab", "sklearn", "matplotlib"])
+@pytest.mark.slow
 def test_evaluation_says_how_to_install_what_the_laboratory_lacks(cases: Path, tmp_path: Path, missing: str) -> None:
     ran = without(missing, "evaluate", "segmentation", "--cases", cases, "--report", tmp_path / "report")
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -99,6 +100,7 @@ def test_evaluation_says_how_to_install_what_the_laboratory_lacks(cases: Path, t
 @pytest.mark.parametrize(
     "command", [("train", "foundation", "--cases"), ("evaluate", "classification", "--data")], ids=" ".join
 )
+@pytest.mark.slow
 def test_every_command_of_the_laboratory_says_that_it_is_missing(cases: Path, command: tuple[str, ...]) -> None:
     ran = without("lab", *command, cases)
     assert (ran.returncode, ran.stdout) == (1, "")

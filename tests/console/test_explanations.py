@@ -84,6 +84,7 @@ def test_an_input_unlike_the_training_data_is_flagged_wherever_the_study_is_show
     assert event["details"]["out_of_distribution"] == score
 
 
+@pytest.mark.slow
 def test_a_study_is_shown_by_number_or_uid_and_an_unknown_one_is_a_clear_error(place: Place) -> None:
     recorded = analysed_study(place.database, place.objects)
     by_number = oncue("studies", "show", 1, "--state", place.state, "--json").json
@@ -140,6 +141,7 @@ def test_a_parametric_map_is_written_on_request_and_goes_on_record(mapped: Place
     assert oncue("deliveries", "list", "--state", mapped.state, "--json").json == []
 
 
+@pytest.mark.slow
 def test_a_parametric_map_is_sent_through_the_deliveries_and_again_on_request(mapped: Place) -> None:
     def send() -> str:
         (form,) = oncue("studies", "parametric-map", 1, "--state", mapped.state, "--send", PEER, "--json").json

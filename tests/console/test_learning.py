@@ -29,6 +29,7 @@ def test_a_plan_that_is_not_known_is_refused_with_those_that_are(cases: Path, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_time_says_what_is_left_and_fails(cases: Path, tmp_path: Path) -> None:
     folders = ("--out", tmp_path / "out", "--work", tmp_path / "work")
     ran = oncue("train", "foundation", "--cases", cases, *folders, "--plan", "short", "--minutes", "0")

@@ -102,6 +102,7 @@ def test_a_broker_that_dies_is_started_again_and_work_goes_on(tmp_path: Path) ->
         system.wait_for("jobs", "list", until=lambda jobs: bool(jobs) and jobs[0]["state"] == "succeeded")
 
 
+@pytest.mark.slow
 def test_up_says_at_once_what_keeps_it_from_starting(tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -117,6 +118,7 @@ def test_up_says_at_once_what_keeps_it_from_starting(tmp_path: Path) -> None:
     assert wrong.stderr.startswith("error [configuration_error]: destination 'NONSENSE' is not complete")
 
 
+@pytest.mark.slow
 def test_up_may_be_interrupted_before_it_is_ready(tmp_path: Path) -> None:
     command = [ONCUE, "up", "--state", str(tmp_path / "state"), "--port", "0", "--console-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(QUICK))

@@ -28,6 +28,7 @@ def test_a_study_that_goes_quiet_opens_one_job(database: Database, objects: Obje
         assert '"instances":2' in running.events("study:closed")[0]
 
 
+@pytest.mark.slow
 def test_an_association_that_is_still_open_holds_its_study_back(database: Database, objects: ObjectStore) -> None:
     with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
         with association(running.port) as opened:
@@ -65,6 +66,7 @@ def test_the_end_of_an_association_closes_its_study_without_waiting_for_the_next
         gateway.stop()
 
 
+@pytest.mark.slow
 def test_a_late_image_opens_the_next_revision(database: Database, objects: ObjectStore) -> None:
     with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
         store(running.port, ct_image(number=1))

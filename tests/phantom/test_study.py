@@ -20,6 +20,8 @@ from workers.imaging.instances import read_headers
 from workers.imaging.series import LeftOutReason, choose_series
 from workers.imaging.volumes import build_volume
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:

@@ -64,6 +64,7 @@ def test_a_postgresql_database_without_an_encoding_is_used_in_utf_8(postgresql_s
     server.dispose()
 
 
+@pytest.mark.slow
 def test_two_processes_may_upgrade_at_once(database_url: str) -> None:
     database = connect(database_url)
     migrate.downgrade(database)

@@ -146,6 +146,7 @@ def test_a_forged_event_is_named_and_the_exit_code_says_so(anywhere: Place) -> N
     assert "error [audit_chain_broken]: event 3" in proof.err
 
 
+@pytest.mark.slow
 def test_tables_are_for_people_and_empty_ones_say_so(place: Place) -> None:
     for arguments, sentence in (
         (("studies", "list"), "no study has arrived yet"),

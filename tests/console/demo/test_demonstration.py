@@ -53,6 +53,7 @@ def test_a_study_that_cannot_be_analysed_is_shown_with_its_code(tmp_path: Path) 
     assert "Logs and database are kept in" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_folder_without_dicom_files_is_a_coded_error(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     ran = run_oncue(

@@ -36,6 +36,7 @@ def quiet_ports(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.usefixtures("quiet_ports")
+@pytest.mark.slow
 def test_what_is_not_running_is_a_remark_and_not_a_fault(place: Place) -> None:
     found = _findings(oncue("doctor", "--state", place.state, "--json"))
     assert found["database"]["verdict"] == "fine"
@@ -56,6 +57,7 @@ def test_a_port_that_somebody_else_holds_is_a_fault(place: Place, quiet_ports: i
 
 
 @pytest.mark.usefixtures("quiet_ports")
+@pytest.mark.slow
 def test_a_destination_is_asked_by_c_echo(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_receiver(tmp_path / "received") as receiver:
         monkeypatch.setenv("ONCUE_GATEWAY_DESTINATIONS", f"PACS@127.0.0.1:{receiver.port}")

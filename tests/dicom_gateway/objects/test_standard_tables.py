@@ -7,11 +7,14 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 from dicom_gateway.objects.standard_tables import ModuleTable, read_modules
 from storage.objects import ObjectStore
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_every_module_of_the_standard_is_read_as_it_is() -> None:
     whole = json.loads(pkgutil.get_data("highdicom", "_standard/module_attribute_map.json") or b"")
     assert len(whole) > 400
@@ -25,6 +28,7 @@ def test_a_module_is_read_when_it_is_asked_for_and_an_unknown_one_is_not_there()
     assert list(table) == ["patient"]
 
 
+@pytest.mark.slow
 def test_writing_never_parses_the_whole_table(objects: ObjectStore) -> None:
     program = (
         "import sys; from pathlib import Path; from storage.objects import ObjectStore;"

@@ -28,6 +28,7 @@ def write(analysis: Analysis, objects: ObjectStore) -> tuple[WrittenObject, ...]
 
 
 @pytest.mark.parametrize("layout", [LAYOUTS[0], LAYOUTS[6]], ids=lambda layout: layout.name)
+@pytest.mark.slow
 def test_two_builds_are_byte_identical(layout: Layout, objects: ObjectStore) -> None:
     study = store_study(layout, objects)
     analysis = study.analysis(study.lesion_labels())
@@ -36,6 +37,7 @@ def test_two_builds_are_byte_identical(layout: Layout, objects: ObjectStore) -> 
     assert write(analysis, objects) == first
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(objects: ObjectStore) -> None:
     study = store_study(LAYOUTS[0], objects)
     here = [item.digest for item in write(study.analysis(study.lesion_labels()), objects)]
@@ -53,6 +55,7 @@ def test_two_processes_write_the_same_bytes(objects: ObjectStore) -> None:
     assert there.stdout.split() == here
 
 
+@pytest.mark.slow
 def test_other_input_weights_or_parameters_give_another_object(objects: ObjectStore) -> None:
     study = store_study(LAYOUTS[0], objects)
     analysis = study.analysis(study.lesion_labels())

@@ -96,6 +96,7 @@ def test_every_image_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path
         objects.verify(item.digest)
 
 
+@pytest.mark.slow
 def test_an_image_killed_between_file_and_row_was_not_acknowledged_and_can_be_sent_again(tmp_path: Path) -> None:
     image = ct_image()
     with gateway_process(tmp_path, "before-commit") as child:

@@ -94,6 +94,7 @@ def test_any_bytes_are_read_or_refused_with_a_code(content: bytes, syntax: str) 
         assert error.code == "undecodable_object"  # noqa: PT017 - both endings are right, but no other
 
 
+@pytest.mark.slow
 def test_the_real_files_read_as_pydicom_reads_them(real_data: Path) -> None:
     compared = 0
     for path in sorted((real_data / "dicom").rglob("*.dcm")):

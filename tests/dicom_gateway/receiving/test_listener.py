@@ -33,6 +33,8 @@ from tests.support.senders import (
     store,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_acknowledged_image_is_in_the_database_and_in_the_object_store(
     database: Database, objects: ObjectStore

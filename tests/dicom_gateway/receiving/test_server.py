@@ -23,7 +23,7 @@ _IMAGE = ct_image()
 _UID, _CONTENT = str(_IMAGE.SOPInstanceUID), encoded(_IMAGE)
 
 # pynetdicom's reactor may fall over an answer that was still on its way when an association was cut.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")]
 
 
 @pytest.fixture

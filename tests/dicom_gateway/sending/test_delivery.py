@@ -25,7 +25,7 @@ from tests.support.gateways import Running, running_gateway, until
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 _QUICK = {"delivery_poll_seconds": 0.05, "connect_seconds": 1, "acse_seconds": 1, "answer_seconds": 5}
 

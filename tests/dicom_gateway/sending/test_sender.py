@@ -29,6 +29,8 @@ from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthan
 from tests.support.required import present
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
 
+pytestmark = pytest.mark.slow
+
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
 dropped_socket = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 SHORT = PeerTimeouts(connect_seconds=2.0, associate_seconds=2.0, answer_seconds=2.0)

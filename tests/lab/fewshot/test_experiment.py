@@ -232,6 +232,7 @@ def test_the_command_writes_the_agreed_json_and_a_report(models: Path, pictures:
 @pytest.mark.parametrize(
     ("freeze", "prompts"), [("freeze_all", ["three-looks", "none"]), ("last_k", ["none"])], ids=["frozen", "tuned"]
 )
+@pytest.mark.slow
 def test_unless_told_the_command_reports_three_looks_beside_the_plain_probe(
     freeze: str, prompts: list[str], models: Path, pictures: Path, tmp_path: Path
 ) -> None:

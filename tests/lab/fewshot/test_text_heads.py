@@ -39,6 +39,7 @@ def test_probabilities_are_shares_of_one(name: ComparedHead) -> None:
 
 
 @pytest.mark.parametrize("name", ComparedHead)
+@pytest.mark.slow
 def test_the_same_set_in_another_order_gives_the_same_bytes(name: ComparedHead) -> None:
     vectors, labels, groups = drawn_vectors(4, seed=1)
     order = np.random.default_rng(0).permutation(len(labels))

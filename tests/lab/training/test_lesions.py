@@ -9,6 +9,8 @@ from lab.training import augmentation, lesions
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind, Painted
 
+pytestmark = pytest.mark.slow
+
 TISSUE = 0.4
 COUNT = 12
 ALL = torch.ones(COUNT, dtype=torch.bool)

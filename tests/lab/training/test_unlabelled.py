@@ -67,6 +67,7 @@ def marked_slices() -> SliceSet:
     return replace(loaded, marks=marks)
 
 
+@pytest.mark.slow
 def test_a_batch_says_what_was_found_and_where_nobody_knows() -> None:
     batch = Sampler(marked_slices(), 0).draw(0, 8)
     masks, settled = batch.masks.bool(), batch.settled.bool()

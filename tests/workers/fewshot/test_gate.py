@@ -108,6 +108,7 @@ def test_a_worse_adapter_does_not_replace_the_one_that_predicts() -> None:
     assert verdicts(replace(found, incumbent=found.probabilities))["incumbent"] is Verdict.PASS
 
 
+@pytest.mark.slow
 def test_where_wrong_masks_cost_nothing_the_claim_is_struck_but_nothing_is_blocked() -> None:
     found = evidence()
     indifferent = replace(found, shuffled=found.probabilities)
@@ -119,11 +120,13 @@ def test_where_wrong_masks_cost_nothing_the_claim_is_struck_but_nothing_is_block
     assert attends_to_lesion(run_checks(found))
 
 
+@pytest.mark.slow
 def test_seeds_that_disagree_fail_and_too_few_of_them_are_insufficient() -> None:
     assert verdicts(replace(evidence(), seed_accuracies=(0.6, 0.9, 0.7, 0.95, 0.5)))["seeds"] is Verdict.FAIL
     assert verdicts(replace(evidence(), seed_accuracies=()))["seeds"] is Verdict.INSUFFICIENT
 
 
+@pytest.mark.slow
 def test_probabilities_that_are_off_fail_and_sets_that_hold_too_little_fail() -> None:
     found = evidence()
     boastful = np.where(found.probabilities > 0.5, 1.0, 0.0)
@@ -132,6 +135,7 @@ def test_probabilities_that_are_off_fail_and_sets_that_hold_too_little_fail() ->
     assert verdicts(replace(found, calibration_items=8))["coverage"] is Verdict.INSUFFICIENT
 
 
+@pytest.mark.slow
 def test_the_same_evidence_always_gets_the_same_figures() -> None:
     assert run_checks(evidence()) == run_checks(evidence())
     assert headline(evidence()) == headline(evidence())

@@ -42,6 +42,7 @@ def test_probabilities_are_shares_of_one(name: HeadName) -> None:
 
 
 @pytest.mark.parametrize("name", HeadName)
+@pytest.mark.slow
 def test_the_same_set_in_another_order_gives_the_same_bytes(name: HeadName) -> None:
     vectors, labels, groups = drawn_vectors(4, seed=1)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -92,6 +93,7 @@ def test_a_vector_with_nan_is_named() -> None:
         make_head(HeadName.PROTOTYPES).fit(vectors, labels, groups, seed=0)
 
 
+@pytest.mark.slow
 def test_tuning_leaves_out_whole_patients_and_never_looks_elsewhere() -> None:
     vectors, labels, groups = drawn_vectors(6, seed=1, noise=0.6)
     head = TunedLogistic().fit(vectors, labels, groups, seed=0)

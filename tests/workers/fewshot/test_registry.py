@@ -30,6 +30,7 @@ def _added(tmp_path: Path, family: str) -> TorchBackbone:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_every_family_opens_from_its_folder_and_embeds_the_same_way_every_time(family: str, tmp_path: Path) -> None:
     backbone = _added(tmp_path, family)
     pictures = [picture(0), picture(1, shape=(20, 64)), picture(2)]

@@ -44,6 +44,8 @@ from workers.fewshot.starter import (
     splits,
 )
 
+pytestmark = pytest.mark.slow
+
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 1.0, 1.0))
 
 

@@ -49,6 +49,7 @@ SHAPES = {"stable-diffusion": (2, 1, 32, 32), "own": (2, 1, 64, 64)}
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.slow
 def test_a_saved_model_opens_and_keeps_every_promise_of_the_interface(folders: dict[str, Path], name: str) -> None:
     model, images = open_it(folders[name]), drawn(*SHAPES[name]) * 2 - 1
     z = model.encode(images)
@@ -65,6 +66,7 @@ def test_a_saved_model_opens_and_keeps_every_promise_of_the_interface(folders: d
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.slow
 def test_bfloat16_gives_nearly_what_float32_gives(folders: dict[str, Path], name: str) -> None:
     images = drawn(*SHAPES[name]) * 2 - 1
     full, half = (open_it(folders[name], dtype) for dtype in (torch.float32, torch.bfloat16))
@@ -79,6 +81,7 @@ def test_bfloat16_gives_nearly_what_float32_gives(folders: dict[str, Path], name
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.slow
 def test_any_model_redraws_a_region_and_leaves_the_rest(folders: dict[str, Path], name: str) -> None:
     model, images = open_it(folders[name]), drawn(*SHAPES[name])
     region = torch.zeros(images.shape, dtype=torch.bool)
@@ -179,6 +182,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+@pytest.mark.slow
 def test_a_pickle_is_refused_and_never_runs(tmp_path: Path, write: Callable[[object, Path], None]) -> None:
     folder = tiny_models.stable_diffusion(tmp_path / "bombed", text=False, safe=False)
     witness = tmp_path / "it-ran"

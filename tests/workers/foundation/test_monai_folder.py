@@ -70,6 +70,7 @@ def test_a_saved_model_opens_and_keeps_every_promise_of_the_interface(folders: d
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.slow
 def test_bfloat16_gives_nearly_what_float32_gives(folders: dict[str, Path], name: str) -> None:
     images = drawn(*SHAPES[name])
     full, half = (open_it(folders[name], dtype) for dtype in (torch.float32, torch.bfloat16))

@@ -49,6 +49,7 @@ def _read(objects: ObjectStore, content: bytes, like: Dataset) -> str:
 
 
 @pytest.mark.parametrize("syntax", _SYNTAXES)
+@pytest.mark.slow
 def test_a_damaged_file_is_read_or_refused_with_a_code_and_never_crashes(objects: ObjectStore, syntax: str) -> None:
     instance = enhanced(PLAN)
     if (transfer_syntax := _SYNTAXES[syntax]) is not None:
@@ -58,6 +59,7 @@ def test_a_damaged_file_is_read_or_refused_with_a_code_and_never_crashes(objects
     assert {"read", "unreadable_instance", "no_usable_series"} <= outcomes
 
 
+@pytest.mark.slow
 def test_reading_and_drawing_need_no_torch() -> None:
     program = "import sys, workers.imaging.volumes, phantom.study; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

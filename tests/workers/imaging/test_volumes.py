@@ -60,6 +60,7 @@ def test_slices_are_ordered_by_position_whatever_their_instance_numbers_say(obje
 
 @given(angles=st.tuples(*[st.floats(-180, 180)] * 3), order=st.permutations(range(4)))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
 def test_each_voxel_keeps_its_place_in_the_patient(
     objects: ObjectStore, angles: tuple[float, float, float], order: list[int]
 ) -> None:
@@ -261,6 +262,7 @@ def _real(objects: ObjectStore, folder: Path) -> list[StoredInstance]:
 @pytest.mark.filterwarnings(
     "ignore:Invalid value for VR:UserWarning"
 )  # real headers, read by this test's own pydicom call
+@pytest.mark.slow
 def test_every_real_series_gives_a_volume_or_a_coded_reason(real_data: Path, objects: ObjectStore) -> None:
     for folder in sorted((real_data / "dicom").iterdir()):
         stored = _real(objects, folder)
@@ -275,6 +277,7 @@ def test_every_real_series_gives_a_volume_or_a_coded_reason(real_data: Path, obj
                 assert error.code != WorkerError.code  # noqa: PT017 - either outcome is right, an uncoded one is not
 
 
+@pytest.mark.slow
 def test_the_real_chest_ct_is_built_whole(real_data: Path, objects: ObjectStore) -> None:
     stored = _real(objects, real_data / "dicom" / "ct-chest-100-slices")
     series_ref = select_series(read_headers(stored, objects)).chosen
@@ -293,6 +296,7 @@ def test_the_real_chest_ct_is_built_whole(real_data: Path, objects: ObjectStore)
         ("mr-ge-150-slices", LeftOutReason.REPEATED_POSITIONS),
     ],
 )
+@pytest.mark.slow
 def test_real_mosaics_and_time_series_are_left_out_with_their_reason(
     real_data: Path, objects: ObjectStore, folder: str, reason: LeftOutReason
 ) -> None:

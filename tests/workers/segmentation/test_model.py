@@ -21,6 +21,7 @@ def drawn(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_the_projects_own_model_is_its_latent_diffusion_and_nothing_else(tmp_path: Path) -> None:
     folder = tiny_models.own(tmp_path / "own")
     model, images = open_model(folder, CPU, torch.float32), drawn(1, 1, 64, 64)
@@ -33,6 +34,7 @@ def test_the_projects_own_model_is_its_latent_diffusion_and_nothing_else(tmp_pat
     field_of_view.check(model.card, (64, 64), (3.7, 0.2), modality="MR", factor=model.factor)
 
 
+@pytest.mark.slow
 def test_words_change_what_the_projects_own_model_predicts_and_have_their_places(tmp_path: Path) -> None:
     model = open_model(tiny_models.own(tmp_path / "own"), CPU, torch.float32)
     assert isinstance(model, OwnModel)

@@ -26,6 +26,8 @@ from workers.segmentation.calibration import Mode
 from workers.segmentation.prompts import PromptEncoder, PromptPair, TextEncoder
 from workers.segmentation.segmenter import ZeroShotSegmenter
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = ROOT / "models" / "segmentation-lgg-small"
 SLICES = 12
 
@@ -146,6 +148,7 @@ class Swapped(PromptEncoder):
         )
 
 
+@pytest.mark.slow
 def test_exchanging_the_normal_and_the_abnormal_prompt_turns_the_map_over(
     segmenter: ZeroShotSegmenter, volume: Volume
 ) -> None:
