@@ -20,6 +20,12 @@ class ConfigurationError(OncueError):
     code = "configuration_error"
 
 
+class RoutesInvalid(ConfigurationError):
+    """The file of routes is not one: the message names line and rule."""
+
+    code = "routes_invalid"
+
+
 class StorageError(OncueError):
     """Something durable could not be read or written."""
 

@@ -29,6 +29,12 @@ class NoUsableSeries(WorkerError):
     code = "no_usable_series"
 
 
+class TwoPatients(WorkerError):
+    """Images of several patients share one study, as after a wrong merge: never one result for both."""
+
+    code = "two_patients"
+
+
 class IncompleteVolume(WorkerError):
     """Slices are missing: the gaps between positions are not equal."""
 
@@ -57,6 +63,12 @@ class UnsuitableVolume(WorkerError):
     """The volume is empty, constant, not finite, or too large to analyse."""
 
     code = "unsuitable_volume"
+
+
+class SuvUnknown(WorkerError):
+    """A PET image does not say what its standardised uptake values are computed from."""
+
+    code = "suv_unknown"
 
 
 class NoAnalyser(WorkerError):

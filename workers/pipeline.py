@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from storage import jobs, studies
 from storage.database import Database
@@ -25,14 +25,19 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
+from storage.routes.file import load_routes
+from storage.routes.route import Preference
 from workers.analysers import AbortCheck, Analyser, build_analysers, pick_analyser
 from workers.config import WorkerSettings
+from workers.imaging.best_volume import build_best
 from workers.imaging.instances import HeaderScan, read_headers
-from workers.imaging.series import DEFAULT_RULES, LeftOut, SeriesRef, choose_series, select_series
-from workers.imaging.volumes import build_volume
+from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, SeriesSelection, choose_series, select_series
 from workers.lesions import MOST_LESIONS, Classifiers, Lesions, find_lesions, label_findings
 from workers.pictures import draw_overlays, keep_panels
 from workers.triage import Case, Policy, load_policy
+
+HEAD_MR = "head-mr"
+"""The shipped route whose preferences rank the series of a study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class PipelineResources:
     classifiers: Classifiers | None
     policy: Policy
     overlay_slices: int = 12
+    preferences: tuple[Preference, ...] = ()
+    """Which of several usable series is taken, as the routes have it."""
 
 
 class Stopwatch:
@@ -80,10 +87,11 @@ def analyse(
         scan = read_headers(instances, resources.objects)
     check()
     with watch.stage("select"):
-        series, left_out = _select(resources, scan)
+        selection = _select(resources, scan)
     with watch.stage("volume"):
-        volume = build_volume(series, resources.objects)
-    return _analyse_volume(resources, volume, lane=lane, left_out=left_out, check=check, watch=watch)
+        volume, series, left_out = build_best(selection, resources.objects)
+    notes = _selection_notes(series, left_out)
+    return _analyse_volume(resources, volume, lane=lane, notes=notes, check=check, watch=watch)
 
 
 def _analyse_volume(
@@ -91,7 +99,7 @@ def _analyse_volume(
     volume: Volume,
     *,
     lane: Lane,
-    left_out: tuple[LeftOut, ...],
+    notes: tuple[str, ...],
     check: AbortCheck,
     watch: Stopwatch,
 ) -> Analysis:
@@ -124,7 +132,7 @@ def _analyse_volume(
         decision=decision,
         timings=watch.timings,
         overlays=overlays,
-        notes=_notes(left_out, lesions),
+        notes=notes + _merge_notes(lesions),
         explanation=explanation,
     )
 
@@ -142,26 +150,36 @@ def _load(resources: PipelineResources, held: jobs.Claim) -> tuple[Lane, tuple[S
         return jobs.find(session, held.job_id).lane, studies.instances_of(session, held.study_id)
 
 
-def _select(resources: PipelineResources, scan: HeaderScan) -> tuple[SeriesRef, tuple[LeftOut, ...]]:
-    """Return the series to analyse and those left out; NoAnalyser where only series without an analyser are usable."""
-    rules = replace(DEFAULT_RULES, modalities=frozenset(resources.analysers))
+def _select(resources: PipelineResources, scan: HeaderScan) -> SeriesSelection:
+    """Return the series that can be analysed, best first; NoAnalyser where all usable ones lack an analyser."""
+    rules = SelectionRules(modalities=frozenset(resources.analysers), preferences=resources.preferences)
     if select_series(scan, rules=rules).chosen is None:
         other = select_series(scan).chosen
         if other is not None:
             pick_analyser(resources.analysers, other.modality)
-    series, selection = choose_series(scan, rules=rules)
-    return series, selection.left_out
+    _, selection = choose_series(scan, rules=rules)
+    return selection
 
 
 def _decide(policy: Policy, findings: tuple[Finding, ...], segmentation: Segmentation, lane: Lane) -> TriageDecision:
     return policy.decide(Case(findings, segmentation.case_score, segmentation.out_of_distribution, lane))
 
 
-def _notes(left_out: tuple[LeftOut, ...], lesions: Lesions) -> tuple[str, ...]:
-    notes = tuple(f"{item.reason.value}: series {item.series_instance_uid} ({item.instances})" for item in left_out)
-    if lesions.merged:
-        notes += (f"lesions_merged: {lesions.merged} smaller ones share number {MOST_LESIONS}",)
-    return notes
+def _selection_notes(taken: SeriesRef, left_out: tuple[LeftOut, ...]) -> tuple[str, ...]:
+    """Return coded reasons for what was left out, and which part was taken of a series that holds several volumes."""
+    part = (f"part_taken: {taken.part} of series {taken.series_instance_uid}",) if taken.part else ()
+    return part + tuple(_left_out_note(item) for item in left_out)
+
+
+def _left_out_note(item: LeftOut) -> str:
+    part = f", {item.part}" if item.part else ""
+    return f"{item.code or item.reason.value}: series {item.series_instance_uid}{part} ({item.instances})"
+
+
+def _merge_notes(lesions: Lesions) -> tuple[str, ...]:
+    if not lesions.merged:
+        return ()
+    return (f"lesions_merged: {lesions.merged} smaller ones share number {MOST_LESIONS}",)
 
 
 def open_resources(
@@ -177,6 +195,7 @@ def open_resources(
         classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
         policy=policy,
         overlay_slices=settings.overlay_slices,
+        preferences=load_routes().named(HEAD_MR).prefer,
     )
 
 

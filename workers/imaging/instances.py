@@ -19,6 +19,9 @@ from pydicom.uid import (
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
+from workers.imaging.acquisitions import ACQUISITION_KEYWORDS, PRIVATE_TAGS
+from workers.imaging.decimals import decimal, decimals
+from workers.imaging.padding import PADDING_KEYWORDS, Padding, read_padding
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
 
@@ -34,8 +37,9 @@ VOLUME_CLASSES = frozenset(
 )
 """The SOP classes that a volume can be built from."""
 
-_KEYWORDS = (
+_KEYWORDS: tuple[str | int, ...] = (
     "SOPInstanceUID",
+    "PatientID",
     "Modality",
     "Manufacturer",
     "ImageType",
@@ -52,6 +56,9 @@ _KEYWORDS = (
     "Rows",
     "Columns",
     "NumberOfFrames",
+    *ACQUISITION_KEYWORDS,
+    *PRIVATE_TAGS,
+    *PADDING_KEYWORDS,
     *PLANE_KEYWORDS,
 )
 
@@ -79,6 +86,9 @@ class InstanceHeader:
     columns: int
     frames: int
     planes: tuple[Plane, ...]
+    padding: Padding | None = None
+    patient_id: str = ""
+    """Only to see that a study is one patient's; it goes no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,7 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             description=_text(dataset, "SeriesDescription") or _text(dataset, "ProtocolName"),
             body_part=_text(dataset, "BodyPartExamined"),
             scanning_sequence=_texts(dataset, "ScanningSequence"),
-            inversion_time_ms=_number(dataset, "InversionTime"),
+            inversion_time_ms=decimal(dataset, "InversionTime"),
             contrast_agent=bool(_text(dataset, "ContrastBolusAgent")),
             frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID") or None,
             lossy=_text(dataset, "LossyImageCompression") == "01",
@@ -134,6 +144,8 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             columns=_count(dataset, "Columns"),
             frames=frames,
             planes=read_planes(dataset),
+            padding=read_padding(dataset),
+            patient_id=_text(dataset, "PatientID"),
         )
 
 
@@ -170,10 +182,5 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return " ".join(_texts(dataset, keyword))
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = dataset.get(keyword)
-    return None if value is None or isinstance(value, (str, MultiValue)) else float(value)
-
-
 def _count(dataset: Dataset, keyword: str) -> int:
-    return int(dataset.get(keyword) or 0)
+    return int((decimals(dataset, keyword) or (0,))[0])

@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from storage.errors import ObjectMissing
@@ -78,7 +79,7 @@ def _is_parser_fault(error: BaseException) -> bool:
 
 
 def read_dataset(
-    objects: ObjectStore, digest: str, *, limits: ReadLimits, keywords: tuple[str, ...] | None = None
+    objects: ObjectStore, digest: str, *, limits: ReadLimits, keywords: tuple[str | int, ...] | None = None
 ) -> Dataset:
     """Parse a stored Part 10 file; with ``keywords`` only those elements, and nothing from the pixels on.
 
@@ -94,7 +95,7 @@ def read_dataset(
     with parsing(digest, doing="parsing the data set"):
         if keywords is None:
             return dcmread(path)
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
+        return dcmread(path, stop_before_pixels=True, specific_tags=[Tag(keyword) for keyword in keywords])
 
 
 def _require_modest_size(path: Path, digest: str, limits: ReadLimits) -> None:

@@ -51,6 +51,7 @@ class _Layout:
     samples: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
 
     @property
@@ -86,7 +87,21 @@ def decode_frames(
             frame = next(frames, None)
         if frame is None:
             return
-        yield frame
+        yield stored_values(frame, layout.bits_stored, signed=layout.signed)
+
+
+def stored_values(words: NDArray[np.integer[Any]], bits_stored: int, *, signed: bool) -> NDArray[np.integer[Any]]:
+    """Return what the low ``bits_stored`` bits of each word say; an overlay or rubbish above them is dropped.
+
+    Some decoders do this and some do not; a word whose upper bits are right already stays what it is.
+    """
+    unused = words.dtype.itemsize * _BYTE - bits_stored
+    if unused <= 0:
+        return words
+    if not signed:
+        return words & words.dtype.type((1 << bits_stored) - 1)
+    as_signed = words.astype(f"i{words.dtype.itemsize}", copy=False)
+    return (as_signed << unused) >> unused
 
 
 def _layout(dataset: Dataset) -> _Layout:
@@ -97,6 +112,7 @@ def _layout(dataset: Dataset) -> _Layout:
         samples=int(dataset.SamplesPerPixel),
         bits_allocated=int(dataset.BitsAllocated),
         bits_stored=int(dataset.BitsStored),
+        high_bit=int(dataset.get("HighBit", int(dataset.BitsStored) - 1)),
         signed=int(dataset.PixelRepresentation) == 1,
     )
 
@@ -113,6 +129,11 @@ def _require_modest(layout: _Layout, digest: str, limits: ReadLimits) -> None:
     if min(layout.rows, layout.columns, layout.frames, layout.samples) < 1 or layout.bits_allocated not in _SAMPLE_BITS:
         raise UnreadableInstance(f"object {digest[:12]}: the pixel description is impossible or not supported")
     claimed = layout.frame_bytes * layout.frames
+    if not 1 <= layout.bits_stored <= layout.bits_allocated or layout.high_bit != layout.bits_stored - 1:
+        raise UnreadableInstance(
+            f"object {digest[:12]}: BitsStored {layout.bits_stored} and HighBit {layout.high_bit} do not fit"
+            f" {layout.bits_allocated} bits; HighBit must be one less than BitsStored"
+        )
     if claimed > limits.decoded_bytes:
         raise OversizedInstance(
             f"object {digest[:12]} would decode to {claimed} bytes; the limit is {limits.decoded_bytes}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
 
 from storage.domain import Vector
+from workers.imaging.acquisitions import Acquisition, read_classic, read_enhanced
+from workers.imaging.decimals import decimal, decimals
 
 PLANE_KEYWORDS = (
     "ImagePositionPatient",
@@ -36,6 +37,7 @@ class Plane:
     pixel_spacing_mm: tuple[float, float]
     slope: float = 1.0
     intercept: float = 0.0
+    acquisition: Acquisition = field(default_factory=Acquisition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def read_planes(dataset: Dataset) -> tuple[Plane, ...]:
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     if not frames:
         plane = _plane(None, dataset, dataset, dataset, dataset)
+        if plane is not None:
+            plane = replace(plane, acquisition=read_classic(dataset))
         return (plane,) if plane and int(dataset.get("NumberOfFrames") or 1) == 1 else ()
     shared = dataset.get("SharedFunctionalGroupsSequence")
     common = _item(shared[0]) if shared else Dataset()
@@ -76,38 +80,45 @@ def _item(value: object) -> Dataset:
 
 
 def _enhanced_plane(number: int, groups: _Groups) -> Plane | None:
-    return _plane(
+    plane = _plane(
         number,
         groups.macro("PlanePositionSequence"),
         groups.macro("PlaneOrientationSequence"),
         groups.macro("PixelMeasuresSequence"),
         groups.macro("PixelValueTransformationSequence"),
     )
+    if plane is None:
+        return None
+    acquisition = read_enhanced(
+        groups.macro("FrameContentSequence"),
+        groups.macro("MREchoSequence"),
+        groups.macro("MRDiffusionSequence"),
+        groups.macro("MRModifierSequence"),
+        groups.macro("MRImageFrameTypeSequence"),
+    )
+    return replace(plane, acquisition=acquisition)
 
 
 def _plane(
     number: int | None, position: Dataset, orientation: Dataset, measures: Dataset, transformation: Dataset
 ) -> Plane | None:
-    where = _numbers(position, "ImagePositionPatient", _VECTOR)
-    cosines = _numbers(orientation, "ImageOrientationPatient", _ORIENTATION)
-    spacing = _numbers(measures, "PixelSpacing", 2)
+    where = _exactly(position, "ImagePositionPatient", _VECTOR)
+    cosines = _exactly(orientation, "ImageOrientationPatient", _ORIENTATION)
+    spacing = _exactly(measures, "PixelSpacing", 2)
     if where is None or cosines is None or spacing is None or min(spacing) <= 0:
         return None
-    slope, intercept = transformation.get("RescaleSlope"), transformation.get("RescaleIntercept")
+    slope, intercept = decimal(transformation, "RescaleSlope"), decimal(transformation, "RescaleIntercept")
     return Plane(
         frame_number=number,
         position_mm=(where[0], where[1], where[2]),
         row_direction=(cosines[0], cosines[1], cosines[2]),
         column_direction=(cosines[3], cosines[4], cosines[5]),
         pixel_spacing_mm=(spacing[0], spacing[1]),
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
     )
 
 
-def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    values = dataset.get(keyword)
-    if values is None or isinstance(values, str) or not hasattr(values, "__len__") or len(values) != count:
-        return None
-    numbers = tuple(float(value) for value in values)
-    return numbers if all(map(math.isfinite, numbers)) else None
+def _exactly(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    values = decimals(dataset, keyword)
+    return values if len(values) == count else None

@@ -1,76 +1,83 @@
-"""Which of several usable series an analyser wants most: a table of preferences, each worth some points."""
+"""Which of several usable series a route wants most: each of its preferences that holds is worth some points."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from storage.routes.regions import plain
+from storage.routes.route import Preference
 from workers.imaging.instances import InstanceHeader
+from workers.imaging.planes import Plane
 
-_LONG_INVERSION_MS = 1500.0
-_AXIAL_COSINE = 0.8
-_MANY_SLICES = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """One reason to prefer a series (or, with negative points, to avoid it), judged by its first header."""
-
-    name: str
-    points: int
-    holds: Callable[[InstanceHeader, int], bool]
-    """Called with the first header and the number of slices."""
-
-
-def _named(pattern: str) -> Callable[[InstanceHeader, int], bool]:
-    compiled = re.compile(pattern)
-
-    def holds(header: InstanceHeader, _slices: int) -> bool:
-        # Underscores join words in many sites' names; as word characters they would hide the ends of words.
-        return compiled.search(header.description.replace("_", " ")) is not None
-
-    return holds
-
-
-def _inverts_late(header: InstanceHeader, _slices: int) -> bool:
-    inversion = header.inversion_time_ms
-    return "IR" in header.scanning_sequence and inversion is not None and inversion > _LONG_INVERSION_MS
-
-
-def _is_axial(header: InstanceHeader, _slices: int) -> bool:
-    if not header.planes:
-        return False
-    row, column = header.planes[0].row_direction, header.planes[0].column_direction
-    return abs(row[0] * column[1] - row[1] * column[0]) > _AXIAL_COSINE
-
-
-def _has_contrast(header: InstanceHeader, _slices: int) -> bool:
-    return header.contrast_agent
-
-
-def _has_many_slices(_header: InstanceHeader, slices: int) -> bool:
-    return slices >= _MANY_SLICES
-
-
-FLAIR_FIRST: tuple[Preference, ...] = (
-    Preference("FLAIR by its name", 40, _named(r"FLAIR|DARK.?FLUID|\bTIRM\b")),
-    Preference("inversion late enough to suppress fluid", 30, _inverts_late),
-    Preference("T2 by its name", 15, _named(r"\bT2\b|\bT2W")),
-    Preference("axial planes", 8, _is_axial),
-    Preference("enough slices for a head", 5, _has_many_slices),
-    Preference("contrast agent", -2, _has_contrast),
-    Preference("T1 by its name", -5, _named(r"\bT1\b|\bT1W|MPRAGE|SPGR")),
-    Preference("susceptibility or T2*", -10, _named(r"\bSWI\b|\bT2 ?\*|HEMO|\bGRE\b|\bSWAN\b")),
-    Preference(
-        "diffusion, perfusion, flow or function",
-        -30,
-        _named(r"\bDWI\b|\bADC\b|\bDTI\b|DIFF|PERF|\bDSC\b|\bDCE\b|\bASL\b|FMRI|BOLD|\bTOF\b|ANGIO|\bMRA\b|\bPC\b"),
-    ),
-)
-"""For an analyser of head MR that was trained on FLAIR. On CT only planes and slice count score."""
+_MOSTLY = 0.8
+"""Cosine from which a plane counts as lying along a main plane of the body."""
+_PLANE_NAMES = ("sagittal", "coronal", "axial")
 
 
 def points(preferences: Sequence[Preference], header: InstanceHeader, slices: int) -> int:
-    """Return the sum of the points of every preference that holds."""
-    return sum(preference.points for preference in preferences if preference.holds(header, slices))
+    """Return the sum of the points of every preference that holds for a series of ``slices`` planes, by one header."""
+    return sum(preference.points for preference in preferences if holds(preference, header, slices))
+
+
+def holds(preference: Preference, header: InstanceHeader, slices: int) -> bool:
+    """Say whether a series has every trait that a preference names."""
+    return all(trait(preference, header, slices) for trait in _TRAITS)
+
+
+def main_plane(plane: Plane) -> str:
+    """Return axial, coronal or sagittal, or nothing for a plane that lies between them."""
+    row, column = plane.row_direction, plane.column_direction
+    normal = (
+        row[1] * column[2] - row[2] * column[1],
+        row[2] * column[0] - row[0] * column[2],
+        row[0] * column[1] - row[1] * column[0],
+    )
+    steepest = max(range(3), key=lambda axis: abs(normal[axis]))
+    return _PLANE_NAMES[steepest] if abs(normal[steepest]) > _MOSTLY else ""
+
+
+def _description(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
+    return wanted.description is None or bool(re.search(wanted.description, plain(header.description), re.IGNORECASE))
+
+
+def _plane(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
+    return wanted.plane is None or any(main_plane(plane) == wanted.plane for plane in header.planes[:1])
+
+
+def _slices(wanted: Preference, _header: InstanceHeader, slices: int) -> bool:
+    return wanted.minimum_slices is None or slices >= wanted.minimum_slices
+
+
+def _inversion(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
+    if wanted.minimum_inversion_ms is None:
+        return True
+    inversion = header.inversion_time_ms
+    recovers = "IR" in header.scanning_sequence or not header.scanning_sequence
+    return recovers and inversion is not None and inversion > wanted.minimum_inversion_ms
+
+
+def _echo(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
+    if wanted.minimum_echo_ms is None:
+        return True
+    echo = header.planes[0].acquisition.echo_ms if header.planes else None
+    return echo is not None and echo >= wanted.minimum_echo_ms
+
+
+def _contrast(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
+    return wanted.contrast is None or wanted.contrast == header.contrast_agent
+
+
+def _derived(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
+    return wanted.derived is None or wanted.derived == ("DERIVED" in header.image_type[:1])
+
+
+_TRAITS: tuple[Callable[[Preference, InstanceHeader, int], bool], ...] = (
+    _description,
+    _plane,
+    _slices,
+    _inversion,
+    _echo,
+    _contrast,
+    _derived,
+)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
-
-from workers.errors import NoUsableSeries
+from storage.routes.route import Preference
+from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
-from workers.imaging.ranking import FLAIR_FIRST, Preference, points
+from workers.imaging.planes import Plane
+from workers.imaging.ranking import points
+from workers.imaging.stacks import Slice, Stack, split_orientations, split_parts
 
 _NON_IMAGE_MODALITIES = frozenset(
     {"SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "RWV", "DOC", "PLAN", "FID", "AU"}
@@ -39,6 +40,9 @@ class LeftOutReason(StrEnum):
     NO_GEOMETRY = "no_geometry"
     TOO_FEW_SLICES = "too_few_slices"
     REPEATED_POSITIONS = "repeated_positions"
+    ODD_GEOMETRY = "odd_geometry"
+    IDENTICAL_COPY = "identical_copy"
+    NO_VOLUME = "no_volume"
     LOWER_RANK = "lower_rank"
 
 
@@ -49,11 +53,18 @@ class LeftOut:
     series_instance_uid: str
     reason: LeftOutReason
     instances: int
+    part: str = ""
+    """Which part of a series that holds several volumes, as its attributes tell it apart."""
+    code: str = ""
+    """Of what no volume could be built: the code of the error that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesRef:
-    """One usable series: its identifiers and the headers of the instances that belong to its volume."""
+    """One usable series, or one part of a series that holds several volumes.
+
+    ``part`` says which, empty where the series is one volume; ``order`` counts the parts as they were acquired.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
@@ -61,6 +72,9 @@ class SeriesRef:
     description: str
     body_part: str
     headers: tuple[InstanceHeader, ...]
+    """Headers of the instances, each with those of its planes that belong to the volume."""
+    part: str = ""
+    order: int = 0
 
     @property
     def slices(self) -> int:
@@ -89,26 +103,33 @@ class SelectionRules:
     """What the analyser can take and what it prefers."""
 
     modalities: frozenset[str] = frozenset({"MR", "CT"})
-    preferences: tuple[Preference, ...] = FLAIR_FIRST
+    preferences: tuple[Preference, ...] = ()
     fewest_slices: int = 3
+    derived: bool = True
+    """Whether images that were computed from others are taken; those made for people to look at never are."""
 
 
-DEFAULT_RULES = SelectionRules()
+_ANY = SelectionRules()
 
 
-def choose_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) -> tuple[SeriesRef, SeriesSelection]:
-    """Return the series to analyse and the whole selection; NoUsableSeries with every reason where there is none."""
+def choose_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> tuple[SeriesRef, SeriesSelection]:
+    """Return the series to analyse and the whole selection.
+
+    NoUsableSeries with every reason where there is none; TwoPatients where images of several patients share the study.
+    """
+    _require_one_patient(scan.headers)
     selection = select_series(scan, rules=rules)
     if selection.chosen is None:
         raise NoUsableSeries(f"no series can be analysed: {describe(selection.left_out) or 'the study is empty'}")
     return selection.chosen, selection
 
 
-def select_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) -> SeriesSelection:
+def select_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> SeriesSelection:
     """Group headers by series, leave out what is no volume of the patient, and rank the rest.
 
-    A series with one unreadable instance is left out whole, since its volume would lack a slice unnoticed. Ties are
-    broken by the number of slices, then by UID, so the same study always gives the same choice.
+    A series with one unreadable instance is left out whole, since its volume would lack a slice unnoticed. A series
+    that holds several volumes is split into its parts. Ties are broken by the number of slices, then in favour of the
+    part that was acquired later, then by UID, so the same study always gives the same choice.
     """
     broken = Counter(item.stored.series_instance_uid for item in scan.unreadable)
     left_out = [LeftOut(series, LeftOutReason.UNREADABLE, count) for series, count in broken.items()]
@@ -116,19 +137,29 @@ def select_series(scan: HeaderScan, *, rules: SelectionRules = DEFAULT_RULES) ->
     for series_uid, headers in _by_series(scan.headers).items():
         if series_uid in broken:
             continue
-        series, reasons = _usable_part(series_uid, headers, rules)
+        parts, reasons = _usable_parts(series_uid, headers, rules)
         left_out += reasons
-        usable += [series] if series else []
+        usable += parts
     ranked = tuple(sorted(usable, key=lambda series: _rank(series, rules)))
-    left_out += [LeftOut(s.series_instance_uid, LeftOutReason.LOWER_RANK, len(s.headers)) for s in ranked[1:]]
+    left_out += [LeftOut(s.series_instance_uid, LeftOutReason.LOWER_RANK, len(s.headers), s.part) for s in ranked[1:]]
     return SeriesSelection(ranked, tuple(sorted(left_out, key=lambda item: (item.series_instance_uid, item.reason))))
 
 
 def describe(left_out: Iterable[LeftOut]) -> str:
     """Return the reasons as one line, series UIDs shortened to their last characters."""
     return "; ".join(
-        f"series ..{item.series_instance_uid[-_SHORT_UID:]} {item.reason.value} ({item.instances})" for item in left_out
+        f"series ..{item.series_instance_uid[-_SHORT_UID:]}{f', {item.part},' if item.part else ''}"
+        f" {item.code or item.reason.value} ({item.instances})"
+        for item in left_out
     )
+
+
+def _require_one_patient(headers: Iterable[InstanceHeader]) -> None:
+    patients = {header.patient_id for header in headers if header.rows} - {""}
+    if len(patients) > 1:
+        raise TwoPatients(
+            f"the study holds images of {len(patients)} patients; it is set aside until it is sent again with one"
+        )
 
 
 def _by_series(headers: Iterable[InstanceHeader]) -> dict[str, list[InstanceHeader]]:
@@ -138,15 +169,15 @@ def _by_series(headers: Iterable[InstanceHeader]) -> dict[str, list[InstanceHead
     return grouped
 
 
-def _rank(series: SeriesRef, rules: SelectionRules) -> tuple[int, int, str]:
+def _rank(series: SeriesRef, rules: SelectionRules) -> tuple[int, int, int, str]:
     score = points(rules.preferences, series.headers[0], series.slices)
-    return (-score, -series.slices, series.series_instance_uid)
+    return (-score, -series.slices, -series.order, series.series_instance_uid)
 
 
-def _usable_part(
+def _usable_parts(
     series_uid: str, headers: Sequence[InstanceHeader], rules: SelectionRules
-) -> tuple[SeriesRef | None, list[LeftOut]]:
-    """Return the part of a series that can become a volume, and the reasons for the rest."""
+) -> tuple[list[SeriesRef], list[LeftOut]]:
+    """Return the parts of a series that can become volumes, and the reasons for the rest."""
     reasons: Counter[LeftOutReason] = Counter()
     kept: list[InstanceHeader] = []
     for header in headers:
@@ -155,16 +186,52 @@ def _usable_part(
             kept.append(header)
         else:
             reasons[reason] += 1
-    whole = _exclusion_of_whole(kept, rules) if kept else None
-    if whole is not None:
-        reasons[whole] += len(kept)
-        kept = []
     left_out = [LeftOut(series_uid, reason, count) for reason, count in reasons.items()]
-    return (_series_ref(series_uid, kept) if kept else None), left_out
+    stacks, unfit = _stacks(kept, rules)
+    left_out += [LeftOut(series_uid, reason, _instances(slices)) for reason, slices in unfit]
+    return [_series_ref(series_uid, stack) for stack in stacks], left_out
 
 
-def _series_ref(series_uid: str, headers: Sequence[InstanceHeader]) -> SeriesRef:
-    ordered = tuple(sorted(headers, key=lambda header: header.stored.sop_instance_uid))
+def _stacks(
+    headers: Sequence[InstanceHeader], rules: SelectionRules
+) -> tuple[list[Stack], list[tuple[LeftOutReason, Sequence[Slice]]]]:
+    """Split the planes of a series into what may become volumes, and name what may not."""
+    stacks: list[Stack] = []
+    unfit: list[tuple[LeftOutReason, Sequence[Slice]]] = []
+    slices = [Slice(header, plane) for header in headers for plane in header.planes]
+    groups = split_orientations(slices)
+    for group in groups:
+        if len(group) < rules.fewest_slices:
+            small = LeftOutReason.ODD_GEOMETRY if group is not groups[0] else LeftOutReason.TOO_FEW_SLICES
+            unfit.append((small, group))
+            continue
+        parts = split_parts(group)
+        if parts is None:
+            unfit.append((LeftOutReason.REPEATED_POSITIONS, group))
+        else:
+            stacks += [_named(part, group, groups, rules) for part in parts]
+    return stacks, unfit
+
+
+def _named(part: Stack, group: Sequence[Slice], groups: Sequence[Sequence[Slice]], rules: SelectionRules) -> Stack:
+    """Say of a part which orientation it has, where its series holds several that could be volumes."""
+    large = [other for other in groups if len(other) >= rules.fewest_slices]
+    if len(large) == 1:
+        return part
+    angle = f"orientation {large.index(group) + 1} of {len(large)}"
+    return replace(part, part=f"{angle}, {part.part}" if part.part else angle)
+
+
+def _instances(slices: Iterable[Slice]) -> int:
+    return len({item.header.stored.sop_instance_uid for item in slices})
+
+
+def _series_ref(series_uid: str, stack: Stack) -> SeriesRef:
+    planes: dict[str, list[Plane]] = {}
+    for item in stack.slices:
+        planes.setdefault(item.header.stored.sop_instance_uid, []).append(item.plane)
+    headers = {item.header.stored.sop_instance_uid: item.header for item in stack.slices}
+    ordered = tuple(replace(headers[uid], planes=tuple(planes[uid])) for uid in sorted(headers))
     first = ordered[0]
     return SeriesRef(
         study_instance_uid=first.stored.study_instance_uid,
@@ -173,12 +240,14 @@ def _series_ref(series_uid: str, headers: Sequence[InstanceHeader]) -> SeriesRef
         description=first.description,
         body_part=first.body_part,
         headers=ordered,
+        part=stack.part,
+        order=stack.order,
     )
 
 
 def exclusion(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
     """Return why one instance cannot be part of a volume, or None. The first reason that holds counts."""
-    return _exclusion_by_kind(header, rules) or _exclusion_by_image_type(header) or _exclusion_by_layout(header)
+    return _exclusion_by_kind(header, rules) or _exclusion_by_image_type(header, rules) or _exclusion_by_layout(header)
 
 
 def _exclusion_by_kind(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
@@ -206,34 +275,19 @@ _IMAGE_TYPES: tuple[tuple[frozenset[str], LeftOutReason], ...] = (
 )
 
 
-def _exclusion_by_image_type(header: InstanceHeader) -> LeftOutReason | None:
+def _exclusion_by_image_type(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
     """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2); lossy compression alone also makes an image DERIVED."""
     values = frozenset(header.image_type)
     for marks, reason in _IMAGE_TYPES:
         if values & marks:
             return reason
-    if "SECONDARY" in header.image_type[1:2]:
-        return LeftOutReason.SECONDARY_CAPTURE if "DERIVED" not in values else LeftOutReason.DERIVED
-    if "DERIVED" in header.image_type[:1] and not header.lossy:
-        return LeftOutReason.DERIVED
-    return None
+    computed = "DERIVED" in header.image_type[:1] and not header.lossy
+    if "SECONDARY" in header.image_type[1:2] and not computed:
+        return LeftOutReason.SECONDARY_CAPTURE
+    return LeftOutReason.DERIVED if computed and not rules.derived else None
 
 
 def _exclusion_by_layout(header: InstanceHeader) -> LeftOutReason | None:
     if header.samples_per_pixel != 1 or not header.photometric_interpretation.startswith("MONOCHROME"):
         return LeftOutReason.COLOUR
     return None if header.planes else LeftOutReason.NO_GEOMETRY
-
-
-def _exclusion_of_whole(headers: Sequence[InstanceHeader], rules: SelectionRules) -> LeftOutReason | None:
-    """Judge the kept instances together: too few slices, or several volumes at the same positions.
-
-    Twice as many planes as positions means time points, echoes or b-values; a single double is a fault of the
-    series and left for the volume builder to refuse.
-    """
-    planes = [plane for header in headers for plane in header.planes]
-    if len(planes) < rules.fewest_slices:
-        return LeftOutReason.TOO_FEW_SLICES
-    positions = np.array([(*plane.position_mm, *plane.row_direction, *plane.column_direction) for plane in planes])
-    distinct = len(np.unique(positions.round(2), axis=0))
-    return LeftOutReason.REPEATED_POSITIONS if 2 * distinct <= len(planes) else None

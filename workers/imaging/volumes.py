@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,18 @@ from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
 from workers.imaging.grids import regular_grid
-from workers.imaging.instances import InstanceHeader
+from workers.imaging.padding import undeclared_border
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
-from workers.imaging.planes import Plane
 from workers.imaging.series import SeriesRef
-
-
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """One plane of one instance."""
-
-    header: InstanceHeader
-    plane: Plane
+from workers.imaging.stacks import Slice
 
 
 def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
     """Build the volume of one series, in units after rescale (HU for CT), slices ordered by position.
 
-    ``z`` grows along row direction x column direction, whatever order the slices came in. MR in MONOCHROME1 is
+    ``z`` grows along row direction x column direction, whatever order the slices came in. Padding, declared or seen,
+    becomes as dark as the darkest pixel of the image. MR in MONOCHROME1 is
     inverted within its own range so that bright means the same everywhere; CT is not, because HU already do.
 
     MixedGeometry, InvalidGeometry, DuplicatePosition, IncompleteVolume from the geometry; UnsuitableVolume for
@@ -43,10 +35,9 @@ def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits 
     _require_modest(slices, limits)
     grid = regular_grid([part.plane for part in slices])
     ordered = [slices[index] for index in grid.order]
-    voxels = _voxels(ordered, objects, limits)
-    _require_content(voxels)
-    if series.modality == "MR" and slices[0].header.photometric_interpretation == "MONOCHROME1":
-        voxels = voxels.max() + voxels.min() - voxels
+    voxels, padded = _voxels(ordered, objects, limits)
+    inverted = series.modality == "MR" and slices[0].header.photometric_interpretation == "MONOCHROME1"
+    voxels = _without_padding(voxels, padded, inverted=inverted)
     return Volume(
         voxels=voxels,
         geometry=grid.geometry,
@@ -60,16 +51,16 @@ def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits 
     )
 
 
-def _slices(series: SeriesRef) -> list[_Slice]:
-    slices = [_Slice(header, plane) for header in series.headers for plane in header.planes]
-    if len(slices) != sum(header.frames for header in series.headers):
+def _slices(series: SeriesRef) -> list[Slice]:
+    slices = [Slice(header, plane) for header in series.headers for plane in header.planes]
+    if not all(header.planes for header in series.headers):
         raise MixedGeometry("some slices do not say where in the patient they lie; send the series again complete")
     if not slices:
         raise UnsuitableVolume("the series holds no image")
     return slices
 
 
-def _require_one_shape(slices: Sequence[_Slice]) -> None:
+def _require_one_shape(slices: Sequence[Slice]) -> None:
     if any(part.header.samples_per_pixel != 1 for part in slices):
         raise UnsuitableVolume("the series is in colour; only MONOCHROME1 and MONOCHROME2 can be analysed")
     shapes = {(part.header.rows, part.header.columns) for part in slices}
@@ -83,7 +74,7 @@ def _require_one_shape(slices: Sequence[_Slice]) -> None:
         raise MixedGeometry("the slices of the series have different photometric interpretations")
 
 
-def _require_modest(slices: Sequence[_Slice], limits: ReadLimits) -> None:
+def _require_modest(slices: Sequence[Slice], limits: ReadLimits) -> None:
     header = slices[0].header
     voxels = header.rows * header.columns * len(slices)
     if voxels > limits.voxels:
@@ -92,33 +83,56 @@ def _require_modest(slices: Sequence[_Slice], limits: ReadLimits) -> None:
         )
 
 
-def _frame_ref(part: _Slice) -> FrameRef:
+def _frame_ref(part: Slice) -> FrameRef:
     stored = part.header.stored
     return FrameRef(stored.sop_instance_uid, stored.sop_class_uid, part.plane.frame_number, stored.digest)
 
 
-def _voxels(ordered: Sequence[_Slice], objects: ObjectStore, limits: ReadLimits) -> NDArray[float32]:
-    """Decode each instance once and put each of its frames where it belongs."""
+def _voxels(
+    ordered: Sequence[Slice], objects: ObjectStore, limits: ReadLimits
+) -> tuple[NDArray[float32], NDArray[np.bool_] | None]:
+    """Decode each instance once and put each of its frames where it belongs; tell where padding is declared."""
     header = ordered[0].header
     voxels = np.empty((len(ordered), header.rows, header.columns), dtype=float32)
+    declared = any(part.header.padding for part in ordered)
+    padded = np.zeros(voxels.shape, dtype=bool) if declared else None
     places = {(part.header.stored.digest, part.plane.frame_number or 1): z for z, part in enumerate(ordered)}
     for digest in dict.fromkeys(part.header.stored.digest for part in ordered):
         for number, frame in enumerate(decode_frames(objects, digest, limits=limits), start=1):
-            z = places.get((digest, number))
-            if z is None or frame.shape != voxels.shape[1:]:
+            z = places.pop((digest, number), None)
+            if z is None:
+                continue  # a frame of another part of the series
+            if frame.shape != voxels.shape[1:]:
                 raise UnreadableInstance(f"object {digest[:12]}: the pixels are not what the header promises")
             voxels[z] = _units(frame, ordered[z])
-    return voxels
+            padding = ordered[z].header.padding
+            if padded is not None and padding is not None:
+                padded[z] = padding.covers(frame)
+    if places:
+        raise UnreadableInstance(f"{len(places)} slices of the series have no pixels of their own; send it again")
+    return voxels, padded
 
 
-def _units(frame: NDArray[np.integer[Any]], part: _Slice) -> NDArray[float32]:
+def _without_padding(voxels: NDArray[float32], padded: NDArray[np.bool_] | None, *, inverted: bool) -> NDArray[float32]:
+    """Darken what is no image, invert the rest where asked to, and refuse what then has nothing to show."""
+    if padded is None or not padded.any():
+        padded = undeclared_border(voxels)
+    image = voxels if padded is None else voxels[~padded]
+    _require_content(image)
+    lowest, highest = image.min(), image.max()
+    if inverted:
+        voxels = highest + lowest - voxels
+    return voxels if padded is None else np.where(padded, lowest, voxels)
+
+
+def _units(frame: NDArray[np.integer[Any]], part: Slice) -> NDArray[float32]:
     """Apply the modality LUT (PS3.3 C.11.1): stored value x slope + intercept."""
     with np.errstate(over="ignore", invalid="ignore"):  # absurd slopes are refused by value, once for the volume
         return frame.astype(float32) * float32(part.plane.slope) + float32(part.plane.intercept)
 
 
 def _require_content(voxels: NDArray[float32]) -> None:
-    lowest, highest = float(voxels.min()), float(voxels.max())
+    lowest, highest = (float(voxels.min()), float(voxels.max())) if voxels.size else (0.0, 0.0)
     if not np.isfinite([lowest, highest]).all():
         raise UnsuitableVolume("the rescaled values are not finite; RescaleSlope or RescaleIntercept is wrong")
     if lowest == highest:

@@ -259,3 +259,29 @@ def test_a_real_multi_frame_ct_in_twelve_bit_jpeg_gives_both_frames(real_data: P
     frames = list(decode_frames(objects, objects.put(file.read_bytes())))
     assert [frame.shape for frame in frames] == [(512, 512), (512, 512)]
     assert not np.array_equal(frames[0], frames[1])
+
+
+@pytest.mark.parametrize("syntax", _CODECS.values(), ids=_CODECS)
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_beyond_those_stored_are_ignored_after_every_codec(
+    objects: ObjectStore, syntax: uid.UID, *, signed: bool
+) -> None:
+    instance, values = series(PLAN)[0], PLAN.values()[0]
+    if signed:
+        values = values.astype(np.int16) - 600
+    words = (values.astype(np.uint16) & 0x0FFF) | 0x5000
+    instance.PixelData, instance.PixelRepresentation = words.astype("<u2").tobytes(), 0
+    instance.BitsStored, instance.HighBit = 16, 15
+    squeezed = compressed(instance, syntax)
+    squeezed.BitsStored, squeezed.HighBit, squeezed.PixelRepresentation = 12, 11, int(signed)
+    assert np.array_equal(_decoded(objects, squeezed)[0], values)
+
+
+@pytest.mark.parametrize(("stored", "high"), [(12, 15), (8, 3), (17, 16), (0, -1 & 0xFF)])
+def test_a_high_bit_that_does_not_fit_is_refused_rather_than_guessed(
+    objects: ObjectStore, stored: int, high: int
+) -> None:
+    instance = series(PLAN)[0]
+    instance.BitsStored, instance.HighBit = stored, high
+    with pytest.raises(UnreadableInstance, match="HighBit"):
+        _decoded(objects, instance)

@@ -7,6 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from storage.objects import ObjectStore
+from storage.routes.file import load_routes
 from tests.support.dicom import (
     MALFORMED,
     SeriesPlan,
@@ -17,10 +18,11 @@ from tests.support.dicom import (
     series,
     structured_report,
 )
-from workers.errors import NoUsableSeries
+from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import HeaderScan, read_headers
 from workers.imaging.series import LeftOutReason, SelectionRules, choose_series, select_series
 
+HEAD_MR = SelectionRules(preferences=load_routes().named("head-mr").prefer)
 GOOD = SeriesPlan(key="good")
 ODD = SeriesPlan(key="odd", description="other")
 
@@ -53,7 +55,7 @@ def _own_result() -> list[Dataset]:
 def _repeated() -> list[Dataset]:
     again = series(ODD)
     for instance in again:
-        instance.SOPInstanceUID += ".2"
+        instance.SOPInstanceUID += ".2"  # same numbers, same times: nothing tells the two apart
     return [*series(ODD), *again]
 
 
@@ -75,7 +77,6 @@ _LEFT_OUT: dict[LeftOutReason, list[Callable[[], list[Dataset]]]] = {
     ],
     LeftOutReason.MOSAIC: [lambda: _type("ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC")],
     LeftOutReason.PROJECTION: [lambda: _type("DERIVED", "PRIMARY", "PROJECTION IMAGE", "MIP")],
-    LeftOutReason.DERIVED: [lambda: _type("DERIVED", "PRIMARY", "OTHER"), lambda: _type("DERIVED", "SECONDARY")],
     LeftOutReason.COLOUR: [
         lambda: _changed(PhotometricInterpretation="PALETTE COLOR"),
         lambda: _changed(SamplesPerPixel=3, PhotometricInterpretation="RGB"),
@@ -103,7 +104,7 @@ def test_what_is_no_volume_of_the_patient_is_left_out_with_its_reason(
     objects: ObjectStore, reason: LeftOutReason, build: Callable[[], list[Dataset]]
 ) -> None:
     odd = build()
-    selection = select_series(_scan(objects, *odd, *series(GOOD)))
+    selection = select_series(_scan(objects, *odd, *series(GOOD)), rules=HEAD_MR)
     assert selection.chosen is not None
     assert selection.chosen.series_instance_uid == GOOD.uid("series")
     assert [(item.series_instance_uid, item.reason, item.instances) for item in selection.left_out] == [
@@ -112,7 +113,14 @@ def test_what_is_no_volume_of_the_patient_is_left_out_with_its_reason(
 
 
 def test_every_reason_has_a_test() -> None:
-    assert set(_LEFT_OUT) | {LeftOutReason.UNREADABLE} == set(LeftOutReason)
+    apart = {
+        LeftOutReason.UNREADABLE,
+        LeftOutReason.ODD_GEOMETRY,
+        LeftOutReason.IDENTICAL_COPY,
+        LeftOutReason.NO_VOLUME,
+        LeftOutReason.DERIVED,
+    }
+    assert set(_LEFT_OUT) | apart == set(LeftOutReason)
 
 
 def test_a_series_with_one_unreadable_instance_is_left_out_whole(objects: ObjectStore) -> None:
@@ -130,6 +138,105 @@ def test_a_localizer_inside_a_series_does_not_spoil_the_rest(objects: ObjectStor
     assert selection.chosen is not None
     assert selection.chosen.slices == len(rest)
     assert [(item.reason, item.instances) for item in selection.left_out] == [(LeftOutReason.LOCALIZER, 1)]
+
+
+def _scout() -> Dataset:
+    scout = series(GOOD)[0]
+    scout.SOPInstanceUID += ".2"
+    scout.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    return scout
+
+
+def _larger() -> Dataset:
+    larger = series(replace(GOOD, shape=(6, 32, 32)))[0]
+    larger.SOPInstanceUID += ".2"
+    return larger
+
+
+@pytest.mark.parametrize("odd", [_scout, _larger])
+def test_a_plane_that_fits_no_stack_is_set_aside_and_the_stack_is_taken(
+    objects: ObjectStore, odd: Callable[[], Dataset]
+) -> None:
+    selection = select_series(_scan(objects, odd(), *series(GOOD)))
+    assert selection.chosen is not None
+    assert selection.chosen.slices == GOOD.shape[0]
+    assert [(item.reason, item.instances) for item in selection.left_out] == [(LeftOutReason.ODD_GEOMETRY, 1)]
+
+
+@pytest.mark.parametrize("image_type", [("DERIVED", "PRIMARY", "M", "DIS3D"), ("DERIVED", "SECONDARY", "MPR")])
+def test_computed_images_are_taken_where_there_is_no_original(
+    objects: ObjectStore, image_type: tuple[str, ...]
+) -> None:
+    computed = _type(*image_type)
+    chosen = select_series(_scan(objects, *computed), rules=HEAD_MR).chosen
+    assert chosen is not None
+    both = select_series(_scan(objects, *computed, *series(replace(GOOD, description="AX T2"))), rules=HEAD_MR).chosen
+    assert both is not None
+    assert both.series_instance_uid == GOOD.uid("series")
+    strict = replace(HEAD_MR, derived=False)
+    left_out = select_series(_scan(objects, *computed), rules=strict).left_out
+    assert [item.reason for item in left_out] == [LeftOutReason.DERIVED]
+
+
+def _twice(**second: object) -> list[Dataset]:
+    """A series that holds every slice twice; ``second`` tells the later half apart."""
+    again = series(GOOD)
+    for number, instance in enumerate(again, start=101):
+        instance.SOPInstanceUID += ".2"
+        instance.InstanceNumber = number
+        for keyword, value in second.items():
+            setattr(instance, keyword, value)
+    first = series(GOOD)
+    for number, instance in enumerate(first, start=1):
+        instance.InstanceNumber = number
+    return [*first, *again]
+
+
+@pytest.mark.parametrize(
+    ("second", "part"),
+    [
+        ({"EchoTime": "80"}, "echo 80 (2 of 2)"),
+        ({"DiffusionBValue": 1000.0}, "b-value 1000 (2 of 2)"),
+        ({"InversionTime": "900"}, "inversion 900 (2 of 2)"),
+        ({"TemporalPositionIdentifier": 2}, "time point 2 (2 of 2)"),
+        ({"AcquisitionNumber": 2, "AcquisitionTime": "101730"}, "acquisition 2 (2 of 2)"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "NONE"]}, "component P/NONE (2 of 2)"),
+        ({}, "phase (2 of 2)"),
+    ],
+)
+def test_two_volumes_in_one_series_are_told_apart_and_the_later_is_taken(
+    objects: ObjectStore, second: dict[str, object], part: str
+) -> None:
+    selection = select_series(_scan(objects, *_twice(**second)))
+    assert [entry.slices for entry in selection.ranked] == [6, 6]
+    assert selection.chosen is not None
+    assert selection.chosen.part == part
+    assert all(header.stored.sop_instance_uid.endswith(".2") for header in selection.chosen.headers)
+    assert [(item.reason, item.part.endswith("(1 of 2)")) for item in selection.left_out] == [
+        (LeftOutReason.LOWER_RANK, True)
+    ]
+
+
+def test_two_stacks_of_one_enhanced_instance_are_two_volumes(objects: ObjectStore) -> None:
+    instance = enhanced(GOOD)
+    for number, groups in enumerate(instance.PerFrameFunctionalGroupsSequence):
+        groups.FrameContentSequence[0].StackID = "1" if number < 3 else "2"
+        if number >= 3:
+            turned = Dataset()
+            turned.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+            groups.PlaneOrientationSequence = [turned]
+    ranked = select_series(_scan(objects, instance)).ranked
+    assert sorted(entry.part for entry in ranked) == ["orientation 1 of 2", "orientation 2 of 2"]
+    assert [entry.slices for entry in ranked] == [3, 3]
+
+
+def test_images_of_two_patients_never_give_one_result(objects: ObjectStore) -> None:
+    other = series(ODD)
+    for instance in other:
+        instance.PatientID = "SOMEBODY-ELSE"
+    with pytest.raises(TwoPatients, match="2 patients") as refusal:
+        choose_series(_scan(objects, *series(GOOD), *other))
+    assert "SOMEBODY" not in str(refusal.value)
 
 
 def test_lossy_compression_alone_does_not_make_a_series_derived(objects: ObjectStore) -> None:
@@ -161,7 +268,7 @@ def test_the_series_named_for_what_the_analyser_wants_wins(objects: ObjectStore,
         SeriesPlan(key="b", description=better),
         SeriesPlan(key="a", description=worse, shape=(9, 16, 20)),
     )
-    selection = select_series(_scan(objects, *series(loser), *series(winner)))
+    selection = select_series(_scan(objects, *series(loser), *series(winner)), rules=HEAD_MR)
     assert [entry.series_instance_uid for entry in selection.ranked] == [winner.uid("series"), loser.uid("series")]
 
 
@@ -169,7 +276,8 @@ def test_an_unnamed_inversion_recovery_is_known_by_its_inversion_time(objects: O
     flair = series(SeriesPlan(key="x", description="series 4"))
     for instance in flair:
         instance.ScanningSequence, instance.InversionTime = ["SE", "IR"], "2500"
-    selection = select_series(_scan(objects, *series(SeriesPlan(key="y", description="AX T2")), *flair))
+    scan = _scan(objects, *series(SeriesPlan(key="y", description="AX T2")), *flair)
+    selection = select_series(scan, rules=HEAD_MR)
     assert selection.chosen is not None
     assert selection.chosen.description == "SERIES 4"
 

@@ -169,7 +169,8 @@ def _tilted() -> list[Dataset]:
 
 def _other_size() -> list[Dataset]:
     other = series(replace(PLAN, shape=(6, 8, 8)))
-    return [*series(PLAN)[:5], other[5]]
+    plain = series(PLAN)
+    return [*plain[:3], other[3], *plain[4:]]
 
 
 def _constant() -> list[Dataset]:
@@ -179,28 +180,18 @@ def _constant() -> list[Dataset]:
     return datasets
 
 
-def _two_stacks() -> list[Dataset]:
-    instance = enhanced(PLAN)
-    turned = Dataset()
-    turned.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-    for groups in instance.PerFrameFunctionalGroupsSequence[3:]:
-        groups.PlaneOrientationSequence = [turned]
-    return [instance]
-
-
 _REFUSED: dict[str, tuple[Callable[[], list[Dataset]], type[WorkerError]]] = {
     "a slice is missing": (lambda: [d for z, d in enumerate(series(PLAN)) if z != 2], IncompleteVolume),
     "a slice is doubled": (_doubled, DuplicatePosition),
     "a frame is missing": (lambda: [enhanced(PLAN, order=[0, 1, 3, 4, 5])], IncompleteVolume),
     "a frame is doubled": (lambda: [enhanced(PLAN, order=[0, 1, 2, 2, 3, 4, 5])], DuplicatePosition),
-    "two stacks in one instance": (_two_stacks, MixedGeometry),
     "the gantry is tilted": (_tilted, InvalidGeometry),
     "one slice is sagittal": (
         lambda: _change(series(PLAN), 2, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
-        MixedGeometry,
+        IncompleteVolume,
     ),
-    "one slice has another spacing": (lambda: _change(series(PLAN), 2, PixelSpacing=[2, 2]), MixedGeometry),
-    "one slice has another size": (_other_size, MixedGeometry),
+    "one slice has another spacing": (lambda: _change(series(PLAN), 2, PixelSpacing=[2, 2]), IncompleteVolume),
+    "one slice has another size": (_other_size, IncompleteVolume),
     "one slice has another frame of reference": (
         lambda: _change(series(PLAN), 2, FrameOfReferenceUID="1.2.3"),
         MixedGeometry,
@@ -293,16 +284,23 @@ def test_the_real_chest_ct_is_built_whole(real_data: Path, objects: ObjectStore)
     [
         ("mr-siemens-mosaic", LeftOutReason.MOSAIC),
         ("one-image-seven-transfer-syntaxes", LeftOutReason.MOSAIC),
-        ("mr-ge-150-slices", LeftOutReason.REPEATED_POSITIONS),
     ],
 )
 @pytest.mark.slow
-def test_real_mosaics_and_time_series_are_left_out_with_their_reason(
+def test_real_mosaics_are_left_out_with_their_reason(
     real_data: Path, objects: ObjectStore, folder: str, reason: LeftOutReason
 ) -> None:
     selection = select_series(read_headers(_real(objects, real_data / "dicom" / folder), objects))
     assert selection.chosen is None
     assert {item.reason for item in selection.left_out} == {reason}
+
+
+def test_a_real_time_series_is_split_into_its_time_points(real_data: Path, objects: ObjectStore) -> None:
+    scan = read_headers(_real(objects, real_data / "dicom" / "mr-ge-150-slices"), objects)
+    ranked = select_series(scan).ranked
+    assert [entry.slices for entry in ranked] == [15] * 10
+    assert ranked[0].part.endswith("(10 of 10)")
+    assert build_volume(ranked[0], objects).voxels.shape[0] == 15
 
 
 def test_a_real_multi_frame_ct_matches_its_single_frame_original(real_data: Path, objects: ObjectStore) -> None:

@@ -1,0 +1,112 @@
+"""The routes of a site as a file (TOML): read, checked, and known by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.errors import RecordMissing, RoutesInvalid
+from storage.routes.route import Route
+
+SHIPPED = Path(__file__).with_name("routes.toml")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1]
+    route: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The routes in the order of their file, and the digest of that file."""
+
+    routes: tuple[Route, ...]
+    sha256: str
+
+    def named(self, name: str) -> Route:
+        """Return the route with a name; RecordMissing where the file has none such."""
+        for route in self.routes:
+            if route.name == name:
+                return route
+        raise RecordMissing(f"there is no route {name!r}; see `oncue routes list`")
+
+
+def load_routes(path: Path | None = None) -> Routes:
+    """Read a file of routes, by default the one that ships. RoutesInvalid names line and rule at fault."""
+    source = path or SHIPPED
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise RoutesInvalid(f"the routes {source.name} cannot be read: {error.strerror}") from error
+    return parse_routes(content, name=source.name)
+
+
+def parse_routes(content: bytes, *, name: str) -> Routes:
+    """Build routes from the bytes of a TOML file called ``name``; RoutesInvalid."""
+    try:
+        text = content.decode()
+        document = _Document.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RoutesInvalid(f"{name}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise RoutesInvalid(f"{name}: {_complaint(error, text)}") from error
+    for twice, count in Counter(route.name for route in document.route).items():
+        if count > 1:
+            index = max(i for i, route in enumerate(document.route) if route.name == twice)
+            raise RoutesInvalid(
+                f"{name}: line {_line(text, index)}, route {twice!r}: another route has this name;"
+                " results name their route, so names must differ"
+            )
+    return Routes(document.route, hashlib.sha256(content).hexdigest())
+
+
+def _complaint(error: ValidationError, text: str) -> str:
+    """Return the first thing wrong: line of the key where it stands there, else of its route; the rule; the reason."""
+    found = error.errors(include_url=False)
+    # A misspelt key is both an unknown one and a missing one; the unknown one is what the reader can see.
+    first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
+    place = first["loc"]
+    reason = first["msg"].removeprefix("Value error, ")
+    if place[:1] != ("route",) or len(place) == 1 or not isinstance(place[1], int):
+        return f"{'.'.join(str(part) for part in place) or 'the file'}: {reason}"
+    index, keys = place[1], [str(part) for part in place[2:]]
+    named = [part for part in place[2:] if isinstance(part, str)]
+    where = f"line {_line(text, index, key=named[-1] if named else None)}, route {_name(text, index)}"
+    return f"{where}, {'.'.join(keys)}: {reason}" if keys else f"{where}: {reason}"
+
+
+def _starts(lines: Sequence[str]) -> list[int]:
+    return [number for number, line in enumerate(lines) if re.match(r"\s*\[\[\s*route\s*\]\]", line)]
+
+
+def _block(text: str, index: int) -> tuple[int, list[str]]:
+    """Return where the lines of a route begin, and these lines; the first line of the file where it is not found."""
+    lines = text.splitlines()
+    starts = [*_starts(lines), len(lines)]
+    return (starts[index], lines[starts[index] : starts[index + 1]]) if index + 1 < len(starts) else (0, lines[:1])
+
+
+def _line(text: str, index: int, *, key: str | None = None) -> int:
+    start, lines = _block(text, index)
+    for offset, line in enumerate(lines):
+        if key is not None and re.match(rf"\s*(?:\[+\s*route\.)?{re.escape(key)}\b", line):
+            return start + offset + 1
+    return start + 1
+
+
+def _name(text: str, index: int) -> str:
+    _, lines = _block(text, index)
+    for line in lines:
+        if found := re.match(r"\s*name\s*=\s*(.+?)\s*(?:#.*)?$", line):
+            return found[1]
+    return f"number {index + 1}"

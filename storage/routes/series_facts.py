@@ -1,0 +1,69 @@
+"""What is known of a received series without its pixels: everything that a route may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from storage.routes import regions
+from storage.routes.regions import Region, Side
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """One series as it arrived. Texts are as received and may name a patient: they stay in the database.
+
+    ``frames`` counts image planes: instances, or the frames of multi-frame ones. ``anatomic_codes`` are the code values
+    of AnatomicRegionSequence. None stands for what the series does not say.
+    """
+
+    series_instance_uid: str
+    modality: str
+    sop_class_uids: frozenset[str] = frozenset()
+    anatomic_codes: tuple[str, ...] = ()
+    body_part_examined: str = ""
+    series_description: str = ""
+    protocol_name: str = ""
+    study_description: str = ""
+    laterality: str = ""
+    calling_aets: frozenset[str] = frozenset()
+    station_name: str = ""
+    frames: int = 0
+    slice_thickness_mm: float | None = None
+    contrast: bool = False
+    image_types: frozenset[str] = frozenset()
+
+    @property
+    def description(self) -> str:
+        """What people called the series: its description and its protocol."""
+        return f"{self.series_description} {self.protocol_name}".strip()
+
+    @property
+    def stated_regions(self) -> frozenset[Region]:
+        """The regions that codes or BodyPartExamined state."""
+        return regions.of_codes(self.anatomic_codes) or regions.of_term(self.body_part_examined)
+
+    @property
+    def described_regions(self) -> frozenset[Region]:
+        """The regions that the series' descriptions name, or else the study's."""
+        return regions.of_words(self.description) or regions.of_words(self.study_description)
+
+    @property
+    def all_regions(self) -> frozenset[Region]:
+        """Everything that the series says of its body region, contradictions included."""
+        return self.stated_regions | self.described_regions
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether what is stated and what is described have no region in common, and both say something."""
+        stated, described = self.stated_regions, self.described_regions
+        return (
+            bool(stated) and bool(described) and Region.WHOLE_BODY not in stated | described and not stated & described
+        )
+
+    @property
+    def sides(self) -> frozenset[Side]:
+        """The side that Laterality states, or else those that the descriptions name."""
+        stated = self.laterality.strip().upper()
+        if stated in tuple(Side):
+            return frozenset({Side(stated)})
+        return regions.sides_of_words(self.description) or regions.sides_of_words(self.study_description)

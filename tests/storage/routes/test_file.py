@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.errors import RecordMissing, RoutesInvalid
+from storage.routes.file import load_routes, parse_routes
+
+GOOD = """version = 1
+
+[[route]]
+name = "head"
+analyser = "zero-shot"
+
+[route.match]
+modality = ["MR"]
+"""
+
+
+def test_the_shipped_routes_are_sound_and_known_by_their_digest() -> None:
+    routes = load_routes()
+    assert routes.named("head-mr").analyser == "zero-shot"
+    assert len(routes.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("version = 1\n[[route]\n", "not valid TOML"),
+        ("version = 2\n", "version"),
+        (GOOD.replace("analyser", "analyzer"), 'line 5, route "head", analyzer: Extra inputs'),
+        (GOOD + 'body_part = ["knie"]\n', "line 9, route \"head\", match.body_part.0: Input should be 'head'"),
+        (GOOD + "minimum_slices = 9\nmaximum_slices = 3\n", "minimum_slices (9) is above maximum_slices (3)"),
+        (GOOD + "description = '('\n", 'line 9, route "head", match.description: no valid regular expression'),
+        (GOOD + "description = 'a'\nnot_description = 'a'\n", "are the same"),
+        (GOOD + GOOD.removeprefix("version = 1\n"), "line 10, route 'head': another route has this name"),
+        (GOOD + "[[route.prefer]]\npoints = 3\n", "names at least one trait"),
+        (GOOD.replace('modality = ["MR"]', "modality = []"), "match.modality"),
+        (GOOD.replace('"head"', '"Head MR"'), 'route "Head MR", name'),
+    ],
+)
+def test_what_is_wrong_is_named_with_line_and_route(text: str, complaint: str) -> None:
+    with pytest.raises(RoutesInvalid) as caught:
+        parse_routes(text.encode(), name="routes.toml")
+    assert str(caught.value).startswith("routes.toml: ")
+    assert complaint in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RoutesInvalid, match=r"routes\.toml cannot be read"):
+        load_routes(tmp_path / "routes.toml")
+
+
+def test_a_route_that_is_not_there_is_named() -> None:
+    with pytest.raises(RecordMissing, match="no route 'liver'"):
+        load_routes().named("liver")

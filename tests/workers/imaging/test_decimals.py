@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from storage.objects import ObjectStore
+from tests.support.dicom import SeriesPlan, part10, put, series
+from workers.imaging.decimals import decimal, decimals
+from workers.imaging.instances import read_header
+
+
+def holding(vr: str, value: bytes) -> Dataset:
+    dataset, tag = Dataset(), Tag("PixelSpacing")
+    dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "wanted"),
+    [
+        ("DS", b"0.5\\0.5", (0.5, 0.5)),
+        ("DS", b"0,5\\0,75 ", (0.5, 0.75)),
+        ("UT", b"0.5\\0.5 ", (0.5, 0.5)),
+        ("DS", b"1.234,5\\1", ()),
+        ("DS", b"half\\0.5", ()),
+        ("DS", b"nan\\1", ()),
+        ("DS", b"1e999\\1", ()),
+        ("DS", b"", ()),
+        ("DS", b"-.5e1", (-5.0,)),
+    ],
+)
+def test_numbers_are_read_where_their_meaning_is_certain(vr: str, value: bytes, wanted: tuple[float, ...]) -> None:
+    assert decimals(holding(vr, value), "PixelSpacing") == wanted
+
+
+def test_several_values_are_not_one() -> None:
+    assert decimal(holding("DS", b"1\\2"), "PixelSpacing") is None
+    assert decimal(Dataset(), "PixelSpacing") is None
+
+
+@pytest.mark.parametrize(("bad", "good"), [(b"1.0\\1.5 ", b"1,0\\1,5 ")])
+def test_a_stored_image_with_decimal_commas_keeps_its_place_in_the_patient(
+    objects: ObjectStore, bad: bytes, good: bytes
+) -> None:
+    instance = series(SeriesPlan())[0]
+    content = part10(instance)
+    changed = content.replace(bad, good)
+    assert changed != content
+    assert dcmread(BytesIO(changed)).SOPInstanceUID == instance.SOPInstanceUID
+    (plane,) = read_header(put(objects, changed, like=instance), objects).planes
+    assert plane.pixel_spacing_mm == (1.0, 1.5)
+
+
+def test_an_implicit_value_is_read_as_the_dictionary_has_it() -> None:
+    dataset, tag = Dataset(), Tag("Rows")
+    dataset[tag] = RawDataElement(tag, None, 2, b"\x10\x00", 0, is_implicit_VR=True, is_little_endian=True)
+    assert decimal(dataset, "Rows") == 16
