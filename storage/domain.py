@@ -93,6 +93,18 @@ class Presence(StrEnum):
     ABSENT = "absent"
 
 
+class Extent(StrEnum):
+    """What is known of an image's size in the patient, and so which measurements mean anything.
+
+    VOLUME: millimetres in three directions. AREA: one plane of known pixel spacing. UNKNOWN: no calibration at all; the
+    spacing of its geometry is a placeholder of 1.
+    """
+
+    VOLUME = "volume"
+    AREA = "area"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     """One coded concept: value, coding scheme designator, meaning (PS3.3 8.8)."""
@@ -170,6 +182,7 @@ class Volume:
     frames: tuple[FrameRef, ...]
     description: str = ""
     body_part: str = ""
+    extent: Extent = Extent.VOLUME
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +240,8 @@ class Finding:
     """One lesion that an analyser found, or one statement that it found none.
 
     ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT. ``confidence`` is in 0..1.
-    Volume and diameter are 0 where nothing was found.
+    Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has volume
+    and diameter, AREA has area and diameter, UNKNOWN has neither.
     """
 
     number: int
@@ -242,6 +256,8 @@ class Finding:
     label_probability: float | None = None
     abstained: str | None = None
     prediction: Prediction | None = None
+    extent: Extent = Extent.VOLUME
+    area_mm2: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
