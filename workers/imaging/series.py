@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from pydicom.uid import NuclearMedicineImageStorage
+
 from storage.routes.route import Preference
 from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
 from workers.imaging.planes import Plane
 from workers.imaging.ranking import points
 from workers.imaging.stacks import Slice, Stack, split_orientations, split_parts
+from workers.imaging.tomographic import is_reconstructed
 
 _NON_IMAGE_MODALITIES = frozenset(
     {"SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "RWV", "DOC", "PLAN", "FID", "AU"}
@@ -33,6 +36,7 @@ class LeftOutReason(StrEnum):
     LOCALIZER = "localizer"
     MOSAIC = "mosaic"
     PROJECTION = "projection"
+    PLANAR = "planar"
     DERIVED = "derived"
     COLOUR = "colour"
     UNSUPPORTED_CLASS = "unsupported_class"
@@ -44,6 +48,9 @@ class LeftOutReason(StrEnum):
     IDENTICAL_COPY = "identical_copy"
     NO_VOLUME = "no_volume"
     LOWER_RANK = "lower_rank"
+    FOR_PROCESSING = "for_processing"
+    BEYOND_LIMIT = "beyond_limit"
+    NO_IMAGE = "no_image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +268,8 @@ def _exclusion_by_kind(header: InstanceHeader, rules: SelectionRules) -> LeftOut
         return LeftOutReason.NOT_AN_IMAGE
     if modality not in rules.modalities:
         return LeftOutReason.UNSUPPORTED_MODALITY
+    if sop_class == NuclearMedicineImageStorage and not is_reconstructed(header.image_type):
+        return LeftOutReason.PLANAR
     return None if volumetric else LeftOutReason.UNSUPPORTED_CLASS
 
 
