@@ -1,27 +1,35 @@
-"""Decide that a study is complete: nothing came for a while, and no open association is still sending it.
+"""Decide that a study is complete: nothing came for a while, and nobody is still sending it. Then ask the routes.
 
 The times stand in the database, so a restart forgets nothing and any gateway can close any study.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
+from dicom_gateway.series_facts import SeriesImages, read_facts
 from storage import studies
 from storage.database import Database
+from storage.domain import StoredInstance
+from storage.objects import ObjectStore
+from storage.routes.in_force import RoutesInForce
+from storage.studies import SeenStudy
 
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """Closes quiet studies, each in a transaction that opens its job too."""
+    """Closes quiet studies, each in a transaction that opens its jobs too."""
 
     database: Database
+    objects: ObjectStore
+    routes: RoutesInForce
     quiet_seconds: float
     clock: Callable[[], datetime]
 
@@ -36,8 +44,36 @@ class Assembly:
             quiet = studies.quiet(session, quiet_seconds=self.quiet_seconds, now=now)
             seconds = studies.seconds_until_quiet(session, quiet_seconds=self.quiet_seconds, now=now)
         for study_id in quiet:
-            with self.database.write() as session:
-                job_id = studies.close(session, study_id, quiet_seconds=self.quiet_seconds, now=self.clock())
-            if job_id is not None:
-                logger.info("study.closed", study=study_id, job=job_id)
+            self._close(study_id)
         return seconds
+
+    def _close(self, study_id: int) -> None:
+        # Headers are read before the transaction: while it holds the audit chain nobody else can write.
+        seen = self._see(study_id)
+        with self.database.write() as session:
+            opened = studies.close(session, study_id, seen, quiet_seconds=self.quiet_seconds, now=self.clock())
+        if opened is not None:
+            logger.info("study.closed", study=study_id, jobs=list(opened))
+
+    def _see(self, study_id: int) -> SeenStudy:
+        """Read one header of each series of a study, and return what it says with the routes that hold now."""
+        with self.database.read() as session:
+            instances = studies.instances_of(session, study_id)
+            senders = studies.senders_of(session, study_id)
+        by_series: dict[str, list[StoredInstance]] = defaultdict(list)
+        for instance in instances:
+            by_series[instance.series_instance_uid].append(instance)
+        facts = (
+            read_facts(self._images(uid, found, calling_aets=senders.get(uid, frozenset())))
+            for uid, found in by_series.items()
+        )
+        return SeenStudy(self.routes.current(), tuple(facts))
+
+    def _images(self, uid: str, instances: list[StoredInstance], *, calling_aets: frozenset[str]) -> SeriesImages:
+        return SeriesImages(
+            series_instance_uid=uid,
+            modality=instances[0].modality,
+            files=tuple(self.objects.path(instance.digest) for instance in instances),
+            sop_class_uids=frozenset(instance.sop_class_uid for instance in instances),
+            calling_aets=calling_aets,
+        )

@@ -34,8 +34,8 @@ _STATES: tuple[tuple[JobState, StudyState], ...] = (
 class RouteResult:
     """What one route's analysis of a study came to so far, or how far its job is.
 
-    The result is that of the newest job that has one; ``finding``, ``confidence``, ``priority`` and ``volume_ml`` are None
-    where there is none, ``volume_ml`` also where the images do not tell volumes. ``withheld`` says why it is not sent.
+    The result is that of the newest job that has one; ``finding``, ``confidence``, ``priority`` and ``volume_ml`` are
+    None where there is none, ``volume_ml`` also where the images tell no volumes. ``withheld`` says why it is not sent.
     """
 
     route: str
@@ -57,9 +57,9 @@ class RouteResult:
 class StudyEntry:
     """One study as lists show it: the leading result of all its routes, and ``analyses`` with that of each.
 
-    ``finding`` is the meaning of the leading finding's code, or «none»; ``confidence`` is in 0..1; the result's values are
-    None where nothing has been analysed yet. ``id`` is our own number, safe to use in addresses. ``reasons`` says, for a
-    study that no route wants, why each does not apply.
+    ``finding`` is the meaning of the leading finding's code, or «none»; ``confidence`` is in 0..1; the result's values
+    are None where nothing has been analysed yet. ``id`` is our own number, safe to use in addresses. ``reasons`` says,
+    for a study that no route wants, why each does not apply.
     """
 
     id: int

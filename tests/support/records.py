@@ -27,6 +27,7 @@ from storage.domain import (
 )
 from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
+from tests.support.routing import close_as_head
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -61,7 +62,7 @@ def queued_study(database: Database, number: int = 1, *, images: int = 2) -> Rec
     with database.write() as session:
         later = NOW + timedelta(seconds=60)
         (study_id,) = studies.quiet(session, quiet_seconds=1, now=later)
-        job_id = studies.close(session, study_id, quiet_seconds=1, now=later)
+        job_id = close_as_head(session, study_id, quiet_seconds=1, now=later)
     assert job_id is not None
     return Recorded(uid, job_id, "")
 
@@ -104,6 +105,16 @@ def analysed_study(
         written = [_written(number, kind) for kind in kinds]
         reports.written(session, queued.job_id, written, destinations=[DESTINATION], now=NOW)
     return Recorded(queued.study_instance_uid, queued.job_id, overlay, panel)
+
+
+def finish_again(database: Database, objects: ObjectStore, job_id: int) -> None:
+    """Record a result for a later job of a study that was analysed before."""
+    analysis = _analysis(objects.put(PICTURE), priority=Priority.HIGH, confidence=0.5, present=True)
+    grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
+    with database.write() as session:
+        held = jobs.claim(session, job_id, owner="worker-1", lease_seconds=60, now=NOW)
+        assert held is not None
+        analyses.save(session, held, analysis, grid_digest=grid, now=NOW)
 
 
 def written_study(database: Database, analysis: Analysis, objects: ObjectStore, number: int = 1) -> int:
