@@ -84,13 +84,18 @@ class ObjectKind(StrEnum):
     SEG = "SEG"
     SR = "SR"
     PM = "PM"
+    KO = "KO"
 
 
 class Presence(StrEnum):
-    """Whether the analyser found what it looked for."""
+    """Whether the analyser found what it looked for.
+
+    ASSESSED: an image or series was given a label, or an abstention; it says nothing of a lesion's place.
+    """
 
     PRESENT = "present"
     ABSENT = "absent"
+    ASSESSED = "assessed"
 
 
 class Extent(StrEnum):
@@ -237,11 +242,11 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One lesion that an analyser found, or one statement that it found none.
+    """One lesion that an analyser found, one statement that it found none, or the label of a whole image or series.
 
-    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT. ``confidence`` is in 0..1.
-    Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has volume
-    and diameter, AREA has area and diameter, UNKNOWN has neither.
+    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT or ASSESSED. ``confidence`` is in 0..1.
+    Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has
+    volume and diameter, AREA has area and diameter, UNKNOWN has neither.
     """
 
     number: int
@@ -301,6 +306,9 @@ class Analysis:
     notes: tuple[str, ...] = ()
     """Why other series of the study were left out: coded reasons, no patient data."""
     explanation: KeptExplanation | None = None
+    route: str = ""
+    """Name of the route that asked for the analysis, and ``routes_sha256`` the digest of the file that it stands in."""
+    routes_sha256: str = ""
 
     @property
     def is_unfamiliar(self) -> bool:
