@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from storage.progress import OnProgress, unheard
 from storage.routes.series_facts import SeriesFacts
 
 _KEYWORDS = (
@@ -80,11 +81,16 @@ def facts_of(header: Dataset, series: SeriesImages, *, frames: int) -> SeriesFac
     )
 
 
-def read_folder(folder: Path) -> Mapping[str, tuple[SeriesFacts, ...]]:
-    """Return the series of every study below a folder, by Study Instance UID; what is no DICOM file is passed over."""
+def read_folder(folder: Path, on_progress: OnProgress = unheard) -> Mapping[str, tuple[SeriesFacts, ...]]:
+    """Return the series of every study below a folder, by Study Instance UID; what is no DICOM file is passed over.
+
+    ``on_progress`` counts the files.
+    """
     found: dict[tuple[str, str], list[tuple[Path, Dataset]]] = defaultdict(list)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for done, path in enumerate(paths, start=1):
         header = _header(path)
+        on_progress(done, len(paths))
         if _text(header, "SeriesInstanceUID"):
             found[_text(header, "StudyInstanceUID"), _text(header, "SeriesInstanceUID")].append((path, header))
     studies: dict[str, list[SeriesFacts]] = defaultdict(list)
