@@ -10,11 +10,11 @@ import typer
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from console.installation import Installation
-    from console.routes.routes_file import RoutesFile
     from console.routes.asked_study import AskedStudy
+    from console.routes.routes_file import RoutesFile
     from console.routes.schemas import RouteForm
     from storage.routes.route import Route
     from storage.routes.routing import Considered
@@ -60,7 +60,7 @@ def show_routes(
 
 
 @app.command("test")
-def test_routes(
+def try_routes(
     subject: Subject,
     state: State = DEFAULT_STATE,
     *,
@@ -75,8 +75,8 @@ def test_routes(
     Example: oncue routes test ./my-study --routes ./routes.toml
     """
     from console.installation import open_installation
-    from console.routes.routes_file import read_routes
     from console.routes.asked_study import AskedStudy
+    from console.routes.routes_file import read_routes
     from console.routes.schemas import StudyRoutingForm
     from console.terminal.output import write_forms
 
@@ -166,8 +166,8 @@ def _outcome(study: AskedStudy) -> Iterator[str]:
     for answer in study.routing.chosen:
         route, count = answer.route, len(answer.wanted)
         yield (
-            f"job for route {route.name}: {count} series, analyser {route.analyser}, lane {route.lane or 'of the sender'}, "
-            f"pool {route.pool}"
+            f"job for route {route.name}: {count} series, analyser {route.analyser}, "
+            f"lane {route.lane or 'of the sender'}, pool {route.pool}"
         )
 
 

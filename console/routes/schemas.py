@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AliasPath, BeforeValidator, Field, model_validator
+from pydantic import AliasPath, BeforeValidator, Field
 
 from console.record_schema import RecordSchema
 from storage.domain import Lane, StudyState
@@ -22,7 +22,7 @@ Regions = Annotated[list[Region], BeforeValidator(_in_order)]
 class RouteForm(RecordSchema):
     """One route in ``oncue routes list --json``, with the file that it stands in and that file's digest.
 
-    ``lane`` is null where the sender's holds, ``task`` where whichever fits does; ``conditions`` are for people to read.
+    ``lane`` is null where the sender's holds, ``task`` where whichever fits does; ``conditions`` are in words.
     """
 
     name: str
