@@ -35,6 +35,7 @@ _KEYWORDS = (
     "ContrastBolusAgent",
     "ImageType",
     "SharedFunctionalGroupsSequence",
+    "PatientID",
 )
 
 
@@ -78,6 +79,7 @@ def facts_of(header: Dataset, series: SeriesImages, *, frames: int) -> SeriesFac
         slice_thickness_mm=_number(header, "SliceThickness"),
         contrast=bool(_text(header, "ContrastBolusAgent")),
         image_types=frozenset(_texts(header, "ImageType")),
+        patient_id=_text(header, "PatientID"),
     )
 
 

@@ -28,10 +28,11 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The routes in the order of their file, and the digest of that file."""
+    """The routes in the order of their file, the digest of that file, and its text."""
 
     routes: tuple[Route, ...]
     sha256: str
+    content: str
 
     def named(self, name: str) -> Route:
         """Return the route with a name; RecordMissing where the file has none such."""
@@ -67,7 +68,7 @@ def parse_routes(content: bytes, *, name: str) -> Routes:
                 f"{name}: line {_line(text, index)}, route {twice!r}: another route has this name;"
                 " results name their route, so names must differ"
             )
-    return Routes(document.route, hashlib.sha256(content).hexdigest())
+    return Routes(document.route, hashlib.sha256(content).hexdigest(), text)
 
 
 def _complaint(error: ValidationError, text: str) -> str:

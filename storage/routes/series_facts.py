@@ -31,6 +31,8 @@ class SeriesFacts:
     slice_thickness_mm: float | None = None
     contrast: bool = False
     image_types: frozenset[str] = frozenset()
+    patient_id: str = ""
+    """Only to see that a study is one patient's; no route looks at it."""
 
     @property
     def description(self) -> str:
