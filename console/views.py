@@ -80,7 +80,7 @@ class Views:
     def jobs(self, *, limit: int = PAGE) -> tuple[Job, ...]:
         """Return jobs, newest first."""
         with self.database.read() as session:
-            return jobs.listed(session, limit=limit)
+            return worklist.listed_jobs(session, limit=limit)
 
     def job(self, job_id: int) -> Job:
         """Return one job; RecordMissing where there is none."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import processes, routings
+from storage import jobs, processes, routings
 from storage.database import utc_now
 from storage.domain import Extent, JobState, Presence, Priority, StudyState
 from storage.errors import RecordMissing
+from storage.jobs import Job
 from storage.models import AnalysisRow, FindingRow, InstanceRow, JobRow, StudyRow
 from storage.processes import Served
 from storage.routings import RoutedStudy
@@ -34,8 +35,8 @@ _STATES: tuple[tuple[JobState, StudyState], ...] = (
 class RouteResult:
     """What one route's analysis of a study came to so far, or how far its job is.
 
-    The result is that of the newest job that has one; ``finding``, ``confidence``, ``priority`` and ``volume_ml`` are None
-    where there is none, ``volume_ml`` also where the images do not tell volumes. ``withheld`` says why it is not sent.
+    The result is that of the newest job that has one; ``finding``, ``confidence``, ``priority`` and ``volume_ml`` are
+    None where there is none, ``volume_ml`` also where the images tell no volumes. ``withheld`` says why it is not sent.
     """
 
     route: str
@@ -57,9 +58,9 @@ class RouteResult:
 class StudyEntry:
     """One study as lists show it: the leading result of all its routes, and ``analyses`` with that of each.
 
-    ``finding`` is the meaning of the leading finding's code, or «none»; ``confidence`` is in 0..1; the result's values are
-    None where nothing has been analysed yet. ``id`` is our own number, safe to use in addresses. ``reasons`` says, for a
-    study that no route wants, why each does not apply.
+    ``finding`` is the meaning of the leading finding's code, or «none»; ``confidence`` is in 0..1; the result's values
+    are None where nothing has been analysed yet. ``id`` is our own number, safe to use in addresses. ``reasons`` says,
+    for a study that no route wants, why each does not apply.
     """
 
     id: int
@@ -82,6 +83,8 @@ class StudyEntry:
     last_instance_at: datetime
     analyses: tuple[RouteResult, ...] = ()
     reasons: tuple[str, ...] = ()
+    leading_job_id: int | None = None
+    """The job whose result leads."""
 
 
 def studies(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
@@ -111,6 +114,15 @@ def find(session: Session, study_id: int) -> StudyEntry:
     return _entries(session, [row])[0]
 
 
+def listed_jobs(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
+    """Return jobs, newest first; those that wait for a worker that is not there have the code of that."""
+    served = processes.served(session, now=utc_now())
+    return tuple(
+        replace(job, code=job.code or _waits_for_nobody(job, served))
+        for job in jobs.listed(session, state=state, limit=limit)
+    )
+
+
 def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:
     rank = entry.priority.rank if entry.priority else len(Priority)
     return rank, -(entry.confidence or 0.0), entry.last_instance_at
@@ -119,7 +131,7 @@ def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:
 def _entries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudyEntry, ...]:
     ids = [row.id for row in rows]
     counts = _instance_counts(session, ids)
-    jobs = _newest_jobs(session, ids)
+    newest = _newest_jobs(session, ids)
     results = _valid_results(session, ids)
     findings = _findings(session, [analysis.job_id for found in results.values() for analysis, _ in found.values()])
     routed = routings.latest(session, ids)
@@ -128,7 +140,7 @@ def _entries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudyEntry, ..
         _entry(
             row,
             counts.get(row.id, 0),
-            _analyses(jobs.get(row.id, {}), results.get(row.id, {}), findings, served),
+            _analyses(newest.get(row.id, {}), results.get(row.id, {}), findings, served),
             routed.get(row.id),
         )
         for row in rows
@@ -161,17 +173,18 @@ def _entry(row: StudyRow, instances: int, analyses: tuple[RouteResult, ...], rou
         last_instance_at=row.last_instance_at,
         analyses=analyses,
         reasons=routed.reasons if routed and state is StudyState.NOT_APPLICABLE else (),
+        leading_job_id=leading.result_job_id if leading else None,
     )
 
 
 def _analyses(
-    jobs: Mapping[str, JobRow],
+    newest: Mapping[str, JobRow],
     results: Mapping[str, tuple[AnalysisRow, int]],
     findings: Mapping[int, Sequence[FindingRow]],
     served: frozenset[Served],
 ) -> tuple[RouteResult, ...]:
     """Return what each route came to, by name; routes whose newest job is superseded and has no result are left out."""
-    return tuple(_route_result(route, jobs[route], results.get(route), findings, served) for route in sorted(jobs))
+    return tuple(_route_result(route, newest[route], results.get(route), findings, served) for route in sorted(newest))
 
 
 def _route_result(
@@ -201,7 +214,7 @@ def _route_result(
     )
 
 
-def _waits_for_nobody(job: JobRow, served: frozenset[Served]) -> str | None:
+def _waits_for_nobody(job: JobRow | Job, served: frozenset[Served]) -> str | None:
     """Return the code of a job that waits although workers are there: none of them serves its pool and analyser."""
     if job.state != JobState.QUEUED.value or not served:
         return None

@@ -28,7 +28,7 @@ def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
     yield "study", entry.study_instance_uid
     yield "state", f"{entry.state} (revision {entry.revision}, {entry.instances} images)"
     if outcome.is_set_aside:
-        for reason in outcome.dossier.not_applicable:
+        for reason in outcome.dossier.entry.reasons:
             yield "set aside", reason
         return
     if entry.code:
