@@ -33,10 +33,17 @@ _MEASURES: Mapping[Extent, tuple[str, ...]] = {
     Extent.UNKNOWN: (),
 }
 
+_WITHHELD: Mapping[str, str] = {"unlike_training_data": "unlike the training data"}
+
 
 def measures_of(extent: Extent) -> tuple[str, ...]:
     """Return the measures of a finding that mean anything, by what is known of its image's size."""
     return _MEASURES[extent]
+
+
+def why_not_sent(withheld: str | None) -> str:
+    """Return in words why a result is kept and not sent; an empty text where it is sent."""
+    return f"not sent: {_WITHHELD.get(withheld, withheld)}" if withheld else ""
 
 
 def named_version(algorithm: Algorithm) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from storage import jobs, processes, routings
@@ -29,6 +29,21 @@ _STATES: tuple[tuple[JobState, StudyState], ...] = (
     (JobState.SUCCEEDED, StudyState.SUCCEEDED),
 )
 """A study is in the first of these states that the newest job of any of its routes is in."""
+
+
+_ANALYSED = (
+    select(JobRow.study_id)
+    .join(AnalysisRow, AnalysisRow.job_id == JobRow.id)
+    .where(AnalysisRow.superseded_at.is_(None))
+)
+"""Studies with a result that no later one took the place of."""
+
+_WANTED = (
+    select(JobRow.study_id)
+    .outerjoin(AnalysisRow, AnalysisRow.job_id == JobRow.id)
+    .where(JobRow.state != JobState.SUPERSEDED.value, AnalysisRow.superseded_at.is_(None))
+)
+"""Studies with a job that holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +104,24 @@ class StudyEntry:
 
 def studies(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
     """Return studies, the newest arrivals first."""
-    rows = session.scalars(select(StudyRow).order_by(StudyRow.last_instance_at.desc()).limit(limit)).all()
-    return _entries(session, rows)
+    return _arrivals(session, limit=limit)
 
 
 def worklist(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
-    """Return analysed studies in reading order: by priority, then confidence, then arrival."""
-    analysed = select(JobRow.study_id).join(AnalysisRow, AnalysisRow.job_id == JobRow.id)
-    rows = session.scalars(select(StudyRow).where(StudyRow.id.in_(analysed))).all()
+    """Return studies with a result that holds, in reading order: by priority, then confidence, then arrival."""
+    rows = session.scalars(select(StudyRow).where(StudyRow.id.in_(_ANALYSED))).all()
     return tuple(sorted(_entries(session, rows), key=_reading_order)[:limit])
+
+
+def waiting(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
+    """Return studies without a result that a route wants or that still arrive, the newest arrivals first."""
+    open_or_wanted = or_(StudyRow.closed_at.is_(None), StudyRow.id.in_(_WANTED))
+    return _arrivals(session, open_or_wanted, StudyRow.id.not_in(_ANALYSED), limit=limit)
+
+
+def not_applicable(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
+    """Return complete studies that no route wants, the newest arrivals first."""
+    return _arrivals(session, StudyRow.closed_at.is_not(None), StudyRow.id.not_in(_WANTED), limit=limit)
 
 
 def study(session: Session, study_instance_uid: str) -> StudyEntry | None:
@@ -121,6 +145,11 @@ def listed_jobs(session: Session, *, state: JobState | None = None, limit: int =
         replace(job, code=job.code or _waits_for_nobody(job, served))
         for job in jobs.listed(session, state=state, limit=limit)
     )
+
+
+def _arrivals(session: Session, *conditions: ColumnElement[bool], limit: int) -> tuple[StudyEntry, ...]:
+    query = select(StudyRow).where(*conditions).order_by(StudyRow.last_instance_at.desc()).limit(limit)
+    return _entries(session, session.scalars(query).all())
 
 
 def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:

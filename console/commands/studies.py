@@ -183,7 +183,7 @@ def _summary(dossier: Dossier) -> list[tuple[str, object]]:
 
 
 def _result_rows(result: Result) -> list[tuple[str, object]]:
-    from console.terminal.route_results import not_sent
+    from console.schemas import why_not_sent
 
     if result.is_superseded:
         by = f"job {result.superseded_by}" if result.superseded_by else "none: the route no longer applies"
@@ -194,7 +194,7 @@ def _result_rows(result: Result) -> list[tuple[str, object]]:
         ("priority", f"{result.decision.priority} by rule «{result.decision.rule}»"),
         ("case score", result.case_score),
         ("input", f"{unlike} (score {result.out_of_distribution:.2f})"),
-        *([("sent", not_sent(result.withheld))] if result.withheld else []),
+        *([("delivery", why_not_sent(result.withheld))] if result.withheld else []),
         ("algorithm", f"{result.algorithm.name} {result.algorithm.version}, {result.algorithm.weights_sha256[:12]}"),
     ]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from console.schemas import why_not_sent
 from storage.domain import JobState, StudyState
 from storage.worklist import RouteResult, StudyEntry
-
-WITHHELD = {"out_of_distribution": "unlike the training data"}
-"""Codes of results that are kept and not sent, in words."""
 
 
 def in_one_cell(entry: StudyEntry) -> str | None:
@@ -16,14 +14,9 @@ def in_one_cell(entry: StudyEntry) -> str | None:
     return "\n".join(_line(one) for one in entry.analyses) or None
 
 
-def not_sent(withheld: str | None) -> str:
-    """Say why a result is not sent; an empty text where it is."""
-    return f"not sent: {WITHHELD.get(withheld, withheld)}" if withheld else ""
-
-
 def _line(one: RouteResult) -> str:
     size = f"{one.volume_ml:.3g} ml" if one.volume_ml else ""
-    found = [one.finding, size, one.priority, not_sent(one.withheld)] if one.result_job_id is not None else []
+    found = [one.finding, size, one.priority, why_not_sent(one.withheld)] if one.result_job_id is not None else []
     waits = "" if one.state is JobState.SUCCEEDED else one.state
     words = (*found, waits, one.code if one.state is not JobState.SUCCEEDED else "")
     return f"{one.route}: {', '.join(word for word in words if word)}"
