@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from storage.domain import StoredInstance
+from storage.objects import ObjectStore
 from storage.progress import OnProgress, unheard
 from storage.routes.series_facts import SeriesFacts
 
@@ -80,6 +82,27 @@ def facts_of(header: Dataset, series: SeriesImages, *, frames: int) -> SeriesFac
         contrast=bool(_text(header, "ContrastBolusAgent")),
         image_types=frozenset(_texts(header, "ImageType")),
         patient_id=_text(header, "PatientID"),
+    )
+
+
+def stored_series(
+    instances: Iterable[StoredInstance], objects: ObjectStore, senders: Mapping[str, frozenset[str]]
+) -> tuple[SeriesFacts, ...]:
+    """Read what routes look at of each series of a stored study; ``senders`` are the calling AE titles by series."""
+    by_series: dict[str, list[StoredInstance]] = defaultdict(list)
+    for instance in instances:
+        by_series[instance.series_instance_uid].append(instance)
+    return tuple(
+        read_facts(
+            SeriesImages(
+                series_instance_uid=uid,
+                modality=found[0].modality,
+                files=tuple(objects.path(instance.digest) for instance in found),
+                sop_class_uids=frozenset(instance.sop_class_uid for instance in found),
+                calling_aets=senders.get(uid, frozenset()),
+            )
+        )
+        for uid, found in sorted(by_series.items())
     )
 
 

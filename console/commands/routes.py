@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
     from console.installation import Installation
     from console.routes.asked_study import AskedStudy
+    from console.routes.replay import ReplayedStudy
     from console.routes.routes_file import RoutesFile
-    from console.routes.schemas import RouteForm
+    from console.routes.schemas import ReplayedStudyForm, ReplayForm, RouteForm
     from storage.routes.route import Route
     from storage.routes.routing import Considered
     from storage.routes.series_facts import SeriesFacts
@@ -32,6 +34,13 @@ OtherRoutes = Annotated[
     Path | None,
     typer.Option("--routes", metavar="FILE", dir_okay=False, help="File of routes to try instead of the one in force."),
 ]
+Since = Annotated[
+    datetime,
+    typer.Option(
+        "--since", metavar="DATE", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Day or time in UTC, as 2026-03-01."
+    ),
+]
+Everything = Annotated[bool, typer.Option("--all", help="List the studies too that would be routed as they were.")]
 _SHORT_UID = 12
 
 
@@ -88,6 +97,75 @@ def try_routes(
         return
     for study in found:
         _show_study(study)
+
+
+@app.command("replay")
+def replay_routes(
+    since: Since,
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    routes: OtherRoutes = None,
+    everything: Everything = False,
+) -> None:
+    """Say how a file of routes would have routed the studies that closed since a day, and which of them otherwise.
+
+    Without --routes the file in force is tried, on studies that closed under earlier ones. Nothing is changed or analysed.
+
+    Example: oncue routes replay --since 2026-03-01 --routes ./routes.toml
+    """
+    from console.installation import open_installation
+    from console.routes.replay import Replay
+    from console.routes.routes_file import read_routes
+    from console.terminal.progress import progress_bar
+
+    moment = since.replace(tzinfo=UTC)
+    installation = open_installation(state, file=config)
+    file = read_routes(installation, named=routes)
+    with progress_bar("studies") as on_progress:
+        replayed = Replay(installation, file.routes).since(moment, on_progress)
+    form = _replay_form(file, moment, replayed, everything=everything)
+    if as_json:
+        from console.terminal.output import write_json
+
+        write_json(form.model_dump(mode="json"))
+        return
+    _show_replay(form)
+
+
+def _replay_form(
+    file: RoutesFile, since: datetime, replayed: Sequence[ReplayedStudy], *, everything: bool
+) -> ReplayForm:
+    from console.routes.schemas import ReplayedStudyForm, ReplayForm
+
+    return ReplayForm(
+        since=since,  # type: ignore[arg-type]  # the form writes it as text
+        file=str(file.path),
+        routes_sha256=file.routes.sha256,
+        studies=len(replayed),
+        different=sum(study.is_different for study in replayed),
+        unrecorded=sum(study.before is None for study in replayed),
+        shown=[ReplayedStudyForm.model_validate(study) for study in replayed if everything or study.is_different],
+    )
+
+
+def _show_replay(form: ReplayForm) -> None:
+    from console.terminal.output import write_line, write_table
+
+    headers = ("closed", "was routed to", "would be routed to", "otherwise", "UID")
+    rows = [_replayed_row(study) for study in form.shown]
+    write_table("Replay", headers, rows, empty="no study would be routed otherwise")
+    write_line(f"{form.different} of {form.studies} studies that closed since {form.since} would be routed otherwise")
+    if form.unrecorded:
+        write_line(f"{form.unrecorded} of them closed before routings were kept and are not compared; --all lists them")
+
+
+def _replayed_row(study: ReplayedStudyForm) -> tuple[object, ...]:
+    nothing = "not_applicable"
+    before = "not on record" if study.before is None else ", ".join(study.before) or nothing
+    otherwise = "; ".join(f"{change.route}: {', '.join(change.differs)}" for change in study.changed) or None
+    return study.closed_at, before, ", ".join(study.after) or nothing, otherwise, study.study_instance_uid
 
 
 def _series_of(subject: str, installation: Installation) -> Iterator[tuple[str, tuple[SeriesFacts, ...]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from console.doctor import computing_probes, network_probes, process_probes, storage_probes
+from console.doctor import computing_probes, network_probes, process_probes, routes_probe, storage_probes
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
 from storage.errors import ConfigurationError, OncueError
@@ -16,6 +16,7 @@ PROBES: Mapping[str, Probe] = {
     "gateway": process_probes.probe_gateway,
     "relay": process_probes.probe_relay,
     "worker": process_probes.probe_worker,
+    "routes": routes_probe.probe_routes,
     "ports": network_probes.probe_ports,
     "listener": network_probes.probe_listener,
     "destinations": network_probes.probe_destinations,
@@ -54,9 +55,12 @@ def _said_once(part: ExaminedPart, before: Sequence[ExaminedPart]) -> ExaminedPa
 
 
 def _guarded(name: str, probe: Probe, installation: Installation) -> list[ExaminedPart]:
+    """Return what a probe found, and after it the error that ended it."""
+    found: list[ExaminedPart] = []
     try:
-        return list(probe(installation))
+        found.extend(probe(installation))
     except OncueError as error:
-        return [ExaminedPart(name, PartHealth.BROKEN, f"[{error.code}] {error}")]
+        found.append(ExaminedPart(name, PartHealth.BROKEN, f"[{error.code}] {error}"))
     except ImportError as error:
-        return [ExaminedPart(name, PartHealth.REMARK, f"not looked at: {error.name} is not installed here")]
+        found.append(ExaminedPart(name, PartHealth.REMARK, f"not looked at: {error.name} is not installed here"))
+    return found

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from console.installation import Installation
 from dicom_gateway.errors import NoSeriesFound
-from dicom_gateway.series_facts import SeriesImages, read_facts, read_folder
+from dicom_gateway.series_facts import read_folder, stored_series
 from storage import studies, worklist
-from storage.domain import StoredInstance
-from storage.errors import ConfigurationError, RecordMissing
+from storage.errors import ConfigurationError, ObjectMissing, RecordMissing
 from storage.objects import ObjectStore
 from storage.progress import OnProgress
 from storage.routes.series_facts import SeriesFacts
@@ -38,8 +36,16 @@ def series_of_study(installation: Installation, study: str) -> tuple[str, tuple[
         raise RecordMissing(f"{study} is neither a folder nor a study's number or UID")
     with installation.read() as session:
         entry = _entry(session, study)
-        instances = studies.instances_of(session, entry.id)
-    return entry.study_instance_uid, _series(instances, installation.objects)
+        return entry.study_instance_uid, arrived_series(session, entry.id, installation.objects)
+
+
+def arrived_series(session: Session, study_id: int, objects: ObjectStore) -> tuple[SeriesFacts, ...]:
+    """Read the series of a study as it stands now from its stored images; ObjectMissing where one is gone."""
+    instances, senders = studies.instances_of(session, study_id), studies.senders_of(session, study_id)
+    try:
+        return stored_series(instances, objects, senders)
+    except OSError as error:
+        raise ObjectMissing(f"an image of study {study_id} cannot be read: {error.strerror}") from error
 
 
 def _entry(session: Session, study: str) -> StudyEntry:
@@ -49,19 +55,3 @@ def _entry(session: Session, study: str) -> StudyEntry:
     if entry is None:
         raise RecordMissing(f"there is no folder and no study {study}; see `oncue studies list`")
     return entry
-
-
-def _series(instances: Sequence[StoredInstance], objects: ObjectStore) -> tuple[SeriesFacts, ...]:
-    grouped: dict[str, list[StoredInstance]] = defaultdict(list)
-    for instance in instances:
-        grouped[instance.series_instance_uid].append(instance)
-    return tuple(read_facts(_images(uid, found, objects)) for uid, found in sorted(grouped.items()))
-
-
-def _images(uid: str, instances: Sequence[StoredInstance], objects: ObjectStore) -> SeriesImages:
-    return SeriesImages(
-        series_instance_uid=uid,
-        modality=instances[0].modality,
-        files=tuple(objects.path(instance.digest) for instance in instances),
-        sop_class_uids=frozenset(instance.sop_class_uid for instance in instances),
-    )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AliasPath, BeforeValidator, Field
 
-from console.record_schema import RecordSchema
+from console.record_schema import IsoTime, RecordSchema
 from storage.domain import Lane, StudyState
 from storage.routes.regions import Region
 from storage.routes.route import Unfamiliar
@@ -94,3 +94,36 @@ class StudyRoutingForm(RecordSchema):
     reasons: list[str]
     series: list[SeriesForm]
     answers: list[RouteAnswerForm] = Field(validation_alias=AliasPath("routing", "answers"))
+
+
+class RouteChangeForm(RecordSchema):
+    """A route that wants a study by both files, and the keys in which these differ; ``series`` are the series wanted."""
+
+    route: str
+    differs: list[str]
+
+
+class ReplayedStudyForm(RecordSchema):
+    """One study in ``oncue routes replay --json``; ``before`` is null where it closed before routings were kept."""
+
+    study_instance_uid: str
+    revision: int
+    closed_at: IsoTime
+    before: list[str] | None
+    after: list[str]
+    gained: list[str]
+    lost: list[str]
+    changed: list[RouteChangeForm]
+    reasons: list[str]
+
+
+class ReplayForm(RecordSchema):
+    """What ``oncue routes replay --json`` writes: how many studies closed, how many would differ, and those shown."""
+
+    since: IsoTime
+    file: str
+    routes_sha256: str
+    studies: int
+    different: int
+    unrecorded: int
+    shown: list[ReplayedStudyForm]
