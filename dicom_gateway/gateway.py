@@ -24,6 +24,7 @@ from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.errors import StorageError
 from storage.objects import ObjectStore
+from storage.routes.in_force import RoutesInForce
 
 _SLOWEST_ASSEMBLY_SECONDS = 5.0
 _POLLS_PER_ROUND = 10
@@ -34,7 +35,11 @@ logger = structlog.get_logger(__name__)
 
 
 class Gateway:
-    """Everything between oncue and its DICOM peers. ``equipment`` is what it calls itself in the objects it writes."""
+    """Everything between oncue and its DICOM peers.
+
+    ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
+    RoutesInvalid where their file is wrong.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Gateway:
         objects: ObjectStore,
         *,
         equipment: Equipment | None = None,
+        routes: RoutesInForce | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.process_id = f"gateway-{socket.gethostname()[:32]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -59,7 +65,8 @@ class Gateway:
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
-        self._assembly = _assembly_loop(settings, database, clock)
+        routes = routes or RoutesInForce(settings.routes)
+        self._assembly = _assembly_loop(settings, Assembly(database, objects, routes, settings.quiet_seconds, clock))
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
@@ -134,8 +141,7 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
 
 
-def _assembly_loop(settings: GatewaySettings, database: Database, clock: Callable[[], datetime]) -> Loop:
-    assembly = Assembly(database, settings.quiet_seconds, clock)
+def _assembly_loop(settings: GatewaySettings, assembly: Assembly) -> Loop:
     # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
     return Loop("assembly", assembly.close_quiet, seconds=min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS))
 

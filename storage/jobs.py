@@ -7,17 +7,18 @@ compare-and-set under a lease; the fencing token makes a late writer fail instea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage import audit, leases
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
 from storage.models import JobRow, StudyRow
+from storage.processes import Served
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.SUPERSEDED}),
@@ -58,6 +59,15 @@ class Wanted:
     series: tuple[str, ...]
     sha256: str
     routes_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A job that is to be published now, into a lane of a pool of workers."""
+
+    id: int
+    lane: Lane
+    pool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +118,19 @@ def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, 
     return row.id
 
 
-def publishable(session: Session, *, now: datetime, limit: int = 100) -> tuple[tuple[int, Lane], ...]:
-    """Return the queued jobs that are not published yet and whose retry time has come, oldest first."""
+def publishable(
+    session: Session, *, now: datetime, served: Collection[Served] = (), limit: int = 100
+) -> tuple[DueJob, ...]:
+    """Return the queued jobs that are not published yet and whose retry time has come, oldest first.
+
+    ``served`` is what the workers at work serve: a job for a pool that has workers, none with its analyser, stays back.
+    """
+    pools = {one.pool for one in served}
+    within_reach = or_(JobRow.pool.not_in(pools), tuple_(JobRow.pool, JobRow.analyser).in_(_pairs(served)))
     query = (
-        select(JobRow.id, JobRow.lane)
+        select(JobRow.id, JobRow.lane, JobRow.pool)
         .where(
+            within_reach,
             JobRow.state == JobState.QUEUED.value,
             JobRow.published_at.is_(None),
             or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
@@ -120,7 +138,7 @@ def publishable(session: Session, *, now: datetime, limit: int = 100) -> tuple[t
         .order_by(JobRow.opened_at, JobRow.id)
         .limit(limit)
     )
-    return tuple((row.id, Lane(row.lane)) for row in session.execute(query))
+    return tuple(DueJob(row.id, Lane(row.lane), row.pool) for row in session.execute(query))
 
 
 def published(session: Session, job_id: int, *, now: datetime) -> bool:
@@ -134,18 +152,34 @@ def published(session: Session, job_id: int, *, now: datetime) -> bool:
     return True
 
 
-def lanes_with_messages(session: Session) -> tuple[Lane, ...]:
-    """Return the lanes in which jobs are published and not yet claimed."""
-    query = select(JobRow.lane).where(JobRow.state == JobState.QUEUED.value, JobRow.published_at.is_not(None))
-    return tuple(Lane(lane) for lane in session.scalars(query.distinct().order_by(JobRow.lane)))
+def hand_back(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
+    """Take back the message of a queued job whose analyser the worker that got it does not have."""
+    audit.lock(session)
+    row = session.get(JobRow, job_id, with_for_update=True)
+    if row is None or row.state != JobState.QUEUED.value or row.published_at is None:
+        return
+    row.published_at = None
+    _record(session, row, "job:handed-back", actor=actor, now=now, details={"analyser": row.analyser})
 
 
-def republish_lost(session: Session, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
+def lanes_with_messages(session: Session) -> tuple[tuple[str, Lane], ...]:
+    """Return the pools and lanes in which jobs are published and not yet claimed."""
+    query = select(JobRow.pool, JobRow.lane).where(
+        JobRow.state == JobState.QUEUED.value, JobRow.published_at.is_not(None)
+    )
+    found = session.execute(query.distinct().order_by(JobRow.pool, JobRow.lane))
+    return tuple((pool, Lane(lane)) for pool, lane in found)
+
+
+def republish_lost(session: Session, pool: str, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
     audit.lock(session)
     rows = session.scalars(
         select(JobRow).where(
-            JobRow.state == JobState.QUEUED.value, JobRow.lane == lane.value, JobRow.published_at < now - older_than
+            JobRow.state == JobState.QUEUED.value,
+            JobRow.pool == pool,
+            JobRow.lane == lane.value,
+            JobRow.published_at < now - older_than,
         )
     ).all()
     for row in rows:
@@ -293,6 +327,10 @@ def _held_row(session: Session, held: Claim) -> JobRow:
     if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
         raise LeaseLost(f"job {held.job_id} was taken over or superseded; this result is discarded")
     return row
+
+
+def _pairs(served: Collection[Served]) -> list[tuple[str, str]]:
+    return sorted((one.pool, one.analyser) for one in served)
 
 
 def _newest_id(session: Session, row: JobRow) -> int:

@@ -72,7 +72,7 @@ class SuvUnknown(WorkerError):
 
 
 class NoAnalyser(WorkerError):
-    """No analyser is registered for this modality."""
+    """The worker that got the job does not have its route's analyser."""
 
     code = "no_analyser"
 

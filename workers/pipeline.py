@@ -1,15 +1,15 @@
-"""Analyse one study: from its stored instances to mask, findings, triage decision and pictures, stage by stage."""
+"""Analyse what one route wants of a study: from stored instances to mask, findings, decision, pictures, by stages."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from storage import jobs, studies
+from storage import jobs, routings, series, studies
 from storage.database import Database
 from storage.domain import (
     Analysis,
@@ -25,19 +25,21 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
-from storage.routes.file import load_routes
-from storage.routes.route import Preference
-from workers.analysers import AbortCheck, Analyser, build_analysers, pick_analyser
+from storage.routes.route import Route, Unfamiliar
+from storage.routes.series_facts import SeriesFacts
+from storage.sop_kinds import is_image
+from workers.analysers import AbortCheck, Analyser, build_analysers, pick_analyser, with_prompt
 from workers.config import WorkerSettings
+from workers.errors import TwoPatients
 from workers.imaging.best_volume import build_best
-from workers.imaging.instances import HeaderScan, read_headers
-from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, SeriesSelection, choose_series, select_series
+from workers.imaging.instances import read_headers
+from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, choose_series
 from workers.lesions import MOST_LESIONS, Classifiers, Lesions, find_lesions, label_findings
 from workers.pictures import draw_overlays, keep_panels
 from workers.triage import Case, Policy, load_policy
 
-HEAD_MR = "head-mr"
-"""The shipped route whose preferences rank the series of a study."""
+UNFAMILIAR = "unlike_training_data"
+"""Why a result is on record and not sent: its input is farther from the training data than the route allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,21 @@ class PipelineResources:
     classifiers: Classifiers | None
     policy: Policy
     overlay_slices: int = 12
-    preferences: tuple[Preference, ...] = ()
-    """Which of several usable series is taken, as the routes have it."""
+
+    @property
+    def serves(self) -> frozenset[str]:
+        """The analysers that routes may ask for here."""
+        return frozenset(self.analysers)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a job asks for: a route, by which file, and the stored instances of the series that it wants."""
+
+    route: Route
+    routes_sha256: str
+    lane: Lane
+    instances: tuple[StoredInstance, ...]
 
 
 class Stopwatch:
@@ -76,44 +91,46 @@ class Stopwatch:
 def analyse(
     resources: PipelineResources, held: jobs.Claim, *, check: AbortCheck, watch: Stopwatch | None = None
 ) -> Analysis:
-    """Return the analysis of a claimed job's study; nothing of it is in the database yet.
+    """Return the analysis that a claimed job asks for; nothing of it is in the database yet.
 
     Pictures and attention map are put into the object store. ``check`` is called between stages. Every OncueError
     that the stages raise ends the attempt with its code.
     """
     watch = watch or Stopwatch()
     with watch.stage("load"):
-        lane, instances = _load(resources, held)
-        scan = read_headers(instances, resources.objects)
+        assignment = _load(resources, held)
+        scan = read_headers(assignment.instances, resources.objects)
     check()
     with watch.stage("select"):
-        selection = _select(resources, scan)
+        _, selection = choose_series(scan, rules=_rules(assignment.route))
     with watch.stage("volume"):
-        volume, series, left_out = build_best(selection, resources.objects)
-    notes = _selection_notes(series, left_out)
-    return _analyse_volume(resources, volume, lane=lane, notes=notes, check=check, watch=watch)
+        volume, taken, left_out = build_best(selection, resources.objects)
+    notes = _selection_notes(taken, left_out)
+    return _analyse_volume(resources, volume, assignment, notes=notes, check=check, watch=watch)
 
 
 def _analyse_volume(
     resources: PipelineResources,
     volume: Volume,
+    assignment: Assignment,
     *,
-    lane: Lane,
     notes: tuple[str, ...],
     check: AbortCheck,
     watch: Stopwatch,
 ) -> Analysis:
     check()
+    route = assignment.route
     input_sha256 = digest_frames(volume.frames)
     with watch.stage("segment"):
-        segmentation = pick_analyser(resources.analysers, volume.modality).segment(volume, check=check)
+        analyser = with_prompt(pick_analyser(resources.analysers, route.analyser), route.prompt)
+        segmentation = analyser.segment(volume, check=check)
         lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
     check()
     with watch.stage("classify"):
         classifier = resources.classifiers.for_volume(volume) if resources.classifiers else None
         findings = label_findings(classifier, volume, lesions, resources.objects)
     with watch.stage("triage"):
-        decision = _decide(resources.policy, findings, segmentation, lane)
+        decision = _decide(resources.policy, findings, segmentation, assignment.lane)
     with watch.stage("overlay"):
         pictures = draw_overlays(volume, lesions.labels, most=resources.overlay_slices)
         overlays = tuple(resources.objects.put(picture) for picture in pictures)
@@ -134,6 +151,9 @@ def _analyse_volume(
         overlays=overlays,
         notes=notes + _merge_notes(lesions),
         explanation=explanation,
+        route=route.name,
+        routes_sha256=assignment.routes_sha256,
+        withheld=_withheld(route, segmentation.out_of_distribution),
     )
 
 
@@ -145,20 +165,33 @@ def digest_frames(frames: tuple[FrameRef, ...]) -> str:
     return sha.hexdigest()
 
 
-def _load(resources: PipelineResources, held: jobs.Claim) -> tuple[Lane, tuple[StoredInstance, ...]]:
+def _load(resources: PipelineResources, held: jobs.Claim) -> Assignment:
+    """Read what a job asks for; TwoPatients where images of several share the study, whichever series it wants."""
     with resources.database.read() as session:
-        return jobs.find(session, held.job_id).lane, studies.instances_of(session, held.study_id)
+        job = jobs.find(session, held.job_id)
+        route = routings.route_named(session, job.route, job.routes_sha256)
+        _require_one_patient(series.of_study(session, held.study_id))
+        instances = studies.instances_of(session, held.study_id)
+    wanted = tuple(item for item in instances if not job.wanted or item.series_instance_uid in job.wanted)
+    return Assignment(route, job.routes_sha256 or "", job.lane, wanted)
 
 
-def _select(resources: PipelineResources, scan: HeaderScan) -> SeriesSelection:
-    """Return the series that can be analysed, best first; NoAnalyser where all usable ones lack an analyser."""
-    rules = SelectionRules(modalities=frozenset(resources.analysers), preferences=resources.preferences)
-    if select_series(scan, rules=rules).chosen is None:
-        other = select_series(scan).chosen
-        if other is not None:
-            pick_analyser(resources.analysers, other.modality)
-    _, selection = choose_series(scan, rules=rules)
-    return selection
+def _require_one_patient(facts: Iterable[SeriesFacts]) -> None:
+    patients = {one.patient_id for one in facts if any(map(is_image, one.sop_class_uids))} - {""}
+    if len(patients) > 1:
+        raise TwoPatients(
+            f"the study holds images of {len(patients)} patients; it is set aside until it is sent again with one"
+        )
+
+
+def _rules(route: Route) -> SelectionRules:
+    return SelectionRules(modalities=frozenset(route.match.modality), preferences=route.prefer)
+
+
+def _withheld(route: Route, out_of_distribution: float) -> str | None:
+    """Return why a result is not to be sent, or None where it is."""
+    far = out_of_distribution > route.unfamiliar_above
+    return UNFAMILIAR if far and route.unfamiliar is Unfamiliar.WITHHOLD else None
 
 
 def _decide(policy: Policy, findings: tuple[Finding, ...], segmentation: Segmentation, lane: Lane) -> TriageDecision:
@@ -195,7 +228,6 @@ def open_resources(
         classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
         policy=policy,
         overlay_slices=settings.overlay_slices,
-        preferences=load_routes().named(HEAD_MR).prefer,
     )
 
 

@@ -11,7 +11,7 @@ import typer
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from console.installation import Installation
     from console.routes.asked_study import AskedStudy
@@ -111,7 +111,7 @@ def replay_routes(
 ) -> None:
     """Say how a file of routes would have routed the studies that closed since a day, and which of them otherwise.
 
-    Without --routes the file in force is tried, on studies that closed under earlier ones. Nothing is changed or analysed.
+    Without --routes the file in force is tried. Nothing is changed or analysed.
 
     Example: oncue routes replay --since 2026-03-01 --routes ./routes.toml
     """

@@ -23,7 +23,7 @@ _DONE_BY = ("analyser", "prompt", "task", "lane", "pool", "prefer", "unfamiliar"
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """A route that wants a study by both files, and what differs: the series that it wants, or what is done with them."""
+    """A route that wants a study by both files, and the keys that differ; ``series`` are the series that it wants."""
 
     route: str
     differs: tuple[str, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from console.installation import Installation
 from storage.routes.file import SHIPPED, Routes, load_routes
+from storage.routes.in_force import RoutesInForce
 
 FILE_NAME = "routes.toml"
 
@@ -36,8 +37,17 @@ def read_routes(installation: Installation, *, named: Path | None = None) -> Rou
     return RoutesFile(path, origin, load_routes(path))
 
 
+def routes_of_site(installation: Installation) -> RoutesInForce:
+    """Return the routes that hold for an installation and follow their file; RoutesInvalid where it is wrong.
+
+    A configured file must be there; without one, routes.toml of the state folder holds as soon as it appears.
+    """
+    configured = installation.settings.gateway.routes
+    return RoutesInForce(configured or installation.state / FILE_NAME, required=configured is not None)
+
+
 def _in_force(installation: Installation) -> tuple[Path, RoutesOrigin]:
-    configured: Path | None = getattr(installation.settings.gateway, "routes", None)
+    configured = installation.settings.gateway.routes
     own = installation.state / FILE_NAME
     if configured is not None:
         return configured, RoutesOrigin.SETTING

@@ -97,7 +97,7 @@ class StudyRoutingForm(RecordSchema):
 
 
 class RouteChangeForm(RecordSchema):
-    """A route that wants a study by both files, and the keys in which these differ; ``series`` are the series wanted."""
+    """A route that wants a study by both files, and the keys that differ; ``series`` are the series that it wants."""
 
     route: str
     differs: list[str]

@@ -162,12 +162,8 @@ def _unlink_associations() -> None:
     with op.batch_alter_table("associations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_associations_closed_at"))
         batch_op.add_column(sa.Column("study_id", sa.Integer(), nullable=True))
-        batch_op.create_foreign_key(
-            batch_op.f("fk_associations_study_id"), "studies", ["study_id"], ["id"]
-        )
-        batch_op.create_index(
-            batch_op.f("ix_associations_study_id_closed_at"), ["study_id", "closed_at"], unique=False
-        )
+        batch_op.create_foreign_key(batch_op.f("fk_associations_study_id"), "studies", ["study_id"], ["id"])
+        batch_op.create_index(batch_op.f("ix_associations_study_id_closed_at"), ["study_id", "closed_at"], unique=False)
         batch_op.drop_column("last_store_at")
     op.execute(
         "UPDATE associations SET study_id = (SELECT max(study_id) FROM association_studies "

@@ -13,6 +13,7 @@ from storage import studies
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.objects import ObjectStore
+from tests.support.routing import close_as_head
 
 
 def small_phantom(folder: Path, *, seed: int = 1, lesion: bool = True) -> PhantomStudy:
@@ -35,7 +36,7 @@ def queue_study(
     with database.write() as session:
         later = now + timedelta(seconds=1)
         for study_id in studies.quiet(session, quiet_seconds=0, now=later):
-            job_id = studies.close(session, study_id, quiet_seconds=0, now=later)
+            job_id = close_as_head(session, study_id, quiet_seconds=0, now=later)
             if job_id is not None:
                 return job_id
     raise AssertionError("no study went quiet")

@@ -19,6 +19,7 @@ from storage.config import StorageSettings
 from storage.database import Database, connect, utc_now
 from storage.errors import DatabaseUnavailable, OncueError
 from storage.objects import ObjectStore
+from storage.processes import Served
 from workers.config import WorkerSettings
 from workers.queue.signs_of_life import SignsOfLife
 
@@ -69,7 +70,8 @@ def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
     resources = open_resources(place.workers, database, place.open_objects(), actor=owner)
     log.info("worker.models_loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
-        processes.start(session, owner, "worker", now=utc_now())
+        served = [Served(place.workers.pool, name) for name in resources.serves]
+        processes.start(session, owner, "worker", now=utc_now(), serves=served)
     runner = JobRunner(resources, owner, place.workers.lease_seconds, signs)
     app = make_app(place.workers, on_poll=signs.mark_poll)
     register_tasks(app, runner, FitRunner(database, place.workers, owner))
