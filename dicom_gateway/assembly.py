@@ -5,17 +5,15 @@ The times stand in the database, so a restart forgets nothing and any gateway ca
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
-from dicom_gateway.series_facts import SeriesImages, read_facts
+from dicom_gateway.series_facts import stored_series
 from storage import studies
 from storage.database import Database
-from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from storage.routes.in_force import RoutesInForce
 from storage.studies import SeenStudy
@@ -60,20 +58,4 @@ class Assembly:
         with self.database.read() as session:
             instances = studies.instances_of(session, study_id)
             senders = studies.senders_of(session, study_id)
-        by_series: dict[str, list[StoredInstance]] = defaultdict(list)
-        for instance in instances:
-            by_series[instance.series_instance_uid].append(instance)
-        facts = (
-            read_facts(self._images(uid, found, calling_aets=senders.get(uid, frozenset())))
-            for uid, found in by_series.items()
-        )
-        return SeenStudy(self.routes.current(), tuple(facts))
-
-    def _images(self, uid: str, instances: list[StoredInstance], *, calling_aets: frozenset[str]) -> SeriesImages:
-        return SeriesImages(
-            series_instance_uid=uid,
-            modality=instances[0].modality,
-            files=tuple(self.objects.path(instance.digest) for instance in instances),
-            sop_class_uids=frozenset(instance.sop_class_uid for instance in instances),
-            calling_aets=calling_aets,
-        )
+        return SeenStudy(self.routes.current(), stored_series(instances, self.objects, senders))

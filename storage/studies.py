@@ -51,6 +51,16 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedStudy:
+    """A complete study: our number for it, its UID and revision, and since when it is complete."""
+
+    id: int
+    study_instance_uid: str
+    revision: int
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SeenStudy:
     """A study as routes see it: what its series say, and the routes that are in force."""
 
@@ -139,6 +149,16 @@ def close(
     routing = route_study(seen.routes, seen.series)
     routings.record(session, study, routing, seen.routes, now=now)
     return route_jobs.open_jobs(session, study, routing, now=now)
+
+
+def closed_since(session: Session, moment: datetime) -> tuple[ClosedStudy, ...]:
+    """Return the studies whose newest revision closed at a moment or later and is complete, oldest first."""
+    query = select(StudyRow).where(StudyRow.closed_at >= moment).order_by(StudyRow.closed_at, StudyRow.id)
+    return tuple(
+        ClosedStudy(row.id, row.study_instance_uid, row.revision, row.closed_at)
+        for row in session.scalars(query)
+        if row.closed_at is not None
+    )
 
 
 def senders_of(session: Session, study_id: int) -> dict[str, frozenset[str]]:

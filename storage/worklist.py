@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage import processes, routings
+from storage import jobs, processes, routings
 from storage.database import utc_now
 from storage.domain import Extent, JobState, Presence, Priority, StudyState
 from storage.errors import RecordMissing
+from storage.jobs import Job
 from storage.models import AnalysisRow, FindingRow, InstanceRow, JobRow, StudyRow
 from storage.processes import Served
 from storage.routings import RoutedStudy
@@ -28,6 +29,21 @@ _STATES: tuple[tuple[JobState, StudyState], ...] = (
     (JobState.SUCCEEDED, StudyState.SUCCEEDED),
 )
 """A study is in the first of these states that the newest job of any of its routes is in."""
+
+
+_ANALYSED = (
+    select(JobRow.study_id)
+    .join(AnalysisRow, AnalysisRow.job_id == JobRow.id)
+    .where(AnalysisRow.superseded_at.is_(None))
+)
+"""Studies with a result that no later one took the place of."""
+
+_WANTED = (
+    select(JobRow.study_id)
+    .outerjoin(AnalysisRow, AnalysisRow.job_id == JobRow.id)
+    .where(JobRow.state != JobState.SUPERSEDED.value, AnalysisRow.superseded_at.is_(None))
+)
+"""Studies with a job that holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +98,30 @@ class StudyEntry:
     last_instance_at: datetime
     analyses: tuple[RouteResult, ...] = ()
     reasons: tuple[str, ...] = ()
+    leading_job_id: int | None = None
+    """The job whose result leads."""
 
 
 def studies(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
     """Return studies, the newest arrivals first."""
-    rows = session.scalars(select(StudyRow).order_by(StudyRow.last_instance_at.desc()).limit(limit)).all()
-    return _entries(session, rows)
+    return _arrivals(session, limit=limit)
 
 
 def worklist(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
-    """Return analysed studies in reading order: by priority, then confidence, then arrival."""
-    analysed = select(JobRow.study_id).join(AnalysisRow, AnalysisRow.job_id == JobRow.id)
-    rows = session.scalars(select(StudyRow).where(StudyRow.id.in_(analysed))).all()
+    """Return studies with a result that holds, in reading order: by priority, then confidence, then arrival."""
+    rows = session.scalars(select(StudyRow).where(StudyRow.id.in_(_ANALYSED))).all()
     return tuple(sorted(_entries(session, rows), key=_reading_order)[:limit])
+
+
+def waiting(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
+    """Return studies without a result that a route wants or that still arrive, the newest arrivals first."""
+    open_or_wanted = or_(StudyRow.closed_at.is_(None), StudyRow.id.in_(_WANTED))
+    return _arrivals(session, open_or_wanted, StudyRow.id.not_in(_ANALYSED), limit=limit)
+
+
+def not_applicable(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
+    """Return complete studies that no route wants, the newest arrivals first."""
+    return _arrivals(session, StudyRow.closed_at.is_not(None), StudyRow.id.not_in(_WANTED), limit=limit)
 
 
 def study(session: Session, study_instance_uid: str) -> StudyEntry | None:
@@ -111,6 +138,20 @@ def find(session: Session, study_id: int) -> StudyEntry:
     return _entries(session, [row])[0]
 
 
+def listed_jobs(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
+    """Return jobs, newest first; those that wait for a worker that is not there have the code of that."""
+    served = processes.served(session, now=utc_now())
+    return tuple(
+        replace(job, code=job.code or _waits_for_nobody(job, served))
+        for job in jobs.listed(session, state=state, limit=limit)
+    )
+
+
+def _arrivals(session: Session, *conditions: ColumnElement[bool], limit: int) -> tuple[StudyEntry, ...]:
+    query = select(StudyRow).where(*conditions).order_by(StudyRow.last_instance_at.desc()).limit(limit)
+    return _entries(session, session.scalars(query).all())
+
+
 def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:
     rank = entry.priority.rank if entry.priority else len(Priority)
     return rank, -(entry.confidence or 0.0), entry.last_instance_at
@@ -119,7 +160,7 @@ def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:
 def _entries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudyEntry, ...]:
     ids = [row.id for row in rows]
     counts = _instance_counts(session, ids)
-    jobs = _newest_jobs(session, ids)
+    newest = _newest_jobs(session, ids)
     results = _valid_results(session, ids)
     findings = _findings(session, [analysis.job_id for found in results.values() for analysis, _ in found.values()])
     routed = routings.latest(session, ids)
@@ -128,7 +169,7 @@ def _entries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudyEntry, ..
         _entry(
             row,
             counts.get(row.id, 0),
-            _analyses(jobs.get(row.id, {}), results.get(row.id, {}), findings, served),
+            _analyses(newest.get(row.id, {}), results.get(row.id, {}), findings, served),
             routed.get(row.id),
         )
         for row in rows
@@ -161,17 +202,18 @@ def _entry(row: StudyRow, instances: int, analyses: tuple[RouteResult, ...], rou
         last_instance_at=row.last_instance_at,
         analyses=analyses,
         reasons=routed.reasons if routed and state is StudyState.NOT_APPLICABLE else (),
+        leading_job_id=leading.result_job_id if leading else None,
     )
 
 
 def _analyses(
-    jobs: Mapping[str, JobRow],
+    newest: Mapping[str, JobRow],
     results: Mapping[str, tuple[AnalysisRow, int]],
     findings: Mapping[int, Sequence[FindingRow]],
     served: frozenset[Served],
 ) -> tuple[RouteResult, ...]:
     """Return what each route came to, by name; routes whose newest job is superseded and has no result are left out."""
-    return tuple(_route_result(route, jobs[route], results.get(route), findings, served) for route in sorted(jobs))
+    return tuple(_route_result(route, newest[route], results.get(route), findings, served) for route in sorted(newest))
 
 
 def _route_result(
@@ -201,7 +243,7 @@ def _route_result(
     )
 
 
-def _waits_for_nobody(job: JobRow, served: frozenset[Served]) -> str | None:
+def _waits_for_nobody(job: JobRow | Job, served: frozenset[Served]) -> str | None:
     """Return the code of a job that waits although workers are there: none of them serves its pool and analyser."""
     if job.state != JobState.QUEUED.value or not served:
         return None

@@ -109,9 +109,9 @@ def follow(running: RunningSystem, study_uid: str, steps: StepDisplay) -> study_
     for state, words in _STATE_WORDS.items():
         with steps.step(words):
             _until(running, partial(_has_left, running.database, study_uid, state), deadline)
-    dossier = _dossier(running.database, study_uid)
-    if dossier.entry.state is StudyState.FAILED:
-        return dossier
+        dossier = _dossier(running.database, study_uid)
+        if dossier.entry.state in (StudyState.NOT_APPLICABLE, StudyState.FAILED):
+            return dossier
     with steps.step("SEG and SR written and received by the PACS"):
         _until(running, lambda: _is_delivered(_dossier(running.database, study_uid)), deadline)
     return _dossier(running.database, study_uid)

@@ -27,6 +27,10 @@ def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
     entry, result = outcome.dossier.entry, outcome.dossier.result
     yield "study", entry.study_instance_uid
     yield "state", f"{entry.state} (revision {entry.revision}, {entry.instances} images)"
+    if outcome.is_set_aside:
+        for reason in outcome.dossier.entry.reasons:
+            yield "set aside", reason
+        return
     if entry.code:
         job = outcome.dossier.jobs[0]
         yield "code", f"{job.code}: {job.reason}"

@@ -22,6 +22,17 @@ def test_studies_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) ->
             "finding": "Lesion",
             "volume_ml": 12.5,
             "confidence": 0.875,
+            "analyses": [
+                {
+                    "route": "head-mr",
+                    "state": "succeeded",
+                    "code": None,
+                    "finding": "Lesion",
+                    "volume_ml": 12.5,
+                    "confidence": 0.875,
+                    "priority": "HIGH",
+                }
+            ],
         }
     ]
 
