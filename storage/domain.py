@@ -91,6 +91,8 @@ class Presence(StrEnum):
 
     PRESENT = "present"
     ABSENT = "absent"
+    ASSESSED = "assessed"
+    """An image or series was given a label; says nothing of a lesion's place."""
 
 
 class Extent(StrEnum):

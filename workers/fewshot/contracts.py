@@ -44,6 +44,20 @@ MASKLESS = frozenset({PromptMode.NONE, PromptMode.THREE_LOOKS})
 """Modes that look at the whole picture and need no mask."""
 
 
+class Scope(StrEnum):
+    """What an adapter labels; it follows from the prompt that its items were embedded under."""
+
+    LESION = "lesion"
+    """One lesion under its mask."""
+    IMAGE = "image"
+    """A whole image, or one slice of a series, without any mask."""
+
+    @classmethod
+    def of(cls, prompt_mode: str) -> Scope:
+        """Return what an adapter of a prompt labels."""
+        return cls.IMAGE if prompt_mode in MASKLESS else cls.LESION
+
+
 class MaskSource(StrEnum):
     """Where the mask of a picture came from."""
 

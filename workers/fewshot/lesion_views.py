@@ -163,6 +163,16 @@ def largest_slices(mask: NDArray[bool_], *, most: int) -> NDArray[intp]:
     return np.asarray(order[areas[order] >= LEAST_PIXELS], dtype=intp)
 
 
+def telling_slice(volume: Volume) -> int:
+    """Return the slice that stands for a whole series: of the middle half of the stack the one of greatest contrast.
+
+    Contrast is the standard deviation of its values. An image is its own slice.
+    """
+    depth = len(volume.voxels)
+    first, last = depth // 4, max(depth // 4 + 1, (3 * depth + 3) // 4)
+    return first + int(volume.voxels[first:last].std(axis=(1, 2)).argmax())
+
+
 def grey_picture(volume: Volume, z: int) -> NDArray[uint8]:
     """Return one slice as a grey picture uint8 ``[y, x, 3]``, from black to white of the whole volume."""
     low, high = (float(value) for value in np.percentile(volume.voxels, (_BLACK, _WHITE)))
