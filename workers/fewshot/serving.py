@@ -67,14 +67,14 @@ class ServedAdapter:
 
         The saliency map covers the whole slice. UnsuitableVolume where it has hardly a pixel.
         """
+        z = telling_slice(volume)
         _, rows, columns = volume.voxels.shape
-        whole = np.zeros(volume.voxels.shape, dtype=bool)
-        whole[telling_slice(volume)] = True
-        view = self.encoder.view(volume, whole)
+        plane = replace(volume, voxels=volume.voxels[z : z + 1], frames=volume.frames[z : z + 1])
+        view = self.encoder.view(plane, np.ones((1, rows, columns), dtype=bool))
         if view is None:
             raise UnsuitableVolume(f"an image of {rows} x {columns} pixels shows too little")
         opinion = self.fitted.opinion(view.vector, area=None)
-        saliency = self._saliency(view, shape=(rows, columns))
+        saliency = self._saliency(replace(view, slices=(z,)), shape=(rows, columns))
         given = self._classification(opinion, self._prediction(opinion), saliency)
         return ImageLabel(given, self.fitted.unfamiliarity(opinion.distance))
 
