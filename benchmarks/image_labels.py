@@ -40,6 +40,7 @@ class Asked:
     calibration: int
     evaluation: int
     seed: int
+    rename: Sequence[str]
 
 
 def main() -> None:
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=15, help="patients of each class to calibrate on")
     parser.add_argument("--evaluation", type=int, default=20, help="patients of each class to judge on")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rename", nargs="*", default=(), metavar="LABEL=CLASS", help="make several labels one class")
     parser.add_argument("--threads", type=int, default=1)
     arguments = vars(parser.parse_args())
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -74,7 +76,8 @@ def measure(asked: Asked, folder: Path) -> None:
     from workers.fewshot.lesion_views import InstalledEncoders
 
     counts = {"support": asked.support, "calibration": asked.calibration, "evaluation": asked.evaluation}
-    lists = draw_lists(asked.data, folder / "lists", patients=counts, seed=asked.seed)
+    classes = {old: new for old, _, new in (text.partition("=") for text in asked.rename)}
+    lists = draw_lists(asked.data, folder / "lists", patients=counts, classes=classes, seed=asked.seed)
     database = connect(f"sqlite:///{folder / 'oncue.sqlite'}")
     upgrade(database)
     encoders = InstalledEncoders(MODELS, choose_device("cpu"))

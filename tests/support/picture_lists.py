@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +26,18 @@ class PictureLists:
     pictures: Mapping[str, tuple[LabelledPicture, ...]]
 
 
-def draw_lists(source: Path, target: Path, *, patients: Mapping[str, int], seed: int = 0) -> PictureLists:
+def draw_lists(
+    source: Path, target: Path, *, patients: Mapping[str, int], classes: Mapping[str, str] | None = None, seed: int = 0
+) -> PictureLists:
     """Draw so many patients of each class for each split, one picture each; no two of them look alike.
 
-    A list without patients or clusters counts every picture as a patient of its own.
+    A list without patients or clusters counts every picture as a patient of its own. ``classes`` renames labels, so
+    that several become one.
     """
     chosen: dict[str, list[LabelledPicture]] = {split: [] for split in patients}
     seen: list[int] = []
-    rows = read_pictures([PictureSource(source)])
+    renamed = classes or {}
+    rows = [replace(row, label=renamed.get(row.label, row.label)) for row in read_pictures([PictureSource(source)])]
     for label in sorted({row.label for row in rows}):
         found = _unlike([row for row in rows if row.label == label], seen, seed)
         for split, count in patients.items():

@@ -32,6 +32,8 @@ from workers.image_labels import IMAGING_FINDING, image_finding, label_image
 
 __all__ = ["models"]
 
+pytestmark = pytest.mark.slow
+
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1.0, 1.0, 1.0))
 DIGEST = "1" * 64
 VIT, RESNET = "tiny-vit", "tiny-resnet"
