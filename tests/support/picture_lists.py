@@ -35,11 +35,11 @@ def draw_lists(
     that several become one.
     """
     chosen: dict[str, list[LabelledPicture]] = {split: [] for split in patients}
-    seen: list[int] = []
+    taken: dict[str, int] = {}
     renamed = classes or {}
     rows = [replace(row, label=renamed.get(row.label, row.label)) for row in read_pictures([PictureSource(source)])]
     for label in sorted({row.label for row in rows}):
-        found = _unlike([row for row in rows if row.label == label], seen, seed)
+        found = _unlike([row for row in rows if row.label == label], taken, seed)
         for split, count in patients.items():
             chosen[split] += [next(found) for _ in range(count)]
     folders = {split: _write(target / split, part) for split, part in chosen.items()}
@@ -53,7 +53,8 @@ def volume_of(picture: LabelledPicture, *, modality: str) -> Volume:
     return Volume(grey[None], PLACEHOLDER, modality, "1.2", "1.2.3", None, (frame,), extent=Extent.UNKNOWN)
 
 
-def _unlike(rows: list[LabelledPicture], seen: list[int], seed: int) -> Iterator[LabelledPicture]:
+def _unlike(rows: list[LabelledPicture], taken: dict[str, int], seed: int) -> Iterator[LabelledPicture]:
+    """Yield one picture of each patient in a drawn order; ``taken`` has the hashes of pictures by patient."""
     first: dict[str, LabelledPicture] = {}
     for row in rows:
         first.setdefault(row.group, row)
@@ -61,8 +62,8 @@ def _unlike(rows: list[LabelledPicture], seen: list[int], seed: int) -> Iterator
     for place in np.random.default_rng(seed).permutation(len(groups)):
         row = first[groups[place]]
         own = hash_of(difference_hash(row.read()))
-        if own is not None and not any(are_alike(own, other) for other in seen):
-            seen.append(own)
+        if row.group not in taken and own is not None and not any(are_alike(own, one) for one in taken.values()):
+            taken[row.group] = own
             yield row
 
 
