@@ -112,6 +112,7 @@ class Presence(StrEnum):
     PRESENT = "present"
     ABSENT = "absent"
     ASSESSED = "assessed"
+    """An image or series was given a label; says nothing of a lesion's place."""
 
 
 class Extent(StrEnum):
