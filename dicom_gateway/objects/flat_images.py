@@ -13,7 +13,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.planes import plane_headers
-from dicom_gateway.objects.sources import SourceSeries, reference_header, stated_spacing
+from dicom_gateway.objects.sources import SourceSeries, reference_header
 from storage.domain import FrameRef
 
 
@@ -34,16 +34,15 @@ def orient(dataset: Dataset, source: Dataset) -> None:
 
 
 def flat_header(series: SourceSeries, frame: FrameRef) -> Dataset:
-    """Return the builder header of a flat image, with its pixel spacing where it states one in the patient.
+    """Return the builder header of a flat image.
 
     It calls itself a secondary capture, whatever it is: the one kind of image of which the builder expects neither a
-    frame of reference nor functional groups. ``name_true_frames`` puts the references right.
+    frame of reference nor functional groups. ``name_true_frames`` puts the references right. It has no pixel spacing:
+    readers take Pixel Measures without a slice thickness for an error, and the source says what is known.
     """
     source = series.by_uid()[frame.sop_instance_uid]
     header = reference_header(source)
     del header.SOPClassUID  # the element is the source's own, and must not change
     header.SOPClassUID = SecondaryCaptureImageStorage
     header.Rows, header.Columns = int(source.Rows), int(source.Columns)
-    if (spacing := stated_spacing(source, "PixelSpacing")) is not None:
-        header.PixelSpacing = list(spacing)
     return header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,7 +73,7 @@ class GroupBuilder:
         frames = self._segment_frames(finding)
         if finding.extent is Extent.VOLUME and not self._written().get("FrameOfReferenceUID"):
             raise ObjectInvalid("a finding in a flat image claims a volume; its extent must be AREA or UNKNOWN")
-        group: partial[Group]
+        group: Callable[..., Group]
         if finding.extent is not Extent.VOLUME and len(frames) == 1:
             group = partial(
                 PlanarROIMeasurementsAndQualitativeEvaluations, referenced_segment=self._frame(finding, frames[0])
