@@ -17,7 +17,7 @@ from workers.imaging.padding import undeclared_border
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
 from workers.imaging.series import SeriesRef
-from workers.imaging.stacks import Slice
+from workers.imaging.slices import Slice
 
 
 def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
