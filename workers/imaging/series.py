@@ -45,6 +45,7 @@ class LeftOutReason(StrEnum):
     ODD_GEOMETRY = "odd_geometry"
     IDENTICAL_COPY = "identical_copy"
     NO_VOLUME = "no_volume"
+    CONTINUES = "stack_continues_in_another_series"
     LOWER_RANK = "lower_rank"
 
 
@@ -259,15 +260,14 @@ _IMAGE_TYPES: tuple[tuple[frozenset[str], LeftOutReason], ...] = (
 
 
 def _exclusion_by_image_type(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
-    """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2); lossy compression alone also makes an image DERIVED."""
+    """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2)."""
     values = frozenset(header.image_type)
     for marks, reason in _IMAGE_TYPES:
         if values & marks:
             return reason
-    computed = "DERIVED" in header.image_type[:1] and not header.lossy
-    if "SECONDARY" in header.image_type[1:2] and not computed:
+    if "SECONDARY" in header.image_type[1:2] and not header.computed:
         return LeftOutReason.SECONDARY_CAPTURE
-    return LeftOutReason.DERIVED if computed and not rules.derived else None
+    return LeftOutReason.DERIVED if header.computed and not rules.derived else None
 
 
 def _exclusion_by_layout(header: InstanceHeader) -> LeftOutReason | None:
