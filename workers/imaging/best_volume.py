@@ -51,7 +51,8 @@ def _left_out(
         for piece in continuations(taken, others)
     ]
     not_built = [item for item in aside if not any(_is_same(item, piece) for piece in pieces)]
-    named = {(item.series_instance_uid, item.part) for item in (*aside, *pieces, taken)}
+    named = {(item.series_instance_uid, item.part) for item in (*aside, *pieces)}
+    named.add((taken.series_instance_uid, taken.part))
     kept = [
         item
         for item in selection.left_out
