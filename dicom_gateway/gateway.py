@@ -16,6 +16,7 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
@@ -56,7 +57,9 @@ class Gateway:
         self._objects = objects
         self._clock = clock
         self._stopping = threading.Event()
-        self._writer = ReportWriter(database, objects, equipment or Equipment(), settings.destinations, clock)
+        equipment = equipment or Equipment()
+        self._writer = ReportWriter(database, objects, equipment, settings.destinations, clock)
+        self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
             database, objects, _dispatch(settings, self.process_id, clock), on_free=deliver_now.set
@@ -129,7 +132,7 @@ class Gateway:
         return 0.0
 
     def _write_reports(self) -> None:
-        if self._writer.write_due():
+        if self._writer.write_due() + self._rejections.write_due():
             self._delivery.wake()
 
     def _send_deliveries(self) -> float | None:

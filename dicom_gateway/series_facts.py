@@ -134,12 +134,12 @@ def _images(series_uid: str, files: Sequence[tuple[Path, Dataset]]) -> SeriesIma
 
 
 def _header(path: Path) -> Dataset:
-    """Read one header, or an empty one of what cannot be parsed."""
+    """Read one header, or an empty one of what cannot be read: whoever needs the image itself says so with a code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # departures from the standard are judged by value
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-        except (InvalidDicomError, ValueError, LookupError, ArithmeticError, EOFError, TypeError, AttributeError):
+        except (OSError, InvalidDicomError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
             return Dataset()
 
 

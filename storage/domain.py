@@ -104,10 +104,15 @@ class ObjectKind(StrEnum):
 
 
 class Presence(StrEnum):
-    """Whether the analyser found what it looked for."""
+    """Whether the analyser found what it looked for.
+
+    ASSESSED: an image or series was given a label, or an abstention; it says nothing of a lesion's place.
+    """
 
     PRESENT = "present"
     ABSENT = "absent"
+    ASSESSED = "assessed"
+    """An image or series was given a label; says nothing of a lesion's place."""
 
 
 class Extent(StrEnum):
@@ -254,9 +259,9 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One lesion that an analyser found, or one statement that it found none.
+    """One lesion that an analyser found, one statement that it found none, or the label of a whole image or series.
 
-    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT. ``confidence`` is in 0..1.
+    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT or ASSESSED. ``confidence`` is in 0..1.
     Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has
     volume and diameter, AREA has area and diameter, UNKNOWN has neither.
     """

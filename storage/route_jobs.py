@@ -15,7 +15,7 @@ from storage.models import InstanceRow, StudyRow
 from storage.routes.routing import RouteAnswer, Routing
 
 _ACTOR = "assembly"
-_NO_RESULT = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.FAILED})
+_UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING})
 
 
 def open_jobs(session: Session, study: StudyRow, routing: Routing, *, now: datetime) -> tuple[int, ...]:
@@ -59,13 +59,13 @@ def _open(
         if sha256 == wanted.sha256:
             _record_kept(session, study, job, now=now)
             return None
-        if job.state in _NO_RESULT:
+        if job.state in _UNFINISHED:
             jobs.supersede(session, job.id, now=now)
     return jobs.open_job(session, study.id, study.revision, wanted=wanted, lane=lane, now=now)
 
 
 def _set_aside(session: Session, study: StudyRow, job: jobs.Job, *, now: datetime) -> None:
-    if job.state in _NO_RESULT:
+    if job.state is not JobState.SUCCEEDED:
         jobs.supersede(session, job.id, now=now)
     superseding.supersede_results(session, study.id, job.route, by=None, actor=_ACTOR, now=now)
 

@@ -151,6 +151,18 @@ class AnotherBackbone(WorkerError):
     code = "another_backbone"
 
 
+class TaskNotPromoted(WorkerError):
+    """No adapter of the few-shot task that a route names, or of any that fits the images, was promoted."""
+
+    code = "task_not_promoted"
+
+
+class TaskUnsuitable(WorkerError):
+    """The few-shot task that a route names is for another modality, or looks at lesions where an image is asked for."""
+
+    code = "task_unsuitable"
+
+
 class UnreadablePicture(WorkerError):
     """A picture or mask file is missing, damaged, empty, too large or of the wrong shape."""
 

@@ -1,45 +1,50 @@
-"""Analyse what one route wants of a study: from stored instances to mask, findings, decision, pictures, by stages."""
+"""Analyse what one route wants of a study, from stored instances to findings, decision and pictures, stage by stage."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from storage import jobs, routings, series, studies
+from numpy import uint8
+from numpy.typing import NDArray
+
+from storage import jobs
 from storage.database import Database
 from storage.domain import (
+    Algorithm,
     Analysis,
     Finding,
     FrameRef,
     LabelMap,
-    Lane,
     Presence,
-    Segmentation,
     StageTiming,
-    StoredInstance,
-    TriageDecision,
     Volume,
 )
+from storage.explanations import KeptExplanation
 from storage.objects import ObjectStore
-from storage.routes.route import Route, Unfamiliar
-from storage.routes.series_facts import SeriesFacts
-from storage.sop_kinds import is_image
 from workers.analysers import AbortCheck, Analyser, build_analysers, pick_analyser, with_prompt
+from workers.assignments import Assignment, load_assignment
 from workers.config import WorkerSettings
-from workers.errors import TwoPatients
+from workers.errors import TaskNotPromoted
+from workers.image_labels import ImageClassifiers, image_finding, label_image
 from workers.imaging.best_volume import build_best
 from workers.imaging.instances import read_headers
 from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, choose_series
 from workers.lesions import MOST_LESIONS, Classifiers, Lesions, find_lesions, label_findings
-from workers.pictures import draw_overlays, keep_panels
+from workers.pictures import draw_overlays, draw_saliency, keep_panels
 from workers.triage import Case, Policy, load_policy
 
-UNFAMILIAR = "unlike_training_data"
-"""Why a result is on record and not sent: its input is farther from the training data than the route allows."""
+LABEL = "label"
+"""The analyser of routes that ask for a label of a whole image: few-shot adapters, no segmentation."""
+
+
+class RouteClassifiers(Classifiers, ImageClassifiers, Protocol):
+    """Chooses what labels lesions, and what labels whole images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +54,14 @@ class PipelineResources:
     database: Database
     objects: ObjectStore
     analysers: Mapping[str, Analyser]
-    classifiers: Classifiers | None
+    classifiers: RouteClassifiers | None
     policy: Policy
     overlay_slices: int = 12
 
     @property
     def serves(self) -> frozenset[str]:
         """The analysers that routes may ask for here."""
-        return frozenset(self.analysers)
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What a job asks for: a route, by which file, and the stored instances of the series that it wants."""
-
-    route: Route
-    routes_sha256: str
-    lane: Lane
-    instances: tuple[StoredInstance, ...]
+        return frozenset(self.analysers) | (frozenset({LABEL}) if self.classifiers else frozenset())
 
 
 class Stopwatch:
@@ -88,6 +83,31 @@ class Stopwatch:
         return tuple(self._timings)
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a job: what it uses, when to stop, and where its time goes."""
+
+    resources: PipelineResources
+    assignment: Assignment
+    check: AbortCheck
+    watch: Stopwatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What an analyser says of its input. ``labels`` uint8 ``[z, y, x]`` is None where nothing has a place."""
+
+    algorithm: Algorithm
+    classifier: Algorithm | None
+    case_score: float
+    out_of_distribution: float
+    findings: tuple[Finding, ...]
+    labels: NDArray[uint8] | None
+    overlays: tuple[str, ...]
+    explanation: KeptExplanation | None = None
+    notes: tuple[str, ...] = ()
+
+
 def analyse(
     resources: PipelineResources, held: jobs.Claim, *, check: AbortCheck, watch: Stopwatch | None = None
 ) -> Analysis:
@@ -98,62 +118,34 @@ def analyse(
     """
     watch = watch or Stopwatch()
     with watch.stage("load"):
-        assignment = _load(resources, held)
-        scan = read_headers(assignment.instances, resources.objects)
+        assignment = load_assignment(resources.database, held)
+    attempt = Attempt(resources, assignment, check, watch)
+    volume, notes = _read(attempt)
     check()
-    with watch.stage("select"):
-        _, selection = choose_series(scan, rules=_rules(assignment.route))
-    with watch.stage("volume"):
-        volume, taken, left_out = build_best(selection, resources.objects)
-    notes = _selection_notes(taken, left_out)
-    return _analyse_volume(resources, volume, assignment, notes=notes, check=check, watch=watch)
-
-
-def _analyse_volume(
-    resources: PipelineResources,
-    volume: Volume,
-    assignment: Assignment,
-    *,
-    notes: tuple[str, ...],
-    check: AbortCheck,
-    watch: Stopwatch,
-) -> Analysis:
-    check()
-    route = assignment.route
     input_sha256 = digest_frames(volume.frames)
-    with watch.stage("segment"):
-        analyser = with_prompt(pick_analyser(resources.analysers, route.analyser), route.prompt)
-        segmentation = analyser.segment(volume, check=check)
-        lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
-    check()
-    with watch.stage("classify"):
-        classifier = resources.classifiers.for_volume(volume) if resources.classifiers else None
-        findings = label_findings(classifier, volume, lesions, resources.objects)
+    ask = _label_whole if assignment.route.analyser == LABEL else _segment
+    answer = ask(attempt, volume, input_sha256=input_sha256)
     with watch.stage("triage"):
-        decision = _decide(resources.policy, findings, segmentation, assignment.lane)
-    with watch.stage("overlay"):
-        pictures = draw_overlays(volume, lesions.labels, most=resources.overlay_slices)
-        overlays = tuple(resources.objects.put(picture) for picture in pictures)
-        explanation = keep_panels(segmentation.explanation, resources.objects)
-    found = findings[0].presence is Presence.PRESENT
+        case = Case(answer.findings, answer.case_score, answer.out_of_distribution, assignment.lane)
+        decision = resources.policy.decide(case)
     return Analysis(
         series_instance_uid=volume.series_instance_uid,
         input_sha256=input_sha256,
-        algorithm=segmentation.algorithm,
-        classifier=classifier.algorithm if classifier and found else None,
-        case_score=segmentation.case_score,
-        out_of_distribution=segmentation.out_of_distribution,
-        findings=findings,
-        label_map=LabelMap(lesions.labels, volume.frames) if found else None,
+        algorithm=answer.algorithm,
+        classifier=answer.classifier,
+        case_score=answer.case_score,
+        out_of_distribution=answer.out_of_distribution,
+        findings=answer.findings,
+        label_map=None if answer.labels is None else LabelMap(answer.labels, volume.frames),
         frames=volume.frames,
         decision=decision,
         timings=watch.timings,
-        overlays=overlays,
-        notes=notes + _merge_notes(lesions),
-        explanation=explanation,
-        route=route.name,
+        overlays=answer.overlays,
+        notes=notes + answer.notes,
+        explanation=answer.explanation,
+        route=assignment.route.name,
         routes_sha256=assignment.routes_sha256,
-        withheld=_withheld(route, segmentation.out_of_distribution),
+        withheld=assignment.withheld(answer.out_of_distribution),
     )
 
 
@@ -165,37 +157,65 @@ def digest_frames(frames: tuple[FrameRef, ...]) -> str:
     return sha.hexdigest()
 
 
-def _load(resources: PipelineResources, held: jobs.Claim) -> Assignment:
-    """Read what a job asks for; TwoPatients where images of several share the study, whichever series it wants."""
-    with resources.database.read() as session:
-        job = jobs.find(session, held.job_id)
-        route = routings.route_named(session, job.route, job.routes_sha256)
-        _require_one_patient(series.of_study(session, held.study_id))
-        instances = studies.instances_of(session, held.study_id)
-    wanted = tuple(item for item in instances if not job.wanted or item.series_instance_uid in job.wanted)
-    return Assignment(route, job.routes_sha256 or "", job.lane, wanted)
+def _read(attempt: Attempt) -> tuple[Volume, tuple[str, ...]]:
+    """Return what the route's analyser is to look at, and notes on what was left out."""
+    route, objects = attempt.assignment.route, attempt.resources.objects
+    with attempt.watch.stage("select"):
+        scan = read_headers(attempt.assignment.instances, objects)
+        rules = SelectionRules(modalities=frozenset(route.match.modality), preferences=route.prefer)
+        _, selection = choose_series(scan, rules=rules)
+    attempt.check()
+    with attempt.watch.stage("volume"):
+        volume, taken, left_out = build_best(selection, objects)
+    return volume, _selection_notes(taken, left_out)
 
 
-def _require_one_patient(facts: Iterable[SeriesFacts]) -> None:
-    patients = {one.patient_id for one in facts if any(map(is_image, one.sop_class_uids))} - {""}
-    if len(patients) > 1:
-        raise TwoPatients(
-            f"the study holds images of {len(patients)} patients; it is set aside until it is sent again with one"
-        )
+def _segment(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answer:
+    resources, route = attempt.resources, attempt.assignment.route
+    with attempt.watch.stage("segment"):
+        analyser = with_prompt(pick_analyser(resources.analysers, route.analyser), route.prompt)
+        segmentation = analyser.segment(volume, check=attempt.check)
+        lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
+    attempt.check()
+    with attempt.watch.stage("classify"):
+        classifier = resources.classifiers.for_volume(volume, task=route.task) if resources.classifiers else None
+        findings = label_findings(classifier, volume, lesions, resources.objects)
+    with attempt.watch.stage("overlay"):
+        pictures = draw_overlays(volume, lesions.labels, most=resources.overlay_slices)
+        explanation = keep_panels(segmentation.explanation, resources.objects)
+    found = findings[0].presence is Presence.PRESENT
+    return Answer(
+        algorithm=segmentation.algorithm,
+        classifier=classifier.algorithm if classifier and found else None,
+        case_score=segmentation.case_score,
+        out_of_distribution=segmentation.out_of_distribution,
+        findings=findings,
+        labels=lesions.labels if found else None,
+        overlays=tuple(resources.objects.put(picture) for picture in pictures),
+        explanation=explanation,
+        notes=_merge_notes(lesions),
+    )
 
 
-def _rules(route: Route) -> SelectionRules:
-    return SelectionRules(modalities=frozenset(route.match.modality), preferences=route.prefer)
-
-
-def _withheld(route: Route, out_of_distribution: float) -> str | None:
-    """Return why a result is not to be sent, or None where it is."""
-    far = out_of_distribution > route.unfamiliar_above
-    return UNFAMILIAR if far and route.unfamiliar is Unfamiliar.WITHHOLD else None
-
-
-def _decide(policy: Policy, findings: tuple[Finding, ...], segmentation: Segmentation, lane: Lane) -> TriageDecision:
-    return policy.decide(Case(findings, segmentation.case_score, segmentation.out_of_distribution, lane))
+def _label_whole(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answer:
+    resources, task = attempt.resources, attempt.assignment.route.task
+    if resources.classifiers is None:
+        raise TaskNotPromoted("this worker labels nothing: set worker.classify, or give the route another analyser")
+    with attempt.watch.stage("classify"):
+        label = label_image(resources.classifiers, volume, task=task)
+        finding = image_finding(label, volume, resources.objects, input_sha256=input_sha256)
+    with attempt.watch.stage("overlay"):
+        pictures = draw_saliency(volume, label.classification.saliency)
+    algorithm = label.classification.algorithm
+    return Answer(
+        algorithm=algorithm,
+        classifier=algorithm,
+        case_score=label.case_score,
+        out_of_distribution=label.out_of_distribution,
+        findings=(finding,),
+        labels=None,
+        overlays=tuple(resources.objects.put(picture) for picture in pictures),
+    )
 
 
 def _selection_notes(taken: SeriesRef, left_out: tuple[LeftOut, ...]) -> tuple[str, ...]:
@@ -231,7 +251,7 @@ def open_resources(
     )
 
 
-def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) -> Classifiers:
+def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) -> RouteClassifiers:
     from workers.devices import choose_device
     from workers.fewshot.lesion_views import InstalledEncoders
     from workers.fewshot.serving import PromotedClassifiers

@@ -90,6 +90,11 @@ class InstanceHeader:
     patient_id: str = ""
     """Only to see that a study is one patient's; it goes no further."""
 
+    @property
+    def computed(self) -> bool:
+        """Whether the image was computed from others; lossy compression alone also makes an image DERIVED."""
+        return "DERIVED" in self.image_type[:1] and not self.lossy
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableHeader:

@@ -14,6 +14,7 @@ PLANE_KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "SliceThickness",
     "RescaleSlope",
     "RescaleIntercept",
     "SharedFunctionalGroupsSequence",
@@ -37,6 +38,7 @@ class Plane:
     pixel_spacing_mm: tuple[float, float]
     slope: float = 1.0
     intercept: float = 0.0
+    thickness_mm: float | None = None
     acquisition: Acquisition = field(default_factory=Acquisition)
 
 
@@ -89,14 +91,7 @@ def _enhanced_plane(number: int, groups: _Groups) -> Plane | None:
     )
     if plane is None:
         return None
-    acquisition = read_enhanced(
-        groups.macro("FrameContentSequence"),
-        groups.macro("MREchoSequence"),
-        groups.macro("MRDiffusionSequence"),
-        groups.macro("MRModifierSequence"),
-        groups.macro("MRImageFrameTypeSequence"),
-    )
-    return replace(plane, acquisition=acquisition)
+    return replace(plane, acquisition=read_enhanced(groups.macro))
 
 
 def _plane(
@@ -116,6 +111,7 @@ def _plane(
         pixel_spacing_mm=(spacing[0], spacing[1]),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
+        thickness_mm=decimal(measures, "SliceThickness"),
     )
 
 
