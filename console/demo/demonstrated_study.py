@@ -55,11 +55,13 @@ class DemonstratedStudy:
     def is_success(self) -> bool:
         """Whether the study ended as it should.
 
-        Either with a report in the PACS, and with a segmentation where something was found; or set aside, unless it is
-        a phantom whose lesion is known.
+        Either with a report in the PACS, and with a segmentation where something was found; or, unless it is a phantom
+        whose lesion is known, set aside or with a result that is withheld.
         """
         if self.unwanted or self.is_set_aside:
             return self.is_set_aside and self.dice is None
+        if self.dice is None and self.dossier.result is not None and self.dossier.result.withheld:
+            return True
         found = any(finding.number for finding in self.dossier.result.findings) if self.dossier.result else False
         arrived = self.report is not None and (self.segmentation is not None or not found)
         # A phantom always holds a lesion: not to find any of it is a failure of the demonstration.

@@ -134,7 +134,7 @@ def _has_left(database: Database, study_uid: str, state: StudyState) -> bool:
 
 
 def _is_delivered(dossier: study_record.Dossier) -> bool:
-    if dossier.result is None or dossier.result.report_state is ReportState.PENDING:
+    if not dossier.results or any(result.report_state is ReportState.PENDING for result in dossier.results):
         return False
     # Refused is an end too: the table says so.
     return all(item.state in (DeliveryState.SENT, DeliveryState.REFUSED) for item in dossier.deliveries)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.demo.demonstrated_study import DemonstratedStudy
+from console.schemas import why_not_sent
 from storage.domain import Presence
 from storage.worklist import StudyEntry
 
@@ -42,6 +43,8 @@ def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
         if outcome.dice is not None:
             yield "Dice", f"{outcome.dice:.3f} (SEG as the PACS received it, against the phantom's truth)"
         yield "priority", f"{result.decision.priority} by rule «{result.decision.rule}»"
+        if result.withheld:
+            yield "delivery", why_not_sent(result.withheld)
         yield "seconds", ", ".join(f"{timing.stage} {timing.seconds:.2f}" for timing in result.timings)
     yield "SEG received", str(outcome.segmentation.SOPInstanceUID) if outcome.segmentation else "none"
     yield "SR received", str(outcome.report.SOPInstanceUID) if outcome.report else "none"

@@ -47,7 +47,7 @@ class ReplayedStudy:
     @property
     def gained(self) -> tuple[str, ...]:
         """The routes that would want it and did not."""
-        return tuple(name for name in self.after if name not in (self.before or self.after))
+        return () if self.before is None else tuple(name for name in self.after if name not in self.before)
 
     @property
     def lost(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from storage.domain import (
 )
 from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
-from storage.routes.file import Routes, load_routes
+from storage.routes.file import Routes, load_routes, parse_routes
 from storage.routes.series_facts import SeriesFacts
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -37,6 +37,20 @@ PICTURE = b"\x89PNG\r\n\x1a\n a picture, as far as the pages care"
 PANEL = b"\x89PNG\r\n\x1a\n a panel, as far as the pages care"
 DESTINATION = "PACS@127.0.0.1:104"
 PATIENT = "PATIENT-4711"
+TWO_HEAD_ROUTES = parse_routes(
+    b"""version = 1
+[[route]]
+name = "bleeding"
+analyser = "zero-shot"
+match = {modality = ["MR"], body_part = ["head"]}
+[[route]]
+name = "tumour"
+analyser = "zero-shot"
+match = {modality = ["MR"], body_part = ["head"]}
+""",
+    name="routes.toml",
+)
+"""Routes that give each head MR two jobs."""
 _LESION = Code("52988006", "SCT", "Lesion")
 _ALGORITHM = Algorithm("diffusion", "1.0", "a" * 64, "{}")
 
