@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from numpy import uint8
 from numpy.typing import NDArray
@@ -34,10 +34,14 @@ from workers.errors import TaskNotPromoted
 from workers.image_labels import ImageClassifiers, image_finding, label_image
 from workers.imaging.best_volume import build_best
 from workers.imaging.instances import read_headers
-from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, choose_series
+from workers.imaging.selection_notes import selection_notes
+from workers.imaging.series import SelectionRules, choose_series
 from workers.lesions import MOST_LESIONS, Classifiers, Lesions, find_lesions, label_findings
 from workers.pictures import draw_overlays, draw_saliency, keep_panels
 from workers.triage import Case, Policy, load_policy
+
+if TYPE_CHECKING:
+    from workers.guard.region_guard import RegionGuard
 
 LABEL = "label"
 """The analyser of routes that ask for a label of a whole image: few-shot adapters, no segmentation."""
@@ -57,6 +61,7 @@ class PipelineResources:
     classifiers: RouteClassifiers | None
     policy: Policy
     overlay_slices: int = 12
+    guard: RegionGuard | None = None
 
     @property
     def serves(self) -> frozenset[str]:
@@ -167,7 +172,23 @@ def _read(attempt: Attempt) -> tuple[Volume, tuple[str, ...]]:
     attempt.check()
     with attempt.watch.stage("volume"):
         volume, taken, left_out = build_best(selection, objects)
-    return volume, _selection_notes(taken, left_out)
+    attempt.check()
+    return volume, selection_notes(taken, left_out) + _looked_at(attempt, volume)
+
+
+def _looked_at(attempt: Attempt, volume: Volume) -> tuple[str, ...]:
+    """Return what the pictures look like, as a note; BodyPartMismatch where that is not what the route wants."""
+    guard = attempt.resources.guard
+    if guard is None:
+        return ()
+    from workers.guard.region_guard import check_region
+
+    with attempt.watch.stage("guard"):
+        opinion = guard.look(volume)
+    check_region(opinion, attempt.assignment.route.match.body_part)
+    if opinion.region is None or opinion.kind is None:
+        return ()
+    return (f"looks_like: {opinion.kind.value} ({opinion.probability:.2f})",)
 
 
 def _segment(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answer:
@@ -218,17 +239,6 @@ def _label_whole(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answ
     )
 
 
-def _selection_notes(taken: SeriesRef, left_out: tuple[LeftOut, ...]) -> tuple[str, ...]:
-    """Return coded reasons for what was left out, and which part was taken of a series that holds several volumes."""
-    part = (f"part_taken: {taken.part} of series {taken.series_instance_uid}",) if taken.part else ()
-    return part + tuple(_left_out_note(item) for item in left_out)
-
-
-def _left_out_note(item: LeftOut) -> str:
-    part = f", {item.part}" if item.part else ""
-    return f"{item.code or item.reason.value}: series {item.series_instance_uid}{part} ({item.instances})"
-
-
 def _merge_notes(lesions: Lesions) -> tuple[str, ...]:
     if not lesions.merged:
         return ()
@@ -248,6 +258,7 @@ def open_resources(
         classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
         policy=policy,
         overlay_slices=settings.overlay_slices,
+        guard=_open_guard(settings) if settings.guard else None,
     )
 
 
@@ -262,6 +273,13 @@ def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) 
     classifiers = PromotedClassifiers(database, encoders)
     classifiers.warm()
     return classifiers
+
+
+def _open_guard(settings: WorkerSettings) -> RegionGuard:
+    from workers.devices import choose_device
+    from workers.guard.region_guard import open_region_guard
+
+    return open_region_guard(settings.models_folder(), device=choose_device(settings.device))
 
 
 def _limit_threads(threads: int) -> None:

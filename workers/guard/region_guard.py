@@ -119,4 +119,3 @@ def check_region(opinion: RegionOpinion, wanted: Collection[Region]) -> None:
         f"the picture looks like {opinion.kind.value} (probability {opinion.probability:.2f}), the route wants {names}: "
         "look at the series, and at the route's body_part"
     )
-
