@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from workers.errors import UnsuitableVolume
+from workers.imaging.borders import undeclared_background
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.lookup_tables import read_table
-from workers.imaging.padding import read_padding, undeclared_border
+from workers.imaging.padding import read_padding
 
 VOI_KEYWORDS = (
     "PhotometricInterpretation",
@@ -98,7 +99,7 @@ def _padded(
         covered = padding.covers(stored)
         if covered.any():
             return covered
-    border = undeclared_border((-values if inverted else values)[None])
+    border = undeclared_background((-values if inverted else values)[None], None, modality="")
     return np.zeros(values.shape, dtype=bool) if border is None else border[0]
 
 
