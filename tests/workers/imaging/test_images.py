@@ -28,7 +28,7 @@ def _read(objects: ObjectStore, dataset: Dataset) -> ReadImage:
 
 
 def _grey(objects: ObjectStore, dataset: Dataset) -> np.ndarray:
-    return _read(objects, dataset).volume.voxels[0]
+    return np.asarray(_read(objects, dataset).volume.voxels[0])
 
 
 def test_an_image_is_a_volume_of_one_slice_as_bright_as_it_is_shown(objects: ObjectStore) -> None:
