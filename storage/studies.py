@@ -18,7 +18,7 @@ from storage.models import InstanceRow, StudyRow
 from storage.routes.file import Routes
 from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts
-from storage.sop_kinds import is_image
+from storage.sop_kinds import is_read
 
 _INSTANCES = cast("Table", InstanceRow.__table__)
 
@@ -85,7 +85,7 @@ def register_instance(
     if versions.get(instance.content_sha256):
         return Registration.DUPLICATE
     outcome = Registration.CHANGED if versions else Registration.NEW
-    if study.closed_at is not None and is_image(instance.sop_class_uid):
+    if study.closed_at is not None and is_read(instance.sop_class_uid):
         _reopen(session, study, instance, actor=origin.calling_aet, now=now)
     if versions:
         _follow(session, study, facts, actor=origin.calling_aet, now=now)

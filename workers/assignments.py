@@ -10,7 +10,7 @@ from storage.database import Database
 from storage.domain import Lane, StoredInstance
 from storage.routes.route import Route, Unfamiliar
 from storage.routes.series_facts import SeriesFacts
-from storage.sop_kinds import is_image
+from storage.sop_kinds import is_read
 from workers.errors import TwoPatients
 
 UNFAMILIAR = "unlike_training_data"
@@ -48,7 +48,7 @@ def load_assignment(database: Database, held: jobs.Claim) -> Assignment:
 
 
 def _require_one_patient(facts: Iterable[SeriesFacts]) -> None:
-    patients = {one.patient_id for one in facts if any(map(is_image, one.sop_class_uids))} - {""}
+    patients = {one.patient_id for one in facts if any(map(is_read, one.sop_class_uids))} - {""}
     if len(patients) > 1:
         raise TwoPatients(
             f"the study holds images of {len(patients)} patients; it is set aside until it is sent again with one"

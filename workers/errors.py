@@ -65,6 +65,12 @@ class UnsuitableVolume(WorkerError):
     code = "unsuitable_volume"
 
 
+class BodyPartMismatch(WorkerError):
+    """The picture shows another part of the body than the route wants: nothing is analysed, nothing is sent."""
+
+    code = "body_part_mismatch"
+
+
 class SuvUnknown(WorkerError):
     """A PET image does not say what its standardised uptake values are computed from."""
 

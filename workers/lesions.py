@@ -16,7 +16,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from storage import arrays
-from storage.domain import Algorithm, Classification, Code, Finding, Geometry, Presence, Segmentation, Volume
+from storage.domain import Algorithm, Classification, Code, Extent, Finding, Geometry, Presence, Segmentation, Volume
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
 
@@ -39,7 +39,8 @@ def find_lesions(segmentation: Segmentation, volume: Volume, *, input_sha256: st
     """Return the lesions of the mask, the largest first; one ABSENT finding where the mask is empty.
 
     Voxels that touch by a face, edge or corner belong together. Beyond MOST_LESIONS the smallest ones share the last
-    number, so that no voxel of the mask is lost; ``merged`` counts them.
+    number, so that no voxel of the mask is lost; ``merged`` counts them. A finding is measured only as far as
+    ``volume.extent`` is known: millilitres in a volume, square millimetres in a calibrated plane, else nothing.
     """
     labels, count = number_components(segmentation.mask)
     if count == 0:
@@ -85,11 +86,26 @@ def _present(
         presence=Presence.PRESENT,
         concept=LESION,
         confidence=segmentation.case_score,
-        volume_ml=float(np.count_nonzero(mask)) * volume.geometry.voxel_ml,
-        longest_diameter_mm=longest_diameter_mm(mask, volume.geometry),
+        volume_ml=_volume_ml(mask, volume),
+        longest_diameter_mm=0.0 if volume.extent is Extent.UNKNOWN else longest_diameter_mm(mask, volume.geometry),
         tracking_id=f"Lesion {number}",
         tracking_uid=_tracking_uid(segmentation, volume, input_sha256, number),
+        extent=volume.extent,
+        area_mm2=_area_mm2(mask, volume),
     )
+
+
+def _volume_ml(mask: NDArray[bool_], volume: Volume) -> float:
+    """Return the volume of a lesion, or 0 where millimetres are not known in three directions."""
+    return float(np.count_nonzero(mask)) * volume.geometry.voxel_ml if volume.extent is Extent.VOLUME else 0.0
+
+
+def _area_mm2(mask: NDArray[bool_], volume: Volume) -> float:
+    """Return the area of a lesion in a calibrated plane, or 0 for everything else."""
+    if volume.extent is not Extent.AREA:
+        return 0.0
+    _, row_mm, column_mm = volume.geometry.spacing_mm
+    return float(np.count_nonzero(mask)) * row_mm * column_mm
 
 
 def _absent(segmentation: Segmentation, volume: Volume, input_sha256: str) -> Finding:
@@ -102,6 +118,7 @@ def _absent(segmentation: Segmentation, volume: Volume, input_sha256: str) -> Fi
         longest_diameter_mm=0.0,
         tracking_id="No lesion",
         tracking_uid=_tracking_uid(segmentation, volume, input_sha256, 0),
+        extent=volume.extent,
     )
 
 

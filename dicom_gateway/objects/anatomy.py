@@ -69,12 +69,15 @@ def anatomic_region(dataset: Dataset) -> DicomCode | None:
 
 
 def laterality(dataset: Dataset) -> DicomCode | None:
-    """Return the side of the body that a header states, the image's own before its series', else None."""
-    stated = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
-    if (frame := _frame_anatomy(dataset)) is not None:
-        stated.insert(0, frame.get("FrameLaterality"))
-    sides = (_SIDES.get(str(value).strip().upper()) for value in stated if value)
-    return next((side for side in sides if side is not None), None)
+    """Return the coded side of the body that a header states, else None."""
+    return _SIDES.get(stated_side(dataset))
+
+
+def stated_side(dataset: Dataset) -> str:
+    """Return L, R or B as a header states it, the image's own before its series', else an empty text."""
+    frame = _frame_anatomy(dataset) or Dataset()
+    stated = (frame.get("FrameLaterality"), dataset.get("ImageLaterality"), dataset.get("Laterality"))
+    return next((side for value in stated if (side := str(value or "").strip().upper()) in _SIDES), "")
 
 
 def _frame_anatomy(dataset: Dataset) -> Dataset | None:

@@ -146,16 +146,18 @@ class GroupBuilder:
         )
 
     def _frame(self, finding: Finding, number: int) -> ReferencedSegmentationFrame:
-        segmentation, source = self._written(), self.analysis.frames[0]
+        segmentation = self._written()
+        frame = segmentation.PerFrameFunctionalGroupsSequence[number - 1]
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
         reference = ReferencedSegmentationFrame(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             frame_number=number,
             segment_number=finding.number,
             source_image=SourceImageForSegmentation(
-                source.sop_class_uid,
-                source.sop_instance_uid,
-                None if source.frame_number is None else [source.frame_number],
+                source.ReferencedSOPClassUID,
+                source.ReferencedSOPInstanceUID,
+                [source.ReferencedFrameNumber] if "ReferencedFrameNumber" in source else None,
             ),
         )
         # A frame belongs to one segment, and a reference names either (PS3.3 C.18.4).

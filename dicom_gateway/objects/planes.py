@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.sources import SourceSeries, reference_header
+from storage.decimals import decimal, decimals
 from storage.domain import FrameRef
 from storage.uids import deterministic_uid
 
@@ -74,14 +75,13 @@ def _plane(dataset: Dataset, frame_number: int | None) -> Plane:
         position = groups["PlanePositionSequence"]
         orientation = groups["PlaneOrientationSequence"]
         measures = groups["PixelMeasuresSequence"]
-    thickness = measures.get("SliceThickness")
     return Plane(
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        position=_numbers(position.ImagePositionPatient, 3),
-        orientation=_numbers(orientation.ImageOrientationPatient, 6),
-        pixel_spacing=_numbers(measures.PixelSpacing, 2),
-        thickness=float(thickness) if thickness not in (None, "") else None,
+        position=_numbers(position, "ImagePositionPatient", 3),
+        orientation=_numbers(orientation, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(measures, "PixelSpacing", 2),
+        thickness=decimal(measures, "SliceThickness"),
     )
 
 
@@ -93,9 +93,10 @@ def _functional_groups(dataset: Dataset, frame_number: int) -> dict[str, Dataset
     return {name: (own if name in own else shared)[name].value[0] for name in names}
 
 
-def _numbers(values: Sequence[float], count: int) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count or not np.isfinite(numbers).all():
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    """Read numbers as leniently as the analysis did: it would be lost for a comma."""
+    numbers = decimals(dataset, keyword)
+    if len(numbers) != count:
         raise ValueError("not that many finite numbers")
     return numbers
 

@@ -91,10 +91,16 @@ def write_rejection(
 
 
 def write_parametric_map(
-    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+    analysis: Analysis,
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None = None,
 ) -> WrittenObject:
     """Build, check and store the parametric map of an analysis's attention, on request alone.
 
+    ``predecessor`` is that of the analysis's report, and keeps the map apart from that of an earlier revision.
     The same analysis, moment and equipment give the same bytes. Raises RecordMissing where the analysis kept no
     attention map; ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
     """
@@ -103,11 +109,24 @@ def write_parametric_map(
     if analysis.explanation is None:
         raise RecordMissing("this analysis kept no attention map; `oncue jobs retry` analyses the study again")
     attention = arrays.load_attention(objects, analysis.explanation.attention)
-    return _write_map(analysis, attention, objects, written_at=written_at, equipment=equipment, shown=ATTENTION_MAP)
+    return _write_map(
+        analysis,
+        attention,
+        objects,
+        written_at=written_at,
+        equipment=equipment,
+        shown=ATTENTION_MAP,
+        predecessor=predecessor,
+    )
 
 
 def write_saliency_map(
-    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+    analysis: Analysis,
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None = None,
 ) -> WrittenObject:
     """Build, check and store where the classifier looked in all lesions as one parametric map, on request alone.
 
@@ -125,7 +144,9 @@ def write_saliency_map(
         for z, plane in zip(saliency.slices, saliency.values, strict=True):
             together[z] = np.maximum(together[z], np.round(255 * np.clip(plane, 0.0, 1.0)).astype(np.uint8))
     own = replace(analysis, algorithm=analysis.classifier, classifier=None)
-    return _write_map(own, together, objects, written_at=written_at, equipment=equipment, shown=SALIENCY_MAP)
+    return _write_map(
+        own, together, objects, written_at=written_at, equipment=equipment, shown=SALIENCY_MAP, predecessor=predecessor
+    )
 
 
 def _write_map(
@@ -136,9 +157,12 @@ def _write_map(
     written_at: datetime,
     equipment: Equipment,
     shown: MapContent,
+    predecessor: PredecessorDocument | None,
 ) -> WrittenObject:
     sources = read_sources(analysis.frames, objects)
-    dataset = build_parametric_map(analysis, values, sources, written_at=written_at, equipment=equipment, shown=shown)
+    dataset = build_parametric_map(
+        analysis, values, sources, written_at=written_at, equipment=equipment, shown=shown, predecessor=predecessor
+    )
     check_object(
         dataset, references=[str(source.SOPInstanceUID) for source in sources], inherited=inherited_uids(sources)
     )

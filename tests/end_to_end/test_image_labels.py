@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from console.installation import open_installation
-from storage.domain import Presence
+from storage.domain import Classification, Presence
 from storage.fewshot import items, tasks
 from storage.objects import ObjectStore
 from tests.support.commands import oncue
@@ -23,10 +23,10 @@ from workers.image_labels import image_finding, label_image
 
 pytestmark = pytest.mark.slow
 
-PATIENTS = {"support": 16, "calibration": 20, "evaluation": 30, "unseen": 5}
+PATIENTS = {"support": 16, "calibration": 20, "evaluation": 26, "unseen": 5}
 """Patients of each class."""
-REASONS = {"subgroups:sex", "subgroups:age_band", "subgroups:site"}
-"""What the public lists do not record."""
+UNSETTLED = {"subgroups:sex", "subgroups:age_band", "subgroups:site", "calibration"}
+"""What the public lists do not record, and what so few patients may leave open."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ RADIOGRAPHS = Question("lung-xray-children", "DX", "pneumonia", {"bacteria": "pn
 QUESTIONS = (
     RADIOGRAPHS,
     Question("covid-xray", "DX", "covid", {"normal": "other", "viral-pneumonia": "other"}),
-    Question("breast-ultrasound", "US", "lesion", {"benign": "lesion", "malignant": "lesion"}),
+    Question("breast-ultrasound", "US", "malignant", {"benign": "other", "normal": "other"}),
 )
 
 
@@ -64,46 +64,48 @@ def take_in(question: Question, lists: PictureLists, state: Path) -> None:
         assert ran.code == 0, ran.err
 
 
+def unsettled(state: Path) -> list[str]:
+    """Return the checks that stand in the way of the adapter, which all must have had too little data to say."""
+    (shown,) = oncue("classification", "show", "whole", "--state", state, "--json").json
+    standing = [one for one in shown["evaluation"]["checks"] if one["blocks"] and one["verdict"] != "PASS"]
+    assert {one["verdict"] for one in standing} == {"INSUFFICIENT"}, standing
+    return [one["name"] for one in standing]
+
+
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.folder)
 def test_an_image_of_an_unseen_patient_gets_a_label_from_a_few_pictures(
-    real_data: Path, tmp_path: Path, question: Question
+    real_data: Path, objects: ObjectStore, tmp_path: Path, question: Question
 ) -> None:
-    lists = draw_lists(
-        present(real_data / question.folder), tmp_path / "lists", patients=PATIENTS, classes=question.classes
-    )
+    source = present(real_data / question.folder)
+    lists = draw_lists(source, tmp_path / "lists", patients=PATIENTS, classes=question.classes)
     state = tmp_path / "state"
     installation = open_installation(state, file=None)
     installation.prepare()
     take_in(question, lists, state)
-    (shown,) = oncue("classification", "show", "whole", "--state", state, "--json").json
-    checks = shown["evaluation"]["checks"]
-    assert {one["name"] for one in checks if one["blocks"] and one["verdict"] != "PASS"} == REASONS, checks
-    objects = ObjectStore(state / "objects")
-    objects.prepare()
-    classifiers = PromotedClassifiers(
-        installation.database, InstalledEncoders(installation.settings.worker.models_folder(), torch.device("cpu"))
-    )
-    volumes = [(one.label, volume_of(one, modality=question.modality)) for one in lists.pictures["unseen"]]
+    standing = unsettled(state)
+    assert set(standing) <= UNSETTLED
+    encoders = InstalledEncoders(installation.settings.worker.models_folder(), torch.device("cpu"))
+    classifiers = PromotedClassifiers(installation.database, encoders)
+    unseen = [(one.label, volume_of(one, modality=question.modality)) for one in lists.pictures["unseen"]]
     with pytest.raises(TaskNotPromoted):
-        label_image(classifiers, volumes[0][1], task="whole")
-    overrides = [word for name in sorted(REASONS) for word in ("--override", f"{name}=the public list does not say")]
+        label_image(classifiers, unseen[0][1], task="whole")
+    overrides = [word for name in standing for word in ("--override", f"{name}=a public list, for this test")]
     assert oncue("classification", "promote", "whole", 1, *overrides, "--state", state).code == 0
-    labels = [label_image(classifiers, volume, task="whole").classification for _, volume in volumes]
-    covered = sum(
-        label.prediction is not None and truth in label.prediction.label_set
-        for label, (truth, _) in zip(labels, volumes, strict=True)
-    )
-    right = sum(label.label == truth for label, (truth, _) in zip(labels, volumes, strict=True))
-    given = sum(label.label is not None for label in labels)
-    assert covered >= 0.7 * len(volumes)
-    assert given >= 1
-    assert right >= 0.7 * given
-    finding = image_finding(
-        label_image(classifiers, volumes[0][1], task=None), volumes[0][1], objects, input_sha256="1" * 64
-    )
-    assert finding.presence is Presence.ASSESSED
+    given = [(truth, label_image(classifiers, volume, task="whole")) for truth, volume in unseen]
+    check_labels([(truth, label.classification) for truth, label in given])
+    finding = image_finding(given[0][1], unseen[0][1], objects, input_sha256="1" * 64)
+    assert (finding.number, finding.presence) == (0, Presence.ASSESSED)
     assert finding.prediction is not None
     with installation.database.read() as session:
         known = {item.id: item.label for item in items.in_use(session, tasks.find(session, "whole"))}
     assert all(known[one.item] == one.label for one in finding.prediction.nearest)
     installation.database.dispose()
+
+
+def check_labels(given: Sequence[tuple[str, Classification]]) -> None:
+    """Ask for sets that mostly hold the truth, for some answers, and that most of these are right."""
+    held = [one.prediction is not None and truth in one.prediction.label_set for truth, one in given]
+    answered = [(truth, one.label) for truth, one in given if one.label is not None]
+    assert sum(held) >= 0.7 * len(given)
+    assert answered
+    assert sum(truth == label for truth, label in answered) >= 0.7 * len(answered)

@@ -21,8 +21,10 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     SecondaryCaptureImageStorage,
 )
 
@@ -36,6 +38,8 @@ _CLASSES = {
     ("MR", False): MRImageStorage,
     ("CT", True): EnhancedCTImageStorage,
     ("MR", True): EnhancedMRImageStorage,
+    ("PT", False): PositronEmissionTomographyImageStorage,
+    ("PT", True): EnhancedPETImageStorage,
 }
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from storage.domain import Algorithm, FrameRef, Geometry, Presence, Segmentation, Volume
+from storage.domain import Algorithm, Extent, FrameRef, Geometry, Presence, Segmentation, Volume
 from workers.lesions import MOST_LESIONS, find_lesions, longest_diameter_mm
 
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 2.0, 1.0))
@@ -84,3 +85,31 @@ def test_a_large_flat_lesion_and_a_single_voxel_have_a_diameter() -> None:
     disc = _mask(np.s_[2:3, 0:100, 0:200], shape=(6, 120, 220))
     assert longest_diameter_mm(disc, GEOMETRY) == pytest.approx(math.hypot(99 * 2, 199) + 1, abs=0.01)
     assert longest_diameter_mm(_mask(np.s_[1:2, 1:2, 1:2]), GEOMETRY) == pytest.approx(1.0)
+
+
+def _plane(extent: Extent) -> Volume:
+    return replace(_volume((1, 30, 30)), extent=extent)
+
+
+def test_in_a_calibrated_plane_a_lesion_has_an_area_and_a_diameter_but_no_volume() -> None:
+    mask = _mask(np.s_[0:1, 10:14, 10:13], shape=(1, 30, 30))
+    (finding,) = find_lesions(_segmentation(mask), _plane(Extent.AREA), input_sha256="1" * 64).findings
+    assert finding.extent is Extent.AREA
+    assert (finding.volume_ml, finding.area_mm2) == (0.0, pytest.approx(4 * 3 * 2.0 * 1.0))
+    assert finding.longest_diameter_mm == pytest.approx(math.hypot(3 * 2.0, 2 * 1.0) + 1.0)
+
+
+def test_without_calibration_a_lesion_has_no_measure_at_all() -> None:
+    mask = _mask(np.s_[0:1, 10:14, 10:13], shape=(1, 30, 30))
+    (finding,) = find_lesions(_segmentation(mask), _plane(Extent.UNKNOWN), input_sha256="1" * 64).findings
+    assert (finding.extent, finding.presence) == (Extent.UNKNOWN, Presence.PRESENT)
+    assert (finding.volume_ml, finding.area_mm2, finding.longest_diameter_mm) == (0.0, 0.0, 0.0)
+
+
+def test_in_a_volume_there_is_no_area_and_absence_keeps_the_extent() -> None:
+    mask = _mask(np.s_[2:5, 10:20, 10:20])
+    (finding,) = find_lesions(_segmentation(mask), _volume(mask.shape), input_sha256="1" * 64).findings
+    assert (finding.extent, finding.area_mm2) == (Extent.VOLUME, 0.0)
+    empty = _mask(shape=(1, 30, 30))
+    (absent,) = find_lesions(_segmentation(empty), _plane(Extent.AREA), input_sha256="1" * 64).findings
+    assert (absent.presence, absent.extent) == (Presence.ABSENT, Extent.AREA)

@@ -23,7 +23,7 @@ from workers.errors import AnotherBackbone, TaskNotPromoted, TaskUnsuitable, Uns
 from workers.fewshot.classifier import Abstention, FittedAdapter, Opinion, read_adapter
 from workers.fewshot.contracts import Scope
 from workers.fewshot.lesion_views import LesionEncoder, LesionView, telling_slice
-from workers.fewshot.saliency import class_activation, in_mask_share, saliency_of
+from workers.fewshot.saliency import class_activation, in_mask_share, part_activation, pooled_part, saliency_of
 from workers.image_labels import ImageLabel
 
 log = structlog.get_logger(__name__)
@@ -92,11 +92,13 @@ class ServedAdapter:
         )
 
     def _saliency(self, view: LesionView, *, shape: tuple[int, int]) -> SaliencyMap | None:
-        """Return Grad-CAM where the vector is a mean of its grid, else attention rollout where there is attention."""
+        """Return Grad-CAM where the vector or a part of it is a mean of its grid, else attention rollout, if any."""
+        best = self.fitted.classes[int(self.fitted.probabilities(view.vector[None])[0].argmax())]
         if _is_mean_of_grid(view):
-            best = int(self.fitted.probabilities(view.vector[None])[0].argmax())
-            cells = class_activation(self.fitted, view, self.fitted.classes[best])
-            return saliency_of(view, cells, shape=shape)
+            return saliency_of(view, class_activation(self.fitted, view, best), shape=shape)
+        part = pooled_part(view)
+        if part is not None:
+            return saliency_of(view, part_activation(self.fitted, view, part, best), shape=shape)
         attention = self.encoder.attention(view)
         return None if attention is None else saliency_of(view, attention, shape=shape)
 

@@ -10,11 +10,14 @@ from workers.errors import WorkerError
 from workers.imaging.continuations import continuations
 from workers.imaging.copies import without_copies
 from workers.imaging.series import LeftOut, LeftOutReason, SeriesRef, SeriesSelection
+from workers.imaging.uptake import in_uptake_values
 from workers.imaging.volumes import build_volume
 
 
 def build_best(selection: SeriesSelection, objects: ObjectStore) -> tuple[Volume, SeriesRef, tuple[LeftOut, ...]]:
     """Build the best series that can be built; return its volume, the series, and everything that was left out.
+
+    PET is in SUVbw; a series whose uptake values cannot be had counts as one that cannot be built.
 
     A series that lacks a slice, or is broken in another way that trying again cannot mend, gives way to the next best.
     Where none can be built, the error of the best one is raised. ``selection`` holds at least one usable series.
@@ -24,7 +27,7 @@ def build_best(selection: SeriesSelection, objects: ObjectStore) -> tuple[Volume
     for series in selection.ranked:
         try:
             whole, copies = without_copies(series, objects)
-            volume = build_volume(whole, objects)
+            volume = in_uptake_values(build_volume(whole, objects), objects)
         except WorkerError as error:
             if error.retryable:
                 raise

@@ -7,34 +7,19 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-    MRImageStorage,
-)
 
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
+from storage.sop_kinds import ImageKind, classes_of, is_read
 from workers.errors import OversizedInstance, UnreadableInstance
 from workers.imaging.acquisitions import ACQUISITION_KEYWORDS, PRIVATE_TAGS
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.padding import PADDING_KEYWORDS, Padding, read_padding
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
+from workers.imaging.tomographic import TOMOGRAPHIC_KEYWORDS, read_tomographic
 
-VOLUME_CLASSES = frozenset(
-    {
-        CTImageStorage,
-        EnhancedCTImageStorage,
-        LegacyConvertedEnhancedCTImageStorage,
-        MRImageStorage,
-        EnhancedMRImageStorage,
-        LegacyConvertedEnhancedMRImageStorage,
-    }
-)
+VOLUME_CLASSES = classes_of(ImageKind.VOLUME)
 """The SOP classes that a volume can be built from."""
 
 _KEYWORDS: tuple[str | int, ...] = (
@@ -60,6 +45,7 @@ _KEYWORDS: tuple[str | int, ...] = (
     *PRIVATE_TAGS,
     *PADDING_KEYWORDS,
     *PLANE_KEYWORDS,
+    *TOMOGRAPHIC_KEYWORDS,
 )
 
 
@@ -148,7 +134,7 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             rows=_count(dataset, "Rows"),
             columns=_count(dataset, "Columns"),
             frames=frames,
-            planes=read_planes(dataset),
+            planes=read_planes(dataset) or read_tomographic(dataset),
             padding=read_padding(dataset),
             patient_id=_text(dataset, "PatientID"),
         )
@@ -158,7 +144,7 @@ def _require_whole(dataset: Dataset, stored: StoredInstance) -> None:
     """Refuse a header that ends too early, which pydicom reads without complaint as far as it goes."""
     if _text(dataset, "SOPInstanceUID") != stored.sop_instance_uid:
         raise UnreadableInstance(f"object {stored.digest[:12]} does not hold the instance it was stored as")
-    if stored.sop_class_uid in VOLUME_CLASSES and not (_count(dataset, "Rows") and _count(dataset, "Columns")):
+    if is_read(stored.sop_class_uid) and not (_count(dataset, "Rows") and _count(dataset, "Columns")):
         raise UnreadableInstance(f"object {stored.digest[:12]} is an image without Rows and Columns; it may be cut off")
 
 

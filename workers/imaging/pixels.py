@@ -174,7 +174,9 @@ def _require_same_size(frame: bytes, layout: _Layout, syntax: uid.UID, digest: s
 def _decode(dataset: Dataset, layout: _Layout, syntax: uid.UID, digest: str) -> Iterator[NDArray[np.integer[Any]]]:
     plugin = PLUGINS.get(syntax, "")
     decoded = 0
-    for frame, _ in get_decoder(syntax).iter_array(dataset, raw=True, decoding_plugin=plugin):
+    # The bits above those stored are judged and dropped by us, the same way after every decoder.
+    decode = get_decoder(syntax).iter_array
+    for frame, _ in decode(dataset, raw=True, decoding_plugin=plugin, correct_unused_bits=False):
         decoded += 1
         if decoded > layout.frames:
             break

@@ -63,11 +63,11 @@ def read_planes(dataset: Dataset) -> tuple[Plane, ...]:
     Values that are not numbers raise what pydicom raises: call it inside ``parsing``.
     """
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
-    if not frames:
+    single = int(dataset.get("NumberOfFrames") or 1) == 1
+    # An image with a position of its own needs no functional groups; some hold empty ones all the same.
+    if not frames or (single and "ImagePositionPatient" in dataset):
         plane = _plane(None, dataset, dataset, dataset, dataset)
-        if plane is not None:
-            plane = replace(plane, acquisition=read_classic(dataset))
-        return (plane,) if plane and int(dataset.get("NumberOfFrames") or 1) == 1 else ()
+        return (replace(plane, acquisition=read_classic(dataset)),) if plane and single else ()
     shared = dataset.get("SharedFunctionalGroupsSequence")
     common = _item(shared[0]) if shared else Dataset()
     planes = [_enhanced_plane(number, _Groups(_item(own), common)) for number, own in enumerate(frames, start=1)]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from pydicom.uid import NuclearMedicineImageStorage
+
 from storage.routes.route import Preference
 from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
@@ -15,6 +17,7 @@ from workers.imaging.ranking import is_no_anatomy, points
 from workers.imaging.series_parts import split_series
 from workers.imaging.slices import Slice
 from workers.imaging.stacks import Stack
+from workers.imaging.tomographic import is_reconstructed
 
 _NON_IMAGE_MODALITIES = frozenset(
     {"SR", "SEG", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "RWV", "DOC", "PLAN", "FID", "AU"}
@@ -35,6 +38,7 @@ class LeftOutReason(StrEnum):
     LOCALIZER = "localizer"
     MOSAIC = "mosaic"
     PROJECTION = "projection"
+    PLANAR = "planar"
     DERIVED = "derived"
     COLOUR = "colour"
     UNSUPPORTED_CLASS = "unsupported_class"
@@ -47,6 +51,9 @@ class LeftOutReason(StrEnum):
     NO_VOLUME = "no_volume"
     CONTINUES = "stack_continues_in_another_series"
     LOWER_RANK = "lower_rank"
+    FOR_PROCESSING = "for_processing"
+    BEYOND_LIMIT = "beyond_limit"
+    NO_IMAGE = "no_image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,8 @@ def _exclusion_by_kind(header: InstanceHeader, rules: SelectionRules) -> LeftOut
         return LeftOutReason.NOT_AN_IMAGE
     if modality not in rules.modalities:
         return LeftOutReason.UNSUPPORTED_MODALITY
+    if sop_class == NuclearMedicineImageStorage and not is_reconstructed(header.image_type):
+        return LeftOutReason.PLANAR
     return None if volumetric else LeftOutReason.UNSUPPORTED_CLASS
 
 

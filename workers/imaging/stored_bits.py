@@ -13,6 +13,10 @@ _BYTE = 8
 _MOST_OVERLAYS = 16
 """Overlays in the unused bits make no more different patterns than this."""
 _FEWEST_PAIRS = 16
+_SMALL = 0.25
+"""A step between neighbours is small up to this share of what the stored bits hold."""
+_SOME = 0.1
+"""Share of the neighbours on either side of the cut that differ by little: none do by chance, not all do at edges."""
 _STRUCTURE = 0.5
 
 
@@ -33,8 +37,8 @@ def stored_values(words: Words, bits_stored: int, *, signed: bool) -> Words:
 def carries_more(words: Words, bits_stored: int, *, signed: bool) -> bool:
     """Say whether bits above those stored are part of the image ``[rows, columns]``, so that BitsStored is wrong.
 
-    An overlay or rubbish leaves the values below it smooth; of an image that was cut, neighbours that differ by a
-    little jump from the highest value to the lowest.
+    Where an overlay or rubbish begins, a word jumps by all that the stored bits hold; where an image only grows beyond
+    them, neighbours differ by little.
     """
     values = stored_values(words, bits_stored, signed=signed)
     if bits_stored >= words.dtype.itemsize * _BYTE or np.array_equal(values, words):
@@ -44,10 +48,8 @@ def carries_more(words: Words, bits_stored: int, *, signed: bool) -> bool:
     if len(np.unique(upper)) > _MOST_OVERLAYS:
         return _has_structure(upper)
     step = np.abs(np.diff(upper, axis=1)) == 1
-    if int(step.sum()) < _FEWEST_PAIRS:
-        return False
-    whole, cut = (np.abs(np.diff(array.astype(np.int64), axis=1))[step] for array in (raw, values))
-    return bool(np.mean(whole < cut) > _STRUCTURE)
+    smooth = np.abs(np.diff(raw, axis=1))[step] < _SMALL * (1 << bits_stored)
+    return bool(smooth.sum() >= _FEWEST_PAIRS and smooth.mean() > _SOME)
 
 
 def _has_structure(upper: NDArray[np.int64]) -> bool:

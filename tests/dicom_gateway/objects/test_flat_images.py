@@ -13,11 +13,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_gateway.errors import ObjectInvalid
+from dicom_gateway.errors import ObjectInvalid, SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.validation import check_object
-from dicom_gateway.objects.writing import write_objects, write_rejection
+from dicom_gateway.objects.writing import write_objects, write_parametric_map, write_rejection
+from storage import arrays
 from storage.domain import Analysis, Extent
+from storage.explanations import KeptExplanation
 from storage.objects import ObjectStore
 from tests.dicom_gateway.objects.test_report import items
 from tests.support.flat_sources import (
@@ -36,7 +38,7 @@ from tests.support.flat_sources import (
 )
 from tests.support.peers import executable, orthanc, run, storescu
 from tests.support.readers import entity_errors, iod_errors
-from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
+from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, store_study
 
 EVERY_PLAN = pytest.mark.parametrize("plan", FLAT_PLANS, ids=lambda plan: plan.name)
 
@@ -126,12 +128,42 @@ def test_segment_and_finding_site_say_which_side(
     assert [value for name, value in content if name == "Laterality"] == ([side] * 2 if side else [])
 
 
-def test_one_slice_without_a_thickness_is_a_flat_image(objects: ObjectStore) -> None:
-    study = store_study(replace(LAYOUTS[0], name="one", shape=(1, 24, 20)), objects, SliceThickness=None)
+@pytest.mark.peer
+@pytest.mark.parametrize(("layout", "thickness"), [(LAYOUTS[0], 5.0), (LAYOUTS[0], None), (LAYOUTS[5], 5.0)])
+def test_one_slice_has_a_place_where_it_has_a_thickness(
+    layout: Layout, thickness: float | None, objects: ObjectStore
+) -> None:
+    study = store_study(replace(layout, name="one", shape=(1, 24, 20)), objects, SliceThickness=thickness)
     analysis = study.analysis(lesion_labels())
     findings = tuple(replace(finding, extent=Extent.AREA, area_mm2=26.0) for finding in analysis.findings)
     written = write_objects(replace(analysis, findings=findings), objects, written_at=WRITTEN_AT, equipment=Equipment())
-    assert "FrameOfReferenceUID" not in pydicom.dcmread(objects.path(written[0].digest))
+    segmentation, report = (objects.path(item.digest) for item in written)
+    assert ("FrameOfReferenceUID" in pydicom.dcmread(segmentation)) is (thickness is not None)
+    content = list(items(pydicom.dcmread(report)))
+    assert content.count(("Area", "26 mm2")) == 2
+    assert "Volume" not in dict(content)
+    assert iod_errors(segmentation) == iod_errors(report) == []
+
+
+@pytest.mark.peer
+def test_a_lesion_on_several_uncalibrated_planes_has_no_size_at_all(objects: ObjectStore) -> None:
+    study = store_study(LAYOUTS[0], objects)
+    analysis = study.analysis(study.lesion_labels())
+    findings = tuple(replace(finding, extent=Extent.UNKNOWN) for finding in analysis.findings)
+    written = write_objects(replace(analysis, findings=findings), objects, written_at=WRITTEN_AT, equipment=Equipment())
+    path = objects.path(written[1].digest)
+    content = list(items(pydicom.dcmread(path)))
+    assert not {name for name, _ in content} & {"Volume", "Area", "Long Axis"}
+    assert content.count(("Size calibration", "Not calibrated")) == 2
+    assert iod_errors(path) == []
+
+
+def test_a_map_of_a_flat_image_is_refused(objects: ObjectStore) -> None:
+    source = store_flat(CR, objects)
+    kept = KeptExplanation(arrays.save_attention(objects, lesion_labels()), ())
+    analysis = replace(source.analysis(lesion_labels()), explanation=kept)
+    with pytest.raises(SourceUnusable, match="where it lies in the patient"):
+        write_parametric_map(analysis, objects, written_at=WRITTEN_AT, equipment=Equipment())
 
 
 def test_a_volume_is_never_claimed_on_a_flat_image(objects: ObjectStore) -> None:

@@ -120,6 +120,10 @@ def test_every_reason_has_a_test() -> None:
         LeftOutReason.IDENTICAL_COPY,
         LeftOutReason.NO_VOLUME,
         LeftOutReason.DERIVED,
+        LeftOutReason.PLANAR,
+        LeftOutReason.FOR_PROCESSING,
+        LeftOutReason.BEYOND_LIMIT,
+        LeftOutReason.NO_IMAGE,
     }
     assert set(_LEFT_OUT) | apart == set(LeftOutReason)
 
