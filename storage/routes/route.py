@@ -50,8 +50,8 @@ class Route(BaseModel):
 
     ``task`` names the few-shot task that labels findings (None: whichever fits the volume), ``lane`` overrides the
     sender's, ``pool`` names the workers that serve the route, ``secondary_capture`` lets captured pictures pass for
-    images of their modality, as an ultrasound scanner's stills often are. Results whose input is farther from the analyser's
-    training data than ``unfamiliar_above`` are kept and, unless ``unfamiliar`` says so, not sent.
+    images of their modality, as an ultrasound scanner's stills often are. Results whose input is farther from the
+    analyser's training data than ``unfamiliar_above`` are kept and, unless ``unfamiliar`` says so, not sent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
