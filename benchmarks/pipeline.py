@@ -19,7 +19,7 @@ from storage.domain import StageTiming
 from storage.objects import ObjectStore
 from tests.support.queued import queue_study, stored_instances
 from workers.config import WorkerSettings
-from workers.pipeline import open_resources
+from workers.resources import open_resources
 from workers.queue.tasks import JobRunner
 
 

@@ -41,6 +41,9 @@ class WorkerSettings(BaseModel):
         default="balanced", description="How much time the zero-shot segmenter may take"
     )
     classify: bool = Field(default=True, description="Whether findings get a few-shot label")
+    guard: bool = Field(
+        default=True, description="Whether pictures are looked at for their body region before a route's analyser is"
+    )
     policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
     overlay_slices: int = Field(default=12, ge=0, le=100, description="Most slices drawn as pictures for one study")
 

@@ -77,6 +77,12 @@ class SuvUnknown(WorkerError):
     code = "suv_unknown"
 
 
+class CineNotSupported(WorkerError):
+    """The image holds several frames, as a cine loop or an angiography does; only single ones are read."""
+
+    code = "cine_not_supported"
+
+
 class NoAnalyser(WorkerError):
     """The worker that got the job does not have its route's analyser."""
 

@@ -102,8 +102,8 @@ class GroupBuilder:
             raise ObjectInvalid("an assessment has neither a label nor a reason for abstaining")
         labeller = self._algorithm(self.analysis.classifier or self.analysis.algorithm)
         return MeasurementsAndQualitativeEvaluations(
+            # No Finding: one of a lesion would contradict a label that says there is none.
             tracking_identifier=self._tracking(finding, "assessment", "whole image"),
-            finding_type=codes.dicom_code(finding.concept),
             finding_sites=self._sites(),
             algorithm_id=labeller,
             measurements=[self._unlikeness(), *label_measurements(finding, labeller)],

@@ -50,7 +50,9 @@ def _oriented(grey: NDArray[float32], rng: np.random.Generator) -> NDArray[float
 def _reframed(grey: NDArray[float32], rng: np.random.Generator) -> NDArray[float32]:
     if rng.random() < _CUT:
         height, width = (max(8, round(n * rng.uniform(_LEAST_SHARE, 1))) for n in grey.shape)
-        top, left = (int(rng.integers(0, max(1, n - kept + 1))) for n, kept in zip(grey.shape, (height, width), strict=True))
+        top, left = (
+            int(rng.integers(0, max(1, n - kept + 1))) for n, kept in zip(grey.shape, (height, width), strict=True)
+        )
         grey = grey[top : top + height, left : left + width]
     elif rng.random() < _WIDER:
         borders = [tuple(round(n * rng.uniform(0, _WIDER_SHARE)) for _ in range(2)) for n in grey.shape]

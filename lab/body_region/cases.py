@@ -129,7 +129,9 @@ def _pictures(root: Path, source: PictureFolder) -> Iterator[RegionCase]:
         with place.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if source.where in ("", row.get("class"))]
     except OSError as error:
-        raise TrainingDataMissing(f"{source.folder}/images.csv cannot be read: name the folder that holds it") from error
+        raise TrainingDataMissing(
+            f"{source.folder}/images.csv cannot be read: name the folder that holds it"
+        ) from error
     owned: dict[str, int] = {}
     for row in rows:
         owner = f"{source.folder}:{row[source.owner]}"
@@ -159,7 +161,9 @@ def _picture(path: Path) -> NDArray[float32]:
 
 
 def _series(folder: Path) -> NDArray[float32]:
-    datasets = sorted((dcmread(path) for path in folder.glob("*.dcm")), key=lambda one: float(one.ImagePositionPatient[2]))
+    datasets = sorted(
+        (dcmread(path) for path in folder.glob("*.dcm")), key=lambda one: float(one.ImagePositionPatient[2])
+    )
     planes = [one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept) for one in datasets]
     return np.asarray(np.stack(planes), dtype=float32)
 

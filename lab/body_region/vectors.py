@@ -64,7 +64,9 @@ def _embed(case: RegionCase, number: int, backbone: Backbone, work: Path) -> Cas
 
 
 def _key(case: RegionCase, number: int, backbone: Backbone) -> str:
-    return hashlib.sha256(f"{number} {case.source} {case.patient} {case.kind} {backbone.card.key}".encode()).hexdigest()[:24]
+    return hashlib.sha256(
+        f"{number} {case.source} {case.patient} {case.kind} {backbone.card.key}".encode()
+    ).hexdigest()[:24]
 
 
 def _altered_pictures(case: RegionCase, *, seed: int) -> list[Picture]:

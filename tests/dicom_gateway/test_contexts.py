@@ -14,6 +14,7 @@ def test_every_class_that_is_read_is_accepted_over_a_real_association() -> None:
     server, client = AE(ae_title="ONCUE"), AE(ae_title="MODALITY")
     server.supported_contexts = accepted_contexts()
     listening = server.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)])
+    assert listening is not None
     try:
         asked = [build_context(known, [ExplicitVRLittleEndian]) for known in _READ]
         asked += [build_context(known, [syntax]) for known in _READ for syntax in (JPEGBaseline8Bit, RLELossless)]

@@ -74,7 +74,7 @@ NM_PLAN = SeriesPlan(key="nm", description="SPECT", spacing_mm=(4.0, 2.0, 2.5))
 
 
 def nuclear(plan: SeriesPlan = NM_PLAN, *, kind: str = "RECON TOMO", step_mm: float | None = None) -> Dataset:
-    """Build one nuclear medicine instance whose frames are the slices of a plan; ``kind`` is ImageType's third value."""
+    """Build a nuclear medicine instance with a plan's slices as frames; ``kind`` is the third value of ImageType."""
     values: NDArray[np.uint16] = plan.values()
     image = series(replace(plan, modality="MR"))[0]
     image.SOPClassUID, image.Modality = NuclearMedicineImageStorage, "NM"

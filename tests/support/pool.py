@@ -121,6 +121,7 @@ def work_floor(folder: Path, *, database_url: str = "", **settings: object) -> I
         "broker_url": SecretStr(endpoint.url),
         "analysers": {"zero-shot": "tests.support.analysers:build_quick"},
         "classify": False,
+        "guard": False,
         "relay_seconds": 0.1,
         "grace_seconds": 5,
     }

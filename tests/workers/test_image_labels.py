@@ -92,11 +92,13 @@ def image(voxels: np.ndarray, *, modality: str = "DX") -> Volume:
     return Volume(voxels, GEOMETRY, modality, "1.2.3", "1.2.4", None, frames, extent=Extent.UNKNOWN)
 
 
-@pytest.mark.parametrize("net", [VIT, RESNET])
+@pytest.mark.parametrize(
+    ("net", "mode"), [(VIT, PromptMode.NONE), (RESNET, PromptMode.NONE), (VIT, PromptMode.THREE_LOOKS)]
+)
 def test_a_whole_image_gets_set_neighbours_and_a_map_of_its_own_shape(
-    department: Department, objects: ObjectStore, net: str
+    department: Department, objects: ObjectStore, net: str, mode: PromptMode
 ) -> None:
-    adapter = department.promoted("chest", net=net)
+    adapter = department.promoted("chest", net=net, mode=mode)
     volume = image_of(department)
     label = label_image(department.classifiers, volume, task="chest")
     given = label.classification

@@ -61,6 +61,14 @@ class RegionGuard:
             return NO_OPINION
         return opinion_of(self.head, embedded(self.backbone, pictures), modality=volume.modality)
 
+    def require(self, volume: Volume, wanted: Collection[Region]) -> tuple[str, ...]:
+        """Return a note on what a volume looks like, none where the guard abstains; BodyPartMismatch."""
+        opinion = self.look(volume)
+        check_region(opinion, wanted)
+        if opinion.region is None or opinion.kind is None:
+            return ()
+        return (f"looks_like: {opinion.kind.value} ({opinion.probability:.2f})",)
+
 
 def open_region_guard(models: Path, *, device: torch.device, backbone: TorchBackbone | None = None) -> RegionGuard:
     """Load the guard from the folder of models; a ``backbone`` that is already open is used instead of a new one.
@@ -119,4 +127,3 @@ def check_region(opinion: RegionOpinion, wanted: Collection[Region]) -> None:
         f"the picture looks like {opinion.kind.value} (probability {opinion.probability:.2f}), the route wants {names}: "
         "look at the series, and at the route's body_part"
     )
-

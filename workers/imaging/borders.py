@@ -37,7 +37,7 @@ def undeclared_background(voxels: NDArray[float32], known: _Mask | None, *, moda
     """Return where what fills the border of the slices ``[z, y, x]`` is no image, or None where there is no such.
 
     ``known`` is background already. Only what hangs together with the border of its slice counts, so the same value or
-    the same noise inside stays. The voxels are finite and not all equal.
+    the same noise inside stays; beside noise a pixel or two of the body's rim may be lost. The voxels are finite and not all equal.
     """
     filled = _filled_border(voxels, known, modality=modality)
     if filled is not None:
@@ -92,8 +92,8 @@ def _noise_of(plane: NDArray[float32], level: float) -> _Mask:
         np.pad(_roughness(plane[None])[0] > level, _BLOCK, mode="edge"), np.ones((3, 3), dtype=bool)
     )
     blocks = ndimage.binary_opening(rough, np.ones((_BLOCK, _BLOCK), dtype=bool))[_BLOCK:-_BLOCK, _BLOCK:-_BLOCK]
-    # One pixel beside a body is rough for the body's sake.
-    return ndimage.binary_erosion(_touching_the_edge(blocks), border_value=1)
+    # The neighbours of noise are rough for the noise's sake.
+    return ndimage.binary_erosion(_touching_the_edge(blocks), np.ones((3, 3), dtype=bool), border_value=1)
 
 
 def _roughness(voxels: NDArray[float32]) -> NDArray[float32]:

@@ -18,6 +18,7 @@ from workers.imaging.padding import PADDING_KEYWORDS, Padding, read_padding
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
 from workers.imaging.planes import PLANE_KEYWORDS, Plane, read_planes
 from workers.imaging.tomographic import TOMOGRAPHIC_KEYWORDS, read_tomographic
+from workers.imaging.views import VIEW_KEYWORDS, read_view
 
 VOLUME_CLASSES = classes_of(ImageKind.VOLUME)
 """The SOP classes that a volume can be built from."""
@@ -41,11 +42,13 @@ _KEYWORDS: tuple[str | int, ...] = (
     "Rows",
     "Columns",
     "NumberOfFrames",
+    "PresentationIntentType",
     *ACQUISITION_KEYWORDS,
     *PRIVATE_TAGS,
     *PADDING_KEYWORDS,
     *PLANE_KEYWORDS,
     *TOMOGRAPHIC_KEYWORDS,
+    *VIEW_KEYWORDS,
 )
 
 
@@ -75,6 +78,11 @@ class InstanceHeader:
     padding: Padding | None = None
     patient_id: str = ""
     """Only to see that a study is one patient's; it goes no further."""
+    view: str = ""
+    """Side and projection of an image, as its codes have them."""
+    intent: str = ""
+    """PresentationIntentType: FOR PRESENTATION or FOR PROCESSING."""
+    instance_number: int | None = None
 
     @property
     def computed(self) -> bool:
@@ -137,6 +145,9 @@ def read_header(stored: StoredInstance, objects: ObjectStore, *, limits: ReadLim
             planes=read_planes(dataset) or read_tomographic(dataset),
             padding=read_padding(dataset),
             patient_id=_text(dataset, "PatientID"),
+            view=read_view(dataset),
+            intent=_text(dataset, "PresentationIntentType"),
+            instance_number=_count(dataset, "InstanceNumber") if "InstanceNumber" in dataset else None,
         )
 
 

@@ -61,9 +61,9 @@ def consume(place: WorkerPlace, owner: str, signs: SignsOfLife, refusals: Connec
 
 def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
     from workers.fewshot.fit_requests import FitRunner
-    from workers.pipeline import open_resources
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
+    from workers.resources import open_resources
 
     database = place.open_database()
     started = time.monotonic()

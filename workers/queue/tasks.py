@@ -16,10 +16,12 @@ from storage.database import utc_now
 from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
 from workers.errors import OutOfDeviceMemory
-from workers.pipeline import PipelineResources, Stopwatch, analyse
+from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import SignsOfLife
+from workers.resources import PipelineResources
+from workers.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from workers.fewshot.fit_requests import FitRunner

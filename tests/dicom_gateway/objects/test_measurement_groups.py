@@ -57,7 +57,15 @@ def test_the_label_of_an_image_is_a_group_that_names_the_image(plan: FlatPlan, o
     assert ("Algorithm Name", "prototypes") in content
     assert ("Tracking Identifier", "whole image") in content
     names = {name for name, _ in content}
-    assert not names & {"Lesion", "Volume", "Area", "Long Axis", "Certainty of Finding", "Shuffled-mask control"}
+    assert not names & {
+        "Finding",
+        "Lesion",
+        "Volume",
+        "Area",
+        "Long Axis",
+        "Certainty of Finding",
+        "Shuffled-mask control",
+    }
     assert sources_of_measurement(report) == [(str(source.dataset.SOPInstanceUID), plan.frame_number)]
     assert evidence(report) == {str(source.dataset.SOPInstanceUID)}
     assert iod_errors(path) == []

@@ -22,7 +22,8 @@ from tests.support.routing import head_series, seen
 from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.fewshot.fit_requests import FitRunner
-from workers.pipeline import PipelineResources, analyse
+from workers.pipeline import analyse
+from workers.resources import PipelineResources
 from workers.queue.app import FIT, make_app
 from workers.queue.signs_of_life import SignsOfLife
 from workers.queue.tasks import JobRunner, Outcome, register_tasks
