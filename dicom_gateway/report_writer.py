@@ -64,7 +64,7 @@ class ReportWriter:
             self.objects,
             written_at=report.analysed_at,
             equipment=self.equipment,
-            predecessor=_predecessor(report.study_instance_uid, replaced),
+            predecessor=PredecessorDocument.of(report.study_instance_uid, replaced),
         )
         with self.database.read() as session:
             # The same UID must always name the same bytes: an analysis repeated later carries another time.
@@ -74,11 +74,3 @@ class ReportWriter:
         logger.warning("report.failed", job=report.job_id, code=code, reason=reason)
         with self.database.write() as session:
             reports.failed(session, report.job_id, code=code, reason=reason, retryable=retryable, now=self.clock())
-
-
-def _predecessor(study_instance_uid: str, replaced: WrittenObject | None) -> PredecessorDocument | None:
-    if replaced is None:
-        return None
-    return PredecessorDocument(
-        study_instance_uid, replaced.series_instance_uid, replaced.sop_class_uid, replaced.sop_instance_uid
-    )

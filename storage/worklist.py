@@ -264,6 +264,9 @@ def _urgency(result: RouteResult) -> tuple[int, float, str]:
 
 
 def _name(finding: FindingRow) -> str:
+    """Return what lists call a finding: a whole image's label stands for itself, or the reason for having none."""
+    if finding.presence == Presence.ASSESSED.value:
+        return finding.label or f"no label ({finding.abstained})"
     return NOTHING_FOUND if finding.presence == Presence.ABSENT.value else finding.code_meaning
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from pydicom.dataset import Dataset
+
+from storage.deliveries import WrittenObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,13 @@ class PredecessorDocument:
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+
+    @classmethod
+    def of(cls, study_instance_uid: str, replaced: WrittenObject | None) -> Self | None:
+        """Return a written report of a study as a predecessor, or None where there is none."""
+        if replaced is None:
+            return None
+        return cls(study_instance_uid, replaced.series_instance_uid, replaced.sop_class_uid, replaced.sop_instance_uid)
 
     @property
     def uids(self) -> frozenset[str]:
