@@ -26,6 +26,9 @@ SendTo = Annotated[
     str | None,
     typer.Option("--send", metavar="PEER", help="Send it there: AET@HOST:PORT, or the AE title of a destination."),
 ]
+OfRoute = Annotated[
+    str | None, typer.Option("--route", metavar="NAME", help="Route whose result is meant; default: the leading one.")
+]
 Saliency = Annotated[bool, typer.Option("--saliency", help="Where the classifier looked, not the segmenter.")]
 
 
@@ -77,6 +80,7 @@ def explain_study(
     state: State = DEFAULT_STATE,
     *,
     out: Folder = Path("explanation"),
+    route: OfRoute = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,7 +96,7 @@ def explain_study(
     installation = open_installation(state, file=config)
     with installation.read() as session:
         entry = _dossier(session, study)
-        analysis = analyses.load(session, _job_of(entry), installation.objects)
+        analysis = analyses.load(session, _job_of(entry, route), installation.objects)
     form = explanations.write(entry.entry.study_instance_uid, analysis, installation.objects, out)
     if as_json:
         write_json(form.model_dump(mode="json"))
@@ -108,6 +112,7 @@ def write_parametric_map(
     out: OutFile = None,
     send: SendTo = None,
     saliency: Saliency = False,
+    route: OfRoute = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,7 +130,7 @@ def write_parametric_map(
         raise typer.BadParameter("give either --out FILE or --send PEER")
     installation = open_installation(state, file=config)
     with installation.read() as session:
-        job_id = _job_of(_dossier(session, study))
+        job_id = _job_of(_dossier(session, study), route)
     requests = MapRequests(installation.database, installation.objects, Equipment(), utc_now, saliency=saliency)
     try:
         if out is not None:
@@ -159,12 +164,16 @@ def _dossier(session: Session, study: str) -> Dossier:
     return study_record.read(session, entry.id)
 
 
-def _job_of(dossier: Dossier) -> int:
+def _job_of(dossier: Dossier, route: str | None) -> int:
+    """Return the job of the leading result, or of a route's; RecordMissing where there is none."""
     from storage.errors import RecordMissing
 
-    if dossier.result is None:
-        raise RecordMissing(f"study {dossier.entry.id} has no result yet; see `oncue jobs list`")
-    return dossier.result.job_id
+    valid = (result for result in dossier.results if not result.is_superseded)
+    result = next((result for result in valid if route in (None, result.route)), None)
+    if result is None:
+        whose = f"of route {route} " if route else ""
+        raise RecordMissing(f"study {dossier.entry.id} has no result {whose}yet; see `oncue jobs list`")
+    return result.job_id
 
 
 def _summary(dossier: Dossier) -> list[tuple[str, object]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from console.demo.demonstrated_study import DemonstratedStudy
 from console.schemas import why_not_sent
 from storage.domain import Presence
-from storage.worklist import StudyEntry
+from storage.worklist import NOTHING_FOUND, StudyEntry
 
 
 def show(outcome: DemonstratedStudy, console: Console) -> None:
@@ -51,7 +51,7 @@ def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
 
 
 def _finding(entry: StudyEntry, lesions: int) -> str:
-    if not lesions:
+    if entry.finding == NOTHING_FOUND:
         return "nothing found"
     label = f", {entry.label}" if entry.label else ""
     return f"{entry.finding}{label}" + (f" ({lesions} separate ones)" if lesions > 1 else "")

@@ -17,6 +17,8 @@ from storage.processes import Served
 from storage.routes.route import Route
 
 _SHORT = 12
+_LABEL = "label"
+"""The analyser that workers have who classify."""
 
 
 def probe_routes(installation: Installation) -> Iterator[ExaminedPart]:
@@ -50,9 +52,10 @@ def _unserved(route: Route, served: Collection[Served]) -> Iterator[ExaminedPart
         )
         yield ExaminedPart(f"route {route.name}", PartHealth.REMARK, detail)
         return
+    remedy = "set worker.classify" if route.analyser == _LABEL else "add it to worker.analysers"
     detail = (
         f"no worker of pool {route.pool} has analyser {route.analyser}, only {', '.join(known)}: its jobs wait; "
-        "add it to worker.analysers, or name another one in the route"
+        f"{remedy}, or name another one in the route"
     )
     yield ExaminedPart(f"route {route.name}", PartHealth.BROKEN, detail)
 

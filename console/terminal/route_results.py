@@ -16,7 +16,11 @@ def in_one_cell(entry: StudyEntry) -> str | None:
 
 def _line(one: RouteResult) -> str:
     size = f"{one.volume_ml:.3g} ml" if one.volume_ml else ""
-    found = [one.finding, size, one.priority, why_not_sent(one.withheld)] if one.result_job_id is not None else []
+    found = (
+        [one.finding, one.label, size, one.priority, why_not_sent(one.withheld)]
+        if one.result_job_id is not None
+        else []
+    )
     waits = "" if one.state is JobState.SUCCEEDED else one.state
     words = (*found, waits, one.code if one.state is not JobState.SUCCEEDED else "")
     return f"{one.route}: {', '.join(word for word in words if word)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from console.app import create_app
 from console.config import ConsoleSettings
 from storage import processes, studies
 from storage.database import utc_now
-from storage.domain import Extent, Priority, StoredInstance
+from storage.domain import Extent, Presence, Priority, StoredInstance
 from storage.processes import Served
 from tests.console.conftest import Place
 from tests.support.records import (
@@ -145,3 +146,17 @@ def test_only_what_is_known_of_a_size_is_shown(
         assert wanted in page
     assert hidden not in page
     assert "12.5 ml" not in client.get("/").text
+
+
+def test_the_label_of_a_whole_image_stands_without_a_size(place: Place, client: TestClient) -> None:
+    closed = closed_study(place.database)
+    found = result(place.objects)
+    assessed = replace(
+        found.findings[0], number=0, presence=Presence.ASSESSED, label="bacteria", extent=Extent.UNKNOWN, volume_ml=0.0
+    )
+    whole = replace(found, findings=(assessed,), label_map=None, explanation=None)
+    save_result(place.database, place.objects, closed.job_ids[0], whole)
+    page = client.get("/studies/1").text
+    assert "bacteria 75 %" in page
+    assert not re.search(r" ml<| mm<|not calibrated", page)
+    assert "bacteria" in client.get("/").text

@@ -70,9 +70,7 @@ def test_the_shipped_segmenter_and_classifier_write_what_the_pacs_gets(tmp_path:
     assert segmentation.SOPInstanceUID in text
     assert "route=head-mr" in text
     assert "weights_sha256=" in text
-    algorithms = {
-        item.TextValue for item in _items(report) if _name(item) == "111001" and "TextValue" in item
-    }
+    algorithms = {item.TextValue for item in _items(report) if _name(item) == "111001" and "TextValue" in item}
     assert any(name.startswith("few-shot-") for name in algorithms), algorithms
     assert any(name.startswith("DiffuGTS") or "zero" in name.lower() for name in algorithms), algorithms
 

@@ -104,7 +104,7 @@ def test_a_file_in_the_state_folder_holds_and_a_setting_goes_before_it(
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (('prompt = "tumor"', 'promt = "tumor"'), 'line 6, route "head-mr", promt: there is no such key'),
+        (('prompt = "tumor"', 'prompts = "tumor"'), 'line 6, route "head-mr", prompts: there is no such key'),
         (("minimum_slices = 5", "minimum_slices = 5\nmaximum_slices = 2"), "minimum_slices (5) is above maximum"),
         (('pool = "limbs"', 'pool = "Limbs!"'), 'line 19, route "limb-mr", pool'),
         (('body_part = ["head"]', 'body_part = ["haed"]'), 'line 10, route "head-mr", match.body_part'),
