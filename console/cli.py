@@ -22,6 +22,7 @@ from console.commands import (
     models,
     phantom,
     processes,
+    routes,
     send,
     studies,
     support,
@@ -69,6 +70,7 @@ app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
 app.command("send")(send.send_files)
 app.add_typer(studies.app, name="studies")
+app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
 app.command("worklist")(worklist.show_worklist)

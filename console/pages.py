@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from console.schemas import overlay_path, panel_path
+from console.schemas import measures_of, overlay_path, panel_path, why_not_sent
 from console.views import PAGE, Views
 from storage.domain import Presence
 from storage.explanations import TILES
@@ -32,13 +32,18 @@ def router(views: Views) -> APIRouter:
     @routes.get("/")
     def worklist() -> str:
         return _render(
-            "worklist.html", entries=views.worklist(), waiting=views.waiting(), health=views.health(), here="worklist"
+            "worklist.html",
+            entries=views.worklist(),
+            waiting=views.waiting(),
+            set_aside=views.not_applicable(),
+            health=views.health(),
+            here="worklist",
         )
 
     @routes.get("/studies/{study_id}")
     def study(study_id: int) -> str:
         dossier = views.dossier(study_id)
-        return _render("study.html", dossier=dossier, entry=dossier.entry, result=dossier.result, here="study")
+        return _render("study.html", dossier=dossier, entry=dossier.entry, here="study")
 
     @routes.get("/audit")
     def audit_trail(before: Before = None) -> str:
@@ -76,7 +81,14 @@ def _environment() -> Environment:
     environment.filters.update(
         moment=_moment, percent=_percent, number=_number, short=_short, details=_details, status=_status, date=_date
     )
-    environment.globals.update(overlay_path=overlay_path, panel_path=panel_path, Presence=Presence, TILES=TILES)
+    environment.globals.update(
+        overlay_path=overlay_path,
+        panel_path=panel_path,
+        measures_of=measures_of,
+        why_not_sent=why_not_sent,
+        Presence=Presence,
+        TILES=TILES,
+    )
     return environment
 
 

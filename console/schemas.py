@@ -5,6 +5,7 @@ Scripts rely on these names. A field may be added to a record of the API, never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator, Field, Json, ValidationInfo, field_validator
@@ -15,6 +16,7 @@ from console.views import AliveProcesses
 from storage.domain import (
     Algorithm,
     DeliveryState,
+    Extent,
     JobState,
     Lane,
     ObjectKind,
@@ -24,6 +26,24 @@ from storage.domain import (
     StudyState,
 )
 from storage.explanations import Prediction
+
+_MEASURES: Mapping[Extent, tuple[str, ...]] = {
+    Extent.VOLUME: ("volume_ml", "longest_diameter_mm"),
+    Extent.AREA: ("area_mm2", "longest_diameter_mm"),
+    Extent.UNKNOWN: (),
+}
+
+_WITHHELD: Mapping[str, str] = {"unlike_training_data": "unlike the training data"}
+
+
+def measures_of(extent: Extent) -> tuple[str, ...]:
+    """Return the measures of a finding that mean anything, by what is known of its image's size."""
+    return _MEASURES[extent]
+
+
+def why_not_sent(withheld: str | None) -> str:
+    """Return in words why a result is kept and not sent; an empty text where it is sent."""
+    return f"not sent: {_WITHHELD.get(withheld, withheld)}" if withheld else ""
 
 
 def named_version(algorithm: Algorithm) -> str:
@@ -53,8 +73,35 @@ def _prediction(prediction: Prediction | None) -> PredictionForm | None:
     return PredictionForm.model_validate(prediction) if prediction else None
 
 
+class RouteResultForm(RecordSchema):
+    """What one route's analysis of a study came to so far, in ``oncue studies list --json``.
+
+    ``state`` and ``code`` are its job's. The result's values are null where there is none; ``volume_ml`` also where the
+    images tell no volumes.
+    """
+
+    route: str
+    state: JobState
+    code: str | None
+    finding: str | None
+    volume_ml: float | None
+    confidence: float | None
+    priority: Priority | None
+
+
+class RouteResultDetailForm(RouteResultForm):
+    """The same for the worklist and the API; ``withheld`` says why the result is not sent."""
+
+    label: str | None
+    withheld: str | None
+    out_of_distribution: float | None
+    job_id: int
+    result_job_id: int | None
+    result_revision: int | None
+
+
 class StudyForm(RecordSchema):
-    """One study in ``oncue studies list --json``."""
+    """One study in ``oncue studies list --json``: the leading result, and what each route came to."""
 
     study_instance_uid: str
     revision: int
@@ -64,10 +111,14 @@ class StudyForm(RecordSchema):
     finding: str | None
     volume_ml: float | None
     confidence: float | None
+    analyses: Sequence[RouteResultForm]
 
 
 class WorklistForm(StudyForm):
-    """One study in reading order: the study's form, our number for it, and what else the reader weighs; no patient."""
+    """One study in reading order: the study's form, our number for it, and what else the reader weighs; no patient.
+
+    ``reasons`` say of a study that no route wants why each does not apply.
+    """
 
     id: int
     label: str | None
@@ -75,6 +126,8 @@ class WorklistForm(StudyForm):
     job_id: int | None
     code: str | None
     last_instance_at: IsoTime
+    analyses: Sequence[RouteResultDetailForm]
+    reasons: list[str]
 
 
 class JobForm(RecordSchema):
@@ -89,8 +142,16 @@ class JobForm(RecordSchema):
 
 
 class JobDetailForm(JobForm):
-    """One job in ``oncue jobs show --json``: the list's form, and why and when."""
+    """One job in ``oncue jobs show --json``: the list's form, what it is to do, and why and when.
 
+    ``wanted`` are the Series Instance UIDs that its route wants; none stands for all.
+    """
+
+    route: str
+    analyser: str
+    pool: str
+    routes_sha256: str | None
+    wanted: list[str]
     reason: str | None
     lane: Lane
     opened_at: IsoTime
@@ -130,7 +191,11 @@ class EventPageForm(RecordSchema):
 
 
 class FindingForm(RecordSchema):
-    """One finding of an analysis, with its code and the identifiers that SEG and SR carry."""
+    """One finding of an analysis, with its code and the identifiers that SEG and SR carry.
+
+    ``extent`` says what is known of its size: ``volume`` has volume and diameter, ``area`` has area and diameter,
+    ``unknown`` has none; what is not known is null.
+    """
 
     number: int
     presence: Presence
@@ -138,14 +203,21 @@ class FindingForm(RecordSchema):
     code: str = Field(validation_alias=AliasPath("concept", "value"))
     scheme: str = Field(validation_alias=AliasPath("concept", "scheme"))
     confidence: float
-    volume_ml: float
-    longest_diameter_mm: float
+    extent: Extent
+    volume_ml: float | None
+    longest_diameter_mm: float | None
+    area_mm2: float | None
     tracking_uid: str
     label: str | None
     label_probability: float | None
     abstained: str | None
     prediction: Annotated[PredictionForm | None, BeforeValidator(_prediction)]
     """Why the finding has its label; None where no adapter was asked."""
+
+    @field_validator("volume_ml", "longest_diameter_mm", "area_mm2")
+    @classmethod
+    def _leave_out_unknown(cls, value: float, info: ValidationInfo) -> float | None:
+        return value if info.field_name in measures_of(info.data["extent"]) else None
 
 
 class PanelForm(RecordSchema):
@@ -167,10 +239,12 @@ class PanelForm(RecordSchema):
 class ResultForm(RecordSchema):
     """What one job found, by which code, weights and rule, and how long each stage took.
 
-    ``overlays`` and the panels' ``picture`` are addresses of this server.
+    ``overlays`` and the panels' ``picture`` are addresses of this server. ``withheld`` says why it is not sent;
+    ``superseded_by`` is the job whose result took its place, null where its route no longer applies.
     """
 
     job_id: int
+    route: str
     revision: int
     algorithm: Annotated[str, BeforeValidator(named_version)]
     weights_sha256: str = Field(validation_alias=AliasPath("algorithm", "weights_sha256"))
@@ -185,6 +259,9 @@ class ResultForm(RecordSchema):
     overlays: list[str]
     panels: list[PanelForm] = Field(validation_alias=AliasPath("explanation", "panels"), default_factory=list)
     left_out: list[str] = Field(validation_alias="notes")
+    withheld: str | None
+    superseded: bool = Field(validation_alias="is_superseded")
+    superseded_by: int | None
 
     @field_validator("overlays")
     @classmethod
@@ -199,11 +276,12 @@ class ResultForm(RecordSchema):
 
 
 class StudyDetailForm(RecordSchema):
-    """One study with everything on record of it."""
+    """One study with everything on record of it; ``result`` is the leading one of ``results``."""
 
     study: WorklistForm = Field(validation_alias="entry")
     jobs: list[JobDetailForm]
     result: ResultForm | None
+    results: list[ResultForm]
     deliveries: list[DeliveryForm]
     events: list[EventForm]
 

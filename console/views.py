@@ -70,7 +70,13 @@ class Views:
 
     def waiting(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
         """Return the studies that have no result yet, the newest arrivals first."""
-        return tuple(entry for entry in self.studies(limit=limit) if entry.priority is None)
+        with self.database.read() as session:
+            return worklist.waiting(session, limit=limit)
+
+    def not_applicable(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+        """Return the studies that no route wants, the newest arrivals first."""
+        with self.database.read() as session:
+            return worklist.not_applicable(session, limit=limit)
 
     def dossier(self, study_id: int) -> Dossier:
         """Return everything on record of one study; RecordMissing where there is none."""
@@ -80,7 +86,7 @@ class Views:
     def jobs(self, *, limit: int = PAGE) -> tuple[Job, ...]:
         """Return jobs, newest first."""
         with self.database.read() as session:
-            return jobs.listed(session, limit=limit)
+            return worklist.listed_jobs(session, limit=limit)
 
     def job(self, job_id: int) -> Job:
         """Return one job; RecordMissing where there is none."""

@@ -1,4 +1,4 @@
-"""Decide that a study is complete: nothing came for a while, and no open association is still sending it.
+"""Decide that a study is complete: nothing came for a while, and nobody is still sending it. Then ask the routes.
 
 The times stand in the database, so a restart forgets nothing and any gateway can close any study.
 """
@@ -11,17 +11,23 @@ from datetime import datetime
 
 import structlog
 
+from dicom_gateway.series_facts import stored_series
 from storage import studies
 from storage.database import Database
+from storage.objects import ObjectStore
+from storage.routes.in_force import RoutesInForce
+from storage.studies import SeenStudy
 
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """Closes quiet studies, each in a transaction that opens its job too."""
+    """Closes quiet studies, each in a transaction that opens its jobs too."""
 
     database: Database
+    objects: ObjectStore
+    routes: RoutesInForce
     quiet_seconds: float
     clock: Callable[[], datetime]
 
@@ -36,8 +42,20 @@ class Assembly:
             quiet = studies.quiet(session, quiet_seconds=self.quiet_seconds, now=now)
             seconds = studies.seconds_until_quiet(session, quiet_seconds=self.quiet_seconds, now=now)
         for study_id in quiet:
-            with self.database.write() as session:
-                job_id = studies.close(session, study_id, quiet_seconds=self.quiet_seconds, now=self.clock())
-            if job_id is not None:
-                logger.info("study.closed", study=study_id, job=job_id)
+            self._close(study_id)
         return seconds
+
+    def _close(self, study_id: int) -> None:
+        # Headers are read before the transaction: while it holds the audit chain nobody else can write.
+        seen = self._see(study_id)
+        with self.database.write() as session:
+            opened = studies.close(session, study_id, seen, quiet_seconds=self.quiet_seconds, now=self.clock())
+        if opened is not None:
+            logger.info("study.closed", study=study_id, jobs=list(opened))
+
+    def _see(self, study_id: int) -> SeenStudy:
+        """Read one header of each series of a study, and return what it says with the routes that hold now."""
+        with self.database.read() as session:
+            instances = studies.instances_of(session, study_id)
+            senders = studies.senders_of(session, study_id)
+        return SeenStudy(self.routes.current(), stored_series(instances, self.objects, senders))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
@@ -43,8 +44,16 @@ class GatewaySettings(BaseModel):
     lanes: dict[AeTitle, Lane] = Field(
         default={}, description="Lane of the studies of a calling AE title: stat, routine or batch; default routine"
     )
+    routes: Path | None = Field(
+        default=None,
+        description="Routes (TOML), which series get which analysis; default: routes.toml of the state folder or ours",
+    )
     destinations: tuple[DestinationText, ...] = Field(
         default=(), description="Where results are sent, each as AET@HOST:PORT"
+    )
+    reject_superseded: tuple[DestinationText, ...] = Field(
+        default=(),
+        description="Destinations that get a rejection note (IHE IOCM) when a result that they have is superseded",
     )
     quiet_seconds: float = Field(
         default=10.0, gt=0, description="A study is complete when nothing arrived for so long and nobody is sending it"

@@ -84,6 +84,12 @@ class ObjectInvalid(GatewayError):
     code = "object_invalid"
 
 
+class NoSeriesFound(GatewayError):
+    """A folder that should be looked at holds no series of DICOM images."""
+
+    code = "no_series_found"
+
+
 class NothingToSend(GatewayError):
     """A folder that should be sent holds no DICOM file."""
 

@@ -16,6 +16,7 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
@@ -24,6 +25,7 @@ from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.errors import StorageError
 from storage.objects import ObjectStore
+from storage.routes.in_force import RoutesInForce
 
 _SLOWEST_ASSEMBLY_SECONDS = 5.0
 _POLLS_PER_ROUND = 10
@@ -34,7 +36,11 @@ logger = structlog.get_logger(__name__)
 
 
 class Gateway:
-    """Everything between oncue and its DICOM peers. ``equipment`` is what it calls itself in the objects it writes."""
+    """Everything between oncue and its DICOM peers.
+
+    ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
+    RoutesInvalid where their file is wrong.
+    """
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Gateway:
         objects: ObjectStore,
         *,
         equipment: Equipment | None = None,
+        routes: RoutesInForce | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.process_id = f"gateway-{socket.gethostname()[:32]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -50,7 +57,9 @@ class Gateway:
         self._objects = objects
         self._clock = clock
         self._stopping = threading.Event()
-        self._writer = ReportWriter(database, objects, equipment or Equipment(), settings.destinations, clock)
+        equipment = equipment or Equipment()
+        self._writer = ReportWriter(database, objects, equipment, settings.destinations, clock)
+        self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
             database, objects, _dispatch(settings, self.process_id, clock), on_free=deliver_now.set
@@ -59,7 +68,8 @@ class Gateway:
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
-        self._assembly = _assembly_loop(settings, database, clock)
+        routes = routes or RoutesInForce(settings.routes)
+        self._assembly = _assembly_loop(settings, Assembly(database, objects, routes, settings.quiet_seconds, clock))
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
@@ -122,7 +132,7 @@ class Gateway:
         return 0.0
 
     def _write_reports(self) -> None:
-        if self._writer.write_due():
+        if self._writer.write_due() + self._rejections.write_due():
             self._delivery.wake()
 
     def _send_deliveries(self) -> float | None:
@@ -134,8 +144,7 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
 
 
-def _assembly_loop(settings: GatewaySettings, database: Database, clock: Callable[[], datetime]) -> Loop:
-    assembly = Assembly(database, settings.quiet_seconds, clock)
+def _assembly_loop(settings: GatewaySettings, assembly: Assembly) -> Loop:
     # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
     return Loop("assembly", assembly.close_quiet, seconds=min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS))
 

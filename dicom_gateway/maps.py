@@ -8,8 +8,9 @@ from datetime import datetime
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
-from storage import analyses, reports
+from storage import analyses, jobs, reports
 from storage.database import Database
 from storage.deliveries import Delivery, WrittenObject
 from storage.errors import RecordMissing
@@ -48,8 +49,11 @@ class MapRequests:
         with self.database.read() as session:
             analysis = analyses.load(session, job_id, self.objects)
             moment = reports.moment_of(session, job_id)
+            study_instance_uid = jobs.find(session, job_id).study_instance_uid
+            replaced = reports.replaced_report(session, job_id)
+        predecessor = PredecessorDocument.of(study_instance_uid, replaced)
         write = write_saliency_map if self.saliency else write_parametric_map
-        written = write(analysis, self.objects, written_at=moment, equipment=self.equipment)
+        written = write(analysis, self.objects, written_at=moment, equipment=self.equipment, predecessor=predecessor)
         with self.database.read() as session:
             # The same UID must always name the same bytes: an analysis repeated later carries another time.
             return reports.known_object(session, written.sop_instance_uid) or written

@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_objects
 from storage import analyses, reports
 from storage.database import Database
@@ -57,7 +58,14 @@ class ReportWriter:
     def _objects_of(self, report: PendingReport) -> tuple[WrittenObject, ...]:
         with self.database.read() as session:
             analysis = analyses.load(session, report.job_id, self.objects)
-        written = write_objects(analysis, self.objects, written_at=report.analysed_at, equipment=self.equipment)
+            replaced = reports.replaced_report(session, report.job_id)
+        written = write_objects(
+            analysis,
+            self.objects,
+            written_at=report.analysed_at,
+            equipment=self.equipment,
+            predecessor=PredecessorDocument.of(report.study_instance_uid, replaced),
+        )
         with self.database.read() as session:
             # The same UID must always name the same bytes: an analysis repeated later carries another time.
             return tuple(reports.known_object(session, item.sop_instance_uid) or item for item in written)

@@ -13,6 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from storage.domain import StoredInstance
+from storage.objects import ObjectStore
+from storage.progress import OnProgress, unheard
 from storage.routes.series_facts import SeriesFacts
 
 _KEYWORDS = (
@@ -34,6 +37,7 @@ _KEYWORDS = (
     "ContrastBolusAgent",
     "ImageType",
     "SharedFunctionalGroupsSequence",
+    "PatientID",
 )
 
 
@@ -77,14 +81,41 @@ def facts_of(header: Dataset, series: SeriesImages, *, frames: int) -> SeriesFac
         slice_thickness_mm=_number(header, "SliceThickness"),
         contrast=bool(_text(header, "ContrastBolusAgent")),
         image_types=frozenset(_texts(header, "ImageType")),
+        patient_id=_text(header, "PatientID"),
     )
 
 
-def read_folder(folder: Path) -> Mapping[str, tuple[SeriesFacts, ...]]:
-    """Return the series of every study below a folder, by Study Instance UID; what is no DICOM file is passed over."""
+def stored_series(
+    instances: Iterable[StoredInstance], objects: ObjectStore, senders: Mapping[str, frozenset[str]]
+) -> tuple[SeriesFacts, ...]:
+    """Read what routes look at of each series of a stored study; ``senders`` are the calling AE titles by series."""
+    by_series: dict[str, list[StoredInstance]] = defaultdict(list)
+    for instance in instances:
+        by_series[instance.series_instance_uid].append(instance)
+    return tuple(
+        read_facts(
+            SeriesImages(
+                series_instance_uid=uid,
+                modality=found[0].modality,
+                files=tuple(objects.path(instance.digest) for instance in found),
+                sop_class_uids=frozenset(instance.sop_class_uid for instance in found),
+                calling_aets=senders.get(uid, frozenset()),
+            )
+        )
+        for uid, found in sorted(by_series.items())
+    )
+
+
+def read_folder(folder: Path, on_progress: OnProgress = unheard) -> Mapping[str, tuple[SeriesFacts, ...]]:
+    """Return the series of every study below a folder, by Study Instance UID; what is no DICOM file is passed over.
+
+    ``on_progress`` counts the files.
+    """
     found: dict[tuple[str, str], list[tuple[Path, Dataset]]] = defaultdict(list)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for done, path in enumerate(paths, start=1):
         header = _header(path)
+        on_progress(done, len(paths))
         if _text(header, "SeriesInstanceUID"):
             found[_text(header, "StudyInstanceUID"), _text(header, "SeriesInstanceUID")].append((path, header))
     studies: dict[str, list[SeriesFacts]] = defaultdict(list)
@@ -103,12 +134,12 @@ def _images(series_uid: str, files: Sequence[tuple[Path, Dataset]]) -> SeriesIma
 
 
 def _header(path: Path) -> Dataset:
-    """Read one header, or an empty one of what cannot be parsed."""
+    """Read one header, or an empty one of what cannot be read: whoever needs the image itself says so with a code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # departures from the standard are judged by value
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-        except (InvalidDicomError, ValueError, LookupError, ArithmeticError, EOFError, TypeError, AttributeError):
+        except (OSError, InvalidDicomError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
             return Dataset()
 
 

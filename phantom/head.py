@@ -36,16 +36,19 @@ def head_phantom(
     size: int = 256,
     slice_mm: float = 5.0,
     oblique_degrees: float = 0.0,
+    contrast: Contrast | None = None,
 ) -> Phantom:
     """Draw a FLAIR-like head MR of ``slices`` axial planes of ``size`` by ``size`` pixels; the same for the same seed.
 
     Slice 0 lies lowest, row 0 in front, column 0 at the patient's right. ``oblique_degrees`` tips the planes about
     the left-right axis; the anatomy stays where it is and is cut obliquely. The mask is empty without a lesion.
+    ``contrast`` takes the place of the one that is drawn, and leaves everything else as it is.
     """
     rng = np.random.default_rng(seed)
     geometry = phantom_geometry(slices=slices, size=size, slice_mm=slice_mm, oblique_degrees=oblique_degrees)
     shape = (slices, size, size)
-    contrast = Contrast.draw(rng)
+    drawn = Contrast.draw(rng)
+    contrast = contrast or drawn
     at = _head_positions(rng, geometry, shape)
     folds = _folds(rng, geometry, shape)
     head = _draw_slices(at, folds, contrast, ventricle_scale=rng.uniform(0.7, 1.5))

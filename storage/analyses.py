@@ -10,11 +10,12 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs
+from storage import arrays, audit, jobs, superseding
 from storage.domain import (
     Algorithm,
     Analysis,
     Code,
+    Extent,
     Finding,
     Presence,
     Priority,
@@ -25,7 +26,7 @@ from storage.domain import (
 from storage.errors import RecordMissing
 from storage.explanations import KeptExplanation, Neighbour, Panel, Prediction
 from storage.fewshot.tables import ClassificationPredictionRow
-from storage.models import AnalysisRow, ExplanationRow, FindingRow, ReportRow
+from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow
 from storage.objects import ObjectStore
 
 
@@ -42,10 +43,11 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     session.add_all(_finding_row(held.job_id, finding) for finding in analysis.findings)
     _save_predictions(session, held.job_id, analysis.findings, now=now)
     save_explanation(session, held.job_id, analysis.explanation)
+    superseding.supersede_results(session, held.study_id, held.route, by=held.job_id, actor=held.owner, now=now)
     session.merge(
         ReportRow(
             job_id=held.job_id,
-            state=ReportState.PENDING.value,
+            state=(ReportState.WITHHELD if analysis.withheld else ReportState.PENDING).value,
             attempts=0,
             next_attempt_at=now,
             code=None,
@@ -62,6 +64,8 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
         details={
             "job": held.job_id,
             "revision": held.revision,
+            "route": held.route,
+            "withheld": analysis.withheld,
             "lesions": len(present),
             "volume_ml": round(sum(finding.volume_ml for finding in present), 3),
             "case_score": round(analysis.case_score, 4),
@@ -81,6 +85,7 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
     row = session.get(AnalysisRow, job_id)
     if row is None:
         raise RecordMissing(f"job {job_id} has no analysis")
+    job = session.get_one(JobRow, job_id)
     frames, label_map = arrays.load_grid(objects, row.grid_digest)
     return Analysis(
         series_instance_uid=row.series_instance_uid,
@@ -97,6 +102,9 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         overlays=tuple(json.loads(row.overlays)),
         notes=tuple(json.loads(row.notes)),
         explanation=explanation_of(session, job_id),
+        route=job.route,
+        routes_sha256=job.routes_sha256 or "",
+        withheld=row.withheld,
     )
 
 
@@ -190,6 +198,9 @@ def _row(job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) ->
         overlays=json.dumps(list(analysis.overlays)),
         notes=json.dumps(list(analysis.notes)),
         analysed_at=now,
+        withheld=analysis.withheld,
+        superseded_at=None,
+        superseded_by=None,
     )
 
 
@@ -209,6 +220,8 @@ def _finding_row(job_id: int, finding: Finding) -> FindingRow:
         label=finding.label,
         label_probability=finding.label_probability,
         abstained=finding.abstained,
+        extent=finding.extent.value,
+        area_mm2=finding.area_mm2,
     )
 
 
@@ -226,6 +239,8 @@ def _finding(row: FindingRow, prediction: Prediction | None) -> Finding:
         label_probability=row.label_probability,
         abstained=row.abstained,
         prediction=prediction,
+        extent=Extent(row.extent),
+        area_mm2=row.area_mm2,
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy import uint8
 from numpy.typing import NDArray
 
-from storage.domain import FrameRef, LabelMap
-from storage.explanations import SaliencyMap
+from storage.domain import Classification, FrameRef, LabelMap
+from storage.explanations import Prediction, SaliencyMap
 from storage.objects import ObjectStore
 
 
@@ -61,3 +61,10 @@ def load_saliency(objects: ObjectStore, digest: str) -> SaliencyMap:
     """Return what ``save_saliency`` stored; ObjectMissing or ObjectCorrupt where the store no longer holds it."""
     with np.load(io.BytesIO(objects.get(digest)), allow_pickle=False) as archive:
         return SaliencyMap(tuple(int(z) for z in archive["slices"]), archive["values"].astype(np.float32))
+
+
+def save_prediction(objects: ObjectStore, given: Classification) -> Prediction | None:
+    """Store the saliency map of a classification, and return its prediction, which names the map."""
+    if given.prediction is None or given.saliency is None:
+        return given.prediction
+    return replace(given.prediction, saliency=save_saliency(objects, given.saliency))

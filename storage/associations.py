@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import Session
 
 from storage import audit
-from storage.models import AssociationRow, ProcessRow, StudyRow
+from storage.models import AssociationRow, AssociationStudyRow, ProcessRow, StudyRow
 from storage.processes import STALE_AFTER
+
+HOLD = timedelta(seconds=60)
+"""An association that sent no image for so long holds no study open: peers keep associations for their next study."""
+
+_MARK_EVERY = timedelta(seconds=1)
 
 
 def opened(
@@ -25,8 +30,8 @@ def opened(
             calling_aet=calling_aet,
             called_aet=called_aet,
             remote_address=remote_address,
-            study_id=None,
             opened_at=now,
+            last_store_at=None,
             closed_at=None,
         )
     )
@@ -82,12 +87,28 @@ def close_lost(session: Session, *, now: datetime) -> int:
     return len(rows)
 
 
+def sends(session: Session, association_id: str, study_id: int, *, now: datetime) -> None:
+    """Note that an association sent an image of a study just now; no event, the image has its own."""
+    row = session.get(AssociationRow, association_id)
+    if row is None:
+        return
+    if row.last_store_at is None or now - row.last_store_at >= _MARK_EVERY:
+        row.last_store_at = now
+    if session.get(AssociationStudyRow, (association_id, study_id)) is None:
+        session.add(AssociationStudyRow(association_id=association_id, study_id=study_id))
+
+
 def still_sending(now: datetime) -> ColumnElement[bool]:
-    """Return the condition «an open association of a living gateway sent this study last», for a query on studies."""
+    """Return the condition «an association at work sent something of this study», for a query on studies.
+
+    At work is one that is open, of a living gateway, and that sent an image of any study within HOLD.
+    """
     return exists().where(
         and_(
-            AssociationRow.study_id == StudyRow.id,
+            AssociationStudyRow.study_id == StudyRow.id,
+            AssociationStudyRow.association_id == AssociationRow.id,
             AssociationRow.closed_at.is_(None),
+            AssociationRow.last_store_at >= now - HOLD,
             AssociationRow.process_id == ProcessRow.id,
             ProcessRow.stopped_at.is_(None),
             ProcessRow.seen_at >= now - STALE_AFTER,

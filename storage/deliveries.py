@@ -47,10 +47,11 @@ class Delivery:
 
 
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.PENDING: frozenset({DeliveryState.SENDING}),
+    DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SUPERSEDED}),
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.PENDING}),
     DeliveryState.REFUSED: frozenset({DeliveryState.PENDING}),
     DeliveryState.SENT: frozenset({DeliveryState.PENDING}),
+    DeliveryState.SUPERSEDED: frozenset(),
 }
 
 _BACKOFF_SECONDS = 5
@@ -164,6 +165,18 @@ def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> N
     _step(row, DeliveryState.PENDING)
     row.next_attempt_at = now
     _record(session, row, "delivery:retried", now=now, actor=actor)
+
+
+def call_off(session: Session, job_id: int, *, now: datetime) -> None:
+    """Call off the deliveries of a job's objects that have not begun: a later result took its place."""
+    query = (
+        select(DeliveryRow)
+        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+        .where(ResultObjectRow.job_id == job_id, DeliveryRow.state == DeliveryState.PENDING.value)
+    )
+    for row in session.scalars(query).all():
+        _step(row, DeliveryState.SUPERSEDED)
+        _record(session, row, "delivery:superseded", now=now)
 
 
 def listed(session: Session, *, state: DeliveryState | None = None, limit: int = 500) -> tuple[Delivery, ...]:

@@ -20,9 +20,10 @@ Vector = tuple[float, float, float]
 
 
 class StudyState(StrEnum):
-    """Where a study stands: still arriving, or as its newest job."""
+    """Where a study stands: still arriving, wanted by no route, or as the newest jobs of its routes."""
 
     RECEIVING = "receiving"
+    NOT_APPLICABLE = "not_applicable"
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -30,7 +31,7 @@ class StudyState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where one analysis of one study revision stands."""
+    """Where one route's analysis of one study revision stands."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -40,11 +41,16 @@ class JobState(StrEnum):
 
 
 class ReportState(StrEnum):
-    """Whether the DICOM objects of a succeeded job have been written."""
+    """Whether the DICOM objects of a succeeded job have been written.
+
+    WITHHELD: the route does not send it. SUPERSEDED: a later result came first.
+    """
 
     PENDING = "pending"
     WRITTEN = "written"
     FAILED = "failed"
+    WITHHELD = "withheld"
+    SUPERSEDED = "superseded"
 
 
 class DeliveryState(StrEnum):
@@ -54,6 +60,16 @@ class DeliveryState(StrEnum):
     SENDING = "sending"
     SENT = "sent"
     REFUSED = "refused"
+    SUPERSEDED = "superseded"
+
+
+class RejectionState(StrEnum):
+    """Whether the receivers of a superseded result have been told. NEEDLESS: nobody had got it, or wants to know."""
+
+    PENDING = "pending"
+    WRITTEN = "written"
+    NEEDLESS = "needless"
+    FAILED = "failed"
 
 
 class Lane(StrEnum):
@@ -84,13 +100,19 @@ class ObjectKind(StrEnum):
     SEG = "SEG"
     SR = "SR"
     PM = "PM"
+    KO = "KO"
 
 
 class Presence(StrEnum):
-    """Whether the analyser found what it looked for."""
+    """Whether the analyser found what it looked for.
+
+    ASSESSED: an image or series was given a label, or an abstention; it says nothing of a lesion's place.
+    """
 
     PRESENT = "present"
     ABSENT = "absent"
+    ASSESSED = "assessed"
+    """An image or series was given a label; says nothing of a lesion's place."""
 
 
 class Extent(StrEnum):
@@ -237,11 +259,11 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One lesion that an analyser found, or one statement that it found none.
+    """One lesion that an analyser found, one statement that it found none, or the label of a whole image or series.
 
-    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT. ``confidence`` is in 0..1.
-    Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has volume
-    and diameter, AREA has area and diameter, UNKNOWN has neither.
+    ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT or ASSESSED. ``confidence`` is in 0..1.
+    Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has
+    volume and diameter, AREA has area and diameter, UNKNOWN has neither.
     """
 
     number: int
@@ -301,6 +323,12 @@ class Analysis:
     notes: tuple[str, ...] = ()
     """Why other series of the study were left out: coded reasons, no patient data."""
     explanation: KeptExplanation | None = None
+    route: str = ""
+    """Name of the route that asked for it."""
+    routes_sha256: str = ""
+    """Digest of the file of routes that was in force."""
+    withheld: str | None = None
+    """Coded reason why it is on record but not sent."""
 
     @property
     def is_unfamiliar(self) -> bool:

@@ -6,22 +6,24 @@ compare-and-set under a lease; the fencing token makes a late writer fail instea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage import audit, leases
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
 from storage.models import JobRow, StudyRow
+from storage.processes import Served
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.SUPERSEDED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED}),
-    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.SUPERSEDED}),
+    JobState.FAILED: frozenset({JobState.QUEUED, JobState.SUPERSEDED}),
     JobState.SUCCEEDED: frozenset({JobState.QUEUED}),
     JobState.SUPERSEDED: frozenset(),
 }
@@ -32,24 +34,54 @@ _BACKOFF_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's hold on a job: good until the lease runs out or the token moves on."""
+    """A worker's hold on a job: good until the lease runs out, the token moves on, or the job is superseded."""
 
     job_id: int
     study_id: int
     study_instance_uid: str
     revision: int
+    route: str
     attempt: int
     token: int
     owner: str
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one route wants of one study revision: which series, and the digest of their images and of the route.
+
+    ``routes_sha256`` names the file that the route stands in.
+    """
+
+    route: str
+    analyser: str
+    pool: str
+    series: tuple[str, ...]
+    sha256: str
+    routes_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A job that is to be published now, into a lane of a pool of workers."""
+
+    id: int
+    lane: Lane
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it stands."""
+    """One job as it stands. ``wanted`` are the series that it reads; empty for jobs of before routes: all of them."""
 
     id: int
     study_instance_uid: str
     revision: int
+    route: str
+    routes_sha256: str | None
+    pool: str
+    analyser: str
+    wanted: tuple[str, ...]
     state: JobState
     lane: Lane
     attempts: int
@@ -62,11 +94,17 @@ class Job:
     lease_expires_at: datetime | None
 
 
-def open_job(session: Session, study_id: int, revision: int, *, lane: Lane, now: datetime) -> int:
-    """Add the job of a closed study revision, ready to be published."""
+def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, lane: Lane, now: datetime) -> int:
+    """Add the job of one route for a closed study revision, ready to be published."""
     row = JobRow(
         study_id=study_id,
         revision=revision,
+        route=wanted.route,
+        routes_sha256=wanted.routes_sha256,
+        pool=wanted.pool,
+        analyser=wanted.analyser,
+        wanted=json.dumps(list(wanted.series)),
+        wanted_sha256=wanted.sha256,
         state=JobState.QUEUED.value,
         lane=lane.value,
         attempts=0,
@@ -75,15 +113,24 @@ def open_job(session: Session, study_id: int, revision: int, *, lane: Lane, now:
     )
     session.add(row)
     session.flush()
-    _record(session, row, "job:opened", actor="assembly", now=now, details={"lane": lane.value})
+    details = {"lane": lane.value, "routes": wanted.routes_sha256, "series": len(wanted.series)}
+    _record(session, row, "job:opened", actor="assembly", now=now, details=details)
     return row.id
 
 
-def publishable(session: Session, *, now: datetime, limit: int = 100) -> tuple[tuple[int, Lane], ...]:
-    """Return the queued jobs that are not published yet and whose retry time has come, oldest first."""
+def publishable(
+    session: Session, *, now: datetime, served: Collection[Served] = (), limit: int = 100
+) -> tuple[DueJob, ...]:
+    """Return the queued jobs that are not published yet and whose retry time has come, oldest first.
+
+    ``served`` is what the workers at work serve: a job for a pool that has workers, none with its analyser, stays back.
+    """
+    pools = {one.pool for one in served}
+    within_reach = or_(JobRow.pool.not_in(pools), tuple_(JobRow.pool, JobRow.analyser).in_(_pairs(served)))
     query = (
-        select(JobRow.id, JobRow.lane)
+        select(JobRow.id, JobRow.lane, JobRow.pool)
         .where(
+            within_reach,
             JobRow.state == JobState.QUEUED.value,
             JobRow.published_at.is_(None),
             or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
@@ -91,7 +138,7 @@ def publishable(session: Session, *, now: datetime, limit: int = 100) -> tuple[t
         .order_by(JobRow.opened_at, JobRow.id)
         .limit(limit)
     )
-    return tuple((row.id, Lane(row.lane)) for row in session.execute(query))
+    return tuple(DueJob(row.id, Lane(row.lane), row.pool) for row in session.execute(query))
 
 
 def published(session: Session, job_id: int, *, now: datetime) -> bool:
@@ -105,18 +152,34 @@ def published(session: Session, job_id: int, *, now: datetime) -> bool:
     return True
 
 
-def lanes_with_messages(session: Session) -> tuple[Lane, ...]:
-    """Return the lanes in which jobs are published and not yet claimed."""
-    query = select(JobRow.lane).where(JobRow.state == JobState.QUEUED.value, JobRow.published_at.is_not(None))
-    return tuple(Lane(lane) for lane in session.scalars(query.distinct().order_by(JobRow.lane)))
+def hand_back(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
+    """Take back the message of a queued job whose analyser the worker that got it does not have."""
+    audit.lock(session)
+    row = session.get(JobRow, job_id, with_for_update=True)
+    if row is None or row.state != JobState.QUEUED.value or row.published_at is None:
+        return
+    row.published_at = None
+    _record(session, row, "job:handed-back", actor=actor, now=now, details={"analyser": row.analyser})
 
 
-def republish_lost(session: Session, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
+def lanes_with_messages(session: Session) -> tuple[tuple[str, Lane], ...]:
+    """Return the pools and lanes in which jobs are published and not yet claimed."""
+    query = select(JobRow.pool, JobRow.lane).where(
+        JobRow.state == JobState.QUEUED.value, JobRow.published_at.is_not(None)
+    )
+    found = session.execute(query.distinct().order_by(JobRow.pool, JobRow.lane))
+    return tuple((pool, Lane(lane)) for pool, lane in found)
+
+
+def republish_lost(session: Session, pool: str, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
     audit.lock(session)
     rows = session.scalars(
         select(JobRow).where(
-            JobRow.state == JobState.QUEUED.value, JobRow.lane == lane.value, JobRow.published_at < now - older_than
+            JobRow.state == JobState.QUEUED.value,
+            JobRow.pool == pool,
+            JobRow.lane == lane.value,
+            JobRow.published_at < now - older_than,
         )
     ).all()
     for row in rows:
@@ -138,7 +201,7 @@ def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, no
     row.started_at, row.finished_at, row.code, row.reason = now, None, None, None
     _record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
     uid = _study_uid(session, row.study_id)
-    return Claim(row.id, row.study_id, uid, row.revision, row.attempts, row.token, owner)
+    return Claim(row.id, row.study_id, uid, row.revision, row.route, row.attempts, row.token, owner)
 
 
 def extend_lease(session: Session, held: Claim, *, lease_seconds: float, now: datetime) -> None:
@@ -201,19 +264,38 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
         raise RecordMissing(f"there is no job {job_id}; see `oncue jobs list`")
     if row.state not in (JobState.FAILED.value, JobState.SUCCEEDED.value):
         raise IllegalTransition(f"job {job_id} is {row.state}; only a failed or succeeded job can be retried")
+    newest = _newest_id(session, row)
+    if newest != job_id:
+        raise IllegalTransition(f"job {job_id} was followed by job {newest} of the same route; retry that one")
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
     _record(session, row, "job:retried", actor=actor, now=now)
 
 
-def supersede_queued(session: Session, study_id: int, *, now: datetime) -> None:
-    """Set aside the queued jobs of a study that has just been reopened: its next revision will be analysed."""
-    for row in session.scalars(
-        select(JobRow).where(JobRow.study_id == study_id, JobRow.state == JobState.QUEUED.value)
-    ).all():
-        _step(row, JobState.SUPERSEDED)
-        row.finished_at = now
-        _record(session, row, "job:superseded", actor="assembly", now=now)
+def supersede(session: Session, job_id: int, *, now: datetime) -> None:
+    """Set a job aside that has no result: other images, or none, take its place. Who runs it loses its hold."""
+    row = session.get_one(JobRow, job_id, with_for_update=True)
+    _step(row, JobState.SUPERSEDED)
+    leases.end(row)
+    row.finished_at = now
+    _record(session, row, "job:superseded", actor="assembly", now=now)
+
+
+def unfinished(session: Session, study_id: int) -> tuple[Job, ...]:
+    """Return the queued and running jobs of a study."""
+    states = (JobState.QUEUED.value, JobState.RUNNING.value)
+    query = select(JobRow).where(JobRow.study_id == study_id, JobRow.state.in_(states)).order_by(JobRow.id)
+    uid = _study_uid(session, study_id)
+    return tuple(_job(row, uid) for row in session.scalars(query))
+
+
+def newest_by_route(session: Session, study_id: int) -> dict[str, tuple[Job, str]]:
+    """Return the newest job of each route of a study that is not superseded, with the digest of what it was to read."""
+    query = (
+        select(JobRow).where(JobRow.study_id == study_id, JobRow.state != JobState.SUPERSEDED.value).order_by(JobRow.id)
+    )
+    uid = _study_uid(session, study_id)
+    return {row.route: (_job(row, uid), row.wanted_sha256) for row in session.scalars(query)}
 
 
 def listed(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
@@ -243,8 +325,19 @@ def overdue_owners(session: Session, *, started_before: datetime) -> tuple[tuple
 def _held_row(session: Session, held: Claim) -> JobRow:
     row = session.get(JobRow, held.job_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
-        raise LeaseLost(f"job {held.job_id} was taken over; this result is discarded")
+        raise LeaseLost(f"job {held.job_id} was taken over or superseded; this result is discarded")
     return row
+
+
+def _pairs(served: Collection[Served]) -> list[tuple[str, str]]:
+    return sorted((one.pool, one.analyser) for one in served)
+
+
+def _newest_id(session: Session, row: JobRow) -> int:
+    query = select(func.max(JobRow.id)).where(
+        JobRow.study_id == row.study_id, JobRow.route == row.route, JobRow.state != JobState.SUPERSEDED.value
+    )
+    return session.scalar(query) or row.id
 
 
 def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
@@ -286,7 +379,8 @@ def _record(
     now: datetime,
     details: Mapping[str, audit.Detail] | None = None,
 ) -> None:
-    context = {"study": _study_uid(session, row.study_id), "revision": row.revision, **(details or {})}
+    uid = _study_uid(session, row.study_id)
+    context = {"study": uid, "revision": row.revision, "route": row.route, **(details or {})}
     audit.record(session, tag, f"job/{row.id}", actor=actor, now=now, details=context)
 
 
@@ -299,6 +393,11 @@ def _job(row: JobRow, uid: str) -> Job:
         id=row.id,
         study_instance_uid=uid,
         revision=row.revision,
+        route=row.route,
+        routes_sha256=row.routes_sha256,
+        pool=row.pool,
+        analyser=row.analyser,
+        wanted=tuple(json.loads(row.wanted)),
         state=JobState(row.state),
         lane=Lane(row.lane),
         attempts=row.attempts,

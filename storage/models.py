@@ -61,7 +61,10 @@ class Model(DeclarativeBase):
 
 
 class ProcessRow(Model):
-    """One running process of oncue; ``seen_at`` says that it did its work then, not only that it existed."""
+    """One running process of oncue; ``seen_at`` says that it did its work then, not only that it existed.
+
+    ``serves`` is JSON: pool and analysers of a worker, None for other processes.
+    """
 
     __tablename__ = "processes"
 
@@ -70,6 +73,7 @@ class ProcessRow(Model):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     stopped_at: Mapped[datetime | None]
+    serves: Mapped[str | None] = mapped_column(Text)
 
 
 class StudyRow(Model):
@@ -93,7 +97,7 @@ class StudyRow(Model):
 
 
 class AssociationRow(Model):
-    """One association with a sender; ``study_id`` is the study that it sent last."""
+    """One association with a sender; ``last_store_at`` is None until it sends an image."""
 
     __tablename__ = "associations"
 
@@ -102,11 +106,55 @@ class AssociationRow(Model):
     calling_aet: Mapped[str] = mapped_column(_AET)
     called_aet: Mapped[str] = mapped_column(_AET)
     remote_address: Mapped[str] = mapped_column(String(64))
-    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"))
     opened_at: Mapped[datetime]
+    last_store_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "study_id", "closed_at"),)
+    __table_args__ = (Index(None, "closed_at"),)
+
+
+class AssociationStudyRow(Model):
+    """A study that an association sent something of: it stays open while that association is at work."""
+
+    __tablename__ = "association_studies"
+
+    association_id: Mapped[str] = mapped_column(ForeignKey("associations.id"), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True, index=True)
+
+
+class SeriesRow(Model):
+    """What was read of a series when its study closed: everything that routes look at, as JSON."""
+
+    __tablename__ = "series"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    facts: Mapped[str] = mapped_column(Text)
+    read_at: Mapped[datetime]
+
+
+class RouteFileRow(Model):
+    """A file of routes that was in force once, so that workers and replays read the very same one."""
+
+    __tablename__ = "route_files"
+
+    sha256: Mapped[str] = mapped_column(_SHA, primary_key=True)
+    content: Mapped[str] = mapped_column(Text)
+    first_used_at: Mapped[datetime]
+
+
+class RoutingRow(Model):
+    """How one study revision was routed: what each route said, and why those that do not apply do not, as JSON."""
+
+    __tablename__ = "routings"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    routes_sha256: Mapped[str] = mapped_column(_SHA)
+    applies: Mapped[bool]
+    record: Mapped[str] = mapped_column(Text)
+    reasons: Mapped[str] = mapped_column(Text)
+    routed_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class InstanceRow(Model):
@@ -133,13 +181,22 @@ class InstanceRow(Model):
 
 
 class JobRow(Model):
-    """One analysis of one revision. The committed row is the outbox: ``published_at`` is None until it is sent."""
+    """One route's analysis of one revision. The committed row is the outbox: ``published_at`` is None until it is sent.
+
+    ``wanted`` is JSON: the Series Instance UIDs that the route reads; ``wanted_sha256`` digests their images.
+    """
 
     __tablename__ = "jobs"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
     revision: Mapped[int]
+    route: Mapped[str] = mapped_column(String(32))
+    routes_sha256: Mapped[str | None] = mapped_column(_SHA)
+    pool: Mapped[str] = mapped_column(String(32))
+    analyser: Mapped[str] = mapped_column(String(64))
+    wanted: Mapped[str] = mapped_column(Text)
+    wanted_sha256: Mapped[str] = mapped_column(_SHA)
     state: Mapped[str] = mapped_column(String(16))
     lane: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int]
@@ -154,11 +211,15 @@ class JobRow(Model):
     code: Mapped[str | None] = mapped_column(_CODE)
     reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (UniqueConstraint("study_id", "revision"), Index(None, "state", "published_at"))
+    __table_args__ = (UniqueConstraint("study_id", "revision", "route"), Index(None, "state", "published_at"))
 
 
 class AnalysisRow(Model):
-    """What one succeeded job found, and with which code, weights, parameters and policy."""
+    """What one succeeded job found, and with which code, weights, parameters and policy.
+
+    ``withheld`` says why it is not sent; ``superseded_by`` is the job whose result replaces it, None where its route no
+    longer applies to the study.
+    """
 
     __tablename__ = "analyses"
 
@@ -184,6 +245,9 @@ class AnalysisRow(Model):
     overlays: Mapped[str] = mapped_column(Text)
     notes: Mapped[str] = mapped_column(Text)
     analysed_at: Mapped[datetime]
+    withheld: Mapped[str | None] = mapped_column(_CODE)
+    superseded_at: Mapped[datetime | None]
+    superseded_by: Mapped[int | None]
 
 
 class ExplanationRow(Model):
@@ -216,6 +280,8 @@ class FindingRow(Model):
     label: Mapped[str | None] = mapped_column(String(64))
     label_probability: Mapped[float | None] = mapped_column(Float)
     abstained: Mapped[str | None] = mapped_column(_CODE)
+    extent: Mapped[str] = mapped_column(String(8))
+    area_mm2: Mapped[float] = mapped_column(Float)
 
     __table_args__ = (UniqueConstraint("job_id", "number"),)
 
@@ -224,6 +290,21 @@ class ReportRow(Model):
     """Whether the DICOM objects of one analysis have been written; the outbox of the delivery loop."""
 
     __tablename__ = "reports"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "state", "next_attempt_at"),)
+
+
+class RejectionRow(Model):
+    """Whether the receivers of a superseded result have been told to set it aside (IHE RAD IOCM); an outbox."""
+
+    __tablename__ = "rejections"
 
     job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,9 +34,20 @@ class Process:
         return now - self.seen_at < STALE_AFTER
 
 
-def start(session: Session, process_id: str, kind: str, *, now: datetime) -> None:
-    """Record that a process began its work."""
-    session.add(ProcessRow(id=process_id, kind=kind, started_at=now, seen_at=now, stopped_at=None))
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One analyser in one pool of workers: what a route asks for."""
+
+    pool: str
+    analyser: str
+
+
+def start(
+    session: Session, process_id: str, kind: str, *, now: datetime, serves: Collection[Served] | None = None
+) -> None:
+    """Record that a process began its work; a worker says what it serves."""
+    text = None if serves is None else json.dumps(sorted([one.pool, one.analyser] for one in serves))
+    session.add(ProcessRow(id=process_id, kind=kind, started_at=now, seen_at=now, stopped_at=None, serves=text))
     audit.record(session, "process:started", f"process/{process_id}", actor=process_id, now=now, details={"kind": kind})
 
 
@@ -59,3 +72,12 @@ def running(session: Session, *, kind: str | None = None) -> tuple[Process, ...]
     if kind is not None:
         query = query.where(ProcessRow.kind == kind)
     return tuple(Process(row.id, row.kind, row.started_at, row.seen_at) for row in session.scalars(query))
+
+
+def served(session: Session, *, now: datetime | None = None) -> frozenset[Served]:
+    """Return what the workers serve that have not ended; with ``now``, those alone that were at work lately."""
+    query = select(ProcessRow).where(ProcessRow.stopped_at.is_(None), ProcessRow.serves.is_not(None))
+    if now is not None:
+        query = query.where(ProcessRow.seen_at >= now - STALE_AFTER)
+    rows = session.scalars(query)
+    return frozenset(Served(pool, analyser) for row in rows for pool, analyser in json.loads(row.serves or "[]"))

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries
+from storage import audit, deliveries, superseding
 from storage.deliveries import Delivery, WrittenObject
-from storage.domain import ReportState
+from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
 from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
 
@@ -75,8 +75,15 @@ def written(
         return
     report.state, report.code, report.reason = ReportState.WRITTEN.value, None, None
     for item in objects:
-        row = _object_row(session, job_id, item, now=now)
+        row = object_row(session, job_id, item, now=now)
         deliveries.open_deliveries(session, row, destinations, now=now)
+
+
+def replaced_report(session: Session, job_id: int) -> WrittenObject | None:
+    """Return the SR that this job's SR replaces: of the result that it superseded, or None where none was written."""
+    before = superseding.predecessor_of(session, job_id)
+    found = () if before is None else objects_of(session, before)
+    return next((item for item in found if item.kind is ObjectKind.SR), None)
 
 
 def requested(
@@ -88,7 +95,7 @@ def requested(
     Returns its deliveries to that destination.
     """
     audit.lock(session)
-    row = _object_row(session, job_id, item, now=now, actor=actor)
+    row = object_row(session, job_id, item, now=now, actor=actor)
     audit.record(
         session,
         "object:requested",
@@ -131,9 +138,10 @@ def objects_of(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
     return tuple(deliveries.written_object(row) for row in session.scalars(query))
 
 
-def _object_row(
+def object_row(
     session: Session, job_id: int, item: WrittenObject, *, now: datetime, actor: str = "delivery"
 ) -> ResultObjectRow:
+    """Return the row of an object that was written for a job, added where it is new."""
     known = session.scalars(
         select(ResultObjectRow).where(
             ResultObjectRow.job_id == job_id, ResultObjectRow.sop_instance_uid == item.sop_instance_uid

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import cast
 
-from sqlalchemy import Table, func, select, update
+from sqlalchemy import ColumnElement, Table, func, select, update
 from sqlalchemy.orm import Session
 
-from storage import associations, audit, jobs
+from storage import associations, audit, jobs, route_jobs, routings, series
 from storage.domain import Lane, StoredInstance
 from storage.errors import RecordMissing
-from storage.models import AssociationRow, InstanceRow, StudyRow
+from storage.models import InstanceRow, StudyRow
+from storage.routes.file import Routes
+from storage.routes.routing import route_study
+from storage.routes.series_facts import SeriesFacts
+from storage.sop_kinds import is_read
 
 _INSTANCES = cast("Table", InstanceRow.__table__)
 
@@ -45,29 +50,53 @@ class Origin:
     lane: Lane = Lane.ROUTINE
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedStudy:
+    """A complete study: our number for it, its UID and revision, and since when it is complete."""
+
+    id: int
+    study_instance_uid: str
+    revision: int
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SeenStudy:
+    """A study as routes see it: what its series say, and the routes that are in force."""
+
+    routes: Routes
+    series: tuple[SeriesFacts, ...]
+
+
 def register_instance(
     session: Session, instance: StoredInstance, facts: StudyFacts, *, origin: Origin, now: datetime
 ) -> Registration:
     """Write the row of an instance whose bytes are already durable.
 
-    The same UID with the same content is a DUPLICATE and changes nothing; with other content both are kept and the
-    newer one is current. A new or changed instance of a closed study opens the study's next revision.
+    The same UID in the same series with the current content is a DUPLICATE and changes nothing; with other content
+    both are kept and the one that came last is current. A new or changed image of a closed study opens its next
+    revision; what is no image (a report, a presentation state, a key object) joins the revision that is there.
     """
     audit.lock(session)
     study = _study(session, instance.study_instance_uid, facts, origin=origin, now=now)
     if origin.association_id is not None:
-        _mark_sending(session, origin.association_id, study.id)
-    same_uid = (InstanceRow.study_id == study.id, InstanceRow.sop_instance_uid == instance.sop_instance_uid)
-    known = session.scalars(select(InstanceRow.content_sha256).where(*same_uid)).all()
-    if instance.content_sha256 in known:
+        associations.sends(session, origin.association_id, study.id, now=now)
+    versions = _versions(session, study.id, instance)
+    if versions.get(instance.content_sha256):
         return Registration.DUPLICATE
-    if known:
-        session.execute(update(InstanceRow).where(*same_uid).values(current=False))
-    if study.closed_at is not None:
-        _reopen(session, study, actor=origin.calling_aet, now=now)
-    outcome = Registration.CHANGED if known else Registration.NEW
-    _add_instance(session, study, instance, origin=origin, outcome=outcome, now=now)
-    study.last_instance_at = now
+    outcome = Registration.CHANGED if versions else Registration.NEW
+    if study.closed_at is not None and is_read(instance.sop_class_uid):
+        _reopen(session, study, instance, actor=origin.calling_aet, now=now)
+    if versions:
+        _follow(session, study, facts, actor=origin.calling_aet, now=now)
+        session.execute(update(InstanceRow).where(*_same_uid(study.id, instance)).values(current=False))
+    if instance.content_sha256 in versions:
+        _restore(session, study, instance)
+    else:
+        _add_instance(session, study, instance, origin=origin, now=now)
+    _record_instance(session, study, instance, origin=origin, outcome=outcome, now=now)
+    if study.closed_at is None:
+        study.last_instance_at = now
     return outcome
 
 
@@ -95,8 +124,13 @@ def seconds_until_quiet(session: Session, *, quiet_seconds: float, now: datetime
     return None if first is None else (first - quiet_before).total_seconds()
 
 
-def close(session: Session, study_id: int, *, quiet_seconds: float, now: datetime) -> int | None:
-    """Close a study that is still quiet and open its job; return the job's id, or None where an image came between."""
+def close(
+    session: Session, study_id: int, seen: SeenStudy, *, quiet_seconds: float, now: datetime
+) -> tuple[int, ...] | None:
+    """Close a study that is still quiet, ask the routes, and open a job for each that wants something new of it.
+
+    Returns the jobs' numbers, none for a study that no route wants; None where an image came between.
+    """
     audit.lock(session)
     if study_id not in quiet(session, quiet_seconds=quiet_seconds, now=now):
         return None
@@ -111,7 +145,29 @@ def close(session: Session, study_id: int, *, quiet_seconds: float, now: datetim
         now=now,
         details={"revision": study.revision, "instances": instances},
     )
-    return jobs.open_job(session, study_id, study.revision, lane=Lane(study.lane), now=now)
+    series.save(session, study_id, seen.series, now=now)
+    routing = route_study(seen.routes, seen.series)
+    routings.record(session, study, routing, seen.routes, now=now)
+    return route_jobs.open_jobs(session, study, routing, now=now)
+
+
+def closed_since(session: Session, moment: datetime) -> tuple[ClosedStudy, ...]:
+    """Return the studies whose newest revision closed at a moment or later and is complete, oldest first."""
+    query = select(StudyRow).where(StudyRow.closed_at >= moment).order_by(StudyRow.closed_at, StudyRow.id)
+    return tuple(
+        ClosedStudy(row.id, row.study_instance_uid, row.revision, row.closed_at)
+        for row in session.scalars(query)
+        if row.closed_at is not None
+    )
+
+
+def senders_of(session: Session, study_id: int) -> dict[str, frozenset[str]]:
+    """Return who sent the current instances of each series of a study, by Series Instance UID."""
+    query = select(InstanceRow.series_instance_uid, InstanceRow.calling_aet).distinct()
+    found: dict[str, set[str]] = {}
+    for uid, calling_aet in session.execute(query.where(InstanceRow.study_id == study_id, InstanceRow.current)):
+        found.setdefault(uid, set()).add(calling_aet)
+    return {uid: frozenset(titles) for uid, titles in found.items()}
 
 
 def instances_of(session: Session, study_id: int) -> tuple[StoredInstance, ...]:
@@ -174,7 +230,50 @@ def _study(session: Session, uid: str, facts: StudyFacts, *, origin: Origin, now
     return study
 
 
-def _reopen(session: Session, study: StudyRow, *, actor: str, now: datetime) -> None:
+def _same_uid(study_id: int, instance: StoredInstance) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of one instance: its series is part of what it is, for archives copy UIDs into others."""
+    return (
+        InstanceRow.study_id == study_id,
+        InstanceRow.series_instance_uid == instance.series_instance_uid,
+        InstanceRow.sop_instance_uid == instance.sop_instance_uid,
+    )
+
+
+def _versions(session: Session, study_id: int, instance: StoredInstance) -> dict[str, bool]:
+    """Return the contents that were received under the UID of an instance, and whether each is the current one."""
+    query = select(InstanceRow.content_sha256, InstanceRow.current).where(*_same_uid(study_id, instance))
+    return dict(session.execute(query).all())
+
+
+def _restore(session: Session, study: StudyRow, instance: StoredInstance) -> None:
+    """Make an earlier version current again, as when a correction is taken back."""
+    same_content = InstanceRow.content_sha256 == instance.content_sha256
+    session.execute(
+        update(InstanceRow)
+        .where(*_same_uid(study.id, instance), same_content)
+        .values(current=True, revision=study.revision)
+    )
+
+
+def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str, now: datetime) -> None:
+    """Take over what a corrected instance says of patient and study."""
+    patient_changed = facts.patient_id != study.patient_id
+    study.patient_id, study.accession_number = facts.patient_id, facts.accession_number
+    study.study_date, study.study_description = facts.study_date, facts.study_description
+    if patient_changed:
+        # Which patients they are stands in the images; the chain holds no patient data.
+        audit.record(
+            session,
+            "study:patient-changed",
+            f"study/{study.study_instance_uid}",
+            actor=actor,
+            now=now,
+            details={"revision": study.revision},
+        )
+
+
+def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, actor: str, now: datetime) -> None:
+    """Begin the next revision, and stop the jobs that would have read the late image."""
     study.revision += 1
     study.closed_at = None
     audit.record(
@@ -185,7 +284,17 @@ def _reopen(session: Session, study: StudyRow, *, actor: str, now: datetime) -> 
         now=now,
         details={"revision": study.revision},
     )
-    jobs.supersede_queued(session, study.id, now=now)
+    known = {facts.series_instance_uid: facts.modality for facts in series.of_study(session, study.id)}
+    for job in jobs.unfinished(session, study.id):
+        if _reads(job, instance, known):
+            jobs.supersede(session, job.id, now=now)
+
+
+def _reads(job: jobs.Job, instance: StoredInstance, known: Mapping[str, str]) -> bool:
+    """Say whether a job reads the series of an instance, or may want it: a new series of a modality that it reads."""
+    if not job.wanted or instance.series_instance_uid in job.wanted:
+        return True
+    return instance.series_instance_uid not in known and instance.modality in {known.get(uid) for uid in job.wanted}
 
 
 def _add_instance(
@@ -194,7 +303,6 @@ def _add_instance(
     instance: StoredInstance,
     *,
     origin: Origin,
-    outcome: Registration,
     now: datetime,
 ) -> None:
     session.execute(
@@ -215,6 +323,17 @@ def _add_instance(
             "current": True,
         },
     )
+
+
+def _record_instance(
+    session: Session,
+    study: StudyRow,
+    instance: StoredInstance,
+    *,
+    origin: Origin,
+    outcome: Registration,
+    now: datetime,
+) -> None:
     audit.record(
         session,
         "instance:stored" if outcome is Registration.NEW else "instance:changed",
@@ -228,9 +347,3 @@ def _add_instance(
             "bytes": instance.size_bytes,
         },
     )
-
-
-def _mark_sending(session: Session, association_id: str, study_id: int) -> None:
-    association = session.get(AssociationRow, association_id)
-    if association is not None and association.study_id != study_id:
-        association.study_id = study_id

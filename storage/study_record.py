@@ -1,4 +1,4 @@
-"""Everything on record of one study, read in one go: its jobs, newest result, objects, deliveries and history."""
+"""Everything on record of one study, read in one go: its jobs, results, objects, deliveries and history."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from storage.models import AnalysisRow, AuditEventRow, DeliveryRow, JobRow, Repo
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one job found, without the voxels; ``report_code`` says why its DICOM objects could not be written."""
+    """What one job found, without the voxels; ``report_code`` says why its DICOM objects could not be written.
+
+    ``withheld`` says why it is not sent. ``superseded_by`` is the job whose result replaced it, None where its route no
+    longer applies.
+    """
 
     job_id: int
+    route: str
     revision: int
     series_instance_uid: str
     algorithm: Algorithm
@@ -38,6 +43,14 @@ class Result:
     report_state: ReportState
     report_code: str | None
     explanation: KeptExplanation | None
+    withheld: str | None
+    superseded_at: datetime | None
+    superseded_by: int | None
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether a later result, or none, took its place."""
+        return self.superseded_at is not None
 
     @property
     def is_unfamiliar(self) -> bool:
@@ -47,56 +60,66 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """One study with all that happened to it; jobs newest first, events in the order of the chain."""
+    """One study with all that happened to it; jobs newest first, events in the order of the chain.
+
+    ``results`` are the leading one first, then those of the other routes, then the superseded ones; ``objects`` are
+    those of results that still hold.
+    """
 
     entry: worklist.StudyEntry
     jobs: tuple[jobs.Job, ...]
-    result: Result | None
+    results: tuple[Result, ...]
     objects: tuple[WrittenObject, ...]
     deliveries: tuple[Delivery, ...]
     events: tuple[AuditEvent, ...]
+
+    @property
+    def result(self) -> Result | None:
+        """The leading result: what the worklist shows of the study."""
+        return next((result for result in self.results if not result.is_superseded), None)
 
 
 def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
     """Return a study's record with its latest ``events``; RecordMissing where there is no such study."""
     entry = worklist.find(session, study_id)
     found = tuple(jobs.find(session, job_id) for job_id in _job_ids(session, study_id))
-    result = _newest_result(session, [job.id for job in found])
+    job_ids = [job.id for job in found]
+    results = sorted(_results(session, job_ids), key=lambda result: _place(result, entry.leading_job_id))
+    valid = [result.job_id for result in results if not result.is_superseded]
     return Dossier(
         entry=entry,
         jobs=found,
-        result=result,
-        objects=reports.objects_of(session, result.job_id) if result else (),
-        deliveries=_deliveries(session, [job.id for job in found]),
-        events=_events(session, entry.study_instance_uid, [job.id for job in found], limit=events),
+        results=tuple(results),
+        objects=tuple(written for job_id in valid for written in reports.objects_of(session, job_id)),
+        deliveries=_deliveries(session, job_ids),
+        events=_events(session, entry.study_instance_uid, job_ids, limit=events),
     )
 
 
-def result_of(session: Session, job_id: int) -> Result | None:
-    """Return what one job found, or None where it has found nothing yet."""
-    return _newest_result(session, [job_id])
+def _place(result: Result, leading: int | None) -> tuple[bool, bool, str, int]:
+    """Return what results are ordered by: valid before superseded, the leading one first, by route, newest first."""
+    return result.is_superseded, result.job_id != leading, result.route, -result.job_id
 
 
 def _job_ids(session: Session, study_id: int) -> Sequence[int]:
     return session.scalars(select(JobRow.id).where(JobRow.study_id == study_id).order_by(JobRow.id.desc())).all()
 
 
-def _newest_result(session: Session, job_ids: Sequence[int]) -> Result | None:
+def _results(session: Session, job_ids: Sequence[int]) -> tuple[Result, ...]:
     query = (
-        select(AnalysisRow, JobRow.revision, ReportRow)
+        select(AnalysisRow, JobRow, ReportRow)
         .join(JobRow, JobRow.id == AnalysisRow.job_id)
         .join(ReportRow, ReportRow.job_id == AnalysisRow.job_id)
         .where(AnalysisRow.job_id.in_(job_ids))
-        .order_by(JobRow.revision.desc())
-        .limit(1)
     )
-    found = session.execute(query).one_or_none()
-    if found is None:
-        return None
-    row, revision, report = found
+    return tuple(_result(session, row, job, report) for row, job, report in session.execute(query))
+
+
+def _result(session: Session, row: AnalysisRow, job: JobRow, report: ReportRow) -> Result:
     return Result(
         job_id=row.job_id,
-        revision=revision,
+        route=job.route,
+        revision=job.revision,
         series_instance_uid=row.series_instance_uid,
         algorithm=Algorithm(row.algorithm_name, row.algorithm_version, row.weights_sha256, row.parameters),
         classifier=analyses.classifier_of(row),
@@ -111,6 +134,9 @@ def _newest_result(session: Session, job_ids: Sequence[int]) -> Result | None:
         report_state=ReportState(report.state),
         report_code=report.code,
         explanation=analyses.explanation_of(session, row.job_id),
+        withheld=row.withheld,
+        superseded_at=row.superseded_at,
+        superseded_by=row.superseded_by,
     )
 
 

@@ -1,4 +1,4 @@
-"""Analysers: each runs one model; settings name the analyser of each modality."""
+"""Analysers: each runs one model; settings name those that a worker loads, routes say which one a job gets."""
 
 from __future__ import annotations
 
@@ -65,17 +65,22 @@ BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {"zero-shot": bui
 
 
 def build_analysers(settings: WorkerSettings) -> Mapping[str, Analyser]:
-    """Return the analyser of each modality that the settings name; one that serves several is built once."""
-    built = {name: _builder(name)(settings) for name in dict.fromkeys(settings.analysers.values())}
-    return {modality.upper(): built[name] for modality, name in settings.analysers.items()}
+    """Return the analysers that the settings name, by the names that routes know them by; each is built once."""
+    built = {builder: _builder(builder)(settings) for builder in dict.fromkeys(settings.analysers.values())}
+    return {name: built[builder] for name, builder in settings.analysers.items()}
 
 
-def pick_analyser(analysers: Mapping[str, Analyser], modality: str) -> Analyser:
-    """Return the analyser of a modality; NoAnalyser names those that have one."""
-    analyser = analysers.get(modality)
+def pick_analyser(analysers: Mapping[str, Analyser], name: str) -> Analyser:
+    """Return the analyser with a name; NoAnalyser says which ones this worker has."""
+    analyser = analysers.get(name)
     if analyser is None:
-        raise NoAnalyser(f"no analyser for {modality} series; supported: {', '.join(sorted(analysers)) or 'none'}")
+        raise NoAnalyser(f"this worker has no analyser {name!r}; it has: {', '.join(sorted(analysers)) or 'none'}")
     return analyser
+
+
+def with_prompt(analyser: Analyser, prompt: str | None) -> Analyser:
+    """Return an analyser that looks for what a route's prompt names; those that take no prompt stay as they are."""
+    return replace(analyser, prompt=prompt) if prompt and isinstance(analyser, ZeroShotAnalyser) else analyser
 
 
 def _builder(name: str) -> Callable[[WorkerSettings], Analyser]:

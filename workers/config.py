@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+_ANALYSER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LONGEST_POLL_SECONDS = 5.0
 _SHORTEST_SILENCE_SECONDS = 2.0
 
@@ -26,14 +28,22 @@ class WorkerSettings(BaseModel):
     threads: int = Field(default=0, ge=0, description="Processor threads of one worker; 0 leaves it to torch")
     models: Path | None = Field(default=None, description="Folder of the weights; default: those that oncue ships")
     analysers: Mapping[str, str] = Field(
-        default={"MR": "zero-shot"},
-        description="Analyser for each modality: a built-in name, or module:function that builds one",
+        default={"zero-shot": "zero-shot"},
+        description="Analysers that this worker loads, a built-in name or module:function; routes say what gets which",
     )
-    prompt: str = Field(default="tumor", min_length=1, description="What the zero-shot segmenter looks for")
+    pool: str = Field(
+        default="default",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Name of the pool that this worker belongs to; routes name the pool that serves them",
+    )
+    prompt: str = Field(default="tumor", min_length=1, description="What it looks for where a route names no prompt")
     mode: Literal["fast", "balanced", "paper"] = Field(
         default="balanced", description="How much time the zero-shot segmenter may take"
     )
     classify: bool = Field(default=True, description="Whether findings get a few-shot label")
+    guard: bool = Field(
+        default=True, description="Whether pictures are looked at for their body region before a route's analyser is"
+    )
     policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
     overlay_slices: int = Field(default=12, ge=0, le=100, description="Most slices drawn as pictures for one study")
 
@@ -60,6 +70,17 @@ class WorkerSettings(BaseModel):
         if self.silence_seconds < _SHORTEST_SILENCE_SECONDS:
             raise ValueError("silence_seconds must be at least 2: the queues are polled twice a second at most")
         return self
+
+    @field_validator("analysers")
+    @classmethod
+    def _require_names(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name in value:
+            if not _ANALYSER_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no analyser name: since there are routes, keys name analysers and no modalities;"
+                    ' write {"my-model" = "module:function"} and a route with analyser = "my-model"'
+                )
+        return value
 
     @property
     def poll_seconds(self) -> float:

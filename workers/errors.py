@@ -65,6 +65,12 @@ class UnsuitableVolume(WorkerError):
     code = "unsuitable_volume"
 
 
+class BodyPartMismatch(WorkerError):
+    """The picture shows another part of the body than the route wants: nothing is analysed, nothing is sent."""
+
+    code = "body_part_mismatch"
+
+
 class SuvUnknown(WorkerError):
     """A PET image does not say what its standardised uptake values are computed from."""
 
@@ -78,7 +84,7 @@ class CineNotSupported(WorkerError):
 
 
 class NoAnalyser(WorkerError):
-    """No analyser is registered for this modality."""
+    """The worker that got the job does not have its route's analyser."""
 
     code = "no_analyser"
 
@@ -155,6 +161,18 @@ class AnotherBackbone(WorkerError):
     """An adapter was fitted on vectors of another backbone, preprocessing or visual prompt."""
 
     code = "another_backbone"
+
+
+class TaskNotPromoted(WorkerError):
+    """No adapter of the few-shot task that a route names, or of any that fits the images, was promoted."""
+
+    code = "task_not_promoted"
+
+
+class TaskUnsuitable(WorkerError):
+    """The few-shot task that a route names is for another modality, or looks at lesions where an image is asked for."""
+
+    code = "task_unsuitable"
 
 
 class UnreadablePicture(WorkerError):

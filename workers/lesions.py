@@ -164,10 +164,13 @@ class Classifier(Protocol):
 
 
 class Classifiers(Protocol):
-    """Chooses the classifier of a volume."""
+    """Chooses the classifier of a volume's lesions."""
 
-    def for_volume(self, volume: Volume) -> Classifier | None:
-        """Return the one that holds now for a volume's kind, or None where there is none."""
+    def for_volume(self, volume: Volume, *, task: str | None = None) -> Classifier | None:
+        """Return the one that holds now for a volume's kind, or None where there is none.
+
+        The one of a task where its name is given; TaskNotPromoted or TaskUnsuitable where that has none for lesions.
+        """
         ...
 
 
@@ -186,13 +189,10 @@ def label_findings(
 
 
 def _labelled(finding: Finding, given: Classification, objects: ObjectStore) -> Finding:
-    prediction = given.prediction
-    if prediction is not None and given.saliency is not None:
-        prediction = replace(prediction, saliency=arrays.save_saliency(objects, given.saliency))
     return replace(
         finding,
         label=given.label,
         label_probability=given.probability,
         abstained=given.abstained,
-        prediction=prediction,
+        prediction=arrays.save_prediction(objects, given),
     )

@@ -16,11 +16,12 @@ from scipy import ndimage
 
 from storage import arrays
 from storage.domain import Volume
-from storage.explanations import Explanation, FindingView, KeptExplanation, Panel
+from storage.explanations import Explanation, FindingView, KeptExplanation, Panel, SaliencyMap
 from storage.objects import ObjectStore
 
 _MARK = np.array([255, 196, 0], dtype=uint8)
 _MARKED_SHARE = 0.6
+_HEAT_SHARE = 0.55
 _SHORTEST_SIDE = 384
 _LONGEST_SIDE = 1024
 _TILE = 256
@@ -40,6 +41,30 @@ def draw_overlays(volume: Volume, labels: NDArray[uint8], *, most: int) -> tuple
         _outlined(_windowed(volume.voxels[z], black, white), labels[z] > 0, volume.geometry.spacing_mm[1:])
         for z in choose_slices(labels, most=most)
     )
+
+
+def draw_saliency(volume: Volume, saliency: SaliencyMap | None) -> tuple[bytes, ...]:
+    """Return each slice that a classifier looked at twice: plain, and with its saliency laid over in colours.
+
+    Without a map plain slices alone.
+    """
+    if saliency is None:
+        return draw_overlays(volume, np.zeros(volume.voxels.shape, dtype=uint8), most=1)
+    black, white = _window(volume.voxels)
+    pictures: list[bytes] = []
+    for z, values in zip(saliency.slices, saliency.values, strict=True):
+        plain = np.repeat(_windowed(volume.voxels[z], black, white)[..., None], 3, axis=2)
+        for picture in (plain, _heated(plain, values)):
+            size = _picture_size(values.shape, volume.geometry.spacing_mm[1:])
+            pictures.append(_png(np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))))
+    return tuple(pictures)
+
+
+def _heated(plain: NDArray[uint8], values: NDArray[float32]) -> NDArray[uint8]:
+    """Lay a map over a picture, the more of it the higher its value; attention rollout is nowhere 0."""
+    above = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
+    weight = _HEAT_SHARE * above[..., None]
+    return np.asarray(np.rint((1.0 - weight) * plain + weight * _heat(above)), dtype=uint8)
 
 
 def choose_slices(labels: NDArray[uint8], *, most: int) -> tuple[int, ...]:

@@ -1,140 +1,95 @@
-"""Analyse one study: from its stored instances to mask, findings, triage decision and pictures, stage by stage."""
+"""Analyse what one route wants of a study, from stored instances to findings, decision and pictures, stage by stage."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage import jobs, studies
-from storage.database import Database
-from storage.domain import (
-    Analysis,
-    Finding,
-    FrameRef,
-    LabelMap,
-    Lane,
-    Presence,
-    Segmentation,
-    StageTiming,
-    StoredInstance,
-    TriageDecision,
-    Volume,
-)
-from storage.objects import ObjectStore
-from storage.routes.file import load_routes
-from storage.routes.route import Preference
-from workers.analysers import AbortCheck, Analyser, build_analysers, pick_analyser
-from workers.config import WorkerSettings
-from workers.imaging.best_volume import build_best
-from workers.imaging.instances import HeaderScan, read_headers
-from workers.imaging.series import LeftOut, SelectionRules, SeriesRef, SeriesSelection, choose_series, select_series
-from workers.lesions import MOST_LESIONS, Classifiers, Lesions, find_lesions, label_findings
-from workers.pictures import draw_overlays, keep_panels
-from workers.triage import Case, Policy, load_policy
-
-HEAD_MR = "head-mr"
-"""The shipped route whose preferences rank the series of a study."""
+from storage import jobs
+from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
+from workers.analysers import AbortCheck
+from workers.answers import Answer, Attempt, label_input, segment_input
+from workers.assignments import load_assignment
+from workers.errors import BodyPartMismatch
+from workers.imaging.inputs import read_inputs
+from workers.imaging.instances import read_headers
+from workers.imaging.selection_notes import selection_notes
+from workers.imaging.series import SelectionRules
+from workers.resources import LABEL, PipelineResources
+from workers.stopwatch import Stopwatch
+from workers.triage import Case
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineResources:
-    """What the stages of a job use: opened and loaded once per process, kept warm between jobs."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One input with its answer and the priority that this gets."""
 
-    database: Database
-    objects: ObjectStore
-    analysers: Mapping[str, Analyser]
-    classifiers: Classifiers | None
-    policy: Policy
-    overlay_slices: int = 12
-    preferences: tuple[Preference, ...] = ()
-    """Which of several usable series is taken, as the routes have it."""
-
-
-class Stopwatch:
-    """Measures the wall time of each stage, in the order in which they ran."""
-
-    def __init__(self) -> None:
-        self._timings: list[StageTiming] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the block under a name."""
-        started = time.perf_counter()
-        yield
-        self._timings.append(StageTiming(name, round(time.perf_counter() - started, 4)))
-
-    @property
-    def timings(self) -> tuple[StageTiming, ...]:
-        """The stages that have ended."""
-        return tuple(self._timings)
+    volume: Volume
+    input_sha256: str
+    answer: Answer
+    decision: TriageDecision
 
 
 def analyse(
     resources: PipelineResources, held: jobs.Claim, *, check: AbortCheck, watch: Stopwatch | None = None
 ) -> Analysis:
-    """Return the analysis of a claimed job's study; nothing of it is in the database yet.
+    """Return the analysis that a claimed job asks for; nothing of it is in the database yet.
 
     Pictures and attention map are put into the object store. ``check`` is called between stages. Every OncueError
     that the stages raise ends the attempt with its code.
     """
     watch = watch or Stopwatch()
     with watch.stage("load"):
-        lane, instances = _load(resources, held)
-        scan = read_headers(instances, resources.objects)
-    check()
-    with watch.stage("select"):
-        selection = _select(resources, scan)
-    with watch.stage("volume"):
-        volume, series, left_out = build_best(selection, resources.objects)
-    notes = _selection_notes(series, left_out)
-    return _analyse_volume(resources, volume, lane=lane, notes=notes, check=check, watch=watch)
-
-
-def _analyse_volume(
-    resources: PipelineResources,
-    volume: Volume,
-    *,
-    lane: Lane,
-    notes: tuple[str, ...],
-    check: AbortCheck,
-    watch: Stopwatch,
-) -> Analysis:
-    check()
-    input_sha256 = digest_frames(volume.frames)
-    with watch.stage("segment"):
-        segmentation = pick_analyser(resources.analysers, volume.modality).segment(volume, check=check)
-        lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
-    check()
-    with watch.stage("classify"):
-        classifier = resources.classifiers.for_volume(volume) if resources.classifiers else None
-        findings = label_findings(classifier, volume, lesions, resources.objects)
-    with watch.stage("triage"):
-        decision = _decide(resources.policy, findings, segmentation, lane)
-    with watch.stage("overlay"):
-        pictures = draw_overlays(volume, lesions.labels, most=resources.overlay_slices)
-        overlays = tuple(resources.objects.put(picture) for picture in pictures)
-        explanation = keep_panels(segmentation.explanation, resources.objects)
-    found = findings[0].presence is Presence.PRESENT
+        assignment = load_assignment(resources.database, held)
+    attempt = Attempt(resources, assignment, check, watch)
+    volumes, notes = _read(attempt)
+    judged = [_judge(attempt, volume) for volume in volumes]
+    leading = min(judged, key=_urgency)
+    volume, answer = leading.volume, leading.answer
     return Analysis(
         series_instance_uid=volume.series_instance_uid,
-        input_sha256=input_sha256,
-        algorithm=segmentation.algorithm,
-        classifier=classifier.algorithm if classifier and found else None,
-        case_score=segmentation.case_score,
-        out_of_distribution=segmentation.out_of_distribution,
-        findings=findings,
-        label_map=LabelMap(lesions.labels, volume.frames) if found else None,
+        input_sha256=leading.input_sha256,
+        algorithm=answer.algorithm,
+        classifier=answer.classifier,
+        case_score=answer.case_score,
+        out_of_distribution=answer.out_of_distribution,
+        findings=answer.findings,
+        label_map=None if answer.labels is None else LabelMap(answer.labels, volume.frames),
         frames=volume.frames,
-        decision=decision,
+        decision=leading.decision,
         timings=watch.timings,
-        overlays=overlays,
-        notes=notes + _merge_notes(lesions),
-        explanation=explanation,
+        overlays=answer.overlays,
+        notes=notes + answer.notes + tuple(_also_read(one) for one in judged if one is not leading),
+        explanation=answer.explanation,
+        route=assignment.route.name,
+        routes_sha256=assignment.routes_sha256,
+        withheld=assignment.withheld(answer.out_of_distribution),
     )
+
+
+def _judge(attempt: Attempt, volume: Volume) -> Judged:
+    """Return what the route's analyser says of one input, and which priority that gets."""
+    attempt.check()
+    input_sha256 = digest_frames(volume.frames)
+    ask = label_input if attempt.assignment.route.analyser == LABEL else segment_input
+    answer = ask(attempt, volume, input_sha256=input_sha256)
+    with attempt.watch.stage("triage"):
+        case = Case(answer.findings, answer.case_score, answer.out_of_distribution, attempt.assignment.lane)
+        decision = attempt.resources.policy.decide(case)
+    return Judged(volume, input_sha256, answer, decision)
+
+
+def _urgency(judged: Judged) -> tuple[int, float]:
+    """Return what the images of one series are ordered by: the first of them is the result."""
+    return judged.decision.priority.rank, -judged.answer.case_score
+
+
+def _also_read(judged: Judged) -> str:
+    """Return a note on an image beside the leading one."""
+    said = judged.answer.findings[0].label or judged.answer.findings[0].presence.value
+    image = judged.volume.frames[0].sop_instance_uid
+    return f"also_read: image {image} {said} {judged.answer.case_score:.3f}, {judged.decision.priority.value}"
 
 
 def digest_frames(frames: tuple[FrameRef, ...]) -> str:
@@ -145,77 +100,40 @@ def digest_frames(frames: tuple[FrameRef, ...]) -> str:
     return sha.hexdigest()
 
 
-def _load(resources: PipelineResources, held: jobs.Claim) -> tuple[Lane, tuple[StoredInstance, ...]]:
-    with resources.database.read() as session:
-        return jobs.find(session, held.job_id).lane, studies.instances_of(session, held.study_id)
+def _read(attempt: Attempt) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
+    """Return what the route's analyser is to look at, one volume or several images, and notes on the choice."""
+    route, objects = attempt.assignment.route, attempt.resources.objects
+    with attempt.watch.stage("select"):
+        scan = read_headers(attempt.assignment.instances, objects)
+        rules = SelectionRules(modalities=frozenset(route.match.modality), preferences=route.prefer)
+    attempt.check()
+    with attempt.watch.stage("volume"):
+        inputs = read_inputs(scan, objects, rules=rules, secondary_capture=route.secondary_capture)
+    attempt.check()
+    shown, looks = _looked_at(attempt, inputs.volumes)
+    return shown, (*selection_notes(inputs.series, inputs.left_out), *inputs.notes, *looks)
 
 
-def _select(resources: PipelineResources, scan: HeaderScan) -> SeriesSelection:
-    """Return the series that can be analysed, best first; NoAnalyser where all usable ones lack an analyser."""
-    rules = SelectionRules(modalities=frozenset(resources.analysers), preferences=resources.preferences)
-    if select_series(scan, rules=rules).chosen is None:
-        other = select_series(scan).chosen
-        if other is not None:
-            pick_analyser(resources.analysers, other.modality)
-    _, selection = choose_series(scan, rules=rules)
-    return selection
+def _looked_at(attempt: Attempt, volumes: Sequence[Volume]) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
+    """Return the volumes that show what the route wants, and notes on what they look like.
 
-
-def _decide(policy: Policy, findings: tuple[Finding, ...], segmentation: Segmentation, lane: Lane) -> TriageDecision:
-    return policy.decide(Case(findings, segmentation.case_score, segmentation.out_of_distribution, lane))
-
-
-def _selection_notes(taken: SeriesRef, left_out: tuple[LeftOut, ...]) -> tuple[str, ...]:
-    """Return coded reasons for what was left out, and which part was taken of a series that holds several volumes."""
-    part = (f"part_taken: {taken.part} of series {taken.series_instance_uid}",) if taken.part else ()
-    return part + tuple(_left_out_note(item) for item in left_out)
-
-
-def _left_out_note(item: LeftOut) -> str:
-    part = f", {item.part}" if item.part else ""
-    return f"{item.code or item.reason.value}: series {item.series_instance_uid}{part} ({item.instances})"
-
-
-def _merge_notes(lesions: Lesions) -> tuple[str, ...]:
-    if not lesions.merged:
-        return ()
-    return (f"lesions_merged: {lesions.merged} smaller ones share number {MOST_LESIONS}",)
-
-
-def open_resources(
-    settings: WorkerSettings, database: Database, objects: ObjectStore, *, actor: str
-) -> PipelineResources:
-    """Load the models and read the policy; raises WeightsMismatch, PolicyInvalid or ConfigurationError."""
-    policy = load_policy(settings.policy)
-    _limit_threads(settings.threads)
-    return PipelineResources(
-        database=database,
-        objects=objects,
-        analysers=build_analysers(settings),
-        classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
-        policy=policy,
-        overlay_slices=settings.overlay_slices,
-        preferences=load_routes().named(HEAD_MR).prefer,
-    )
-
-
-def _open_classifiers(settings: WorkerSettings, database: Database, actor: str) -> Classifiers:
-    from workers.devices import choose_device
-    from workers.fewshot.lesion_views import InstalledEncoders
-    from workers.fewshot.serving import PromotedClassifiers
-    from workers.fewshot.starter import install_starter
-
-    install_starter(settings, database, actor=actor)
-    encoders = InstalledEncoders(settings.models_folder(), choose_device(settings.device))
-    classifiers = PromotedClassifiers(database, encoders)
-    classifiers.warm()
-    return classifiers
-
-
-def _limit_threads(threads: int) -> None:
-    # Beside other load, threads of torch that spin while they wait cost far more than they save (measured: 65 times).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    BodyPartMismatch, that of the first one, where none does.
+    """
+    guard = attempt.resources.guard
+    if guard is None:
+        return tuple(volumes), ()
+    passed: list[Volume] = []
+    notes: list[str] = []
+    refusals: list[BodyPartMismatch] = []
+    with attempt.watch.stage("guard"):
+        for volume in volumes:
+            try:
+                notes += guard.require(volume, attempt.assignment.route.match.body_part)
+            except BodyPartMismatch as error:
+                refusals.append(error)
+                notes.append(f"{error.code}: image {volume.frames[0].sop_instance_uid}")
+            else:
+                passed.append(volume)
+    if not passed:
+        raise refusals[0]
+    return tuple(passed), tuple(notes)

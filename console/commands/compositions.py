@@ -26,11 +26,13 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def gateway(state: Path, *, file: Path | None) -> None:
     """Run listener, assembly and delivery until told to stop."""
     _leave_out(_NOT_FOR_GATEWAY)
+    from console.routes.routes_file import routes_of_site
     from dicom_gateway.gateway import Gateway
 
     interruption = Interruption.armed()
     installation = _opened(state, file)
-    process = Gateway(installation.settings.gateway, installation.database, installation.objects)
+    settings = installation.settings.gateway
+    process = Gateway(settings, installation.database, installation.objects, routes=routes_of_site(installation))
     process.start()
     interruption.stop.wait()
     process.stop()

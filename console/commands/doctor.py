@@ -19,7 +19,7 @@ Only = Annotated[
 def doctor(
     state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False, only: Only = None
 ) -> None:
-    """Check disk, database, processes, ports, C-ECHO both ways, broker, weights and device.
+    """Check disk, database, processes, routes, ports, C-ECHO both ways, broker, weights and device.
 
     Exit code 1 where something is broken; what is merely not running is a remark.
 

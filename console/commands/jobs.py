@@ -1,4 +1,4 @@
-"""`oncue jobs`: one analysis of one study revision each."""
+"""`oncue jobs`: one route's analysis of one study revision each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, S
 if TYPE_CHECKING:
     from storage.jobs import Job
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: one analysis of one study revision each.")
+app = typer.Typer(no_args_is_help=True, help="Jobs: one route's analysis of one study revision each.")
 
 JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number, from `oncue jobs list`.")]
 OfState = Annotated[
@@ -30,18 +30,22 @@ def show_jobs(
 ) -> None:
     """List jobs, newest first.
 
+    A job that waits for a worker that is not there has the code no_worker_for_route.
+
     Example: oncue jobs list --state ./oncue-state --in failed
     """
     from console.schemas import JobForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
-    from storage import jobs
+    from storage import worklist
     from storage.domain import JobState
 
     wanted = chosen(JobState, of_state)
-    headers = ("job", "state", "rev", "attempts", "code", "opened", "study UID")
+    headers = ("job", "route", "state", "rev", "attempts", "code", "opened", "study UID")
     listing = Listing("Jobs", headers, _row, JobForm.model_validate, empty="no job has been opened yet")
-    listing.show(lambda session: jobs.listed(session, state=wanted, limit=limit), state, config=config, as_json=as_json)
+    listing.show(
+        lambda session: worklist.listed_jobs(session, state=wanted, limit=limit), state, config=config, as_json=as_json
+    )
 
 
 @app.command("show")
@@ -87,4 +91,4 @@ def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = 
 
 def _row(job: Job) -> tuple[object, ...]:
     opened = f"{job.opened_at:%Y-%m-%d %H:%M:%S}"
-    return job.id, job.state, job.revision, job.attempts, job.code, opened, job.study_instance_uid
+    return job.id, job.route, job.state, job.revision, job.attempts, job.code, opened, job.study_instance_uid

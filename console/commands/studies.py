@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from storage.deliveries import Delivery
-    from storage.study_record import Dossier
+    from storage.domain import Finding
+    from storage.study_record import Dossier, Result
     from storage.worklist import StudyEntry
 
 app = typer.Typer(no_args_is_help=True, help="Studies as they arrived, and what their results rest on.")
@@ -24,6 +25,9 @@ OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Wri
 SendTo = Annotated[
     str | None,
     typer.Option("--send", metavar="PEER", help="Send it there: AET@HOST:PORT, or the AE title of a destination."),
+]
+OfRoute = Annotated[
+    str | None, typer.Option("--route", metavar="NAME", help="Route whose result is meant; default: the leading one.")
 ]
 Saliency = Annotated[bool, typer.Option("--saliency", help="Where the classifier looked, not the segmenter.")]
 
@@ -40,7 +44,7 @@ def show_studies(
     from console.terminal.listings import Listing
     from storage import worklist
 
-    headers = ("study", "rev", "state", "priority", "images", "finding", "ml", "confidence", "code", "UID")
+    headers = ("study", "rev", "state", "priority", "images", "finding", "ml", "confidence", "code", "routes", "UID")
     listing = Listing("Studies", headers, _row, StudyForm.model_validate, empty="no study has arrived yet")
     listing.show(lambda session: worklist.studies(session, limit=limit), state, config=config, as_json=as_json)
 
@@ -49,7 +53,7 @@ def show_studies(
 def show_study(
     study: Study, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
-    """Show one study: its result, how far its input is from the training data, its jobs and deliveries.
+    """Show one study: what each route found, how far its input is from the training data, and what is not sent.
 
     Example: oncue studies show 1 --state ./oncue-state
     """
@@ -63,15 +67,11 @@ def show_study(
         write_forms([StudyDetailForm.model_validate(dossier)])
         return
     write_table(f"Study {dossier.entry.id}", ("", ""), _summary(dossier), empty="")
-    for finding in dossier.result.findings if dossier.result else ():
-        rows = [
-            ("presence", finding.presence),
-            ("confidence", finding.confidence),
-            ("volume ml", finding.volume_ml),
-            ("longest diameter mm", finding.longest_diameter_mm),
-            ("label", finding.label),
-        ]
-        write_table(f"{finding.concept.meaning} {finding.number or ''}".strip(), ("", ""), rows, empty="")
+    for result in dossier.results:
+        write_table(f"Route {result.route}", ("", ""), _result_rows(result), empty="")
+        for finding in () if result.is_superseded else result.findings:
+            title = f"{result.route}: {finding.concept.meaning} {finding.number or ''}".strip()
+            write_table(title, ("", ""), _finding_rows(finding), empty="")
 
 
 @app.command("explain")
@@ -80,6 +80,7 @@ def explain_study(
     state: State = DEFAULT_STATE,
     *,
     out: Folder = Path("explanation"),
+    route: OfRoute = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -95,7 +96,7 @@ def explain_study(
     installation = open_installation(state, file=config)
     with installation.read() as session:
         entry = _dossier(session, study)
-        analysis = analyses.load(session, _job_of(entry), installation.objects)
+        analysis = analyses.load(session, _job_of(entry, route), installation.objects)
     form = explanations.write(entry.entry.study_instance_uid, analysis, installation.objects, out)
     if as_json:
         write_json(form.model_dump(mode="json"))
@@ -111,6 +112,7 @@ def write_parametric_map(
     out: OutFile = None,
     send: SendTo = None,
     saliency: Saliency = False,
+    route: OfRoute = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,7 +130,7 @@ def write_parametric_map(
         raise typer.BadParameter("give either --out FILE or --send PEER")
     installation = open_installation(state, file=config)
     with installation.read() as session:
-        job_id = _job_of(_dossier(session, study))
+        job_id = _job_of(_dossier(session, study), route)
     requests = MapRequests(installation.database, installation.objects, Equipment(), utc_now, saliency=saliency)
     try:
         if out is not None:
@@ -142,9 +144,11 @@ def write_parametric_map(
 
 
 def _row(entry: StudyEntry) -> tuple[object, ...]:
+    from console.terminal.route_results import in_one_cell
+
     result = (entry.finding, entry.volume_ml, entry.confidence)
     arrived = (entry.id, entry.revision, entry.state, entry.priority, entry.instances)
-    return *arrived, *result, entry.code, entry.study_instance_uid
+    return *arrived, *result, entry.code, in_one_cell(entry), entry.study_instance_uid
 
 
 def _dossier(session: Session, study: str) -> Dossier:
@@ -160,33 +164,60 @@ def _dossier(session: Session, study: str) -> Dossier:
     return study_record.read(session, entry.id)
 
 
-def _job_of(dossier: Dossier) -> int:
+def _job_of(dossier: Dossier, route: str | None) -> int:
+    """Return the job of the leading result, or of a route's; RecordMissing where there is none."""
     from storage.errors import RecordMissing
 
-    if dossier.result is None:
-        raise RecordMissing(f"study {dossier.entry.id} has no result yet; see `oncue jobs list`")
-    return dossier.result.job_id
+    valid = (result for result in dossier.results if not result.is_superseded)
+    result = next((result for result in valid if route in (None, result.route)), None)
+    if result is None:
+        whose = f"of route {route} " if route else ""
+        raise RecordMissing(f"study {dossier.entry.id} has no result {whose}yet; see `oncue jobs list`")
+    return result.job_id
 
 
 def _summary(dossier: Dossier) -> list[tuple[str, object]]:
-    entry, result = dossier.entry, dossier.result
-    rows: list[tuple[str, object]] = [
+    from console.terminal.route_results import in_one_cell
+
+    entry = dossier.entry
+    return [
         ("study UID", entry.study_instance_uid),
         ("state", entry.state),
         ("revision", entry.revision),
         ("images", entry.instances),
-        ("code", entry.code),
+        ("priority", entry.priority),
+        ("routes", in_one_cell(entry)),
+        *(("not applicable", reason) for reason in entry.reasons),
     ]
-    if result is None:
-        return rows
+
+
+def _result_rows(result: Result) -> list[tuple[str, object]]:
+    from console.schemas import why_not_sent
+
+    if result.is_superseded:
+        by = f"job {result.superseded_by}" if result.superseded_by else "none: the route no longer applies"
+        return [("result of", f"job {result.job_id}, revision {result.revision}"), ("superseded by", by)]
     unlike = "unlike the training data" if result.is_unfamiliar else "like the training data"
     return [
-        *rows,
+        ("result of", f"job {result.job_id}, revision {result.revision}"),
         ("priority", f"{result.decision.priority} by rule «{result.decision.rule}»"),
         ("case score", result.case_score),
         ("input", f"{unlike} (score {result.out_of_distribution:.2f})"),
+        *([("delivery", why_not_sent(result.withheld))] if result.withheld else []),
         ("algorithm", f"{result.algorithm.name} {result.algorithm.version}, {result.algorithm.weights_sha256[:12]}"),
-        ("objects", ", ".join(item.kind for item in dossier.objects)),
+    ]
+
+
+def _finding_rows(finding: Finding) -> list[tuple[str, object]]:
+    from console.schemas import measures_of
+
+    known = measures_of(finding.extent)
+    return [
+        ("presence", finding.presence),
+        ("confidence", finding.confidence),
+        *((name.replace("_", " "), getattr(finding, name)) for name in known),
+        *([] if known else [("size", "not known: the images are not calibrated")]),
+        ("label", finding.label),
     ]
 
 

@@ -21,11 +21,13 @@ def show_worklist(
     from console.terminal.listings import Listing
     from storage import worklist
 
-    headers = ("priority", "study", "rev", "finding", "label", "ml", "confidence", "accession", "UID")
+    headers = ("priority", "study", "rev", "finding", "label", "ml", "confidence", "routes", "accession", "UID")
     listing = Listing("Worklist", headers, _row, WorklistForm.model_validate, empty="nothing has been analysed yet")
     listing.show(lambda session: worklist.worklist(session, limit=limit), state, config=config, as_json=as_json)
 
 
 def _row(entry: StudyEntry) -> tuple[object, ...]:
+    from console.terminal.route_results import in_one_cell
+
     result = (entry.result_revision, entry.finding, entry.label, entry.volume_ml, entry.confidence)
-    return entry.priority, entry.id, *result, entry.accession_number, entry.study_instance_uid
+    return entry.priority, entry.id, *result, in_one_cell(entry), entry.accession_number, entry.study_instance_uid

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
+from storage.domain import StudyState
 from storage.study_record import Dossier
 
 
@@ -33,30 +34,49 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DemonstratedStudy:
-    """One study: what the database says of it, and the objects that the PACS received for it."""
+    """One study: what the database says of it, and the objects that the PACS received for it.
+
+    ``unwanted``: it was sent to be set aside.
+    """
 
     dossier: Dossier
     segmentation: Dataset | None
     report: Dataset | None
     dice: float | None
     mask: NDArray[bool_] | None
+    unwanted: bool = False
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether no route wants the study."""
+        return self.dossier.entry.state is StudyState.NOT_APPLICABLE
 
     @property
     def is_success(self) -> bool:
-        """Whether the study ended with a report in the PACS, and with a segmentation where something was found."""
+        """Whether the study ended as it should.
+
+        Either with a report in the PACS, and with a segmentation where something was found; or, unless it is a phantom
+        whose lesion is known, set aside or with a result that is withheld.
+        """
+        if self.unwanted or self.is_set_aside:
+            return self.is_set_aside and self.dice is None
+        if self.dice is None and self.dossier.result is not None and self.dossier.result.withheld:
+            return True
         found = any(finding.number for finding in self.dossier.result.findings) if self.dossier.result else False
         arrived = self.report is not None and (self.segmentation is not None or not found)
         # A phantom always holds a lesion: not to find any of it is a failure of the demonstration.
         return arrived and (self.dice is None or self.dice > 0)
 
 
-def judge(dossier: Dossier, objects: Sequence[Dataset], truth: Truth | None) -> DemonstratedStudy:
+def judge(
+    dossier: Dossier, objects: Sequence[Dataset], truth: Truth | None, *, unwanted: bool = False
+) -> DemonstratedStudy:
     """Pick out what the PACS holds for a study, and measure the segmentation that it received against the truth."""
     mine = [item for item in objects if item.StudyInstanceUID == dossier.entry.study_instance_uid]
     segmentation = next((item for item in mine if item.SOPClassUID == SegmentationStorage), None)
     report = next((item for item in mine if item.SOPClassUID == Comprehensive3DSRStorage), None)
     if truth is None:
-        return DemonstratedStudy(dossier, segmentation, report, None, None)
+        return DemonstratedStudy(dossier, segmentation, report, None, None, unwanted)
     mask = _mask(segmentation, truth)
     return DemonstratedStudy(dossier, segmentation, report, dice(mask, truth.mask), mask)
 

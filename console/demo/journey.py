@@ -109,9 +109,9 @@ def follow(running: RunningSystem, study_uid: str, steps: StepDisplay) -> study_
     for state, words in _STATE_WORDS.items():
         with steps.step(words):
             _until(running, partial(_has_left, running.database, study_uid, state), deadline)
-    dossier = _dossier(running.database, study_uid)
-    if dossier.entry.state is StudyState.FAILED:
-        return dossier
+        dossier = _dossier(running.database, study_uid)
+        if dossier.entry.state in (StudyState.NOT_APPLICABLE, StudyState.FAILED):
+            return dossier
     with steps.step("SEG and SR written and received by the PACS"):
         _until(running, lambda: _is_delivered(_dossier(running.database, study_uid)), deadline)
     return _dossier(running.database, study_uid)
@@ -134,7 +134,7 @@ def _has_left(database: Database, study_uid: str, state: StudyState) -> bool:
 
 
 def _is_delivered(dossier: study_record.Dossier) -> bool:
-    if dossier.result is None or dossier.result.report_state is ReportState.PENDING:
+    if not dossier.results or any(result.report_state is ReportState.PENDING for result in dossier.results):
         return False
     # Refused is an end too: the table says so.
     return all(item.state in (DeliveryState.SENT, DeliveryState.REFUSED) for item in dossier.deliveries)

@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.demo.demonstrated_study import DemonstratedStudy
+from console.schemas import why_not_sent
 from storage.domain import Presence
-from storage.worklist import StudyEntry
+from storage.worklist import NOTHING_FOUND, StudyEntry
 
 
 def show(outcome: DemonstratedStudy, console: Console) -> None:
@@ -27,6 +28,10 @@ def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
     entry, result = outcome.dossier.entry, outcome.dossier.result
     yield "study", entry.study_instance_uid
     yield "state", f"{entry.state} (revision {entry.revision}, {entry.instances} images)"
+    if outcome.is_set_aside:
+        for reason in outcome.dossier.entry.reasons:
+            yield "set aside", reason
+        return
     if entry.code:
         job = outcome.dossier.jobs[0]
         yield "code", f"{job.code}: {job.reason}"
@@ -38,13 +43,15 @@ def _rows(outcome: DemonstratedStudy) -> Iterator[tuple[str, str]]:
         if outcome.dice is not None:
             yield "Dice", f"{outcome.dice:.3f} (SEG as the PACS received it, against the phantom's truth)"
         yield "priority", f"{result.decision.priority} by rule «{result.decision.rule}»"
+        if result.withheld:
+            yield "delivery", why_not_sent(result.withheld)
         yield "seconds", ", ".join(f"{timing.stage} {timing.seconds:.2f}" for timing in result.timings)
     yield "SEG received", str(outcome.segmentation.SOPInstanceUID) if outcome.segmentation else "none"
     yield "SR received", str(outcome.report.SOPInstanceUID) if outcome.report else "none"
 
 
 def _finding(entry: StudyEntry, lesions: int) -> str:
-    if not lesions:
+    if entry.finding == NOTHING_FOUND:
         return "nothing found"
     label = f", {entry.label}" if entry.label else ""
     return f"{entry.finding}{label}" + (f" ({lesions} separate ones)" if lesions > 1 else "")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from console.doctor import computing_probes, network_probes, process_probes, storage_probes
+from console.doctor import computing_probes, network_probes, process_probes, routes_probe, storage_probes
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
 from storage.errors import ConfigurationError, OncueError
@@ -16,6 +16,7 @@ PROBES: Mapping[str, Probe] = {
     "gateway": process_probes.probe_gateway,
     "relay": process_probes.probe_relay,
     "worker": process_probes.probe_worker,
+    "routes": routes_probe.probe_routes,
     "ports": network_probes.probe_ports,
     "listener": network_probes.probe_listener,
     "destinations": network_probes.probe_destinations,
@@ -32,18 +33,34 @@ def examine(state: Path, *, file: Path | None = None, only: Collection[str] = ()
         installation = open_installation(state, file=file)
     except ConfigurationError as error:
         return (ExaminedPart("settings", PartHealth.BROKEN, f"[{error.code}] {error}"),)
-    parts = [] if only else [ExaminedPart("settings", PartHealth.FINE, str(installation.configuration.file))]
+    parts = [] if only else [_settings(installation.configuration.file)]
     for name, probe in PROBES.items():
         if not only or name in only:
-            parts += _guarded(name, probe, installation)
+            parts += (_said_once(part, parts) for part in _guarded(name, probe, installation))
     installation.database.dispose()
     return tuple(parts)
 
 
+def _settings(file: Path) -> ExaminedPart:
+    found = str(file) if file.is_file() else f"defaults and environment alone; there is no {file}"
+    return ExaminedPart("settings", PartHealth.FINE, found)
+
+
+def _said_once(part: ExaminedPart, before: Sequence[ExaminedPart]) -> ExaminedPart:
+    """Point to the part that has the same fault, instead of saying it again: a missing database stops many probes."""
+    first = next((other for other in before if other.detail == part.detail), None)
+    if part.verdict is not PartHealth.BROKEN or first is None:
+        return part
+    return ExaminedPart(part.subject, PartHealth.REMARK, f"not looked at: see {first.subject}")
+
+
 def _guarded(name: str, probe: Probe, installation: Installation) -> list[ExaminedPart]:
+    """Return what a probe found, and after it the error that ended it."""
+    found: list[ExaminedPart] = []
     try:
-        return list(probe(installation))
+        found.extend(probe(installation))
     except OncueError as error:
-        return [ExaminedPart(name, PartHealth.BROKEN, f"[{error.code}] {error}")]
+        found.append(ExaminedPart(name, PartHealth.BROKEN, f"[{error.code}] {error}"))
     except ImportError as error:
-        return [ExaminedPart(name, PartHealth.REMARK, f"not looked at: {error.name} is not installed here")]
+        found.append(ExaminedPart(name, PartHealth.REMARK, f"not looked at: {error.name} is not installed here"))
+    return found

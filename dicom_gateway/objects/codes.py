@@ -21,6 +21,9 @@ with 99 are private). Its concepts:
 | LIKE_TRAINING | Like training data | value of FAMILIARITY |
 | UNLIKE_TRAINING | Unlike training data | value of FAMILIARITY: the result deserves less trust |
 | UNLIKENESS | Distance beyond training data | name of a measurement without unit: 0 where nothing is unusual |
+| CALIBRATION | Size calibration | name of a qualitative evaluation of a finding in a flat image |
+| NOT_CALIBRATED | Not calibrated | value of CALIBRATION: the image states no size, and nothing was measured |
+| DETECTOR_PLANE | At the detector plane | value of CALIBRATION: sizes are not corrected for magnification |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
@@ -47,11 +50,13 @@ ARTIFICIAL_INTELLIGENCE = DicomCode("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
 VOLUME = DicomCode("118565006", "SCT", "Volume")
+AREA = DicomCode("42798000", "SCT", "Area")
 LONG_AXIS = DicomCode("103339001", "SCT", "Long Axis")
 CERTAINTY_OF_FINDING = DicomCode("111012", "DCM", "Certainty of Finding")
 
 MILLILITER = DicomCode("ml", "UCUM", "milliliter")
 MILLIMETER = DicomCode("mm", "UCUM", "mm")
+SQUARE_MILLIMETER = DicomCode("mm2", "UCUM", "square millimeter")
 PERCENT = DicomCode("%", "UCUM", "percent")
 NO_UNITS = DicomCode("1", "UCUM", "no units")
 
@@ -73,6 +78,10 @@ LIKE_TRAINING = DicomCode("LIKE_TRAINING", PRIVATE_SCHEME, "Like training data")
 UNLIKE_TRAINING = DicomCode("UNLIKE_TRAINING", PRIVATE_SCHEME, "Unlike training data")
 UNLIKENESS = DicomCode("UNLIKENESS", PRIVATE_SCHEME, "Distance beyond training data")
 
+CALIBRATION = DicomCode("CALIBRATION", PRIVATE_SCHEME, "Size calibration")
+NOT_CALIBRATED = DicomCode("NOT_CALIBRATED", PRIVATE_SCHEME, "Not calibrated")
+DETECTOR_PLANE = DicomCode("DETECTOR_PLANE", PRIVATE_SCHEME, "At the detector plane")
+
 ATTENTION = DicomCode("ATTENTION", PRIVATE_SCHEME, "Anomaly attention")
 SALIENCY = DicomCode("SALIENCY", PRIVATE_SCHEME, "Classifier saliency")
 QUANTITY = DicomCode("246205007", "SCT", "Quantity")
@@ -81,10 +90,15 @@ ALGORITHM_PARAMETERS = DicomCode("111002", "DCM", "Algorithm Parameters")
 ALGORITHM_VERSION = DicomCode("111003", "DCM", "Algorithm Version")
 
 IMAGING = DicomCode("363679005", "SCT", "Imaging procedure")
+_XR = DicomCode("43468-8", "LN", "XR unspecified body region")
 _PROCEDURES = {
+    "CR": _XR,
     "CT": DicomCode("25045-6", "LN", "CT unspecified body region"),
+    "DX": _XR,
     "MR": DicomCode("25056-3", "LN", "MRI unspecified body region"),
+    "NM": DicomCode("49118-3", "LN", "NM unspecified body region"),
     "PT": DicomCode("44136-0", "LN", "PET unspecified body region"),
+    "XA": DicomCode("77343006", "SCT", "Angiography"),
 }
 
 _CODE_VALUE_CHARACTERS = 16

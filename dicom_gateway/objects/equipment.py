@@ -34,6 +34,7 @@ class Equipment:
     segmentation_series_number: int = 99001
     report_series_number: int = 99002
     parametric_map_series_number: int = 99003
+    rejection_series_number: int = 99004
     content_creator: str = "oncue^AI"
     utc_offset: str | None = None
 

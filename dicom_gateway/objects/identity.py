@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, Equipment
+from dicom_gateway.objects.predecessors import PredecessorDocument
 from storage.domain import Algorithm, Analysis, ObjectKind
 from storage.uids import deterministic_uid
 
@@ -29,15 +30,32 @@ class ObjectIdentity:
     dimension_organization_uid: str
 
 
-def object_identity(analysis: Analysis, kind: ObjectKind, *, study_instance_uid: str) -> ObjectIdentity:
-    """Derive an object's UIDs from its study, its input frames, and each algorithm with weights and parameters."""
-    parts = (
+def object_identity(
+    analysis: Analysis,
+    kind: ObjectKind,
+    *,
+    study_instance_uid: str,
+    predecessor: PredecessorDocument | None = None,
+) -> ObjectIdentity:
+    """Derive an object's UIDs from its study, its input frames, and each algorithm with weights and parameters.
+
+    A route and a predecessor belong to it where there are any: what one job wrote can be rejected without touching
+    what another wrote of the same frames.
+    """
+    return derived_identity(
+        kind,
         study_instance_uid,
         analysis.series_instance_uid,
         analysis.input_sha256,
         *_algorithm_parts(analysis.algorithm),
         *(_algorithm_parts(analysis.classifier) if analysis.classifier else ()),
+        *(("route", analysis.route) if analysis.route else ()),
+        *(("predecessor", predecessor.sop_instance_uid) if predecessor else ()),
     )
+
+
+def derived_identity(kind: ObjectKind, *parts: str) -> ObjectIdentity:
+    """Derive the UIDs of an object of a kind from what it is made of."""
     return ObjectIdentity(
         sop_instance_uid=deterministic_uid(f"{kind}-instance", *parts),
         series_instance_uid=deterministic_uid(f"{kind}-series", *parts),

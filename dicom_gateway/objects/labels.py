@@ -1,6 +1,6 @@
-"""What the few-shot classifier says of a lesion, as measurements and qualitative evaluations of TID 1500.
+"""What the few-shot classifier says of a lesion or an image, as measurements and qualitative evaluations of TID 1500.
 
-The mask that it was given is the segment of the same group; the saliency map stays in the record.
+The mask that it was given of a lesion is the segment of the same group; the saliency map stays in the record.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from highdicom.sr import AlgorithmIdentification, Measurement, QualitativeEvalua
 from pydicom.sr.coding import Code as DicomCode
 
 from dicom_gateway.objects import codes
-from storage.domain import Finding
+from storage.domain import Finding, Presence
 from storage.explanations import Prediction
 
 
 def label_measurements(finding: Finding, algorithm: AlgorithmIdentification | None) -> list[Measurement]:
     """Return the calibrated probability of the class, and the share of the saliency that lies inside the lesion."""
     measured = []
-    if finding.label_probability is not None:
+    if finding.label_probability is not None and finding.abstained is None:
         measured.append(_percent(codes.CLASS_PROBABILITY, finding.label_probability, algorithm))
     if finding.prediction is not None and finding.prediction.in_mask_share is not None:
         measured.append(_percent(codes.SALIENCY_INSIDE, finding.prediction.in_mask_share, algorithm))
@@ -29,29 +29,36 @@ def label_statements(finding: Finding) -> list[QualitativeEvaluation]:
     Nothing where the classifier was not asked.
     """
     statements = _given(finding)
-    return [*statements, *_grounds(finding.prediction)] if finding.prediction is not None else statements
+    if finding.prediction is None:
+        return statements
+    statements += _grounds(finding.prediction)
+    # Only a lesion has a mask to shuffle.
+    return statements if finding.presence is Presence.ASSESSED else [*statements, _control(finding.prediction)]
 
 
 def _given(finding: Finding) -> list[QualitativeEvaluation]:
-    if finding.label is not None:
-        return [QualitativeEvaluation(name=codes.CLASS, value=codes.site_code(finding.label))]
     if finding.abstained is not None:
         return [
             QualitativeEvaluation(name=codes.CLASS, value=codes.ABSTAINED),
             QualitativeEvaluation(name=codes.ABSTENTION, value=codes.site_code(finding.abstained)),
             QualitativeEvaluation(name=codes.ADVICE, value=codes.DEFER_TO_READER),
         ]
+    if finding.label is not None:
+        return [QualitativeEvaluation(name=codes.CLASS, value=codes.site_code(finding.label))]
     return []
 
 
 def _grounds(prediction: Prediction) -> list[QualitativeEvaluation]:
-    """Name the classes that could not be ruled out, the labels of the nearest support cases, and the mask control."""
-    control = codes.REGION_DECIDES if prediction.attends_to_lesion else codes.REGION_NOT_SHOWN
+    """Name the classes that could not be ruled out, and the labels of the nearest support cases."""
     return [
         *(QualitativeEvaluation(name=codes.CANDIDATE, value=codes.site_code(label)) for label in prediction.label_set),
         *(QualitativeEvaluation(name=codes.NEAREST, value=codes.site_code(one.label)) for one in prediction.nearest),
-        QualitativeEvaluation(name=codes.MASK_CONTROL, value=control),
     ]
+
+
+def _control(prediction: Prediction) -> QualitativeEvaluation:
+    control = codes.REGION_DECIDES if prediction.attends_to_lesion else codes.REGION_NOT_SHOWN
+    return QualitativeEvaluation(name=codes.MASK_CONTROL, value=control)
 
 
 def _percent(name: DicomCode, fraction: float, algorithm: AlgorithmIdentification | None) -> Measurement:

@@ -19,11 +19,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_gateway.errors import ObjectInvalid, SourceUnusable
 from dicom_gateway.objects import codes
-from dicom_gateway.objects.anatomy import anatomic_region
+from dicom_gateway.objects.anatomy import anatomic_region, stated_side
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
 from dicom_gateway.objects.planes import plane_headers
+from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
 from storage.domain import Algorithm, Analysis, ObjectKind
@@ -53,20 +54,23 @@ def build_parametric_map(
     written_at: datetime,
     equipment: Equipment,
     shown: MapContent = ATTENTION_MAP,
+    predecessor: PredecessorDocument | None = None,
 ) -> Dataset:
     """Build the parametric map of an analysis; ``attention`` is ``[z, y, x]`` on its frames, 255 for full attention.
 
     ``sources`` are the headers of the distinct source instances, in any order. Every frame is written, also those
-    without attention. Raises SourceUnusable where the sources do not carry the map, ObjectInvalid where it has not
-    one plane for each frame.
+    without attention. ``predecessor`` is what the report of the analysis replaces. Raises SourceUnusable where the
+    sources do not carry the map, ObjectInvalid where it has not one plane for each frame.
     """
     series = source_series(sources)
     if attention.ndim != 3 or len(attention) != len(analysis.frames):  # noqa: PLR2004 - [z, y, x]
         raise ObjectInvalid("the attention map does not have one plane for each of its frames")
-    identity = object_identity(analysis, ObjectKind.PM, study_instance_uid=series.study_instance_uid)
+    identity = object_identity(
+        analysis, ObjectKind.PM, study_instance_uid=series.study_instance_uid, predecessor=predecessor
+    )
     dataset = _highdicom_map(analysis, attention, series, identity, equipment=equipment, shown=shown)
     _sort_upwards(dataset)
-    _place_in_body(dataset, anatomic_region(series.first))
+    _place_in_body(dataset, series.first)
     if any(frame.frame_number is not None for frame in analysis.frames):
         name_true_frames(dataset, analysis.frames, series)
     copy_identity(series.first, dataset)
@@ -128,13 +132,14 @@ def _sort_upwards(dataset: Dataset) -> None:
         group.FrameContentSequence[0].DimensionIndexValues = number
 
 
-def _place_in_body(dataset: Dataset, region: DicomCode | None) -> None:
+def _place_in_body(dataset: Dataset, source: Dataset) -> None:
     """State the region (PS3.3 C.7.6.16.2.8); where none is known, an empty laterality, which may not be left out."""
+    region = anatomic_region(source)
     if region is None:
         dataset.Laterality = ""
         return
     anatomy = Dataset()
-    anatomy.FrameLaterality = "U"
+    anatomy.FrameLaterality = stated_side(source) or "U"
     anatomy.AnatomicRegionSequence = [CodedConcept.from_code(region)]
     dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
 

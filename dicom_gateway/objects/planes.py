@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.sources import SourceSeries, reference_header
+from storage.decimals import decimal, decimals
 from storage.domain import FrameRef
 from storage.uids import deterministic_uid
 
@@ -21,6 +22,9 @@ from storage.uids import deterministic_uid
 _SAME_ORIENTATION = 1e-3
 _SAME_SPACING_MM = 1e-3
 _SAME_PLANE_MM = 1e-3
+# Positions are evened where they are off by less than the one, and more than the other, which no reader minds.
+_ROUNDING_MM = 0.05
+_WRITTEN_MM = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +51,7 @@ def planes_of(series: SourceSeries, frames: Sequence[FrameRef]) -> tuple[Plane, 
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise SourceUnusable(f"frame {number} does not say where it lies in the patient") from error
     _require_one_stack(planes)
-    return tuple(planes)
+    return _evened(planes)
 
 
 def plane_headers(series: SourceSeries, frames: Sequence[FrameRef]) -> list[Dataset]:
@@ -71,14 +75,13 @@ def _plane(dataset: Dataset, frame_number: int | None) -> Plane:
         position = groups["PlanePositionSequence"]
         orientation = groups["PlaneOrientationSequence"]
         measures = groups["PixelMeasuresSequence"]
-    thickness = measures.get("SliceThickness")
     return Plane(
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        position=_numbers(position.ImagePositionPatient, 3),
-        orientation=_numbers(orientation.ImageOrientationPatient, 6),
-        pixel_spacing=_numbers(measures.PixelSpacing, 2),
-        thickness=float(thickness) if thickness not in (None, "") else None,
+        position=_numbers(position, "ImagePositionPatient", 3),
+        orientation=_numbers(orientation, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(measures, "PixelSpacing", 2),
+        thickness=decimal(measures, "SliceThickness"),
     )
 
 
@@ -90,9 +93,10 @@ def _functional_groups(dataset: Dataset, frame_number: int) -> dict[str, Dataset
     return {name: (own if name in own else shared)[name].value[0] for name in names}
 
 
-def _numbers(values: Sequence[float], count: int) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count or not np.isfinite(numbers).all():
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    """Read numbers as leniently as the analysis did: it would be lost for a comma."""
+    numbers = decimals(dataset, keyword)
+    if len(numbers) != count:
         raise ValueError("not that many finite numbers")
     return numbers
 
@@ -110,6 +114,26 @@ def _require_one_stack(planes: Sequence[Plane]) -> None:
     heights = np.sort([float(np.dot(plane.position, normal)) for plane in planes])
     if (np.diff(heights) < _SAME_PLANE_MM).any():
         raise SourceUnusable("two source planes lie in the same place, as in a time series")
+
+
+def _evened(planes: Sequence[Plane]) -> tuple[Plane, ...]:
+    """Return planes at equal distances where the sources' positions are merely rounded.
+
+    The mask was drawn on an even grid, and readers call a segmentation a volume only where its planes lie on one.
+    Each plane still names its source; it moves by less than a twentieth of a millimetre.
+    """
+    positions = np.array([plane.position for plane in planes])
+    normal = np.cross(planes[0].orientation[:3], planes[0].orientation[3:])
+    rank = np.argsort(np.argsort(positions @ normal)).astype(float)
+    line = np.polynomial.polynomial.polyfit(rank, positions, deg=min(1, len(planes) - 1))
+    even = np.polynomial.polynomial.polyval(rank, line).T.reshape(positions.shape)
+    off = float(np.abs(even - positions).max())
+    if not _WRITTEN_MM < off < _ROUNDING_MM:
+        return tuple(planes)
+    return tuple(
+        replace(plane, position=tuple(map(float, where)))
+        for plane, where in zip(planes, np.round(even, 6), strict=True)
+    )
 
 
 def _thickness(planes: Sequence[Plane]) -> float:

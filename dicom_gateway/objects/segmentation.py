@@ -10,17 +10,19 @@ from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from highdicom.seg import Segmentation as DicomSegmentation
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_gateway.errors import ObjectInvalid, SourceUnusable
-from dicom_gateway.objects.anatomy import anatomic_region
+from dicom_gateway.objects.anatomy import anatomic_region, laterality
 from dicom_gateway.objects.codes import ARTIFICIAL_INTELLIGENCE, MORPHOLOGICALLY_ABNORMAL, dicom_code, plain
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.objects.flat_images import flat_header, is_flat, orient
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
 from dicom_gateway.objects.planes import plane_headers
+from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
 from storage.domain import Algorithm, Analysis, Finding, LabelMap, ObjectKind, Presence
@@ -52,20 +54,32 @@ def lesions(analysis: Analysis) -> tuple[Finding, ...]:
 
 
 def build_segmentation(
-    analysis: Analysis, sources: Sequence[Dataset], *, written_at: datetime, equipment: Equipment
+    analysis: Analysis,
+    sources: Sequence[Dataset],
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None = None,
 ) -> Dataset:
     """Build the SEG of an analysis that found something.
 
-    ``sources`` are the headers of its distinct source instances, in any order. Frames without a lesion are omitted.
+    ``sources`` are the headers of its distinct source instances, in any order. Frames without a lesion are omitted. An
+    image without a place in the patient gives one plane without a place; ``predecessor`` is what its report replaces.
     Raises SourceUnusable where the sources do not carry the label map, ObjectInvalid where the label map is empty or
     contradicts the findings.
     """
     series = source_series(sources)
     label_map = _checked_label_map(analysis)
-    identity = object_identity(analysis, ObjectKind.SEG, study_instance_uid=series.study_instance_uid)
-    dataset = _highdicom_segmentation(analysis, label_map, series, identity, equipment)
-    if any(frame.frame_number is not None for frame in label_map.frames):
+    identity = object_identity(
+        analysis, ObjectKind.SEG, study_instance_uid=series.study_instance_uid, predecessor=predecessor
+    )
+    flat = is_flat(series, label_map.frames)
+    headers = [flat_header(series, label_map.frames[0])] if flat else plane_headers(series, label_map.frames)
+    dataset = _highdicom_segmentation(analysis, label_map, series, identity, equipment=equipment, headers=headers)
+    if flat or any(frame.frame_number is not None for frame in label_map.frames):
         name_true_frames(dataset, label_map.frames, series)
+    if flat:
+        orient(dataset, series.first)
     copy_identity(series.first, dataset)
     settle(dataset, identity, written_at=written_at, equipment=equipment)
     return dataset
@@ -87,9 +101,14 @@ def _checked_label_map(analysis: Analysis) -> LabelMap:
 
 
 def _highdicom_segmentation(
-    analysis: Analysis, label_map: LabelMap, series: SourceSeries, identity: ObjectIdentity, equipment: Equipment
+    analysis: Analysis,
+    label_map: LabelMap,
+    series: SourceSeries,
+    identity: ObjectIdentity,
+    *,
+    equipment: Equipment,
+    headers: Sequence[Dataset],
 ) -> Dataset:
-    headers = plane_headers(series, label_map.frames)
     if label_map.labels.shape[1:] != (headers[0].Rows, headers[0].Columns):
         raise SourceUnusable("the label map and the source planes differ in size")
     try:
@@ -119,15 +138,15 @@ def _highdicom_segmentation(
 
 
 def _segment_descriptions(analysis: Analysis, series: SourceSeries) -> list[SegmentDescription]:
-    region = anatomic_region(series.first)
     algorithm = _algorithm_identification(analysis.algorithm)
-    return [_segment_description(finding, algorithm, region) for finding in lesions(analysis)]
+    return [_segment_description(finding, algorithm, series.first) for finding in lesions(analysis)]
 
 
 def _segment_description(
-    finding: Finding, algorithm: AlgorithmIdentificationSequence, region: DicomCode | None
+    finding: Finding, algorithm: AlgorithmIdentificationSequence, source: Dataset
 ) -> SegmentDescription:
-    return SegmentDescription(
+    region, side = anatomic_region(source), laterality(source)
+    description = SegmentDescription(
         segment_number=finding.number,
         segment_label=plain(f"{finding.concept.meaning} {finding.number}"),
         segmented_property_category=MORPHOLOGICALLY_ABNORMAL,
@@ -139,6 +158,9 @@ def _segment_description(
         anatomic_regions=[region] if region else None,
         display_color=CIELabColor.from_rgb(*_COLOURS[(finding.number - 1) % len(_COLOURS)]),
     )
+    if region is not None and side is not None:
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [CodedConcept.from_code(side)]
+    return description
 
 
 def _algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentificationSequence:

@@ -6,6 +6,7 @@ that carry geometry and references only; patient and study attributes are copied
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -112,10 +113,11 @@ class SourceSeries:
 def read_sources(frames: Iterable[FrameRef], objects: ObjectStore) -> tuple[Dataset, ...]:
     """Read the header of each distinct instance once, in order; ObjectMissing, SourceUnusable."""
     digests = dict.fromkeys(frame.digest for frame in frames)
-    return tuple(_read_header(digest, objects) for digest in digests)
+    return tuple(read_header(digest, objects) for digest in digests)
 
 
-def _read_header(digest: str, objects: ObjectStore) -> Dataset:
+def read_header(digest: str, objects: ObjectStore) -> Dataset:
+    """Read one stored instance without its pixels; ObjectMissing, ObjectCorrupt, SourceUnusable."""
     try:
         return pydicom.dcmread(objects.path(digest), stop_before_pixels=True)
     except FileNotFoundError as error:
@@ -141,6 +143,15 @@ def inherited_uids(sources: Sequence[Dataset]) -> frozenset[str]:
     """Return the UIDs that a result repeats from its sources, well-formed or not."""
     keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
     return frozenset(str(source.get(keyword, "")) for source in sources for keyword in keywords)
+
+
+def stated_spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Return the (row, column) spacing in mm that a header states under a keyword, or None where it is no spacing."""
+    try:
+        row, column = (float(value) for value in dataset.get(keyword) or ())
+    except (TypeError, ValueError):
+        return None
+    return (row, column) if 0.0 < row < math.inf and 0.0 < column < math.inf else None
 
 
 def reference_header(dataset: Dataset) -> Dataset:

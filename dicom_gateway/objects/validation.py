@@ -6,7 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, ParametricMapStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    ParametricMapStorage,
+    SegmentationStorage,
+)
 
 from dicom_gateway.errors import ObjectInvalid
 
@@ -25,7 +30,6 @@ _COMMON = (
 # Type 1 of each IOD, beyond the common ones: these carry a value. Type 2 below are there, if empty.
 _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
     SegmentationStorage: (
-        "FrameOfReferenceUID",
         "SegmentationType",
         "SegmentSequence",
         "NumberOfFrames",
@@ -65,6 +69,12 @@ _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
         "VerificationFlag",
         "CurrentRequestedProcedureEvidenceSequence",
     ),
+    KeyObjectSelectionDocumentStorage: (
+        "ValueType",
+        "ConceptNameCodeSequence",
+        "ContentSequence",
+        "CurrentRequestedProcedureEvidenceSequence",
+    ),
 }
 _PRESENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
 
@@ -74,7 +84,8 @@ def check_object(dataset: Dataset, *, references: Iterable[str], inherited: Coll
 
     It must be of a SOP class that oncue writes, hold its required attributes, have valid UIDs throughout but for the
     ``inherited`` ones, which stand as the source has them, refer to every SOP Instance UID in ``references``, and have
-    voxels in each segment as a segmentation, or values in 0..1 as a parametric map.
+    voxels in each segment and a place or a source for each frame as a segmentation, or values in 0..1 as a parametric
+    map.
     """
     required = _WITH_VALUE.get(dataset.get("SOPClassUID", ""))
     if required is None:
@@ -83,6 +94,7 @@ def check_object(dataset: Dataset, *, references: Iterable[str], inherited: Coll
     _require_valid_uids(dataset, inherited)
     if dataset.SOPClassUID == SegmentationStorage:
         _require_voxels(dataset)
+        _require_places(dataset)
     elif dataset.SOPClassUID == ParametricMapStorage:
         _require_shares(dataset)
     if dataset.SOPClassUID in (SegmentationStorage, ParametricMapStorage):
@@ -129,6 +141,16 @@ def _require_voxels(dataset: Dataset) -> None:
     }
     if drawn != {int(segment.SegmentNumber) for segment in dataset.SegmentSequence}:
         raise ObjectInvalid("the segmentation has a segment without a frame")
+
+
+def _require_places(dataset: Dataset) -> None:
+    """Check that frames lie in a frame of reference, or else are each bound to a source image (PS3.3 A.51.3)."""
+    if dataset.get("FrameOfReferenceUID"):
+        return
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        derivations = frame.get("DerivationImageSequence", ())
+        if not any(derivation.get("SourceImageSequence") for derivation in derivations):
+            raise ObjectInvalid("the segmentation has no FrameOfReferenceUID and a frame without a source image")
 
 
 def _require_shares(dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,9 +13,11 @@ from pydicom.dataset import Dataset
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import part10
 from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
+from dicom_gateway.objects.predecessors import PredecessorDocument
+from dicom_gateway.objects.rejection import RejectionReason, build_rejection
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.segmentation import build_segmentation, lesions
-from dicom_gateway.objects.sources import inherited_uids, read_sources
+from dicom_gateway.objects.sources import inherited_uids, read_header, read_sources
 from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
@@ -26,34 +29,78 @@ from storage.objects import ObjectStore
 
 
 def write_objects(
-    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+    analysis: Analysis,
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None = None,
 ) -> tuple[WrittenObject, ...]:
-    """Build, check and store the SEG and SR of an analysis, or the SR alone where nothing was found.
+    """Build, check and store the SEG and SR of an analysis, or the SR alone where no lesion was found.
 
     The same analysis, moment and equipment give the same bytes, so a repetition stores nothing new. ``written_at``
-    is timezone-aware and belongs to the job. Raises ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
+    is timezone-aware and belongs to the job. ``predecessor`` is the report that the SR replaces: it is named there,
+    and gives both objects UIDs of their own even where nothing else has changed. Raises ObjectMissing,
+    SourceUnusable, ObjectInvalid, StorageFull.
     """
     keep_identifiers_out_of_logs()
     shrink_tables()
     sources = read_sources(analysis.frames, objects)
     uids = [str(source.SOPInstanceUID) for source in sources]
-    inherited = inherited_uids(sources)
+    inherited = inherited_uids(sources) | (predecessor.uids if predecessor else frozenset())
     segmentation = None
     if lesions(analysis):
-        segmentation = build_segmentation(analysis, sources, written_at=written_at, equipment=equipment)
+        segmentation = build_segmentation(
+            analysis, sources, written_at=written_at, equipment=equipment, predecessor=predecessor
+        )
         check_object(segmentation, references=uids, inherited=inherited)
         uids.append(str(segmentation.SOPInstanceUID))
-    report = build_report(analysis, sources, segmentation=segmentation, written_at=written_at, equipment=equipment)
+    report = build_report(
+        analysis,
+        sources,
+        segmentation=segmentation,
+        written_at=written_at,
+        equipment=equipment,
+        predecessor=predecessor,
+    )
     check_object(report, references=uids, inherited=inherited)
     written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects)]
     return (*written, _store(report, ObjectKind.SR, objects))
 
 
+def write_rejection(
+    objects_to_reject: Sequence[WrittenObject],
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    reason: RejectionReason = RejectionReason.QUALITY,
+) -> WrittenObject:
+    """Build, check and store the rejection note on the written objects of one job, all that were delivered of it.
+
+    Patient and study are those of the stored objects, also where the study has been corrected since. The same objects,
+    reason, moment and equipment give the same bytes. Raises ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
+    """
+    keep_identifiers_out_of_logs()
+    shrink_tables()
+    rejected = [read_header(item.digest, objects) for item in objects_to_reject]
+    dataset = build_rejection(rejected, written_at=written_at, equipment=equipment, reason=reason)
+    uids = [item.sop_instance_uid for item in objects_to_reject]
+    check_object(dataset, references=uids, inherited=inherited_uids(rejected))
+    return _store(dataset, ObjectKind.KO, objects)
+
+
 def write_parametric_map(
-    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+    analysis: Analysis,
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None = None,
 ) -> WrittenObject:
     """Build, check and store the parametric map of an analysis's attention, on request alone.
 
+    ``predecessor`` is that of the analysis's report, and keeps the map apart from that of an earlier revision.
     The same analysis, moment and equipment give the same bytes. Raises RecordMissing where the analysis kept no
     attention map; ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
     """
@@ -62,11 +109,24 @@ def write_parametric_map(
     if analysis.explanation is None:
         raise RecordMissing("this analysis kept no attention map; `oncue jobs retry` analyses the study again")
     attention = arrays.load_attention(objects, analysis.explanation.attention)
-    return _write_map(analysis, attention, objects, written_at=written_at, equipment=equipment, shown=ATTENTION_MAP)
+    return _write_map(
+        analysis,
+        attention,
+        objects,
+        written_at=written_at,
+        equipment=equipment,
+        shown=ATTENTION_MAP,
+        predecessor=predecessor,
+    )
 
 
 def write_saliency_map(
-    analysis: Analysis, objects: ObjectStore, *, written_at: datetime, equipment: Equipment
+    analysis: Analysis,
+    objects: ObjectStore,
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None = None,
 ) -> WrittenObject:
     """Build, check and store where the classifier looked in all lesions as one parametric map, on request alone.
 
@@ -84,7 +144,9 @@ def write_saliency_map(
         for z, plane in zip(saliency.slices, saliency.values, strict=True):
             together[z] = np.maximum(together[z], np.round(255 * np.clip(plane, 0.0, 1.0)).astype(np.uint8))
     own = replace(analysis, algorithm=analysis.classifier, classifier=None)
-    return _write_map(own, together, objects, written_at=written_at, equipment=equipment, shown=SALIENCY_MAP)
+    return _write_map(
+        own, together, objects, written_at=written_at, equipment=equipment, shown=SALIENCY_MAP, predecessor=predecessor
+    )
 
 
 def _write_map(
@@ -95,9 +157,12 @@ def _write_map(
     written_at: datetime,
     equipment: Equipment,
     shown: MapContent,
+    predecessor: PredecessorDocument | None,
 ) -> WrittenObject:
     sources = read_sources(analysis.frames, objects)
-    dataset = build_parametric_map(analysis, values, sources, written_at=written_at, equipment=equipment, shown=shown)
+    dataset = build_parametric_map(
+        analysis, values, sources, written_at=written_at, equipment=equipment, shown=shown, predecessor=predecessor
+    )
     check_object(
         dataset, references=[str(source.SOPInstanceUID) for source in sources], inherited=inherited_uids(sources)
     )

@@ -28,7 +28,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """One lesion to be added. Empty text stands for «not recorded».
+    """One lesion, or one whole image, to be added. Empty text stands for «not recorded».
 
     ``source`` names where the picture came from and is never a patient's name; ``look_alike`` is the picture's
     difference hash as 128 hex digits; ``area`` is the share of the picture that the mask covers, 0..1.

@@ -28,10 +28,11 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The routes in the order of their file, and the digest of that file."""
+    """The routes in the order of their file, the digest of that file, and its text."""
 
     routes: tuple[Route, ...]
     sha256: str
+    content: str
 
     def named(self, name: str) -> Route:
         """Return the route with a name; RecordMissing where the file has none such."""
@@ -67,7 +68,7 @@ def parse_routes(content: bytes, *, name: str) -> Routes:
                 f"{name}: line {_line(text, index)}, route {twice!r}: another route has this name;"
                 " results name their route, so names must differ"
             )
-    return Routes(document.route, hashlib.sha256(content).hexdigest())
+    return Routes(document.route, hashlib.sha256(content).hexdigest(), text)
 
 
 def _complaint(error: ValidationError, text: str) -> str:
@@ -76,13 +77,19 @@ def _complaint(error: ValidationError, text: str) -> str:
     # A misspelt key is both an unknown one and a missing one; the unknown one is what the reader can see.
     first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
     place = first["loc"]
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = _reason(first["type"], first["msg"])
     if place[:1] != ("route",) or len(place) == 1 or not isinstance(place[1], int):
         return f"{'.'.join(str(part) for part in place) or 'the file'}: {reason}"
     index, keys = place[1], [str(part) for part in place[2:]]
     named = [part for part in place[2:] if isinstance(part, str)]
     where = f"line {_line(text, index, key=named[-1] if named else None)}, route {_name(text, index)}"
     return f"{where}, {'.'.join(keys)}: {reason}" if keys else f"{where}: {reason}"
+
+
+def _reason(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such key; docs/routes.md has every one"
+    return "this key is missing" if kind == "missing" else message.removeprefix("Value error, ")
 
 
 def _starts(lines: Sequence[str]) -> list[int]:

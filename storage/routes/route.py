@@ -49,8 +49,9 @@ class Route(BaseModel):
     """What one kind of series gets. ``analyser`` is a name that a worker knows.
 
     ``task`` names the few-shot task that labels findings (None: whichever fits the volume), ``lane`` overrides the
-    sender's, ``pool`` names the workers that serve the route. Results whose input is farther from the analyser's
-    training data than ``unfamiliar_above`` are kept and, unless ``unfamiliar`` says so, not sent.
+    sender's, ``pool`` names the workers that serve the route, ``secondary_capture`` lets captured pictures pass for
+    images of their modality, as an ultrasound scanner's stills often are. Results whose input is farther from the
+    analyser's training data than ``unfamiliar_above`` are kept and, unless ``unfamiliar`` says so, not sent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +64,7 @@ class Route(BaseModel):
     task: str | None = Field(default=None, min_length=1, max_length=64)
     lane: Lane | None = None
     pool: str = Field(default="default", pattern=_NAME)
+    secondary_capture: bool = False
     unfamiliar: Unfamiliar = Unfamiliar.WITHHOLD
     unfamiliar_above: float = Field(default=0.0, ge=0)
 

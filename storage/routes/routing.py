@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.routes.conditions import Unmet
 from storage.routes.file import Routes
+from storage.routes.regions import Region
 from storage.routes.route import Route
 from storage.routes.series_facts import SeriesFacts
 
@@ -86,12 +87,22 @@ class Routing:
 
 def route_study(routes: Routes, series: Iterable[SeriesFacts]) -> Routing:
     """Ask every route about every series of a study. The order of the series does not matter."""
-    ordered = sorted(series, key=lambda facts: facts.series_instance_uid)
+    ordered = _as_one_study(sorted(series, key=lambda facts: facts.series_instance_uid))
     return Routing(
         answers=tuple(_ask(route, ordered) for route in routes.routes),
         routes_sha256=routes.sha256,
         contradictory=tuple(facts.series_instance_uid for facts in ordered if facts.contradicts_itself),
     )
+
+
+def _as_one_study(series: Sequence[SeriesFacts]) -> list[SeriesFacts]:
+    """Let the study description speak of those series alone that nothing else in the study explains it by.
+
+    With a head and a knee in one study, «MR head» speaks of the series of the head. Where no series says that it is of
+    the head, one that says «knee» may well be: body parts are often left over from the scanner's last protocol.
+    """
+    explained = frozenset[Region]().union(*(facts.own_regions for facts in series))
+    return [replace(facts, study_speaks=not facts.study_regions & explained) for facts in series]
 
 
 def _ask(route: Route, series: Sequence[SeriesFacts]) -> RouteAnswer:

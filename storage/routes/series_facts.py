@@ -31,6 +31,10 @@ class SeriesFacts:
     slice_thickness_mm: float | None = None
     contrast: bool = False
     image_types: frozenset[str] = frozenset()
+    study_speaks: bool = True
+    """Whether the study description is taken to speak of this series too, whatever that says itself."""
+    patient_id: str = ""
+    """Only to see that a study is one patient's; no route looks at it."""
 
     @property
     def description(self) -> str:
@@ -49,8 +53,23 @@ class SeriesFacts:
 
     @property
     def all_regions(self) -> frozenset[Region]:
-        """Everything that the series says of its body region, contradictions included."""
-        return self.stated_regions | self.described_regions
+        """Everything that is said of the series' body region, contradictions included.
+
+        What the study description names counts for a series that says nothing itself, and for one that says something
+        else as long as no other series is what the description speaks of (``study_speaks``).
+        """
+        own = self.own_regions
+        return own | self.study_regions if self.study_speaks or not own else own
+
+    @property
+    def own_regions(self) -> frozenset[Region]:
+        """The regions that the series itself names, in codes, in BodyPartExamined or in its descriptions."""
+        return self.stated_regions | regions.of_words(self.description)
+
+    @property
+    def study_regions(self) -> frozenset[Region]:
+        """The regions that the description of the whole study names."""
+        return regions.of_words(self.study_description)
 
     @property
     def contradicts_itself(self) -> bool:

@@ -37,7 +37,7 @@ def test_states_and_kinds_keep_their_words() -> None:
     assert [state.value for state in StudyState] == ["receiving", "queued", "running", "succeeded", "failed"]
     assert [state.value for state in JobState] == ["queued", "running", "succeeded", "failed", "superseded"]
     assert [state.value for state in DeliveryState] == ["pending", "sending", "sent", "refused"]
-    assert [kind.value for kind in ObjectKind] == ["SEG", "SR", "PM"]
+    assert [kind.value for kind in ObjectKind] == ["SEG", "SR", "PM", "KO"]
     assert [priority.value for priority in Priority] == ["STAT", "HIGH", "ROUTINE", "LOW"]
     assert [lane.value for lane in Lane] == ["stat", "routine", "batch"]
 

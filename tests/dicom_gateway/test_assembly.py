@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from dicom_gateway.assembly import Assembly
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
-from storage import associations, processes, studies
+from storage import associations, processes, studies, worklist
 from storage.database import Database, utc_now
-from storage.domain import StoredInstance
+from storage.domain import StoredInstance, StudyState
+from storage.errors import RoutesInvalid
 from storage.objects import ObjectStore
+from storage.routes.file import SHIPPED
+from storage.routes.in_force import RoutesInForce
 from storage.studies import Origin, StudyFacts
-from tests.support.gateways import Running, running_gateway, until
+from tests.support.gateways import ANY_ROUTE, Running, running_gateway, until
 from tests.support.senders import association, ct_image, store
 
 _QUICK = 0.3
@@ -52,6 +56,7 @@ def test_the_end_of_an_association_closes_its_study_without_waiting_for_the_next
         GatewaySettings(port=0, quiet_seconds=_NEVER),
         sqlite_database,
         objects,
+        routes=RoutesInForce(ANY_ROUTE),
         clock=lambda: utc_now() + timedelta(hours=2 if later.is_set() else 0),
     )
     gateway.start()
@@ -84,7 +89,9 @@ def test_a_study_left_receiving_is_closed_by_the_next_gateway(database: Database
         until(lambda: second.jobs() == [(1, 1)], "the job of the study that was left")
 
 
-def test_the_association_of_a_gateway_that_died_holds_nothing_back(sqlite_database: Database) -> None:
+def test_the_association_of_a_gateway_that_died_holds_nothing_back(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
     begun = utc_now() - timedelta(hours=1)
     with sqlite_database.write() as session:
         processes.start(session, "dead", "gateway", now=begun)
@@ -93,6 +100,30 @@ def test_the_association_of_a_gateway_that_died_holds_nothing_back(sqlite_databa
         )
         instance = StoredInstance("1.2", "1.2.3", "1.2.3.4", "1.2.840", "1.2.840", "CT", "0" * 64, "1" * 64, 10)
         studies.register_instance(session, instance, StudyFacts(), origin=Origin("CT", opened), now=begun)
-    Assembly(sqlite_database, 10, utc_now).close_quiet()
+    Assembly(sqlite_database, objects, RoutesInForce(), 10, utc_now).close_quiet()
     with sqlite_database.read() as session:
         assert studies.quiet(session, quiet_seconds=10, now=utc_now()) == ()
+
+
+def test_a_study_that_no_route_wants_is_set_aside_with_its_reasons(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects, quiet_seconds=_QUICK, routes=SHIPPED) as running:
+        store(running.port, ct_image())
+        until(lambda: running.events("study:not-applicable") != [], "the study that no route wants")
+        assert running.jobs() == []
+    with database.read() as session:
+        entry = worklist.find(session, 1)
+    assert entry.state is StudyState.NOT_APPLICABLE
+    assert entry.reasons[0].startswith("route head-mr: ")
+    assert "modality: wanted MR, found CT" in entry.reasons[0]
+
+
+def test_routes_that_change_hold_from_the_next_study_on_and_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "routes.toml"
+    site = RoutesInForce(path, required=False)
+    assert [route.name for route in site.current().routes] == ["head-mr"]
+    path.write_bytes(ANY_ROUTE.read_bytes())
+    assert [route.name for route in site.current().routes] == ["any"]
+    path.write_text("version = 1\n[[route]]\nnonsense = true\n")
+    assert [route.name for route in site.current().routes] == ["any"]
+    with pytest.raises(RoutesInvalid, match="line 3"):
+        RoutesInForce(path)

@@ -53,14 +53,14 @@ def test_a_queued_study_is_analysed_and_its_stages_are_timed(floor: Floor) -> No
         analysis = analyses.load(session, job_id, floor.objects)
         assert audit.verify(session).broken_seq is None
     stages = [timing.stage for timing in analysis.timings]
-    assert stages == ["load", "select", "volume", "segment", "classify", "triage", "overlay", "commit"]
+    assert stages == ["load", "select", "volume", "segment", "classify", "overlay", "triage", "commit"]
     assert job.attempts == 1
     assert analysis.label_map is not None
     assert analysis.overlays
 
 
 def test_a_killed_worker_costs_one_attempt_and_the_job_is_done_once(gate: Path, tmp_path: Path) -> None:
-    with work_floor(tmp_path, analysers={"MR": "tests.support.analysers:build_gated"}) as floor:
+    with work_floor(tmp_path, analysers={"zero-shot": "tests.support.analysers:build_gated"}) as floor:
         job_id = floor.queue()
         floor.start_relay()
         floor.start_worker()
@@ -74,7 +74,7 @@ def test_a_killed_worker_costs_one_attempt_and_the_job_is_done_once(gate: Path, 
 
 
 def test_a_poison_study_fails_after_three_dead_workers_and_can_be_retried(gate: Path, tmp_path: Path) -> None:
-    with work_floor(tmp_path, analysers={"MR": "tests.support.analysers:build_poison"}) as floor:
+    with work_floor(tmp_path, analysers={"zero-shot": "tests.support.analysers:build_poison"}) as floor:
         job_id = floor.queue()
         floor.start_relay()
         floor.start_worker()
@@ -114,7 +114,7 @@ def test_a_message_that_comes_five_times_makes_one_analysis(floor: Floor) -> Non
 
 
 def test_a_job_beyond_the_time_limit_has_its_worker_replaced(gate: Path, tmp_path: Path) -> None:
-    gated = {"MR": "tests.support.analysers:build_gated"}
+    gated = {"zero-shot": "tests.support.analysers:build_gated"}
     with work_floor(tmp_path, analysers=gated, time_limit_seconds=8.0) as floor:
         job_id = floor.queue()
         floor.start_relay()
@@ -127,7 +127,9 @@ def test_a_job_beyond_the_time_limit_has_its_worker_replaced(gate: Path, tmp_pat
 
 
 def test_a_stopping_worker_finishes_its_job_first(gate: Path, tmp_path: Path) -> None:
-    with work_floor(tmp_path, analysers={"MR": "tests.support.analysers:build_gated"}, grace_seconds=30.0) as floor:
+    with work_floor(
+        tmp_path, analysers={"zero-shot": "tests.support.analysers:build_gated"}, grace_seconds=30.0
+    ) as floor:
         job_id = floor.queue()
         floor.start_relay()
         stop = floor.start_worker()
@@ -140,7 +142,7 @@ def test_a_stopping_worker_finishes_its_job_first(gate: Path, tmp_path: Path) ->
 
 
 def test_a_worker_with_wrong_weights_refuses_to_start_and_its_jobs_stay_queued(tmp_path: Path) -> None:
-    with work_floor(tmp_path, analysers={"MR": "tests.support.analysers:build_mismatched"}) as floor:
+    with work_floor(tmp_path, analysers={"zero-shot": "tests.support.analysers:build_mismatched"}) as floor:
         job_id = floor.queue()
         floor.start_worker()
         floor.wait_until(lambda: bool(floor.refusals))

@@ -25,6 +25,7 @@ from storage.domain import (
 )
 from storage.errors import IllegalTransition
 from storage.objects import ObjectStore
+from tests.support.routing import close_as_head
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -46,7 +47,7 @@ def job_id(database: Database, objects: ObjectStore) -> int:
     with database.write() as session:
         origin = studies.Origin("SENDER", None)
         studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=NOW)
-        job_id = studies.close(session, 1, quiet_seconds=0, now=NOW)
+        job_id = close_as_head(session, 1, quiet_seconds=0, now=NOW)
         assert job_id is not None
         held = jobs.claim(session, job_id, owner="w", lease_seconds=60, now=NOW)
         assert held is not None

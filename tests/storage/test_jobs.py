@@ -13,7 +13,10 @@ from storage import audit, jobs, studies
 from storage.database import Database
 from storage.domain import JobState, Lane, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
+from storage.jobs import DueJob
 from storage.models import JobRow
+from storage.processes import Served
+from tests.support.routing import close_as_head
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -26,7 +29,7 @@ def _open(database: Database, study: str = "1.2.3", *, lane: Lane = Lane.ROUTINE
     with database.write() as session:
         studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=NOW)
         (study_id,) = studies.quiet(session, quiet_seconds=0, now=NOW)
-        job_id = studies.close(session, study_id, quiet_seconds=0, now=NOW)
+        job_id = close_as_head(session, study_id, quiet_seconds=0, now=NOW)
     assert job_id is not None
     return job_id
 
@@ -51,7 +54,7 @@ def _tags(database: Database, job_id: int) -> list[str]:
 def test_a_job_goes_from_opened_to_succeeded_and_each_step_is_on_record(database: Database) -> None:
     job_id = _open(database)
     with database.write() as session:
-        assert jobs.publishable(session, now=NOW) == ((job_id, Lane.ROUTINE),)
+        assert jobs.publishable(session, now=NOW) == (DueJob(job_id, Lane.ROUTINE, "default"),)
         assert jobs.published(session, job_id, now=NOW)
         assert jobs.publishable(session, now=NOW) == ()
     held = _claim(database, job_id)
@@ -193,9 +196,9 @@ def test_jobs_lost_by_the_broker_are_published_again_lane_by_lane(database: Data
     with database.write() as session:
         for job_id in (stat, batch):
             jobs.published(session, job_id, now=NOW)
-        assert jobs.republish_lost(session, Lane.STAT, older_than=10 * SECOND, now=NOW + 5 * SECOND) == 0
-        assert jobs.republish_lost(session, Lane.STAT, older_than=10 * SECOND, now=NOW + 11 * SECOND) == 1
-        assert jobs.publishable(session, now=NOW + 11 * SECOND) == ((stat, Lane.STAT),)
+        assert jobs.republish_lost(session, "default", Lane.STAT, older_than=10 * SECOND, now=NOW + 5 * SECOND) == 0
+        assert jobs.republish_lost(session, "default", Lane.STAT, older_than=10 * SECOND, now=NOW + 11 * SECOND) == 1
+        assert jobs.publishable(session, now=NOW + 11 * SECOND) == (DueJob(stat, Lane.STAT, "default"),)
     assert _tags(database, stat)[-1] == "job:message-lost"
     assert _tags(database, batch)[-1] == "job:published"
 
@@ -216,3 +219,37 @@ def _is_due(database: Database, now: datetime) -> bool:
 def _force(database: Database, job_id: int, state: JobState) -> None:
     with database.write() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(state=state.value))
+
+
+def test_a_job_stays_back_while_no_worker_of_its_pool_has_its_analyser(database: Database) -> None:
+    job_id = _open(database)
+    with database.read() as session:
+        others = frozenset({Served("default", "chest")})
+        assert jobs.publishable(session, served=others, now=NOW) == ()
+        elsewhere = frozenset({Served("other", "chest")})
+        assert [job.id for job in jobs.publishable(session, served=elsewhere, now=NOW)] == [job_id]
+        able = others | {Served("default", "zero-shot")}
+        assert [job.id for job in jobs.publishable(session, served=able, now=NOW)] == [job_id]
+
+
+def test_a_message_that_reached_the_wrong_worker_is_handed_back(database: Database) -> None:
+    job_id = _open(database)
+    with database.write() as session:
+        jobs.published(session, job_id, now=NOW)
+        jobs.hand_back(session, job_id, actor="w1", now=NOW)
+    with database.read() as session:
+        assert [job.id for job in jobs.publishable(session, now=NOW)] == [job_id]
+        assert jobs.find(session, job_id).attempts == 0
+
+
+def test_a_job_that_a_later_one_followed_is_not_retried(database: Database) -> None:
+    first = _open(database)
+    held = _claim(database, first)
+    with database.write() as session:
+        jobs.complete(session, held, now=NOW)
+    instance = StoredInstance("1.2.3", "1.2.4", "1.2.3.6", MR, "1.2.840.10008.1.2.1", "MR", "c" * 64, "d" * 64, 10)
+    with database.write() as session:
+        studies.register_instance(session, instance, studies.StudyFacts(), origin=studies.Origin("S", None), now=NOW)
+        second = close_as_head(session, 1, quiet_seconds=0, now=NOW)
+    with database.write() as session, pytest.raises(IllegalTransition, match=f"followed by job {second}"):
+        jobs.retry(session, first, actor="op", now=NOW)

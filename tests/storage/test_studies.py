@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import associations, audit, jobs, processes, studies
+from storage import associations, audit, jobs, processes, studies, worklist
 from storage.database import Database
-from storage.domain import JobState, StoredInstance
-from storage.errors import RecordMissing
-from storage.studies import Registration
+from storage.domain import JobState, Lane, StoredInstance, StudyState
+from storage.errors import LeaseLost, RecordMissing
+from storage.routes.file import parse_routes
+from storage.routes.series_facts import SeriesFacts
+from storage.studies import Registration, SeenStudy
+from tests.support.routing import close_as_head, head_series, seen
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR = "1.2.840.10008.5.1.4.1.1.4"
+KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.88.59"
+PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+REPORT = "1.2.840.10008.5.1.4.1.1.88.22"
+TWO_ROUTES = parse_routes(
+    b"""
+version = 1
+[[route]]
+name = "head-mr"
+analyser = "zero-shot"
+match = { modality = ["MR"], body_part = ["head"] }
+[[route]]
+name = "chest-ct"
+analyser = "chest"
+pool = "chest"
+lane = "stat"
+match = { modality = ["CT"], body_part = ["chest"] }
+""",
+    name="two.toml",
+)
 
 
 def _instance(number: int = 1, *, content: str = "b") -> StoredInstance:
@@ -22,17 +45,37 @@ def _instance(number: int = 1, *, content: str = "b") -> StoredInstance:
 
 
 def _register(
-    database: Database, instance: StoredInstance, *, now: datetime = NOW, association_id: str | None = None
+    database: Database,
+    instance: StoredInstance,
+    *,
+    now: datetime = NOW,
+    association_id: str | None = None,
+    patient: str = "P1",
 ) -> Registration:
     origin = studies.Origin("SENDER", association_id)
     with database.write() as session:
-        return studies.register_instance(session, instance, studies.StudyFacts("P1"), origin=origin, now=now)
+        return studies.register_instance(session, instance, studies.StudyFacts(patient), origin=origin, now=now)
+
+
+def _associate(database: Database) -> str:
+    with database.write() as session:
+        processes.start(session, "gateway-1", "gateway", now=NOW)
+        return associations.opened(
+            session, process_id="gateway-1", calling_aet="SENDER", called_aet="US", remote_address="10.0.0.1", now=NOW
+        )
+
+
+def _close_seen(database: Database, whole: SeenStudy, *, now: datetime) -> tuple[int, ...]:
+    with database.write() as session:
+        opened = studies.close(session, 1, whole, quiet_seconds=10, now=now)
+    assert opened is not None
+    return opened
 
 
 def _close(database: Database, *, now: datetime, quiet_seconds: float = 10) -> int | None:
     with database.write() as session:
         found = studies.quiet(session, quiet_seconds=quiet_seconds, now=now)
-        return studies.close(session, found[0], quiet_seconds=quiet_seconds, now=now) if found else None
+        return close_as_head(session, found[0], quiet_seconds=quiet_seconds, now=now) if found else None
 
 
 def _tags(database: Database) -> list[str]:
@@ -51,10 +94,153 @@ def test_the_same_instance_sent_twice_is_registered_once(database: Database) -> 
 def test_changed_content_under_the_same_uid_replaces_but_keeps_the_old_row(database: Database) -> None:
     _register(database, _instance(content="b"))
     assert _register(database, _instance(content="c")) is Registration.CHANGED
-    assert _register(database, _instance(content="b")) is Registration.DUPLICATE
+    assert _register(database, _instance(content="c")) is Registration.DUPLICATE
     with database.read() as session:
         assert [instance.digest for instance in studies.instances_of(session, 1)] == ["c" * 64]
     assert _tags(database)[-1] == "instance:changed"
+
+
+def test_a_correction_that_is_taken_back_brings_the_earlier_content_back(database: Database) -> None:
+    _register(database, _instance(content="b"))
+    _register(database, _instance(content="c"))
+    _close(database, now=NOW + timedelta(seconds=11))
+    assert _register(database, _instance(content="b"), now=NOW + timedelta(hours=1)) is Registration.CHANGED
+    with database.read() as session:
+        assert [instance.digest for instance in studies.instances_of(session, 1)] == ["b" * 64]
+    assert "study:reopened" in _tags(database)
+    assert _close(database, now=NOW + timedelta(hours=2)) is not None
+
+
+def test_one_uid_in_two_series_is_two_instances_and_both_stay_current(database: Database) -> None:
+    _register(database, _instance())
+    copy = replace(_instance(content="c"), series_instance_uid="1.2.4.9")
+    assert _register(database, copy) is Registration.NEW
+    with database.read() as session:
+        assert {one.series_instance_uid for one in studies.instances_of(session, 1)} == {"1.2.4", "1.2.4.9"}
+
+
+def test_a_patient_corrected_later_is_taken_over_and_on_record(database: Database) -> None:
+    _register(database, _instance(content="b"))
+    _close(database, now=NOW + timedelta(seconds=11))
+    _register(database, _instance(content="c"), patient="P2", now=NOW + timedelta(hours=1))
+    with database.read() as session:
+        entry = worklist.find(session, 1)
+        event = next(event for event in audit.history(session) if event.tag == "study:patient-changed")
+    assert entry.patient_id == "P2"
+    assert "P2" not in event.details
+    assert "P1" not in event.details
+
+
+@pytest.mark.parametrize("sop_class", [KEY_OBJECT, PRESENTATION_STATE, REPORT])
+def test_what_is_no_image_joins_a_closed_study_without_opening_it_again(database: Database, sop_class: str) -> None:
+    _register(database, _instance())
+    job_id = _close(database, now=NOW + timedelta(seconds=11))
+    late = replace(_instance(2), sop_class_uid=sop_class, modality="KO", series_instance_uid="1.2.4.7")
+    assert _register(database, late, now=NOW + timedelta(seconds=20)) is Registration.NEW
+    assert job_id is not None
+    with database.read() as session:
+        assert jobs.find(session, job_id).state is JobState.QUEUED
+        assert len(studies.instances_of(session, 1)) == 2
+    assert "study:reopened" not in _tags(database)
+
+
+def test_a_late_image_of_a_series_that_no_job_reads_costs_no_second_analysis(database: Database) -> None:
+    scout = SeriesFacts("1.2.4.8", "MR", body_part_examined="HEAD", series_description="localizer", frames=3)
+    wanted = head_series("1.2.4")
+    _register(database, _instance(1))
+    _register(database, replace(_instance(2), series_instance_uid="1.2.4.8"))
+    first = _close_seen(database, seen(wanted, scout), now=NOW + timedelta(seconds=11))
+    _register(database, replace(_instance(3), series_instance_uid="1.2.4.8"), now=NOW + timedelta(seconds=20))
+    with database.read() as session:
+        assert jobs.find(session, first[0]).state is JobState.QUEUED
+    assert _close_seen(database, seen(wanted, scout), now=NOW + timedelta(seconds=40)) == ()
+    with database.read() as session:
+        assert jobs.find(session, first[0]).state is JobState.QUEUED
+    assert {"study:reopened", "job:kept"} <= set(_tags(database))
+
+
+def test_a_running_job_loses_its_hold_when_a_late_image_of_its_series_comes(database: Database) -> None:
+    _register(database, _instance(1))
+    job_id = _close(database, now=NOW + timedelta(seconds=11))
+    assert job_id is not None
+    with database.write() as session:
+        held = jobs.claim(session, job_id, owner="w", lease_seconds=60, now=NOW)
+    assert held is not None
+    _register(database, _instance(2), now=NOW + timedelta(seconds=20))
+    with database.write() as session, pytest.raises(LeaseLost):
+        jobs.extend_lease(session, held, lease_seconds=60, now=NOW)
+    with database.write() as session, pytest.raises(LeaseLost):
+        jobs.complete(session, held, now=NOW)
+
+
+def test_a_study_that_no_route_wants_opens_no_job_and_says_why(database: Database) -> None:
+    knee = SeriesFacts("1.2.4", "MR", body_part_examined="KNEE", series_description="PD TSE", frames=30)
+    _register(database, _instance())
+    assert _close_seen(database, seen(knee), now=NOW + timedelta(seconds=11)) == ()
+    with database.read() as session:
+        entry = worklist.find(session, 1)
+        assert not jobs.listed(session)
+    assert (entry.state, entry.code, entry.job_id) == (StudyState.NOT_APPLICABLE, None, None)
+    assert "body_part" in entry.reasons[0]
+    assert _tags(database)[-1] == "study:not-applicable"
+
+
+def test_two_routes_open_two_jobs_and_each_keeps_its_own_state(database: Database) -> None:
+    _register(database, _instance(1))
+    _register(database, replace(_instance(2), series_instance_uid="1.2.9", modality="CT"))
+    chest = SeriesFacts("1.2.9", "CT", body_part_examined="CHEST", frames=60)
+    both = seen(head_series("1.2.4"), chest, routes=TWO_ROUTES)
+    opened = _close_seen(database, both, now=NOW + timedelta(seconds=11))
+    with database.read() as session:
+        found = {jobs.find(session, job_id).route: jobs.find(session, job_id) for job_id in opened}
+    assert {name: job.wanted for name, job in found.items()} == {"head-mr": ("1.2.4",), "chest-ct": ("1.2.9",)}
+    assert (found["chest-ct"].lane, found["chest-ct"].pool) == (Lane.STAT, "chest")
+    with database.write() as session:
+        held = jobs.claim(session, found["chest-ct"].id, owner="w", lease_seconds=60, now=NOW)
+        assert held is not None
+        jobs.fail(session, held, code="incomplete_volume", reason="slices lack", retryable=False, now=NOW)
+    with database.read() as session:
+        entry = worklist.find(session, 1)
+    assert entry.state is StudyState.QUEUED
+    assert [(one.route, one.state, one.code) for one in entry.analyses] == [
+        ("chest-ct", JobState.FAILED, "incomplete_volume"),
+        ("head-mr", JobState.QUEUED, None),
+    ]
+
+
+def test_a_route_that_no_longer_applies_has_its_job_set_aside(database: Database) -> None:
+    _register(database, _instance(1))
+    (job_id,) = _close_seen(database, seen(head_series("1.2.4")), now=NOW + timedelta(seconds=11))
+    _register(database, _instance(1, content="c"), now=NOW + timedelta(seconds=20))
+    knee = SeriesFacts("1.2.4", "MR", body_part_examined="KNEE", frames=30)
+    assert _close_seen(database, seen(knee), now=NOW + timedelta(seconds=40)) == ()
+    with database.read() as session:
+        assert jobs.find(session, job_id).state is JobState.SUPERSEDED
+        assert worklist.find(session, 1).state is StudyState.NOT_APPLICABLE
+
+
+def test_an_association_protects_every_study_that_it_sent(database: Database) -> None:
+    association_id = _associate(database)
+    _register(database, _instance(1), association_id=association_id)
+    other = replace(_instance(9), study_instance_uid="1.2.3.9")
+    _register(database, other, association_id=association_id, now=NOW + timedelta(seconds=5))
+    with database.read() as session:
+        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == ()
+    with database.write() as session:
+        associations.closed(session, association_id, how="released", now=NOW + timedelta(seconds=21))
+    with database.read() as session:
+        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=21)) == (1, 2)
+
+
+def test_an_association_kept_open_without_images_holds_nothing_for_long(database: Database) -> None:
+    association_id = _associate(database)
+    _register(database, _instance(1), association_id=association_id)
+    later = NOW + associations.HOLD + timedelta(seconds=1)
+    with database.write() as session:
+        processes.beat(session, "gateway-1", now=later)
+    with database.read() as session:
+        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == ()
+        assert studies.quiet(session, quiet_seconds=10, now=later) == (1,)
 
 
 def test_a_study_that_goes_quiet_opens_one_job(database: Database) -> None:
@@ -63,7 +249,11 @@ def test_a_study_that_goes_quiet_opens_one_job(database: Database) -> None:
     job_id = _close(database, now=NOW + timedelta(seconds=11))
     assert job_id is not None
     assert _close(database, now=NOW + timedelta(seconds=30)) is None
-    assert _tags(database)[-2:] == ["study:closed", "job:opened"]
+    assert [tag for tag in _tags(database) if tag != "routes:in-force"][-3:] == [
+        "study:closed",
+        "study:routed",
+        "job:opened",
+    ]
 
 
 def test_an_open_association_holds_its_study_open(database: Database) -> None:
@@ -118,7 +308,7 @@ def test_an_image_between_two_looks_keeps_the_study_open(database: Database) -> 
         (study_id,) = studies.quiet(session, quiet_seconds=10, now=later)
     _register(database, _instance(2), now=later)
     with database.write() as session:
-        assert studies.close(session, study_id, quiet_seconds=10, now=later) is None
+        assert close_as_head(session, study_id, quiet_seconds=10, now=later) is None
 
 
 def test_an_unknown_study_has_no_instances(database: Database) -> None:

@@ -29,7 +29,7 @@ class QuickAnalyser:
         check()
         top = float(np.percentile(volume.voxels, 99.8))
         score = np.clip(volume.voxels / max(top, 1e-6), 0, 1).astype(np.float32)
-        return Segmentation(volume.voxels >= top, score, 0.9, 0.1, ALGORITHM)
+        return Segmentation(volume.voxels >= top, score, 0.9, 0.0, ALGORITHM)
 
 
 @dataclass(frozen=True)

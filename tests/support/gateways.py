@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from storage.database import Database
 from storage.domain import StoredInstance
 from storage.models import JobRow, StudyRow
 from storage.objects import ObjectStore
+from storage.routes.in_force import RoutesInForce
 
+ANY_ROUTE = Path(__file__).with_name("any-route.toml")
 _PATIENCE_SECONDS = 30.0
 
 
@@ -56,7 +59,7 @@ class Running:
 def running_gateway(database: Database, objects: ObjectStore, **settings: Any) -> Iterator[Running]:
     """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""
     chosen = GatewaySettings(**({"port": 0, "quiet_seconds": 600, "drain_seconds": 0, **settings}))
-    gateway = Gateway(chosen, database, objects)
+    gateway = Gateway(chosen, database, objects, routes=RoutesInForce(chosen.routes or ANY_ROUTE))
     gateway.start()
     try:
         yield Running(gateway, database, objects)

@@ -119,8 +119,9 @@ def work_floor(folder: Path, *, database_url: str = "", **settings: object) -> I
     endpoint = broker.start()
     defaults: dict[str, object] = {
         "broker_url": SecretStr(endpoint.url),
-        "analysers": {"MR": "tests.support.analysers:build_quick"},
+        "analysers": {"zero-shot": "tests.support.analysers:build_quick"},
         "classify": False,
+        "guard": False,
         "relay_seconds": 0.1,
         "grace_seconds": 5,
     }

@@ -13,6 +13,8 @@ from storage import studies
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.objects import ObjectStore
+from storage.studies import SeenStudy
+from tests.support.routing import close_as_head
 
 
 def small_phantom(folder: Path, *, seed: int = 1, lesion: bool = True) -> PhantomStudy:
@@ -24,9 +26,17 @@ def stored_instances(objects: ObjectStore, files: list[Path], *, study_uid: str)
 
 
 def queue_study(
-    database: Database, instances: list[StoredInstance], *, lane: Lane = Lane.ROUTINE, calling_aet: str = "SENDER"
+    database: Database,
+    instances: list[StoredInstance],
+    *,
+    lane: Lane = Lane.ROUTINE,
+    calling_aet: str = "SENDER",
+    whole: SeenStudy | None = None,
 ) -> int:
-    """Register the instances of one study, close it and return the id of its job."""
+    """Register the instances of one study, close it and return the id of its job.
+
+    Routes see every series as a head MR, or ``whole``.
+    """
     now = utc_now()
     origin = studies.Origin(calling_aet, None, lane)
     with database.write() as session:
@@ -35,7 +45,10 @@ def queue_study(
     with database.write() as session:
         later = now + timedelta(seconds=1)
         for study_id in studies.quiet(session, quiet_seconds=0, now=later):
-            job_id = studies.close(session, study_id, quiet_seconds=0, now=later)
+            if whole is not None:
+                opened = studies.close(session, study_id, whole, quiet_seconds=0, now=later)
+                return (opened or ())[0]
+            job_id = close_as_head(session, study_id, quiet_seconds=0, now=later)
             if job_id is not None:
                 return job_id
     raise AssertionError("no study went quiet")

@@ -27,6 +27,8 @@ from storage.domain import (
 )
 from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
+from storage.routes.file import Routes, load_routes, parse_routes
+from storage.routes.series_facts import SeriesFacts
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -35,6 +37,20 @@ PICTURE = b"\x89PNG\r\n\x1a\n a picture, as far as the pages care"
 PANEL = b"\x89PNG\r\n\x1a\n a panel, as far as the pages care"
 DESTINATION = "PACS@127.0.0.1:104"
 PATIENT = "PATIENT-4711"
+TWO_HEAD_ROUTES = parse_routes(
+    b"""version = 1
+[[route]]
+name = "bleeding"
+analyser = "zero-shot"
+match = {modality = ["MR"], body_part = ["head"]}
+[[route]]
+name = "tumour"
+analyser = "zero-shot"
+match = {modality = ["MR"], body_part = ["head"]}
+""",
+    name="routes.toml",
+)
+"""Routes that give each head MR two jobs."""
 _LESION = Code("52988006", "SCT", "Lesion")
 _ALGORITHM = Algorithm("diffusion", "1.0", "a" * 64, "{}")
 
@@ -49,8 +65,26 @@ class Recorded:
     panel: str = ""
 
 
-def queued_study(database: Database, number: int = 1, *, images: int = 2) -> Recorded:
-    """Record a study that is complete and waits for a worker."""
+def queued_study(database: Database, number: int = 1, *, images: int = 2, routes: Routes | None = None) -> Recorded:
+    """Record a study that is complete and waits for a worker; by default one job, of the route for head MR."""
+    closed = closed_study(database, number, images=images, routes=routes)
+    assert closed.job_ids
+    return Recorded(closed.study_instance_uid, closed.job_ids[0], "")
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A complete study on record: its UID, our number for it, and the jobs that its routes got."""
+
+    study_instance_uid: str
+    study_id: int
+    job_ids: tuple[int, ...]
+
+
+def closed_study(
+    database: Database, number: int = 1, *, images: int = 2, routes: Routes | None = None, body_part: str = "HEAD"
+) -> Closed:
+    """Record a study that is complete, by the shipped routes or others, with whatever jobs these want."""
     uid = f"2.25.{1000 + number}"
     facts = studies.StudyFacts(PATIENT, f"ACC{number}", "20260301", "Head")
     for index in range(images):
@@ -58,12 +92,18 @@ def queued_study(database: Database, number: int = 1, *, images: int = 2) -> Rec
             studies.register_instance(
                 session, _instance(uid, index), facts, origin=studies.Origin("MODALITY", None), now=NOW
             )
+    seen = studies.SeenStudy(routes or load_routes(), (series_facts(uid, body_part=body_part),))
     with database.write() as session:
         later = NOW + timedelta(seconds=60)
         (study_id,) = studies.quiet(session, quiet_seconds=1, now=later)
-        job_id = studies.close(session, study_id, quiet_seconds=1, now=later)
-    assert job_id is not None
-    return Recorded(uid, job_id, "")
+        job_ids = studies.close(session, study_id, seen, quiet_seconds=1, now=later)
+    assert job_ids is not None
+    return Closed(uid, study_id, job_ids)
+
+
+def series_facts(study_uid: str, *, body_part: str = "HEAD") -> SeriesFacts:
+    """Return what the gateway would read of the series of a recorded study."""
+    return SeriesFacts(f"{study_uid}.1", "MR", frozenset({MR_IMAGE}), body_part_examined=body_part, frames=24)
 
 
 def failed_study(database: Database, number: int = 1, *, code: str = "no_usable_series") -> Recorded:
@@ -94,16 +134,38 @@ def analysed_study(
         out_of_distribution=out_of_distribution,
         explanation=_explanation(objects, panel) if present else None,
     )
+    save_result(database, objects, queued.job_id, analysis, number=number)
+    return Recorded(queued.study_instance_uid, queued.job_id, overlay, panel)
+
+
+def result(objects: ObjectStore, number: int = 1, *, priority: Priority = Priority.HIGH) -> Analysis:
+    """Return what a job may have found: one lesion of 12.5 ml."""
+    return _analysis(objects.put(PICTURE + bytes([number])), priority=priority, confidence=0.875, present=True)
+
+
+def save_result(database: Database, objects: ObjectStore, job_id: int, analysis: Analysis, *, number: int = 1) -> None:
+    """Record what a job found, and, where it is to be sent, its objects and their delivery to one destination."""
     grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
     with database.write() as session:
-        held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=NOW)
+        held = jobs.claim(session, job_id, owner="worker-1", lease_seconds=60, now=NOW)
         assert held is not None
         analyses.save(session, held, analysis, grid_digest=grid, now=NOW)
-    kinds = (ObjectKind.SEG, ObjectKind.SR) if present else (ObjectKind.SR,)
+    if analysis.withheld is not None:
+        return
+    kinds = (ObjectKind.SEG, ObjectKind.SR) if analysis.label_map is not None else (ObjectKind.SR,)
     with database.write() as session:
         written = [_written(number, kind) for kind in kinds]
-        reports.written(session, queued.job_id, written, destinations=[DESTINATION], now=NOW)
-    return Recorded(queued.study_instance_uid, queued.job_id, overlay, panel)
+        reports.written(session, job_id, written, destinations=[DESTINATION], now=NOW)
+
+
+def finish_again(database: Database, objects: ObjectStore, job_id: int) -> None:
+    """Record a result for a later job of a study that was analysed before; its report is not written yet."""
+    analysis = result(objects)
+    grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
+    with database.write() as session:
+        held = jobs.claim(session, job_id, owner="worker-1", lease_seconds=60, now=NOW)
+        assert held is not None
+        analyses.save(session, held, analysis, grid_digest=grid, now=NOW)
 
 
 def written_study(database: Database, analysis: Analysis, objects: ObjectStore, number: int = 1) -> int:

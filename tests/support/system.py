@@ -22,8 +22,9 @@ from tests.support.commands import oncue
 
 ONCUE = str(Path(sys.executable).parent / "oncue")
 QUICK = {
-    "ONCUE_WORKER_ANALYSERS": '{"MR": "tests.support.analysers:build_quick"}',
+    "ONCUE_WORKER_ANALYSERS": '{"zero-shot": "tests.support.analysers:build_quick"}',
     "ONCUE_WORKER_CLASSIFY": "false",
+    "ONCUE_WORKER_GUARD": "false",
     "ONCUE_STORAGE_RESERVE_MEGABYTES": "0",
 }
 """Settings that replace the models with a threshold: for tests of everything around them."""

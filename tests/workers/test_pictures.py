@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.domain import Geometry, Volume
-from storage.explanations import TILES, Explanation, FindingView
+from storage.explanations import TILES, Explanation, FindingView, SaliencyMap
 from storage.objects import ObjectStore
-from workers.pictures import choose_slices, draw_overlays, draw_panel, keep_panels
+from workers.pictures import choose_slices, draw_overlays, draw_panel, draw_saliency, keep_panels
 
 
 def _volume(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (5.0, 1.0, 1.0)) -> Volume:
@@ -54,6 +54,21 @@ def test_pixels_come_out_square_whatever_the_spacing() -> None:
 def test_overlays_carry_no_text() -> None:
     (png,) = draw_overlays(_volume((1, 64, 64)), _labels((1, 64, 64), {0: 5}), most=1)
     assert not Image.open(io.BytesIO(png)).info
+
+
+def test_a_labelled_image_is_shown_plain_and_with_its_saliency_in_colour() -> None:
+    volume = _volume((3, 400, 500))
+    values = np.full((1, 400, 500), 0.3, np.float32)
+    values[0, 100:200, 100:200] = 1.0
+    plain, heated = (
+        np.array(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        for png in draw_saliency(volume, SaliencyMap((1,), values))
+    )
+    assert plain.shape == heated.shape == (400, 500, 3)
+    assert (plain == plain[..., :1]).all()
+    assert (heated[:90] == plain[:90]).all(), "where the map is lowest the image stays as it is"
+    assert (heated[120:180, 120:180, 0] > heated[120:180, 120:180, 2] + 20).all()
+    assert len(draw_saliency(volume, None)) == 1
 
 
 def _view(number: int = 1) -> FindingView:

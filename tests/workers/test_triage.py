@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from storage.domain import Finding, Lane, Presence, Priority
+from tests.support.documents import DOCS
 from workers.errors import PolicyInvalid
+from workers.image_labels import IMAGING_FINDING
 from workers.lesions import LESION
 from workers.triage import Case, load_policy, parse_policy
 
@@ -20,6 +22,24 @@ def _finding(*, volume_ml: float = 30.0, confidence: float = 0.9, label: str | N
 
 def _absent() -> Finding:
     return Finding(0, Presence.ABSENT, LESION, 0.95, 0.0, 0.0, "No lesion", "2.25.2")
+
+
+def _label(name: str | None, *, confidence: float = 0.9) -> Finding:
+    abstained = None if name else "ambiguous_set"
+    probability = confidence if name else None
+    return Finding(
+        0,
+        Presence.ASSESSED,
+        IMAGING_FINDING,
+        probability or 0.0,
+        0.0,
+        0.0,
+        "Whole image",
+        "2.25.3",
+        name,
+        probability,
+        abstained,
+    )
 
 
 def _case(*findings: Finding, out_of_distribution: float = 0.1, lane: Lane = Lane.ROUTINE) -> Case:
@@ -35,6 +55,9 @@ def _case(*findings: Finding, out_of_distribution: float = 0.1, lane: Lane = Lan
         (_case(_finding(), out_of_distribution=9.0), Priority.ROUTINE),
         (_case(_absent()), Priority.ROUTINE),
         (_case(_absent(), lane=Lane.BATCH), Priority.LOW),
+        (_case(_label("covid")), Priority.ROUTINE),
+        (_case(_label(None)), Priority.ROUTINE),
+        (_case(_label(None), lane=Lane.BATCH), Priority.ROUTINE),
     ],
 )
 def test_the_shipped_policy_orders_cases_sensibly(case: Case, priority: Priority) -> None:
@@ -52,6 +75,17 @@ def test_traits_must_be_those_of_one_finding() -> None:
     large_other, small_tumour = _finding(label="not-tumour"), _finding(volume_ml=1.0, label="tumour-like")
     assert policy.decide(_case(large_other, small_tumour)).rule == "else"
     assert policy.decide(_case(_finding(label="tumour-like"))).rule == "a"
+
+
+def test_a_site_raises_a_label_of_a_whole_image_and_an_abstention_stays_routine() -> None:
+    example = (
+        DOCS.joinpath("classification-workflow.md").read_text().partition("```toml\n[[rules]]")[2].partition("```")[0]
+    )
+    policy = parse_policy(DEFAULT + b"[[rules]]" + example.encode(), name="site.toml")
+    raised = policy.decide(_case(_label("bacteria", confidence=0.9)))
+    assert (raised.priority, raised.rule) == (Priority.HIGH, "pneumonia on a radiograph")
+    for finding in (_label("bacteria", confidence=0.6), _label("normal"), _label(None), _finding(label="bacteria")):
+        assert policy.decide(_case(finding)).rule == "else"
 
 
 def test_a_decision_names_its_policy_and_what_it_looked_at() -> None:

@@ -40,6 +40,10 @@ class Abstention(StrEnum):
     AMBIGUOUS_SET = "ambiguous_set"
 
 
+OF_LESIONS = frozenset({Abstention.NO_MASK, Abstention.AREA_OUT_OF_RANGE})
+"""Reasons that a whole image never gives."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
     """Items to fit or calibrate on: a vector, a label, a patient key and an area each.
@@ -91,8 +95,11 @@ class FittedAdapter:
         """Return the conformal sets ``[n, k]``."""
         return label_sets(self.probabilities(vectors), self.threshold)
 
-    def opinion(self, vector: NDArray[float32], *, area: float) -> Opinion:
-        """Say what one vector is, or why not; ``area`` is the share of the picture that the mask covers."""
+    def opinion(self, vector: NDArray[float32], *, area: float | None) -> Opinion:
+        """Say what one vector is, or why not.
+
+        ``area`` is the share of the picture that the mask covers, None for a whole picture.
+        """
         probabilities = self.probabilities(vector[None])[0]
         held = tuple(name for name, kept in zip(self.classes, probabilities >= self.threshold, strict=True) if kept)
         cosines = self.support @ _placed(vector[None], self.centre)[0]
@@ -108,6 +115,13 @@ class FittedAdapter:
             distance=distance,
             nearest=tuple((int(row), float(cosines[row])) for row in order),
         )
+
+    def unfamiliarity(self, distance: float) -> float:
+        """Return how much farther than support cases are from each other a vector lies: 0 up to there, 1 at twice it.
+
+        ``distance`` is that of an Opinion. Above 0 is where the adapter abstains for FAR_FROM_SUPPORT.
+        """
+        return max(0.0, distance / max(self.farthest, _TINY) - 1.0)
 
     def to_bytes(self) -> bytes:
         """Return the adapter as safetensors: the same adapter always gives the same bytes."""
@@ -127,9 +141,9 @@ class FittedAdapter:
         }
         return save(tensors)
 
-    def _doubt(self, area: float, distance: float, classes: int) -> Abstention | None:
+    def _doubt(self, area: float | None, distance: float, classes: int) -> Abstention | None:
         low, high = self.areas
-        if not low <= area <= high:
+        if area is not None and not low <= area <= high:
             return Abstention.AREA_OUT_OF_RANGE
         if distance > self.farthest:
             return Abstention.FAR_FROM_SUPPORT

@@ -42,6 +42,22 @@ class PromptMode(StrEnum):
 
 MASKLESS = frozenset({PromptMode.NONE, PromptMode.THREE_LOOKS})
 """Modes that look at the whole picture and need no mask."""
+_WINDOWED = ":w1"
+"""Its number is raised whenever `preprocessing.windowed` gives another picture than before."""
+
+
+class Scope(StrEnum):
+    """What an adapter labels; it follows from the prompt that its items were embedded under."""
+
+    LESION = "lesion"
+    """One lesion under its mask."""
+    IMAGE = "image"
+    """A whole image, or one slice of a series, without any mask."""
+
+    @classmethod
+    def of(cls, prompt_mode: str) -> Scope:
+        """Return what an adapter of a prompt labels."""
+        return cls.IMAGE if prompt_mode in MASKLESS else cls.LESION
 
 
 class MaskSource(StrEnum):
@@ -158,6 +174,11 @@ class Head(Protocol):
 def embedding_key(card: BackboneCard, mode: PromptMode) -> str:
     """Name the space that vectors lie in: only vectors with the same key may be compared."""
     return f"{card.key}:{mode.value}:v{PROMPT_VERSION}"
+
+
+def item_key(card: BackboneCard, mode: PromptMode) -> str:
+    """Name the space of items and of what is served: whole pictures are windowed first, as a slice of a volume is."""
+    return embedding_key(card, mode) + (_WINDOWED if mode in MASKLESS else "")
 
 
 def require_finite(vectors: NDArray[float32], *, what: str) -> None:

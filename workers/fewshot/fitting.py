@@ -19,7 +19,7 @@ from storage.fewshot.tasks import Task
 from workers.config import WorkerSettings
 from workers.devices import choose_device
 from workers.fewshot.classifier import FittedAdapter, Labelled, fit_adapter
-from workers.fewshot.contracts import MASKLESS, MaskSource, PromptMode, Vectors, embedding_key
+from workers.fewshot.contracts import MASKLESS, MaskSource, PromptMode, Vectors, item_key
 from workers.fewshot.heads import HeadName, make_head
 from workers.fewshot.lesion_views import InstalledEncoders
 from workers.fewshot.registry import DEFAULT_BACKBONE
@@ -102,7 +102,7 @@ def recipe_for(settings: WorkerSettings, wanted: Wanted, *, before: Recipe | Non
     encoders = InstalledEncoders(settings.models_folder(), choose_device(settings.device))
     card = encoders.backbone(wanted.backbone or DEFAULT_BACKBONE).card
     return Recipe(
-        embedding_key=embedding_key(card, mode),
+        embedding_key=item_key(card, mode),
         backbone=card.name,
         backbone_sha256=card.sha256,
         licence=card.licence,

@@ -18,9 +18,10 @@ from storage.fewshot import embeddings, items
 from storage.fewshot.embeddings import MaskUsed
 from storage.fewshot.items import Item, NewItem, Split
 from storage.fewshot.tasks import Task
-from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, embedding_key
+from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, item_key
 from workers.fewshot.frozen_backbone import TorchBackbone
 from workers.fewshot.pictures import LabelledPicture, PictureSource, difference_hash, read_pictures
+from workers.fewshot.preprocessing import windowed
 from workers.fewshot.visual_prompts import MaskedPicture, embed_prompted
 
 _SHARES = ((0.5, Split.SUPPORT), (0.7, Split.CALIBRATION), (1.0, Split.EVALUATION))
@@ -68,7 +69,7 @@ def embed_entries(
     with database.read() as session:
         present = {(item.image_sha256, item.mask_sha256): item for item in items.in_use(session, task)}
     pairs = [(entry, present[_key(entry)]) for entry in entries if _key(entry) in present]
-    key, count = embedding_key(backbone.card, mode), 0
+    key, count = item_key(backbone.card, mode), 0
     for mask in MaskUsed:
         if mask is MaskUsed.SHUFFLED and mode in MASKLESS:
             continue
@@ -85,7 +86,7 @@ def _embedded(
     for start in range(0, len(pairs), _AT_ONCE):
         part = pairs[start : start + _AT_ONCE]
         subjects = [
-            _subject(entry, _lender(pairs, start + place) if shuffled else entry)
+            _subject(entry, _lender(pairs, start + place) if shuffled else entry, mode)
             for place, (entry, _) in enumerate(part)
         ]
         made = embed_prompted(backbone, subjects, mode)
@@ -102,7 +103,9 @@ def _lender(pairs: Sequence[tuple[Entry, Item]], place: int) -> Entry:
     return pairs[place][0]
 
 
-def _subject(entry: Entry, lender: Entry) -> MaskedPicture:
+def _subject(entry: Entry, lender: Entry, mode: PromptMode) -> MaskedPicture:
+    if mode in MASKLESS:
+        return MaskedPicture(windowed(entry.listed.read()), name=entry.listed.name)
     picture, mask = entry.listed.read(), lender.listed.read_mask()
     return MaskedPicture(picture, None if mask is None else _fitted(mask, picture.shape[:2]), name=entry.listed.name)
 

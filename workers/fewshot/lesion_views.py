@@ -11,22 +11,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy import bool_, float32, intp, uint8
+from numpy import bool_, float32, intp
 from numpy.typing import NDArray
 
 from storage.domain import Volume
 from storage.fewshot.adapters import Adapter
 from workers.errors import AnotherBackbone
-from workers.fewshot.contracts import BackboneCard, Picture, PromptMode, embedding_key
+from workers.fewshot.contracts import BackboneCard, Picture, PromptMode, item_key
 from workers.fewshot.frozen_backbone import TorchBackbone, attention_rollout
-from workers.fewshot.preprocessing import cell_weights
+from workers.fewshot.preprocessing import cell_weights, grey_levels, grey_picture
 from workers.fewshot.registry import open_backbone
 from workers.fewshot.visual_prompts import MaskedPicture, crop, draw, embed_prompted
 
 LEAST_PIXELS = 12
 """A lesion that is smaller than this on its largest slice has too little texture to be labelled."""
-_BLACK, _WHITE = 1.0, 99.5
-"""Percentiles of a volume's values: robust against noise and glare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class PromptedEncoder:
     @property
     def key(self) -> str:
         """Name of the space."""
-        return embedding_key(self.card, self.mode)
+        return item_key(self.card, self.mode)
 
     @property
     def backbone_sha256(self) -> str:
@@ -102,7 +100,7 @@ class PromptedEncoder:
         if not len(chosen):
             return None
         z = int(chosen[0])
-        subject = MaskedPicture(grey_picture(volume, z), mask[z], name="the lesion")
+        subject = MaskedPicture(grey_picture(volume.voxels[z], *grey_levels(volume.voxels)), mask[z], name="the lesion")
         drawn = draw(subject, self.mode)
         grid = self.backbone.embed([drawn]).grid
         vector = embed_prompted(self.backbone, [subject], self.mode)[0]
@@ -163,8 +161,11 @@ def largest_slices(mask: NDArray[bool_], *, most: int) -> NDArray[intp]:
     return np.asarray(order[areas[order] >= LEAST_PIXELS], dtype=intp)
 
 
-def grey_picture(volume: Volume, z: int) -> NDArray[uint8]:
-    """Return one slice as a grey picture uint8 ``[y, x, 3]``, from black to white of the whole volume."""
-    low, high = (float(value) for value in np.percentile(volume.voxels, (_BLACK, _WHITE)))
-    grey = np.clip((volume.voxels[z] - low) / (high - low if high > low else 1.0), 0.0, 1.0)
-    return np.repeat(np.asarray(np.round(grey * 255), dtype=uint8)[..., None], 3, axis=2)
+def telling_slice(volume: Volume) -> int:
+    """Return the slice that stands for a whole series: of the middle half of the stack the one of greatest contrast.
+
+    Contrast is the standard deviation of its values. An image is its own slice.
+    """
+    depth = len(volume.voxels)
+    first, last = depth // 4, max(depth // 4 + 1, (3 * depth + 3) // 4)
+    return first + int(volume.voxels[first:last].std(axis=(1, 2)).argmax())

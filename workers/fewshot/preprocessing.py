@@ -21,6 +21,8 @@ _RESAMPLING = {
     Interpolation.BICUBIC: Image.Resampling.BICUBIC,
 }
 _MOST_PIXELS = 64_000_000
+_BLACK, _WHITE = 1.0, 99.5
+"""Percentiles."""
 
 
 def to_tensor(pictures: Sequence[Picture], preprocessing: Preprocessing) -> torch.Tensor:
@@ -28,6 +30,24 @@ def to_tensor(pictures: Sequence[Picture], preprocessing: Preprocessing) -> torc
     planes = np.stack([_resized(picture, preprocessing, index) for index, picture in enumerate(pictures)])
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (preprocessing.mean, preprocessing.std))
     return (torch.from_numpy(planes).permute(0, 3, 1, 2) / 255.0 - mean) / std
+
+
+def grey_levels(values: NDArray[float32]) -> tuple[float, float]:
+    """Return what is black and what is white of an image or a volume: robust against noise and glare."""
+    low, high = (float(value) for value in np.percentile(values, (_BLACK, _WHITE)))
+    return low, high
+
+
+def grey_picture(plane: NDArray[float32], black: float, white: float) -> Picture:
+    """Return a plane ``[y, x]`` as a grey picture."""
+    grey = np.clip((plane - black) / (white - black if white > black else 1.0), 0.0, 1.0)
+    return np.repeat(np.asarray(np.round(grey * 255), dtype=np.uint8)[..., None], 3, axis=2)
+
+
+def windowed(picture: Picture) -> Picture:
+    """Return a picture as the same image from a modality is seen: its luminance, from its own black to its white."""
+    luminance = np.asarray(Image.fromarray(picture).convert("L"), dtype=float32)
+    return grey_picture(luminance, *grey_levels(luminance))
 
 
 def cell_weights(mask: Mask, preprocessing: Preprocessing, *, cells: tuple[int, int]) -> NDArray[float32]:

@@ -17,6 +17,8 @@ from workers.fewshot.lesion_views import LesionView, Placement
 
 _STEP = 1e-2
 _TINY = 1e-9
+_SAME_DIRECTION = 0.99
+"""Cosine."""
 
 
 def class_activation(adapter: FittedAdapter, view: LesionView, label: str) -> NDArray[float32]:
@@ -25,14 +27,40 @@ def class_activation(adapter: FittedAdapter, view: LesionView, label: str) -> ND
     The derivative of the log-probability along each cell's vector is what Grad-CAM sums over channels; it is taken
     numerically, so that it holds for every head.
     """
+    cells = view.grids.reshape(-1, view.grids.shape[-1])
+    towards = _evidence(adapter, view, view.vector[None] + _STEP * (cells - view.vector[None]), label)
+    return towards if view.weights is None else np.asarray(towards * view.weights, dtype=float32)
+
+
+def pooled_part(view: LesionView) -> slice | None:
+    """Return which part of the vector points where the mean of the grid does; None where no part does.
+
+    Encoders that put unit vectors of several layers side by side have such a part.
+    """
+    channels, mean = view.grids.shape[-1], view.grids.mean(axis=(0, 1, 2))
+    for start in range(0, len(view.vector) - channels + 1, channels):
+        part = view.vector[start : start + channels]
+        if float(part @ mean) > _SAME_DIRECTION * max(float(np.linalg.norm(part) * np.linalg.norm(mean)), _TINY):
+            return slice(start, start + channels)
+    return None
+
+
+def part_activation(adapter: FittedAdapter, view: LesionView, part: slice, label: str) -> NDArray[float32]:
+    """Return Grad-CAM of a class ``[n, h, w]`` along the part of the vector that is the mean of its grid, scaled."""
+    cells, own = view.grids.reshape(-1, view.grids.shape[-1]), view.vector[part]
+    length = float(np.linalg.norm(own))
+    turned = own + _STEP * (cells * length - own)
+    moved = np.repeat(view.vector[None], len(cells), axis=0)
+    moved[:, part] = turned * (length / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), _TINY))
+    return _evidence(adapter, view, moved, label)
+
+
+def _evidence(adapter: FittedAdapter, view: LesionView, moved: NDArray[float32], label: str) -> NDArray[float32]:
+    """Return how much the log-probability of a class rises for each moved vector ``[cells, d]``, on the grid."""
     column = adapter.classes.index(label)
-    count, height, width, channels = view.grids.shape
-    cells = view.grids.reshape(-1, channels)
-    moved = view.vector[None] + _STEP * (cells - view.vector[None])
     given = adapter.head.predict_proba(np.concatenate([view.vector[None], moved]).astype(float32))[:, column]
     logs = np.log(np.clip(given.astype(float64), _TINY, None))
-    towards = np.maximum(logs[1:] - logs[0], 0.0).reshape(count, height, width)
-    return np.asarray(towards if view.weights is None else towards * view.weights, dtype=float32)
+    return np.asarray(np.maximum(logs[1:] - logs[0], 0.0).reshape(view.grids.shape[:3]), dtype=float32)
 
 
 def on_plane(cells: NDArray[float32], place: Placement, *, shape: tuple[int, int]) -> NDArray[float32]:

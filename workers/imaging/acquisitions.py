@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -23,16 +24,17 @@ ACQUISITION_KEYWORDS = (
 )
 _GE_B_VALUE = (0x0043, "GEMS_PARM_01", 0x39)
 _SIEMENS_B_VALUE = (0x0019, "SIEMENS MR HEADER", 0x0C)
+_PHILIPS_B_VALUE = (0x2001, "Philips Imaging DD 001", 0x03)
 _GE_OFFSET = 1_000_000_000
 """GE adds this to b-values of some releases."""
-PRIVATE_TAGS = (0x00430010, 0x00431039, 0x00190010, 0x0019100C)
+PRIVATE_TAGS = (0x00430010, 0x00431039, 0x00190010, 0x0019100C, 0x20010010, 0x20011003)
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
     """How one plane was acquired, as far as its header says; times in milliseconds, b-value in s/mm2.
 
-    ``at`` is date and time as text that sorts by time; ``component`` is the third and fourth value of ImageType
+    ``at`` is date and time as text that sorts by time; ``component`` is ImageType from its third value on
     (magnitude, phase, water, fat ...).
     """
 
@@ -47,6 +49,11 @@ class Acquisition:
     stack: str = ""
     component: tuple[str, ...] = ()
     instance_number: int | None = None
+
+    @property
+    def echo(self) -> float | int | None:
+        """What tells echoes apart: their time, or their number where no time is known."""
+        return self.echo_ms if self.echo_ms is not None else self.echo_number
 
 
 def read_classic(dataset: Dataset) -> Acquisition:
@@ -65,20 +72,20 @@ def read_classic(dataset: Dataset) -> Acquisition:
     )
 
 
-def read_enhanced(
-    content: Dataset, echo: Dataset, diffusion: Dataset, modifier: Dataset, frame_type: Dataset
-) -> Acquisition:
-    """Read one frame's functional groups (PS3.3 C.7.6.16.2.2, C.8.13.5); an absent one is an empty data set."""
+def read_enhanced(macro: Callable[[str], Dataset]) -> Acquisition:
+    """Read one frame's functional groups (PS3.3 C.7.6.16.2.2, C.8.13.5); ``macro`` returns an absent one empty."""
+    content, modifier = macro("FrameContentSequence"), macro("MRModifierSequence")
     inversions = decimals(modifier, "InversionTimes")
     return Acquisition(
         number=_whole(content, "FrameAcquisitionNumber"),
         at=_text(content, "FrameAcquisitionDateTime"),
-        echo_ms=decimal(echo, "EffectiveEchoTime"),
-        b_value=decimal(diffusion, "DiffusionBValue"),
+        echo_ms=decimal(macro("MREchoSequence"), "EffectiveEchoTime"),
+        b_value=decimal(macro("MRDiffusionSequence"), "DiffusionBValue"),
         temporal_position=_whole(content, "TemporalPositionIndex"),
         inversion_ms=inversions[0] if inversions else None,
+        trigger_ms=decimal(macro("CardiacSynchronizationSequence"), "NominalCardiacTriggerDelayTime"),
         stack=_text(content, "StackID"),
-        component=_component(frame_type.get("FrameType")),
+        component=_component(macro("MRImageFrameTypeSequence").get("FrameType")),
         instance_number=_whole(content, "InStackPositionNumber"),
     )
 
@@ -87,7 +94,7 @@ def _b_value(dataset: Dataset) -> float | None:
     standard = decimal(dataset, "DiffusionBValue")
     if standard is not None:
         return standard
-    for group, creator, element in (_GE_B_VALUE, _SIEMENS_B_VALUE):
+    for group, creator, element in (_GE_B_VALUE, _SIEMENS_B_VALUE, _PHILIPS_B_VALUE):
         try:
             value = dataset.private_block(group, creator)[element].value
         except KeyError:
@@ -100,7 +107,7 @@ def _b_value(dataset: Dataset) -> float | None:
 
 def _component(image_type: object) -> tuple[str, ...]:
     values = image_type if isinstance(image_type, MultiValue) else ()
-    return tuple(str(part).strip().upper() for part in values[2:4])
+    return tuple(str(part).strip().upper() for part in values[2:])
 
 
 def _whole(dataset: Dataset, keyword: str) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from storage.domain import Volume
 from storage.objects import ObjectStore
 from workers.errors import WorkerError
+from workers.imaging.continuations import continuations
 from workers.imaging.copies import without_copies
 from workers.imaging.series import LeftOut, LeftOutReason, SeriesRef, SeriesSelection
 from workers.imaging.uptake import in_uptake_values
@@ -47,10 +48,21 @@ def _left_out(
     selection: SeriesSelection, taken: SeriesRef, aside: Sequence[LeftOut], copies: Sequence[LeftOut]
 ) -> tuple[LeftOut, ...]:
     """Correct the selection's list, which takes the first for granted: it may have failed, and another was taken."""
-    named = {(item.series_instance_uid, item.part) for item in aside} | {(taken.series_instance_uid, taken.part)}
-    others = [
+    others = [series for series in selection.ranked if series.series_instance_uid != taken.series_instance_uid]
+    pieces = [
+        LeftOut(piece.series_instance_uid, LeftOutReason.CONTINUES, len(piece.headers), piece.part)
+        for piece in continuations(taken, others)
+    ]
+    not_built = [item for item in aside if not any(_is_same(item, piece) for piece in pieces)]
+    named = {(item.series_instance_uid, item.part) for item in (*aside, *pieces)}
+    named.add((taken.series_instance_uid, taken.part))
+    kept = [
         item
         for item in selection.left_out
         if item.reason is not LeftOutReason.LOWER_RANK or (item.series_instance_uid, item.part) not in named
     ]
-    return (*others, *aside, *copies)
+    return (*kept, *not_built, *pieces, *copies)
+
+
+def _is_same(one: LeftOut, other: LeftOut) -> bool:
+    return (one.series_instance_uid, one.part) == (other.series_instance_uid, other.part)

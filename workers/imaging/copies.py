@@ -13,7 +13,7 @@ from workers.imaging.instances import InstanceHeader
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
 from workers.imaging.series import LeftOut, LeftOutReason, SeriesRef
-from workers.imaging.stacks import Slice
+from workers.imaging.slices import Slice, number_places
 
 _SHORT_UID = 12
 
@@ -46,10 +46,10 @@ def without_copies(
 
 def _at_one_place(series: SeriesRef) -> Sequence[list[InstanceHeader]]:
     """Return the single-frame images that share a place; frames of one instance are no copies of each other."""
-    places: dict[tuple[float, ...], list[InstanceHeader]] = defaultdict(list)
-    for header in series.headers:
-        if header.frames == 1:
-            places[Slice(header, header.planes[0]).place].append(header)
+    places: dict[int, list[InstanceHeader]] = defaultdict(list)
+    single = [Slice(header, header.planes[0]) for header in series.headers if header.frames == 1]
+    for item, place in zip(single, number_places(single), strict=True):
+        places[place].append(item.header)
     return [headers for headers in places.values() if len(headers) > 1]
 
 

@@ -21,6 +21,10 @@ _SAME_POSITION_MM = 0.01
 _GAP_TOLERANCE = 0.05
 _ROUNDING_MM = 0.02
 _SHEAR_PIXELS = 0.5
+_EXACT = 1e-9
+_MOST_DECIMALS = 7
+_LEAN = 2.5
+"""How far a normal leans, at most, by what one cosine is rounded by: three are, in each of two directions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,9 @@ def regular_grid(planes: Sequence[Plane]) -> Grid:
     if len(planes) < 2:  # noqa: PLR2004 - two planes are what a distance between slices needs
         raise UnsuitableVolume("one slice is no volume; send the whole series")
     _require_same_layout(planes)
-    row, column = _perpendicular(planes[0])
-    normal = np.cross(row, column)
     positions = np.array([plane.position_mm for plane in planes], dtype=float64)
+    row, column = _upright(*_perpendicular(planes[0]), positions, rounding=_rounding(planes[0]))
+    normal = np.cross(row, column)
     depths = positions @ normal
     order = np.argsort(depths, kind="stable")
     slice_mm = _slice_distance(depths[order])
@@ -72,16 +76,47 @@ def _require_same_layout(planes: Sequence[Plane]) -> None:
         raise MixedGeometry("the slices of the series have different pixel spacing; send them as separate series")
 
 
+def _rounding(plane: Plane) -> float:
+    """Return by how much the header's cosines may be off: half of the last decimal that they are written with.
+
+    Fewer than two decimals are taken for two: a plane along the patient's axes needs none.
+    """
+    cosines = np.array((*plane.row_direction, *plane.column_direction))
+    written = next((d for d in range(2, _MOST_DECIMALS) if np.abs(np.round(cosines, d) - cosines).max() < _EXACT), None)
+    return 0.0 if written is None else 0.5 * 10.0**-written
+
+
 def _perpendicular(plane: Plane) -> tuple[NDArray[float64], NDArray[float64]]:
     """Return exact unit directions from the rounded ones of the header."""
     row = np.array(plane.row_direction, dtype=float64)
     column = np.array(plane.column_direction, dtype=float64)
     lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
-    if np.abs(lengths - 1).max() > _COSINE_TOLERANCE or abs(float(row @ column)) > _COSINE_TOLERANCE:
+    tolerance = max(_COSINE_TOLERANCE, 2 * _rounding(plane))
+    if np.abs(lengths - 1).max() > tolerance or abs(float(row @ column)) > tolerance:
         raise InvalidGeometry("ImageOrientationPatient does not hold two perpendicular unit vectors")
     row = row / lengths[0]
     column = column - row * float(row @ column)
     return row, column / np.linalg.norm(column)
+
+
+def _upright(
+    row: NDArray[float64], column: NDArray[float64], positions: NDArray[float64], *, rounding: float
+) -> tuple[NDArray[float64], NDArray[float64]]:
+    """Turn rounded directions so that they are perpendicular to the line along which the slices lie.
+
+    The positions say more about that line than cosines of two decimals do. It is believed only as far as rounding
+    explains the difference: what leans farther is a gantry tilt.
+    """
+    normal = np.cross(row, column)
+    depths = positions @ normal
+    line = positions[int(depths.argmax())] - positions[int(depths.argmin())]
+    length = float(np.linalg.norm(line))
+    if not length or float(np.linalg.norm(np.cross(normal, line))) > _LEAN * rounding * length:
+        return row, column
+    line = line / length
+    row = row - line * float(row @ line)
+    row = row / np.linalg.norm(row)
+    return row, np.cross(line, row)
 
 
 def _slice_distance(depths: NDArray[float64]) -> float:

@@ -84,6 +84,11 @@ class InstanceHeader:
     """PresentationIntentType: FOR PRESENTATION or FOR PROCESSING."""
     instance_number: int | None = None
 
+    @property
+    def computed(self) -> bool:
+        """Whether the image was computed from others; lossy compression alone also makes an image DERIVED."""
+        return "DERIVED" in self.image_type[:1] and not self.lossy
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableHeader:

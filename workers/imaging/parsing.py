@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import SEEK_CUR
 from pathlib import Path
 
 from pydicom import dcmread
@@ -19,6 +20,12 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
+
+_META_START = 144
+"""Preamble, DICM, and the group length of the file meta information."""
+_GROUP_LENGTH = bytes.fromhex("02000000") + b"UL" + bytes.fromhex("0400")
+_GROUP_2 = (bytes.fromhex("0200"), bytes.fromhex("0002"))
+"""In little and in big endian."""
 
 # What pydicom and the codecs raise on malformed input. Anything else is a fault of ours and is not caught.
 _PARSER_FAULTS = (
@@ -83,12 +90,13 @@ def read_dataset(
 ) -> Dataset:
     """Parse a stored Part 10 file; with ``keywords`` only those elements, and nothing from the pixels on.
 
-    UnreadableInstance for what is no DICOM file or is deflated (a few bytes can inflate to anything),
-    OversizedInstance above ``limits.instance_bytes``, ObjectMissing.
+    UnreadableInstance for what is no DICOM file, is deflated (a few bytes can inflate to anything) or begins its data
+    set with file meta information of its own, OversizedInstance above ``limits.instance_bytes``, ObjectMissing.
     """
     path = objects.path(digest)
     _require_modest_size(path, digest, limits)
     with parsing(digest, doing="reading the file meta information"):
+        _require_no_second_meta(path, digest)
         syntax = UID(str(read_file_meta_info(path).get("TransferSyntaxUID", "")))
     if syntax == DeflatedExplicitVRLittleEndian:
         raise UnreadableInstance(f"object {digest[:12]}: {syntax.name} is not accepted; send it uncompressed")
@@ -105,3 +113,21 @@ def _require_modest_size(path: Path, digest: str, limits: ReadLimits) -> None:
         raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
     if size > limits.instance_bytes:
         raise OversizedInstance(f"object {digest[:12]} has {size} bytes; the limit is {limits.instance_bytes}")
+
+
+def _require_no_second_meta(path: Path, digest: str) -> None:
+    """Refuse a data set that begins with group 0002: readers take it for the file's own and believe its syntax.
+
+    The file meta information ends where its group length says (PS3.10 7.1); nothing after that belongs to it.
+    """
+    with path.open("rb") as file:
+        start = file.read(_META_START)
+        if len(start) < _META_START or start[-12:-4] != _GROUP_LENGTH:
+            return  # no Part 10 file, or one without a length; the parser decides
+        file.seek(int.from_bytes(start[-4:], "little"), SEEK_CUR)
+        following = file.read(2)
+    if following in _GROUP_2:
+        raise UnreadableInstance(
+            f"object {digest[:12]}: the data set holds file meta information (group 0002), which only a file may;"
+            " send it again without"
+        )

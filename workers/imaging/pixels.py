@@ -18,6 +18,8 @@ from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
 from workers.imaging.codestreams import codestream_size
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset
+from workers.imaging.precincts import promises_too_much
+from workers.imaging.stored_bits import carries_more, stored_values
 
 _UNCOMPRESSED = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian})
 
@@ -64,9 +66,9 @@ def decode_frames(
 ) -> Iterator[NDArray[np.integer[Any]]]:
     """Yield each frame's stored values as integers ``[rows, columns]``, or ``[rows, columns, samples]`` for colour.
 
-    UnreadableInstance for an unsupported transfer syntax (named in the message), truncated or damaged pixel data, or
-    a codestream of another size than the header's; OversizedInstance before anything is decoded; ObjectMissing and
-    ObjectCorrupt from the store.
+    UnreadableInstance for an unsupported transfer syntax (named in the message), truncated or damaged pixel data, a
+    codestream of another size than the header's, or a BitsStored that cuts the image; OversizedInstance before
+    anything is decoded; ObjectMissing and ObjectCorrupt from the store.
     """
     objects.verify(digest)
     dataset = read_dataset(objects, digest, limits=limits)
@@ -87,21 +89,12 @@ def decode_frames(
             frame = next(frames, None)
         if frame is None:
             return
+        if layout.samples == 1 and carries_more(frame, layout.bits_stored, signed=layout.signed):
+            raise UnreadableInstance(
+                f"object {digest[:12]}: BitsStored is {layout.bits_stored}, but bits above those are part of the image;"
+                " correct BitsStored and HighBit where the image comes from"
+            )
         yield stored_values(frame, layout.bits_stored, signed=layout.signed)
-
-
-def stored_values(words: NDArray[np.integer[Any]], bits_stored: int, *, signed: bool) -> NDArray[np.integer[Any]]:
-    """Return what the low ``bits_stored`` bits of each word say; an overlay or rubbish above them is dropped.
-
-    Some decoders do this and some do not; a word whose upper bits are right already stays what it is.
-    """
-    unused = words.dtype.itemsize * _BYTE - bits_stored
-    if unused <= 0:
-        return words
-    if not signed:
-        return words & words.dtype.type((1 << bits_stored) - 1)
-    as_signed = words.astype(f"i{words.dtype.itemsize}", copy=False)
-    return (as_signed << unused) >> unused
 
 
 def _layout(dataset: Dataset) -> _Layout:
@@ -165,6 +158,10 @@ def _require_same_size(frame: bytes, layout: _Layout, syntax: uid.UID, digest: s
     if syntax == uid.RLELossless:
         return
     size = codestream_size(frame)
+    if promises_too_much(frame):
+        raise OversizedInstance(
+            f"object {digest[:12]}: {len(frame)} bytes of {syntax.name} promise more precincts than they can hold"
+        )
     if size is None:
         raise UnreadableInstance(f"object {digest[:12]}: a frame is no {syntax.name} codestream")
     if (size.rows, size.columns, size.components) != (layout.rows, layout.columns, layout.samples):
@@ -177,7 +174,9 @@ def _require_same_size(frame: bytes, layout: _Layout, syntax: uid.UID, digest: s
 def _decode(dataset: Dataset, layout: _Layout, syntax: uid.UID, digest: str) -> Iterator[NDArray[np.integer[Any]]]:
     plugin = PLUGINS.get(syntax, "")
     decoded = 0
-    for frame, _ in get_decoder(syntax).iter_array(dataset, raw=True, decoding_plugin=plugin):
+    # The bits above those stored are judged and dropped by us, the same way after every decoder.
+    decode = get_decoder(syntax).iter_array
+    for frame, _ in decode(dataset, raw=True, decoding_plugin=plugin, correct_unused_bits=False):
         decoded += 1
         if decoded > layout.frames:
             break

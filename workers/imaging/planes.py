@@ -14,6 +14,7 @@ PLANE_KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "SliceThickness",
     "RescaleSlope",
     "RescaleIntercept",
     "SharedFunctionalGroupsSequence",
@@ -37,6 +38,7 @@ class Plane:
     pixel_spacing_mm: tuple[float, float]
     slope: float = 1.0
     intercept: float = 0.0
+    thickness_mm: float | None = None
     acquisition: Acquisition = field(default_factory=Acquisition)
 
 
@@ -61,11 +63,11 @@ def read_planes(dataset: Dataset) -> tuple[Plane, ...]:
     Values that are not numbers raise what pydicom raises: call it inside ``parsing``.
     """
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
-    if not frames:
+    single = int(dataset.get("NumberOfFrames") or 1) == 1
+    # An image with a position of its own needs no functional groups; some hold empty ones all the same.
+    if not frames or (single and "ImagePositionPatient" in dataset):
         plane = _plane(None, dataset, dataset, dataset, dataset)
-        if plane is not None:
-            plane = replace(plane, acquisition=read_classic(dataset))
-        return (plane,) if plane and int(dataset.get("NumberOfFrames") or 1) == 1 else ()
+        return (replace(plane, acquisition=read_classic(dataset)),) if plane and single else ()
     shared = dataset.get("SharedFunctionalGroupsSequence")
     common = _item(shared[0]) if shared else Dataset()
     planes = [_enhanced_plane(number, _Groups(_item(own), common)) for number, own in enumerate(frames, start=1)]
@@ -89,14 +91,7 @@ def _enhanced_plane(number: int, groups: _Groups) -> Plane | None:
     )
     if plane is None:
         return None
-    acquisition = read_enhanced(
-        groups.macro("FrameContentSequence"),
-        groups.macro("MREchoSequence"),
-        groups.macro("MRDiffusionSequence"),
-        groups.macro("MRModifierSequence"),
-        groups.macro("MRImageFrameTypeSequence"),
-    )
-    return replace(plane, acquisition=acquisition)
+    return replace(plane, acquisition=read_enhanced(groups.macro))
 
 
 def _plane(
@@ -116,6 +111,7 @@ def _plane(
         pixel_spacing_mm=(spacing[0], spacing[1]),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
+        thickness_mm=decimal(measures, "SliceThickness"),
     )
 
 

@@ -12,6 +12,10 @@ from workers.imaging.planes import Plane
 
 _MOSTLY = 0.8
 """Cosine from which a plane counts as lying along a main plane of the body."""
+_NO_ANATOMY = frozenset(
+    {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "F", "FAT", "B0", "B0 MAP", "FIELD_MAP", "VELOCITY MAP"}
+)
+"""Values of ImageType and FrameType, from the third on, of complex and of fat images."""
 _PLANE_NAMES = ("sagittal", "coronal", "axial")
 
 
@@ -23,6 +27,11 @@ def points(preferences: Sequence[Preference], header: InstanceHeader, slices: in
 def holds(preference: Preference, header: InstanceHeader, slices: int) -> bool:
     """Say whether a series has every trait that a preference names."""
     return all(trait(preference, header, slices) for trait in _TRAITS)
+
+
+def is_no_anatomy(header: InstanceHeader) -> bool:
+    """Say whether the images show phase, a field, or fat alone, where another part of the scan shows the anatomy."""
+    return any(_NO_ANATOMY.intersection(plane.acquisition.component) for plane in header.planes[:1])
 
 
 def main_plane(plane: Plane) -> str:

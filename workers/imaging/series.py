@@ -13,8 +13,10 @@ from storage.routes.route import Preference
 from workers.errors import NoUsableSeries, TwoPatients
 from workers.imaging.instances import VOLUME_CLASSES, HeaderScan, InstanceHeader
 from workers.imaging.planes import Plane
-from workers.imaging.ranking import points
-from workers.imaging.stacks import Slice, Stack, split_orientations, split_parts
+from workers.imaging.ranking import is_no_anatomy, points
+from workers.imaging.series_parts import split_series
+from workers.imaging.slices import Slice
+from workers.imaging.stacks import Stack
 from workers.imaging.tomographic import is_reconstructed
 
 _NON_IMAGE_MODALITIES = frozenset(
@@ -47,6 +49,7 @@ class LeftOutReason(StrEnum):
     ODD_GEOMETRY = "odd_geometry"
     IDENTICAL_COPY = "identical_copy"
     NO_VOLUME = "no_volume"
+    CONTINUES = "stack_continues_in_another_series"
     LOWER_RANK = "lower_rank"
     FOR_PROCESSING = "for_processing"
     BEYOND_LIMIT = "beyond_limit"
@@ -135,8 +138,9 @@ def select_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> SeriesSe
     """Group headers by series, leave out what is no volume of the patient, and rank the rest.
 
     A series with one unreadable instance is left out whole, since its volume would lack a slice unnoticed. A series
-    that holds several volumes is split into its parts. Ties are broken by the number of slices, then in favour of the
-    part that was acquired later, then by UID, so the same study always gives the same choice.
+    that holds several volumes is split into its parts. Ties are broken against phase and fat images, by the number of
+    slices, then in favour of the part that was acquired later, then by UID, so the same study always gives the same
+    choice.
     """
     broken = Counter(item.stored.series_instance_uid for item in scan.unreadable)
     left_out = [LeftOut(series, LeftOutReason.UNREADABLE, count) for series, count in broken.items()]
@@ -176,9 +180,10 @@ def _by_series(headers: Iterable[InstanceHeader]) -> dict[str, list[InstanceHead
     return grouped
 
 
-def _rank(series: SeriesRef, rules: SelectionRules) -> tuple[int, int, int, str]:
-    score = points(rules.preferences, series.headers[0], series.slices)
-    return (-score, -series.slices, -series.order, series.series_instance_uid)
+def _rank(series: SeriesRef, rules: SelectionRules) -> tuple[int, bool, int, int, str]:
+    header = series.headers[0]
+    score = points(rules.preferences, header, series.slices)
+    return (-score, is_no_anatomy(header), -series.slices, -series.order, series.series_instance_uid)
 
 
 def _usable_parts(
@@ -194,39 +199,18 @@ def _usable_parts(
         else:
             reasons[reason] += 1
     left_out = [LeftOut(series_uid, reason, count) for reason, count in reasons.items()]
-    stacks, unfit = _stacks(kept, rules)
-    left_out += [LeftOut(series_uid, reason, _instances(slices)) for reason, slices in unfit]
-    return [_series_ref(series_uid, stack) for stack in stacks], left_out
-
-
-def _stacks(
-    headers: Sequence[InstanceHeader], rules: SelectionRules
-) -> tuple[list[Stack], list[tuple[LeftOutReason, Sequence[Slice]]]]:
-    """Split the planes of a series into what may become volumes, and name what may not."""
-    stacks: list[Stack] = []
-    unfit: list[tuple[LeftOutReason, Sequence[Slice]]] = []
-    slices = [Slice(header, plane) for header in headers for plane in header.planes]
-    groups = split_orientations(slices)
-    for group in groups:
-        if len(group) < rules.fewest_slices:
-            small = LeftOutReason.ODD_GEOMETRY if group is not groups[0] else LeftOutReason.TOO_FEW_SLICES
-            unfit.append((small, group))
-            continue
-        parts = split_parts(group)
-        if parts is None:
-            unfit.append((LeftOutReason.REPEATED_POSITIONS, group))
-        else:
-            stacks += [_named(part, group, groups, rules) for part in parts]
-    return stacks, unfit
-
-
-def _named(part: Stack, group: Sequence[Slice], groups: Sequence[Sequence[Slice]], rules: SelectionRules) -> Stack:
-    """Say of a part which orientation it has, where its series holds several that could be volumes."""
-    large = [other for other in groups if len(other) >= rules.fewest_slices]
-    if len(large) == 1:
-        return part
-    angle = f"orientation {large.index(group) + 1} of {len(large)}"
-    return replace(part, part=f"{angle}, {part.part}" if part.part else angle)
+    parts = split_series(
+        [Slice(header, plane) for header in kept for plane in header.planes], fewest=rules.fewest_slices
+    )
+    for reason, slices in (
+        (LeftOutReason.LOCALIZER, parts.survey),
+        (LeftOutReason.TOO_FEW_SLICES, parts.few),
+        (LeftOutReason.ODD_GEOMETRY, parts.odd),
+        (LeftOutReason.REPEATED_POSITIONS, parts.crowded),
+    ):
+        if slices:
+            left_out.append(LeftOut(series_uid, reason, _instances(slices)))
+    return [_series_ref(series_uid, stack) for stack in parts.stacks], left_out
 
 
 def _instances(slices: Iterable[Slice]) -> int:
@@ -285,15 +269,14 @@ _IMAGE_TYPES: tuple[tuple[frozenset[str], LeftOutReason], ...] = (
 
 
 def _exclusion_by_image_type(header: InstanceHeader, rules: SelectionRules) -> LeftOutReason | None:
-    """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2); lossy compression alone also makes an image DERIVED."""
+    """Judge by the values of ImageType (PS3.3 C.7.6.1.1.2)."""
     values = frozenset(header.image_type)
     for marks, reason in _IMAGE_TYPES:
         if values & marks:
             return reason
-    computed = "DERIVED" in header.image_type[:1] and not header.lossy
-    if "SECONDARY" in header.image_type[1:2] and not computed:
+    if "SECONDARY" in header.image_type[1:2] and not header.computed:
         return LeftOutReason.SECONDARY_CAPTURE
-    return LeftOutReason.DERIVED if computed and not rules.derived else None
+    return LeftOutReason.DERIVED if header.computed and not rules.derived else None
 
 
 def _exclusion_by_layout(header: InstanceHeader) -> LeftOutReason | None:

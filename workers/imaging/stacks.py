@@ -1,39 +1,25 @@
-"""One series, several volumes: planes apart by orientation, and planes at the same places apart by how they came about.
+"""One series, several volumes: planes at the same places are told apart by how they came about.
 
-Echoes, b-values, contrast phases and time points often share a series; a scout or a few planes of another angle may
-lie in it too. What belongs together is found from the planes themselves, never from the order of the files.
+Echoes, b-values, contrast phases and time points often share a series, and planes of another scan may lie among those
+of a stack. What belongs together is found from the planes themselves, never from the order of the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-import numpy as np
+from workers.errors import WorkerError
+from workers.imaging.grids import regular_grid
+from workers.imaging.slices import Slice, number_places, number_sides
 
-from workers.imaging.acquisitions import Acquisition
-from workers.imaging.instances import InstanceHeader
-from workers.imaging.planes import Plane
-
-_ANGLE_DECIMALS = 2
-_PLACE_DECIMALS = 1
 _FEWEST_SHARE = 0.5
 """A part of a series holds at least this share of its places; what is smaller is no volume of its own."""
+_MAIN_SHARE = 2 / 3
+"""Planes of another scan are set aside where the stack that stays holds at least this share of all."""
 _MOST_KEYS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One plane of one instance."""
-
-    header: InstanceHeader
-    plane: Plane
-
-    @property
-    def place(self) -> tuple[float, ...]:
-        """Where the plane lies, coarse enough for rounded headers to agree."""
-        return tuple(float(value) for value in np.round(self.plane.position_mm, _PLACE_DECIMALS) + 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,84 +34,190 @@ class Stack:
     order: int = 0
 
 
-Key = Callable[[Acquisition], Hashable]
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one orientation of a series falls into: volumes, and planes that belong to none of them."""
 
-_KEYS: tuple[tuple[str, Key], ...] = (
-    ("stack", lambda acquired: acquired.stack or None),
-    ("echo", lambda acquired: acquired.echo_ms if acquired.echo_ms is not None else acquired.echo_number),
-    ("b-value", lambda acquired: acquired.b_value),
-    ("inversion", lambda acquired: acquired.inversion_ms),
-    ("time point", lambda acquired: acquired.temporal_position),
-    ("component", lambda acquired: acquired.component or None),
-    ("trigger", lambda acquired: acquired.trigger_ms),
-    ("acquisition", lambda acquired: acquired.number),
+    stacks: tuple[Stack, ...]
+    odd: tuple[Slice, ...] = ()
+
+
+Key = Callable[[Slice], Hashable]
+Rank = Callable[[Slice], tuple[str, int]] | Callable[[Slice], float]
+
+_STACK: tuple[str, Key] = ("stack", lambda item: item.plane.acquisition.stack or None)
+_PROTOCOL: tuple[tuple[str, Key], ...] = (
+    _STACK,
+    ("echo", lambda item: item.plane.acquisition.echo),
+    ("b-value", lambda item: item.plane.acquisition.b_value),
+    ("inversion", lambda item: item.plane.acquisition.inversion_ms),
+    ("component", lambda item: item.plane.acquisition.component or None),
+    ("thickness", lambda item: item.plane.thickness_mm),
 )
+"""What was set differently: planes that differ in one of these are of different scans."""
+_REPETITION: tuple[tuple[str, Key], ...] = (
+    ("time point", lambda item: item.plane.acquisition.temporal_position),
+    ("trigger", lambda item: item.plane.acquisition.trigger_ms),
+    ("acquisition", lambda item: item.plane.acquisition.number),
+)
+"""What was done again with the same settings."""
+_KEYS = (*_PROTOCOL[:4], _REPETITION[0], *_PROTOCOL[4:], *_REPETITION[1:])
 """What tells parts apart, the most telling first."""
 
 
-def split_orientations(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Group planes by orientation, pixel spacing and size of the image, the largest group first."""
-    groups: dict[Hashable, list[Slice]] = {}
-    for item in slices:
-        plane = item.plane
-        cosines = np.round((*plane.row_direction, *plane.column_direction), _ANGLE_DECIMALS) + 0.0
-        spacing = tuple(round(step, 3) for step in plane.pixel_spacing_mm)
-        groups.setdefault((*cosines.tolist(), spacing, item.header.rows, item.header.columns), []).append(item)
-    return sorted(groups.values(), key=len, reverse=True)
-
-
-def split_parts(slices: Sequence[Slice]) -> tuple[Stack, ...] | None:
+def split_parts(slices: Sequence[Slice]) -> Parts | None:
     """Split planes of one orientation so that no part has two planes at one place; None where nothing tells them apart.
 
-    One attribute is tried before two together, then the order in which the planes were acquired. A single plane too
-    many does not make parts: who builds the volume decides about it.
+    One regular stack stays one. Otherwise one attribute is tried before two together, then the order in which the
+    planes of each place were acquired, then whether a few planes of another scan lie among those of a stack. Single
+    planes too many, and gaps, make no parts: who builds the volume decides about them.
     """
-    places = len({item.place for item in slices})
-    if 2 * places > len(slices):
-        return (Stack(tuple(slices)),)
+    if _is_regular(slices):
+        return Parts((Stack(tuple(slices)),))
+    for split in _SPLITS:
+        parts = split(slices)
+        if parts is not None:
+            return parts
+    crowded = max(Counter(number_places(slices)).values()) > 2  # noqa: PLR2004 - two may be copies, which pixels tell
+    return None if crowded else Parts((Stack(tuple(slices)),))
+
+
+def _split_by_stack(slices: Sequence[Slice]) -> Parts | None:
+    """Believe StackID (PS3.3 C.7.6.16.2.2.4) where each stack is regular by itself."""
+    groups = _grouped(slices, (_STACK,))
+    if len(groups) < 2 or not all(_is_regular(group) for group in groups.values()):  # noqa: PLR2004 - one is no split
+        return None
+    return _named(groups, (_STACK,))
+
+
+def _split_by_side(slices: Sequence[Slice]) -> Parts | None:
+    """Tell stacks apart that lie beside each other, as of both knees, where each is regular by itself."""
+    sides = dict(zip(map(id, slices), number_sides(slices), strict=True))
+    key: tuple[str, Key] = ("side", lambda item: sides[id(item)] + 1)
+    groups = _grouped(slices, (key,))
+    if len(groups) < 2 or not all(_is_regular(group) for group in groups.values()):  # noqa: PLR2004 - one is no split
+        return None
+    return _named(groups, (key,))
+
+
+def _split_by_keys(slices: Sequence[Slice]) -> Parts | None:
+    places = len(set(number_places(slices)))
+    if len(slices) - places < _FEWEST_SHARE * places:
+        return None
     for count in range(1, _MOST_KEYS + 1):
         for keys in combinations(_KEYS, count):
-            parts = _split_by(slices, keys, places)
-            if parts is not None:
-                return parts
-    return _split_by_time(slices, places)
+            groups = _grouped(slices, keys)
+            if len(groups) > 1 and all(_is_volume(group, places) for group in groups.values()):
+                return _named(groups, keys)
+    return None
 
 
-def _split_by(slices: Sequence[Slice], keys: Sequence[tuple[str, Key]], places: int) -> tuple[Stack, ...] | None:
-    groups: dict[tuple[Hashable, ...], list[Slice]] = {}
-    for item in slices:
-        groups.setdefault(tuple(key(item.plane.acquisition) for _, key in keys), []).append(item)
-    if len(groups) < 2 or not all(_is_volume(group, places) for group in groups.values()):  # noqa: PLR2004 - one is no split
+def _split_by_trigger(slices: Sequence[Slice]) -> Parts | None:
+    """Take the first trigger time of each place as the first phase, and so on, as in a cine of the heart."""
+    if any(item.plane.acquisition.trigger_ms is None for item in slices):
         return None
-    ordered = sorted(groups.items(), key=lambda entry: (_acquired_at(entry[1]), str(entry[0])))
-    name = " and ".join(label for label, _ in keys)
-    return tuple(
-        Stack(tuple(group), f"{name} {_shown(values)} ({index + 1} of {len(ordered)})", index)
-        for index, (values, group) in enumerate(ordered)
-    )
+    phases = _ranked_at_place(slices, lambda item: item.plane.acquisition.trigger_ms or 0.0)
+    if phases is None:
+        return None
+    times = [[item.plane.acquisition.trigger_ms for item in items] for items in zip(*phases, strict=True)]
+    if any(len(set(at_place)) < len(at_place) for at_place in times):
+        return None
+    return _numbered(phases, "trigger")
 
 
-def _split_by_time(slices: Sequence[Slice], places: int) -> tuple[Stack, ...] | None:
+def _split_by_time(slices: Sequence[Slice]) -> Parts | None:
     """Take the first plane of each place as the first phase, and so on; the phases must not overlap in time."""
-    at_place: dict[tuple[float, ...], list[Slice]] = {}
-    for item in sorted(slices, key=_moment):
-        at_place.setdefault(item.place, []).append(item)
-    counts = {len(items) for items in at_place.values()}
-    if len(counts) != 1:
+    phases = _ranked_at_place(slices, _moment)
+    if phases is None:
         return None
-    phases = [[items[index] for items in at_place.values()] for index in range(counts.pop())]
     moments = [[_moment(item) for item in phase] for phase in phases]
     apart = all(max(before) < min(after) for before, after in pairwise(moments))
-    if not apart or not all(_is_volume(phase, places) for phase in phases):
+    return _numbered(phases, "phase") if apart else None
+
+
+def _without_other_scans(slices: Sequence[Slice]) -> Parts | None:
+    """Set planes aside that differ in their settings from a regular stack among whose planes they lie.
+
+    Planes beyond either end of the stack are no such thing: there a gap is a slice that was lost. Planes that merely
+    repeat some of the stack, whole enough to be seen as a scan of their own, become a part of their own.
+    """
+    for keys in combinations((*_PROTOCOL, *_REPETITION), 1):
+        groups = sorted(_grouped(slices, keys).values(), key=len, reverse=True)
+        main, others = groups[0], [item for group in groups[1:] for item in group]
+        if len(main) < _MAIN_SHARE * len(slices) or not _is_regular(main) or not _lies_within(others, main):
+            continue
+        if keys[0] in _PROTOCOL:
+            return Parts((Stack(tuple(main)),), tuple(others))
+        if all(_is_regular(group) and len(group) > 2 for group in groups):  # noqa: PLR2004 - a lone twin is a doubt
+            return _named(_grouped(slices, keys), keys)
+    return None
+
+
+def _lies_within(others: Sequence[Slice], main: Sequence[Slice]) -> bool:
+    places = number_places([*main, *others])
+    first, last = min(places[: len(main)]), max(places[: len(main)])
+    return all(first <= place <= last for place in places[len(main) :])
+
+
+def _ranked_at_place(slices: Sequence[Slice], rank: Rank) -> list[list[Slice]] | None:
+    """Return the first plane of each place, the second of each, and so on; None unless all places hold equally many."""
+    at_place: dict[int, list[Slice]] = defaultdict(list)
+    for item, place in zip(slices, number_places(slices), strict=True):
+        at_place[place].append(item)
+    ranked = [sorted(items, key=rank) for items in at_place.values()]
+    counts = {len(items) for items in ranked}
+    if len(counts) != 1 or counts == {1}:
         return None
-    return tuple(
-        Stack(tuple(phase), f"phase ({index + 1} of {len(phases)})", index) for index, phase in enumerate(phases)
+    return [list(phase) for phase in zip(*ranked, strict=True)]
+
+
+_SPLITS = (
+    _split_by_stack,
+    _split_by_side,
+    _split_by_keys,
+    _split_by_trigger,
+    _split_by_time,
+    _without_other_scans,
+)
+
+
+def _grouped(slices: Sequence[Slice], keys: Sequence[tuple[str, Key]]) -> dict[tuple[Hashable, ...], list[Slice]]:
+    groups: dict[tuple[Hashable, ...], list[Slice]] = defaultdict(list)
+    for item in slices:
+        groups[tuple(key(item) for _, key in keys)].append(item)
+    return groups
+
+
+def _named(groups: dict[tuple[Hashable, ...], list[Slice]], keys: Sequence[tuple[str, Key]]) -> Parts:
+    ordered = sorted(groups.items(), key=lambda entry: (_acquired_at(entry[1]), str(entry[0])))
+    name = " and ".join(label for label, _ in keys)
+    return Parts(
+        tuple(
+            Stack(tuple(group), f"{name} {_shown(values)} ({index + 1} of {len(ordered)})", index)
+            for index, (values, group) in enumerate(ordered)
+        )
     )
+
+
+def _numbered(phases: Sequence[Sequence[Slice]], name: str) -> Parts:
+    return Parts(
+        tuple(
+            Stack(tuple(phase), f"{name} ({index + 1} of {len(phases)})", index) for index, phase in enumerate(phases)
+        )
+    )
+
+
+def _is_regular(slices: Sequence[Slice]) -> bool:
+    try:
+        regular_grid([item.plane for item in slices])
+    except WorkerError:
+        return False
+    return True
 
 
 def _is_volume(group: Sequence[Slice], places: int) -> bool:
     """Say whether planes lie each at a place of its own, and at enough of them."""
-    return len({item.place for item in group}) == len(group) >= _FEWEST_SHARE * places
+    return len(set(number_places(group))) == len(group) >= _FEWEST_SHARE * places
 
 
 def _moment(item: Slice) -> tuple[str, int]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from workers.errors import UnsuitableVolume
+from workers.imaging.borders import undeclared_background
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.lookup_tables import read_table
-from workers.imaging.padding import read_padding, undeclared_border
+from workers.imaging.padding import read_padding
 from workers.imaging.shutters import SHUTTER_KEYWORDS, behind_shutters
 
 VOI_KEYWORDS = (
@@ -102,7 +103,7 @@ def _padded(
         declared |= shut_out
     if declared.any():
         return declared
-    border = undeclared_border((-values if inverted else values)[None])
+    border = undeclared_background((-values if inverted else values)[None], None, modality="")
     return declared if border is None else border[0]
 
 

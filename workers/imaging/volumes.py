@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
+from workers.imaging.borders import undeclared_background
 from workers.imaging.grids import regular_grid
-from workers.imaging.padding import undeclared_border
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
 from workers.imaging.series import SeriesRef
-from workers.imaging.stacks import Slice
+from workers.imaging.slices import Slice
 
 
 def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
@@ -37,7 +37,9 @@ def build_volume(series: SeriesRef, objects: ObjectStore, *, limits: ReadLimits 
     ordered = [slices[index] for index in grid.order]
     voxels, padded = _voxels(ordered, objects, limits)
     inverted = series.modality == "MR" and slices[0].header.photometric_interpretation == "MONOCHROME1"
-    voxels = _without_padding(voxels, padded, inverted=inverted)
+    _require_content(voxels)
+    background = _background(voxels, padded, modality=series.modality)
+    voxels = _without_background(voxels, background, inverted=inverted)
     return Volume(
         voxels=voxels,
         geometry=grid.geometry,
@@ -113,16 +115,25 @@ def _voxels(
     return voxels, padded
 
 
-def _without_padding(voxels: NDArray[float32], padded: NDArray[np.bool_] | None, *, inverted: bool) -> NDArray[float32]:
+def _without_background(
+    voxels: NDArray[float32], background: NDArray[np.bool_] | None, *, inverted: bool
+) -> NDArray[float32]:
     """Darken what is no image, invert the rest where asked to, and refuse what then has nothing to show."""
-    if padded is None or not padded.any():
-        padded = undeclared_border(voxels)
-    image = voxels if padded is None else voxels[~padded]
+    image = voxels if background is None else voxels[~background]
     _require_content(image)
     lowest, highest = image.min(), image.max()
     if inverted:
         voxels = highest + lowest - voxels
-    return voxels if padded is None else np.where(padded, lowest, voxels)
+    return voxels if background is None else np.where(background, lowest, voxels)
+
+
+def _background(
+    voxels: NDArray[float32], padded: NDArray[np.bool_] | None, *, modality: str
+) -> NDArray[np.bool_] | None:
+    """Return what is padding by the header's word and by what it looks like, or None where all is image."""
+    declared = padded if padded is not None and padded.any() else None
+    seen = undeclared_background(voxels, declared, modality=modality)
+    return seen if declared is None else declared if seen is None else declared | seen
 
 
 def _units(frame: NDArray[np.integer[Any]], part: Slice) -> NDArray[float32]:

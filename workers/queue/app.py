@@ -15,6 +15,12 @@ from workers.queue.lane_order import WEIGHTS, LaneOrder
 ANALYSE = "oncue.analyse"
 FIT = "oncue.fit"
 """Names of the tasks on the wire: stated, so that modules may be renamed while messages are under way."""
+DEFAULT_POOL = "default"
+
+
+def queue_name(lane: Lane, pool: str = DEFAULT_POOL) -> str:
+    """Return the queue of a lane: the lane's name, with that of the pool before it where that is not the default."""
+    return lane.value if pool == DEFAULT_POOL else f"{pool}.{lane.value}"
 
 
 def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = None) -> Celery:
@@ -36,8 +42,8 @@ def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = N
         worker_pool="solo",
         worker_concurrency=1,
         # One queue for each lane: priorities inside one Redis list are approximate and let STAT work wait.
-        task_queues={lane.value: {"routing_key": lane.value} for lane in Lane},
-        task_default_queue=Lane.ROUTINE.value,
+        task_queues={name: {"routing_key": name} for name in (queue_name(lane, settings.pool) for lane in Lane)},
+        task_default_queue=queue_name(Lane.ROUTINE, settings.pool),
         task_create_missing_queues=False,
         # The process that hosts the worker has set up logging; Celery must not take the root logger away.
         worker_hijack_root_logger=False,

@@ -19,6 +19,7 @@ from storage.config import StorageSettings
 from storage.database import Database, connect, utc_now
 from storage.errors import DatabaseUnavailable, OncueError
 from storage.objects import ObjectStore
+from storage.processes import Served
 from workers.config import WorkerSettings
 from workers.queue.signs_of_life import SignsOfLife
 
@@ -60,16 +61,17 @@ def consume(place: WorkerPlace, owner: str, signs: SignsOfLife, refusals: Connec
 
 def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
     from workers.fewshot.fit_requests import FitRunner
-    from workers.pipeline import open_resources
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
+    from workers.resources import open_resources
 
     database = place.open_database()
     started = time.monotonic()
     resources = open_resources(place.workers, database, place.open_objects(), actor=owner)
     log.info("worker.models_loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
-        processes.start(session, owner, "worker", now=utc_now())
+        served = [Served(place.workers.pool, name) for name in resources.serves]
+        processes.start(session, owner, "worker", now=utc_now(), serves=served)
     runner = JobRunner(resources, owner, place.workers.lease_seconds, signs)
     app = make_app(place.workers, on_poll=signs.mark_poll)
     register_tasks(app, runner, FitRunner(database, place.workers, owner))

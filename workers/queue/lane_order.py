@@ -46,4 +46,5 @@ class LaneOrder:
         return last_used
 
     def _weight(self, queue: str) -> int:
-        return self._weights.get(queue, 1)
+        """Return the weight of a queue's lane; the name of a pool may stand before it."""
+        return self._weights.get(queue.rpartition(".")[2], 1)

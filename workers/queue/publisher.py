@@ -9,12 +9,13 @@ from typing import Any
 
 from amqp.exceptions import ChannelError  # type: ignore[import-untyped]  # amqp carries no types
 from celery import Celery
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from storage.domain import Lane
 from workers.errors import BrokerUnavailable
-from workers.queue.app import ANALYSE, FIT
+from workers.queue.app import ANALYSE, DEFAULT_POOL, FIT, queue_name
 
 FIT_LANE = Lane.BATCH
 """Fit requests share the lane with the lowest weight, so that they never hold up a study that is read today."""
@@ -29,21 +30,26 @@ class Publisher:
         self._app = app
         self._connection: Any = None  # kombu's Connection, which carries no types
 
-    def publish(self, job_id: int, lane: Lane) -> None:
-        """Send the message of one job into its lane."""
+    def publish(self, job_id: int, lane: Lane, *, pool: str = DEFAULT_POOL) -> None:
+        """Send the message of one job into its lane of a pool of workers."""
+        name = queue_name(lane, pool)
         with self._connected() as connection, connection.Producer() as producer:
-            self._app.send_task(ANALYSE, args=[job_id], queue=lane.value, producer=producer, retry=False)
+            # The queue of a pool that no setting of this process names: the relay serves them all.
+            queue = Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]  # kombu is untyped
+            self._app.send_task(ANALYSE, args=[job_id], queue=queue, producer=producer, retry=False)
 
     def publish_fit(self, request_id: int) -> None:
         """Send the message of one fit request into the lane that waits for every other."""
         with self._connected() as connection, connection.Producer() as producer:
             self._app.send_task(FIT, args=[request_id], queue=FIT_LANE.value, producer=producer, retry=False)
 
-    def is_empty(self, lane: Lane) -> bool:
+    def is_empty(self, lane: Lane, *, pool: str = DEFAULT_POOL) -> bool:
         """Say whether no message of a lane waits with the broker."""
         with self._connected() as connection:
             try:
-                return bool(connection.default_channel.queue_declare(lane.value, passive=True).message_count == 0)
+                return bool(
+                    connection.default_channel.queue_declare(queue_name(lane, pool), passive=True).message_count == 0
+                )
             except ChannelError as error:
                 if str(error.reply_code) != _NOT_FOUND:
                     raise

@@ -20,6 +20,7 @@ from storage.errors import DatabaseUnavailable
 from storage.fewshot import fit_requests
 from workers.config import WorkerSettings
 from workers.errors import BrokerUnavailable
+from workers.queue.app import DEFAULT_POOL
 from workers.queue.publisher import FIT_LANE, Publisher
 
 _CHORES_SECONDS = 5.0
@@ -64,12 +65,13 @@ class Relay:
         in between costs one message too many instead of one too few.
         """
         with self._database.read() as session:
-            due = jobs.publishable(session, now=utc_now())
-        for job_id, lane in due:
+            now = utc_now()
+            due = jobs.publishable(session, served=processes.served(session, now=now), now=now)
+        for job in due:
             with self._database.write() as session:
-                if jobs.published(session, job_id, now=utc_now()):
-                    self._publisher.publish(job_id, lane)
-                    log.info("job.published", job=job_id, lane=lane.value)
+                if jobs.published(session, job.id, now=utc_now()):
+                    self._publisher.publish(job.id, job.lane, pool=job.pool)
+                    log.info("job.published", job=job.id, lane=job.lane.value, pool=job.pool)
         return len(due) + self._publish_fits()
 
     def _publish_fits(self) -> int:
@@ -101,19 +103,19 @@ class Relay:
         forgotten = self._publisher.has_forgotten()
         with self._database.read() as session:
             lanes = set(jobs.lanes_with_messages(session))
-            lanes |= {FIT_LANE} if fit_requests.has_messages(session) else set()
-        return sum(self._recover_lane(lane, forgotten=forgotten) for lane in sorted(lanes))
+            lanes |= {(DEFAULT_POOL, FIT_LANE)} if fit_requests.has_messages(session) else set()
+        return sum(self._recover_lane(pool, lane, forgotten=forgotten) for pool, lane in sorted(lanes))
 
-    def _recover_lane(self, lane: Lane, *, forgotten: bool) -> int:
-        if not forgotten and not self._publisher.is_empty(lane):
+    def _recover_lane(self, pool: str, lane: Lane, *, forgotten: bool) -> int:
+        if not forgotten and not self._publisher.is_empty(lane, pool=pool):
             return 0
         older_than = timedelta(seconds=0 if forgotten else self._settings.republish_seconds)
         with self._database.write() as session:
-            lost = jobs.republish_lost(session, lane, older_than=older_than, now=utc_now())
-            if lane is FIT_LANE:
+            lost = jobs.republish_lost(session, pool, lane, older_than=older_than, now=utc_now())
+            if (pool, lane) == (DEFAULT_POOL, FIT_LANE):
                 lost += fit_requests.republish_lost(session, older_than=older_than, now=utc_now())
         if lost:
-            log.warning("job.message_lost", lane=lane.value, jobs=lost, forgotten=forgotten)
+            log.warning("job.message_lost", pool=pool, lane=lane.value, jobs=lost, forgotten=forgotten)
         return lost
 
     def _beat(self) -> None:

@@ -14,12 +14,14 @@ from celery import Celery
 from storage import analyses, arrays, jobs
 from storage.database import utc_now
 from storage.domain import Analysis
-from storage.errors import LeaseLost, OncueError, StorageError
+from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
 from workers.errors import OutOfDeviceMemory
-from workers.pipeline import PipelineResources, Stopwatch, analyse
+from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import SignsOfLife
+from workers.resources import PipelineResources
+from workers.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from workers.fewshot.fit_requests import FitRunner
@@ -49,6 +51,8 @@ class JobRunner:
 
     def run(self, job_id: int) -> Outcome:
         """Do one job if it is still to be done: a message that comes twice ends quietly the second time."""
+        if not self._has_analyser(job_id):
+            return Outcome.NOT_CLAIMED
         with self.resources.database.write() as session:
             held = jobs.claim(session, job_id, owner=self.owner, lease_seconds=self.lease_seconds, now=utc_now())
         if held is None:
@@ -57,6 +61,20 @@ class JobRunner:
         log.info("job.claimed", job=job_id, attempt=held.attempt)
         with self.busy():
             return self._work(held)
+
+    def _has_analyser(self, job_id: int) -> bool:
+        """Say whether this worker can do a job; the message of one that it cannot do is handed back."""
+        with self.resources.database.read() as session:
+            try:
+                analyser = jobs.find(session, job_id).analyser
+            except RecordMissing:
+                return True
+        if analyser in self.resources.serves:
+            return True
+        with self.resources.database.write() as session:
+            jobs.hand_back(session, job_id, actor=self.owner, now=utc_now())
+        log.warning("job.handed_back", job=job_id, analyser=analyser)
+        return False
 
     def _work(self, held: jobs.Claim) -> Outcome:
         watch = Stopwatch()

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 
-from storage.database import Database
-from storage.domain import Priority
+from storage import processes
+from storage.database import Database, utc_now
+from storage.domain import Extent, Priority
+from storage.processes import Served
 from tests.console.conftest import Place
 from tests.support.commands import oncue
-from tests.support.records import DESTINATION, PATIENT, analysed_study, deliver, failed_study, queued_study
+from tests.support.records import (
+    DESTINATION,
+    PATIENT,
+    TWO_HEAD_ROUTES,
+    analysed_study,
+    closed_study,
+    deliver,
+    failed_study,
+    queued_study,
+    result,
+    save_result,
+)
 
 
 def test_studies_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> None:
@@ -22,6 +37,17 @@ def test_studies_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) ->
             "finding": "Lesion",
             "volume_ml": 12.5,
             "confidence": 0.875,
+            "analyses": [
+                {
+                    "route": "head-mr",
+                    "state": "succeeded",
+                    "code": None,
+                    "finding": "Lesion",
+                    "volume_ml": 12.5,
+                    "confidence": 0.875,
+                    "priority": "HIGH",
+                }
+            ],
         }
     ]
 
@@ -37,6 +63,82 @@ def test_nothing_found_is_a_result_of_its_own(place: Place) -> None:
     analysed_study(place.database, place.objects, present=False, priority=Priority.ROUTINE)
     (study,) = oncue("studies", "list", "--state", place.state, "--json").json
     assert (study["finding"], study["volume_ml"], study["priority"]) == ("none", 0.0, "ROUTINE")
+
+
+def test_a_study_that_no_route_wants_is_listed_quietly(anywhere: Place) -> None:
+    closed = closed_study(anywhere.database, body_part="KNEE")
+    (study,) = oncue("studies", "list", "--state", anywhere.state, "--json").json
+    assert (study["study_instance_uid"], study["state"], study["analyses"]) == (
+        closed.study_instance_uid, "not_applicable", [],
+    )  # fmt: skip # reads by its lines
+    assert [study[name] for name in ("priority", "finding", "volume_ml", "confidence")] == [None] * 4
+    assert oncue("jobs", "list", "--state", anywhere.state, "--json").json == []
+    assert oncue("worklist", "--state", anywhere.state, "--json").json == []
+    assert "no route wants it" in oncue("studies", "list", "--state", anywhere.state).out
+    shown = oncue("studies", "show", 1, "--state", anywhere.state)
+    assert "body_part: wanted head, found lower-limb" in shown.out
+    (detail,) = oncue("studies", "show", 1, "--state", anywhere.state, "--json").json
+    assert detail["study"]["reasons"] == [
+        "route head-mr: series ..2.25.1001.1 body_part: wanted head, found lower-limb"
+    ]
+
+
+def test_each_route_of_a_study_has_its_own_entry(anywhere: Place) -> None:
+    closed = closed_study(anywhere.database, routes=TWO_HEAD_ROUTES)
+    found = replace(result(anywhere.objects), withheld="unlike_training_data")
+    save_result(anywhere.database, anywhere.objects, closed.job_ids[0], found)
+    (study,) = oncue("studies", "list", "--state", anywhere.state, "--json").json
+    assert study["analyses"] == [
+        {
+            "route": "bleeding",
+            "state": "succeeded",
+            "code": None,
+            "finding": "Lesion",
+            "volume_ml": 12.5,
+            "confidence": 0.875,
+            "priority": "HIGH",
+        },
+        {
+            "route": "tumour",
+            "state": "queued",
+            "code": None,
+            "finding": None,
+            "volume_ml": None,
+            "confidence": None,
+            "priority": None,
+        },
+    ]
+    assert (study["state"], study["finding"], study["priority"]) == ("queued", "Lesion", "HIGH")
+    for command in (("studies", "list"), ("worklist",)):
+        table = oncue(*command, "--state", anywhere.state).out
+        assert "bleeding: Lesion, 12.5 ml, HIGH, not sent: unlike the training data" in table
+        assert "tumour: queued" in table
+    (listed,) = oncue("worklist", "--state", anywhere.state, "--json").json
+    assert [one["withheld"] for one in listed["analyses"]] == ["unlike_training_data", None]
+    assert "not sent: unlike the training data" in oncue("studies", "show", 1, "--state", anywhere.state).out
+
+
+def test_a_job_that_no_worker_serves_says_so(anywhere: Place) -> None:
+    queued_study(anywhere.database)
+    with anywhere.database.write() as session:
+        others = frozenset({Served("other", "zero-shot")})
+        processes.start(session, "worker-1", "worker", now=utc_now(), serves=others)
+    (job,) = oncue("jobs", "list", "--state", anywhere.state, "--json").json
+    assert (job["state"], job["code"]) == ("queued", "no_worker_for_route")
+    (study,) = oncue("studies", "list", "--state", anywhere.state, "--json").json
+    assert study["analyses"][0]["code"] == "no_worker_for_route"
+
+
+def test_a_finding_has_only_the_sizes_that_its_image_tells(place: Place) -> None:
+    closed = closed_study(place.database)
+    found = result(place.objects)
+    flat = replace(found.findings[0], extent=Extent.AREA, area_mm2=88.0, volume_ml=0.0)
+    save_result(place.database, place.objects, closed.job_ids[0], replace(found, findings=(flat,)))
+    (detail,) = oncue("studies", "show", 1, "--state", place.state, "--json").json
+    (finding,) = detail["result"]["findings"]
+    assert (finding["extent"], finding["volume_ml"], finding["area_mm2"]) == ("area", None, 88.0)
+    assert detail["study"]["volume_ml"] is None
+    assert "volume ml" not in oncue("studies", "show", 1, "--state", place.state).out
 
 
 def test_jobs_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from console.demo.demonstrated_study import dice
+from console.demo.unwanted_study import write_unwanted_study
 from phantom.study import write_phantom_study
 from tests.support.records import DESTINATION
 from tests.support.system import QUICK, run_oncue
@@ -51,6 +52,19 @@ def test_a_study_that_cannot_be_analysed_is_shown_with_its_code(tmp_path: Path) 
     assert ran.returncode == 1
     assert "incomplete_volume" in ran.stdout
     assert "Logs and database are kept in" in ran.stdout
+
+
+@pytest.mark.peer
+@pytest.mark.timeout(600)
+def test_a_study_that_no_route_wants_is_set_aside_and_no_failure(tmp_path: Path) -> None:
+    study_uid = write_unwanted_study(tmp_path / "study", seed=3)
+    ran = run_oncue(
+        "demo", "--study", str(tmp_path / "study"), "--out", str(tmp_path / "out"), variables=_quick(tmp_path)
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for wanted in (study_uid, "not_applicable", "set aside", "wanted head"):
+        assert wanted in ran.stdout
+    assert not (tmp_path / "out" / "demo.png").exists()
 
 
 @pytest.mark.slow

@@ -82,6 +82,23 @@ def test_a_database_and_weights_that_are_not_there_are_faults(tmp_path: Path, mo
     assert found["weights"]["detail"].startswith("[weights_mismatch]")
 
 
+@pytest.mark.usefixtures("quiet_ports")
+def test_a_missing_database_is_said_once(tmp_path: Path) -> None:
+    chosen = [word for name in ("database", "gateway", "worker", "routes") for word in ("--only", name)]
+    ran = oncue("doctor", "--state", tmp_path / "state", "--json", *chosen)
+    assert ran.out.count("there is no oncue database") == 1
+    assert [item["detail"] for item in ran.json if item["subject"] in ("gateway", "worker")] == [
+        "not looked at: see database"
+    ] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quiet_ports")
+def test_a_settings_file_that_is_not_there_is_not_called_fine(place: Place) -> None:
+    settings = _findings(oncue("doctor", "--state", place.state, "--json"))["settings"]
+    assert settings["detail"] == f"defaults and environment alone; there is no {place.state / 'oncue.toml'}"
+
+
 def test_wrong_settings_are_the_first_and_only_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONCUE_GATEWAY_PROT", "1")
     ran = oncue("doctor", "--state", place.state)

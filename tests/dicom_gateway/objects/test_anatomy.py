@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_gateway.objects.anatomy import anatomic_region
+from dicom_gateway.objects.anatomy import anatomic_region, laterality
 
 
 def coded(value: str, scheme: str, meaning: str) -> Dataset:
@@ -20,6 +20,8 @@ def coded(value: str, scheme: str, meaning: str) -> Dataset:
         ("CT", "CHEST", "Chest"),
         ("CT", "HEAD NECK", "Head and Neck"),
         ("MR", "BREAST", "Breast"),
+        ("DX", "HAND", "Hand"),
+        ("CR", "LSPINE", "Lumbar spine"),
         ("MR", "TAIL", None),
         ("MR", "", None),
     ],
@@ -57,3 +59,34 @@ def test_a_region_in_an_older_scheme_is_left_to_the_body_part() -> None:
     region = anatomic_region(source)
     assert region is not None
     assert region.value == "816094009"
+
+
+@pytest.mark.parametrize(
+    ("stated", "meaning"),
+    [
+        ({"ImageLaterality": "L"}, "Left"),
+        ({"Laterality": "R"}, "Right"),
+        ({"ImageLaterality": "B"}, "Bilateral"),
+        ({"ImageLaterality": "R", "Laterality": "L"}, "Right"),
+        ({"ImageLaterality": "U", "Laterality": "L"}, "Left"),
+        ({"ImageLaterality": "U"}, None),
+        ({"Laterality": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_side_is_the_images_before_its_series(stated: dict[str, str], meaning: str | None) -> None:
+    source = Dataset()
+    for keyword, value in stated.items():
+        setattr(source, keyword, value)
+    side = laterality(source)
+    assert (side.meaning if side else None) == meaning
+
+
+def test_the_side_of_an_enhanced_instance_is_found_in_its_frame_anatomy() -> None:
+    anatomy, shared, source = Dataset(), Dataset(), Dataset()
+    anatomy.FrameLaterality = "L"
+    shared.FrameAnatomySequence = [anatomy]
+    source.SharedFunctionalGroupsSequence = [shared]
+    side = laterality(source)
+    assert side is not None
+    assert side.meaning == "Left"

@@ -22,6 +22,7 @@ from storage.objects import ObjectStore
 from storage.studies import Origin, StudyFacts
 from tests.support import peers
 from tests.support.gateways import Running, running_gateway, until
+from tests.support.routing import close_as_head
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
@@ -68,7 +69,7 @@ def _analysed(
             )
             origin = Origin("MR", None, Lane.ROUTINE)
             studies.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
-        job_id = studies.close(session, 1, quiet_seconds=0, now=utc_now())
+        job_id = close_as_head(session, 1, quiet_seconds=0, now=utc_now())
         assert job_id is not None
     _finish_job(database, objects, job_id, analysis or source.analysis(labels))
     return job_id

@@ -29,7 +29,7 @@ def test_the_shipped_routes_are_sound_and_known_by_their_digest() -> None:
     [
         ("version = 1\n[[route]\n", "not valid TOML"),
         ("version = 2\n", "version"),
-        (GOOD.replace("analyser", "analyzer"), 'line 5, route "head", analyzer: Extra inputs'),
+        (GOOD.replace("analyser", "analyzer"), 'line 5, route "head", analyzer: there is no such key'),
         (GOOD + 'body_part = ["knie"]\n', "line 9, route \"head\", match.body_part.0: Input should be 'head'"),
         (GOOD + "minimum_slices = 9\nmaximum_slices = 3\n", "minimum_slices (9) is above maximum_slices (3)"),
         (GOOD + "description = '('\n", 'line 9, route "head", match.description: no valid regular expression'),

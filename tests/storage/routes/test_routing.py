@@ -110,3 +110,12 @@ def test_the_record_quotes_no_description() -> None:
     record = route_study(one_route("description = 'flair'\nminimum_slices = 99"), [named]).record()
     assert "jane" not in record.lower()
     assert json.loads(record)["answers"][0]["unmet"] == {"1.2.1": ["description", "minimum_slices"]}
+
+
+def test_a_study_description_speaks_of_the_series_that_says_the_same_and_not_of_its_neighbours() -> None:
+    knee = replace(FLAIR, series_instance_uid="1.2.2", body_part_examined="KNEE", series_description="PD TSE")
+    (answer,) = route_study(load_routes(), [FLAIR, knee]).answers
+    assert answer.wanted == ("1.2.1",)
+    # Alone, with nothing else to be what «MR BRAIN» speaks of, its body part may be left over from the last patient.
+    (answer,) = route_study(load_routes(), [knee]).answers
+    assert answer.wanted == ("1.2.2",)

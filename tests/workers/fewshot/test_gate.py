@@ -127,6 +127,25 @@ def test_seeds_that_disagree_fail_and_too_few_of_them_are_insufficient() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("patients", "boast", "expected"),
+    [(30, 0.0, Verdict.INSUFFICIENT), (30, 0.3, Verdict.FAIL), (300, 0.0, Verdict.PASS), (300, 0.15, Verdict.FAIL)],
+)
+def test_a_calibration_error_that_chance_gives_on_few_patients_is_no_failure(
+    patients: int, boast: float, expected: Verdict
+) -> None:
+    rng = np.random.default_rng(3)
+    sure = rng.uniform(0.52, 0.7, 2 * patients)
+    right = rng.random(2 * patients) < sure
+    said = np.minimum(sure + boast, 0.99)
+    truth = np.tile([0, 1], patients)
+    own = np.where(right, said, 1 - said)
+    probabilities = np.where(np.arange(2)[None] == truth[:, None], own[:, None], 1 - own[:, None])
+    found = replace(evidence(men=patients // 2, women=patients - patients // 2), probabilities=probabilities)
+    assert verdicts(found)["calibration"] is expected
+
+
+@pytest.mark.slow
 def test_probabilities_that_are_off_fail_and_sets_that_hold_too_little_fail() -> None:
     found = evidence()
     boastful = np.where(found.probabilities > 0.5, 1.0, 0.0)

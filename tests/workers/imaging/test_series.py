@@ -53,10 +53,11 @@ def _own_result() -> list[Dataset]:
 
 
 def _repeated() -> list[Dataset]:
-    again = series(ODD)
-    for instance in again:
-        instance.SOPInstanceUID += ".2"  # same numbers, same times: nothing tells the two apart
-    return [*series(ODD), *again]
+    copies = [series(ODD) for _ in range(3)]
+    for number, copy in enumerate(copies):
+        for instance in copy:
+            instance.SOPInstanceUID += f".{number}"  # same numbers, same times: nothing tells the three apart
+    return [instance for copy in copies for instance in copy]
 
 
 _LEFT_OUT: dict[LeftOutReason, list[Callable[[], list[Dataset]]]] = {
@@ -204,7 +205,7 @@ def _twice(**second: object) -> list[Dataset]:
         ({"InversionTime": "900"}, "inversion 900 (2 of 2)"),
         ({"TemporalPositionIdentifier": 2}, "time point 2 (2 of 2)"),
         ({"AcquisitionNumber": 2, "AcquisitionTime": "101730"}, "acquisition 2 (2 of 2)"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "NONE"]}, "component P/NONE (2 of 2)"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "NONE"]}, "component M/NONE (2 of 2)"),
         ({}, "phase (2 of 2)"),
     ],
 )

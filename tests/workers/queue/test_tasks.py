@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import analyses, arrays, audit, jobs
+from storage import analyses, arrays, audit, jobs, reports, worklist
 from storage.database import Database, utc_now
 from storage.domain import JobState, Presence, Segmentation, StoredInstance, Volume
 from storage.errors import LeaseLost
@@ -18,14 +18,18 @@ from storage.objects import ObjectStore
 from tests.support.analysers import ALGORITHM, QuickAnalyser
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
+from tests.support.routing import head_series, seen
 from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.fewshot.fit_requests import FitRunner
-from workers.pipeline import PipelineResources, analyse
+from workers.pipeline import analyse
 from workers.queue.app import FIT, make_app
 from workers.queue.signs_of_life import SignsOfLife
 from workers.queue.tasks import JobRunner, Outcome, register_tasks
+from workers.resources import PipelineResources
 from workers.triage import load_policy
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,14 @@ class FailingAnalyser:
 
 
 @dataclass(frozen=True)
+class StrangeAnalyser:
+    """Finds something in what is unlike anything that it knows."""
+
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        return replace(QuickAnalyser().segment(volume, check=check), out_of_distribution=3.0)
+
+
+@dataclass(frozen=True)
 class BlindAnalyser:
     """Finds nothing."""
 
@@ -58,8 +70,8 @@ class BlindAnalyser:
         return Segmentation(volume.voxels > 1e9, volume.voxels * 0, 0.05, 0.0, ALGORITHM)
 
 
-def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, modality: str = "MR") -> JobRunner:
-    bench = PipelineResources(database, objects, {modality: analyser}, None, load_policy(), 4)
+def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, name: str = "zero-shot") -> JobRunner:
+    bench = PipelineResources(database, objects, {name: analyser}, None, load_policy(), 4)
     return JobRunner(bench, "worker-1", lease_seconds=30)
 
 
@@ -124,14 +136,44 @@ def test_a_failed_attempt_keeps_its_code_and_is_tried_again(
     assert "Smith" not in (job.reason or "")
 
 
-def test_a_study_of_another_modality_fails_at_once_and_says_what_is_supported(
+def test_a_worker_without_the_routes_analyser_hands_the_job_back_unharmed(
     database: Database, objects: ObjectStore, instances: list[StoredInstance]
 ) -> None:
     job_id = queue_study(database, instances)
-    _runner(database, objects, QuickAnalyser(), modality="CT").run(job_id)
+    with database.write() as session:
+        jobs.published(session, job_id, now=utc_now())
+    assert _runner(database, objects, QuickAnalyser(), name="chest").run(job_id) is Outcome.NOT_CLAIMED
     job = _job(database, job_id)
-    assert (job.state, job.code, job.attempts) == (JobState.FAILED, "no_analyser", 1)
-    assert "supported: CT" in (job.reason or "")
+    assert (job.state, job.code, job.attempts) == (JobState.QUEUED, None, 0)
+    with database.read() as session:
+        assert [due.id for due in jobs.publishable(session, now=utc_now())] == [job_id]
+    assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
+
+
+def test_a_result_far_from_the_training_data_is_on_record_and_not_sent(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    assert _runner(database, objects, StrangeAnalyser()).run(job_id) is Outcome.SUCCEEDED
+    with database.read() as session:
+        analysis = analyses.load(session, job_id, objects)
+        assert reports.due(session, now=utc_now()) == ()
+        entry = worklist.find(session, 1)
+    assert (analysis.withheld, entry.analyses[0].withheld) == ("unlike_training_data", "unlike_training_data")
+    assert analysis.route == "head-mr"
+
+
+def test_a_study_of_two_patients_is_never_analysed_as_one(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    mine, other = head_series(instances[0].series_instance_uid), replace(head_series("2.25.99"), patient_id="P2")
+    mixed = seen(replace(mine, patient_id="P1", sop_class_uids=other.sop_class_uids), other)
+    mixed = replace(mixed, series=tuple(replace(one, sop_class_uids=frozenset({MR})) for one in mixed.series))
+    job_id = queue_study(database, instances, whole=mixed)
+    assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.FAILED
+    job = _job(database, job_id)
+    assert (job.state, job.code) == (JobState.FAILED, "two_patients")
+    assert "P2" not in (job.reason or "")
 
 
 def test_a_study_with_an_object_gone_from_the_store_fails_with_that_code(

@@ -12,6 +12,7 @@ from workers.fewshot.gate.figures import (
     Estimate,
     area_under_curve,
     balanced_accuracy,
+    calibration_by_chance,
     calibration_error,
     f1_macro,
     interval,
@@ -90,14 +91,23 @@ def check_seeds(evidence: Evidence) -> Check:
 
 
 def check_calibration(evidence: Evidence) -> Check:
-    """Ask for a small expected calibration error after temperature scaling."""
+    """Ask for a small expected calibration error after temperature scaling.
+
+    INSUFFICIENT where it is too large, but no larger than perfect calibration could give by chance on so few items.
+    """
     value, bound = calibration_error(evidence.probabilities, evidence.truth), evidence.bounds.calibration_error
     if not evidence.calibration_items:
         return Check(
             "calibration", Verdict.INSUFFICIENT, "no calibration items: no temperature was fitted", value, bound
         )
-    verdict = Verdict.PASS if value <= bound else Verdict.FAIL
-    return Check("calibration", verdict, f"expected calibration error {value:.3f}", value, bound)
+    words = f"expected calibration error {value:.3f}"
+    if value <= bound:
+        return Check("calibration", Verdict.PASS, words, value, bound)
+    chance = calibration_by_chance(evidence.probabilities)
+    if value > chance:
+        return Check("calibration", Verdict.FAIL, words, value, bound)
+    words += f": {len(evidence.truth)} items are too few to tell it from chance, which gives up to {chance:.3f}"
+    return Check("calibration", Verdict.INSUFFICIENT, words, value, bound)
 
 
 def check_coverage(evidence: Evidence) -> Check:

@@ -52,7 +52,20 @@ def interval(value: float, draws: NDArray[float64]) -> Estimate:
 
 def calibration_error(probabilities: NDArray[float64], truth: NDArray[int64]) -> float:
     """Return the expected calibration error of the chosen class over bins of equal mass (Nguyen & O'Connor, 2015)."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    return _gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
+
+
+def calibration_by_chance(probabilities: NDArray[float64], *, draws: int = BOOTSTRAPS, seed: int = SEED) -> float:
+    """Return the error that one perfectly calibrated adapter in twenty would exceed with these probabilities.
+
+    Few items give a large error by chance alone (at 60 items about 0.11 on average); the outcomes are drawn anew.
+    """
+    confidence, rng = probabilities.max(axis=1), np.random.default_rng(seed)
+    errors = [_gap(confidence, rng.random(len(confidence)) < confidence) for _ in range(draws)]
+    return float(np.quantile(errors, 0.95))
+
+
+def _gap(confidence: NDArray[float64], right: NDArray[bool_]) -> float:
     order = np.argsort(confidence, kind="stable")
     bins = [part for part in np.array_split(order, min(_BINS, max(1, len(order) // _BINS))) if part.size]
     gaps = [part.size * abs(float(confidence[part].mean()) - float(right[part].mean())) for part in bins]

@@ -1,0 +1,250 @@
+"""The measurement groups of a TID 1500 report: one for each lesion, for each label of a whole image, or for absence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    FindingSite,
+    Measurement,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    ReferencedSegment,
+    ReferencedSegmentationFrame,
+    SourceImageForMeasurementGroup,
+    SourceImageForSegmentation,
+    SourceSeriesForSegmentation,
+    TrackingIdentifier,
+    VolumetricROIMeasurementsAndQualitativeEvaluations,
+)
+from pydicom.dataset import Dataset
+
+from dicom_gateway.errors import ObjectInvalid
+from dicom_gateway.objects import codes
+from dicom_gateway.objects.anatomy import anatomic_region, laterality
+from dicom_gateway.objects.calibration import size_statements
+from dicom_gateway.objects.labels import label_measurements, label_statements
+from dicom_gateway.objects.segmentation import lesions
+from dicom_gateway.objects.sources import SourceSeries
+from storage.domain import Algorithm, Analysis, Extent, Finding, Presence
+from storage.uids import deterministic_uid
+
+Group = (
+    MeasurementsAndQualitativeEvaluations
+    | PlanarROIMeasurementsAndQualitativeEvaluations
+    | VolumetricROIMeasurementsAndQualitativeEvaluations
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupBuilder:
+    """Builds the groups of one analysis; ``segmentation`` is its SEG, and None where no lesion was found."""
+
+    analysis: Analysis
+    series: SourceSeries
+    segmentation: Dataset | None
+
+    def groups(self) -> list[Group]:
+        """Return the groups; ObjectInvalid where lesions come without their SEG, or nothing is stated at all."""
+        present = lesions(self.analysis)
+        if bool(present) != (self.segmentation is not None):
+            raise ObjectInvalid(
+                "a report of lesions needs their segmentation, and one of none must have no segmentation"
+            )
+        groups = [self._lesion(finding) for finding in present]
+        groups += [self._assessment(finding) for finding in self._with(Presence.ASSESSED)]
+        if not groups:
+            groups = [self._absence(finding) for finding in self._with(Presence.ABSENT)]
+        if not groups:
+            raise ObjectInvalid("the analysis states no finding, neither present nor absent nor assessed")
+        return groups
+
+    def _with(self, presence: Presence) -> list[Finding]:
+        return [finding for finding in self.analysis.findings if finding.presence is presence]
+
+    def _lesion(self, finding: Finding) -> Group:
+        """TID 1411 of a segment in space, TID 1410 of one in a flat image: what was measured of it and said of it."""
+        frames = self._segment_frames(finding)
+        if finding.extent is Extent.VOLUME and not self._written().get("FrameOfReferenceUID"):
+            raise ObjectInvalid("a finding in a flat image claims a volume; its extent must be AREA or UNKNOWN")
+        group: Callable[..., Group]
+        if finding.extent is not Extent.VOLUME and len(frames) == 1:
+            group = partial(
+                PlanarROIMeasurementsAndQualitativeEvaluations, referenced_segment=self._frame(finding, frames[0])
+            )
+        else:
+            group = partial(
+                VolumetricROIMeasurementsAndQualitativeEvaluations, referenced_segment=self._segment(finding)
+            )
+        return group(
+            tracking_identifier=TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.tracking_id),
+            finding_type=codes.dicom_code(finding.concept),
+            finding_sites=self._sites(),
+            algorithm_id=self._algorithm(self.analysis.algorithm),
+            measurements=self._lesion_measurements(finding),
+            qualitative_evaluations=[
+                _presence(finding),
+                self._familiarity(),
+                *size_statements(finding, self.series.first),
+                *label_statements(finding),
+            ],
+        )
+
+    def _assessment(self, finding: Finding) -> Group:
+        """TID 1501: the label of whole images, which it names, or that there is none and why."""
+        if finding.label is None and finding.abstained is None:
+            raise ObjectInvalid("an assessment has neither a label nor a reason for abstaining")
+        labeller = self._algorithm(self.analysis.classifier or self.analysis.algorithm)
+        return MeasurementsAndQualitativeEvaluations(
+            # No Finding: one of a lesion would contradict a label that says there is none.
+            tracking_identifier=self._tracking(finding, "assessment", "whole image"),
+            finding_sites=self._sites(),
+            algorithm_id=labeller,
+            measurements=[self._unlikeness(), *label_measurements(finding, labeller)],
+            qualitative_evaluations=[self._familiarity(), *label_statements(finding)],
+            source_images=self._source_images(),
+        )
+
+    def _absence(self, finding: Finding) -> Group:
+        """TID 1501: the concept that was looked for and not found, and how sure that is."""
+        return MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking(finding, "absence", "nothing found"),
+            finding_type=codes.dicom_code(finding.concept),
+            finding_sites=self._sites(),
+            algorithm_id=self._algorithm(self.analysis.algorithm),
+            measurements=[_certainty(finding), self._unlikeness()],
+            qualitative_evaluations=[_presence(finding), self._familiarity()],
+        )
+
+    def _segment_frames(self, finding: Finding) -> list[int]:
+        """Return the frames of the segmentation, from 1, that show a finding."""
+        if self.segmentation is None:
+            return []
+        shared = self.segmentation.SharedFunctionalGroupsSequence[0]
+        return [
+            number
+            for number, own in enumerate(self.segmentation.PerFrameFunctionalGroupsSequence, start=1)
+            if (own if "SegmentIdentificationSequence" in own else shared)
+            .SegmentIdentificationSequence[0]
+            .ReferencedSegmentNumber
+            == finding.number
+        ]
+
+    def _segment(self, finding: Finding) -> ReferencedSegment:
+        segmentation = self._written()
+        return ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=finding.number,
+            source_series=SourceSeriesForSegmentation(str(self.series.first.SeriesInstanceUID)),
+        )
+
+    def _frame(self, finding: Finding, number: int) -> ReferencedSegmentationFrame:
+        segmentation = self._written()
+        frame = segmentation.PerFrameFunctionalGroupsSequence[number - 1]
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        reference = ReferencedSegmentationFrame(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            frame_number=number,
+            segment_number=finding.number,
+            source_image=SourceImageForSegmentation(
+                source.ReferencedSOPClassUID,
+                source.ReferencedSOPInstanceUID,
+                [source.ReferencedFrameNumber] if "ReferencedFrameNumber" in source else None,
+            ),
+        )
+        # A frame belongs to one segment, and a reference names either (PS3.3 C.18.4).
+        del reference[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+        return reference
+
+    def _written(self) -> Dataset:
+        if self.segmentation is None:
+            raise ObjectInvalid("there is no segmentation to refer to")
+        return self.segmentation
+
+    def _source_images(self) -> list[SourceImageForMeasurementGroup]:
+        """Name each source instance once, with the frames that were read of it where it has several."""
+        read: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for frame in self.analysis.frames:
+            numbers = read[frame.sop_class_uid, frame.sop_instance_uid]
+            if frame.frame_number is not None:
+                numbers.append(frame.frame_number)
+        return [
+            SourceImageForMeasurementGroup(sop_class, sop_instance, sorted(set(numbers)) or None)
+            for (sop_class, sop_instance), numbers in read.items()
+        ]
+
+    def _sites(self) -> list[FindingSite] | None:
+        region = anatomic_region(self.series.first)
+        if region is None:
+            return None
+        side = laterality(self.series.first)
+        return [FindingSite(CodedConcept.from_code(region), laterality=CodedConcept.from_code(side) if side else None)]
+
+    def _tracking(self, finding: Finding, kind: str, identifier: str) -> TrackingIdentifier:
+        uid = finding.tracking_uid or deterministic_uid(
+            kind, self.series.study_instance_uid, self.analysis.input_sha256
+        )
+        return TrackingIdentifier(uid=uid, identifier=finding.tracking_id or identifier)
+
+    def _lesion_measurements(self, finding: Finding) -> list[Measurement]:
+        classifier = self.analysis.classifier
+        algorithm = self._algorithm(classifier) if classifier else None
+        return [
+            *_sizes(finding),
+            _certainty(finding),
+            self._unlikeness(),
+            *label_measurements(finding, algorithm),
+        ]
+
+    def _unlikeness(self) -> Measurement:
+        value = round(self.analysis.out_of_distribution, 4)
+        return Measurement(name=codes.UNLIKENESS, value=value, unit=codes.NO_UNITS)
+
+    def _familiarity(self) -> QualitativeEvaluation:
+        """Say of the input whether it is like what the analyser was trained on: a reader weighs the finding by that."""
+        value = codes.UNLIKE_TRAINING if self.analysis.is_unfamiliar else codes.LIKE_TRAINING
+        return QualitativeEvaluation(name=codes.FAMILIARITY, value=value)
+
+    def _algorithm(self, algorithm: Algorithm) -> AlgorithmIdentification:
+        """TID 4019; among its parameters the digest of the weights, and the route that asked, with its file's."""
+        return AlgorithmIdentification(
+            name=codes.plain(algorithm.name),
+            version=codes.plain(algorithm.version),
+            manufacturer="oncue",
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            parameters=[
+                f"weights_sha256={algorithm.weights_sha256}",
+                f"parameters={codes.plain(algorithm.parameters, 10_000)}",
+                *([f"route={codes.plain(self.analysis.route)}"] if self.analysis.route else []),
+                *([f"routes_sha256={self.analysis.routes_sha256}"] if self.analysis.routes_sha256 else []),
+            ],
+        )
+
+
+def _sizes(finding: Finding) -> list[Measurement]:
+    """Return what is known of a lesion's size: volume, else area, with the diameter; nothing without calibration."""
+    if finding.extent is Extent.UNKNOWN:
+        return []
+    diameter = Measurement(name=codes.LONG_AXIS, value=round(finding.longest_diameter_mm, 2), unit=codes.MILLIMETER)
+    if finding.extent is Extent.AREA:
+        area = Measurement(name=codes.AREA, value=round(finding.area_mm2, 2), unit=codes.SQUARE_MILLIMETER)
+        return [area, diameter]
+    return [Measurement(name=codes.VOLUME, value=round(finding.volume_ml, 4), unit=codes.MILLILITER), diameter]
+
+
+def _certainty(finding: Finding) -> Measurement:
+    value = round(100.0 * finding.confidence, 2)
+    return Measurement(name=codes.CERTAINTY_OF_FINDING, value=value, unit=codes.PERCENT)
+
+
+def _presence(finding: Finding) -> QualitativeEvaluation:
+    value = codes.PRESENT if finding.presence is Presence.PRESENT else codes.ABSENT
+    return QualitativeEvaluation(name=codes.dicom_code(finding.concept), value=value)

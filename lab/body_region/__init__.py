@@ -1,0 +1,1 @@
+"""How the head that tells body regions apart is made and measured."""

@@ -1,0 +1,102 @@
+"""The outbox of rejection notes: which superseded results somebody has got, and may have to be told to set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage import audit, deliveries, reports
+from storage.deliveries import WrittenObject
+from storage.domain import DeliveryState, ObjectKind, RejectionState
+from storage.models import AnalysisRow, DeliveryRow, RejectionRow, ResultObjectRow
+
+MAX_ATTEMPTS = 5
+_BACKOFF_SECONDS = 10
+_ACTOR = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRejection:
+    """A superseded result whose receivers are to be told; ``superseded_at`` is the time that the note carries."""
+
+    job_id: int
+    superseded_at: datetime
+    attempts: int
+
+
+def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[PendingRejection, ...]:
+    """Return the notes that are to be written now, oldest first."""
+    query = (
+        select(RejectionRow.job_id, AnalysisRow.superseded_at, RejectionRow.attempts)
+        .join(AnalysisRow, AnalysisRow.job_id == RejectionRow.job_id)
+        .where(RejectionRow.state == RejectionState.PENDING.value, RejectionRow.next_attempt_at <= now)
+        .order_by(RejectionRow.next_attempt_at, RejectionRow.job_id)
+        .limit(limit)
+    )
+    return tuple(PendingRejection(job_id, at or now, attempts) for job_id, at, attempts in session.execute(query))
+
+
+def receivers(session: Session, job_id: int, wanting: Collection[str]) -> tuple[str, ...]:
+    """Return those of the destinations that want such notes and have got an object of a job, or may be getting it."""
+    query = (
+        select(DeliveryRow.destination)
+        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+        .where(
+            ResultObjectRow.job_id == job_id,
+            ResultObjectRow.kind != ObjectKind.KO.value,
+            DeliveryRow.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)),
+            DeliveryRow.destination.in_(wanting),
+        )
+    )
+    return tuple(session.scalars(query.distinct().order_by(DeliveryRow.destination)))
+
+
+def rejected_objects(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
+    """Return the objects of a job that a note names: all but notes themselves."""
+    return tuple(item for item in reports.objects_of(session, job_id) if item.kind is not ObjectKind.KO)
+
+
+def written(
+    session: Session, job_id: int, note: WrittenObject, *, destinations: Collection[str], now: datetime
+) -> None:
+    """Record a note and put it on its way; a second time changes nothing."""
+    audit.lock(session)
+    row = session.get_one(RejectionRow, job_id, populate_existing=True)
+    if row.state != RejectionState.PENDING.value:
+        return
+    row.state, row.code, row.reason = RejectionState.WRITTEN.value, None, None
+    item = reports.object_row(session, job_id, note, now=now)
+    deliveries.open_deliveries(session, item, sorted(destinations), now=now)
+
+
+def needless(session: Session, job_id: int, *, now: datetime) -> None:
+    """Record that nobody is to be told: no destination that wants such notes has got anything."""
+    audit.lock(session)
+    row = session.get_one(RejectionRow, job_id, populate_existing=True)
+    row.state = RejectionState.NEEDLESS.value
+    audit.record(session, "rejection:needless", f"job/{job_id}", actor=_ACTOR, now=now)
+
+
+def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: bool, now: datetime) -> RejectionState:
+    """Record that a note could not be written; tried again later where that can help."""
+    audit.lock(session)
+    row = session.get_one(RejectionRow, job_id, populate_existing=True)
+    row.attempts += 1
+    row.code, row.reason = code, reason
+    if retryable and row.attempts < MAX_ATTEMPTS:
+        row.next_attempt_at = now + timedelta(seconds=_BACKOFF_SECONDS * 2 ** (row.attempts - 1))
+    else:
+        row.state = RejectionState.FAILED.value
+    audit.record(
+        session,
+        "rejection:failed" if row.state == RejectionState.FAILED.value else "rejection:postponed",
+        f"job/{job_id}",
+        actor=_ACTOR,
+        now=now,
+        details={"code": code, "attempt": row.attempts},
+    )
+    return RejectionState(row.state)

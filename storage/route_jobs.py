@@ -1,0 +1,104 @@
+"""The jobs of a study that has just closed: one for each route that wants something new of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage import audit, jobs, superseding
+from storage.domain import JobState, Lane
+from storage.models import InstanceRow, StudyRow
+from storage.routes.routing import RouteAnswer, Routing
+
+_ACTOR = "assembly"
+_UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING})
+
+
+def open_jobs(session: Session, study: StudyRow, routing: Routing, *, now: datetime) -> tuple[int, ...]:
+    """Open the jobs of a study revision and return their numbers.
+
+    A route whose images are those of its newest job keeps that job and its result: an image of another series, late,
+    costs no second analysis. Jobs and results of routes that no longer apply are set aside.
+    """
+    newest = jobs.newest_by_route(session, study.id)
+    answers = {answer.route.name: answer for answer in routing.chosen}
+    for name, (job, _) in newest.items():
+        if name not in answers:
+            _set_aside(session, study, job, now=now)
+    contents = _contents(session, study.id)
+    opened = (
+        _open(
+            session,
+            study,
+            _wanted(answer, contents, routing.routes_sha256),
+            newest.get(name),
+            lane=_lane(answer, study),
+            now=now,
+        )
+        for name, answer in answers.items()
+    )
+    return tuple(job_id for job_id in opened if job_id is not None)
+
+
+def _open(
+    session: Session,
+    study: StudyRow,
+    wanted: jobs.Wanted,
+    before: tuple[jobs.Job, str] | None,
+    *,
+    lane: Lane,
+    now: datetime,
+) -> int | None:
+    """Open a route's job, or return None where the one before was opened for the very same images."""
+    if before is not None:
+        job, sha256 = before
+        if sha256 == wanted.sha256:
+            _record_kept(session, study, job, now=now)
+            return None
+        if job.state in _UNFINISHED:
+            jobs.supersede(session, job.id, now=now)
+    return jobs.open_job(session, study.id, study.revision, wanted=wanted, lane=lane, now=now)
+
+
+def _set_aside(session: Session, study: StudyRow, job: jobs.Job, *, now: datetime) -> None:
+    if job.state is not JobState.SUCCEEDED:
+        jobs.supersede(session, job.id, now=now)
+    superseding.supersede_results(session, study.id, job.route, by=None, actor=_ACTOR, now=now)
+
+
+def _lane(answer: RouteAnswer, study: StudyRow) -> Lane:
+    return answer.route.lane or Lane(study.lane)
+
+
+def _wanted(answer: RouteAnswer, contents: Mapping[str, list[str]], routes_sha256: str) -> jobs.Wanted:
+    """Return what a route wants; the digest is over the images of its series and over all that the route says."""
+    route = answer.route
+    sha = hashlib.sha256(route.model_dump_json().encode())
+    for series_uid in sorted(answer.wanted):
+        for content in sorted(contents.get(series_uid, [])):
+            sha.update(f"\n{series_uid}\x1f{content}".encode())
+    return jobs.Wanted(route.name, route.analyser, route.pool, answer.wanted, sha.hexdigest(), routes_sha256)
+
+
+def _contents(session: Session, study_id: int) -> dict[str, list[str]]:
+    """Return the digests of the current instances of a study by series."""
+    query = select(InstanceRow.series_instance_uid, InstanceRow.content_sha256)
+    grouped: dict[str, list[str]] = {}
+    for series_uid, content in session.execute(query.where(InstanceRow.study_id == study_id, InstanceRow.current)):
+        grouped.setdefault(series_uid, []).append(content)
+    return grouped
+
+
+def _record_kept(session: Session, study: StudyRow, job: jobs.Job, *, now: datetime) -> None:
+    audit.record(
+        session,
+        "job:kept",
+        f"job/{job.id}",
+        actor=_ACTOR,
+        now=now,
+        details={"study": study.study_instance_uid, "revision": study.revision, "route": job.route},
+    )

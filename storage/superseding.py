@@ -1,0 +1,75 @@
+"""Results that a later one replaces: nothing of them is sent any more, and who has got them can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage import audit, deliveries
+from storage.domain import RejectionState, ReportState
+from storage.models import AnalysisRow, JobRow, RejectionRow, ReportRow, StudyRow
+
+
+def supersede_results(
+    session: Session, study_id: int, route: str, *, by: int | None, actor: str, now: datetime
+) -> tuple[int, ...]:
+    """Mark the valid results of a route of a study as superseded by a job's, or by none; return their jobs.
+
+    Reports that are not written yet never will be, deliveries that have not begun are called off, and a rejection note
+    is put on the list for whoever has got the objects.
+    """
+    rows = _valid(session, study_id, route, besides=by)
+    for row in rows:
+        row.superseded_at, row.superseded_by = now, by
+        report = session.get_one(ReportRow, row.job_id)
+        if report.state == ReportState.PENDING.value:
+            report.state = ReportState.SUPERSEDED.value
+        deliveries.call_off(session, row.job_id, now=now)
+        if report.state == ReportState.WRITTEN.value:
+            _open_rejection(session, row.job_id, now=now)
+        _record(session, row, study_id, route, actor=actor, now=now)
+    return tuple(row.job_id for row in rows)
+
+
+def predecessor_of(session: Session, job_id: int) -> int | None:
+    """Return the job whose result this job's replaced last, or None where it replaced none."""
+    query = select(AnalysisRow.job_id).where(AnalysisRow.superseded_by == job_id).order_by(AnalysisRow.job_id.desc())
+    return session.scalar(query.limit(1))
+
+
+def _valid(session: Session, study_id: int, route: str, *, besides: int | None) -> Sequence[AnalysisRow]:
+    query = (
+        select(AnalysisRow)
+        .join(JobRow, JobRow.id == AnalysisRow.job_id)
+        .where(JobRow.study_id == study_id, JobRow.route == route, AnalysisRow.superseded_at.is_(None))
+        .order_by(AnalysisRow.job_id)
+    )
+    return [row for row in session.scalars(query) if row.job_id != besides]
+
+
+def _open_rejection(session: Session, job_id: int, *, now: datetime) -> None:
+    session.merge(
+        RejectionRow(
+            job_id=job_id,
+            state=RejectionState.PENDING.value,
+            attempts=0,
+            next_attempt_at=now,
+            code=None,
+            reason=None,
+        )
+    )
+
+
+def _record(session: Session, row: AnalysisRow, study_id: int, route: str, *, actor: str, now: datetime) -> None:
+    uid = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.id == study_id)).one()
+    audit.record(
+        session,
+        "result:superseded",
+        f"job/{row.job_id}",
+        actor=actor,
+        now=now,
+        details={"study": uid, "route": route, "by": row.superseded_by},
+    )
