@@ -41,6 +41,7 @@ WHITE = 255.0
 WINDOW_IGNORED = "window_ignored"
 TABLE_IGNORED = "lut_ignored"
 _BYTE = 8
+_FRAMED = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,10 +102,20 @@ def _padded(
     shut_out = behind_shutters(dataset, (values.shape[0], values.shape[1]))
     if shut_out is not None:
         declared |= shut_out
-    if declared.any():
+    if declared.any() or not _is_framed(values):
         return declared
     border = undeclared_background((-values if inverted else values)[None], None, modality="")
     return declared if border is None else border[0]
+
+
+def _is_framed(values: NDArray[float32]) -> bool:
+    """Say whether one value fills nearly the whole border.
+
+    In a projection the body itself may be saturated along two of the four edges; that is no background.
+    """
+    edges = np.concatenate((values[0], values[-1], values[:, 0], values[:, -1]))
+    _, counts = np.unique(edges, return_counts=True)
+    return int(counts.max()) >= _FRAMED * edges.size
 
 
 def _require_content(image: NDArray[float32]) -> None:
