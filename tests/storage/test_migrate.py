@@ -66,7 +66,7 @@ def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_
         (entry,) = worklist.studies(session)
         (job,) = jobs.listed(session)
         (pending,) = reports.due(session, now=datetime(2026, 3, 2, tzinfo=UTC))
-        assert studies.quiet(session, quiet_seconds=10, now=datetime(2026, 3, 1, 12, 1, tzinfo=UTC)) == ()
+        assert studies.quiet(session, quiet_seconds=10, now=datetime(2026, 3, 1, 12, 0, 50, tzinfo=UTC)) == ()
     assert (entry.state, entry.finding, entry.volume_ml) == (StudyState.RECEIVING, "Lesion", 2.5)
     assert [(one.route, one.priority) for one in entry.analyses] == [("head-mr", Priority.HIGH)]
     assert (job.route, job.wanted, job.state) == ("head-mr", (), JobState.SUCCEEDED)

@@ -10,12 +10,12 @@ INSERT INTO instances (study_id, revision, series_instance_uid, sop_instance_uid
 VALUES (1, 1, '1.2.4', '1.2.5', '1.2.840.10008.5.1.4.1.1.4', '1.2.840.10008.1.2.1', 'MR', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb', 10, 'MR', '2026-03-01 12:00:00+00:00', true);
 INSERT INTO jobs (id, study_id, revision, state, lane, attempts, token, opened_at)
-VALUES (1, 1, 1, 'succeeded', 'routine', 1, 1, '2026-03-01 12:00:00+00:00');
+VALUES (101, 1, 1, 'succeeded', 'routine', 1, 1, '2026-03-01 12:00:00+00:00');
 INSERT INTO analyses (job_id, series_instance_uid, input_sha256, grid_digest, algorithm_name, algorithm_version,
     weights_sha256, parameters, case_score, out_of_distribution, priority, rule, policy_sha256, policy_inputs, timings,
     overlays, notes, analysed_at)
-VALUES (1, '1.2.4', 'c', 'd', 'diffusion', '1', 'e', '{}', 0.9, 0.0, 'HIGH', 'r', 'f', '{}', '[]', '[]', '[]', '2026-03-01 12:00:00+00:00');
+VALUES (101, '1.2.4', 'c', 'd', 'diffusion', '1', 'e', '{}', 0.9, 0.0, 'HIGH', 'r', 'f', '{}', '[]', '[]', '[]', '2026-03-01 12:00:00+00:00');
 INSERT INTO findings (id, job_id, number, presence, code_value, code_scheme, code_meaning, confidence, volume_ml,
     longest_diameter_mm, tracking_id, tracking_uid)
-VALUES (1, 1, 1, 'present', '52988006', 'SCT', 'Lesion', 0.9, 2.5, 20.0, 'Lesion 1', '2.25.1');
-INSERT INTO reports (job_id, state, attempts, next_attempt_at) VALUES (1, 'pending', 0, '2026-03-01 12:00:00+00:00');
+VALUES (101, 101, 1, 'present', '52988006', 'SCT', 'Lesion', 0.9, 2.5, 20.0, 'Lesion 1', '2.25.1');
+INSERT INTO reports (job_id, state, attempts, next_attempt_at) VALUES (101, 'pending', 0, '2026-03-01 12:00:00+00:00');
