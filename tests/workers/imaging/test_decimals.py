@@ -10,6 +10,7 @@ from pydicom.tag import Tag
 
 from storage.objects import ObjectStore
 from tests.support.dicom import SeriesPlan, part10, put, series
+from workers.errors import UnreadableInstance
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.instances import read_header
 
@@ -60,3 +61,36 @@ def test_an_implicit_value_is_read_as_the_dictionary_has_it() -> None:
     dataset, tag = Dataset(), Tag("Rows")
     dataset[tag] = RawDataElement(tag, None, 2, b"\x10\x00", 0, is_implicit_VR=True, is_little_endian=True)
     assert decimal(dataset, "Rows") == 16
+
+
+@pytest.mark.parametrize("value", [b"about 2 ", b"1\\2 "])
+def test_a_slope_that_is_no_number_leaves_an_image_without_units(objects: ObjectStore, value: bytes) -> None:
+    instance = series(SeriesPlan(slope=2.0))[0]
+    tag = Tag("RescaleSlope")
+    instance[tag] = RawDataElement(tag, "DS", len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+    with pytest.raises(UnreadableInstance):
+        read_header(put(objects, instance), objects)
+
+
+@pytest.mark.parametrize("value", [b"", b"  "])
+def test_an_empty_slope_is_the_usual_one(objects: ObjectStore, value: bytes) -> None:
+    instance = series(SeriesPlan(slope=2.0))[0]
+    tag = Tag("RescaleSlope")
+    instance[tag] = RawDataElement(tag, "DS", len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+    (plane,) = read_header(put(objects, instance), objects).planes
+    assert plane.slope == 1.0
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["EchoTime", "InversionTime", "AcquisitionNumber", "TriggerTime", "TemporalPositionIdentifier", "SliceThickness"],
+)
+@pytest.mark.parametrize(("vr", "value"), [("DS", b"about 2 "), ("UN", b"\xff\xfe\x00\x01"), ("OB", b"\x01\x02")])
+def test_a_bad_value_costs_its_attribute_and_not_the_image(
+    objects: ObjectStore, keyword: str, vr: str, value: bytes
+) -> None:
+    instance = series(SeriesPlan())[0]
+    tag = Tag(keyword)
+    instance[tag] = RawDataElement(tag, vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+    (plane,) = read_header(put(objects, instance), objects).planes
+    assert plane.position_mm == tuple(instance.ImagePositionPatient)
