@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.sources import SourceSeries, reference_header
-from storage.decimals import decimal, decimals
+from storage.decimals import as_decimals
 from storage.domain import FrameRef
 from storage.uids import deterministic_uid
 
@@ -75,13 +76,14 @@ def _plane(dataset: Dataset, frame_number: int | None) -> Plane:
         position = groups["PlanePositionSequence"]
         orientation = groups["PlaneOrientationSequence"]
         measures = groups["PixelMeasuresSequence"]
+    thickness = _decimals(measures, "SliceThickness")
     return Plane(
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         position=_numbers(position, "ImagePositionPatient", 3),
         orientation=_numbers(orientation, "ImageOrientationPatient", 6),
         pixel_spacing=_numbers(measures, "PixelSpacing", 2),
-        thickness=decimal(measures, "SliceThickness"),
+        thickness=thickness[0] if thickness else None,
     )
 
 
@@ -94,11 +96,21 @@ def _functional_groups(dataset: Dataset, frame_number: int) -> dict[str, Dataset
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    """Read numbers as leniently as the analysis did: it would be lost for a comma."""
-    numbers = decimals(dataset, keyword)
+    numbers = _decimals(dataset, keyword)
     if len(numbers) != count:
         raise ValueError("not that many finite numbers")
     return numbers
+
+
+def _decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Read decimal strings as leniently as the analysis did, which would be lost for a comma or for VR UT."""
+    element = dataset.get_item(Tag(keyword))
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        value = value.decode("ascii", errors="replace").strip(" \0")
+    if value is None or value == "":
+        return ()
+    return as_decimals(value.split("\\") if isinstance(value, str) else map(str, np.atleast_1d(value)))
 
 
 def _require_one_stack(planes: Sequence[Plane]) -> None:

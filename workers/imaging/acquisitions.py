@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from workers.imaging.decimals import as_decimals, decimal, decimals
+from storage.decimals import as_decimals
+from workers.imaging.decimals import decimal, decimals
 
 ACQUISITION_KEYWORDS = (
     "AcquisitionNumber",

@@ -78,7 +78,9 @@ def _noisy_border(voxels: NDArray[float32]) -> _Mask | None:
     rows, columns = voxels.shape[1:]
     if min(rows, columns) < 4 * _BAND or not high > low:
         return None
-    band = max(float(np.median(_roughness(part))) for part in (voxels[:, :_BAND], voxels[:, -_BAND:]))
+    sides = (voxels[:, :_BAND], voxels[:, -_BAND:], voxels[:, :, :_BAND], voxels[:, :, -_BAND:])
+    # The quietest side counts: a body that reaches the border on one side is no noise.
+    band = min(float(np.median(_roughness(part))) for part in sides)
     middle = _roughness(voxels[:, rows // 4 : -(rows // 4), columns // 4 : -(columns // 4)])
     if band < _NOISY * (high - low) or float(np.median(middle)) > _QUIETER * band:
         return None

@@ -23,6 +23,8 @@ _ROUNDING_MM = 0.02
 _SHEAR_PIXELS = 0.5
 _EXACT = 1e-9
 _MOST_DECIMALS = 7
+_BENT = 3.5
+"""How far two directions are from perpendicular, at most, by what one cosine is rounded by: all six are."""
 _LEAN = 2.5
 """How far a normal leans, at most, by what one cosine is rounded by: three are, in each of two directions."""
 
@@ -91,7 +93,7 @@ def _perpendicular(plane: Plane) -> tuple[NDArray[float64], NDArray[float64]]:
     row = np.array(plane.row_direction, dtype=float64)
     column = np.array(plane.column_direction, dtype=float64)
     lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
-    tolerance = max(_COSINE_TOLERANCE, 2 * _rounding(plane))
+    tolerance = max(_COSINE_TOLERANCE, _BENT * _rounding(plane))
     if np.abs(lengths - 1).max() > tolerance or abs(float(row @ column)) > tolerance:
         raise InvalidGeometry("ImageOrientationPatient does not hold two perpendicular unit vectors")
     row = row / lengths[0]

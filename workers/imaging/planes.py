@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from storage.domain import Vector
 from workers.imaging.acquisitions import Acquisition, read_classic, read_enhanced
@@ -102,15 +103,14 @@ def _plane(
     spacing = _exactly(measures, "PixelSpacing", 2)
     if where is None or cosines is None or spacing is None or min(spacing) <= 0:
         return None
-    slope, intercept = decimal(transformation, "RescaleSlope"), decimal(transformation, "RescaleIntercept")
     return Plane(
         frame_number=number,
         position_mm=(where[0], where[1], where[2]),
         row_direction=(cosines[0], cosines[1], cosines[2]),
         column_direction=(cosines[3], cosines[4], cosines[5]),
         pixel_spacing_mm=(spacing[0], spacing[1]),
-        slope=1.0 if slope is None else slope,
-        intercept=0.0 if intercept is None else intercept,
+        slope=_or_usual(transformation, "RescaleSlope", 1.0),
+        intercept=_or_usual(transformation, "RescaleIntercept", 0.0),
         thickness_mm=decimal(measures, "SliceThickness"),
     )
 
@@ -118,3 +118,15 @@ def _plane(
 def _exactly(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     values = decimals(dataset, keyword)
     return values if len(values) == count else None
+
+
+def _or_usual(dataset: Dataset, keyword: str, usual: float) -> float:
+    """Return a value of the modality LUT; one that is there but no number leaves the image without known units."""
+    value = decimal(dataset, keyword)
+    if value is not None:
+        return value
+    raw = dataset.get_item(Tag(keyword))
+    written = raw.value if raw is not None else None
+    if written and (not isinstance(written, (bytes, str)) or written.strip()):
+        raise ValueError(f"{keyword} is not one number")
+    return usual

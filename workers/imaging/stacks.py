@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from itertools import combinations, pairwise
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise, product
 
 from workers.errors import WorkerError
 from workers.imaging.grids import regular_grid
@@ -20,6 +20,9 @@ _FEWEST_SHARE = 0.5
 _MAIN_SHARE = 2 / 3
 """Planes of another scan are set aside where the stack that stays holds at least this share of all."""
 _MOST_KEYS = 2
+_LENIENCE = ((0, 0.0), (2, 0.0), (2, 0.25))
+"""How many images of a part may lie at a place that is taken already (whether they are copies, their pixels say later),
+and which share of all may be fragments that are no part; the strictest is tried first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +104,23 @@ def _split_by_side(slices: Sequence[Slice]) -> Parts | None:
 
 
 def _split_by_keys(slices: Sequence[Slice]) -> Parts | None:
-    places = len(set(number_places(slices)))
-    if len(slices) - places < _FEWEST_SHARE * places:
+    numbers = number_places(slices)
+    places = {id(item): number for item, number in zip(slices, numbers, strict=True)}
+    fewest = _FEWEST_SHARE * len(set(numbers))
+    if len(slices) - len(set(numbers)) < fewest:
         return None
-    for count in range(1, _MOST_KEYS + 1):
-        for keys in combinations(_KEYS, count):
-            groups = _grouped(slices, keys)
-            if len(groups) > 1 and all(_is_volume(group, places) for group in groups.values()):
-                return _named(groups, keys)
+    combined = [keys for count in range(1, _MOST_KEYS + 1) for keys in combinations(_KEYS, count)]
+    for (twins, fragments), keys in product(_LENIENCE, combined):
+        groups = _grouped(slices, keys)
+        taken = {values: len({places[id(item)] for item in group}) for values, group in groups.items()}
+        whole = {
+            values: group
+            for values, group in groups.items()
+            if taken[values] >= fewest and len(group) - taken[values] <= twins
+        }
+        rest = [item for values, group in groups.items() if values not in whole for item in group]
+        if len(whole) > 1 and len(rest) <= fragments * len(slices):
+            return replace(_named(whole, keys), odd=tuple(rest))
     return None
 
 
@@ -213,11 +225,6 @@ def _is_regular(slices: Sequence[Slice]) -> bool:
     except WorkerError:
         return False
     return True
-
-
-def _is_volume(group: Sequence[Slice], places: int) -> bool:
-    """Say whether planes lie each at a place of its own, and at enough of them."""
-    return len(set(number_places(group))) == len(group) >= _FEWEST_SHARE * places
 
 
 def _moment(item: Slice) -> tuple[str, int]:

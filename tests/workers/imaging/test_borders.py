@@ -109,6 +109,14 @@ def test_an_image_that_is_noisy_throughout_is_left_alone() -> None:
     assert undeclared_background(voxels, None, modality="MR") is None
 
 
+def test_tissue_of_much_structure_at_one_border_is_no_noise(objects: ObjectStore) -> None:
+    values = odd.anatomy()
+    rough = np.random.default_rng(4).integers(300, 900, (odd.PLAN.shape[0], 12, odd.SIDE))
+    values[:, :12] = rough
+    images = [odd.with_pixels(image, plane) for image, plane in zip(odd.head(), values, strict=True)]
+    assert np.array_equal(built(objects, images).voxels, values)
+
+
 def test_what_a_ct_could_not_measure_is_no_air() -> None:
     voxels = np.full((3, 64, 64), -1000, dtype=np.float32)
     voxels[:, 20:40, 20:40] = 40

@@ -10,6 +10,7 @@ from pydicom.tag import Tag
 
 from storage.objects import ObjectStore
 from tests.support.dicom import SeriesPlan, part10, put, series
+from workers.errors import UnreadableInstance
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.instances import read_header
 
@@ -60,3 +61,36 @@ def test_an_implicit_value_is_read_as_the_dictionary_has_it() -> None:
     dataset, tag = Dataset(), Tag("Rows")
     dataset[tag] = RawDataElement(tag, None, 2, b"\x10\x00", 0, is_implicit_VR=True, is_little_endian=True)
     assert decimal(dataset, "Rows") == 16
+
+
+def spoiled(keyword: str, value: bytes) -> tuple[bytes, Dataset]:
+    """Return an image with eight bytes as the value of an attribute, which no library would write."""
+    instance = series(SeriesPlan())[0]
+    setattr(instance, keyword, "77777777")
+    content = part10(instance)
+    assert content.count(b"77777777") == 1
+    return content.replace(b"77777777", value), instance
+
+
+@pytest.mark.parametrize("value", [b"about 2 ", b"1\\2     "])
+def test_a_slope_that_is_no_number_leaves_an_image_without_units(objects: ObjectStore, value: bytes) -> None:
+    content, instance = spoiled("RescaleSlope", value)
+    with pytest.raises(UnreadableInstance):
+        read_header(put(objects, content, like=instance), objects)
+
+
+def test_an_empty_slope_is_the_usual_one(objects: ObjectStore) -> None:
+    content, instance = spoiled("RescaleSlope", b" " * 8)
+    (plane,) = read_header(put(objects, content, like=instance), objects).planes
+    assert plane.slope == 1.0
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["EchoTime", "InversionTime", "AcquisitionNumber", "TriggerTime", "TemporalPositionIdentifier", "SliceThickness"],
+)
+@pytest.mark.parametrize("value", [b"about 2 ", b"\xff\xfe\x00\x01abcd"], ids=["words", "bytes"])
+def test_a_bad_value_costs_its_attribute_and_not_the_image(objects: ObjectStore, keyword: str, value: bytes) -> None:
+    content, instance = spoiled(keyword, value)
+    (plane,) = read_header(put(objects, content, like=instance), objects).planes
+    assert plane.position_mm == tuple(instance.ImagePositionPatient)
