@@ -19,8 +19,8 @@ from storage.domain import StageTiming
 from storage.objects import ObjectStore
 from tests.support.queued import queue_study, stored_instances
 from workers.config import WorkerSettings
-from workers.resources import open_resources
 from workers.queue.tasks import JobRunner
+from workers.resources import open_resources
 
 
 def main() -> None:

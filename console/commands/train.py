@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,12 @@ PlanName = Annotated[
 Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes, to go on later.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads.")]
 RandomSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+
+RegionData = Annotated[
+    Path, typer.Option("--data", metavar="DIR", exists=True, file_okay=False, help="Folder that holds all collections.")
+]
+RegionOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the head.")]
+Vectors = Annotated[Path, typer.Option("--work", metavar="DIR", help="Vectors; a repeated run takes them from there.")]
 
 
 @training.command("foundation")
@@ -89,6 +96,29 @@ def train_foundation_model(
     if result.unfinished:
         write_line(f"unfinished: {', '.join(result.unfinished)}; the same command goes on from here")
         raise typer.Exit(1)
+
+
+@training.command("region")
+def train_body_region(
+    data: RegionData, *, out: RegionOut = Path("out/body-region"), work: Vectors = Path("out/body-region-vectors")
+) -> None:
+    """Make the guard's weights: embed the pictures of every region, fit the head, and measure it on other patients.
+
+    Example: oncue train region --data ../shared/data --out models/body-region
+    """
+    from console.terminal.output import write_line
+
+    with laboratory():
+        from lab.body_region.measuring import report
+        from lab.body_region.run import open_encoder, train_region
+    made = train_region(data, out, backbone=open_encoder(), work=work, on_progress=_cases)
+    for line in report(made.test, folds=made.folds, unlearned=made.unlearned):
+        write_line(line)
+
+
+def _cases(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rembedding: {done}/{total} cases" + ("\n" if done == total else ""))
 
 
 @contextmanager

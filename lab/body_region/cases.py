@@ -7,7 +7,7 @@ A case is a stack ``[z, y, x]`` or one image ``[1, y, x]``. Patients are split b
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
+from lab.body_region.patterns import pattern
 from lab.cases import as_volume
 from lab.patients import Role, named, role
 from phantom.anatomy import Contrast
@@ -29,6 +30,7 @@ from workers.guard.kinds import PictureKind
 PHANTOM_SEED = 20_000
 """Seed of the first phantom head of this training; tests and demonstrations draw theirs from below."""
 PHANTOMS = 48
+PATTERNS = 84
 MOST_CHILDREN = 250
 """Of the 1,171 children: enough, and a kind with many more pictures than the others would only cost time."""
 IMAGES_OF_ONE = 2
@@ -96,7 +98,7 @@ def read_cases(root: Path) -> list[RegionCase]:
     found = [*_stacks(root), *_sarcomas(root), *_chest(root), *_phantoms()]
     for folder in FOLDERS:
         found += _pictures(root, folder)
-    return found
+    return [*found, *_patterns()]
 
 
 def _stacks(root: Path) -> Iterator[RegionCase]:
@@ -121,6 +123,11 @@ def _chest(root: Path) -> Iterator[RegionCase]:
 def _phantoms() -> Iterator[RegionCase]:
     for number in range(PHANTOMS):
         yield RegionCase(PictureKind.HEAD_MR, f"phantom {number}", "phantom", "MR", partial(_phantom, number))
+
+
+def _patterns() -> Iterator[RegionCase]:
+    for number in range(PATTERNS):
+        yield RegionCase(PictureKind.NO_BODY, f"pattern {number}", "pattern", "MR", partial(pattern, number))
 
 
 def _pictures(root: Path, source: PictureFolder) -> Iterator[RegionCase]:

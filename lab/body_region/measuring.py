@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.body_region.cases import RegionCase
@@ -21,8 +21,8 @@ HEADERS = (
     "breast",
     "limb",
     "no opinion",
-    "refused by its own route",
-    "refused by a head route",
+    "refused: own route",
+    "refused: head route",
 )
 _COLUMNS = (Region.HEAD, Region.CHEST, Region.BREAST, Region.LOWER_LIMB, None)
 
@@ -34,10 +34,10 @@ class Judged:
     case: RegionCase
     opinion: RegionOpinion
 
-    def is_refused(self, wanted: Region) -> bool:
-        """Return whether a route that wants one region would refuse the case."""
+    def is_refused(self, wanted: Region | None) -> bool:
+        """Return whether a route that wants one region, or none, would refuse the case."""
         try:
-            check_region(self.opinion, {wanted})
+            check_region(self.opinion, {wanted} if wanted else ())
         except BodyPartMismatch:
             return True
         return False
@@ -62,9 +62,18 @@ def table(judged: Sequence[Judged]) -> list[tuple[str, ...]]:
     return [*rows, _row("all", judged)]
 
 
-def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headers, ["---"] * len(headers), *rows))
+def report(test: Sequence[Judged], *, folds: Sequence[Judged], unlearned: Sequence[Judged]) -> Iterator[str]:
+    """Yield the lines of three tables: patients kept out, the others in folds, and kinds that were not learned."""
+    titled = (
+        ("Patients who are kept out", test),
+        ("The other patients, each left out of one of five folds", folds),
+        ("Kinds that the head was not shown", unlearned),
+    )
+    for title, judged in titled:
+        yield f"## {title}\n"
+        rows = table(judged)
+        yield "\n".join(f"| {' | '.join(row)} |" for row in (HEADERS, ["---"] * len(HEADERS), *rows))
+        yield ""
 
 
 def _row(name: str, judged: Sequence[Judged]) -> tuple[str, ...]:

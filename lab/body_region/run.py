@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from lab.body_region.cases import read_cases
 from lab.body_region.fitting import fit, fit_under, out_of_fold
@@ -13,7 +15,10 @@ from lab.body_region.vectors import CaseVectors, embed_cases, of_roles
 from lab.patients import Role, write_seen
 from storage.progress import OnProgress, unheard
 from workers.fewshot.contracts import Backbone
-from workers.guard.kinds import PictureKind
+from workers.fewshot.frozen_backbone import TorchBackbone
+from workers.fewshot.registry import DEFAULT_BACKBONE, open_backbone
+from workers.guard.kinds import PictureKind, largest_distance
+from workers.guard.region_guard import small_pictures
 from workers.guard.region_head import RegionHead
 from workers.weights import Manifest, write_manifest
 
@@ -33,6 +38,12 @@ class RegionTraining:
     test: tuple[Judged, ...]
     folds: tuple[Judged, ...]
     unlearned: tuple[Judged, ...]
+
+
+def open_encoder() -> TorchBackbone:
+    """Load the encoder that the guard uses, on the processor: a GPU's vectors would differ in their last bits."""
+    backbone = open_backbone(DEFAULT_BACKBONE, models=Path("models"), device=torch.device("cpu"))
+    return small_pictures(backbone)
 
 
 def train_region(
@@ -60,9 +71,16 @@ def train_region(
 
 
 def unlearned(vectors: Sequence[CaseVectors], head: RegionHead) -> list[Judged]:
-    """Judge the cases of every kind by a head that was fitted on the other kinds alone."""
+    """Judge the cases of every kind by a head fitted on the other kinds alone, as strictly as for strangers."""
     judged = []
     for kind in PictureKind:
         others = fit_under(head, [one for one in of_roles(vectors, Role.TRAIN, Role.TUNE) if one.case.kind is not kind])
         judged += judge((one, others) for one in vectors if one.case.kind is kind)
-    return judged
+    return [_strictly(one) for one in judged]
+
+
+def _strictly(judged: Judged) -> Judged:
+    opinion = judged.opinion
+    if opinion.kind is None or opinion.distance <= largest_distance(opinion.kind, ()):
+        return judged
+    return replace(judged, opinion=replace(opinion, region=None))

@@ -15,6 +15,7 @@ from console.schemas import (
     JobForm,
     PanelForm,
     ResultForm,
+    RouteResultForm,
     StudyDetailForm,
     StudyForm,
     WorklistForm,
@@ -34,9 +35,9 @@ def test_the_tasks_keep_their_names_and_their_queues() -> None:
 
 
 def test_states_and_kinds_keep_their_words() -> None:
-    assert [state.value for state in StudyState] == ["receiving", "queued", "running", "succeeded", "failed"]
+    assert " ".join(StudyState) == "receiving not_applicable queued running succeeded failed"
     assert [state.value for state in JobState] == ["queued", "running", "succeeded", "failed", "superseded"]
-    assert [state.value for state in DeliveryState] == ["pending", "sending", "sent", "refused"]
+    assert [state.value for state in DeliveryState] == ["pending", "sending", "sent", "refused", "superseded"]
     assert [kind.value for kind in ObjectKind] == ["SEG", "SR", "PM", "KO"]
     assert [priority.value for priority in Priority] == ["STAT", "HIGH", "ROUTINE", "LOW"]
     assert [lane.value for lane in Lane] == ["stat", "routine", "batch"]
@@ -52,7 +53,9 @@ def test_the_listings_keep_their_fields() -> None:
         "finding",
         "volume_ml",
         "confidence",
+        "analyses",
     ]
+    assert " ".join(RouteResultForm.model_fields) == "route state code finding volume_ml confidence priority"
     assert list(JobForm.model_fields) == [
         "id",
         "study_instance_uid",
@@ -72,11 +75,12 @@ def test_the_listings_keep_their_fields() -> None:
 
 def test_the_details_keep_their_fields() -> None:
     study, job = list(StudyForm.model_fields), list(JobForm.model_fields)
-    more = ["id", "label", "result_revision", "job_id", "code", "last_instance_at"]
+    more = ["id", "label", "result_revision", "job_id", "code", "last_instance_at", "reasons"]
     assert list(WorklistForm.model_fields) == [*study, *more]
     more = ["reason", "lane", "opened_at", "started_at", "finished_at", "worker"]
-    assert list(JobDetailForm.model_fields) == [*job, *more]
-    assert list(StudyDetailForm.model_fields) == ["study", "jobs", "result", "deliveries", "events"]
+    routed = ["route", "analyser", "pool", "routes_sha256", "wanted"]
+    assert list(JobDetailForm.model_fields) == [*job, *routed, *more]
+    assert list(StudyDetailForm.model_fields) == ["study", "jobs", "result", "results", "deliveries", "events"]
     assert list(EventPageForm.model_fields) == ["events", "before"]
     assert list(HealthForm.model_fields) == ["database", "complete", "processes"]
     assert " ".join(EventForm.model_fields) == "seq at tag subject actor details previous_hash hash"
@@ -84,12 +88,12 @@ def test_the_details_keep_their_fields() -> None:
         "number picture slice_index attention_inside attention_outside residual_inside residual_outside"
     )
     assert " ".join(FindingForm.model_fields) == (
-        "number presence finding code scheme confidence volume_ml longest_diameter_mm tracking_uid label "
-        "label_probability abstained prediction"
+        "number presence finding code scheme confidence extent volume_ml longest_diameter_mm area_mm2 tracking_uid "
+        "label label_probability abstained prediction"
     )
     assert " ".join(ResultForm.model_fields) == (
-        "job_id revision algorithm weights_sha256 case_score out_of_distribution unlike_training priority rule "
-        "policy_sha256 findings seconds overlays panels left_out"
+        "job_id route revision algorithm weights_sha256 case_score out_of_distribution unlike_training priority rule "
+        "policy_sha256 findings seconds overlays panels left_out withheld superseded superseded_by"
     )
 
 

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pydicom
 import pytest
 import torch
+from PIL import Image
 
 from console.installation import open_installation
 from storage.domain import Classification, Presence
 from storage.fewshot import items, tasks
 from storage.objects import ObjectStore
 from tests.support.commands import oncue
+from tests.support.images import ImagePlan, image
+from tests.support.peers import orthanc, storescu
 from tests.support.picture_lists import PictureLists, draw_lists, volume_of
 from tests.support.required import present
+from tests.support.system import QUICK, oncue_up
 from workers.errors import TaskNotPromoted
 from workers.fewshot.lesion_views import InstalledEncoders
+from workers.fewshot.pictures import LabelledPicture
 from workers.fewshot.serving import PromotedClassifiers
 from workers.image_labels import image_finding, label_image
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENTS = {"support": 16, "calibration": 20, "evaluation": 26, "unseen": 5}
-"""Patients of each class."""
 UNSETTLED = {"subgroups:sex", "subgroups:age_band", "subgroups:site", "calibration"}
 """What the public lists do not record, and what so few patients may leave open."""
+
+
+ONLY_LABELS = {key: value for key, value in QUICK.items() if key not in {"ONCUE_WORKER_CLASSIFY", "ONCUE_WORKER_GUARD"}}
+ROUTES = """
+version = 1
+
+[[route]]
+name = "whole-image"
+analyser = "label"
+task = "whole"
+unfamiliar = "send"
+match = {{ modality = ["{modality}"], body_part = ["{region}"] }}
+"""
 
 
 @dataclass(frozen=True)
@@ -35,15 +55,22 @@ class Question:
 
     folder: str
     modality: str
+    body_part: str
     positive: str
-    classes: Mapping[str, str]
+    judged: int
+    """Patients of each class that the gate sees; it wants 50 in all."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def patients(self) -> Mapping[str, int]:
+        """How many of each class serve what; nothing ever sees the last ones."""
+        return {"support": 16, "calibration": 20, "evaluation": self.judged, "unseen": 5}
 
 
-RADIOGRAPHS = Question("lung-xray-children", "DX", "pneumonia", {"bacteria": "pneumonia", "virus": "pneumonia"})
 QUESTIONS = (
-    RADIOGRAPHS,
-    Question("covid-xray", "DX", "covid", {"normal": "other", "viral-pneumonia": "other"}),
-    Question("breast-ultrasound", "US", "malignant", {"benign": "other", "normal": "other"}),
+    Question("lung-xray-children", "DX", "chest", "bacteria", 20),
+    Question("covid-xray", "DX", "chest", "covid", 26, {"normal": "other", "viral-pneumonia": "other"}),
+    Question("breast-ultrasound", "US", "breast", "malignant", 26, {"benign": "other", "normal": "other"}),
 )
 
 
@@ -77,7 +104,7 @@ def test_an_image_of_an_unseen_patient_gets_a_label_from_a_few_pictures(
     real_data: Path, objects: ObjectStore, tmp_path: Path, question: Question
 ) -> None:
     source = present(real_data / question.folder)
-    lists = draw_lists(source, tmp_path / "lists", patients=PATIENTS, classes=question.classes)
+    lists = draw_lists(source, tmp_path / "lists", patients=question.patients, classes=question.classes)
     state = tmp_path / "state"
     installation = open_installation(state, file=None)
     installation.prepare()
@@ -100,6 +127,44 @@ def test_an_image_of_an_unseen_patient_gets_a_label_from_a_few_pictures(
         known = {item.id: item.label for item in items.in_use(session, tasks.find(session, "whole"))}
     assert all(known[one.item] == one.label for one in finding.prediction.nearest)
     installation.database.dispose()
+    check_over_dicom(question, lists.pictures["unseen"][0], state, tmp_path)
+
+
+def check_over_dicom(question: Question, shown: LabelledPicture, state: Path, folder: Path) -> None:
+    """Send an unseen patient's image as its modality does, and find the label in the report that the PACS got."""
+    pixels = np.asarray(Image.fromarray(shown.read()).convert("L"))
+    sent = image(ImagePlan(question.modality), pixels, BodyPartExamined=question.body_part.upper())
+    path = folder / "image.dcm"
+    sent.save_as(path, enforce_file_format=True)
+    routes = folder / "routes.toml"
+    routes.write_text(ROUTES.format(modality=question.modality, region=question.body_part))
+    (folder / "pacs").mkdir()
+    with (
+        orthanc(folder / "pacs") as pacs,
+        oncue_up(
+            state,
+            destinations=[f"ORTHANC@127.0.0.1:{pacs.port}"],
+            variables={**ONLY_LABELS, "ONCUE_GATEWAY_ROUTES": str(routes)},
+        ) as system,
+    ):
+        assert storescu("ONCUE", system.port, path).returncode == 0
+        (study,) = system.wait_for("studies", "list", until=_ended)
+        assert study["state"] == "succeeded", system.ask("jobs", "show", "1")
+        system.wait_for("deliveries", "list", until=lambda found: bool(found) and found[0]["state"] == "sent")
+        (uid,) = pacs.sop_instance_uids()
+        report = pydicom.dcmread(io.BytesIO(pacs.file(uid)))
+    (analysis,) = study["analyses"]
+    assert analysis["volume_ml"] is None
+    text = report.to_json()
+    assert str(sent.SOPInstanceUID) in text
+    assert report.Modality == "SR"
+    assert "routes_sha256=" in text
+    label = analysis["finding"]
+    assert label in text if not label.startswith("no label") else "bstain" in text
+
+
+def _ended(studies: list[dict[str, Any]]) -> bool:
+    return len(studies) == 1 and studies[0]["state"] in {"succeeded", "failed", "not_applicable"}
 
 
 def check_labels(given: Sequence[tuple[str, Classification]]) -> None:

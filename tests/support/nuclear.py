@@ -35,6 +35,7 @@ def enhanced_pet(plan: SeriesPlan = PET_PLAN, *, real_slope: float | None = None
     """Build the same as one enhanced instance; ``real_slope`` is that of its real world value mapping."""
     image = enhanced(plan)
     _describe(image)
+    image.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = "370"  # here in MBq
     image.DecayCorrected = image.AttenuationCorrected = "YES"
     image.DecayCorrectionDateTime = "20260102100000"
     units, mapping = Dataset(), Dataset()

@@ -39,7 +39,8 @@ def anatomy() -> Pixels:
     tissue = 300 + 40 * np.sin(x / 4.0) + 50 * np.cos(y / 5.0 + z / 3.0) + 5 * z
     lesion = (x - 24) ** 2 + (y - 16) ** 2 + (2 * (z - 6)) ** 2 < 5**2
     values = np.where(body(), tissue + 250 * lesion, (x * 7 + y * 3 + z) % 5)
-    return np.rint(values).astype(np.int64)
+    stored: Pixels = np.rint(values).astype(np.int64)
+    return stored
 
 
 def head(**attributes: object) -> list[Dataset]:

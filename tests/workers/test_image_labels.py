@@ -22,6 +22,7 @@ from tests.support.encoders import write_pictures
 from workers.config import WorkerSettings
 from workers.errors import TaskNotPromoted, TaskUnsuitable, UnsuitableVolume
 from workers.fewshot.contracts import PromptMode
+from workers.fewshot.evaluating import evaluate
 from workers.fewshot.fitting import Wanted, fit, recipe_for
 from workers.fewshot.folder_items import embed_entries, new_items, read_entries
 from workers.fewshot.heads import HeadName
@@ -234,3 +235,11 @@ def test_an_image_that_shows_nothing_is_refused(
     volume = image_of(department)
     with pytest.raises(UnsuitableVolume):
         label_image(department.classifiers, replace(volume, voxels=spoil(volume.voxels)), task="chest")
+
+
+def test_the_model_card_of_whole_images_speaks_of_no_mask(department: Department) -> None:
+    adapter = department.fitted("chest")
+    card = evaluate(department.database, adapter.id, actor="test", now=NOW).judgement.card
+    assert "none, labels whole images" in card
+    assert "far_from_support, ambiguous_set" in card
+    assert "no_mask" not in card

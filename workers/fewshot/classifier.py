@@ -40,6 +40,10 @@ class Abstention(StrEnum):
     AMBIGUOUS_SET = "ambiguous_set"
 
 
+OF_LESIONS = frozenset({Abstention.NO_MASK, Abstention.AREA_OUT_OF_RANGE})
+"""Reasons that a whole image never gives."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
     """Items to fit or calibrate on: a vector, a label, a patient key and an area each.

@@ -23,7 +23,8 @@ from storage.fewshot.evaluations import Evaluation, Judgement
 from storage.fewshot.items import Item, Split
 from storage.fewshot.tasks import Task
 from storage.fewshot.verdicts import Check
-from workers.fewshot.classifier import Abstention, FittedAdapter, Labelled, class_numbers, read_adapter
+from workers.fewshot.classifier import OF_LESIONS, Abstention, FittedAdapter, Labelled, class_numbers, read_adapter
+from workers.fewshot.contracts import Scope
 from workers.fewshot.fitting import head_name, in_order, labelled, vectors_of
 from workers.fewshot.gate.card import ATTENTION_CLAIM, NO_CLAIM, ModelCard, check_card, render
 from workers.fewshot.gate.checks import attends_to_lesion, headline, run_checks
@@ -143,6 +144,7 @@ def model_card(
 ) -> ModelCard:
     """Return the card; a field that nothing is known for stays empty, which the gate notices."""
     recipe, draft = adapter.recipe, task.draft
+    whole = Scope.of(recipe.prompt_mode) is Scope.IMAGE
     return ModelCard(
         task=f"{task.name}, adapter version {adapter.version} ({adapter.artefact_sha256[:16]})",
         intended_use=draft.intended_use,
@@ -151,7 +153,7 @@ def model_card(
         backbone=f"{recipe.backbone} ({recipe.backbone_sha256})" if recipe.backbone else "",
         licence=recipe.licence,
         commercial_use="allowed" if recipe.commercial_use else "not allowed",
-        visual_prompt=recipe.prompt_mode,
+        visual_prompt=recipe.prompt_mode + (", labels whole images" if whole else ""),
         mask_source=recipe.mask_source,
         head=recipe.head,
         freeze=recipe.freeze,
@@ -162,7 +164,7 @@ def model_card(
         metrics=_figures(evidence),
         conformal=f"sets for coverage {1.0 - draft.alpha:.2f}, see the check coverage",
         attention=ATTENTION_CLAIM if attends_to_lesion(checks) else NO_CLAIM,
-        abstains=", ".join(reason.value for reason in Abstention),
+        abstains=", ".join(reason.value for reason in Abstention if not (whole and reason in OF_LESIONS)),
         reviewer=actor,
         date=f"{now:%Y-%m-%d}",
     )

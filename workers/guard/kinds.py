@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from storage.routes.regions import Region
@@ -18,16 +18,18 @@ class PictureKind(StrEnum):
     LIMB_MR = "limb MR"
     LIMB_CT = "limb CT"
     LIMB_PET = "limb PET"
+    NO_BODY = "no body"
+    """Noise, test patterns, blocks of one value: learned so that they pass for nothing else."""
 
     @property
-    def region(self) -> Region:
-        """The region that the kind stands for; limbs are mostly thighs, so the lower one."""
-        return _REGIONS[self]
+    def region(self) -> Region | None:
+        """The region that the kind stands for, for limbs the lower one (mostly thighs); None where there is no body."""
+        return _REGIONS.get(self)
 
     @property
     def modalities(self) -> frozenset[str]:
         """Values of Modality (0008,0060) under which such a picture arrives."""
-        return _MODALITIES[self]
+        return _MODALITIES.get(self, frozenset())
 
 
 _REGIONS: Mapping[PictureKind, Region] = {
@@ -52,7 +54,7 @@ _MODALITIES: Mapping[PictureKind, frozenset[str]] = {
 }
 
 ALIKE: Mapping[Region, frozenset[Region]] = {
-    Region.HEAD: frozenset({Region.HEAD, Region.NECK, Region.WHOLE_BODY}),
+    Region.HEAD: frozenset({Region.HEAD, Region.NECK, Region.SPINE, Region.WHOLE_BODY}),
     Region.CHEST: frozenset(
         {Region.CHEST, Region.NECK, Region.ABDOMEN, Region.SPINE, Region.BREAST, Region.UPPER_LIMB, Region.WHOLE_BODY}
     ),
@@ -62,3 +64,21 @@ ALIKE: Mapping[Region, frozenset[Region]] = {
     ),
 }
 """Regions that share pictures with a learned one, or that nothing learned tells from it: never a mismatch."""
+
+_AMONG_STRANGERS: Mapping[PictureKind, float] = {
+    PictureKind.HEAD_MR: 0.75,
+    PictureKind.LIMB_MR: 0.65,
+    PictureKind.CHEST_CT: 0.7,
+    PictureKind.LIMB_CT: 0.75,
+}
+_ELSE_AMONG_STRANGERS = 0.8
+
+
+def largest_distance(kind: PictureKind, wanted: Collection[Region]) -> float:
+    """Return how far from its kind a picture may lie, 1 being the edge of what was learned, to contradict a route.
+
+    Where no wanted region was learned under the kind's modality, a picture of it may look like this kind for want of
+    anything better, so it must lie closer: in lab/notebook/0022 under one in a hundred strangers does.
+    """
+    rivals = (one for one in PictureKind if one.region in wanted and one.modalities & kind.modalities)
+    return 1.0 if any(rivals) else _AMONG_STRANGERS.get(kind, _ELSE_AMONG_STRANGERS)

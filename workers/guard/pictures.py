@@ -18,7 +18,7 @@ from workers.fewshot.contracts import Picture
 MOST_PICTURES = 5
 """Slices of a volume that are looked at, spread over it."""
 SIDE = 126
-"""Pixels: nine of the encoder's patches each way. A body region needs no more, and it costs a third of the usual size."""
+"""Pixels: nine of the encoder's patches each way. A region needs no more, and it costs half of the usual size."""
 _ENDS = 0.12
 """Share of the stack at each end that is left out: tops of heads and half-empty slices tell little."""
 _BLACK, _WHITE = 1.0, 99.5

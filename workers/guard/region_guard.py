@@ -18,7 +18,7 @@ from workers.errors import AnotherBackbone, BodyPartMismatch
 from workers.fewshot.contracts import Backbone, Picture, Vectors
 from workers.fewshot.frozen_backbone import TorchBackbone
 from workers.fewshot.registry import DEFAULT_BACKBONE, open_backbone
-from workers.guard.kinds import ALIKE, PictureKind
+from workers.guard.kinds import ALIKE, PictureKind, largest_distance
 from workers.guard.pictures import SIDE, pictures_of
 from workers.guard.region_head import RegionHead, read_head
 from workers.weights import verify
@@ -107,7 +107,7 @@ def opinion_of(head: RegionHead, vectors: Vectors, *, modality: str) -> RegionOp
     probabilities, distances = head.probabilities(vectors), head.distances(vectors)
     shown = np.asarray([kind.region for kind in kinds], dtype=object)
     totals = probabilities.mean(axis=0)
-    region = max(set(shown), key=lambda one: float(totals[shown == one].sum()))
+    region = max(dict.fromkeys(shown), key=lambda one: float(totals[shown == one].sum()))
     kind = kinds[int(np.where(shown == region, totals, -1.0).argmax())]
     probability = min(1.0, float(totals[shown == region].sum()))
     agreeing = float(np.mean((shown[probabilities.argmax(axis=1)] == region) & (distances <= 1.0)))
@@ -118,12 +118,15 @@ def opinion_of(head: RegionHead, vectors: Vectors, *, modality: str) -> RegionOp
 def check_region(opinion: RegionOpinion, wanted: Collection[Region]) -> None:
     """Raise BodyPartMismatch where the picture surely shows none of the wanted regions, nor one that looks alike.
 
-    No opinion, and a route that names no region, pass.
+    No opinion, and a route that names no region, pass; so does a picture that is not quite like its kind where the
+    guard never learned what the wanted regions look like under the modality.
     """
     if opinion.region is None or opinion.kind is None or not wanted or ALIKE[opinion.region] & set(wanted):
         return
+    if opinion.distance > largest_distance(opinion.kind, wanted):
+        return
     names = ", ".join(sorted(region.value for region in wanted))
     raise BodyPartMismatch(
-        f"the picture looks like {opinion.kind.value} (probability {opinion.probability:.2f}), the route wants {names}: "
-        "look at the series, and at the route's body_part"
+        f"the picture looks like {opinion.kind.value} (probability {opinion.probability:.2f}), but the route wants "
+        f"{names}: look at the series, and at the route's body_part"
     )

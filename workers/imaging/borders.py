@@ -37,7 +37,8 @@ def undeclared_background(voxels: NDArray[float32], known: _Mask | None, *, moda
     """Return where what fills the border of the slices ``[z, y, x]`` is no image, or None where there is no such.
 
     ``known`` is background already. Only what hangs together with the border of its slice counts, so the same value or
-    the same noise inside stays; beside noise a pixel or two of the body's rim may be lost. The voxels are finite and not all equal.
+    the same noise inside stays; beside noise a few pixels of the body's rim may be lost. The voxels are finite and not
+    all equal.
     """
     filled = _filled_border(voxels, known, modality=modality)
     if filled is not None:

@@ -1,8 +1,9 @@
 """How large a pixel of a projection, an ultrasound image or a capture is, and whether that is a size in the patient.
 
-PS3.3 10.7.1.3 tells three meanings apart: calibrated in the patient, at the detector, or not told which. A size at the
-detector is larger than in the patient by the magnification of the beam. It is used, since it is what every workstation
-measures with, and a note goes on record; where no size is told, nothing is measured.
+PS3.3 10.7.1.1 tells three meanings of PixelSpacing apart: corrected or calibrated in the patient, the same as at the
+detector, or not told which. A size at the detector is larger than in the patient by the magnification of the beam. It
+is used, since it is what every workstation measures with, and a note goes on record; where no size is told, nothing is
+measured. All spacings are row, then column (10.7.1.3).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def read_pixel_size(dataset: Dataset, *, modality: str) -> PixelSize:
     """Return the pixel size that is the nearest to one in the patient. Call it inside ``parsing``.
 
     In this order: regions of ultrasound (PS3.3 C.8.5.5), calibrated PixelSpacing, ImagerPixelSpacing over
-    EstimatedRadiographicMagnificationFactor, PixelSpacing or ImagerPixelSpacing as it is, NominalScannedPixelSpacing.
+    EstimatedRadiographicMagnificationFactor, ImagerPixelSpacing or NominalScannedPixelSpacing as it is, PixelSpacing.
     """
     regions = read_region_scale(dataset)
     if regions is RegionScale.DIFFERENT:
@@ -69,7 +70,8 @@ def read_pixel_size(dataset: Dataset, *, modality: str) -> PixelSize:
 
 def _calibrated(dataset: Dataset, modality: str) -> PixelSize | None:
     """Take PixelSpacing where its type says so, where it differs from the detector's, or where there is no detector."""
-    spacing, detector = decimals(dataset, "PixelSpacing"), decimals(dataset, "ImagerPixelSpacing")
+    spacing = decimals(dataset, "PixelSpacing")
+    detector = decimals(dataset, "ImagerPixelSpacing") or decimals(dataset, "NominalScannedPixelSpacing")
     kind = str(dataset.get("PixelSpacingCalibrationType", "") or "").strip().upper()
     if kind in _CALIBRATED or (detector and not _same(spacing, detector)) or modality not in _PROJECTIONS:
         return _area(spacing)
@@ -100,8 +102,8 @@ _SOURCES: tuple[Callable[[Dataset, str], PixelSize | None], ...] = (
     _calibrated,
     _magnified,
     _at_detector,
-    _unexplained,
     _on_film,
+    _unexplained,
 )
 
 

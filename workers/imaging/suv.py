@@ -20,6 +20,8 @@ _PHILIPS_CREATOR = "Philips PET Private Group"
 _PHILIPS_GROUP, _PHILIPS_SUV_ELEMENT, _PHILIPS_ACTIVITY_ELEMENT = 0x7053, 0x00, 0x09
 _GRAMS_PER_KILOGRAM = 1000.0
 _LIKELIEST_WEIGHT_KG = (0.5, 400.0)
+_LIKELIEST_DOSE_BQ = (1e5, 1e11)
+"""Outside of it a dose is in another unit, and every uptake value would be wrong by a power of ten."""
 _LONGEST_UPTAKE = timedelta(hours=24)
 
 
@@ -147,7 +149,11 @@ def _isotope(header: Dataset) -> Dataset:
 
 
 def _dose_bq(header: Dataset) -> float:
-    return _positive(_isotope(header), "RadionuclideTotalDose", "(0018,1074)")
+    dose = _positive(_isotope(header), "RadionuclideTotalDose", "(0018,1074)")
+    low, high = _LIKELIEST_DOSE_BQ
+    if not low <= dose <= high:
+        raise SuvUnknown(f"RadionuclideTotalDose (0018,1074) is {dose:g} Bq: expected {low:g} to {high:g}")
+    return dose
 
 
 def _weight_kg(header: Dataset) -> float:

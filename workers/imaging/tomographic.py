@@ -36,7 +36,7 @@ def read_tomographic(dataset: Dataset) -> tuple[Plane, ...]:
     image_type = dataset.get("ImageType")
     texts = image_type if isinstance(image_type, MultiValue) else ()
     detectors = dataset.get("DetectorInformationSequence")
-    if not detectors or not is_reconstructed([str(part).strip().upper() for part in texts]):
+    if not is_reconstructed([str(part).strip().upper() for part in texts]) or not detectors:
         return ()
     where = decimals(detectors[0], "ImagePositionPatient")
     cosines = decimals(detectors[0], "ImageOrientationPatient")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from numpy import float32
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage
 
 from storage.domain import FrameRef, Volume
@@ -41,6 +42,7 @@ _KEYWORDS: tuple[str | int, ...] = (
 _UNITS = {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML", "g/ml{SUVbw}": "GML"}
 """Units of UCUM (PS3.16 CID 84) as the PET Series module names them."""
 _DATE = len("YYYYMMDD")
+_MOST_MBQ, _BQ_IN_MBQ = 1e5, 1e6
 
 
 def in_uptake_values(volume: Volume, objects: ObjectStore, *, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
@@ -69,19 +71,35 @@ def _as_classic(header: Dataset) -> list[Dataset]:
 
 
 def _from_enhanced(header: Dataset) -> Dataset:
-    """Translate the Enhanced PET modules (PS3.3 C.8.22): corrected to one moment, units by real world value mapping."""
+    """Translate the Enhanced PET modules (PS3.3 C.8.22.4, C.8.22.6): one moment, units by real world value mapping."""
     corrected = [name for name, keyword in _CORRECTIONS if str(header.get(keyword, "")).strip().upper() == "YES"]
     moment = str(header.get("DecayCorrectionDateTime", "") or "")
     if not moment:
         raise SuvUnknown("DecayCorrectionDateTime (0018,9701) is missing")
     classic = Dataset()
-    for keyword in ("PatientWeight", "RadiopharmaceuticalInformationSequence"):
-        if keyword in header:
-            classic[keyword] = header[keyword]
+    if "PatientWeight" in header:
+        classic["PatientWeight"] = header["PatientWeight"]
+    classic.RadiopharmaceuticalInformationSequence = Items(
+        [_in_becquerels(item) for item in header.get("RadiopharmaceuticalInformationSequence") or []]
+    )
     classic.Units = _units(header)
     classic.CorrectedImage = corrected
     classic.DecayCorrection = "START"
     classic.SeriesDate, classic.SeriesTime = moment[:_DATE], moment[_DATE:].partition("+")[0].partition("-")[0]
+    return classic
+
+
+def _in_becquerels(isotope: Dataset) -> Dataset:
+    """Return an isotope with its dose in Bq: an enhanced image has it in MBq (PS3.3 C.8.22.4), a classic one in Bq.
+
+    A writer that kept to Bq is believed, since so many MBq cannot be given.
+    """
+    dose = decimal(isotope, "RadionuclideTotalDose")
+    if dose is None or dose > _MOST_MBQ:
+        return isotope
+    classic = Dataset()
+    classic.update(isotope)
+    classic.RadionuclideTotalDose = f"{dose * _BQ_IN_MBQ:.8g}"
     return classic
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -58,8 +59,9 @@ def _code(dataset: Dataset, keyword: str) -> str:
 
 
 def _by_sequence(dataset: Dataset) -> str:
-    items = dataset.get("ViewCodeSequence") or []
-    return _CODES.get(str(items[0].get("CodeValue", "")).strip(), "") if items else ""
+    items = dataset.get("ViewCodeSequence")
+    item = items[0] if isinstance(items, Sequence) and items else None
+    return _CODES.get(str(item.get("CodeValue", "")).strip(), "") if isinstance(item, Dataset) else ""
 
 
 def _orientation(dataset: Dataset) -> str:

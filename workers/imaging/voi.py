@@ -19,6 +19,7 @@ from workers.imaging.borders import undeclared_background
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.lookup_tables import read_table
 from workers.imaging.padding import read_padding
+from workers.imaging.shutters import SHUTTER_KEYWORDS, behind_shutters
 
 VOI_KEYWORDS = (
     "PhotometricInterpretation",
@@ -34,11 +35,13 @@ VOI_KEYWORDS = (
     "WindowWidth",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    *SHUTTER_KEYWORDS,
 )
 WHITE = 255.0
 WINDOW_IGNORED = "window_ignored"
 TABLE_IGNORED = "lut_ignored"
 _BYTE = 8
+_FRAMED = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +64,10 @@ class _Window:
 def shown(stored: NDArray[np.integer[Any]], dataset: Dataset) -> Shown:
     """Return one monochrome frame as it is shown. Call it inside ``parsing``.
 
-    Padding, declared or seen, is black whatever the polarity and counts in no range; MONOCHROME1 is inverted. The first
-    VOI LUT is used, else the first window, else the whole range: that of the bits for 8-bit images, that of the image
-    for others. A table that is broken, or a window that shows nothing, is set aside with a note. UnsuitableVolume
-    where the image has one value, or not finite ones.
+    Padding, declared or seen, and what is behind a shutter are black whatever the polarity and count in no range;
+    MONOCHROME1 is inverted. The first VOI LUT is used, else the first window, else the whole range: that of the bits
+    for 8-bit images, that of the image for others. A table that is broken, or a window that shows nothing, is set aside
+    with a note. UnsuitableVolume where the image has one value, or not finite ones.
     """
     notes: list[str] = []
     values = _modality(stored, dataset, notes)
@@ -93,14 +96,26 @@ def _modality(stored: NDArray[np.integer[Any]], dataset: Dataset, notes: list[st
 def _padded(
     stored: NDArray[np.integer[Any]], values: NDArray[float32], dataset: Dataset, *, inverted: bool
 ) -> NDArray[bool_]:
-    """Tell where the frame is no image: what is declared, else a border that is far from black as it is shown."""
+    """Tell where the frame is no image: what is declared or shut out, else a border that is far from black as shown."""
     padding = read_padding(dataset)
-    if padding is not None:
-        covered = padding.covers(stored)
-        if covered.any():
-            return covered
+    declared = np.zeros(values.shape, dtype=bool) if padding is None else padding.covers(stored)
+    shut_out = behind_shutters(dataset, (values.shape[0], values.shape[1]))
+    if shut_out is not None:
+        declared |= shut_out
+    if declared.any() or not _is_framed(values):
+        return declared
     border = undeclared_background((-values if inverted else values)[None], None, modality="")
-    return np.zeros(values.shape, dtype=bool) if border is None else border[0]
+    return declared if border is None else border[0]
+
+
+def _is_framed(values: NDArray[float32]) -> bool:
+    """Say whether one value fills nearly the whole border.
+
+    In a projection the body itself may be saturated along two of the four edges; that is no background.
+    """
+    edges = np.concatenate((values[0], values[-1], values[:, 0], values[:, -1]))
+    _, counts = np.unique(edges, return_counts=True)
+    return int(counts.max()) >= _FRAMED * edges.size
 
 
 def _require_content(image: NDArray[float32]) -> None:

@@ -135,3 +135,39 @@ def test_the_study_page_says_on_what_grounds_a_label_stands(state: Path) -> None
     given = client.get("/api/studies/2").json()["result"]["findings"][0]["prediction"]
     assert given["nearest"] == [{"item": 3, "label": "striped", "similarity": 0.91}]
     database.dispose()
+
+
+def test_the_study_page_shows_the_label_of_a_whole_image_without_a_lesion(state: Path) -> None:
+    from dataclasses import replace
+
+    from storage import analyses, arrays, jobs
+    from storage.domain import Extent, Finding, Presence
+    from storage.explanations import Neighbour, Prediction
+    from tests.support.records import NOW as LATER
+    from tests.support.records import analysed_study, queued_study
+    from workers.image_labels import IMAGING_FINDING
+
+    client, database = _client(state)
+    objects = ObjectStore(state / "objects")
+    objects.prepare()
+    first = analysed_study(database, objects, 1)
+    queued = queued_study(database, 2)
+    with database.read() as session:
+        analysis = analyses.load(session, first.job_id, objects)
+    finding = Finding(
+        *(0, Presence.ASSESSED, IMAGING_FINDING, 0.93, 0.0, 0.0, "Whole image", "2.25.7", "striped", 0.93),
+        prediction=Prediction(1, ("striped",), 0.2, (Neighbour(3, "striped", 0.91),)),
+        extent=Extent.UNKNOWN,
+    )
+    with database.write() as session:
+        held = jobs.claim(session, queued.job_id, owner="worker-1", lease_seconds=60, now=LATER)
+        assert held is not None
+        grid = arrays.save_grid(objects, analysis.frames, None)
+        labelled = replace(analysis, findings=(finding,), label_map=None)
+        analyses.save(session, held, labelled, grid_digest=grid, now=LATER)
+    page = client.get("/studies/2").text
+    for words in ("Imaging finding", "assessed", "striped 93 %", "not ruled out: striped", "striped 0.91 (item 3)"):
+        assert words in page
+    assert "inside the lesion" not in page
+    assert client.get("/api/studies/2").json()["result"]["findings"][0]["presence"] == "assessed"
+    database.dispose()

@@ -113,6 +113,34 @@ def test_a_gantry_tilt_is_refused() -> None:
         regular_grid(tilted)
 
 
+@given(rotation=rotations, decimals=st.integers(2, 6), count=st.integers(2, 40))
+def test_rounded_cosines_are_no_gantry_tilt(rotation: Rotation, decimals: int, count: int) -> None:
+    frame = rotation.as_matrix().T
+    rounded = np.round(frame, decimals)
+    planes = [
+        replace(plane, row_direction=tuple(rounded[0].tolist()), column_direction=tuple(rounded[1].tolist()))
+        for plane in _planes(count, frame=frame, slice_mm=5.0)
+    ]
+    geometry = regular_grid(planes).geometry
+    found = np.array([geometry.row_direction, geometry.column_direction, geometry.slice_direction])
+    assert np.allclose(found @ found.T, np.eye(3), atol=1e-9)
+    assert np.abs(found[2] - frame[2]).max() < 1e-4
+    last = np.array(geometry.origin_mm) + (count - 1) * geometry.spacing_mm[0] * found[2]
+    assert np.allclose(last, planes[-1].position_mm, atol=0.05)
+
+
+@pytest.mark.parametrize("decimals", [2, 3, 6])
+@pytest.mark.parametrize("degrees", [1.5, 5.0, 20.0])
+def test_a_real_gantry_tilt_is_refused_whatever_the_cosines_are_rounded_to(degrees: float, decimals: int) -> None:
+    frame = np.round(Rotation.from_euler("x", degrees, degrees=True).as_matrix().T, decimals)
+    planes = [
+        replace(plane, position_mm=(0.0, 0.0, 5.0 * z))
+        for z, plane in enumerate(_planes(30, frame=frame, slice_mm=5.0))
+    ]
+    with pytest.raises(InvalidGeometry, match="gantry tilt"):
+        regular_grid(planes)
+
+
 @pytest.mark.parametrize("column", [(0.0, 0.5, 0.0), (1.0, 0.0, 0.0), (0.1, 0.995, 0.0), (0.0, 0.0, 0.0)], ids=str)
 def test_directions_that_are_no_perpendicular_unit_vectors_are_refused(column: tuple[float, float, float]) -> None:
     with pytest.raises(InvalidGeometry, match="perpendicular"):

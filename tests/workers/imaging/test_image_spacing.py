@@ -34,6 +34,7 @@ def _dataset(**attributes: object) -> Dataset:
         ),
         ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "spacing_unexplained"),
         ({"NominalScannedPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "spacing_on_film"),
+        ({"PixelSpacing": [0.2, 0.1], "NominalScannedPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "spacing_on_film"),
     ],
 )
 def test_a_projections_pixel_size_says_where_it_holds(

@@ -119,6 +119,7 @@ def test_every_reason_has_a_test() -> None:
         LeftOutReason.ODD_GEOMETRY,
         LeftOutReason.IDENTICAL_COPY,
         LeftOutReason.NO_VOLUME,
+        LeftOutReason.CONTINUES,
         LeftOutReason.DERIVED,
         LeftOutReason.PLANAR,
         LeftOutReason.FOR_PROCESSING,

@@ -68,6 +68,7 @@ def test_a_full_start_time_with_date_and_offset_is_read() -> None:
         ({"PatientWeight": "0"}, "PatientWeight"),
         ({"PatientWeight": "74000"}, "PatientWeight"),
         ({"RadionuclideTotalDose": None}, "RadionuclideTotalDose"),
+        ({"RadionuclideTotalDose": "370"}, "370 Bq"),  # written in megabecquerels
         ({"RadionuclideHalfLife": None}, "RadionuclideHalfLife"),
         ({"RadiopharmaceuticalStartTime": None}, "RadiopharmaceuticalStartDateTime"),
         ({"RadiopharmaceuticalInformationSequence": None}, "RadiopharmaceuticalInformationSequence"),

@@ -39,6 +39,12 @@ def test_an_enhanced_pet_has_the_same_values_as_its_single_frames(objects: Objec
     assert _built(objects, enhanced_pet()).voxels == pytest.approx(_expected(), rel=1e-5)
 
 
+def test_an_enhanced_pet_whose_writer_kept_to_becquerels_has_them_too(objects: ObjectStore) -> None:
+    image = enhanced_pet()
+    image.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = "370000000"
+    assert _built(objects, image).voxels == pytest.approx(_expected(), rel=1e-5)
+
+
 def test_the_real_world_values_of_an_enhanced_pet_replace_its_rescale(objects: ObjectStore) -> None:
     volume = _built(objects, enhanced_pet(real_slope=0.5))
     assert volume.voxels == pytest.approx(PET_PLAN.values() * 0.5 * SUV_FACTOR, rel=1e-5)

@@ -96,3 +96,13 @@ def test_what_has_nothing_to_show_is_refused() -> None:
     padded = _dataset(PixelPaddingValue=0, PixelPaddingRangeLimit=4095)
     with pytest.raises(UnsuitableVolume, match="same value"):
         shown(STORED, padded)
+
+
+def test_a_body_saturated_along_two_edges_is_no_background() -> None:
+    values = STORED.copy()
+    values[-12:], values[:, -8:] = 4095, 4095
+    seen = shown(values, _dataset()).values
+    assert (seen[-12:] == 255.0).all()
+    framed = values.copy()
+    framed[:2], framed[:, :2] = 4095, 4095
+    assert (shown(framed, _dataset()).values[:2] == 0.0).all()

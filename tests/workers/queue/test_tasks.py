@@ -23,10 +23,10 @@ from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.fewshot.fit_requests import FitRunner
 from workers.pipeline import analyse
-from workers.resources import PipelineResources
 from workers.queue.app import FIT, make_app
 from workers.queue.signs_of_life import SignsOfLife
 from workers.queue.tasks import JobRunner, Outcome, register_tasks
+from workers.resources import PipelineResources
 from workers.triage import load_policy
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
