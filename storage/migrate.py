@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from storage.database import Database
 from storage.errors import SchemaMismatch
@@ -24,8 +27,9 @@ def upgrade(database: Database) -> str:
             connection.commit()
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+        with _tables_may_be_rebuilt(connection):
+            command.upgrade(config, "head")
+            connection.commit()
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
             connection.commit()
@@ -37,8 +41,9 @@ def downgrade(database: Database, revision: str = "base") -> None:
     with database.engine.connect() as connection:
         config = _config()
         config.attributes["connection"] = connection
-        command.downgrade(config, revision)
-        connection.commit()
+        with _tables_may_be_rebuilt(connection):
+            command.downgrade(config, revision)
+            connection.commit()
 
 
 def check(database: Database) -> None:
@@ -52,6 +57,26 @@ def check(database: Database) -> None:
         differences = compare_metadata(MigrationContext.configure(connection), METADATA)
     if differences:
         raise SchemaMismatch(f"the database differs from the models in {len(differences)} places")
+
+
+@contextmanager
+def _tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
+    """Let SQLite drop a table that others refer to, for it can alter most things only by making the table anew.
+
+    The setting cannot be changed inside a transaction. Afterwards no row may refer to what is not there.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.cursor()
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+        if driver.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise SchemaMismatch("a migration left rows that refer to missing ones; restore the database from a backup")
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
+        driver.close()
 
 
 def _config() -> Config:

@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import multiprocessing
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from storage import migrate, revisions
+from storage import associations, jobs, migrate, reports, revisions, studies, worklist
 from storage.database import Database, connect
+from storage.domain import JobState, Priority, StudyState
 from storage.errors import SchemaMismatch
 from storage.models import Model
+from tests.support.routing import close_as_head
 from tests.support.upgrading import upgrade
+
+BEFORE_ROUTES = Path(__file__).parents[1] / "support" / "before-routes.sql"
+"""A study with a result whose report is due, and a late image that an open association is still sending."""
 
 
 def test_a_migrated_database_is_what_the_models_say(database: Database) -> None:
@@ -45,6 +51,33 @@ def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
         session.execute(text("ALTER TABLE studies ADD COLUMN note TEXT"))
     with pytest.raises(SchemaMismatch, match="differs"):
         migrate.check(database)
+
+
+def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_url: str) -> None:
+    database = connect(database_url)
+    migrate.downgrade(database, "0005")
+    with database.write() as session:
+        for statement in BEFORE_ROUTES.read_text().split(";\n"):
+            if statement.strip():
+                session.execute(text(statement))
+    migrate.upgrade(database)
+    migrate.check(database)
+    with database.read() as session:
+        (entry,) = worklist.studies(session)
+        (job,) = jobs.listed(session)
+        (pending,) = reports.due(session, now=datetime(2026, 3, 2, tzinfo=UTC))
+        assert studies.quiet(session, quiet_seconds=10, now=datetime(2026, 3, 1, 12, 0, 50, tzinfo=UTC)) == ()
+    assert (entry.state, entry.finding, entry.volume_ml) == (StudyState.RECEIVING, "Lesion", 2.5)
+    assert [(one.route, one.priority) for one in entry.analyses] == [("head-mr", Priority.HIGH)]
+    assert (job.route, job.wanted, job.state) == ("head-mr", (), JobState.SUCCEEDED)
+    assert pending.job_id == job.id
+    # The next revision is routed, and its job follows the one of before.
+    with database.write() as session:
+        associations.closed(session, "a1", how="released", now=datetime(2026, 3, 1, 12, 2, tzinfo=UTC))
+        follower = close_as_head(session, 1, quiet_seconds=10, now=datetime(2026, 3, 1, 13, tzinfo=UTC))
+    assert follower is not None
+    migrate.downgrade(database)
+    database.dispose()
 
 
 @pytest.mark.peer

@@ -23,7 +23,7 @@ class PictureKind(StrEnum):
 
     @property
     def region(self) -> Region | None:
-        """The region that the kind stands for, for limbs the lower one (mostly thighs); None where there is no body."""
+        """The region that the kind stands for (limbs are mostly thighs: the lower one); None where there is no body."""
         return _REGIONS.get(self)
 
     @property
