@@ -225,7 +225,7 @@ def _show_study(study: AskedStudy) -> None:
 
 def _considered_row(route: Route, considered: Considered, facts: SeriesFacts) -> tuple[object, ...]:
     wanted = "yes" if considered.wanted else "no"
-    unmet = "; ".join(str(condition) for condition in considered.unmet) or None
+    unmet = "\n".join(str(condition) for condition in considered.unmet) or None
     return route.name, _short(facts), facts.modality, facts.frames, _words(facts.all_regions), wanted, unmet
 
 

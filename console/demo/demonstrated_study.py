@@ -55,12 +55,12 @@ class DemonstratedStudy:
     def is_success(self) -> bool:
         """Whether the study ended as it should.
 
-        Either with a report in the PACS, and with a segmentation where something was found; or, unless it is a phantom
-        whose lesion is known, set aside or with a result that is withheld.
+        Either with a report in the PACS, and with a segmentation where something was found; or with a result that its
+        route withholds; or set aside, unless it is a phantom whose lesion is known.
         """
         if self.unwanted or self.is_set_aside:
             return self.is_set_aside and self.dice is None
-        if self.dice is None and self.dossier.result is not None and self.dossier.result.withheld:
+        if self.dossier.result is not None and self.dossier.result.withheld:
             return True
         found = any(finding.number for finding in self.dossier.result.findings) if self.dossier.result else False
         arrived = self.report is not None and (self.segmentation is not None or not found)
@@ -75,7 +75,7 @@ def judge(
     mine = [item for item in objects if item.StudyInstanceUID == dossier.entry.study_instance_uid]
     segmentation = next((item for item in mine if item.SOPClassUID == SegmentationStorage), None)
     report = next((item for item in mine if item.SOPClassUID == Comprehensive3DSRStorage), None)
-    if truth is None:
+    if truth is None or (dossier.result is not None and dossier.result.withheld):
         return DemonstratedStudy(dossier, segmentation, report, None, None, unwanted)
     mask = _mask(segmentation, truth)
     return DemonstratedStudy(dossier, segmentation, report, dice(mask, truth.mask), mask)

@@ -114,7 +114,7 @@ def _present(
             continue
         picture.unlink(missing_ok=True)
         truth = sent.truths.get(outcome.dossier.entry.study_instance_uid)
-        if truth is not None:
+        if truth is not None and outcome.mask is not None:
             draw_phantom(outcome, truth, picture)
         elif outcome.dossier.result is not None:
             objects = ObjectStore(running.state / "objects")

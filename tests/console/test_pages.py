@@ -58,7 +58,7 @@ def test_a_study_that_no_route_wants_is_set_aside_quietly(place: Place, client: 
     closed_study(place.database, 2, body_part="KNEE")
     page = client.get("/").text
     waiting, _, aside = page.partition('id="set-aside"')
-    assert "1 that no route wants" in aside
+    assert "1 study that no route wants" in aside
     assert "not_applicable" not in waiting
     assert "not applicable" in aside
     assert "wanted head, found lower-limb" in aside

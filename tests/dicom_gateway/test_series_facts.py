@@ -37,3 +37,12 @@ def test_a_folder_tells_what_routes_look_at(tmp_path: Path) -> None:
 
 def test_the_planes_of_a_multi_frame_series_are_counted(tmp_path: Path) -> None:
     assert written(tmp_path, [enhanced(SeriesPlan())]).frames == SeriesPlan().shape[0]
+
+
+def test_whoever_waits_for_a_long_folder_hears_of_every_file(tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    datasets = series(SeriesPlan())
+    written(tmp_path, datasets)
+    read_folder(tmp_path, lambda done, total: heard.append((done, total)))
+    total = len(datasets) + 1
+    assert heard == [(done, total) for done in range(1, total + 1)]

@@ -111,11 +111,13 @@ def test_each_route_of_a_study_has_its_own_entry(anywhere: Place) -> None:
     assert (study["state"], study["finding"], study["priority"]) == ("queued", "Lesion", "HIGH")
     for command in (("studies", "list"), ("worklist",)):
         table = oncue(*command, "--state", anywhere.state).out
-        assert "bleeding: Lesion, 12.5 ml, HIGH, not sent: unlike the training data" in table
+        assert "bleeding: Lesion, tumour-like, 12.5 ml, HIGH, not sent: unlike the training data" in table
         assert "tumour: queued" in table
     (listed,) = oncue("worklist", "--state", anywhere.state, "--json").json
     assert [one["withheld"] for one in listed["analyses"]] == ["unlike_training_data", None]
     assert "not sent: unlike the training data" in oncue("studies", "show", 1, "--state", anywhere.state).out
+    without = oncue("studies", "explain", 1, "--route", "tumour", "--state", anywhere.state)
+    assert without.err.startswith("error [record_missing]: study 1 has no result of route tumour yet")
 
 
 def test_a_job_that_no_worker_serves_says_so(anywhere: Place) -> None:

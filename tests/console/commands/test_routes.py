@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from sqlalchemy import delete
 
 from console.demo.unwanted_study import write_unwanted_study
 from dicom_gateway.assembly import Assembly
 from storage import studies
 from storage.database import utc_now
+from storage.models import RoutingRow, SeriesRow
 from storage.routes.file import SHIPPED
 from storage.routes.in_force import RoutesInForce
 from tests.console.conftest import Place
@@ -228,6 +230,22 @@ def test_a_replay_names_what_another_file_would_do_with_the_same_series(
     (shown,) = oncue(*replay, "--json").json["shown"]
     assert shown["changed"] == [{"route": "head-mr", "differs": ["series", "prompt"]}]
     assert "head-mr: series, prompt" in oncue(*replay).out
+
+
+def test_a_study_of_before_routings_were_kept_is_read_from_its_images_and_not_compared(
+    place: Place, folder: Path
+) -> None:
+    head = arrive(place, folder / "head")
+    with place.database.write() as session:
+        session.execute(delete(RoutingRow))
+        session.execute(delete(SeriesRow))
+    replay = ("routes", "replay", "--since", "2020-01-01", "--state", place.state)
+    found = oncue(*replay, "--all", "--json").json
+    assert (found["studies"], found["different"], found["unrecorded"]) == (1, 0, 1)
+    assert [(study["study_instance_uid"], study["before"], study["after"]) for study in found["shown"]] == [
+        (head, None, ["head-mr"])
+    ]
+    assert "1 of them closed before routings were kept" in oncue(*replay).out
 
 
 def test_a_replay_changes_nothing(place: Place, folder: Path, two_routes: Path) -> None:
