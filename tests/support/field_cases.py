@@ -232,7 +232,7 @@ CASES: dict[str, Case] = {
     "HighBit 3": Case(lambda: _bits(allocated=12, high=3), refusal="unreadable_instance", says="HighBit 3"),
     "a slope of its own for each slice": Case(_slope_of_its_own),
     # Geometry
-    "positions to and fro": Case(lambda: odd.jittered(odd.head())),
+    "positions back and forth": Case(lambda: odd.jittered(odd.head())),
     "cosines of two decimals": Case(lambda: odd.leaning(degrees=12, decimals=2), factor=None),
     "gantry tilt": Case(
         lambda: odd.leaning(degrees=12, decimals=6, along_normal=False), refusal="invalid_geometry", says="gantry tilt"
