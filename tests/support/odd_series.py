@@ -202,7 +202,7 @@ def leaning(*, degrees: float, decimals: int, along_normal: bool = True) -> list
 
 
 def jittered(images: Sequence[Dataset], *, by_mm: float = 0.02) -> list[Dataset]:
-    """Return the images with their positions to and fro along the normal."""
+    """Return the images with their positions to and back along the normal."""
 
     def move(number: int, image: Dataset) -> None:
         x, y, z = image.ImagePositionPatient
