@@ -1,24 +1,23 @@
 """The job state machine. Only this module writes ``JobRow.state``, and each step writes its audit event.
 
-The committed row is the outbox: the relay publishes rows whose ``published_at`` is None. A worker claims a row by
-compare-and-set under a lease; the fencing token makes a late writer fail instead of overwriting its successor.
+The committed row is the outbox (``job_messages``). A worker claims a row by compare-and-set under a lease; the fencing
+token makes a late writer fail instead of overwriting its successor.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, leases
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
 from storage.models import JobRow, StudyRow
-from storage.processes import Served
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.SUPERSEDED}),
@@ -59,15 +58,6 @@ class Wanted:
     series: tuple[str, ...]
     sha256: str
     routes_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class DueJob:
-    """A job that is to be published now, into a lane of a pool of workers."""
-
-    id: int
-    lane: Lane
-    pool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,78 +104,8 @@ def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, 
     session.add(row)
     session.flush()
     details = {"lane": lane.value, "routes": wanted.routes_sha256, "series": len(wanted.series)}
-    _record(session, row, "job:opened", actor="assembly", now=now, details=details)
+    record(session, row, "job:opened", actor="assembly", now=now, details=details)
     return row.id
-
-
-def publishable(
-    session: Session, *, now: datetime, served: Collection[Served] = (), limit: int = 100
-) -> tuple[DueJob, ...]:
-    """Return the queued jobs that are not published yet and whose retry time has come, oldest first.
-
-    ``served`` is what the workers at work serve: a job for a pool that has workers, none with its analyser, stays back.
-    """
-    pools = {one.pool for one in served}
-    within_reach = or_(JobRow.pool.not_in(pools), tuple_(JobRow.pool, JobRow.analyser).in_(_pairs(served)))
-    query = (
-        select(JobRow.id, JobRow.lane, JobRow.pool)
-        .where(
-            within_reach,
-            JobRow.state == JobState.QUEUED.value,
-            JobRow.published_at.is_(None),
-            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
-        )
-        .order_by(JobRow.opened_at, JobRow.id)
-        .limit(limit)
-    )
-    return tuple(DueJob(row.id, Lane(row.lane), row.pool) for row in session.execute(query))
-
-
-def published(session: Session, job_id: int, *, now: datetime) -> bool:
-    """Record that a message for this job is handed to the broker; False where another relay was faster."""
-    audit.lock(session)
-    row = session.get(JobRow, job_id, with_for_update=True)
-    if row is None or row.state != JobState.QUEUED.value or row.published_at is not None:
-        return False
-    row.published_at = now
-    _record(session, row, "job:published", actor="relay", now=now, details={"lane": row.lane})
-    return True
-
-
-def hand_back(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
-    """Take back the message of a queued job whose analyser the worker that got it does not have."""
-    audit.lock(session)
-    row = session.get(JobRow, job_id, with_for_update=True)
-    if row is None or row.state != JobState.QUEUED.value or row.published_at is None:
-        return
-    row.published_at = None
-    _record(session, row, "job:handed-back", actor=actor, now=now, details={"analyser": row.analyser})
-
-
-def lanes_with_messages(session: Session) -> tuple[tuple[str, Lane], ...]:
-    """Return the pools and lanes in which jobs are published and not yet claimed."""
-    query = select(JobRow.pool, JobRow.lane).where(
-        JobRow.state == JobState.QUEUED.value, JobRow.published_at.is_not(None)
-    )
-    found = session.execute(query.distinct().order_by(JobRow.pool, JobRow.lane))
-    return tuple((pool, Lane(lane)) for pool, lane in found)
-
-
-def republish_lost(session: Session, pool: str, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
-    """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
-    audit.lock(session)
-    rows = session.scalars(
-        select(JobRow).where(
-            JobRow.state == JobState.QUEUED.value,
-            JobRow.pool == pool,
-            JobRow.lane == lane.value,
-            JobRow.published_at < now - older_than,
-        )
-    ).all()
-    for row in rows:
-        row.published_at = None
-        _record(session, row, "job:message-lost", actor="relay", now=now)
-    return len(rows)
 
 
 def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
@@ -199,7 +119,7 @@ def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, no
     row.token += 1
     leases.take(row, owner, seconds=lease_seconds, now=now)
     row.started_at, row.finished_at, row.code, row.reason = now, None, None, None
-    _record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
+    record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
     uid = _study_uid(session, row.study_id)
     return Claim(row.id, row.study_id, uid, row.revision, row.route, row.attempts, row.token, owner)
 
@@ -215,7 +135,7 @@ def complete(session: Session, held: Claim, *, now: datetime) -> None:
     audit.lock(session)
     row = _held_row(session, held)
     _finish(row, JobState.SUCCEEDED, now=now)
-    _record(session, row, "job:succeeded", actor=held.owner, now=now, details={"attempt": row.attempts})
+    record(session, row, "job:succeeded", actor=held.owner, now=now, details={"attempt": row.attempts})
 
 
 def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bool, now: datetime) -> JobState:
@@ -225,11 +145,11 @@ def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bo
     if retryable and row.attempts < MAX_ATTEMPTS:
         _requeue(row, delay_seconds=_BACKOFF_SECONDS * 2 ** (row.attempts - 1), now=now)
         row.code, row.reason = code, reason
-        _record(session, row, "job:requeued", actor=held.owner, now=now, details={"code": code})
+        record(session, row, "job:requeued", actor=held.owner, now=now, details={"code": code})
         return JobState.QUEUED
     _finish(row, JobState.FAILED, now=now)
     row.code, row.reason = code, reason
-    _record(session, row, "job:failed", actor=held.owner, now=now, details={"code": code})
+    record(session, row, "job:failed", actor=held.owner, now=now, details={"code": code})
     return JobState.FAILED
 
 
@@ -269,7 +189,7 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
         raise IllegalTransition(f"job {job_id} was followed by job {newest} of the same route; retry that one")
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
-    _record(session, row, "job:retried", actor=actor, now=now)
+    record(session, row, "job:retried", actor=actor, now=now)
 
 
 def supersede(session: Session, job_id: int, *, now: datetime) -> None:
@@ -278,7 +198,7 @@ def supersede(session: Session, job_id: int, *, now: datetime) -> None:
     _step(row, JobState.SUPERSEDED)
     leases.end(row)
     row.finished_at = now
-    _record(session, row, "job:superseded", actor="assembly", now=now)
+    record(session, row, "job:superseded", actor="assembly", now=now)
 
 
 def unfinished(session: Session, study_id: int) -> tuple[Job, ...]:
@@ -329,10 +249,6 @@ def _held_row(session: Session, held: Claim) -> JobRow:
     return row
 
 
-def _pairs(served: Collection[Served]) -> list[tuple[str, str]]:
-    return sorted((one.pool, one.analyser) for one in served)
-
-
 def _newest_id(session: Session, row: JobRow) -> int:
     query = select(func.max(JobRow.id)).where(
         JobRow.study_id == row.study_id, JobRow.route == row.route, JobRow.state != JobState.SUPERSEDED.value
@@ -343,12 +259,12 @@ def _newest_id(session: Session, row: JobRow) -> int:
 def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
     if row.attempts < MAX_ATTEMPTS:
         _requeue(row, delay_seconds=0, now=now)
-        _record(session, row, "job:lease-expired", actor="relay", now=now, details={"attempt": row.attempts})
+        record(session, row, "job:lease-expired", actor="relay", now=now, details={"attempt": row.attempts})
         return
     _finish(row, JobState.FAILED, now=now)
     row.code = WorkerLost.code
     row.reason = f"the worker died or hung {row.attempts} times on this study; look at its log, then retry the job"
-    _record(session, row, "job:failed", actor="relay", now=now, details={"code": WorkerLost.code})
+    record(session, row, "job:failed", actor="relay", now=now, details={"code": WorkerLost.code})
 
 
 def _requeue(row: JobRow, *, delay_seconds: float, now: datetime) -> None:
@@ -370,7 +286,7 @@ def _step(row: JobRow, state: JobState) -> None:
     row.state = state.value
 
 
-def _record(
+def record(
     session: Session,
     row: JobRow,
     tag: str,
@@ -379,6 +295,7 @@ def _record(
     now: datetime,
     details: Mapping[str, audit.Detail] | None = None,
 ) -> None:
+    """Write an audit event of a job, with its study, revision and route."""
     uid = _study_uid(session, row.study_id)
     context = {"study": uid, "revision": row.revision, "route": row.route, **(details or {})}
     audit.record(session, tag, f"job/{row.id}", actor=actor, now=now, details=context)

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import cast
 
-from sqlalchemy import ColumnElement, Table, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import associations, audit, jobs, route_jobs, routings, series
+from storage import associations, audit, instances, jobs, route_jobs, routings, series
 from storage.domain import Lane, StoredInstance
 from storage.errors import RecordMissing
 from storage.models import InstanceRow, StudyRow
@@ -19,8 +18,6 @@ from storage.routes.file import Routes
 from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts
 from storage.sop_kinds import is_read
-
-_INSTANCES = cast("Table", InstanceRow.__table__)
 
 
 class Registration(StrEnum):
@@ -81,7 +78,7 @@ def register_instance(
     study = _study(session, instance.study_instance_uid, facts, origin=origin, now=now)
     if origin.association_id is not None:
         associations.sends(session, origin.association_id, study.id, now=now)
-    versions = _versions(session, study.id, instance)
+    versions = instances.versions(session, study.id, instance)
     if versions.get(instance.content_sha256):
         return Registration.DUPLICATE
     outcome = Registration.CHANGED if versions else Registration.NEW
@@ -89,11 +86,11 @@ def register_instance(
         _reopen(session, study, instance, actor=origin.calling_aet, now=now)
     if versions:
         _follow(session, study, facts, actor=origin.calling_aet, now=now)
-        session.execute(update(InstanceRow).where(*_same_uid(study.id, instance)).values(current=False))
+        instances.set_aside(session, study, instance)
     if instance.content_sha256 in versions:
-        _restore(session, study, instance)
+        instances.restore(session, study, instance)
     else:
-        _add_instance(session, study, instance, origin=origin, now=now)
+        instances.add(session, study, instance, calling_aet=origin.calling_aet, now=now)
     _record_instance(session, study, instance, origin=origin, outcome=outcome, now=now)
     if study.closed_at is None:
         study.last_instance_at = now
@@ -136,14 +133,14 @@ def close(
         return None
     study = session.get_one(StudyRow, study_id)
     study.closed_at = now
-    instances = session.scalar(select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)) or 0
+    count = session.scalar(select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)) or 0
     audit.record(
         session,
         "study:closed",
         f"study/{study.study_instance_uid}",
         actor="assembly",
         now=now,
-        details={"revision": study.revision, "instances": instances},
+        details={"revision": study.revision, "instances": count},
     )
     series.save(session, study_id, seen.series, now=now)
     routing = route_study(seen.routes, seen.series)
@@ -230,31 +227,6 @@ def _study(session: Session, uid: str, facts: StudyFacts, *, origin: Origin, now
     return study
 
 
-def _same_uid(study_id: int, instance: StoredInstance) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of one instance: its series is part of what it is, for archives copy UIDs into others."""
-    return (
-        InstanceRow.study_id == study_id,
-        InstanceRow.series_instance_uid == instance.series_instance_uid,
-        InstanceRow.sop_instance_uid == instance.sop_instance_uid,
-    )
-
-
-def _versions(session: Session, study_id: int, instance: StoredInstance) -> dict[str, bool]:
-    """Return the contents that were received under the UID of an instance, and whether each is the current one."""
-    query = select(InstanceRow.content_sha256, InstanceRow.current).where(*_same_uid(study_id, instance))
-    return dict(session.execute(query).all())
-
-
-def _restore(session: Session, study: StudyRow, instance: StoredInstance) -> None:
-    """Make an earlier version current again, as when a correction is taken back."""
-    same_content = InstanceRow.content_sha256 == instance.content_sha256
-    session.execute(
-        update(InstanceRow)
-        .where(*_same_uid(study.id, instance), same_content)
-        .values(current=True, revision=study.revision)
-    )
-
-
 def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str, now: datetime) -> None:
     """Take over what a corrected instance says of patient and study."""
     patient_changed = facts.patient_id != study.patient_id
@@ -295,34 +267,6 @@ def _reads(job: jobs.Job, instance: StoredInstance, known: Mapping[str, str]) ->
     if not job.wanted or instance.series_instance_uid in job.wanted:
         return True
     return instance.series_instance_uid not in known and instance.modality in {known.get(uid) for uid in job.wanted}
-
-
-def _add_instance(
-    session: Session,
-    study: StudyRow,
-    instance: StoredInstance,
-    *,
-    origin: Origin,
-    now: datetime,
-) -> None:
-    session.execute(
-        _INSTANCES.insert(),
-        {
-            "study_id": study.id,
-            "revision": study.revision,
-            "series_instance_uid": instance.series_instance_uid,
-            "sop_instance_uid": instance.sop_instance_uid,
-            "sop_class_uid": instance.sop_class_uid,
-            "transfer_syntax_uid": instance.transfer_syntax_uid,
-            "modality": instance.modality,
-            "digest": instance.digest,
-            "content_sha256": instance.content_sha256,
-            "size_bytes": instance.size_bytes,
-            "calling_aet": origin.calling_aet,
-            "received_at": now,
-            "current": True,
-        },
-    )
 
 
 def _record_instance(

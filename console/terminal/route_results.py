@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from console.schemas import why_not_sent
 from storage.domain import JobState, StudyState
-from storage.worklist import RouteResult, StudyEntry
+from storage.route_results import RouteResult
+from storage.worklist import StudyEntry
 
 
 def in_one_cell(entry: StudyEntry) -> str | None:

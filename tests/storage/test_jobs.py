@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage import audit, jobs, studies
+from storage import audit, job_messages, jobs, studies
 from storage.database import Database
 from storage.domain import JobState, Lane, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
-from storage.jobs import DueJob
+from storage.job_messages import DueJob
 from storage.models import JobRow
 from storage.processes import Served
 from tests.support.routing import close_as_head
@@ -54,9 +54,9 @@ def _tags(database: Database, job_id: int) -> list[str]:
 def test_a_job_goes_from_opened_to_succeeded_and_each_step_is_on_record(database: Database) -> None:
     job_id = _open(database)
     with database.write() as session:
-        assert jobs.publishable(session, now=NOW) == (DueJob(job_id, Lane.ROUTINE, "default"),)
-        assert jobs.published(session, job_id, now=NOW)
-        assert jobs.publishable(session, now=NOW) == ()
+        assert job_messages.publishable(session, now=NOW) == (DueJob(job_id, Lane.ROUTINE, "default"),)
+        assert job_messages.published(session, job_id, now=NOW)
+        assert job_messages.publishable(session, now=NOW) == ()
     held = _claim(database, job_id)
     with database.write() as session:
         jobs.complete(session, held, now=NOW + SECOND)
@@ -80,9 +80,9 @@ def test_a_taken_finished_or_unknown_job_cannot_be_claimed(database: Database) -
 def test_a_published_or_running_job_is_not_published_again(database: Database) -> None:
     job_id = _open(database)
     with database.write() as session:
-        assert jobs.published(session, job_id, now=NOW)
-        assert not jobs.published(session, job_id, now=NOW)
-        assert not jobs.published(session, 999, now=NOW)
+        assert job_messages.published(session, job_id, now=NOW)
+        assert not job_messages.published(session, job_id, now=NOW)
+        assert not job_messages.published(session, 999, now=NOW)
 
 
 def test_a_retryable_failure_waits_longer_each_time_and_ends_at_the_cap(database: Database) -> None:
@@ -92,7 +92,7 @@ def test_a_retryable_failure_waits_longer_each_time_and_ends_at_the_cap(database
         with database.write() as session:
             state = jobs.fail(session, held, code="out_of_device_memory", reason="r", retryable=True, now=now)
             assert state is (JobState.FAILED if attempt == jobs.MAX_ATTEMPTS else JobState.QUEUED)
-            early = jobs.publishable(session, now=now)
+            early = job_messages.publishable(session, now=now)
             assert early == ()
         if state is JobState.QUEUED:
             wait = next(s for s in range(1, 200) if _is_due(database, now + s * SECOND))
@@ -195,10 +195,16 @@ def test_jobs_lost_by_the_broker_are_published_again_lane_by_lane(database: Data
     stat, batch = _open(database, "1.2.3", lane=Lane.STAT), _open(database, "1.2.4", lane=Lane.BATCH)
     with database.write() as session:
         for job_id in (stat, batch):
-            jobs.published(session, job_id, now=NOW)
-        assert jobs.republish_lost(session, "default", Lane.STAT, older_than=10 * SECOND, now=NOW + 5 * SECOND) == 0
-        assert jobs.republish_lost(session, "default", Lane.STAT, older_than=10 * SECOND, now=NOW + 11 * SECOND) == 1
-        assert jobs.publishable(session, now=NOW + 11 * SECOND) == (DueJob(stat, Lane.STAT, "default"),)
+            job_messages.published(session, job_id, now=NOW)
+        assert (
+            job_messages.republish_lost(session, "default", Lane.STAT, older_than=10 * SECOND, now=NOW + 5 * SECOND)
+            == 0
+        )
+        assert (
+            job_messages.republish_lost(session, "default", Lane.STAT, older_than=10 * SECOND, now=NOW + 11 * SECOND)
+            == 1
+        )
+        assert job_messages.publishable(session, now=NOW + 11 * SECOND) == (DueJob(stat, Lane.STAT, "default"),)
     assert _tags(database, stat)[-1] == "job:message-lost"
     assert _tags(database, batch)[-1] == "job:published"
 
@@ -213,7 +219,7 @@ def test_workers_with_overdue_jobs_are_named(database: Database) -> None:
 
 def _is_due(database: Database, now: datetime) -> bool:
     with database.read() as session:
-        return bool(jobs.publishable(session, now=now))
+        return bool(job_messages.publishable(session, now=now))
 
 
 def _force(database: Database, job_id: int, state: JobState) -> None:
@@ -225,20 +231,20 @@ def test_a_job_stays_back_while_no_worker_of_its_pool_has_its_analyser(database:
     job_id = _open(database)
     with database.read() as session:
         others = frozenset({Served("default", "chest")})
-        assert jobs.publishable(session, served=others, now=NOW) == ()
+        assert job_messages.publishable(session, served=others, now=NOW) == ()
         elsewhere = frozenset({Served("other", "chest")})
-        assert [job.id for job in jobs.publishable(session, served=elsewhere, now=NOW)] == [job_id]
+        assert [job.id for job in job_messages.publishable(session, served=elsewhere, now=NOW)] == [job_id]
         able = others | {Served("default", "zero-shot")}
-        assert [job.id for job in jobs.publishable(session, served=able, now=NOW)] == [job_id]
+        assert [job.id for job in job_messages.publishable(session, served=able, now=NOW)] == [job_id]
 
 
 def test_a_message_that_reached_the_wrong_worker_is_handed_back(database: Database) -> None:
     job_id = _open(database)
     with database.write() as session:
-        jobs.published(session, job_id, now=NOW)
-        jobs.hand_back(session, job_id, actor="w1", now=NOW)
+        job_messages.published(session, job_id, now=NOW)
+        job_messages.hand_back(session, job_id, actor="w1", now=NOW)
     with database.read() as session:
-        assert [job.id for job in jobs.publishable(session, now=NOW)] == [job_id]
+        assert [job.id for job in job_messages.publishable(session, now=NOW)] == [job_id]
         assert jobs.find(session, job_id).attempts == 0
 
 

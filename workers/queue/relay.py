@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import structlog
 
-from storage import jobs, processes
+from storage import job_messages, jobs, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.domain import Lane
@@ -66,10 +66,10 @@ class Relay:
         """
         with self._database.read() as session:
             now = utc_now()
-            due = jobs.publishable(session, served=processes.served(session, now=now), now=now)
+            due = job_messages.publishable(session, served=processes.served(session, now=now), now=now)
         for job in due:
             with self._database.write() as session:
-                if jobs.published(session, job.id, now=utc_now()):
+                if job_messages.published(session, job.id, now=utc_now()):
                     self._publisher.publish(job.id, job.lane, pool=job.pool)
                     log.info("job.published", job=job.id, lane=job.lane.value, pool=job.pool)
         return len(due) + self._publish_fits()
@@ -102,7 +102,7 @@ class Relay:
         """
         forgotten = self._publisher.has_forgotten()
         with self._database.read() as session:
-            lanes = set(jobs.lanes_with_messages(session))
+            lanes = set(job_messages.lanes_with_messages(session))
             lanes |= {(DEFAULT_POOL, FIT_LANE)} if fit_requests.has_messages(session) else set()
         return sum(self._recover_lane(pool, lane, forgotten=forgotten) for pool, lane in sorted(lanes))
 
@@ -111,7 +111,7 @@ class Relay:
             return 0
         older_than = timedelta(seconds=0 if forgotten else self._settings.republish_seconds)
         with self._database.write() as session:
-            lost = jobs.republish_lost(session, pool, lane, older_than=older_than, now=utc_now())
+            lost = job_messages.republish_lost(session, pool, lane, older_than=older_than, now=utc_now())
             if (pool, lane) == (DEFAULT_POOL, FIT_LANE):
                 lost += fit_requests.republish_lost(session, older_than=older_than, now=utc_now())
         if lost:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from celery import Celery
 
-from storage import analyses, arrays, jobs
+from storage import analyses, arrays, job_messages, jobs
 from storage.database import utc_now
 from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
@@ -72,7 +72,7 @@ class JobRunner:
         if analyser in self.resources.serves:
             return True
         with self.resources.database.write() as session:
-            jobs.hand_back(session, job_id, actor=self.owner, now=utc_now())
+            job_messages.hand_back(session, job_id, actor=self.owner, now=utc_now())
         log.warning("job.handed_back", job=job_id, analyser=analyser)
         return False
 

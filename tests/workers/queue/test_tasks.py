@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import analyses, arrays, audit, jobs, reports, worklist
+from storage import analyses, arrays, audit, job_messages, jobs, reports, worklist
 from storage.database import Database, utc_now
 from storage.domain import JobState, Presence, Segmentation, StoredInstance, Volume
 from storage.errors import LeaseLost
@@ -141,12 +141,12 @@ def test_a_worker_without_the_routes_analyser_hands_the_job_back_unharmed(
 ) -> None:
     job_id = queue_study(database, instances)
     with database.write() as session:
-        jobs.published(session, job_id, now=utc_now())
+        job_messages.published(session, job_id, now=utc_now())
     assert _runner(database, objects, QuickAnalyser(), name="chest").run(job_id) is Outcome.NOT_CLAIMED
     job = _job(database, job_id)
     assert (job.state, job.code, job.attempts) == (JobState.QUEUED, None, 0)
     with database.read() as session:
-        assert [due.id for due in jobs.publishable(session, now=utc_now())] == [job_id]
+        assert [due.id for due in job_messages.publishable(session, now=utc_now())] == [job_id]
     assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
 
 

@@ -1,0 +1,73 @@
+"""Rows of received instances: each version of one is kept, and one of them is current."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import ColumnElement, Table, select, update
+from sqlalchemy.orm import Session
+
+from storage.domain import StoredInstance
+from storage.models import InstanceRow, StudyRow
+
+_INSTANCES = cast("Table", InstanceRow.__table__)
+
+
+def same_uid(study_id: int, instance: StoredInstance) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of one instance: its series is part of what it is, for archives copy UIDs into others."""
+    return (
+        InstanceRow.study_id == study_id,
+        InstanceRow.series_instance_uid == instance.series_instance_uid,
+        InstanceRow.sop_instance_uid == instance.sop_instance_uid,
+    )
+
+
+def versions(session: Session, study_id: int, instance: StoredInstance) -> dict[str, bool]:
+    """Return the contents that were received under the UID of an instance, and whether each is the current one."""
+    query = select(InstanceRow.content_sha256, InstanceRow.current).where(*same_uid(study_id, instance))
+    return dict(session.execute(query).all())
+
+
+def set_aside(session: Session, study: StudyRow, instance: StoredInstance) -> None:
+    """Make no version of an instance the current one, for another takes their place."""
+    session.execute(update(InstanceRow).where(*same_uid(study.id, instance)).values(current=False))
+
+
+def restore(session: Session, study: StudyRow, instance: StoredInstance) -> None:
+    """Make an earlier version current again, as when a correction is taken back."""
+    same_content = InstanceRow.content_sha256 == instance.content_sha256
+    session.execute(
+        update(InstanceRow)
+        .where(*same_uid(study.id, instance), same_content)
+        .values(current=True, revision=study.revision)
+    )
+
+
+def add(
+    session: Session,
+    study: StudyRow,
+    instance: StoredInstance,
+    *,
+    calling_aet: str,
+    now: datetime,
+) -> None:
+    """Write the row of an instance that is the current one from now on."""
+    session.execute(
+        _INSTANCES.insert(),
+        {
+            "study_id": study.id,
+            "revision": study.revision,
+            "series_instance_uid": instance.series_instance_uid,
+            "sop_instance_uid": instance.sop_instance_uid,
+            "sop_class_uid": instance.sop_class_uid,
+            "transfer_syntax_uid": instance.transfer_syntax_uid,
+            "modality": instance.modality,
+            "digest": instance.digest,
+            "content_sha256": instance.content_sha256,
+            "size_bytes": instance.size_bytes,
+            "calling_aet": calling_aet,
+            "received_at": now,
+            "current": True,
+        },
+    )
