@@ -29,6 +29,12 @@ class NoUsableSeries(WorkerError):
     code = "no_usable_series"
 
 
+class GeometryOutsideRoute(WorkerError):
+    """The volume or image covers less, or is coarser, than ``[route.require]`` asks; the message has both figures."""
+
+    code = "geometry_outside_route"
+
+
 class TwoPatients(WorkerError):
     """Images of several patients share one study, as after a wrong merge: never one result for both."""
 

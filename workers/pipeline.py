@@ -11,7 +11,7 @@ from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
 from workers.analysers import AbortCheck
 from workers.answers import Answer, Attempt, label_input, segment_input
 from workers.assignments import load_assignment
-from workers.errors import BodyPartMismatch
+from workers.errors import BodyPartMismatch, GeometryOutsideRoute, WorkerError
 from workers.imaging.inputs import read_inputs
 from workers.imaging.instances import read_headers
 from workers.imaging.selection_notes import selection_notes
@@ -110,26 +110,23 @@ def _read(attempt: Attempt) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
     with attempt.watch.stage("volume"):
         inputs = read_inputs(scan, objects, rules=rules, secondary_capture=route.secondary_capture)
     attempt.check()
-    shown, looks = _looked_at(attempt, inputs.volumes)
+    shown, looks = _admitted(attempt, inputs.volumes)
     return shown, (*selection_notes(inputs.series, inputs.left_out), *inputs.notes, *looks)
 
 
-def _looked_at(attempt: Attempt, volumes: Sequence[Volume]) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
-    """Return the volumes that show what the route wants, and notes on what they look like.
+def _admitted(attempt: Attempt, volumes: Sequence[Volume]) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
+    """Return the volumes that are what the route wants, in geometry and by what they show, and notes on their looks.
 
-    BodyPartMismatch, that of the first one, where none does.
+    GeometryOutsideRoute or BodyPartMismatch, that of the first one, where none is.
     """
-    guard = attempt.resources.guard
-    if guard is None:
-        return tuple(volumes), ()
     passed: list[Volume] = []
     notes: list[str] = []
-    refusals: list[BodyPartMismatch] = []
+    refusals: list[WorkerError] = []
     with attempt.watch.stage("guard"):
         for volume in volumes:
             try:
-                notes += guard.require(volume, attempt.assignment.route.match.body_part)
-            except BodyPartMismatch as error:
+                notes += _look(attempt, volume)
+            except (GeometryOutsideRoute, BodyPartMismatch) as error:
                 refusals.append(error)
                 notes.append(f"{error.code}: image {volume.frames[0].sop_instance_uid}")
             else:
@@ -137,3 +134,12 @@ def _looked_at(attempt: Attempt, volumes: Sequence[Volume]) -> tuple[tuple[Volum
     if not passed:
         raise refusals[0]
     return tuple(passed), tuple(notes)
+
+
+def _look(attempt: Attempt, volume: Volume) -> tuple[str, ...]:
+    """Return a note on what one volume looks like; raises where it is not what the route wants."""
+    route, guard = attempt.assignment.route, attempt.resources.guard
+    unmet = route.require.unmet(volume)
+    if unmet:
+        raise GeometryOutsideRoute(f"route {route.name}: {'; '.join(map(str, unmet))}")
+    return () if guard is None else guard.require(volume, route.match.body_part)

@@ -182,7 +182,7 @@ def _series_of(subject: str, installation: Installation) -> Iterator[tuple[str, 
 
 def _route_form(file: RoutesFile, route: Route) -> RouteForm:
     from console.routes.schemas import RouteForm
-    from console.routes.wording import in_words
+    from console.routes.wording import in_words, requirements_in_words
 
     return RouteForm(
         name=route.name,
@@ -193,17 +193,20 @@ def _route_form(file: RoutesFile, route: Route) -> RouteForm:
         pool=route.pool,
         unfamiliar=route.unfamiliar,
         unfamiliar_above=route.unfamiliar_above,
+        secondary_capture=route.secondary_capture,
         conditions=list(in_words(route.match)),
+        requirements=list(requirements_in_words(route.require)),
         file=str(file.path),
         routes_sha256=file.routes.sha256,
     )
 
 
 def _route_row(route: Route) -> tuple[object, ...]:
-    from console.routes.wording import in_words
+    from console.routes.wording import in_words, requirements_in_words
 
+    asked = (*in_words(route.match), *requirements_in_words(route.require))
     done = (route.analyser, route.prompt, route.task or "any that fits", route.lane or "the sender's", route.pool)
-    return route.name, "; ".join(in_words(route.match)), *done, f"{route.unfamiliar} above {route.unfamiliar_above:g}"
+    return route.name, "; ".join(asked), *done, f"{route.unfamiliar} above {route.unfamiliar_above:g}"
 
 
 def _show_study(study: AskedStudy) -> None:

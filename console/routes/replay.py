@@ -17,7 +17,7 @@ from storage.routes.file import Routes
 from storage.routes.route import Route
 from storage.routings import RoutedStudy
 
-_DONE_BY = ("analyser", "prompt", "task", "lane", "pool", "prefer", "unfamiliar", "unfamiliar_above")
+_DONE_BY = ("analyser", "prompt", "task", "lane", "pool", "prefer", "require", "unfamiliar", "unfamiliar_above")
 """What a route says that changes a result without changing which series it wants."""
 
 

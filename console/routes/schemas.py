@@ -22,7 +22,8 @@ Regions = Annotated[list[Region], BeforeValidator(_in_order)]
 class RouteForm(RecordSchema):
     """One route in ``oncue routes list --json``, with the file that it stands in and that file's digest.
 
-    ``lane`` is null where the sender's holds, ``task`` where whichever fits does; ``conditions`` are in words.
+    ``lane`` is null where the sender's holds, ``task`` where whichever fits does; ``conditions`` on
+    series and ``requirements`` of their volumes are in words.
     """
 
     name: str
@@ -33,7 +34,9 @@ class RouteForm(RecordSchema):
     pool: str
     unfamiliar: Unfamiliar
     unfamiliar_above: float
+    secondary_capture: bool
     conditions: list[str]
+    requirements: list[str]
     file: str
     routes_sha256: str
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from storage.routes.conditions import Conditions
 from storage.routes.regions import Side
+from storage.routes.requirements import Requirements
 
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right"}
 
@@ -13,6 +14,17 @@ _SIDES = {Side.LEFT: "left", Side.RIGHT: "right"}
 def in_words(asked: Conditions) -> tuple[str, ...]:
     """Return what a series must be for a route to want it; all parts must hold."""
     return tuple(_parts(asked))
+
+
+def requirements_in_words(asked: Requirements) -> tuple[str, ...]:
+    """Return what the volume or image built of a series must be, before anything is sought in it."""
+    parts = (
+        (asked.minimum_coverage_mm, "at least {:g} mm thick as a stack"),
+        (asked.minimum_field_mm, "at least {:g} mm wide"),
+        (asked.maximum_spacing_mm, "at most {:g} mm between pixels or slices"),
+        (asked.minimum_pixels, "at least {:g} pixels wide"),
+    )
+    return tuple(words.format(value) for value, words in parts if value is not None)
 
 
 def _parts(asked: Conditions) -> Iterator[str]:

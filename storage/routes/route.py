@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from storage.domain import Lane
 from storage.routes.conditions import Conditions, is_pattern
+from storage.routes.requirements import Requirements
 from storage.routes.series_facts import SeriesFacts
 
 NAME_LENGTH = 32
@@ -59,6 +60,7 @@ class Route(BaseModel):
     name: str = Field(pattern=_NAME)
     analyser: str = Field(min_length=1, max_length=64)
     match: Conditions
+    require: Requirements = Requirements()
     prefer: tuple[Preference, ...] = ()
     prompt: str | None = Field(default=None, min_length=1, max_length=1000)
     task: str | None = Field(default=None, min_length=1, max_length=64)

@@ -15,6 +15,7 @@ from storage.errors import LeaseLost
 from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import RequestKind, RequestState, Wish
 from storage.objects import ObjectStore
+from storage.routes.file import parse_routes
 from tests.support.analysers import ALGORITHM, QuickAnalyser
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
@@ -263,3 +264,22 @@ def test_a_fit_message_ends_its_request_with_a_code_and_shows_signs_of_work(
     assert (found.state, found.code, found.attempts) == (RequestState.FAILED, "item_refused", 1)
     assert busy == [True, True]
     assert not signs.is_busy
+
+
+def test_a_volume_that_covers_too_little_for_its_route_is_refused_with_both_figures(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    text = """
+version = 1
+[[route]]
+name = "head-mr"
+analyser = "zero-shot"
+match = { modality = ["MR"] }
+require = { minimum_coverage_mm = 5000 }
+"""
+    wanted = seen(head_series(instances[0].series_instance_uid), routes=parse_routes(text.encode(), name="routes.toml"))
+    job_id = queue_study(database, instances, whole=wanted)
+    assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.FAILED
+    job = _job(database, job_id)
+    assert (job.state, job.code) == (JobState.FAILED, "geometry_outside_route")
+    assert "minimum_coverage_mm: wanted at least 5000, found" in (job.reason or "")
