@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from storage import audit, leases
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
-from storage.models import JobRow, StudyRow
+from storage.models import AnalysisRow, JobRow, StudyRow
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.SUPERSEDED}),
@@ -184,6 +184,8 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
         raise RecordMissing(f"there is no job {job_id}; see `oncue jobs list`")
     if row.state not in (JobState.FAILED.value, JobState.SUCCEEDED.value):
         raise IllegalTransition(f"job {job_id} is {row.state}; only a failed or succeeded job can be retried")
+    if _is_superseded(session, job_id):
+        raise IllegalTransition(f"the result of job {job_id} is superseded; its route wants nothing of the study now")
     newest = _newest_id(session, row)
     if newest != job_id:
         raise IllegalTransition(f"job {job_id} was followed by job {newest} of the same route; retry that one")
@@ -210,9 +212,19 @@ def unfinished(session: Session, study_id: int) -> tuple[Job, ...]:
 
 
 def newest_by_route(session: Session, study_id: int) -> dict[str, tuple[Job, str]]:
-    """Return the newest job of each route of a study that is not superseded, with the digest of what it was to read."""
+    """Return the newest job of each route of a study that holds, with the digest of what it was to read.
+
+    Neither a superseded job does, nor one whose result is superseded.
+    """
     query = (
-        select(JobRow).where(JobRow.study_id == study_id, JobRow.state != JobState.SUPERSEDED.value).order_by(JobRow.id)
+        select(JobRow)
+        .outerjoin(AnalysisRow, AnalysisRow.job_id == JobRow.id)
+        .where(
+            JobRow.study_id == study_id,
+            JobRow.state != JobState.SUPERSEDED.value,
+            AnalysisRow.superseded_at.is_(None),
+        )
+        .order_by(JobRow.id)
     )
     uid = _study_uid(session, study_id)
     return {row.route: (_job(row, uid), row.wanted_sha256) for row in session.scalars(query)}
@@ -247,6 +259,10 @@ def _held_row(session: Session, held: Claim) -> JobRow:
     if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
         raise LeaseLost(f"job {held.job_id} was taken over or superseded; this result is discarded")
     return row
+
+
+def _is_superseded(session: Session, job_id: int) -> bool:
+    return session.scalar(select(AnalysisRow.superseded_at).where(AnalysisRow.job_id == job_id)) is not None
 
 
 def _newest_id(session: Session, row: JobRow) -> int:

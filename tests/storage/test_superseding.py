@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from storage import audit, deliveries, jobs, rejections, reports, studies, superseding, worklist
 from storage.database import Database
 from storage.domain import DeliveryState, JobState, ReportState, StoredInstance, StudyState
-from storage.errors import LeaseLost
+from storage.errors import IllegalTransition, LeaseLost
 from storage.models import AnalysisRow, ReportRow
 from storage.objects import ObjectStore
+from storage.routes.series_facts import SeriesFacts
 from tests.support.records import DESTINATION, NOW, analysed_study, finish_again
-from tests.support.routing import close_as_head
+from tests.support.routing import close_as_head, head_series, seen
 
 LATER = NOW + timedelta(hours=1)
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -50,6 +52,36 @@ def test_a_later_result_supersedes_the_earlier_one_and_calls_its_deliveries_off(
     assert entry is not None
     assert (entry.state, entry.job_id, entry.result_revision) == (StudyState.SUCCEEDED, second, 2)
     assert len(entry.analyses) == 1
+
+
+def test_a_route_that_applies_again_is_asked_again_although_its_images_are_those_of_before(
+    database: Database, objects: ObjectStore
+) -> None:
+    first = analysed_study(database, objects)
+    image = StoredInstance(
+        first.study_instance_uid, "2.25.9", "2.25.9.1", MR, "1.2.840.10008.1.2.1", "MR", "9" * 64, "8" * 64, 10
+    )
+    with database.read() as session:
+        wanted = jobs.find(session, first.job_id).wanted
+    head, knee = head_series(wanted[0]), replace(head_series(wanted[0]), body_part_examined="KNEE")
+    opened = [_close_after(database, image, facts, number) for number, facts in enumerate((knee, head), start=1)]
+    assert opened[0] == ()
+    with database.write() as session, pytest.raises(IllegalTransition, match="superseded"):
+        jobs.retry(session, first.job_id, actor="op", now=LATER)
+    (again,) = opened[1]
+    with database.read() as session:
+        assert session.get_one(AnalysisRow, first.job_id).superseded_by is None
+        assert jobs.find(session, again).state is JobState.QUEUED
+
+
+def _close_after(database: Database, image: StoredInstance, facts: SeriesFacts, number: int) -> tuple[int, ...]:
+    """Send an image of another series, and close the study as one whose known series says what the facts say."""
+    late = replace(image, sop_instance_uid=f"2.25.9.{number}", content_sha256=str(number) * 64)
+    with database.write() as session:
+        studies.register_instance(session, late, studies.StudyFacts(), origin=studies.Origin("S", None), now=LATER)
+        opened = studies.close(session, 1, seen(facts), quiet_seconds=0, now=LATER)
+    assert opened is not None
+    return opened
 
 
 def test_a_report_that_was_not_written_yet_never_is(database: Database, objects: ObjectStore) -> None:
