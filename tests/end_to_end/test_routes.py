@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,41 @@ def test_a_late_slice_supersedes_the_result_that_the_pacs_has(tmp_path: Path, he
     (report,) = [one for one in held if one.Modality == "SR" and one.SOPInstanceUID != first["SR"].SOPInstanceUID]
     predecessor = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert predecessor.ReferencedSOPInstanceUID == first["SR"].SOPInstanceUID
+
+
+def test_a_corrected_patient_has_the_old_results_taken_back_and_may_be_corrected_back(
+    tmp_path: Path, head: Path, pacs: Orthanc
+) -> None:
+    destination = f"ORTHANC@127.0.0.1:{pacs.port}"
+    variables = {**QUICK, "ONCUE_GATEWAY_REJECT_SUPERSEDED": destination}
+    corrected = _of_patient(head, tmp_path / "corrected", "CORRECTED-1")
+    with oncue_up(tmp_path / "state", destinations=[destination], variables=variables) as system:
+        _send(system, head)
+        system.wait_for("deliveries", "list", until=lambda found: len(found) == 2 and _sent(found))
+        wrong = {str(one.PatientID) for one in _held(pacs)}
+        _send(system, corrected)
+        system.wait_for("deliveries", "list", until=lambda found: len(found) == 5 and _sent(found))
+        held = _held(pacs)
+        (note,) = [one for one in held if one.Modality == "KO"]
+        assert {str(note.PatientID)} == wrong
+        assert sum(str(one.PatientID) == "CORRECTED-1" for one in held) == 2
+        (event,) = [one for one in system.ask("audit", "list") if one["tag"] == "study:patient-changed"]
+        assert "CORRECTED-1" not in json.dumps(event)
+        _send(system, head)
+        (study,) = system.wait_for("studies", "list", until=lambda found: found[0]["revision"] == 3 and _ended(found))
+        assert study["state"] == "succeeded"
+        found = system.wait_for("deliveries", "list", until=lambda found: len(found) == 8 and _sent(found))
+        assert sum(one["kind"] == "KO" for one in found) == 2
+
+
+def _of_patient(head: Path, folder: Path, patient_id: str) -> Path:
+    """Write the very same images as another patient's, as a PACS does that was told of a mix-up."""
+    folder.mkdir()
+    for path in head.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = patient_id
+        dataset.save_as(folder / path.name)
+    return folder
 
 
 def _key_object(head: Path, folder: Path) -> Path:
