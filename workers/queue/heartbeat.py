@@ -56,3 +56,5 @@ class Heartbeat:
             except DatabaseUnavailable as error:
                 # The lease may outlast the outage; the token decides at the end either way.
                 log.warning("job.lease_not_extended", job=self._held.job_id, code=error.code)
+            except Exception:  # edge of the thread: an unforeseen fault in one beat must not end the others
+                log.exception("job.lease_not_extended", job=self._held.job_id, code="unexpected_error")

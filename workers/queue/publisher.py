@@ -56,7 +56,7 @@ class Publisher:
                 return True
 
     def has_forgotten(self) -> bool:
-        """Say whether Redis lost everything since the last call: our marker is gone. Puts a new one there.
+        """Say whether Redis lost everything since ``remember``: our marker is gone.
 
         Also True for a Redis never seen before. Always False for other brokers, which keep their queues or say so.
         """
@@ -64,7 +64,13 @@ class Publisher:
             if connection.transport.driver_type != "redis":
                 return False
             client = connection.default_channel.client
-            return bool(client.set(_MARKER, uuid.uuid4().hex, nx=True))
+            return not client.exists(_MARKER)
+
+    def remember(self) -> None:
+        """Leave our marker with Redis: what it had lost until now is published again."""
+        with self._connected() as connection:
+            if connection.transport.driver_type == "redis":
+                connection.default_channel.client.set(_MARKER, uuid.uuid4().hex)
 
     def answers(self) -> bool:
         """Say whether the broker can be reached."""

@@ -104,7 +104,11 @@ class Relay:
         with self._database.read() as session:
             lanes = set(job_messages.lanes_with_messages(session))
             lanes |= {(DEFAULT_POOL, FIT_LANE)} if fit_requests.has_messages(session) else set()
-        return sum(self._recover_lane(pool, lane, forgotten=forgotten) for pool, lane in sorted(lanes))
+        marked = sum(self._recover_lane(pool, lane, forgotten=forgotten) for pool, lane in sorted(lanes))
+        if forgotten:
+            # Only now: a crash between two lanes would leave the second one's messages lost and nobody to notice.
+            self._publisher.remember()
+        return marked
 
     def _recover_lane(self, pool: str, lane: Lane, *, forgotten: bool) -> int:
         if not forgotten and not self._publisher.is_empty(lane, pool=pool):
@@ -115,7 +119,7 @@ class Relay:
             if (pool, lane) == (DEFAULT_POOL, FIT_LANE):
                 lost += fit_requests.republish_lost(session, older_than=older_than, now=utc_now())
         if lost:
-            log.warning("job.message_lost", pool=pool, lane=lane.value, jobs=lost, forgotten=forgotten)
+            log.warning("job.message_lost", pool=pool, lane=lane.value, messages=lost, forgotten=forgotten)
         return lost
 
     def _beat(self) -> None:

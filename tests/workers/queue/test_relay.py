@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
-from storage import audit, jobs, processes
+from storage import audit, job_messages, jobs, processes
 from storage.database import Database, connect, utc_now
 from storage.domain import JobState, Lane, StoredInstance
 from storage.fewshot import fit_requests
@@ -215,3 +216,25 @@ def test_a_job_is_published_at_its_commit_without_waiting_for_the_next_look(
 def _running(database: Database) -> bool:
     with database.read() as session:
         return bool(processes.running(session, kind="relay"))
+
+
+def test_a_relay_that_dies_between_two_lanes_leaves_no_lost_message_unnoticed(
+    sqlite_database: Database, publisher: Publisher, settings: WorkerSettings, broker: EmbeddedRedis
+) -> None:
+    class Dying(Relay):
+        def _recover_lane(self, pool: str, lane: Lane, *, forgotten: bool) -> int:
+            if lane is Lane.STAT:
+                raise KeyboardInterrupt
+            return super()._recover_lane(pool, lane, forgotten=forgotten)
+
+    patient = settings.model_copy(update={"republish_seconds": 600})
+    relay = Relay(sqlite_database, publisher, patient, process_id="relay-1")
+    ids = [_queue(sqlite_database, "1.2.3", Lane.BATCH), _queue(sqlite_database, "1.2.9", Lane.STAT)]
+    relay.recover()
+    assert relay.publish() == 2
+    Redis.from_url(broker.endpoint.url).flushall()
+    with pytest.raises(KeyboardInterrupt):
+        Dying(sqlite_database, publisher, patient, process_id="relay-2").recover()
+    relay.recover()
+    with sqlite_database.read() as session:
+        assert {job.id for job in job_messages.publishable(session, now=utc_now())} == set(ids)
