@@ -19,7 +19,7 @@ from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
 from dicom_gateway.sending.folders import find_outgoing, send_folder
-from dicom_gateway.sending.sender import Outgoing
+from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.status import PeerAnswer
 from storage import study_record, worklist
 from storage.database import Database, connect
