@@ -22,7 +22,7 @@ from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.sending.associations import Proposal
 
 # Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
-_TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
+TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
     ImplicitVRLittleEndian: (ImplicitVRLittleEndian,),
     ExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     DeflatedExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
@@ -41,7 +41,7 @@ class Outgoing:
     @property
     def proposals(self) -> tuple[Proposal, ...]:
         """Presentation contexts that it can travel in, the best first."""
-        syntaxes = _TRAVELS_AS.get(self.transfer_syntax_uid, (self.transfer_syntax_uid,))
+        syntaxes = TRAVELS_AS.get(self.transfer_syntax_uid, (self.transfer_syntax_uid,))
         return tuple(Proposal(self.sop_class_uid, syntax) for syntax in syntaxes)
 
 

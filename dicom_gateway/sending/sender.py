@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
@@ -20,7 +20,7 @@ from dicom_gateway.errors import (
     UndecodableObject,
 )
 from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, Proposal, open_association
-from dicom_gateway.sending.outgoing import Outgoing, decoded, travels_as_it_lies
+from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing, decoded, travels_as_it_lies
 from dicom_gateway.status import DUPLICATE, PeerAnswer, answer_of, meaning, written
 
 DEFAULT_AE_TITLE = "ONCUE"
@@ -52,6 +52,8 @@ class EchoOutcome:
     seconds: float
     code: str
     reason: str
+    untaken: tuple[str, ...] = ()
+    """SOP classes of those asked about that the peer takes in none of the transfer syntaxes we send."""
 
 
 Report = Callable[[SendOutcome], None]
@@ -79,15 +81,23 @@ def send(
 
 
 def echo(
-    destination: Destination, *, calling_ae_title: str = DEFAULT_AE_TITLE, timeouts: PeerTimeouts | None = None
+    destination: Destination,
+    *,
+    calling_ae_title: str = DEFAULT_AE_TITLE,
+    timeouts: PeerTimeouts | None = None,
+    sop_classes: Sequence[str] = (),
 ) -> EchoOutcome:
-    """Ask a peer by C-ECHO whether it is there and knows us."""
+    """Ask a peer by C-ECHO whether it is there and knows us, and which of some SOP classes it does not take."""
     started = time.monotonic()
     proposals = [Proposal(Verification, ImplicitVRLittleEndian)]
+    proposals += [Proposal(uid, syntax) for uid in sop_classes for syntax in TRAVELS_AS[ExplicitVRLittleEndian]]
+    untaken: tuple[str, ...] = ()
     try:
         with open_association(
             destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts or PeerTimeouts()
         ) as association:
+            taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
+            untaken = tuple(uid for uid in sop_classes if uid not in taken)
             status = association.send_c_echo().get("Status")
     except GatewayError as error:
         return EchoOutcome(answered=False, seconds=time.monotonic() - started, code=error.code, reason=str(error))
@@ -106,7 +116,7 @@ def echo(
             code=PeerRejectedObject.code,
             reason=f"{destination} answered {written(status)}: {meaning(status)}",
         )
-    return EchoOutcome(answered=True, seconds=seconds, code="", reason="")
+    return EchoOutcome(answered=True, seconds=seconds, code="", reason="", untaken=untaken)
 
 
 def _batches(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
