@@ -24,7 +24,6 @@ _NON_IMAGE_MODALITIES = frozenset(
 )
 _SECONDARY_CAPTURE_PREFIX = "1.2.840.10008.5.1.4.1.1.7"
 _OWN_MANUFACTURER = "ONCUE"
-_SHORT_UID = 12
 
 
 class LeftOutReason(StrEnum):
@@ -157,12 +156,14 @@ def select_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> SeriesSe
 
 
 def describe(left_out: Iterable[LeftOut]) -> str:
-    """Return the reasons as one line, series UIDs shortened to their last characters."""
-    return "; ".join(
-        f"series ..{item.series_instance_uid[-_SHORT_UID:]}{f', {item.part},' if item.part else ''}"
-        f" {item.code or item.reason.value} ({item.instances})"
-        for item in left_out
-    )
+    """Return the reasons as one line: each series by its whole UID, for that is how an archive finds it."""
+    return "; ".join(_described(item) for item in left_out)
+
+
+def _described(item: LeftOut) -> str:
+    part = f", {item.part}" if item.part else ""
+    images = "1 image" if item.instances == 1 else f"{item.instances} images"
+    return f"series {item.series_instance_uid}{part}: {item.code or item.reason.value}, {images}"
 
 
 def _require_one_patient(headers: Iterable[InstanceHeader]) -> None:
