@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -55,6 +55,8 @@ class OpenAssociation:
 
     recorded_as: str | None = None
     has_echoed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while it is put on record: its requests are taken and refused in two threads."""
 
 
 class Listener:
@@ -214,16 +216,24 @@ class Listener:
     def _store(self, event: evt.Event) -> int:
         peer = _peer(event.assoc)
         # On record before its first instance is, so that the study of that instance is held open.
-        association_id = self._open[event.assoc].recorded_as or self._record_opened(event.assoc)
+        association_id = self._recorded(event.assoc, self._open[event.assoc])
         origin = Origin(peer.calling_aet, association_id, self._settings.lane(peer.calling_aet))
         request = cast("C_STORE", event.request)
         uid = safe_uid(str(request.AffectedSOPInstanceUID))
         return self._receiver.store(request.DataSet, sop_instance_uid=uid, origin=origin)
 
     def _refused_request(self, association: Association, sop_instance_uid: str, error: GatewayError) -> None:
-        if self._open[association].recorded_as is None:
-            self._record_opened(association)
+        opened = self._open.get(association)
+        if opened is not None:
+            self._recorded(association, opened)
         self._receiver.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=_peer(association).calling_aet)
+
+    def _recorded(self, association: Association, opened: OpenAssociation) -> str | None:
+        """Put an association on record if it is not yet, and return our id for it; None where that cannot be done."""
+        with opened.lock:
+            if opened.recorded_as is None:
+                opened.recorded_as = self._record_opened(association)
+            return opened.recorded_as
 
     def _record_opened(self, association: Association) -> str | None:
         peer = _peer(association)
@@ -240,7 +250,6 @@ class Listener:
         except StorageError as error:
             logger.warning("association.not_recorded", code=error.code, calling_aet=peer.calling_aet)
             return None
-        self._open[association].recorded_as = association_id
         return association_id
 
     def _ended(self, association: Association) -> None:
@@ -261,7 +270,7 @@ class Listener:
         if opened.recorded_as is None and opened.has_echoed:
             self._record_echoes(self._echoes.add(_peer(association).calling_aet, now=self._clock()))
             return
-        association_id = opened.recorded_as or self._record_opened(association)
+        association_id = self._recorded(association, opened)
         if association_id is not None:
             how = "released" if association.is_released else "aborted"
             with self._database.write() as session:

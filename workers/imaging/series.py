@@ -67,6 +67,11 @@ class LeftOut:
     code: str = ""
     """Of what no volume could be built: the code of the error that says why."""
 
+    @property
+    def images(self) -> str:
+        """How many instances these are, in words for whoever looks the series up in an archive."""
+        return "1 image" if self.instances == 1 else f"{self.instances} images"
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesRef:
@@ -162,8 +167,7 @@ def describe(left_out: Iterable[LeftOut]) -> str:
 
 def _described(item: LeftOut) -> str:
     part = f", {item.part}" if item.part else ""
-    images = "1 image" if item.instances == 1 else f"{item.instances} images"
-    return f"series {item.series_instance_uid}{part}: {item.code or item.reason.value}, {images}"
+    return f"series {item.series_instance_uid}{part}: {item.code or item.reason.value}, {item.images}"
 
 
 def _require_one_patient(headers: Iterable[InstanceHeader]) -> None:

@@ -190,8 +190,15 @@ def test_deliveries_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place)
     listed = oncue("deliveries", "list", "--state", anywhere.state, "--json").json
     assert listed == [
         {
-            "sop_instance_uid": uid, "kind": kind, "destination": DESTINATION, "state": "sent", "status": 0,
-            "id": number, "attempts": 1, "code": None, "reason": None,
+            "sop_instance_uid": uid,
+            "kind": kind,
+            "destination": DESTINATION,
+            "state": "sent",
+            "status": 0,
+            "id": number,
+            "attempts": 1,
+            "code": None,
+            "reason": None,
         }
         for number, uid, kind in ((2, "2.25.9011", "SR"), (1, "2.25.9010", "SEG"))
     ]
