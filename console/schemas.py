@@ -168,6 +168,19 @@ class DeliveryForm(RecordSchema):
     destination: str
     state: DeliveryState
     status: int | None
+    id: int
+    attempts: int
+    code: str | None
+    reason: str | None
+
+
+class DeliveryDetailForm(DeliveryForm):
+    """One delivery in ``oncue deliveries show --json``."""
+
+    study_instance_uid: str
+    job_id: int
+    next_attempt_at: IsoTime
+    sent_at: IsoTime | None
 
 
 class EventForm(RecordSchema):

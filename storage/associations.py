@@ -21,7 +21,10 @@ _MARK_EVERY = timedelta(seconds=1)
 def opened(
     session: Session, *, process_id: str, calling_aet: str, called_aet: str, remote_address: str, now: datetime
 ) -> str:
-    """Record that a peer opened an association, and return our id for it."""
+    """Record that a peer opened an association, and return our id for it.
+
+    The gateway does so at the first request that is no C-ECHO, or at the end where there was none.
+    """
     association_id = str(uuid.uuid4())
     session.add(
         AssociationRow(
@@ -73,6 +76,18 @@ def refused(
         actor=calling_aet,
         now=now,
         details={"called": called_aet, "address": remote_address, "code": code},
+    )
+
+
+def echoed(session: Session, *, count: int, peers: int, since: datetime, now: datetime) -> None:
+    """Record how many associations, of how many calling AE titles, carried nothing but C-ECHO since a moment."""
+    audit.record(
+        session,
+        "association:echoed",
+        "associations",
+        actor="gateway",
+        now=now,
+        details={"associations": count, "peers": peers, "since": since.isoformat(timespec="seconds")},
     )
 
 

@@ -9,12 +9,14 @@ import typer
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from storage.deliveries import Delivery
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries: each result object on its way to each destination.")
 
 OfState = Annotated[
-    str | None, typer.Option("--in", metavar="STATE", help="Only pending, sending, sent or refused ones.")
+    str | None, typer.Option("--in", metavar="STATE", help="Only pending, sending, sent, refused or superseded ones.")
 ]
 Which = Annotated[
     str,
@@ -51,6 +53,30 @@ def show_deliveries(
     )
 
 
+@app.command("show")
+def show_delivery(
+    delivery: Which, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Show a delivery, or those of one object: where it stands, what the peer answered, and why it was refused.
+
+    Example: oncue deliveries show 2 --state ./oncue-state
+    """
+    from console.installation import open_installation
+    from console.schemas import DeliveryDetailForm
+    from console.terminal.output import write_forms, write_table
+    from storage import deliveries
+
+    with open_installation(state, file=config).read() as session:
+        found = deliveries.chosen(session, _numbers(session, delivery))
+    forms = [DeliveryDetailForm.model_validate(item) for item in found]
+    if as_json:
+        write_forms(forms)
+        return
+    for form in forms:
+        shown = {**form.model_dump(), "status": _status(form.status)}
+        write_table(f"Delivery {form.id}", ("", ""), list(shown.items()), empty="")
+
+
 @app.command("retry")
 def retry_delivery(
     delivery: Which, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
@@ -65,13 +91,9 @@ def retry_delivery(
     from console.terminal.output import write_forms, write_line
     from storage import deliveries
     from storage.database import utc_now
-    from storage.errors import RecordMissing
 
     with open_installation(state, file=config).write() as session:
-        by_number = delivery.isascii() and delivery.isdigit()
-        numbers = [int(delivery)] if by_number else [item.id for item in deliveries.of_instance(session, delivery)]
-        if not numbers:
-            raise RecordMissing(f"no delivery of {delivery}; see `oncue deliveries list`")
+        numbers = _numbers(session, delivery)
         for number in numbers:
             deliveries.retry(session, number, actor=command_line_actor(), now=utc_now())
         forms = [DeliveryForm.model_validate(item) for item in deliveries.chosen(session, numbers)]
@@ -79,6 +101,24 @@ def retry_delivery(
         write_forms(forms)
         return
     write_line(f"delivery {delivery} is due again")
+
+
+def _numbers(session: Session, delivery: str) -> list[int]:
+    """Return the numbers of the deliveries that are meant; RecordMissing where there is none."""
+    from storage import deliveries
+    from storage.errors import RecordMissing
+
+    by_number = delivery.isascii() and delivery.isdigit()
+    found = deliveries.chosen(session, [int(delivery)]) if by_number else deliveries.of_instance(session, delivery)
+    if not found:
+        raise RecordMissing(f"there is no delivery {delivery}; see `oncue deliveries list`")
+    return [item.id for item in found]
+
+
+def _status(status: int | None) -> str | None:
+    from dicom_gateway.status import meaning, written
+
+    return None if status is None else f"{written(status)}: {meaning(status)}" if status else written(status)
 
 
 def _row(delivery: Delivery) -> tuple[object, ...]:

@@ -35,6 +35,6 @@ def send_files(folder: Folder, target: Target, *, calling: CallingTitle = "MODAL
     else:
         write_line(f"{len(found.outcomes) - len(failures)} of {len(found.outcomes)} instances accepted by {target}")
         for outcome in failures[:10]:
-            write_line(f"  {outcome.sop_instance_uid}: [{outcome.code}] {outcome.reason}")
+            write_line(f"  {outcome.file}: [{outcome.code}] {outcome.reason}")
     if failures:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -19,9 +20,9 @@ from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
 from dicom_gateway.sending.folders import find_outgoing, send_folder
-from dicom_gateway.sending.sender import Outgoing
+from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.status import PeerAnswer
-from storage import study_record, worklist
+from storage import audit, study_record, worklist
 from storage.database import Database, connect
 from storage.domain import DeliveryState, ReportState, StudyState
 from storage.errors import OncueError
@@ -121,9 +122,19 @@ def _until(running: RunningSystem, condition: Callable[[], bool], deadline: floa
     while not condition():
         if running.process.poll() is not None:
             raise JourneyFailed(f"`oncue up` ended; see {running.state / 'logs'}")
+        _raise_refusal(running.database)
         if time.monotonic() > deadline:
             raise JourneyFailed(f"no result within {_LONGEST_SECONDS:.0f} s; see {running.state / 'logs'}")
         time.sleep(_POLL_SECONDS)
+
+
+def _raise_refusal(database: Database) -> None:
+    """Raise JourneyFailed where a worker refused to start for a reason that does not pass: nothing will be analysed."""
+    with database.read() as session:
+        refusals = audit.history(session, tag="process:refused", limit=1)
+    for refusal in refusals:
+        details = json.loads(refusal.details)
+        raise JourneyFailed(f"the worker refused to start: [{details['code']}] {details['reason']}")
 
 
 def _has_left(database: Database, study_uid: str, state: StudyState) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydicom.uid import UID, Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SegmentationStorage
+
 from console.doctor.parts import ExaminedPart, PartHealth
 from console.doctor.process_probes import count_alive
 from console.installation import Installation
@@ -11,9 +13,12 @@ from console.supervision.lock import is_held
 from console.supervision.ports import is_taken, reachable
 from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import EchoOutcome, echo
 
+_RESULTS = (SegmentationStorage, Comprehensive3DSRStorage)
+_REJECTION = KeyObjectSelectionDocumentStorage
 _PATIENCE = PeerTimeouts(connect_seconds=5, associate_seconds=5, answer_seconds=5)
 
 
@@ -47,14 +52,24 @@ def probe_listener(installation: Installation) -> Iterator[ExaminedPart]:
 
 
 def probe_destinations(installation: Installation) -> Iterator[ExaminedPart]:
-    """Ask each destination by C-ECHO."""
+    """Ask each destination by C-ECHO, and whether it takes the SOP classes of what it is sent."""
     here = _endpoints(installation)
-    texts = tuple(dict.fromkeys((*installation.settings.gateway.destinations, *here.destinations)))
+    gateway = installation.settings.gateway
+    texts = tuple(dict.fromkeys((*gateway.destinations, *here.destinations)))
     if not texts:
         yield ExaminedPart("destinations", PartHealth.REMARK, "none: results stay here; set gateway.destinations")
     for text in texts:
         peer = Destination.parse(text)
-        yield _echoed("destination", peer, echo(peer, calling_ae_title=here.aet, timeouts=_PATIENCE))
+        sent = (*_RESULTS, _REJECTION) if text in gateway.reject_superseded else _RESULTS
+        outcome = echo(peer, calling_ae_title=here.aet, timeouts=_PATIENCE, sop_classes=sent)
+        if outcome.answered and outcome.untaken:
+            names = ", ".join(UID(uid).name for uid in outcome.untaken)
+            reason = (
+                f"{peer} answers C-ECHO but refuses {names}; allow us to store it there, or results will be refused"
+            )
+            yield ExaminedPart("destination", PartHealth.BROKEN, f"[{PeerRejectedObject.code}] {reason}")
+        else:
+            yield _echoed("destination", peer, outcome)
 
 
 def _echoed(subject: str, peer: Destination, outcome: EchoOutcome) -> ExaminedPart:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -23,6 +23,7 @@ from dicom_gateway.errors import GatewayError
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.receiving.batch_commit import BatchCommit
+from dicom_gateway.receiving.echo_count import EchoCount, Echoes
 from dicom_gateway.receiving.messages import MessageHooks
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.server import HardenedServer, Limits, ServerHooks
@@ -48,6 +49,16 @@ class Peer:
     address: str
 
 
+@dataclass(slots=True)
+class OpenAssociation:
+    """What an open association did so far; ``recorded_as`` is our id for it once it is on record."""
+
+    recorded_as: str | None = None
+    has_echoed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while it is put on record: its requests are taken and refused in two threads."""
+
+
 class Listener:
     """The gateway's open port."""
 
@@ -67,7 +78,8 @@ class Listener:
         self._clock = clock
         self._on_association_end = on_association_end
         self._receiver = InstanceReceiver(database, objects, settings, BatchCommit(database, clock), clock)
-        self._open: dict[Association, str | None] = {}
+        self._open: dict[Association, OpenAssociation] = {}
+        self._echoes = EchoCount()
         self._changed = threading.Condition()
         self._server: HardenedServer | None = None
 
@@ -116,6 +128,7 @@ class Listener:
             for association in server.active_associations:
                 association.abort()
             self._wait_until_idle(_ABORT_SECONDS)
+        self._record_echoes(self._echoes.take())
         logger.info("listener.stopped")
 
     def _wait_until_idle(self, seconds: float) -> bool:
@@ -164,8 +177,8 @@ class Listener:
 
     def _established(self, event: evt.Event) -> None:
         with self._changed:
-            self._open[event.assoc] = None
-        self._record_opened(event.assoc)
+            self._open[event.assoc] = OpenAssociation()
+        # Nothing is written yet: C-ECHO is answered whatever the database does.
 
     def _rejected(self, event: evt.Event) -> None:
         peer = _peer(event.assoc)
@@ -196,22 +209,31 @@ class Listener:
         except StorageError as error:
             logger.warning("association.not_recorded", code=error.code)
 
-    @staticmethod
-    def _echoed(event: evt.Event) -> int:
-        del event
+    def _echoed(self, event: evt.Event) -> int:
+        self._open[event.assoc].has_echoed = True
         return int(Status.SUCCESS)
 
     def _store(self, event: evt.Event) -> int:
         peer = _peer(event.assoc)
-        # An association that could not be recorded when it opened is recorded now, so that its study is held open.
-        association_id = self._open.get(event.assoc) or self._record_opened(event.assoc)
+        # On record before its first instance is, so that the study of that instance is held open.
+        association_id = self._recorded(event.assoc, self._open[event.assoc])
         origin = Origin(peer.calling_aet, association_id, self._settings.lane(peer.calling_aet))
         request = cast("C_STORE", event.request)
         uid = safe_uid(str(request.AffectedSOPInstanceUID))
         return self._receiver.store(request.DataSet, sop_instance_uid=uid, origin=origin)
 
     def _refused_request(self, association: Association, sop_instance_uid: str, error: GatewayError) -> None:
+        opened = self._open.get(association)
+        if opened is not None:
+            self._recorded(association, opened)
         self._receiver.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=_peer(association).calling_aet)
+
+    def _recorded(self, association: Association, opened: OpenAssociation) -> str | None:
+        """Put an association on record if it is not yet, and return our id for it; None where that cannot be done."""
+        with opened.lock:
+            if opened.recorded_as is None:
+                opened.recorded_as = self._record_opened(association)
+            return opened.recorded_as
 
     def _record_opened(self, association: Association) -> str | None:
         peer = _peer(association)
@@ -228,16 +250,13 @@ class Listener:
         except StorageError as error:
             logger.warning("association.not_recorded", code=error.code, calling_aet=peer.calling_aet)
             return None
-        self._open[association] = association_id
         return association_id
 
     def _ended(self, association: Association) -> None:
-        association_id = self._open.get(association)
-        how = "released" if association.is_released else "aborted"
+        opened = self._open.get(association)
         try:
-            if association_id is not None:
-                with self._database.write() as session:
-                    associations.closed(session, association_id, how=how, now=self._clock())
+            if opened is not None:
+                self._record_ended(association, opened)
         except StorageError as error:
             # Assembly takes it for closed when this process stops or its heartbeat is lost.
             logger.warning("association.end_not_recorded", code=error.code)
@@ -246,6 +265,32 @@ class Listener:
                 self._open.pop(association, None)
                 self._changed.notify_all()
             self._on_association_end()
+
+    def _record_ended(self, association: Association, opened: OpenAssociation) -> None:
+        if opened.recorded_as is None and opened.has_echoed:
+            self._record_echoes(self._echoes.add(_peer(association).calling_aet, now=self._clock()))
+            return
+        association_id = self._recorded(association, opened)
+        if association_id is not None:
+            how = "released" if association.is_released else "aborted"
+            with self._database.write() as session:
+                associations.closed(session, association_id, how=how, now=self._clock())
+
+    def _record_echoes(self, echoes: Echoes | None) -> None:
+        if echoes is None:
+            return
+        logger.info("association.echoes", associations=echoes.associations, peers=echoes.peers)
+        try:
+            with self._database.write() as session:
+                associations.echoed(
+                    session,
+                    count=echoes.associations,
+                    peers=echoes.peers,
+                    since=echoes.since,
+                    now=self._clock(),
+                )
+        except StorageError as error:
+            logger.warning("association.not_recorded", code=error.code)
 
 
 def _peer(association: Association) -> Peer:

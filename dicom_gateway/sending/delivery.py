@@ -17,7 +17,8 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending import sender
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.sender import Outgoing, SendOutcome
+from dicom_gateway.sending.outgoing import Outgoing
+from dicom_gateway.sending.sender import SendOutcome
 from dicom_gateway.status import PeerAnswer
 from storage import deliveries
 from storage.database import Database
@@ -138,7 +139,7 @@ class Dispatcher:
                     status=outcome.status,
                     now=self._dispatch.clock(),
                 )
-            log.info("delivery.sent")
+            log.info("delivery.sent", note=outcome.reason) if outcome.reason else log.info("delivery.sent")
         elif outcome.verdict is PeerAnswer.TRANSIENT:
             with self._database.write() as session:
                 deliveries.postponed(

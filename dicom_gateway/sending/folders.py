@@ -9,7 +9,8 @@ from pathlib import Path
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, Outgoing, SendOutcome, read_outgoing, send
+from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
+from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, SendOutcome, send
 
 OnProgress = Callable[[int, int], None]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.association import Association
-from pynetdicom.dsutils import split_dataset
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
 from dicom_gateway.destinations import Destination
@@ -22,46 +19,29 @@ from dicom_gateway.errors import (
     PeerUnreachable,
     UndecodableObject,
 )
-from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, Proposal, open_association
-from dicom_gateway.status import PeerAnswer, answer_of, written
+from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing, decoded, travels_as_it_lies
+from dicom_gateway.status import DUPLICATE, PeerAnswer, answer_of, meaning, written
 
 DEFAULT_AE_TITLE = "ONCUE"
-# Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
-_TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
-    ImplicitVRLittleEndian: (ImplicitVRLittleEndian,),
-    ExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
-    DeflatedExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
-}
 # How often a batch is taken up again after the peer broke off in the middle of it.
 _ASSOCIATIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One Part 10 file to send, and what its file meta information says of it."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-
-    @property
-    def proposals(self) -> tuple[Proposal, ...]:
-        """Presentation contexts that it can travel in, the best first."""
-        syntaxes = _TRAVELS_AS.get(self.transfer_syntax_uid, (self.transfer_syntax_uid,))
-        return tuple(Proposal(self.sop_class_uid, syntax) for syntax in syntaxes)
-
-
-@dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason."""
+    """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason.
+
+    A stored one has no code; its reason is a note where the peer held it already. ``file`` is where it lies; its name
+    may identify a patient, so it goes to whoever sends a folder and never into a log.
+    """
 
     sop_instance_uid: str
     verdict: PeerAnswer
     status: int | None
     code: str
     reason: str
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +52,8 @@ class EchoOutcome:
     seconds: float
     code: str
     reason: str
+    untaken: tuple[str, ...] = ()
+    """SOP classes of those asked about that the peer takes in none of the transfer syntaxes we send."""
 
 
 Report = Callable[[SendOutcome], None]
@@ -99,15 +81,23 @@ def send(
 
 
 def echo(
-    destination: Destination, *, calling_ae_title: str = DEFAULT_AE_TITLE, timeouts: PeerTimeouts | None = None
+    destination: Destination,
+    *,
+    calling_ae_title: str = DEFAULT_AE_TITLE,
+    timeouts: PeerTimeouts | None = None,
+    sop_classes: Sequence[str] = (),
 ) -> EchoOutcome:
-    """Ask a peer by C-ECHO whether it is there and knows us."""
+    """Ask a peer by C-ECHO whether it is there and knows us, and which of some SOP classes it does not take."""
     started = time.monotonic()
     proposals = [Proposal(Verification, ImplicitVRLittleEndian)]
+    proposals += [Proposal(uid, syntax) for uid in sop_classes for syntax in TRAVELS_AS[ExplicitVRLittleEndian]]
+    untaken: tuple[str, ...] = ()
     try:
         with open_association(
             destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts or PeerTimeouts()
         ) as association:
+            taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
+            untaken = tuple(uid for uid in sop_classes if uid not in taken)
             status = association.send_c_echo().get("Status")
     except GatewayError as error:
         return EchoOutcome(answered=False, seconds=time.monotonic() - started, code=error.code, reason=str(error))
@@ -124,23 +114,9 @@ def echo(
             answered=False,
             seconds=seconds,
             code=PeerRejectedObject.code,
-            reason=f"{destination} answered {written(status)}",
+            reason=f"{destination} answered {written(status)}: {meaning(status)}",
         )
-    return EchoOutcome(answered=True, seconds=seconds, code="", reason="")
-
-
-def read_outgoing(path: Path) -> Outgoing | None:
-    """Read what is needed to send a file; None where it is no DICOM file, or a DICOMDIR."""
-    keep_identifiers_out_of_logs()
-    try:
-        header = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
-    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError):
-        return None
-    meta = header.file_meta
-    uids = (meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID"), meta.get("TransferSyntaxUID"))
-    if not all(uids) or "SOPInstanceUID" not in header:
-        return None
-    return Outgoing(path, str(uids[0]), str(uids[1]), str(uids[2]))
+    return EchoOutcome(answered=True, seconds=seconds, code="", reason="", untaken=untaken)
 
 
 def _batches(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
@@ -208,8 +184,8 @@ def _send_one(
     try:
         as_it_is = Proposal(outgoing.sop_class_uid, outgoing.transfer_syntax_uid) in accepted
         # A path is streamed from disk as it is; a data set is encoded anew, in a syntax that the peer took.
-        streamed = as_it_is and _is_even(outgoing.path)
-        answer = association.send_c_store(outgoing.path if streamed else _decoded(outgoing.path))
+        streamed = as_it_is and travels_as_it_lies(outgoing)
+        answer = association.send_c_store(outgoing.path if streamed else decoded(outgoing))
     except RuntimeError:
         return _failure(outgoing, PeerUnreachable(f"{destination} broke the association off"))
     except (OSError, InvalidDicomError, ValueError, AttributeError) as error:
@@ -217,30 +193,18 @@ def _send_one(
     return _outcome(outgoing, answer.get("Status"), destination)
 
 
-def _is_even(path: Path) -> bool:
-    """Say whether a data set has the even length that it must have (PS3.5 7.1.1); peers abort over an odd one."""
-    _, offset = split_dataset(path)
-    return (path.stat().st_size - offset) % 2 == 0
-
-
-def _decoded(path: Path) -> pydicom.Dataset:
-    dataset = pydicom.dcmread(path)
-    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return dataset
-
-
 def _outcome(outgoing: Outgoing, status: int | None, destination: Destination) -> SendOutcome:
     if status is None:
         return _failure(outgoing, PeerUnreachable(f"{destination} broke off or did not answer in time"))
     verdict = answer_of(status)
     if verdict is PeerAnswer.STORED:
-        return SendOutcome(outgoing.sop_instance_uid, verdict, status, "", "")
+        note = f"{destination} answered {written(status)}: {meaning(status)}" if status == DUPLICATE else ""
+        return SendOutcome(outgoing.sop_instance_uid, verdict, status, "", note, str(outgoing.path))
     error = PeerUnreachable if verdict is PeerAnswer.TRANSIENT else PeerRejectedObject
-    reason = f"{destination} answered {written(status)}"
-    return SendOutcome(outgoing.sop_instance_uid, verdict, status, error.code, reason)
+    reason = f"{destination} answered {written(status)}: {meaning(status)}"
+    return SendOutcome(outgoing.sop_instance_uid, verdict, status, error.code, reason, str(outgoing.path))
 
 
 def _failure(outgoing: Outgoing, error: GatewayError) -> SendOutcome:
     verdict = PeerAnswer.TRANSIENT if error.retryable else PeerAnswer.PERMANENT
-    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, str(error))
+    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, str(error), str(outgoing.path))

@@ -70,6 +70,10 @@ def test_the_listings_keep_their_fields() -> None:
         "destination",
         "state",
         "status",
+        "id",
+        "attempts",
+        "code",
+        "reason",
     ]
 
 

@@ -145,6 +145,13 @@ def _require_straight(positions: NDArray[float64], normal: NDArray[float64], pix
     sideways = offsets - np.outer(offsets @ normal, normal)
     shift_mm = float(np.linalg.norm(sideways, axis=1).max())
     if shift_mm > _SHEAR_PIXELS * pixel_mm:
+        depths = offsets @ normal
+        sheared = np.outer(depths, depths @ sideways / (depths @ depths))
+        if float(np.linalg.norm(sideways - sheared, axis=1).max()) > shift_mm / 2:
+            raise InvalidGeometry(
+                f"the slices lie to and fro, up to {shift_mm:.2f} mm sideways of the first, on no straight line: their "
+                "ImagePositionPatient was changed or they are of several stacks; send the images as they were acquired"
+            )
         raise InvalidGeometry(
             f"the slices are shifted sideways by up to {shift_mm:.2f} mm (gantry tilt); send a series without tilt"
         )

@@ -22,4 +22,4 @@ def selection_notes(taken: SeriesRef | None, left_out: Sequence[LeftOut]) -> tup
 
 def _left_out_note(item: LeftOut) -> str:
     part = f", {item.part}" if item.part else ""
-    return f"{item.code or item.reason.value}: series {item.series_instance_uid}{part} ({item.instances})"
+    return f"{item.code or item.reason.value}: series {item.series_instance_uid}{part}, {item.images}"

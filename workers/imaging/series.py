@@ -24,7 +24,6 @@ _NON_IMAGE_MODALITIES = frozenset(
 )
 _SECONDARY_CAPTURE_PREFIX = "1.2.840.10008.5.1.4.1.1.7"
 _OWN_MANUFACTURER = "ONCUE"
-_SHORT_UID = 12
 
 
 class LeftOutReason(StrEnum):
@@ -67,6 +66,11 @@ class LeftOut:
     """Which part of a series that holds several volumes, as its attributes tell it apart."""
     code: str = ""
     """Of what no volume could be built: the code of the error that says why."""
+
+    @property
+    def images(self) -> str:
+        """How many instances these are, in words for whoever looks the series up in an archive."""
+        return "1 image" if self.instances == 1 else f"{self.instances} images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +161,13 @@ def select_series(scan: HeaderScan, *, rules: SelectionRules = _ANY) -> SeriesSe
 
 
 def describe(left_out: Iterable[LeftOut]) -> str:
-    """Return the reasons as one line, series UIDs shortened to their last characters."""
-    return "; ".join(
-        f"series ..{item.series_instance_uid[-_SHORT_UID:]}{f', {item.part},' if item.part else ''}"
-        f" {item.code or item.reason.value} ({item.instances})"
-        for item in left_out
-    )
+    """Return the reasons as one line: each series by its whole UID, for that is how an archive finds it."""
+    return "; ".join(_described(item) for item in left_out)
+
+
+def _described(item: LeftOut) -> str:
+    part = f", {item.part}" if item.part else ""
+    return f"series {item.series_instance_uid}{part}: {item.code or item.reason.value}, {item.images}"
 
 
 def _require_one_patient(headers: Iterable[InstanceHeader]) -> None:

@@ -10,12 +10,14 @@ from celery import Celery
 
 from storage.domain import Lane
 from workers.config import WorkerSettings
+from workers.queue.guarded_redis import TASKS_OPTION, TRANSPORT
 from workers.queue.lane_order import WEIGHTS, LaneOrder
 
 ANALYSE = "oncue.analyse"
 FIT = "oncue.fit"
 """Names of the tasks on the wire: stated, so that modules may be renamed while messages are under way."""
 DEFAULT_POOL = "default"
+_GUARDED = ("redis://", "rediss://")
 
 
 def queue_name(lane: Lane, pool: str = DEFAULT_POOL) -> str:
@@ -25,7 +27,10 @@ def queue_name(lane: Lane, pool: str = DEFAULT_POOL) -> str:
 
 def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = None) -> Celery:
     """Build the application; no connection is made yet. ``on_poll`` is told each time the queues are polled."""
-    app = Celery("oncue", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    broker = settings.broker_url.get_secret_value()
+    app = Celery("oncue", broker=broker, set_as_current=False)
+    if broker.startswith(_GUARDED):
+        app.conf.broker_transport = TRANSPORT
     app.conf.update(
         # A message is a job number. JSON alone, so that no message can ever make a worker run code (pickle can).
         task_serializer="json",
@@ -64,6 +69,8 @@ def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = N
 
 def _transport_options(settings: WorkerSettings, on_poll: Callable[[], None] | None) -> dict[str, Any]:
     return {
+        # What else lies in the lists is dropped: see guarded_redis.
+        TASKS_OPTION: (ANALYSE, FIT),
         # Longer than the time limit: a job still at work must not be delivered a second time (harmless but wasted).
         "visibility_timeout": settings.visibility_seconds,
         # A message is restored after the visibility timeout at the earliest; the relay is faster to notice a lost one.

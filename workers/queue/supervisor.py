@@ -184,7 +184,7 @@ class Supervisor:
                     f"process/{child.owner}",
                     actor=child.owner,
                     now=utc_now(),
-                    details={"kind": "worker", "code": refusal.code},
+                    details={"kind": "worker", "code": refusal.code, "reason": str(refusal)},
                 )
         except DatabaseUnavailable as error:
             log.warning("worker.refusal_not_recorded", code=error.code)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
-from storage import processes
+from storage import deliveries, processes
 from storage.database import Database, utc_now
 from storage.domain import Extent, Priority
 from storage.processes import Served
@@ -188,9 +189,44 @@ def test_deliveries_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place)
     deliver(anywhere.database)
     listed = oncue("deliveries", "list", "--state", anywhere.state, "--json").json
     assert listed == [
-        {"sop_instance_uid": "2.25.9011", "kind": "SR", "destination": DESTINATION, "state": "sent", "status": 0},
-        {"sop_instance_uid": "2.25.9010", "kind": "SEG", "destination": DESTINATION, "state": "sent", "status": 0},
+        {
+            "sop_instance_uid": uid,
+            "kind": kind,
+            "destination": DESTINATION,
+            "state": "sent",
+            "status": 0,
+            "id": number,
+            "attempts": 1,
+            "code": None,
+            "reason": None,
+        }
+        for number, uid, kind in ((2, "2.25.9011", "SR"), (1, "2.25.9010", "SEG"))
     ]
+
+
+@pytest.mark.parametrize("which", ["1", "2.25.9010"])
+def test_a_refused_delivery_says_why(place: Place, which: str) -> None:
+    analysed_study(place.database, place.objects)
+    deliver(place.database)
+    now = utc_now() + timedelta(seconds=1)
+    with place.database.write() as session:
+        deliveries.retry(session, 1, actor="test", now=utc_now())
+        (held,) = deliveries.claim_due(session, owner="test", lease_seconds=60, now=now, busy=frozenset())
+        deliveries.refused(
+            session,
+            held.id,
+            owner="test",
+            status=0xA900,
+            code="peer_rejected_object",
+            reason="PACS answered 0xA900",
+            now=now,
+        )
+    (listed,) = oncue("deliveries", "list", "--in", "refused", "--state", place.state, "--json").json
+    assert (listed["code"], listed["reason"]) == ("peer_rejected_object", "PACS answered 0xA900")
+    (shown,) = oncue("deliveries", "show", which, "--state", place.state, "--json").json
+    assert (shown["id"], shown["state"], shown["reason"]) == (1, "refused", "PACS answered 0xA900")
+    assert "0xA900: the data set does not match" in oncue("deliveries", "show", which, "--state", place.state).out
+    assert oncue("deliveries", "show", "77", "--state", place.state).err.startswith("error [record_missing]")
 
 
 @pytest.mark.parametrize("which", ["1", "2.25.9010"])

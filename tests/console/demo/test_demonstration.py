@@ -67,6 +67,21 @@ def test_a_study_that_no_route_wants_is_set_aside_and_no_failure(tmp_path: Path)
     assert not (tmp_path / "out" / "demo.png").exists()
 
 
+@pytest.mark.peer
+@pytest.mark.timeout(600)
+def test_a_worker_that_refuses_to_start_ends_it_at_once_with_the_code_of_the_refusal(tmp_path: Path) -> None:
+    study = write_phantom_study(tmp_path / "study", seed=3, slices=8, size=64)
+    refusing = {"ONCUE_WORKER_ANALYSERS": '{"zero-shot": "tests.support.analysers:build_mismatched"}'}
+    ran = run_oncue(
+        "demo",
+        *("--study", str(study.series_folder), "--out", str(tmp_path / "out")),
+        variables={**_quick(tmp_path), **refusing},
+    )
+    assert ran.returncode == 1
+    assert "[weights_mismatch] a weight file does not hash to its manifest" in ran.stderr
+    assert "Logs and database are kept in" in ran.stdout
+
+
 @pytest.mark.slow
 def test_a_folder_without_dicom_files_is_a_coded_error(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()

@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import Comprehensive3DSRStorage
+from pynetdicom import AE
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
 from dicom_gateway.receiving.file_receiver import running_receiver
 from tests.console.conftest import Place
@@ -70,6 +74,26 @@ def test_a_destination_is_asked_by_c_echo(place: Place, tmp_path: Path, monkeypa
     gone = _examined_destinations(place)
     assert gone.code == 1
     assert _findings(gone)["destination"]["detail"].startswith("[peer_unreachable]")
+
+
+@pytest.mark.usefixtures("quiet_ports")
+@pytest.mark.slow
+def test_a_destination_that_refuses_a_kind_of_result_is_a_fault(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    entity = AE(ae_title="PACS")
+    entity.supported_contexts = [build_context(Verification), build_context(Comprehensive3DSRStorage)]
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    destination = f"PACS@127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("ONCUE_GATEWAY_DESTINATIONS", destination)
+    try:
+        found = _findings(_examined_destinations(place))["destination"]
+        monkeypatch.setenv("ONCUE_GATEWAY_REJECT_SUPERSEDED", destination)
+        rejecting = _findings(_examined_destinations(place))["destination"]
+    finally:
+        server.shutdown()
+    assert (found["verdict"], found["detail"][:22]) == ("broken", "[peer_rejected_object]")
+    assert "refuses Segmentation Storage; allow" in found["detail"]
+    assert "refuses Segmentation Storage, Key Object Selection Document Storage; allow" in rejecting["detail"]
 
 
 @pytest.mark.usefixtures("quiet_ports")

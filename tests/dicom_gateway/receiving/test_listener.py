@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pynetdicom.presentation import build_context
 from sqlalchemy import text
 
 from dicom_gateway.status import Status
+from storage import audit
 from storage.database import Database
 from storage.models import StudyRow
 from storage.objects import ObjectStore
@@ -293,8 +295,10 @@ def test_a_database_that_cannot_record_an_association_does_not_stop_the_image_af
         with association(running.port) as opened:
             assert opened.is_established
             assert opened.send_c_echo().Status == Status.SUCCESS
-            _rename(database, "associations_away", "associations")
             assert opened.send_c_store(ct_image()).Status == Status.SUCCESS
+            assert running.events("association:opened") == []
+            _rename(database, "associations_away", "associations")
+            assert opened.send_c_store(ct_image(number=2)).Status == Status.SUCCESS
         assert len(running.events("association:opened")) == 1
 
 
@@ -349,11 +353,48 @@ def test_associations_above_the_limit_are_rejected_for_now(sqlite_database: Data
 
 def test_associations_are_recorded_from_opening_to_end(database: Database, objects: ObjectStore) -> None:
     with running_gateway(database, objects) as running:
-        assert echoes(running.port)
+        store(running.port, ct_image())
         with association(running.port) as opened:
             opened.abort()
         until(lambda: len(running.events("association:closed")) == 2, "both ends in the audit chain")
+        assert len(running.events("association:opened")) == 2
         assert sorted(running.events("association:closed")) == ['{"how":"aborted"}', '{"how":"released"}']
+
+
+def test_associations_that_only_echo_are_counted_and_not_put_on_record_one_by_one(
+    database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(database, objects) as running:
+        assert all(echoes(running.port) for _ in range(5))
+        store(running.port, ct_image())
+        until(lambda: running.events("association:closed") != [], "the end of the association with an image")
+        assert len(running.events("association:opened")) == 1
+    (counted,) = running.events("association:echoed")
+    assert '"associations":5' in counted
+    assert '"peers":1' in counted
+    assert len(running.events("association:closed")) == 1
+
+
+def test_an_echo_is_answered_within_a_second_while_the_database_is_locked(
+    database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(database, objects) as running, association(running.port) as earlier:
+        with database.write():
+            started = time.monotonic()
+            assert echoes(running.port)
+            assert earlier.send_c_echo().Status == Status.SUCCESS
+            assert time.monotonic() - started < 1.0
+        assert earlier.send_c_store(ct_image()).Status == Status.SUCCESS
+        assert len(running.events("association:opened")) == 1
+
+
+def test_an_association_is_on_record_before_its_first_instance(database: Database, objects: ObjectStore) -> None:
+    with running_gateway(database, objects) as running, association(running.port) as opened:
+        assert opened.send_c_echo().Status == Status.SUCCESS
+        assert opened.send_c_store(ct_image()).Status == Status.SUCCESS
+        with database.read() as session:
+            tags = [event.tag for event in audit.history(session)]
+        assert tags.index("association:opened") < tags.index("instance:stored")
 
 
 def test_a_sender_is_put_into_its_lane(sqlite_database: Database, objects: ObjectStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import socket
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
@@ -22,7 +23,8 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.folders import send_folder
-from dicom_gateway.sending.sender import Outgoing, echo, read_outgoing, send
+from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
+from dicom_gateway.sending.sender import echo, send
 from dicom_gateway.status import PeerAnswer
 from storage.objects import ObjectStore
 from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthanc
@@ -198,6 +200,57 @@ def test_each_instance_keeps_its_own_status(results: tuple[Outgoing, ...]) -> No
         (PeerAnswer.PERMANENT, 0xC001),
     ]
     assert "0xA900" in outcomes[0].reason
+
+
+def test_an_object_that_the_peer_holds_already_counts_as_sent_with_a_note(results: tuple[Outgoing, ...]) -> None:
+    with scp(tuple(item.sop_class_uid for item in results), statuses=(0x0111,)) as (port, _):
+        again, first = send(results, Destination("SCP", "127.0.0.1", port))
+    assert (again.verdict, again.status, again.code) == (PeerAnswer.STORED, 0x0111, "")
+    assert "0x0111: it holds an object of this SOP Instance UID already" in again.reason
+    assert (first.verdict, first.reason) == (PeerAnswer.STORED, "")
+
+
+def _write_variants(objects: ObjectStore, folder: Path) -> set[str]:
+    """Write images whose file meta information is another's, or missing, and return the UIDs of their data sets."""
+    folder.mkdir()
+    frames = store_study(LAYOUTS[0], objects).frames
+    uids = set()
+    for index, frame in enumerate(frames):
+        dataset = pydicom.dcmread(objects.path(frame.digest))
+        path = folder / f"{index}.dcm"
+        uids.add(str(dataset.SOPInstanceUID))
+        if index % 3 == 0:
+            dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{index}")
+            pydicom.dcmwrite(path, dataset)
+            continue
+        content = io.BytesIO()
+        pydicom.dcmwrite(content, dataset)
+        meta_length = 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength
+        path.write_bytes(content.getvalue()[132 if index % 3 == 1 else meta_length :])
+    return uids
+
+
+@pytest.mark.peer
+def test_files_with_another_file_meta_information_or_none_are_sent_as_their_data_sets(
+    objects: ObjectStore, tmp_path: Path
+) -> None:
+    uids = _write_variants(objects, tmp_path / "study")
+    with orthanc(tmp_path) as peer:
+        outcome = send_folder(tmp_path / "study", Destination(peer.ae_title, "127.0.0.1", peer.port))
+        assert {(sent.verdict, sent.reason) for sent in outcome.outcomes} == {(PeerAnswer.STORED, "")}
+        assert peer.sop_instance_uids() == tuple(sorted(uids))
+    assert outcome.skipped == 0
+    assert {sent.sop_instance_uid for sent in outcome.outcomes} == uids
+
+
+def test_a_failure_names_the_file_and_says_what_the_status_means(objects: ObjectStore, tmp_path: Path) -> None:
+    _write_variants(objects, tmp_path / "study")
+    with scp(("1.2.840.10008.5.1.4.1.1.4",), statuses=(0xA900,)) as (port, received):
+        outcome = send_folder(tmp_path / "study", Destination("SCP", "127.0.0.1", port))
+    refused = outcome.outcomes[0]
+    assert refused.file == str(tmp_path / "study" / "0.dcm")
+    assert "0xA900: the data set does not match" in refused.reason
+    assert len(received) == len(outcome.outcomes)
 
 
 def test_a_sop_class_that_the_peer_does_not_take_fails_alone(results: tuple[Outgoing, ...]) -> None:

@@ -57,4 +57,4 @@ def test_the_larger_piece_is_analysed_and_the_other_named(objects: ObjectStore) 
     assert volume.voxels.shape[0] == 7
     (note,) = selection_notes(taken, left_out)
     other = next(series for series in selection.ranked if series.slices == 5)
-    assert note == f"stack_continues_in_another_series: series {other.series_instance_uid} (5)"
+    assert note == f"stack_continues_in_another_series: series {other.series_instance_uid}, 5 images"

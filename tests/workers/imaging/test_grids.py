@@ -113,6 +113,13 @@ def test_a_gantry_tilt_is_refused() -> None:
         regular_grid(tilted)
 
 
+def test_slices_that_lie_to_and_fro_are_not_called_a_gantry_tilt() -> None:
+    scattered = [_moved(plane, (0.0, 2.0 * (z % 2), 0.0)) for z, plane in enumerate(_planes(8))]
+    with pytest.raises(InvalidGeometry, match="to and fro") as refusal:
+        regular_grid(scattered)
+    assert "tilt" not in str(refusal.value)
+
+
 @given(rotation=rotations, decimals=st.integers(2, 6), count=st.integers(2, 40))
 def test_rounded_cosines_are_no_gantry_tilt(rotation: Rotation, decimals: int, count: int) -> None:
     frame = rotation.as_matrix().T
