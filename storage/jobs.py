@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from storage import audit, leases
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
-from storage.models import JobRow, StudyRow
+from storage.models import AnalysisRow, JobRow, StudyRow
 from storage.processes import Served
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
@@ -267,6 +267,11 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
     newest = _newest_id(session, row)
     if newest != job_id:
         raise IllegalTransition(f"job {job_id} was followed by job {newest} of the same route; retry that one")
+    if session.scalar(select(AnalysisRow.superseded_at).where(AnalysisRow.job_id == job_id)) is not None:
+        # Its objects would be those that receivers were told to set aside.
+        raise IllegalTransition(
+            f"the result of job {job_id} does not hold any more, for its route no longer wants the study"
+        )
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
     _record(session, row, "job:retried", actor=actor, now=now)

@@ -9,7 +9,7 @@ import pytest
 from storage import audit, deliveries, jobs, rejections, reports, studies, superseding, worklist
 from storage.database import Database
 from storage.domain import DeliveryState, JobState, ReportState, StoredInstance, StudyState
-from storage.errors import LeaseLost
+from storage.errors import IllegalTransition, LeaseLost
 from storage.models import AnalysisRow, ReportRow
 from storage.objects import ObjectStore
 from tests.support.records import DESTINATION, NOW, analysed_study, finish_again, series_facts
@@ -82,6 +82,17 @@ def test_a_study_that_a_route_wants_again_is_analysed_again_and_refers_to_the_re
     assert (entry.state, entry.leading_job_id) == (StudyState.SUCCEEDED, opened[0])
     # It makes the new objects' UIDs others than those that the PACS was told to set aside.
     assert before in rejected
+
+
+def test_a_job_whose_result_was_set_aside_cannot_be_retried(database: Database, objects: ObjectStore) -> None:
+    first = analysed_study(database, objects)
+    assert _corrected(database, first.study_instance_uid, body_part="KNEE", content="7" * 64) == ()
+    with database.write() as session, pytest.raises(IllegalTransition, match="does not hold any more"):
+        jobs.retry(session, first.job_id, actor="op", now=LATER)
+    with database.read() as session:
+        entry = worklist.study(session, first.study_instance_uid)
+    assert entry is not None
+    assert entry.state is StudyState.NOT_APPLICABLE
 
 
 def test_a_report_replaces_the_last_one_that_was_written(database: Database, objects: ObjectStore) -> None:
