@@ -24,6 +24,10 @@ def test_the_shipped_routes_are_sound_and_known_by_their_digest() -> None:
     assert len(routes.sha256) == 64
 
 
+def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read() -> None:
+    assert parse_routes(b"\xef\xbb\xbf" + GOOD.encode(), name="routes.toml").named("head").analyser == "zero-shot"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
