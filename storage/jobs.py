@@ -184,11 +184,14 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
         raise RecordMissing(f"there is no job {job_id}; see `oncue jobs list`")
     if row.state not in (JobState.FAILED.value, JobState.SUCCEEDED.value):
         raise IllegalTransition(f"job {job_id} is {row.state}; only a failed or succeeded job can be retried")
-    if _is_superseded(session, job_id):
-        raise IllegalTransition(f"the result of job {job_id} is superseded; its route wants nothing of the study now")
     newest = _newest_id(session, row)
     if newest != job_id:
         raise IllegalTransition(f"job {job_id} was followed by job {newest} of the same route; retry that one")
+    if session.scalar(select(AnalysisRow.superseded_at).where(AnalysisRow.job_id == job_id)) is not None:
+        # Its objects would be those that receivers were told to set aside.
+        raise IllegalTransition(
+            f"the result of job {job_id} does not hold any more, for its route no longer wants the study"
+        )
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
     record(session, row, "job:retried", actor=actor, now=now)
@@ -259,10 +262,6 @@ def _held_row(session: Session, held: Claim) -> JobRow:
     if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
         raise LeaseLost(f"job {held.job_id} was taken over or superseded; this result is discarded")
     return row
-
-
-def _is_superseded(session: Session, job_id: int) -> bool:
-    return session.scalar(select(AnalysisRow.superseded_at).where(AnalysisRow.job_id == job_id)) is not None
 
 
 def _newest_id(session: Session, row: JobRow) -> int:

@@ -80,10 +80,16 @@ def written(
 
 
 def replaced_report(session: Session, job_id: int) -> WrittenObject | None:
-    """Return the SR that this job's SR replaces: of the result that it superseded, or None where none was written."""
-    before = superseding.predecessor_of(session, job_id)
-    found = () if before is None else objects_of(session, before)
-    return next((item for item in found if item.kind is ObjectKind.SR), None)
+    """Return the SR that this job's SR replaces, or None: the last that was written of the route's earlier results.
+
+    It need not be of the very last result, which may have been withheld, nor of one that this job superseded: a route
+    may have ceased to want the study in between. Whoever got that SR was told to set it aside, so the new objects, of
+    the same images perhaps, must be others.
+    """
+    for before in superseding.predecessors_of(session, job_id):
+        if found := next((item for item in objects_of(session, before) if item.kind is ObjectKind.SR), None):
+            return found
+    return None
 
 
 def requested(

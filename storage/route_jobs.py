@@ -53,10 +53,10 @@ def _open(
     lane: Lane,
     now: datetime,
 ) -> int | None:
-    """Open a route's job, or return None where the one before was opened for the very same images."""
+    """Open a route's job, or return None where the one before was for the very same images and its result holds."""
     if before is not None:
         job, sha256 = before
-        if sha256 == wanted.sha256:
+        if sha256 == wanted.sha256 and not superseding.is_superseded(session, job.id):
             _record_kept(session, study, job, now=now)
             return None
         if job.state in _UNFINISHED:

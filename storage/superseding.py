@@ -34,10 +34,27 @@ def supersede_results(
     return tuple(row.job_id for row in rows)
 
 
-def predecessor_of(session: Session, job_id: int) -> int | None:
-    """Return the job whose result this job's replaced last, or None where it replaced none."""
-    query = select(AnalysisRow.job_id).where(AnalysisRow.superseded_by == job_id).order_by(AnalysisRow.job_id.desc())
-    return session.scalar(query.limit(1))
+def is_superseded(session: Session, job_id: int) -> bool:
+    """Say whether a job has a result that does not hold any more."""
+    row = session.get(AnalysisRow, job_id)
+    return row is not None and row.superseded_at is not None
+
+
+def predecessors_of(session: Session, job_id: int) -> tuple[int, ...]:
+    """Return the earlier jobs of a job's study and route whose results do not hold any more, the newest first."""
+    job = session.get_one(JobRow, job_id)
+    query = (
+        select(AnalysisRow.job_id)
+        .join(JobRow, JobRow.id == AnalysisRow.job_id)
+        .where(
+            JobRow.study_id == job.study_id,
+            JobRow.route == job.route,
+            JobRow.id < job_id,
+            AnalysisRow.superseded_at.is_not(None),
+        )
+        .order_by(AnalysisRow.job_id.desc())
+    )
+    return tuple(session.scalars(query))
 
 
 def _valid(session: Session, study_id: int, route: str, *, besides: int | None) -> Sequence[AnalysisRow]:

@@ -18,6 +18,9 @@ from storage.progress import OnProgress
 from storage.routes.series_facts import SeriesFacts
 from storage.worklist import StudyEntry
 
+_NUMBER_LENGTH = 18
+"""Longer numbers are none of ours: databases hold 64 bits."""
+
 
 def series_of_folder(folder: Path, on_progress: OnProgress) -> Mapping[str, tuple[SeriesFacts, ...]]:
     """Return the series of every study below a folder, by Study Instance UID; NoSeriesFound, ConfigurationError."""
@@ -49,7 +52,7 @@ def arrived_series(session: Session, study_id: int, objects: ObjectStore) -> tup
 
 
 def _entry(session: Session, study: str) -> StudyEntry:
-    if study.isdigit():
+    if study.isdigit() and len(study) <= _NUMBER_LENGTH:
         return worklist.find(session, int(study))
     entry = worklist.study(session, study)
     if entry is None:

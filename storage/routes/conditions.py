@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from storage.routes.regions import Region, Side, plain
+from storage.routes.regions import Region, Side, matches
 from storage.routes.series_facts import SeriesFacts
 
 
@@ -30,12 +30,20 @@ class Unmet:
         return f"{self.condition}: wanted {self.wanted}, found {self.found}"
 
 
+_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+_JOINER = re.compile(r"[_/-]|\\\^")
+_JOINERS_ALONE = re.compile(r"\[(?:\\?[_/-]|\\\^)+\^?\]")
+
+
 def is_pattern(value: str | None) -> str | None:
-    """Let a regular expression pass; ValueError where it is none."""
+    """Let a regular expression pass; ValueError where it is none, or asks for a character that no plain text has."""
+    text = value or ""
     try:
-        re.compile(value or "")
+        re.compile(text)
     except re.error as error:
         raise ValueError(f"no valid regular expression: {error}") from error
+    if _JOINER.search(_CLASS.sub("", text)) or _JOINERS_ALONE.search(text):
+        raise ValueError("_ ^ / and - count as spaces in descriptions, so none of them is ever met: write a space")
     return value
 
 
@@ -120,19 +128,19 @@ def _laterality(asked: Conditions, series: SeriesFacts) -> Unmet | None:
 
 
 def _description(asked: Conditions, series: SeriesFacts) -> Unmet | None:
-    if asked.description is None or _matches(asked.description, series.description):
+    if asked.description is None or matches(asked.description, series.description):
         return None
     return Unmet("description", f"a match of {asked.description!r}", "none")
 
 
 def _not_description(asked: Conditions, series: SeriesFacts) -> Unmet | None:
-    if asked.not_description is None or not _matches(asked.not_description, series.description):
+    if asked.not_description is None or not matches(asked.not_description, series.description):
         return None
     return Unmet("not_description", f"no match of {asked.not_description!r}", "one")
 
 
 def _study_description(asked: Conditions, series: SeriesFacts) -> Unmet | None:
-    if asked.study_description is None or _matches(asked.study_description, series.study_description):
+    if asked.study_description is None or matches(asked.study_description, series.study_description):
         return None
     return Unmet("study_description", f"a match of {asked.study_description!r}", "none")
 
@@ -186,10 +194,6 @@ def _yes_or_no(name: str, wanted: bool | None, *, found: bool) -> Unmet | None: 
     if wanted is None or wanted == found:
         return None
     return Unmet(name, "yes" if wanted else "no", "yes" if found else "no")
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return re.search(pattern, plain(text), re.IGNORECASE) is not None
 
 
 _CHECKS: tuple[Check, ...] = (

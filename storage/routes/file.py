@@ -55,7 +55,7 @@ def load_routes(path: Path | None = None) -> Routes:
 def parse_routes(content: bytes, *, name: str) -> Routes:
     """Build routes from the bytes of a TOML file called ``name``; RoutesInvalid."""
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
         document = _Document.model_validate(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RoutesInvalid(f"{name}: not valid TOML: {error}") from error

@@ -168,6 +168,15 @@ def sides_of_words(*texts: str) -> frozenset[Side]:
 
 def plain(text: str) -> str:
     """Return a text in lower case, without accents and with spaces for what joins words in the field (``_ ^ / -``)."""
-    apart = unicodedata.normalize("NFKD", re.sub(r"[_^/-]", " ", text)).replace("ł", "l").replace("Ł", "l")
+    return _without_accents(re.sub(r"[_^/-]", " ", text)).casefold()
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Say whether a regular expression matches anywhere in a plain text, whatever its own case and accents."""
+    return re.search(_without_accents(pattern), plain(text), re.IGNORECASE) is not None
+
+
+def _without_accents(text: str) -> str:
+    apart = unicodedata.normalize("NFKD", text).replace("ł", "l").replace("Ł", "l")
     letters = "".join(character for character in apart if not unicodedata.combining(character))
-    return letters.replace("ß", "ss").replace("ø", "o").casefold()
+    return letters.replace("ß", "ss").replace("ø", "o")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,17 +12,17 @@ from storage.domain import DeliveryState, JobState, ReportState, StoredInstance,
 from storage.errors import IllegalTransition, LeaseLost
 from storage.models import AnalysisRow, ReportRow
 from storage.objects import ObjectStore
-from storage.routes.series_facts import SeriesFacts
-from tests.support.records import DESTINATION, NOW, analysed_study, finish_again
-from tests.support.routing import close_as_head, head_series, seen
+from tests.support.records import DESTINATION, NOW, analysed_study, finish_again, series_facts
+from tests.support.routing import close_as_head, seen
 
 LATER = NOW + timedelta(hours=1)
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
-def _late_image(database: Database, uid: str) -> int:
+def _late_image(database: Database, uid: str, *, number: int = 99) -> int:
     """Send one more image of a study, close it again, and return the job of its next revision."""
-    instance = StoredInstance(uid, f"{uid}.1", f"{uid}.99", MR, "1.2.840.10008.1.2.1", "MR", "9" * 64, "8" * 64, 10)
+    image = f"{uid}.{number}"
+    instance = StoredInstance(uid, f"{uid}.1", image, MR, "1.2.840.10008.1.2.1", "MR", "9" * 64, "8" * 64, 10)
     origin = studies.Origin("SENDER", None)
     with database.write() as session:
         studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=LATER)
@@ -47,41 +46,64 @@ def test_a_later_result_supersedes_the_earlier_one_and_calls_its_deliveries_off(
         states = {one.state for one in deliveries.listed(session) if one.job_id == first.job_id}
         assert states == {DeliveryState.SUPERSEDED}
         assert [one.job_id for one in rejections.due(session, now=LATER)] == [first.job_id]
-        assert superseding.predecessor_of(session, second) == first.job_id
+        assert superseding.predecessors_of(session, second) == (first.job_id,)
         entry = worklist.study(session, first.study_instance_uid)
     assert entry is not None
     assert (entry.state, entry.job_id, entry.result_revision) == (StudyState.SUCCEEDED, second, 2)
     assert len(entry.analyses) == 1
 
 
-def test_a_route_that_applies_again_is_asked_again_although_its_images_are_those_of_before(
+def _corrected(database: Database, uid: str, *, body_part: str, content: str) -> tuple[int, ...]:
+    """Send a study's one image of a series of its own with other content; return the jobs that this opened."""
+    instance = StoredInstance(uid, f"{uid}.2", f"{uid}.2.1", MR, "1.2.840.10008.1.2.1", "MR", content, content, 10)
+    with database.write() as session:
+        studies.register_instance(
+            session, instance, studies.StudyFacts(), origin=studies.Origin("SENDER", None), now=LATER
+        )
+        study = next(one for one in studies.quiet(session, quiet_seconds=0, now=LATER))
+        opened = studies.close(session, study, seen(series_facts(uid, body_part=body_part)), quiet_seconds=0, now=LATER)
+    assert opened is not None
+    return opened
+
+
+def test_a_study_that_a_route_wants_again_is_analysed_again_and_refers_to_the_rejected_report(
     database: Database, objects: ObjectStore
 ) -> None:
     first = analysed_study(database, objects)
-    image = StoredInstance(
-        first.study_instance_uid, "2.25.9", "2.25.9.1", MR, "1.2.840.10008.1.2.1", "MR", "9" * 64, "8" * 64, 10
-    )
+    assert _corrected(database, first.study_instance_uid, body_part="KNEE", content="7" * 64) == ()
+    opened = _corrected(database, first.study_instance_uid, body_part="HEAD", content="6" * 64)
+    assert len(opened) == 1
+    finish_again(database, objects, opened[0])
     with database.read() as session:
-        wanted = jobs.find(session, first.job_id).wanted
-    head, knee = head_series(wanted[0]), replace(head_series(wanted[0]), body_part_examined="KNEE")
-    opened = [_close_after(database, image, facts, number) for number, facts in enumerate((knee, head), start=1)]
-    assert opened[0] == ()
-    with database.write() as session, pytest.raises(IllegalTransition, match="superseded"):
+        entry = worklist.study(session, first.study_instance_uid)
+        before = reports.replaced_report(session, opened[0])
+        rejected = reports.objects_of(session, first.job_id)
+    assert entry is not None
+    assert (entry.state, entry.leading_job_id) == (StudyState.SUCCEEDED, opened[0])
+    # It makes the new objects' UIDs others than those that the PACS was told to set aside.
+    assert before in rejected
+
+
+def test_a_job_whose_result_was_set_aside_cannot_be_retried(database: Database, objects: ObjectStore) -> None:
+    first = analysed_study(database, objects)
+    assert _corrected(database, first.study_instance_uid, body_part="KNEE", content="7" * 64) == ()
+    with database.write() as session, pytest.raises(IllegalTransition, match="does not hold any more"):
         jobs.retry(session, first.job_id, actor="op", now=LATER)
-    (again,) = opened[1]
     with database.read() as session:
-        assert session.get_one(AnalysisRow, first.job_id).superseded_by is None
-        assert jobs.find(session, again).state is JobState.QUEUED
+        entry = worklist.study(session, first.study_instance_uid)
+    assert entry is not None
+    assert entry.state is StudyState.NOT_APPLICABLE
 
 
-def _close_after(database: Database, image: StoredInstance, facts: SeriesFacts, number: int) -> tuple[int, ...]:
-    """Send an image of another series, and close the study as one whose known series says what the facts say."""
-    late = replace(image, sop_instance_uid=f"2.25.9.{number}", content_sha256=str(number) * 64)
-    with database.write() as session:
-        studies.register_instance(session, late, studies.StudyFacts(), origin=studies.Origin("S", None), now=LATER)
-        opened = studies.close(session, 1, seen(facts), quiet_seconds=0, now=LATER)
-    assert opened is not None
-    return opened
+def test_a_report_replaces_the_last_one_that_was_written(database: Database, objects: ObjectStore) -> None:
+    first = analysed_study(database, objects)
+    second = _late_image(database, first.study_instance_uid)
+    finish_again(database, objects, second)
+    third = _late_image(database, first.study_instance_uid, number=100)
+    finish_again(database, objects, third)
+    with database.read() as session:
+        assert reports.objects_of(session, second) == ()
+        assert reports.replaced_report(session, third) in reports.objects_of(session, first.job_id)
 
 
 def test_a_report_that_was_not_written_yet_never_is(database: Database, objects: ObjectStore) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
-from storage.routes.regions import plain
+from storage.routes.regions import matches
 from storage.routes.route import Preference
 from workers.imaging.instances import InstanceHeader
 from workers.imaging.planes import Plane
@@ -47,7 +46,7 @@ def main_plane(plane: Plane) -> str:
 
 
 def _description(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:
-    return wanted.description is None or bool(re.search(wanted.description, plain(header.description), re.IGNORECASE))
+    return wanted.description is None or matches(wanted.description, header.description)
 
 
 def _plane(wanted: Preference, header: InstanceHeader, _slices: int) -> bool:

@@ -181,6 +181,7 @@ def test_a_folder_without_images_and_an_unknown_study_are_coded_errors(place: Pl
     for subject, code in (
         (empty, "no_series_found"),
         (7, "record_missing"),
+        (10**22, "record_missing"),
         ("1.2.3.4", "record_missing"),
         ("./nowhere", "record_missing"),
     ):

@@ -24,6 +24,10 @@ def test_the_shipped_routes_are_sound_and_known_by_their_digest() -> None:
     assert len(routes.sha256) == 64
 
 
+def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read() -> None:
+    assert parse_routes(b"\xef\xbb\xbf" + GOOD.encode(), name="routes.toml").named("head").analyser == "zero-shot"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -33,6 +37,12 @@ def test_the_shipped_routes_are_sound_and_known_by_their_digest() -> None:
         (GOOD + 'body_part = ["knie"]\n', "line 9, route \"head\", match.body_part.0: Input should be 'head'"),
         (GOOD + "minimum_slices = 9\nmaximum_slices = 3\n", "minimum_slices (9) is above maximum_slices (3)"),
         (GOOD + "description = '('\n", 'line 9, route "head", match.description: no valid regular expression'),
+        (
+            GOOD + "not_description = 'k-space'\n",
+            'line 9, route "head", match.not_description: _ ^ / and - count as spaces',
+        ),
+        (GOOD + "description = 't1[_-]mprage'\n", "match.description: _ ^ / and - count as spaces"),
+        (GOOD + "[[route.prefer]]\npoints = 3\ndescription = 't2_flair'\n", "prefer.0.description: _ ^ / and -"),
         (GOOD + "description = 'a'\nnot_description = 'a'\n", "are the same"),
         (GOOD + GOOD.removeprefix("version = 1\n"), "line 10, route 'head': another route has this name"),
         (GOOD + "[[route.prefer]]\npoints = 3\n", "names at least one trait"),

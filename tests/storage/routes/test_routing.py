@@ -92,6 +92,14 @@ def test_every_condition_that_fails_is_named(conditions: str, failed: list[str])
     assert unmet(conditions, FLAIR) == failed
 
 
+@pytest.mark.parametrize(
+    "pattern", ["schädel", "SCHÄDEL", "fuß", "fuss", "ガド", "dark.?fluid", "dark[ _-]fluid", "^ax "]
+)
+def test_a_pattern_may_have_the_accents_and_capitals_of_the_description(pattern: str) -> None:
+    named = replace(FLAIR, series_description="AX_Dark-Fluid Schädel Fuß ガド")
+    assert unmet(f"description = '{pattern}'", named) == []
+
+
 def test_left_and_right_of_one_study_go_their_own_ways() -> None:
     text = "".join(
         f'[[route]]\nname = "knee-{side.lower()}"\nanalyser = "a"\n'
