@@ -61,6 +61,7 @@ def _open(
             return None
         if job.state in _UNFINISHED:
             jobs.supersede(session, job.id, now=now)
+        superseding.hold_back(session, study.id, job.route, now=now)
     return jobs.open_job(session, study.id, study.revision, wanted=wanted, lane=lane, now=now)
 
 

@@ -90,7 +90,7 @@ def _route_result(
     return RouteResult(
         route=route,
         state=JobState(job.state),
-        code=job.code or waits_for_nobody(job, served),
+        code=job.code or waits_for_nobody(job, served) or (analysis.withheld if analysis else None),
         finding=_name(first) if first else None,
         volume_ml=_volume(found),
         confidence=first.confidence if first else None,

@@ -10,9 +10,9 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import associations, audit, instances, jobs, route_jobs, routings, series
+from storage import associations, audit, instances, jobs, route_jobs, routings, series, superseding
 from storage.domain import Lane, StoredInstance
-from storage.errors import RecordMissing
+from storage.errors import IllegalTransition, RecordMissing
 from storage.models import InstanceRow, StudyRow
 from storage.routes.file import Routes
 from storage.routes.routing import route_study
@@ -148,6 +148,30 @@ def close(
     return route_jobs.open_jobs(session, study, routing, now=now)
 
 
+def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> int:
+    """Open a complete study anew, so that the gateway asks the routes of today about it; return its revision.
+
+    Routes that say of it what they said keep their jobs and results. IllegalTransition while it is still arriving.
+    """
+    audit.lock(session)
+    study = session.get(StudyRow, study_id)
+    if study is None:
+        raise RecordMissing(f"there is no study {study_id}; see `oncue studies list`")
+    if study.closed_at is None:
+        raise IllegalTransition(f"study {study_id} is still arriving; its routes are asked when it is complete")
+    study.revision += 1
+    study.closed_at = None
+    audit.record(
+        session,
+        "study:rerouted",
+        f"study/{study.study_instance_uid}",
+        actor=actor,
+        now=now,
+        details={"revision": study.revision},
+    )
+    return study.revision
+
+
 def closed_since(session: Session, moment: datetime) -> tuple[ClosedStudy, ...]:
     """Return the studies whose newest revision closed at a moment or later and is complete, oldest first."""
     query = select(StudyRow).where(StudyRow.closed_at >= moment).order_by(StudyRow.closed_at, StudyRow.id)
@@ -242,6 +266,7 @@ def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str,
             now=now,
             details={"revision": study.revision},
         )
+        superseding.supersede_all(session, study.id, actor=actor, now=now)
 
 
 def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, actor: str, now: datetime) -> None:

@@ -21,17 +21,29 @@ def supersede_results(
     Reports that are not written yet never will be, deliveries that have not begun are called off, and a rejection note
     is put on the list for whoever has got the objects.
     """
-    rows = _valid(session, study_id, route, besides=by)
+    rows = [row for row in _valid(session, study_id, route) if row.job_id != by]
     for row in rows:
         row.superseded_at, row.superseded_by = now, by
-        report = session.get_one(ReportRow, row.job_id)
-        if report.state == ReportState.PENDING.value:
-            report.state = ReportState.SUPERSEDED.value
-        deliveries.call_off(session, row.job_id, now=now)
+        report = _call_off(session, row, now=now)
         if report.state == ReportState.WRITTEN.value:
             _open_rejection(session, row.job_id, now=now)
         _record(session, row, study_id, route, actor=actor, now=now)
     return tuple(row.job_id for row in rows)
+
+
+def supersede_all(session: Session, study_id: int, *, actor: str, now: datetime) -> None:
+    """Mark every valid result of a study as superseded by none: the study turned out to be another patient's."""
+    for route in session.scalars(select(JobRow.route).where(JobRow.study_id == study_id).distinct()).all():
+        supersede_results(session, study_id, route, by=None, actor=actor, now=now)
+
+
+def hold_back(session: Session, study_id: int, route: str, *, now: datetime) -> None:
+    """Send no more of the valid results of a route: its images changed, and a job for the new ones has been opened.
+
+    They stay valid until that job has a result, for what it will find is not known yet.
+    """
+    for row in _valid(session, study_id, route):
+        _call_off(session, row, now=now)
 
 
 def is_superseded(session: Session, job_id: int) -> bool:
@@ -57,14 +69,23 @@ def predecessors_of(session: Session, job_id: int) -> tuple[int, ...]:
     return tuple(session.scalars(query))
 
 
-def _valid(session: Session, study_id: int, route: str, *, besides: int | None) -> Sequence[AnalysisRow]:
+def _call_off(session: Session, row: AnalysisRow, *, now: datetime) -> ReportRow:
+    """See to it that nothing more of a result is written or sent, and return its report."""
+    report = session.get_one(ReportRow, row.job_id)
+    if report.state == ReportState.PENDING.value:
+        report.state = ReportState.SUPERSEDED.value
+    deliveries.call_off(session, row.job_id, now=now)
+    return report
+
+
+def _valid(session: Session, study_id: int, route: str) -> Sequence[AnalysisRow]:
     query = (
         select(AnalysisRow)
         .join(JobRow, JobRow.id == AnalysisRow.job_id)
         .where(JobRow.study_id == study_id, JobRow.route == route, AnalysisRow.superseded_at.is_(None))
         .order_by(AnalysisRow.job_id)
     )
-    return [row for row in session.scalars(query) if row.job_id != besides]
+    return session.scalars(query).all()
 
 
 def _open_rejection(session: Session, job_id: int, *, now: datetime) -> None:

@@ -46,9 +46,10 @@ _WANTED = (
 class StudyEntry:
     """One study as lists show it: the leading result of all its routes, and ``analyses`` with that of each.
 
-    ``finding`` is the meaning of the leading finding's code, or «none»; ``confidence`` is in 0..1; the result's values
-    are None where nothing has been analysed yet. ``id`` is our own number, safe to use in addresses. ``reasons`` says,
-    for a study that no route wants, why each does not apply.
+    ``priority`` is None also where the only results are withheld: what they say of input unlike anything that the
+    model learned puts no study before another. ``finding`` is the meaning of the leading finding's code, or «none»;
+    ``confidence`` is in 0..1; the result's values are None where nothing has been analysed yet. ``id`` is our own
+    number, safe to use in addresses. ``reasons`` says, for a study that no route wants, why each does not apply.
     """
 
     id: int
@@ -147,7 +148,7 @@ def _entry(row: StudyRow, instances: int, analyses: tuple[RouteResult, ...], rou
         study_instance_uid=row.study_instance_uid,
         revision=row.revision,
         state=state,
-        priority=leading.priority if leading else None,
+        priority=leading.priority if leading and leading.withheld is None else None,
         instances=instances,
         finding=leading.finding if leading else None,
         volume_ml=leading.volume_ml if leading else None,

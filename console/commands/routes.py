@@ -44,6 +44,9 @@ Everything = Annotated[bool, typer.Option("--all", help="List the studies too th
 _SHORT_UID = 12
 
 
+StudyOnRecord = Annotated[str, typer.Argument(metavar="STUDY", help="Its number, or its Study Instance UID.")]
+
+
 @app.command("list")
 def show_routes(
     state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False, routes: OtherRoutes = None
@@ -132,6 +135,33 @@ def replay_routes(
         write_json(form.model_dump(mode="json"))
         return
     _show_replay(form)
+
+
+@app.command("apply")
+def apply_routes(
+    study: StudyOnRecord, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Have the routes in force asked again about a complete study: what they say now takes the place of what they said.
+
+    Routes that say the same keep their jobs and results. The running gateway does it, within seconds.
+
+    Example: oncue routes apply 17 --state ./oncue-state
+    """
+    from console.installation import open_installation
+    from console.routes.reading import study_on_record
+    from console.routes.schemas import ReroutedForm
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
+    from storage import studies
+    from storage.database import utc_now
+
+    with open_installation(state, file=config).write() as session:
+        entry = study_on_record(session, study)
+        revision = studies.reroute(session, entry.id, actor=command_line_actor(), now=utc_now())
+    if as_json:
+        write_forms([ReroutedForm(study_instance_uid=entry.study_instance_uid, revision=revision)])
+        return
+    write_line(f"study {entry.id} is open again as revision {revision}: the gateway asks the routes about it")
 
 
 def _replay_form(

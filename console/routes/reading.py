@@ -38,7 +38,7 @@ def series_of_study(installation: Installation, study: str) -> tuple[str, tuple[
     if not re.fullmatch(r"[0-9.]+", study):
         raise RecordMissing(f"{study} is neither a folder nor a study's number or UID")
     with installation.read() as session:
-        entry = _entry(session, study)
+        entry = study_on_record(session, study)
         return entry.study_instance_uid, arrived_series(session, entry.id, installation.objects)
 
 
@@ -51,7 +51,8 @@ def arrived_series(session: Session, study_id: int, objects: ObjectStore) -> tup
         raise ObjectMissing(f"an image of study {study_id} cannot be read: {error.strerror}") from error
 
 
-def _entry(session: Session, study: str) -> StudyEntry:
+def study_on_record(session: Session, study: str) -> StudyEntry:
+    """Return a study by our number or its UID; RecordMissing."""
     if study.isdigit() and len(study) <= _NUMBER_LENGTH:
         return worklist.find(session, int(study))
     entry = worklist.study(session, study)

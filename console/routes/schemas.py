@@ -41,6 +41,13 @@ class RouteForm(RecordSchema):
     routes_sha256: str
 
 
+class ReroutedForm(RecordSchema):
+    """A study that the routes are asked about again, and the revision under which they are."""
+
+    study_instance_uid: str
+    revision: int
+
+
 class UnmetForm(RecordSchema):
     """One condition that a series does not meet."""
 

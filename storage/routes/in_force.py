@@ -16,8 +16,8 @@ logger = structlog.get_logger(__name__)
 class RoutesInForce:
     """Hands out the routes of a file; where it need not be there and is not, those that ship.
 
-    A file that is wrong at the start is refused with RoutesInvalid; one that becomes wrong later is logged, and the
-    routes that held before go on holding.
+    A file that is wrong at the start is refused with RoutesInvalid; one that becomes wrong later, or is taken away, is
+    logged, and the routes that held before go on holding.
     """
 
     def __init__(self, path: Path | None = None, *, required: bool = True) -> None:
@@ -37,8 +37,9 @@ class RoutesInForce:
             return self._routes
 
     def _reload(self) -> None:
+        # One that is gone may be about to be written anew; to fall back on the shipped routes takes a restart.
         try:
-            self._routes = self._load()
+            self._routes = load_routes(self._path)
         except RoutesInvalid as error:
             logger.warning("routes.refused", code=error.code, reason=str(error), sha256=self._routes.sha256)
         else:

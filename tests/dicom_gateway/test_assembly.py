@@ -123,6 +123,8 @@ def test_routes_that_change_hold_from_the_next_study_on_and_a_wrong_file_changes
     assert [route.name for route in site.current().routes] == ["head-mr"]
     path.write_bytes(ANY_ROUTE.read_bytes())
     assert [route.name for route in site.current().routes] == ["any"]
+    path.unlink()
+    assert [route.name for route in site.current().routes] == ["any"]
     path.write_text("version = 1\n[[route]]\nnonsense = true\n")
     assert [route.name for route in site.current().routes] == ["any"]
     with pytest.raises(RoutesInvalid, match="line 3"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -146,3 +147,33 @@ def test_a_job_of_an_older_revision_cannot_write_its_result_any_more(database: D
         jobs.complete(session, held, now=LATER)
     with database.read() as session:
         assert jobs.find(session, second).state is JobState.QUEUED
+
+
+def test_a_result_whose_images_changed_is_sent_no_more_even_if_the_next_job_fails(
+    database: Database, objects: ObjectStore
+) -> None:
+    first = analysed_study(database, objects)
+    second = _late_image(database, first.study_instance_uid)
+    with database.write() as session:
+        held = jobs.claim(session, second, owner="w", lease_seconds=60, now=LATER)
+        assert held is not None
+        jobs.fail(session, held, code="incomplete_volume", reason="slices lack", retryable=False, now=LATER)
+    with database.read() as session:
+        assert {one.state for one in deliveries.listed(session)} == {DeliveryState.SUPERSEDED}
+        assert session.get_one(AnalysisRow, first.job_id).superseded_at is None
+        assert rejections.due(session, now=LATER) == ()
+
+
+def test_a_corrected_patient_has_no_valid_result_until_the_study_is_analysed_again(
+    database: Database, objects: ObjectStore
+) -> None:
+    first = analysed_study(database, objects)
+    with database.write() as session:
+        known = studies.instances_of(session, 1)[0]
+        corrected = replace(known, digest="7" * 64, content_sha256="7" * 64)
+        origin = studies.Origin("SENDER", None)
+        studies.register_instance(session, corrected, studies.StudyFacts("OTHER"), origin=origin, now=LATER)
+    with database.read() as session:
+        assert session.get_one(AnalysisRow, first.job_id).superseded_at == LATER
+        assert [one.job_id for one in rejections.due(session, now=LATER)] == [first.job_id]
+        assert worklist.worklist(session) == ()

@@ -93,7 +93,7 @@ def test_each_route_of_a_study_has_its_own_entry(anywhere: Place) -> None:
         {
             "route": "bleeding",
             "state": "succeeded",
-            "code": None,
+            "code": "unlike_training_data",
             "finding": "Lesion",
             "volume_ml": 12.5,
             "confidence": 0.875,
@@ -109,7 +109,7 @@ def test_each_route_of_a_study_has_its_own_entry(anywhere: Place) -> None:
             "priority": None,
         },
     ]
-    assert (study["state"], study["finding"], study["priority"]) == ("queued", "Lesion", "HIGH")
+    assert (study["state"], study["finding"], study["priority"]) == ("queued", "Lesion", None)
     for command in (("studies", "list"), ("worklist",)):
         table = oncue(*command, "--state", anywhere.state).out
         assert "bleeding: Lesion, tumour-like, 12.5 ml, HIGH, not sent: unlike the training data" in table

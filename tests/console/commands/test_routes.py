@@ -260,3 +260,32 @@ def test_a_replay_changes_nothing(place: Place, folder: Path, two_routes: Path) 
 
 def test_a_day_that_is_none_is_a_usage_error(place: Place) -> None:
     assert oncue("routes", "replay", "--since", "yesterday", "--state", place.state).code == 2
+
+
+def test_a_study_that_no_route_wanted_is_routed_again_once_the_file_is_mended(
+    place: Place, folder: Path, two_routes: Path
+) -> None:
+    arrive(place, folder / "knee")
+    (before,) = oncue("studies", "list", "--state", place.state, "--json").json
+    assert before["state"] == "not_applicable"
+    (applied,) = oncue("routes", "apply", "1", "--state", place.state, "--json").json
+    assert applied == {"study_instance_uid": before["study_instance_uid"], "revision": 2}
+    still = oncue("routes", "apply", "1", "--state", place.state)
+    assert (still.code, "[illegal_transition]" in still.err) == (1, True)
+    Assembly(place.database, place.objects, RoutesInForce(two_routes), 0.0, utc_now).close_quiet()
+    (after,) = oncue("studies", "list", "--state", place.state, "--json").json
+    assert (after["state"], [one["route"] for one in after["analyses"]]) == ("queued", ["limb-mr"])
+    assert "study:rerouted" in {event["tag"] for event in oncue("audit", "list", "--state", place.state, "--json").json}
+
+
+def test_a_job_for_a_pool_that_was_a_slip_is_replaced_when_the_mended_routes_are_applied(
+    place: Place, folder: Path, tmp_path: Path
+) -> None:
+    wrong, mended = tmp_path / "wrong.toml", tmp_path / "mended.toml"
+    wrong.write_text(TWO_ROUTES.replace('prompt = "tumor"', 'prompt = "tumor"\npool = "hed"'))
+    mended.write_text(TWO_ROUTES)
+    arrive(place, folder / "head", routes=wrong)
+    oncue("routes", "apply", "1", "--state", place.state)
+    Assembly(place.database, place.objects, RoutesInForce(mended), 0.0, utc_now).close_quiet()
+    listed = oncue("jobs", "list", "--state", place.state, "--json").json
+    assert [job["state"] for job in listed] == ["queued", "superseded"]

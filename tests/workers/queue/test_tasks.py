@@ -161,6 +161,8 @@ def test_a_result_far_from_the_training_data_is_on_record_and_not_sent(
         assert reports.due(session, now=utc_now()) == ()
         entry = worklist.find(session, 1)
     assert (analysis.withheld, entry.analyses[0].withheld) == ("unlike_training_data", "unlike_training_data")
+    assert (entry.analyses[0].code, entry.priority) == ("unlike_training_data", None)
+    assert entry.analyses[0].priority is analysis.decision.priority
     assert analysis.route == "head-mr"
 
 
