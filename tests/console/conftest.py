@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,10 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, sqlite_template: Path) -> Iterator[Place]:
     """Return a prepared state folder on SQLite."""
+    (tmp_path / "state").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "state" / "oncue.sqlite")
     installation = open_installation(tmp_path / "state", flags={"storage": {"reserve_megabytes": 0}})
     installation.prepare()
     yield Place(tmp_path / "state", installation)

@@ -136,6 +136,7 @@ def test_no_address_holds_patient_data_or_a_study_uid(place: Place, client: Test
             assert recorded.study_instance_uid not in address
 
 
+@pytest.mark.slow
 def test_the_audit_page_turns_pages_backwards(place: Place, client: TestClient) -> None:
     for number in range(1, 24):
         failed_study(place.database, number)

@@ -158,6 +158,7 @@ def test_a_parametric_map_is_sent_through_the_deliveries_and_again_on_request(ma
     assert _tags(mapped)[:2] == ["delivery:retried", "object:requested"]
 
 
+@pytest.mark.slow
 def test_an_ae_title_stands_for_the_configured_destination_of_that_name(
     mapped: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

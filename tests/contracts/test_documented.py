@@ -9,6 +9,7 @@ from tests.support.documents import DOCS, PARTS, all_errors, with_part
 
 
 @pytest.mark.parametrize(("document", "name"), PARTS, ids=str)
+@pytest.mark.slow
 def test_the_documentation_says_what_the_code_does(document: str, name: str) -> None:
     text = (DOCS / document).read_text()
     assert text == with_part(text, name, PARTS[document, name]()), "out of date: run `make docs`"

@@ -20,6 +20,8 @@ from storage.studies import Origin, StudyFacts
 from tests.support.gateways import ANY_ROUTE, Running, running_gateway, until
 from tests.support.senders import association, ct_image, store
 
+pytestmark = pytest.mark.slow
+
 _QUICK = 0.3
 _NEVER = 3600.0
 
@@ -32,7 +34,6 @@ def test_a_study_that_goes_quiet_opens_one_job(database: Database, objects: Obje
         assert '"instances":2' in running.events("study:closed")[0]
 
 
-@pytest.mark.slow
 def test_an_association_that_is_still_open_holds_its_study_back(database: Database, objects: ObjectStore) -> None:
     with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
         with association(running.port) as opened:
@@ -71,7 +72,6 @@ def test_the_end_of_an_association_closes_its_study_without_waiting_for_the_next
         gateway.stop()
 
 
-@pytest.mark.slow
 def test_a_late_image_opens_the_next_revision(database: Database, objects: ObjectStore) -> None:
     with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
         store(running.port, ct_image(number=1))

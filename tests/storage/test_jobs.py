@@ -167,6 +167,7 @@ def test_a_job_that_loses_its_worker_three_times_fails_and_can_be_retried(databa
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.SUPERSEDED])
+@pytest.mark.slow
 def test_only_a_finished_job_can_be_retried(database: Database, state: JobState) -> None:
     job_id = _open(database)
     _force(database, job_id, state)

@@ -53,6 +53,7 @@ def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
         migrate.check(database)
 
 
+@pytest.mark.slow
 def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_url: str) -> None:
     database = connect(database_url)
     migrate.downgrade(database, "0005")

@@ -48,6 +48,7 @@ def test_a_report_names_the_one_that_it_replaces(study: SourceStudy, objects: Ob
     assert "PredecessorDocumentsSequence" not in pydicom.dcmread(objects.path(old[1].digest))
 
 
+@pytest.mark.slow
 def test_the_same_result_of_a_new_revision_is_another_object_and_always_the_same_one(
     study: SourceStudy, objects: ObjectStore
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_note_carries_the_patient_of_the_objects_that_it_takes_back(objects: O
     assert note.SpecificCharacterSet == "ISO_IR 100"
 
 
+@pytest.mark.slow
 def test_the_same_objects_and_reason_give_the_same_note(
     written: tuple[WrittenObject, ...], objects: ObjectStore
 ) -> None:

@@ -213,6 +213,7 @@ def write_dicom(folder: Path, layout: Layout, objects: ObjectStore) -> np.ndarra
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.slow
 def test_a_dicom_series_is_judged_by_the_segmentation_that_refers_to_it(
     layout: Layout, objects: ObjectStore, tmp_path: Path
 ) -> None:

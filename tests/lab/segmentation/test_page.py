@@ -115,6 +115,7 @@ def test_truth_and_found_are_outlined_in_their_own_colours_on_square_pixels() ->
     assert len(others) == 4
 
 
+@pytest.mark.slow
 def test_plots_are_well_formed_and_name_what_they_show() -> None:
     for drawn in (
         strip_plot([Strip("a & b", (0.0, 0.5, 1.0), HALF), Strip("c", (), None)], title="t < u"),

@@ -65,6 +65,7 @@ def test_too_few_men_is_insufficient_and_says_how_many_there_are() -> None:
     assert overall(run_checks(evidence(men=4))) is Verdict.INSUFFICIENT
 
 
+@pytest.mark.slow
 def test_a_gap_between_the_sexes_fails_and_one_group_alone_says_nothing() -> None:
     check = named(evidence(men_error=0.45), "subgroups:sex")
     assert check.verdict is Verdict.FAIL
@@ -101,6 +102,7 @@ def test_guessing_is_not_better_than_the_majority() -> None:
     assert verdicts(evidence(error=0.5, men_error=0.5))["baseline"] is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_a_worse_adapter_does_not_replace_the_one_that_predicts() -> None:
     found = evidence(error=0.2, men_error=0.2)
     better = evidence(error=0.02, men_error=0.02).probabilities

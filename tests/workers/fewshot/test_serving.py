@@ -133,6 +133,7 @@ def serve(database: Database, encoder: FakeEncoder) -> ServedAdapter:
     return served
 
 
+@pytest.mark.slow
 def test_the_same_items_and_seed_give_the_same_bytes_in_any_order_and_any_database(tmp_path: Path) -> None:
     digests = set()
     for name, backwards in (("one", False), ("other", True)):
@@ -183,6 +184,7 @@ def test_a_task_that_serves_everybody_goes_from_items_to_predictions(database: D
     ]
 
 
+@pytest.mark.slow
 def test_few_men_block_the_promotion_until_somebody_answers_for_it(sqlite_database: Database) -> None:
     fill(sqlite_database, men=0.05)
     adapter = fitted(sqlite_database)

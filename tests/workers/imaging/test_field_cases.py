@@ -21,6 +21,8 @@ from workers.imaging.instances import read_headers
 from workers.imaging.selection_notes import selection_notes
 from workers.imaging.series import SelectionRules, choose_series
 
+pytestmark = pytest.mark.slow
+
 HEAD_MR = SelectionRules(modalities=frozenset({"MR"}), preferences=load_routes().named("head-mr").prefer)
 
 

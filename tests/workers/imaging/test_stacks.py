@@ -62,6 +62,7 @@ def test_two_attributes_together_tell_four_parts_apart(objects: ObjectStore) -> 
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.slow
 def test_the_order_of_the_files_decides_nothing(objects: ObjectStore, seed: int) -> None:
     first = odd.head(AcquisitionNumber=1)
     images = [*first, *odd.repeated(first, AcquisitionNumber=2), *odd.survey(), odd.again(first[3])]

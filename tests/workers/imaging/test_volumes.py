@@ -295,6 +295,7 @@ def test_real_mosaics_are_left_out_with_their_reason(
     assert {item.reason for item in selection.left_out} == {reason}
 
 
+@pytest.mark.slow
 def test_a_real_time_series_is_split_into_its_time_points(real_data: Path, objects: ObjectStore) -> None:
     scan = read_headers(_real(objects, real_data / "dicom" / "mr-ge-150-slices"), objects)
     ranked = select_series(scan).ranked

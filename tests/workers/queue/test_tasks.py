@@ -151,6 +151,7 @@ def test_a_worker_without_the_routes_analyser_hands_the_job_back_unharmed(
     assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_result_far_from_the_training_data_is_on_record_and_not_sent(
     database: Database, objects: ObjectStore, instances: list[StoredInstance]
 ) -> None:
