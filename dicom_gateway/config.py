@@ -84,7 +84,7 @@ class GatewaySettings(BaseModel):
     delivery_poll_seconds: float = Field(
         default=1.0,
         gt=0,
-        description="How often to look for results to be sent; with SQLite a commit is noticed within 0.4 s anyway",
+        description="How often to look for results to be sent; with SQLite a commit is noticed within 0.5 s anyway",
     )
     drain_seconds: float = Field(
         default=10.0, ge=0, description="On stopping, open associations may go on for so long before they are aborted"

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storage.database import Database
 
-_LOOK_SECONDS = 0.4
+_LOOK_SECONDS = 0.5
 
 
 class Changes:

@@ -59,7 +59,7 @@ class WorkerSettings(BaseModel):
     relay_seconds: float = Field(
         default=0.5,
         gt=0,
-        description="How often the relay looks for jobs; with SQLite a commit is noticed within 0.4 s anyway",
+        description="How often the relay looks for jobs; with SQLite a commit is noticed within 0.5 s anyway",
     )
     republish_seconds: float = Field(
         default=10, gt=0, description="Age at which an unclaimed job counts as lost where its queue is empty"

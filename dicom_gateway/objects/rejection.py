@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
 
@@ -97,6 +96,9 @@ def _evidence(dataset: Dataset) -> Dataset:
 def _highdicom_document(
     evidence: Sequence[Dataset], reason: RejectionReason, identity: ObjectIdentity, *, equipment: Equipment
 ) -> Dataset:
+    # Loaded when the first note is written: few gateways ever write one.
+    from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+
     content = KeyObjectSelection(
         document_title=reason.document_title,
         referenced_objects=evidence,
