@@ -46,12 +46,6 @@ def hold_back(session: Session, study_id: int, route: str, *, now: datetime) -> 
         _call_off(session, row, now=now)
 
 
-def is_superseded(session: Session, job_id: int) -> bool:
-    """Say whether a job has a result that does not hold any more."""
-    row = session.get(AnalysisRow, job_id)
-    return row is not None and row.superseded_at is not None
-
-
 def predecessors_of(session: Session, job_id: int) -> tuple[int, ...]:
     """Return the earlier jobs of a job's study and route whose results do not hold any more, the newest first."""
     job = session.get_one(JobRow, job_id)

@@ -63,6 +63,7 @@ def read_outgoing(path: Path) -> Outgoing | None:
             return None
         return Outgoing(path, uids[0], uids[1], _encoding(header))
     except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError, TypeError):
+        # Read with force, any file reaches the parser; all that it raises means that this one is no DICOM file.
         return None
 
 

@@ -53,7 +53,7 @@ def _cine() -> list[Dataset]:
     for phase in (1, 2):
         images += odd.each(
             odd.repeated(first, mark=str(phase + 1), factor=1 - phase / 4),
-            lambda z, image, phase=phase: setattr(image, "TriggerTime", f"{phase * 300 + z * 0.7:.1f}"),  # type: ignore[misc]
+            lambda z, image, phase=phase: setattr(image, "TriggerTime", f"{phase * 300 + z * 0.7:.1f}"),  # type: ignore[misc]  # a default of a lambda has no type
         )
     return images
 

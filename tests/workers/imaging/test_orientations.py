@@ -50,6 +50,6 @@ def test_places_do_not_depend_on_the_rounding_of_positions(jitter: list[float]) 
     items = [Slice(None, item) for item in (*once, *again)]  # type: ignore[arg-type]  # places need no header
     assert number_places(items) == [*range(12), *range(12)]
     assert set(number_sides(items)) == {0}
-    beside = [Slice(None, plane(number * 0.625, 180.0)) for number in range(12)]  # type: ignore[arg-type]
+    beside = [Slice(None, plane(number * 0.625, 180.0)) for number in range(12)]  # type: ignore[arg-type]  # headers are not looked at
     assert len(set(number_places([*items, *beside]))) == 24
     assert len(set(number_sides([*items, *beside]))) == 2
