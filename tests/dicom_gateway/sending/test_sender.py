@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import NothingToSend
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.sending.associations import PeerTimeouts
@@ -30,6 +26,7 @@ from storage.objects import ObjectStore
 from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthanc
 from tests.support.required import present
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
+from tests.support.storage_scp import scp
 
 pytestmark = pytest.mark.slow
 
@@ -49,31 +46,6 @@ def results(objects: ObjectStore) -> tuple[Outgoing, ...]:
         Outgoing(objects.path(item.digest), item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid)
         for item in written
     )
-
-
-@contextlib.contextmanager
-def scp(
-    sop_class_uids: tuple[str, ...], *, statuses: tuple[int, ...] = (), syntaxes: tuple[str, ...] = ()
-) -> Iterator[tuple[int, list[pydicom.Dataset]]]:
-    """Run a storage SCP that answers with ``statuses`` in turn and then with success."""
-    received: list[pydicom.Dataset] = []
-    left = list(statuses)
-
-    def store(event: evt.Event) -> int:
-        received.append(event.dataset)
-        return left.pop(0) if left else 0x0000
-
-    entity = AE(ae_title="SCP")
-    entity.supported_contexts = [
-        build_context(uid, list(syntaxes) or ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]) for uid in sop_class_uids
-    ]
-    port = free_port()
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
-    assert server is not None
-    try:
-        yield port, received
-    finally:
-        server.shutdown()
 
 
 def values(dataset: pydicom.Dataset) -> list[tuple[int, object]]:
@@ -210,49 +182,6 @@ def test_an_object_that_the_peer_holds_already_counts_as_sent_with_a_note(result
     assert (first.verdict, first.reason) == (PeerAnswer.STORED, "")
 
 
-def _write_variants(objects: ObjectStore, folder: Path) -> set[str]:
-    """Write images whose file meta information is another's, or missing, and return the UIDs of their data sets."""
-    folder.mkdir()
-    frames = store_study(LAYOUTS[0], objects).frames
-    uids = set()
-    for index, frame in enumerate(frames):
-        dataset = pydicom.dcmread(objects.path(frame.digest))
-        path = folder / f"{index}.dcm"
-        uids.add(str(dataset.SOPInstanceUID))
-        if index % 3 == 0:
-            dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{index}")
-            pydicom.dcmwrite(path, dataset)
-            continue
-        content = io.BytesIO()
-        pydicom.dcmwrite(content, dataset)
-        meta_length = 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength
-        path.write_bytes(content.getvalue()[132 if index % 3 == 1 else meta_length :])
-    return uids
-
-
-@pytest.mark.peer
-def test_files_with_another_file_meta_information_or_none_are_sent_as_their_data_sets(
-    objects: ObjectStore, tmp_path: Path
-) -> None:
-    uids = _write_variants(objects, tmp_path / "study")
-    with orthanc(tmp_path) as peer:
-        outcome = send_folder(tmp_path / "study", Destination(peer.ae_title, "127.0.0.1", peer.port))
-        assert {(sent.verdict, sent.reason) for sent in outcome.outcomes} == {(PeerAnswer.STORED, "")}
-        assert peer.sop_instance_uids() == tuple(sorted(uids))
-    assert outcome.skipped == 0
-    assert {sent.sop_instance_uid for sent in outcome.outcomes} == uids
-
-
-def test_a_failure_names_the_file_and_says_what_the_status_means(objects: ObjectStore, tmp_path: Path) -> None:
-    _write_variants(objects, tmp_path / "study")
-    with scp(("1.2.840.10008.5.1.4.1.1.4",), statuses=(0xA900,)) as (port, received):
-        outcome = send_folder(tmp_path / "study", Destination("SCP", "127.0.0.1", port))
-    refused = outcome.outcomes[0]
-    assert refused.file == str(tmp_path / "study" / "0.dcm")
-    assert "0xA900: the data set does not match" in refused.reason
-    assert len(received) == len(outcome.outcomes)
-
-
 def test_a_sop_class_that_the_peer_does_not_take_fails_alone(results: tuple[Outgoing, ...]) -> None:
     segmentation, report = results
     with scp((report.sop_class_uid,)) as (port, received):
@@ -310,34 +239,6 @@ def test_a_peer_that_answers_an_echo_is_there(tmp_path: Path) -> None:
     assert answer.answered
     assert answer.code == ""
     assert 0.0 < answer.seconds < 5.0
-
-
-@pytest.mark.peer
-def test_a_folder_is_sent_whole_and_what_is_not_dicom_is_counted(objects: ObjectStore, tmp_path: Path) -> None:
-    study = store_study(LAYOUTS[0], objects)
-    folder = tmp_path / "study"
-    (folder / "deep").mkdir(parents=True)
-    for index, frame in enumerate(study.frames):
-        name = folder / "deep" / f"{index}.dcm" if index % 2 else folder / f"{index}"
-        name.write_bytes(objects.get(frame.digest))
-    (folder / "readme.txt").write_text("not an image")
-    (folder / "empty").write_bytes(b"")
-    (folder / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x10")
-    progress: list[tuple[int, int]] = []
-    with orthanc(tmp_path) as peer:
-        outcome = send_folder(
-            folder, Destination(peer.ae_title, "127.0.0.1", peer.port), lambda *step: progress.append(step)
-        )
-        assert len(peer.sop_instance_uids()) == len(study.frames)
-    assert outcome.skipped == 3
-    assert {sent.verdict for sent in outcome.outcomes} == {PeerAnswer.STORED}
-    assert progress == [(done, len(study.frames)) for done in range(len(study.frames) + 1)]
-
-
-def test_a_folder_without_dicom_files_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(NothingToSend, match="no DICOM file"):
-        send_folder(tmp_path, Destination("PACS", "127.0.0.1", 104))
 
 
 def test_no_identifier_reaches_the_logs(
