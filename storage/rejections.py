@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, reports
+from storage import audit, deliveries, outbox, reports
 from storage.deliveries import WrittenObject
 from storage.domain import DeliveryState, ObjectKind, RejectionState
 from storage.models import AnalysisRow, DeliveryRow, RejectionRow, ResultObjectRow
 
-MAX_ATTEMPTS = 5
-_BACKOFF_SECONDS = 10
 _ACTOR = "delivery"
 
 
@@ -85,11 +83,7 @@ def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: 
     """Record that a note could not be written; tried again later where that can help."""
     audit.lock(session)
     row = session.get_one(RejectionRow, job_id, populate_existing=True)
-    row.attempts += 1
-    row.code, row.reason = code, reason
-    if retryable and row.attempts < MAX_ATTEMPTS:
-        row.next_attempt_at = now + timedelta(seconds=_BACKOFF_SECONDS * 2 ** (row.attempts - 1))
-    else:
+    if not outbox.postpone(row, code=code, reason=reason, retryable=retryable, now=now):
         row.state = RejectionState.FAILED.value
     audit.record(
         session,

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, superseding
+from storage import audit, deliveries, outbox, superseding
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
 from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
-
-MAX_ATTEMPTS = 5
-_BACKOFF_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +118,7 @@ def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: 
     """Record that the objects could not be written; tried again later where that can help."""
     audit.lock(session)
     report = session.get_one(ReportRow, job_id, populate_existing=True)
-    report.attempts += 1
-    report.code, report.reason = code, reason
-    if retryable and report.attempts < MAX_ATTEMPTS:
-        report.next_attempt_at = now + timedelta(seconds=_BACKOFF_SECONDS * 2 ** (report.attempts - 1))
-    else:
+    if not outbox.postpone(report, code=code, reason=reason, retryable=retryable, now=now):
         report.state = ReportState.FAILED.value
     audit.record(
         session,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import analyses, arrays, audit, deliveries, jobs, reports, studies
+from storage import analyses, arrays, audit, deliveries, jobs, outbox, reports, studies
 from storage.database import Database
 from storage.deliveries import WrittenObject
 from storage.domain import (
@@ -84,11 +84,11 @@ def test_a_written_report_opens_one_delivery_for_each_destination_once(database:
 
 
 def test_a_report_that_cannot_be_written_is_tried_again_and_then_given_up(database: Database, job_id: int) -> None:
-    for attempt in range(1, reports.MAX_ATTEMPTS + 1):
+    for attempt in range(1, outbox.MAX_ATTEMPTS + 1):
         with database.write() as session:
             state = reports.failed(session, job_id, code="storage_full", reason="r", retryable=True, now=NOW)
             assert reports.due(session, now=NOW) == ()
-        assert state is (ReportState.FAILED if attempt == reports.MAX_ATTEMPTS else ReportState.PENDING)
+        assert state is (ReportState.FAILED if attempt == outbox.MAX_ATTEMPTS else ReportState.PENDING)
 
 
 def test_one_claim_takes_one_destination_and_nobody_else_gets_it(database: Database, job_id: int) -> None:
