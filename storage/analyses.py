@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs, superseding
+from storage import arrays, audit, jobs, sites, superseding
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -21,12 +21,13 @@ from storage.domain import (
     Priority,
     ReportState,
     StageTiming,
+    Structure,
     TriageDecision,
 )
 from storage.errors import RecordMissing
 from storage.explanations import KeptExplanation, Neighbour, Panel, Prediction
 from storage.fewshot.tables import ClassificationPredictionRow
-from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow
+from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow, StructureRow
 from storage.objects import ObjectStore
 
 
@@ -38,9 +39,11 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     """
     jobs.complete(session, held, now=now)
     session.execute(delete(FindingRow).where(FindingRow.job_id == held.job_id))
+    session.execute(delete(StructureRow).where(StructureRow.job_id == held.job_id))
     session.merge(_row(held.job_id, analysis, grid_digest=grid_digest, now=now))
     session.flush()
     session.add_all(_finding_row(held.job_id, finding) for finding in analysis.findings)
+    session.add_all(_structure_row(held.job_id, structure) for structure in analysis.structures)
     _save_predictions(session, held.job_id, analysis.findings, now=now)
     save_explanation(session, held.job_id, analysis.explanation)
     superseding.supersede_results(session, held.study_id, held.route, by=held.job_id, actor=held.owner, now=now)
@@ -75,6 +78,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             "input": analysis.input_sha256,
             "grid": grid_digest,
             "left_out": len(analysis.notes),
+            "organs": len(analysis.structures),
         },
     )
     _record_decision(session, held, analysis.decision, now=now)
@@ -105,6 +109,24 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         route=job.route,
         routes_sha256=job.routes_sha256 or "",
         withheld=row.withheld,
+        structures=structures_of(session, job_id),
+    )
+
+
+def structures_of(session: Session, job_id: int) -> tuple[Structure, ...]:
+    """Return the organs that a job's analysis drew, by segment number."""
+    query = select(StructureRow).where(StructureRow.job_id == job_id).order_by(StructureRow.number)
+    return tuple(
+        Structure(
+            number=row.number,
+            name=row.name,
+            site=sites.read(row.site),
+            volume_ml=row.volume_ml,
+            tracking_id=row.tracking_id,
+            tracking_uid=row.tracking_uid,
+            lesions=tuple(json.loads(row.lesions)),
+        )
+        for row in session.scalars(query)
     )
 
 
@@ -222,6 +244,20 @@ def _finding_row(job_id: int, finding: Finding) -> FindingRow:
         abstained=finding.abstained,
         extent=finding.extent.value,
         area_mm2=finding.area_mm2,
+        site=sites.write(finding.site) if finding.site else None,
+    )
+
+
+def _structure_row(job_id: int, structure: Structure) -> StructureRow:
+    return StructureRow(
+        job_id=job_id,
+        number=structure.number,
+        name=structure.name,
+        site=sites.write(structure.site),
+        volume_ml=structure.volume_ml,
+        tracking_id=structure.tracking_id,
+        tracking_uid=structure.tracking_uid,
+        lesions=json.dumps(list(structure.lesions)),
     )
 
 
@@ -241,6 +277,7 @@ def _finding(row: FindingRow, prediction: Prediction | None) -> Finding:
         prediction=prediction,
         extent=Extent(row.extent),
         area_mm2=row.area_mm2,
+        site=sites.read(row.site) if row.site else None,
     )
 
 

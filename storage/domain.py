@@ -136,6 +136,37 @@ class Code:
     meaning: str
 
 
+class LabelRole(StrEnum):
+    """What a label of a multi-label model stands for: something sick, or the organ that it may lie in."""
+
+    LESION = "lesion"
+    ORGAN = "organ"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where in the body something lies: an organ's code, and left or right where that matters (PS3.16 CID 244)."""
+
+    concept: Code
+    laterality: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEntry:
+    """One label of a multi-label model: its value in the grid, what it is called, and what it means.
+
+    ``concept`` and ``laterality`` code the thing itself (an organ, or a kind of lesion). ``site`` is the organ that a
+    lesion label is for, None where it may lie in any.
+    """
+
+    value: int
+    name: str
+    role: LabelRole
+    concept: Code
+    laterality: Code | None = None
+    site: Site | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
     """One received SOP instance: its identifiers and the object store's digest of its Part 10 file.
@@ -208,8 +239,19 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LabelledGrid:
+    """What a multi-label model drew: label values uint8 ``[z, y, x]`` on the volume's grid, and what they mean.
+
+    0 is background; values without an entry in ``table`` do not occur.
+    """
+
+    labels: NDArray[uint8]
+    table: tuple[LabelEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LabelMap:
-    """Segment numbers on the source grid: 0 is background, ``n`` belongs to the finding with ``number == n``."""
+    """Segment numbers on the source grid: 0 is background, ``n`` belongs to the finding or structure of that number."""
 
     labels: NDArray[uint8]
     frames: tuple[FrameRef, ...]
@@ -222,6 +264,7 @@ class Segmentation:
     ``mask`` is bool ``[z, y, x]`` and ``score_map`` float32 ``[z, y, x]`` in 0..1 on the volume's own grid;
     ``case_score`` in 0..1 is calibrated on volumes without a lesion; ``out_of_distribution`` is 0 for an input like
     the training data and grows without bound. ``explanation`` is None where the segmenter has none to give.
+    ``labelled`` is what a multi-label model drew; ``mask`` is then the union of its lesion labels.
     """
 
     mask: NDArray[bool_]
@@ -230,6 +273,7 @@ class Segmentation:
     out_of_distribution: float
     algorithm: Algorithm
     explanation: Explanation | None = None
+    labelled: LabelledGrid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +307,8 @@ class Finding:
 
     ``number`` is the segment number, from 1; 0 where ``presence`` is ABSENT or ASSESSED. ``confidence`` is in 0..1.
     Volume, area and diameter are 0 where nothing was found. ``extent`` says which of them mean anything: VOLUME has
-    volume and diameter, AREA has area and diameter, UNKNOWN has neither.
+    volume and diameter, AREA has area and diameter, UNKNOWN has neither. ``site`` is the organ that it lies in, where
+    the model says so.
     """
 
     number: int
@@ -280,6 +325,24 @@ class Finding:
     prediction: Prediction | None = None
     extent: Extent = Extent.VOLUME
     area_mm2: float = 0.0
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """One organ that a multi-label model drew: its segment, its volume, and the lesions in it.
+
+    ``number`` is the segment number, after those of the findings. ``volume_ml`` counts the organ with its lesions, 0
+    where no volumes are known (``Extent``); ``lesions`` are the numbers of the findings that lie in it.
+    """
+
+    number: int
+    name: str
+    site: Site
+    volume_ml: float
+    tracking_id: str
+    tracking_uid: str
+    lesions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +392,8 @@ class Analysis:
     """Digest of the file of routes that was in force."""
     withheld: str | None = None
     """Coded reason why it is on record but not sent."""
+    structures: tuple[Structure, ...] = ()
+    """Organs that the model drew beside lesions, by segment number."""
 
     @property
     def is_unfamiliar(self) -> bool:

@@ -49,7 +49,7 @@ class Claim:
 class Wanted:
     """What one route wants of one study revision: which series, and the digest of their images and of the route.
 
-    ``routes_sha256`` names the file that the route stands in.
+    ``routes_sha256`` names the file that the route stands in, ``task`` the few-shot task that it needs, if any.
     """
 
     route: str
@@ -58,6 +58,7 @@ class Wanted:
     series: tuple[str, ...]
     sha256: str
     routes_sha256: str
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Job:
     routes_sha256: str | None
     pool: str
     analyser: str
+    task: str | None
     wanted: tuple[str, ...]
     state: JobState
     lane: Lane
@@ -93,6 +95,7 @@ def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, 
         routes_sha256=wanted.routes_sha256,
         pool=wanted.pool,
         analyser=wanted.analyser,
+        task=wanted.task,
         wanted=json.dumps(list(wanted.series)),
         wanted_sha256=wanted.sha256,
         state=JobState.QUEUED.value,
@@ -329,6 +332,7 @@ def _job(row: JobRow, uid: str) -> Job:
         routes_sha256=row.routes_sha256,
         pool=row.pool,
         analyser=row.analyser,
+        task=row.task,
         wanted=tuple(json.loads(row.wanted)),
         state=JobState(row.state),
         lane=Lane(row.lane),

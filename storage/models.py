@@ -195,6 +195,7 @@ class JobRow(Model):
     routes_sha256: Mapped[str | None] = mapped_column(_SHA)
     pool: Mapped[str] = mapped_column(String(32))
     analyser: Mapped[str] = mapped_column(String(64))
+    task: Mapped[str | None] = mapped_column(String(64))
     wanted: Mapped[str] = mapped_column(Text)
     wanted_sha256: Mapped[str] = mapped_column(_SHA)
     state: Mapped[str] = mapped_column(String(16))
@@ -261,7 +262,10 @@ class ExplanationRow(Model):
 
 
 class FindingRow(Model):
-    """One finding of an analysis; ``number`` is the segment number, 0 for «nothing found»."""
+    """One finding of an analysis; ``number`` is the segment number, 0 for «nothing found».
+
+    ``site`` is JSON: code and laterality of the organ that it lies in, None where nothing is known of it.
+    """
 
     __tablename__ = "findings"
 
@@ -282,8 +286,43 @@ class FindingRow(Model):
     abstained: Mapped[str | None] = mapped_column(_CODE)
     extent: Mapped[str] = mapped_column(String(8))
     area_mm2: Mapped[float] = mapped_column(Float)
+    site: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (UniqueConstraint("job_id", "number"),)
+
+
+class StructureRow(Model):
+    """One organ that an analysis drew; ``site`` is JSON as in ``findings``, ``lesions`` a JSON list of numbers."""
+
+    __tablename__ = "structures"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    site: Mapped[str] = mapped_column(Text)
+    volume_ml: Mapped[float] = mapped_column(Float)
+    tracking_id: Mapped[str] = mapped_column(String(64))
+    tracking_uid: Mapped[str] = mapped_column(_UID)
+    lesions: Mapped[str] = mapped_column(Text)
+
+
+class SiteModelRow(Model):
+    """One model that a site added: the digest over all its files, each file with its own (JSON), and its card (JSON).
+
+    ``removed_at`` is None while it is installed; a name may be used again after that.
+    """
+
+    __tablename__ = "site_models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    sha256: Mapped[str] = mapped_column(_SHA)
+    files: Mapped[str] = mapped_column(Text)
+    card: Mapped[str] = mapped_column(Text)
+    added_by: Mapped[str] = mapped_column(String(96))
+    added_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
 
 
 class ReportRow(Model):

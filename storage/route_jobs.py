@@ -82,7 +82,15 @@ def _wanted(answer: RouteAnswer, contents: Mapping[str, list[str]], routes_sha25
     for series_uid in sorted(answer.wanted):
         for content in sorted(contents.get(series_uid, [])):
             sha.update(f"\n{series_uid}\x1f{content}".encode())
-    return jobs.Wanted(route.name, route.analyser, route.pool, answer.wanted, sha.hexdigest(), routes_sha256)
+    return jobs.Wanted(
+        route=route.name,
+        analyser=route.analyser,
+        pool=route.pool,
+        series=answer.wanted,
+        sha256=sha.hexdigest(),
+        routes_sha256=routes_sha256,
+        task=route.task,
+    )
 
 
 def _contents(session: Session, study_id: int) -> dict[str, list[str]]:

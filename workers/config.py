@@ -44,6 +44,19 @@ class WorkerSettings(BaseModel):
     guard: bool = Field(
         default=True, description="Whether pictures are looked at for their body region before a route's analyser is"
     )
+    serves: tuple[str, ...] | None = Field(
+        default=None,
+        description="Analysers and models that this worker takes jobs for; default: all that it knows",
+    )
+    memory_megabytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory for models that stay loaded; the least recently used leaves. 0: no limit",
+    )
+    allow_code: bool = Field(
+        default=False,
+        description="Whether models that a site added may run code of their own: TorchScript, pickles, bundles",
+    )
     policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
     overlay_slices: int = Field(default=12, ge=0, le=100, description="Most slices drawn as pictures for one study")
 

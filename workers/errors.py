@@ -113,6 +113,18 @@ class PickleRefused(WorkerError):
     code = "pickle_refused"
 
 
+class CodeRefused(WorkerError):
+    """A model would run code of its own, and the site has not set ``worker.allow_code``."""
+
+    code = "code_refused"
+
+
+class LabelsInvalid(WorkerError):
+    """A model's table of labels lacks one, has one twice, or names one that has no code; the message says which."""
+
+    code = "labels_invalid"
+
+
 class FieldOfViewMismatch(WorkerError):
     """An image's extent, spacing or modality lies outside what a foundation model was trained for."""
 

@@ -1,0 +1,146 @@
+"""``model.toml`` beside a model's weights: what the site says of it. Nothing in it lets code run."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from storage.domain import LabelRole
+from workers.errors import ModelUnsuitable
+from workers.site_models.card import UNKNOWN, Bound, Limits, SiteModelKind
+
+MODEL_FILE = "model.toml"
+FORMAT = 1
+
+Three = tuple[float, float, float]
+CodeText = tuple[str, str, str]
+"""Value, coding scheme designator, meaning."""
+
+
+class Intensity(StrEnum):
+    """How grey values are brought to what a network was trained on."""
+
+    NONE = "none"
+    WINDOW = "window"
+    PERCENTILES = "percentiles"
+    Z_SCORE = "z-score"
+
+
+class Activation(StrEnum):
+    """What makes probabilities of a network's output."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+    NONE = "none"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSection(_Section):
+    """How a volume is brought to a network; spatial values are z, y, x, ``patch`` is in the tensor's own order."""
+
+    spacing_mm: Three | None = None
+    orientation: str | None = Field(default=None, pattern="^[LRAPSI]{3}$")
+    intensity: Intensity = Intensity.NONE
+    range: tuple[float, float] | None = None
+    axes: str = Field(default="zyx", pattern="^(?:zyx|zxy|yzx|yxz|xzy|xyz|yx|xy)$")
+    patch: tuple[int, ...] | None = None
+    multiple: int = Field(default=1, ge=1)
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _require_fit(self) -> Self:
+        if self.intensity in (Intensity.WINDOW, Intensity.PERCENTILES) and self.range is None:
+            raise ValueError(f"intensity {self.intensity.value} needs range = [low, high]")
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError("range must rise")
+        if self.patch is not None and (len(self.patch) != len(self.axes) or min(self.patch) < 1):
+            raise ValueError(f"patch must hold {len(self.axes)} sides, one for each of {self.axes}")
+        return self
+
+
+class OutputSection(_Section):
+    """How labels follow from a network's output."""
+
+    activation: Activation = Activation.SOFTMAX
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+
+class LabelSection(_Section):
+    """One label: its value (the channel of a softmax, of which 0 is background), name, role and codes."""
+
+    value: int = Field(ge=1, le=255)
+    name: str = Field(min_length=1, max_length=64)
+    role: LabelRole | None = None
+    code: CodeText | None = None
+    laterality: Literal["left", "right"] | None = None
+    site: CodeText | None = None
+    site_laterality: Literal["left", "right"] | None = None
+
+
+class BoundSection(_Section):
+    """Inclusive limits in millimetres along z, y, x."""
+
+    low: Three | None = None
+    high: Three | None = None
+
+
+class LimitsSection(_Section):
+    """What the card excludes."""
+
+    spacing_mm: BoundSection = BoundSection()
+    extent_mm: BoundSection = BoundSection()
+    time_seconds: float | None = Field(default=None, gt=0)
+
+    def limits(self) -> Limits:
+        """Return the limits as the card has them."""
+        spacing, extent = self.spacing_mm, self.extent_mm
+        return Limits(Bound(spacing.low, spacing.high), Bound(extent.low, extent.high), self.time_seconds)
+
+
+class ModelDescription(_Section):
+    """A whole ``model.toml``."""
+
+    format: Literal[1]
+    kind: SiteModelKind | None = None
+    version: str = Field(default=UNKNOWN, max_length=64)
+    licence: str = Field(default=UNKNOWN, max_length=128)
+    modalities: tuple[str, ...] = ()
+    file: str | None = None
+    input: InputSection = InputSection()
+    output: OutputSection = OutputSection()
+    labels: tuple[LabelSection, ...] = ()
+    limits: LimitsSection = LimitsSection()
+
+
+def read_model_file(folder: Path) -> ModelDescription | None:
+    """Return a folder's ``model.toml``, None where it has none; ModelUnsuitable names the key that is wrong."""
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        return None
+    try:
+        return ModelDescription.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: {place}: {first['msg']}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name} cannot be read: {error}") from error
+
+
+def named_file(folder: Path, name: str | None) -> Path:
+    """Return the file that ``file`` names; ModelUnsuitable where it names none, or one outside the folder."""
+    if not name:
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name} names no weights: add file = ...")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: file lies outside the folder")
+    if not path.is_file():
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: there is no file {name}")
+    return path
