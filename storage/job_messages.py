@@ -9,11 +9,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage import audit, jobs
 from storage.domain import JobState, Lane
+from storage.fewshot import promotions
 from storage.models import JobRow
 from storage.processes import Served
 
@@ -33,6 +34,7 @@ def publishable(
     """Return the queued jobs that are not published yet and whose retry time has come, oldest first.
 
     ``served`` is what the workers at work serve: a job for a pool that has workers, none with its analyser, stays back.
+    So does one whose few-shot task has no promoted adapter, until there is one.
     """
     pools = {one.pool for one in served}
     within_reach = or_(JobRow.pool.not_in(pools), tuple_(JobRow.pool, JobRow.analyser).in_(_pairs(served)))
@@ -40,6 +42,7 @@ def publishable(
         select(JobRow.id, JobRow.lane, JobRow.pool)
         .where(
             within_reach,
+            _has_task(),
             JobRow.state == JobState.QUEUED.value,
             JobRow.published_at.is_(None),
             or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
@@ -95,6 +98,20 @@ def republish_lost(session: Session, pool: str, lane: Lane, *, older_than: timed
         row.published_at = None
         jobs.record(session, row, "job:message-lost", actor="relay", now=now)
     return len(rows)
+
+
+def _has_task() -> ColumnElement[bool]:
+    """Return which jobs have the few-shot task that they need.
+
+    One that found none, for its route names none, is tried once after each promotion.
+    """
+    named = or_(JobRow.task.is_(None), JobRow.task.in_(promotions.predicting()))
+    untried = or_(
+        JobRow.code.is_(None),
+        JobRow.code != promotions.NONE_PROMOTED,
+        JobRow.started_at <= promotions.newest_decision(),
+    )
+    return and_(named, untried)
 
 
 def _pairs(served: Collection[Served]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from storage import processes
 from storage.database import utc_now
 from storage.domain import Extent, JobState, Presence, Priority
+from storage.fewshot import promotions
 from storage.jobs import Job
 from storage.models import AnalysisRow, FindingRow, JobRow
 from storage.processes import Served
@@ -18,6 +19,14 @@ from storage.processes import Served
 NOTHING_FOUND = "none"
 NO_WORKER = "no_worker_for_route"
 """Code of a job that waits because no worker at work serves its pool and analyser."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsMet:
+    """What jobs may count on: the analysers that workers at work serve, the few-shot tasks that predict."""
+
+    served: frozenset[Served]
+    tasks: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +59,10 @@ def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, tuple[Ro
     """
     newest, results = _newest_jobs(session, study_ids), _valid_results(session, study_ids)
     findings = _findings(session, [analysis.job_id for found in results.values() for analysis, _ in found.values()])
-    served = processes.served(session, now=utc_now())
+    met = needs_met(session)
     return {
         study_id: tuple(
-            _route_result(route, held[route], results.get(study_id, {}).get(route), findings, served)
+            _route_result(route, held[route], results.get(study_id, {}).get(route), findings, met)
             for route in sorted(held)
         )
         for study_id, held in newest.items()
@@ -70,11 +79,22 @@ def urgency(result: RouteResult) -> tuple[bool, int, float, str]:
     return result.withheld is not None, rank, -confidence, result.route
 
 
-def waits_for_nobody(job: JobRow | Job, served: frozenset[Served]) -> str | None:
-    """Return the code of a job that waits although workers are there: none of them serves its pool and analyser."""
-    if job.state != JobState.QUEUED.value or not served:
+def needs_met(session: Session) -> NeedsMet:
+    """Return what jobs may count on now."""
+    tasks = frozenset(session.scalars(promotions.predicting()))
+    return NeedsMet(processes.served(session, now=utc_now()), tasks)
+
+
+def waits_for(job: JobRow | Job, met: NeedsMet) -> str | None:
+    """Return the code of what a queued job waits for: a worker for its pool and analyser, or its few-shot task.
+
+    None where no worker is at work at all, unless it lacks its task.
+    """
+    if job.state != JobState.QUEUED.value:
         return None
-    return None if Served(job.pool, job.analyser) in served else NO_WORKER
+    if met.served and Served(job.pool, job.analyser) not in met.served:
+        return NO_WORKER
+    return promotions.NONE_PROMOTED if job.task is not None and job.task not in met.tasks else None
 
 
 def _route_result(
@@ -82,7 +102,7 @@ def _route_result(
     job: JobRow,
     result: tuple[AnalysisRow, int] | None,
     findings: Mapping[int, Sequence[FindingRow]],
-    served: frozenset[Served],
+    met: NeedsMet,
 ) -> RouteResult:
     analysis, revision = result or (None, None)
     found = findings.get(analysis.job_id, ()) if analysis else ()
@@ -90,7 +110,7 @@ def _route_result(
     return RouteResult(
         route=route,
         state=JobState(job.state),
-        code=job.code or waits_for_nobody(job, served) or (analysis.withheld if analysis else None),
+        code=job.code or waits_for(job, met) or (analysis.withheld if analysis else None),
         finding=_name(first) if first else None,
         volume_ml=_volume(found),
         confidence=first.confidence if first else None,

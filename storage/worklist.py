@@ -9,8 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage import jobs, processes, route_results, routings
-from storage.database import utc_now
+from storage import jobs, route_results, routings
 from storage.domain import JobState, Priority, StudyState
 from storage.errors import RecordMissing
 from storage.jobs import Job
@@ -113,10 +112,10 @@ def find(session: Session, study_id: int) -> StudyEntry:
 
 
 def listed_jobs(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
-    """Return jobs, newest first; those that wait for a worker that is not there have the code of that."""
-    served = processes.served(session, now=utc_now())
+    """Return jobs, newest first; those that wait for what is not there have the code of that."""
+    met = route_results.needs_met(session)
     return tuple(
-        replace(job, code=job.code or route_results.waits_for_nobody(job, served))
+        replace(job, code=job.code or route_results.waits_for(job, met))
         for job in jobs.listed(session, state=state, limit=limit)
     )
 

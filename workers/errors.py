@@ -182,7 +182,7 @@ class AnotherBackbone(WorkerError):
 
 
 class TaskNotPromoted(WorkerError):
-    """No adapter of the few-shot task that a route names, or of any that fits the images, was promoted."""
+    """No adapter of the task that a route names, or of any that fits the images, is promoted: the job waits for one."""
 
     code = "task_not_promoted"
 

@@ -30,7 +30,8 @@ def show_jobs(
 ) -> None:
     """List jobs, newest first.
 
-    A job that waits for a worker that is not there has the code no_worker_for_route.
+    A job that waits for a worker that is not there has the code no_worker_for_route, one that waits for an adapter of
+    its few-shot task task_not_promoted.
 
     Example: oncue jobs list --state ./oncue-state --in failed
     """

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Select, select
+from sqlalchemy import ScalarSelect, Select, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
@@ -17,9 +17,12 @@ from storage.fewshot import adapters, evaluations, items
 from storage.fewshot.adapters import Adapter
 from storage.fewshot.evaluations import Evaluation
 from storage.fewshot.items import Split
-from storage.fewshot.tables import ClassificationPromotionRow
+from storage.fewshot.tables import ClassificationPromotionRow, ClassificationTaskRow
 from storage.fewshot.tasks import Task
 from storage.fewshot.verdicts import Verdict
+
+NONE_PROMOTED = "task_not_promoted"
+"""Code of a job that waits because no adapter of its few-shot task, or none that fits its images, may predict."""
 
 
 class Decision(StrEnum):
@@ -28,6 +31,9 @@ class Decision(StrEnum):
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled-back"
     REFUSED = "refused"
+
+
+_HOLDS = ClassificationPromotionRow.decision != Decision.REFUSED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,21 @@ def roll_back(session: Session, task: Task, *, reason: str, actor: str, now: dat
 
 def current(session: Session, task: Task) -> Promotion | None:
     """Return the decision that holds: None while no adapter of the task may predict."""
-    query = (_query(task).where(ClassificationPromotionRow.decision != Decision.REFUSED.value)).order_by(
-        ClassificationPromotionRow.id.desc()
-    )
+    query = _query(task).where(_HOLDS).order_by(ClassificationPromotionRow.id.desc())
     row = session.scalars(query.limit(1)).one_or_none()
     return None if row is None else _promotion(row)
+
+
+def predicting() -> Select[str]:
+    """Return the query for the names of the tasks that predict; no decision takes a task's last adapter away."""
+    return select(ClassificationTaskRow.name).where(
+        ClassificationTaskRow.id.in_(select(ClassificationPromotionRow.task_id).where(_HOLDS))
+    )
+
+
+def newest_decision() -> ScalarSelect[datetime]:
+    """Return the query for the time at which an adapter was last let predict; NULL where none ever was."""
+    return select(func.max(ClassificationPromotionRow.decided_at)).where(_HOLDS).scalar_subquery()
 
 
 def history(session: Session, task: Task) -> tuple[Promotion, ...]:

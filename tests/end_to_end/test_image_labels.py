@@ -117,7 +117,8 @@ def test_an_image_of_an_unseen_patient_gets_a_label_from_a_few_pictures(
     with pytest.raises(TaskNotPromoted):
         label_image(classifiers, unseen[0][1], task="whole")
     overrides = [word for name in standing for word in ("--override", f"{name}=a public list, for this test")]
-    assert oncue("classification", "promote", "whole", 1, *overrides, "--state", state).code == 0
+    promote = ("promote", "whole", "1", *overrides)
+    check_over_dicom(question, lists.pictures["unseen"][0], state, tmp_path, promote=promote)
     given = [(truth, label_image(classifiers, volume, task="whole")) for truth, volume in unseen]
     check_labels([(truth, label.classification) for truth, label in given])
     finding = image_finding(given[0][1], unseen[0][1], objects, input_sha256="1" * 64)
@@ -127,11 +128,15 @@ def test_an_image_of_an_unseen_patient_gets_a_label_from_a_few_pictures(
         known = {item.id: item.label for item in items.in_use(session, tasks.find(session, "whole"))}
     assert all(known[one.item] == one.label for one in finding.prediction.nearest)
     installation.database.dispose()
-    check_over_dicom(question, lists.pictures["unseen"][0], state, tmp_path)
 
 
-def check_over_dicom(question: Question, shown: LabelledPicture, state: Path, folder: Path) -> None:
-    """Send an unseen patient's image as its modality does, and find the label in the report that the PACS got."""
+def check_over_dicom(
+    question: Question, shown: LabelledPicture, state: Path, folder: Path, *, promote: Sequence[str]
+) -> None:
+    """Send an unseen patient's image as its modality does, and find the label in the report that the PACS got.
+
+    It waits for its task, visibly and without a failed attempt, until ``promote`` lets the adapter predict.
+    """
     pixels = np.asarray(Image.fromarray(shown.read()).convert("L"))
     sent = image(ImagePlan(question.modality), pixels, BodyPartExamined=question.body_part.upper())
     path = folder / "image.dcm"
@@ -148,10 +153,13 @@ def check_over_dicom(question: Question, shown: LabelledPicture, state: Path, fo
         ) as system,
     ):
         assert storescu("ONCUE", system.port, path).returncode == 0
+        system.wait_for("studies", "list", until=_waits)
+        assert oncue("classification", *promote, "--state", state).code == 0
         (study,) = system.wait_for("studies", "list", until=_ended)
         assert study["state"] == "succeeded", system.ask("jobs", "show", "1")
         system.wait_for("deliveries", "list", until=lambda found: bool(found) and found[0]["state"] == "sent")
         (uid,) = pacs.sop_instance_uids()
+        assert system.ask("jobs", "show", "1")["attempts"] == 1
         report = pydicom.dcmread(io.BytesIO(pacs.file(uid)))
     (analysis,) = study["analyses"]
     assert analysis["volume_ml"] is None
@@ -161,6 +169,12 @@ def check_over_dicom(question: Question, shown: LabelledPicture, state: Path, fo
     assert "routes_sha256=" in text
     label = analysis["finding"]
     assert label in text if not label.startswith("no label") else "bstain" in text
+
+
+def _waits(studies: list[dict[str, Any]]) -> bool:
+    return [(job["state"], job["code"]) for one in studies for job in one["analyses"]] == [
+        ("queued", "task_not_promoted")
+    ]
 
 
 def _ended(studies: list[dict[str, Any]]) -> bool:

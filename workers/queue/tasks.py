@@ -15,7 +15,7 @@ from storage import analyses, arrays, job_messages, jobs
 from storage.database import utc_now
 from storage.domain import Analysis
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
-from workers.errors import OutOfDeviceMemory
+from workers.errors import OutOfDeviceMemory, TaskNotPromoted
 from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT
 from workers.queue.heartbeat import Heartbeat
@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     NOT_CLAIMED = "not-claimed"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    WAITING = "waiting"
     DISCARDED = "discarded"
 
 
@@ -86,6 +87,8 @@ class JobRunner:
         except LeaseLost as error:
             log.warning("job.discarded", job=held.job_id, code=error.code)
             return Outcome.DISCARDED
+        except TaskNotPromoted as error:
+            return self._wait(held, error)
         except OncueError as error:
             return self._fail(held, error.code, str(error), retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - the process edge: a fault of ours must end as a failed attempt
@@ -109,6 +112,17 @@ class JobRunner:
         log.error("job.internal_error", job=held.job_id, error=type(error).__name__, where=_origin(error))
         reason = f"{type(error).__name__} in {_origin(error)}; this is a fault of oncue: report it with this line"
         return self._fail(held, INTERNAL_ERROR, reason, retryable=True)
+
+    def _wait(self, held: jobs.Claim, error: TaskNotPromoted) -> Outcome:
+        """Put a job back whose task nobody has promoted; the relay sends it again after the next promotion."""
+        try:
+            with self.resources.database.write() as session:
+                jobs.wait(session, held, code=error.code, reason=str(error), now=utc_now())
+        except StorageError as lost:
+            log.warning("job.wait_not_recorded", job=held.job_id, code=lost.code)
+            return Outcome.DISCARDED
+        log.info("job.waiting", job=held.job_id, code=error.code, reason=str(error))
+        return Outcome.WAITING
 
     def _fail(self, held: jobs.Claim, code: str, reason: str, *, retryable: bool) -> Outcome:
         try:

@@ -22,6 +22,7 @@ from tests.support.queued import queue_study, small_phantom, stored_instances
 from tests.support.routing import head_series, seen
 from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
+from workers.errors import TaskNotPromoted
 from workers.fewshot.fit_requests import FitRunner
 from workers.pipeline import analyse
 from workers.queue.app import FIT, make_app
@@ -149,6 +150,21 @@ def test_a_worker_without_the_routes_analyser_hands_the_job_back_unharmed(
     with database.read() as session:
         assert [due.id for due in job_messages.publishable(session, now=utc_now())] == [job_id]
     assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
+
+
+def test_a_job_without_a_promoted_task_waits_with_its_code_and_costs_no_attempt(
+    database: Database, objects: ObjectStore, instances: list[StoredInstance]
+) -> None:
+    job_id = queue_study(database, instances)
+    lacking = FailingAnalyser(TaskNotPromoted("no adapter of the few-shot task 'texture' is promoted"))
+    for _ in range(jobs.MAX_ATTEMPTS + 1):
+        assert _runner(database, objects, lacking).run(job_id) is Outcome.WAITING
+    job = _job(database, job_id)
+    assert (job.state, job.code, job.attempts) == (JobState.QUEUED, "task_not_promoted", 0)
+    with database.read() as session:
+        assert job_messages.publishable(session, now=utc_now()) == ()
+    assert _runner(database, objects, QuickAnalyser()).run(job_id) is Outcome.SUCCEEDED
+    assert _job(database, job_id).code is None
 
 
 @pytest.mark.slow
