@@ -159,7 +159,7 @@ def check_over_dicom(
         assert study["state"] == "succeeded", system.ask("jobs", "show", "1")
         system.wait_for("deliveries", "list", until=lambda found: bool(found) and found[0]["state"] == "sent")
         (uid,) = pacs.sop_instance_uids()
-        assert system.ask("jobs", "show", "1")["attempts"] == 1
+        assert [job["attempts"] for job in system.ask("jobs", "list")] == [1]
         report = pydicom.dcmread(io.BytesIO(pacs.file(uid)))
     (analysis,) = study["analyses"]
     assert analysis["volume_ml"] is None
