@@ -24,6 +24,7 @@ from console.commands import (
     processes,
     routes,
     send,
+    site_models,
     studies,
     support,
     train,
@@ -75,7 +76,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
 app.command("worklist")(worklist.show_worklist)
 app.add_typer(audit.app, name="audit")
-models.app.command("add")(backbones.add_backbone)
+models.app.command("add")(site_models.add_model)
+models.app.command("try")(site_models.try_model)
+models.app.command("remove")(site_models.remove_model)
 models.app.command("backbones")(backbones.list_backbones)
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")

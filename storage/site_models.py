@@ -49,8 +49,7 @@ def folder(state: Path, name: str) -> Path:
 def add(session: Session, model: SiteModel, *, now: datetime) -> None:
     """Record a model; RecordExists where its name is taken."""
     audit.lock(session)
-    if _row(session, model.name) is not None:
-        raise RecordExists(f"there is a model {model.name} already: remove it, or choose another name")
+    require_free(session, model.name)
     session.add(
         SiteModelRow(
             name=model.name,
@@ -71,6 +70,12 @@ def add(session: Session, model: SiteModel, *, now: datetime) -> None:
         now=now,
         details={"kind": model.kind, "sha256": model.sha256, "files": len(model.files)},
     )
+
+
+def require_free(session: Session, name: str) -> None:
+    """Raise RecordExists where a model of that name is installed."""
+    if _row(session, name) is not None:
+        raise RecordExists(f"there is a model {name} already: remove it, or choose another name")
 
 
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:

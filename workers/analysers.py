@@ -11,6 +11,7 @@ from storage.domain import Segmentation, Volume
 from storage.errors import ConfigurationError
 from workers.config import WorkerSettings
 from workers.errors import NoAnalyser
+from workers.site_models.analyser import SiteModelAnalyser
 
 if TYPE_CHECKING:
     from workers.segmentation.segmenter import ZeroShotSegmenter
@@ -80,7 +81,11 @@ def pick_analyser(analysers: Mapping[str, Analyser], name: str) -> Analyser:
 
 def with_prompt(analyser: Analyser, prompt: str | None) -> Analyser:
     """Return an analyser that looks for what a route's prompt names; those that take no prompt stay as they are."""
-    return replace(analyser, prompt=prompt) if prompt and isinstance(analyser, ZeroShotAnalyser) else analyser
+    if prompt and isinstance(analyser, ZeroShotAnalyser):
+        return replace(analyser, prompt=prompt)
+    if prompt and isinstance(analyser, SiteModelAnalyser):
+        return replace(analyser, prompt=prompt)
+    return analyser
 
 
 def _builder(name: str) -> Callable[[WorkerSettings], Analyser]:

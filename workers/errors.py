@@ -125,6 +125,12 @@ class LabelsInvalid(WorkerError):
     code = "labels_invalid"
 
 
+class ModelOvertime(WorkerError):
+    """A model took longer over one input than its card allows."""
+
+    code = "model_overtime"
+
+
 class FieldOfViewMismatch(WorkerError):
     """An image's extent, spacing or modality lies outside what a foundation model was trained for."""
 

@@ -1,49 +1,31 @@
-"""`oncue models add` and `oncue models backbones`: the image encoders that classification may use."""
+"""`oncue models backbones`: the image encoders that classification may use, and how one is added."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from workers.fewshot.contracts import BackboneCard
-
-Folder = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FOLDER", exists=True, file_okay=False, help="Folder with config.json and safetensors, as published."
-    ),
-]
-Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="What to call it; default: as the folder.")]
-Licence = Annotated[str, typer.Option("--licence", metavar="SPDX", help="Licence of the weights, as on their card.")]
-Commercial = Annotated[
-    bool, typer.Option("--commercial/--non-commercial", help="Whether the licence allows commercial use.")
-]
+    from workers.fewshot.registry import NewBackbone
 
 
-def add_backbone(
-    folder: Folder,
-    state: State = DEFAULT_STATE,
-    *,
-    licence: Licence,
-    config: ConfigFile = None,
-    name: Name = None,
-    commercial: Commercial = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check an image encoder, copy it to the models, write down the digest of every file, and register it.
+def is_encoder(folder: Path) -> bool:
+    """Say whether a folder is an image encoder, as transformers saves them, and no model that analyses studies."""
+    try:
+        content = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "model_type" in content and not (folder / "model.toml").is_file()
 
-    Example: oncue models add ./clip-vit-base-patch32 --licence MIT --commercial
-    """
-    from console.config import read
-    from workers.fewshot.registry import NewBackbone, register
 
-    models = read(state, file=config).settings.worker.models_folder()
-    entry = NewBackbone(name or folder.resolve().name.lower(), licence, commercial)
+def add_backbone(folder: Path, entry: NewBackbone, *, models: Path, as_json: bool) -> None:
+    """Check an image encoder, copy it to the models, write down the digest of every file, and register it."""
+    from workers.fewshot.registry import register
+
     _write([register(folder, entry, models=models)], as_json=as_json)
 
 

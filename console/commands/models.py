@@ -10,39 +10,50 @@ import typer
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
+    from console.installation import Installation
+    from storage.site_models import SiteModel
     from workers.foundation.card import Bounds
     from workers.foundation.folders import Inspection
-    from workers.weights import Manifest
 
 ModelFolder = Annotated[
     Path, typer.Argument(metavar="FOLDER", file_okay=False, exists=True, help="Folder of a foundation model.")
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Model weights: what is installed, and whether it is intact.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Models: those that ship and those that a site adds, whether they are intact, and what they find.",
+)
 
 
 @app.command("list")
 def show_models(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """List the installed weights with version, size, licence and the digest of their manifest.
+    """List the weights that ship and the models that the site added, with kind, licence, size and digest.
 
     Example: oncue models list
     """
-    from workers.weights import read_manifest
+    from console.installation import open_installation
+    from console.site_models.listing import form_of, shipped_forms
 
-    found = [(folder, read_manifest(folder)) for folder in _folders(state, config)]
-    _write(found, as_json=as_json)
+    installation = open_installation(state, file=config)
+    _write([*shipped_forms(installation), *map(form_of, _installed(installation))], as_json=as_json)
 
 
 @app.command("verify")
 def verify_models(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Hash every weight file and compare it with its manifest; exit code 1 names the first that differs.
+    """Hash every file of every model and compare it with what is on record; exit code 1 names the first that differs.
 
     Example: oncue models verify
     """
-    from workers.weights import verify
+    from console.installation import open_installation
+    from console.site_models.listing import form_of, shipped_forms
+    from storage import site_models
+    from workers.site_models.file_digests import require_unchanged
 
-    found = [(folder, verify(folder)) for folder in _folders(state, config)]
-    _write(found, as_json=as_json)
+    installation = open_installation(state, file=config)
+    shipped, added = shipped_forms(installation, verified=True), _installed(installation)
+    for model in added:
+        require_unchanged(site_models.folder(installation.state, model.name), model.files)
+    _write([*shipped, *map(form_of, added)], as_json=as_json)
 
 
 @app.command("inspect")
@@ -110,34 +121,29 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def _folders(state: Path, config: Path | None) -> list[Path]:
-    from console.config import read
-    from workers.errors import WeightsMismatch
-    from workers.weights import MANIFEST_NAME
+def _installed(installation: Installation) -> tuple[SiteModel, ...]:
+    """Return the models that the site added; none where nothing was ever prepared here."""
+    from storage import site_models
+    from storage.errors import ConfigurationError
 
-    root = read(state, file=config).settings.worker.models_folder()
-    folders = sorted(manifest.parent for manifest in root.glob(f"*/{MANIFEST_NAME}"))
-    if not folders:
-        raise WeightsMismatch(f"no weights in {root}; set worker.models to the folder that holds them")
-    return folders
+    try:
+        with installation.read() as session:
+            return site_models.installed(session)
+    except ConfigurationError:
+        return ()
 
 
-def _write(found: list[tuple[Path, Manifest]], *, as_json: bool) -> None:
+def _write(forms: list[dict[str, Any]], *, as_json: bool) -> None:
     from console.terminal.output import write_json, write_table
 
-    rows = [
-        {
-            "name": manifest.name,
-            "version": manifest.version,
-            "bytes": sum(file.bytes for file in manifest.files),
-            "files": len(manifest.files),
-            "licence": manifest.licence,
-            "sha256": manifest.sha256,
-            "folder": str(folder),
-        }
-        for folder, manifest in found
-    ]
     if as_json:
-        write_json(rows)
+        write_json(forms)
         return
-    write_table("Models", list(rows[0]) if rows else (), [list(row.values()) for row in rows], empty="no weights")
+    headers = ("name", "kind", "version", "MB", "licence", "modalities", "labels", "sha256")
+    write_table("Models", headers, [_row(form) for form in forms], empty="no weights")
+
+
+def _row(form: dict[str, Any]) -> tuple[object, ...]:
+    labels = ", ".join(label["name"] for label in form["labels"])
+    size, modalities = f"{form['bytes'] / 1e6:.1f}", ", ".join(form["modalities"])
+    return form["name"], form["kind"], form["version"], size, form["licence"], modalities, labels, form["sha256"]

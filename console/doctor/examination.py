@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from console.doctor import computing_probes, network_probes, process_probes, routes_probe, storage_probes
+from console.doctor import computing_probes, models_probe, network_probes, process_probes, routes_probe, storage_probes
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
 from storage.errors import ConfigurationError, OncueError
@@ -22,6 +22,7 @@ PROBES: Mapping[str, Probe] = {
     "destinations": network_probes.probe_destinations,
     "broker": computing_probes.probe_broker,
     "weights": computing_probes.probe_weights,
+    "models": models_probe.probe_models,
     "device": computing_probes.probe_device,
 }
 """What can be looked at, by name, in the order of an examination."""

@@ -22,8 +22,8 @@ AbortCheck = Callable[[], None]
 
 MODULES: Mapping[SiteModelKind, str] = {
     SiteModelKind.NNUNET: "workers.site_models.nnunet",
-    SiteModelKind.MONAI_BUNDLE: "workers.site_models.monai_bundle",
     SiteModelKind.FOUNDATION: "workers.site_models.foundation",
+    SiteModelKind.MONAI_BUNDLE: "workers.site_models.monai_bundle",
     SiteModelKind.ONNX: "workers.site_models.onnx_network",
     SiteModelKind.TORCHSCRIPT: "workers.site_models.torchscript_network",
 }
