@@ -53,7 +53,7 @@ def _measure(folder: Path, studies: int, *, slices: int, size: int) -> tuple[lis
     objects = ObjectStore(folder / "objects")
     objects.prepare()
     started = time.perf_counter()
-    resources = open_resources(WorkerSettings(), database, objects, actor="benchmark")
+    resources = open_resources(WorkerSettings(), database, objects, actor="benchmark", state=folder)
     load_seconds = time.perf_counter() - started
     runner = JobRunner(resources, "benchmark", lease_seconds=3600)
     timings = []

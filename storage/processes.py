@@ -46,16 +46,22 @@ def start(
     session: Session, process_id: str, kind: str, *, now: datetime, serves: Collection[Served] | None = None
 ) -> None:
     """Record that a process began its work; a worker says what it serves."""
-    text = None if serves is None else json.dumps(sorted([one.pool, one.analyser] for one in serves))
-    session.add(ProcessRow(id=process_id, kind=kind, started_at=now, seen_at=now, stopped_at=None, serves=text))
+    session.add(
+        ProcessRow(id=process_id, kind=kind, started_at=now, seen_at=now, stopped_at=None, serves=_text(serves))
+    )
     audit.record(session, "process:started", f"process/{process_id}", actor=process_id, now=now, details={"kind": kind})
 
 
-def beat(session: Session, process_id: str, *, now: datetime) -> None:
-    """Record that a process did its round; not a change of state, so no event."""
+def beat(session: Session, process_id: str, *, now: datetime, serves: Collection[Served] | None = None) -> None:
+    """Record that a process did its round; no event unless what it serves has changed since the last one."""
     row = session.get(ProcessRow, process_id)
-    if row is not None:
-        row.seen_at = now
+    if row is None:
+        return
+    row.seen_at = now
+    if serves is not None and row.serves != _text(serves):
+        row.serves = _text(serves)
+        details = {"serves": ", ".join(sorted(one.analyser for one in serves))}
+        audit.record(session, "process:serves", f"process/{process_id}", actor=process_id, now=now, details=details)
 
 
 def stop(session: Session, process_id: str, *, now: datetime) -> None:
@@ -81,3 +87,7 @@ def served(session: Session, *, now: datetime | None = None) -> frozenset[Served
         query = query.where(ProcessRow.seen_at >= now - STALE_AFTER)
     rows = session.scalars(query)
     return frozenset(Served(pool, analyser) for row in rows for pool, analyser in json.loads(row.serves or "[]"))
+
+
+def _text(serves: Collection[Served] | None) -> str | None:
+    return None if serves is None else json.dumps(sorted([one.pool, one.analyser] for one in serves))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from storage.domain import Segmentation, Volume
 from storage.errors import ConfigurationError
 from workers.config import WorkerSettings
-from workers.errors import NoAnalyser
 from workers.site_models.analyser import SiteModelAnalyser
 
 if TYPE_CHECKING:
@@ -65,18 +64,9 @@ def build_zero_shot(settings: WorkerSettings) -> Analyser:
 BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {"zero-shot": build_zero_shot}
 
 
-def build_analysers(settings: WorkerSettings) -> Mapping[str, Analyser]:
-    """Return the analysers that the settings name, by the names that routes know them by; each is built once."""
-    built = {builder: _builder(builder)(settings) for builder in dict.fromkeys(settings.analysers.values())}
-    return {name: built[builder] for name, builder in settings.analysers.items()}
-
-
-def pick_analyser(analysers: Mapping[str, Analyser], name: str) -> Analyser:
-    """Return the analyser with a name; NoAnalyser says which ones this worker has."""
-    analyser = analysers.get(name)
-    if analyser is None:
-        raise NoAnalyser(f"this worker has no analyser {name!r}; it has: {', '.join(sorted(analysers)) or 'none'}")
-    return analyser
+def build_analyser(builder: str, settings: WorkerSettings) -> Analyser:
+    """Return what a built-in builder or ``module:function`` builds; ConfigurationError where there is none."""
+    return _builder(builder)(settings)
 
 
 def with_prompt(analyser: Analyser, prompt: str | None) -> Analyser:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from storage.domain import Algorithm, Finding, Presence, Volume
 from storage.explanations import KeptExplanation
-from workers.analysers import AbortCheck, pick_analyser, with_prompt
+from workers.analysers import AbortCheck, with_prompt
 from workers.assignments import Assignment
 from workers.errors import TaskNotPromoted
 from workers.image_labels import image_finding, label_image
@@ -47,9 +47,8 @@ class Answer:
 def segment_input(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answer:
     """Return what the route's segmenter finds in an input, with its lesions labelled and drawn."""
     resources, route = attempt.resources, attempt.assignment.route
-    with attempt.watch.stage("segment"):
-        analyser = with_prompt(pick_analyser(resources.analysers, route.analyser), route.prompt)
-        segmentation = analyser.segment(volume, check=attempt.check)
+    with attempt.watch.stage("segment"), resources.models.use(route.analyser) as analyser:
+        segmentation = with_prompt(analyser, route.prompt).segment(volume, check=attempt.check)
         lesions = find_lesions(segmentation, volume, input_sha256=input_sha256)
     attempt.check()
     with attempt.watch.stage("classify"):

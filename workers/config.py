@@ -84,6 +84,15 @@ class WorkerSettings(BaseModel):
             raise ValueError("silence_seconds must be at least 2: the queues are polled twice a second at most")
         return self
 
+    @model_validator(mode="after")
+    def _require_what_it_serves(self) -> Self:
+        for name in self.serves or ():
+            if not _ANALYSER_NAME.fullmatch(name):
+                raise ValueError(f"serves: {name!r} is no name of an analyser or model")
+        if self.serves is not None and "label" in self.serves and not self.classify:
+            raise ValueError("serves names label, which needs classify = true")
+        return self
+
     @field_validator("analysers")
     @classmethod
     def _require_names(cls, value: Mapping[str, str]) -> Mapping[str, str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from storage.database import Database
 from storage.objects import ObjectStore
-from workers.analysers import Analyser, build_analysers
 from workers.config import WorkerSettings
 from workers.image_labels import ImageClassifiers
+from workers.known_models import KnownModels
 from workers.lesions import Classifiers
+from workers.loaded_models import LoadedModels
 from workers.triage import Policy, load_policy
 
 if TYPE_CHECKING:
@@ -32,29 +33,39 @@ class PipelineResources:
 
     database: Database
     objects: ObjectStore
-    analysers: Mapping[str, Analyser]
+    models: LoadedModels
     classifiers: RouteClassifiers | None
     policy: Policy
     overlay_slices: int = 12
     guard: RegionGuard | None = None
 
+    labels: bool = False
+    """Whether routes may ask for labels of whole images here."""
+
     @property
     def serves(self) -> frozenset[str]:
-        """The analysers that routes may ask for here."""
-        return frozenset(self.analysers) | (frozenset({LABEL}) if self.classifiers else frozenset())
+        """The analysers and models that routes may ask for here; those that a site adds and removes change it."""
+        return self.models.sources.names() | (frozenset({LABEL}) if self.labels else frozenset())
 
 
 def open_resources(
-    settings: WorkerSettings, database: Database, objects: ObjectStore, *, actor: str
+    settings: WorkerSettings, database: Database, objects: ObjectStore, *, actor: str, state: Path
 ) -> PipelineResources:
-    """Load the models and read the policy; raises WeightsMismatch, PolicyInvalid or ConfigurationError."""
+    """Load the analysers of the settings and read the policy; WeightsMismatch, PolicyInvalid or ConfigurationError.
+
+    The models that a site added lie under ``state``; each is loaded when the first job asks for it.
+    """
     policy = load_policy(settings.policy)
     _limit_threads(settings.threads)
+    known = KnownModels(settings, database, state)
+    models = LoadedModels(known, budget_megabytes=settings.memory_megabytes)
+    models.warm(known.takes(frozenset(settings.analysers)))
     return PipelineResources(
         database=database,
         objects=objects,
-        analysers=build_analysers(settings),
+        models=models,
         classifiers=_open_classifiers(settings, database, actor) if settings.classify else None,
+        labels=settings.classify and bool(known.takes(frozenset({LABEL}))),
         policy=policy,
         overlay_slices=settings.overlay_slices,
         guard=_open_guard(settings) if settings.guard else None,

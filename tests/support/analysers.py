@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from storage.domain import Algorithm, Segmentation, Volume
+from storage.domain import Algorithm, FrameRef, Geometry, Segmentation, Volume
 from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.errors import WeightsMismatch
+from workers.loaded_models import LoadedModels, ModelSource
 
 ALGORITHM = Algorithm("threshold", "1", "0" * 64, '{"share":0.8}')
 
@@ -53,6 +55,33 @@ class PoisonAnalyser:
         if not (gate_folder() / "open").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         return QuickAnalyser().segment(volume, check=check)
+
+
+@dataclass(frozen=True)
+class ReadyModels:
+    """Models that need no loading."""
+
+    analysers: Mapping[str, Analyser]
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self.analysers)
+
+    def source(self, name: str) -> ModelSource:
+        return ModelSource(name, lambda: self.analysers[name])
+
+
+def ready_models(analysers: Mapping[str, Analyser]) -> LoadedModels:
+    """Return models as a worker holds them, made from analysers that are there already."""
+    return LoadedModels(ReadyModels(analysers))
+
+
+def small_volume() -> Volume:
+    """Return a volume of 2 x 4 x 4 voxels, the last one bright."""
+    voxels = np.zeros((2, 4, 4), dtype=np.float32)
+    voxels[-1, -1, -1] = 100.0
+    geometry = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1.0, 1.0, 1.0))
+    frames = tuple(FrameRef(f"1.2.{z}", "1.2", None, "0" * 64) for z in range(2))
+    return Volume(voxels, geometry, "MR", "1.2.3", "1.2.4", None, frames)
 
 
 def gate_folder() -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,6 +23,9 @@ from storage.objects import ObjectStore
 from storage.processes import Served
 from workers.config import WorkerSettings
 from workers.queue.signs_of_life import SignsOfLife
+
+if TYPE_CHECKING:
+    from workers.resources import PipelineResources
 
 log = structlog.get_logger(__name__)
 
@@ -67,16 +71,15 @@ def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
 
     database = place.open_database()
     started = time.monotonic()
-    resources = open_resources(place.workers, database, place.open_objects(), actor=owner)
+    resources = open_resources(place.workers, database, place.open_objects(), actor=owner, state=place.state)
     log.info("worker.models_loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
-        served = [Served(place.workers.pool, name) for name in resources.serves]
-        processes.start(session, owner, "worker", now=utc_now(), serves=served)
+        processes.start(session, owner, "worker", now=utc_now(), serves=_served(place, resources))
     runner = JobRunner(resources, owner, place.workers.lease_seconds, signs)
     app = make_app(place.workers, on_poll=signs.mark_poll)
     register_tasks(app, runner, FitRunner(database, place.workers, owner))
     signs.mark_ready()
-    _beat_from_thread(database, owner, signs, place.workers.silence_seconds)
+    _beat_from_thread(place, resources, owner, signs)
     worker = app.Worker(
         hostname=f"{owner}@%h", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
     )
@@ -113,17 +116,23 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _beat_from_thread(database: Database, owner: str, signs: SignsOfLife, silence_seconds: float) -> None:
-    """Show in the database that this worker polls or works; one that merely exists is not seen."""
+def _beat_from_thread(place: WorkerPlace, resources: PipelineResources, owner: str, signs: SignsOfLife) -> None:
+    """Show in the database that this worker polls or works, and what it serves; one that merely exists is not seen."""
 
     def beat() -> None:
         while True:
-            if signs.is_busy or time.monotonic() - signs.last_sign < silence_seconds:
+            if signs.is_busy or time.monotonic() - signs.last_sign < place.workers.silence_seconds:
                 try:
-                    with database.write() as session:
-                        processes.beat(session, owner, now=utc_now())
+                    served = _served(place, resources)
+                    with resources.database.write() as session:
+                        processes.beat(session, owner, now=utc_now(), serves=served)
+                    resources.models.forget_removed()
                 except DatabaseUnavailable as error:
                     log.warning("worker.not_seen", code=error.code)
             time.sleep(processes.BEAT_SECONDS)
 
     threading.Thread(target=beat, name="worker-beat", daemon=True).start()
+
+
+def _served(place: WorkerPlace, resources: PipelineResources) -> list[Served]:
+    return [Served(place.workers.pool, name) for name in resources.serves]

@@ -106,6 +106,7 @@ class JobRunner:
 
     def _fail_unexpected(self, held: jobs.Claim, error: Exception) -> Outcome:
         if _is_out_of_memory(error):
+            self.resources.models.release_idle()
             known = OutOfDeviceMemory("the device or the machine ran out of memory on this study")
             return self._fail(held, known.code, str(known), retryable=known.retryable)
         # The message of an unforeseen error may quote what it choked on, patient data too: its class alone is kept.

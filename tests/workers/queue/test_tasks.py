@@ -16,7 +16,7 @@ from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import RequestKind, RequestState, Wish
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
-from tests.support.analysers import ALGORITHM, QuickAnalyser
+from tests.support.analysers import ALGORITHM, QuickAnalyser, ready_models
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from tests.support.routing import head_series, seen
@@ -73,7 +73,7 @@ class BlindAnalyser:
 
 
 def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, name: str = "zero-shot") -> JobRunner:
-    bench = PipelineResources(database, objects, {name: analyser}, None, load_policy(), 4)
+    bench = PipelineResources(database, objects, ready_models({name: analyser}), None, load_policy(), 4)
     return JobRunner(bench, "worker-1", lease_seconds=30)
 
 
