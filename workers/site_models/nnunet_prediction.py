@@ -6,8 +6,8 @@ are brought back to the image's grid one channel at a time, so that memory does 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workers.errors import ModelUnsuitable
+from workers.site_models.kinds import AbortCheck
 
-AbortCheck = Callable[[], None]
 REGION_THRESHOLD = 0.5
 
 
@@ -211,8 +211,8 @@ def _uncropped(values: NDArray[Any], facts: Mapping[str, Any], plans: PlansManag
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Send what nnU-Net prints to standard error: standard output belongs to the command."""
-    with redirect_stdout(sys.stderr):
+    """Keep what nnU-Net prints of its progress from standard output, which belongs to the command."""
+    with redirect_stdout(io.StringIO()):
         yield
 
 
