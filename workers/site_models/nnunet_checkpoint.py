@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_NO_PICKLE = "invalid load key"
+_PICKLE = b"\x80"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ def _load(path: Path, *, allow_code: bool) -> Any:
         with torch.serialization.safe_globals(_plain_values()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        if _NO_PICKLE in str(error):  # as of the pointer that git-lfs leaves where a file was not fetched
+        if not _may_be_pickle(path):
             raise WeightsMismatch(f"{place} is no checkpoint of torch: copy it anew") from error
         if allow_code:
             return torch.load(path, map_location="cpu", weights_only=False)
@@ -70,6 +70,12 @@ def _load(path: Path, *, allow_code: bool) -> Any:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsMismatch(f"{place} is missing or broken: copy it anew") from error
+
+
+def _may_be_pickle(path: Path) -> bool:
+    """Say whether a file begins as torch's do, and not as the pointer that git-lfs leaves where none was fetched."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == _PICKLE
 
 
 def _plain_values() -> list[Any]:
