@@ -123,6 +123,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_nnunet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small nnU-Net, trained on drawn abdomens once for each test run; nobody may write to it."""
+    pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'oncue[nnunet]'")
+    from tests.support.tiny_nnunet import trained_nnunet
+
+    return trained_nnunet(tmp_path_factory)
+
+
 def _with_name(url: str, name: str) -> str:
     head, _, query = url.partition("?")
     return f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")

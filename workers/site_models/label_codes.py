@@ -20,9 +20,11 @@ RIGHT = Code("24028007", "SCT", "Right")
 NEOPLASM = Code("108369006", "SCT", "Neoplasm")
 LESION = Code("52988006", "SCT", "Lesion")
 _SIDES = {"left": LEFT, "right": RIGHT, "l": LEFT, "r": RIGHT}
+_ANATOMY = frozenset({4, 3010, 6109, 6300, 7192, 8134, 12305})
+"""Context groups of PS3.16 that list structures of the body, and nothing else."""
 _LESION_WORDS = re.compile(
     r"\b(tumou?rs?|lesions?|cancer|carcinoma|neoplasm|metasta(?:sis|ses)|mets?|nodules?|glioma|adenoma|lymphoma|sarcoma"
-    r"|cysts?|necrosis|oedema|edema|enhancing|whole tumou?r)\b"
+    r"|cysts?|masses|necrosis|oedema|edema|enhancing|primaries|whole tumou?r)\b"
 )
 _NEOPLASM_WORDS = re.compile(
     r"\b(tumou?rs?|cancer|carcinoma|neoplasm|metasta(?:sis|ses)|mets?|glioma|adenoma|lymphoma|sarcoma)\b"
@@ -52,13 +54,14 @@ def _entry(value: int, name: str, declared: LabelSection | None) -> LabelEntry:
     if role is LabelRole.LESION:
         concept = _declared(declared) or (NEOPLASM if _NEOPLASM_WORDS.search(words) else LESION)
         return LabelEntry(value, name, role, concept, None, _declared_site(declared) or _site(words, side))
-    organ = _declared(declared) or _known(_without_side(words))
+    whole = None if declared and declared.laterality else _alias(words)  # of a concept that has its side in it
+    organ = _declared(declared) or whole or _known(_without_side(words))
     if organ is None:
         raise LabelsInvalid(
             f"label {value} ({name}) has no code that oncue knows: "
             f"add [[labels]] with value = {value}, role and code = [value, scheme, meaning] to model.toml"
         )
-    return LabelEntry(value, name, role, organ, side)
+    return LabelEntry(value, name, role, organ, None if organ == whole and words != _without_side(words) else side)
 
 
 def _declared(section: LabelSection | None) -> Code | None:
@@ -102,16 +105,28 @@ def _without_side(words: str) -> str:
 
 def _known(words: str) -> Code | None:
     """Return the code of an anatomical term in plain words, or None."""
-    keyword = _aliases().get(words) or _keywords().get(words.replace(" ", ""))
-    if keyword is None:
-        return None
+    keyword = _keywords().get(words.replace(" ", ""))
+    return _alias(words) or (_code(keyword) if keyword else None)
+
+
+def _alias(words: str) -> Code | None:
+    keyword = _aliases().get(words)
+    return _code(keyword) if keyword else None
+
+
+def _code(keyword: str) -> Code:
     found = getattr(codes.SCT, keyword)
     return Code(found.value, found.scheme_designator, found.meaning)
 
 
 @cache
 def _keywords() -> Mapping[str, str]:
-    return {keyword.lower(): keyword for keyword in concepts["SCT"]}
+    """Return the dictionary's anatomical terms alone: «anterior» and «surface» are terms too, but no structures."""
+    return {
+        keyword.lower(): keyword
+        for keyword, terms in concepts["SCT"].items()
+        if any(_ANATOMY.intersection(groups) for _, groups in terms.values())
+    }
 
 
 @cache

@@ -104,6 +104,21 @@ class LimitsSection(_Section):
         return Limits(Bound(spacing.low, spacing.high), Bound(extent.low, extent.high), self.time_seconds)
 
 
+class NnunetSection(_Section):
+    """What of an nnU-Net is used: which folds (all where none are named), and whether images are mirrored too.
+
+    ``mirroring`` left out: on a GPU only, along the axes that training mirrored.
+    """
+
+    folds: tuple[int | Literal["all"], ...] = ()
+    mirroring: bool | None = None
+
+    @property
+    def fold_names(self) -> tuple[str, ...]:
+        """The folds as nnU-Net's folders end."""
+        return tuple(map(str, self.folds))
+
+
 class ModelDescription(_Section):
     """A whole ``model.toml``."""
 
@@ -115,6 +130,7 @@ class ModelDescription(_Section):
     file: str | None = None
     input: InputSection = InputSection()
     output: OutputSection = OutputSection()
+    nnunet: NnunetSection = NnunetSection()
     labels: tuple[LabelSection, ...] = ()
     limits: LimitsSection = LimitsSection()
 

@@ -1,0 +1,146 @@
+"""The network that nnU-Net's plans describe, built from classes of known libraries alone and filled with its weights."""
+
+from __future__ import annotations
+
+import pydoc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import ImageNormalization
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+
+import nnunetv2
+from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsMismatch
+
+if TYPE_CHECKING:
+    from workers.site_models.nnunet_checkpoint import FoldCheckpoint
+
+NETWORKS = "dynamic_network_architectures."
+PARTS = (NETWORKS, "torch.nn.")
+_HEADS = ".seg_layers."
+_RESAMPLING = "nnunetv2.preprocessing.resampling."
+
+
+def configuration_of(plans: Mapping[str, Any], name: str) -> tuple[PlansManager, ConfigurationManager]:
+    """Return nnU-Net's view of the plans and of one configuration; plans of its first years are brought up to date.
+
+    ModelUnsuitable where a key is missing, or where the configuration needs what another one drew before.
+    """
+    manager = PlansManager(dict(plans))
+    try:
+        configuration = manager.get_configuration(name)
+        needed = (manager.transpose_forward, manager.transpose_backward, configuration.patch_size)
+        needed += (configuration.spacing, manager.foreground_intensity_properties_per_channel)
+    except KeyError as error:
+        raise ModelUnsuitable(f"plans.json, configuration {name}: {error} is missing") from error
+    except RuntimeError as error:
+        raise ModelUnsuitable(f"plans.json, configuration {name}: {error}") from error
+    if configuration.previous_stage_name is not None:
+        raise ModelUnsuitable(
+            f"{name} is the second stage of a cascade and needs what {configuration.previous_stage_name} draws: "
+            "add a configuration that stands alone"
+        )
+    return manager, configuration
+
+
+def require_known_parts(manager: PlansManager, configuration: ConfigurationManager, *, allow_code: bool) -> None:
+    """Raise CodeRefused, naming the key of plans.json, where a part is not of nnU-Net's own or torch's own classes."""
+    if not configuration.network_arch_class_name.startswith(NETWORKS) and not allow_code:
+        raise _refusal("architecture.network_class_name", configuration.network_arch_class_name)
+    for key in configuration.network_arch_init_kwargs_req_import:
+        name = configuration.network_arch_init_kwargs.get(key)
+        if name is not None and not allow_code and not _is_module_class(name):
+            raise _refusal(f"architecture.arch_kwargs.{key}", name)
+    if not issubclass(_named(manager, "label_manager_class"), LabelManager):
+        raise _unknown("label_manager", manager.plans.get("label_manager"))
+    if not issubclass(_named(configuration, "preprocessor_class"), DefaultPreprocessor):
+        raise _unknown("preprocessor_name", configuration.preprocessor_name)
+    for key in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
+        function = getattr(_named(configuration, key), "func", None)
+        if not str(getattr(function, "__module__", "")).startswith(_RESAMPLING):
+            raise _unknown(key, configuration.configuration.get(key))
+    for name in configuration.normalization_schemes:
+        if not _is_subclass(_normalization(name), ImageNormalization):
+            raise _unknown("normalization_schemes", name)
+
+
+def build_network(configuration: ConfigurationManager, *, heads: int) -> nn.Module:
+    """Return the untrained network of a configuration: one image channel in, ``heads`` channels out."""
+    name = configuration.network_arch_class_name
+    try:
+        network: nn.Module = get_network_from_plans(
+            name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+            1,
+            heads,
+            allow_init=False,
+            deep_supervision=False,
+        )
+    except (ImportError, AttributeError, TypeError, KeyError, AssertionError) as error:
+        raise ModelUnsuitable(f"plans.json: the network {name} cannot be built as described: {error}") from error
+    return network
+
+
+def fill(network: nn.Module, fold: FoldCheckpoint, *, place: str, heads: int) -> None:
+    """Load a fold's weights.
+
+    LabelsInvalid where the network draws another number of labels than dataset.json names, WeightsMismatch names the
+    first key that the network lacks, that the file lacks, or that has another shape.
+    """
+    expected: Mapping[str, Tensor] = network.state_dict()
+    for key in [*expected, *(key for key in fold.weights if key not in expected)]:
+        held, wanted = fold.weights.get(key), expected.get(key)
+        if held is None or wanted is None:
+            side = "lacks" if held is None else "holds an unknown"
+            raise WeightsMismatch(f"{place} {side} {key}: the weights are of another network than plans.json describes")
+        if held.shape != wanted.shape and _HEADS in key:
+            raise LabelsInvalid(
+                f"dataset.json has labels for {heads} outputs of the network, {place} draws {len(held)}: "
+                f"the table is not the one that it was trained with"
+            )
+        if held.shape != wanted.shape:
+            shapes = f"{tuple(held.shape)} instead of {tuple(wanted.shape)}"
+            raise WeightsMismatch(f"{place}: {key} has the shape {shapes}: plans.json describes another network")
+    network.load_state_dict(dict(fold.weights))
+
+
+def _is_module_class(name: object) -> bool:
+    if not isinstance(name, str) or not name.startswith(PARTS):
+        return False
+    found = pydoc.locate(name)
+    return _is_subclass(found, nn.Module) and str(getattr(found, "__module__", "")).startswith(PARTS)
+
+
+def _is_subclass(found: object, parent: type) -> bool:
+    return isinstance(found, type) and issubclass(found, parent)
+
+
+def _named(owner: object, attribute: str) -> Any:
+    """Return what nnU-Net finds in its own package under a name of the plans; ModelUnsuitable where it finds nothing."""
+    try:
+        found = getattr(owner, attribute)
+    except (KeyError, RuntimeError) as error:
+        raise ModelUnsuitable(f"plans.json: {attribute}: {error}") from error
+    return found if isinstance(found, type) or hasattr(found, "func") else type(found)
+
+
+def _normalization(name: str) -> object:
+    folder = f"{nnunetv2.__path__[0]}/preprocessing/normalization"
+    return recursive_find_python_class(folder, name, "nnunetv2.preprocessing.normalization")
+
+
+def _refusal(key: str, name: object) -> CodeRefused:
+    return CodeRefused(
+        f"plans.json: {key} names {name}, which is none of {NETWORKS}* or torch.nn.*: where it is trusted, "
+        "set allow_code = true under [worker] of the site's oncue.toml"
+    )
+
+
+def _unknown(key: str, name: object) -> ModelUnsuitable:
+    return ModelUnsuitable(f"plans.json: {key} names {name}, which nnU-Net does not have")
