@@ -33,7 +33,10 @@ _MEASURES: Mapping[Extent, tuple[str, ...]] = {
     Extent.UNKNOWN: (),
 }
 
-_WITHHELD: Mapping[str, str] = {"unlike_training_data": "unlike the training data"}
+_WITHHELD: Mapping[str, str] = {
+    "unlike_training_data": "unlike the training data",
+    "nothing_drawn": "no organ was drawn, and no lesion was looked for",
+}
 
 
 def measures_of(extent: Extent) -> tuple[str, ...]:
