@@ -81,9 +81,9 @@ def _judge(attempt: Attempt, volume: Volume) -> Judged:
     return Judged(volume, input_sha256, answer, decision)
 
 
-def _urgency(judged: Judged) -> tuple[int, float]:
+def _urgency(judged: Judged) -> tuple[bool, int, float]:
     """Return what the images of one series are ordered by: the first of them is the result."""
-    return judged.decision.priority.rank, -judged.answer.case_score
+    return _unsaid(judged.answer) is not None, judged.decision.priority.rank, -judged.answer.case_score
 
 
 def _also_read(judged: Judged) -> str:
