@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from console.schemas import measures_of, overlay_path, panel_path, why_not_sent
+from console.schemas import measures_of, named_site, overlay_path, panel_path, why_not_sent
 from console.views import PAGE, Views
 from storage.domain import Presence
 from storage.explanations import TILES
@@ -85,6 +85,7 @@ def _environment() -> Environment:
         overlay_path=overlay_path,
         panel_path=panel_path,
         measures_of=measures_of,
+        named_site=named_site,
         why_not_sent=why_not_sent,
         Presence=Presence,
         TILES=TILES,

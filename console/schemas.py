@@ -22,6 +22,7 @@ from storage.domain import (
     ObjectKind,
     Presence,
     Priority,
+    Site,
     StageTiming,
     StudyState,
 )
@@ -33,12 +34,23 @@ _MEASURES: Mapping[Extent, tuple[str, ...]] = {
     Extent.UNKNOWN: (),
 }
 
-_WITHHELD: Mapping[str, str] = {"unlike_training_data": "unlike the training data"}
+_WITHHELD: Mapping[str, str] = {
+    "unlike_training_data": "unlike the training data",
+    "nothing_drawn": "no organ was drawn, and no lesion was looked for",
+}
 
 
 def measures_of(extent: Extent) -> tuple[str, ...]:
     """Return the measures of a finding that mean anything, by what is known of its image's size."""
     return _MEASURES[extent]
+
+
+def named_site(site: Site | None) -> str:
+    """Return in words where in the body something lies; an empty text where nobody says."""
+    if site is None:
+        return ""
+    side = f", {site.laterality.meaning.lower()}" if site.laterality else ""
+    return f"{site.concept.meaning}{side}"
 
 
 def why_not_sent(withheld: str | None) -> str:
@@ -207,7 +219,8 @@ class FindingForm(RecordSchema):
     """One finding of an analysis, with its code and the identifiers that SEG and SR carry.
 
     ``extent`` says what is known of its size: ``volume`` has volume and diameter, ``area`` has area and diameter,
-    ``unknown`` has none; what is not known is null.
+    ``unknown`` has none; what is not known is null. ``site`` is the organ that it lies in, with its code and its side,
+    null where the model does not say.
     """
 
     number: int
@@ -226,11 +239,37 @@ class FindingForm(RecordSchema):
     abstained: str | None
     prediction: Annotated[PredictionForm | None, BeforeValidator(_prediction)]
     """Why the finding has its label; None where no adapter was asked."""
+    site: str | None = Field(default=None, validation_alias=AliasPath("site", "concept", "meaning"))
+    site_code: str | None = Field(default=None, validation_alias=AliasPath("site", "concept", "value"))
+    laterality: str | None = Field(default=None, validation_alias=AliasPath("site", "laterality", "meaning"))
 
     @field_validator("volume_ml", "longest_diameter_mm", "area_mm2")
     @classmethod
     def _leave_out_unknown(cls, value: float, info: ValidationInfo) -> float | None:
         return value if info.field_name in measures_of(info.data["extent"]) else None
+
+
+class StructureForm(RecordSchema):
+    """One organ that a model drew, with its code and the identifiers that SEG and SR carry.
+
+    ``volume_ml`` counts the lesions in it, and is null where the images tell no volumes; ``lesions`` are the numbers of
+    the findings that lie in it.
+    """
+
+    number: int
+    name: str
+    organ: str = Field(validation_alias=AliasPath("site", "concept", "meaning"))
+    code: str = Field(validation_alias=AliasPath("site", "concept", "value"))
+    scheme: str = Field(validation_alias=AliasPath("site", "concept", "scheme"))
+    laterality: str | None = Field(default=None, validation_alias=AliasPath("site", "laterality", "meaning"))
+    volume_ml: float | None
+    lesions: list[int]
+    tracking_uid: str
+
+    @field_validator("volume_ml")
+    @classmethod
+    def _leave_out_unknown(cls, value: float) -> float | None:
+        return value or None
 
 
 class PanelForm(RecordSchema):
@@ -252,6 +291,7 @@ class PanelForm(RecordSchema):
 class ResultForm(RecordSchema):
     """What one job found, by which code, weights and rule, and how long each stage took.
 
+    ``findings`` is empty where a model draws organs alone, which are the ``structures``.
     ``overlays`` and the panels' ``picture`` are addresses of this server. ``withheld`` says why it is not sent;
     ``superseded_by`` is the job whose result took its place, null where its route no longer applies.
     """
@@ -275,6 +315,7 @@ class ResultForm(RecordSchema):
     withheld: str | None
     superseded: bool = Field(validation_alias="is_superseded")
     superseded_by: int | None
+    structures: list[StructureForm] = Field(default_factory=list)
 
     @field_validator("overlays")
     @classmethod

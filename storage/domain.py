@@ -365,8 +365,9 @@ class StageTiming:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """Everything a worker commits for one job. ``label_map`` is None where nothing was found.
+    """Everything a worker commits for one job. ``label_map`` is None where nothing was found and no organ drawn.
 
+    ``findings`` is empty where a model draws organs alone: that says nothing of lesions.
     ``input_sha256`` digests the frames that were read, in order, so the same images give the same result UIDs.
     ``overlays`` are object store digests of PNG pictures, one for each slice worth showing.
     """

@@ -34,7 +34,8 @@ class RouteResult:
     """What one route's analysis of a study came to so far, or how far its job is.
 
     The result is that of the newest job that has one; ``finding``, ``confidence``, ``priority`` and ``volume_ml`` are
-    None where there is none, ``volume_ml`` also where the images tell no volumes. ``withheld`` says why it is not sent.
+    None where there is none, ``volume_ml`` also where the images tell no volumes, ``finding`` and ``confidence`` also
+    where a model of organs alone says nothing of lesions. ``withheld`` says why it is not sent.
     """
 
     route: str
@@ -69,14 +70,15 @@ def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, tuple[Ro
     }
 
 
-def urgency(result: RouteResult) -> tuple[bool, int, float, str]:
+def urgency(result: RouteResult) -> tuple[bool, bool, int, float, str]:
     """Return what results of one study are ordered by.
 
-    What is withheld comes behind what is not; then priority, confidence in what was found, and the route's name count.
+    What is withheld comes behind what is not, what says nothing of lesions behind what does; then priority, confidence
+    in what was found, and the route's name count.
     """
     rank = result.priority.rank if result.priority else len(Priority)
     confidence = 0.0 if result.finding == NOTHING_FOUND else result.confidence or 0.0
-    return result.withheld is not None, rank, -confidence, result.route
+    return result.withheld is not None, result.finding is None, rank, -confidence, result.route
 
 
 def needs_met(session: Session) -> NeedsMet:

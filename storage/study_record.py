@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from storage import analyses, deliveries, jobs, reports, worklist
 from storage.audit import AuditEvent
 from storage.deliveries import Delivery, WrittenObject
-from storage.domain import Algorithm, Finding, ReportState, StageTiming, TriageDecision, is_unfamiliar
+from storage.domain import Algorithm, Finding, ReportState, StageTiming, Structure, TriageDecision, is_unfamiliar
 from storage.explanations import KeptExplanation
 from storage.models import AnalysisRow, AuditEventRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
 
@@ -46,6 +46,7 @@ class Result:
     withheld: str | None
     superseded_at: datetime | None
     superseded_by: int | None
+    structures: tuple[Structure, ...] = ()
 
     @property
     def is_superseded(self) -> bool:
@@ -137,6 +138,7 @@ def _result(session: Session, row: AnalysisRow, job: JobRow, report: ReportRow) 
         withheld=row.withheld,
         superseded_at=row.superseded_at,
         superseded_by=row.superseded_by,
+        structures=analyses.structures_of(session, row.job_id),
     )
 
 

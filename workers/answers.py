@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from numpy import uint8
 from numpy.typing import NDArray
 
-from storage.domain import Algorithm, Finding, Presence, Volume
+from storage.domain import Algorithm, Finding, Presence, Structure, Volume
 from storage.explanations import KeptExplanation
 from workers.analysers import AbortCheck, with_prompt
 from workers.assignments import Assignment
 from workers.errors import TaskNotPromoted
 from workers.image_labels import image_finding, label_image
-from workers.lesions import MOST_LESIONS, Lesions, find_lesions, label_findings
+from workers.lesions import Lesions, find_lesions, label_findings
 from workers.pictures import draw_overlays, draw_saliency, keep_panels
 from workers.resources import PipelineResources
 from workers.stopwatch import Stopwatch
@@ -31,7 +31,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What an analyser says of its input. ``labels`` uint8 ``[z, y, x]`` is None where nothing has a place."""
+    """What an analyser says of its input: findings, and organs that it drew beside them or alone.
+
+    ``labels`` uint8 ``[z, y, x]`` numbers both, and is None where nothing has a place. There is no finding where a
+    model draws organs alone.
+    """
 
     algorithm: Algorithm
     classifier: Algorithm | None
@@ -42,6 +46,7 @@ class Answer:
     overlays: tuple[str, ...]
     explanation: KeptExplanation | None = None
     notes: tuple[str, ...] = ()
+    structures: tuple[Structure, ...] = ()
 
 
 def segment_input(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answer:
@@ -55,19 +60,22 @@ def segment_input(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Ans
         classifier = resources.classifiers.for_volume(volume, task=route.task) if resources.classifiers else None
         findings = label_findings(classifier, volume, lesions, resources.objects)
     with attempt.watch.stage("overlay"):
-        pictures = draw_overlays(volume, lesions.labels, most=resources.overlay_slices)
+        pictures = draw_overlays(
+            volume, lesions.lesion_labels, organs=lesions.structure_labels, most=resources.overlay_slices
+        )
         explanation = keep_panels(segmentation.explanation, resources.objects)
-    found = findings[0].presence is Presence.PRESENT
+    found = any(finding.presence is Presence.PRESENT for finding in findings)
     return Answer(
         algorithm=segmentation.algorithm,
         classifier=classifier.algorithm if classifier and found else None,
         case_score=segmentation.case_score,
         out_of_distribution=segmentation.out_of_distribution,
         findings=findings,
-        labels=lesions.labels if found else None,
+        labels=lesions.labels if found or lesions.structures else None,
         overlays=tuple(resources.objects.put(picture) for picture in pictures),
         explanation=explanation,
         notes=_merge_notes(lesions),
+        structures=lesions.structures,
     )
 
 
@@ -96,4 +104,4 @@ def label_input(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answe
 def _merge_notes(lesions: Lesions) -> tuple[str, ...]:
     if not lesions.merged:
         return ()
-    return (f"lesions_merged: {lesions.merged} smaller ones share number {MOST_LESIONS}",)
+    return (f"lesions_merged: {lesions.merged} smaller ones share the last number of their kind",)

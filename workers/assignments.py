@@ -15,6 +15,8 @@ from workers.errors import TwoPatients
 
 UNFAMILIAR = "unlike_training_data"
 """Why a result is on record and not sent: its input is farther from the training data than the route allows."""
+NOTHING_DRAWN = "nothing_drawn"
+"""Why a result is on record and not sent: a model that draws organs alone drew none, which says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,68 +1,159 @@
-"""Find the connected lesions of a mask, measure them, and have the few-shot classifier label them.
+"""Find the connected lesions that were drawn, measure them, and have the few-shot classifier label them.
 
 Arrays are ``[z, y, x]``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from numpy import bool_, float64, int32, uint8
+from numpy import bool_, float64, uint8
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from storage import arrays
-from storage.domain import Algorithm, Classification, Code, Extent, Finding, Geometry, Presence, Segmentation, Volume
+from storage.domain import (
+    Algorithm,
+    Classification,
+    Code,
+    Extent,
+    Finding,
+    Geometry,
+    LabelRole,
+    Presence,
+    Segmentation,
+    Site,
+    Structure,
+    Volume,
+)
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
+from workers.components import MOST_LESIONS, number_kinds
+from workers.structures import Organs, describe_structures, find_organs, hold_lesions, lay_under, site_of
 
 LESION = Code("52988006", "SCT", "Lesion")
-MOST_LESIONS = 20
-_TOUCHING = np.ones((3, 3, 3), dtype=bool)
+_MOST_NUMBERS = 255
 _HULL_FROM_POINTS = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesions:
-    """Labels uint8 ``[z, y, x]`` (0 is background), one finding for each label in order, and what was merged."""
+    """Segment numbers uint8 ``[z, y, x]`` (0 is background) of lesions and structures, and what they stand for.
+
+    ``findings`` come first, by number, then ``structures``; ``merged`` counts the lesions that share the number of
+    another. There is no finding at all where a model draws organs alone: it says nothing of lesions.
+    """
 
     labels: NDArray[uint8]
     findings: tuple[Finding, ...]
     merged: int
+    structures: tuple[Structure, ...] = ()
+
+    @property
+    def lesion_labels(self) -> NDArray[uint8]:
+        """The numbers of the lesions alone."""
+        return np.where(self.labels <= self._count, self.labels, 0).astype(uint8)
+
+    @property
+    def structure_labels(self) -> NDArray[uint8]:
+        """The numbers of the structures alone."""
+        return np.where(self.labels > self._count, self.labels, 0).astype(uint8)
+
+    @property
+    def _count(self) -> int:
+        return max((finding.number for finding in self.findings), default=0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kind:
+    """Lesions of one label, or those of a plain mask: where they are, what they are, and the organ they are for."""
+
+    mask: NDArray[bool_]
+    concept: Code
+    site: Site | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Case:
+    """What a segmenter said of which volume, and the digest of what was read."""
+
+    segmentation: Segmentation
+    volume: Volume
+    input_sha256: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What the tracking UIDs of its lesions and structures follow from."""
+        algorithm, volume = self.segmentation.algorithm, self.volume
+        series = (volume.study_instance_uid, volume.series_instance_uid)
+        return *series, self.input_sha256, algorithm.weights_sha256, algorithm.parameters
 
 
 def find_lesions(segmentation: Segmentation, volume: Volume, *, input_sha256: str) -> Lesions:
-    """Return the lesions of the mask, the largest first; one ABSENT finding where the mask is empty.
+    """Return the lesions that were drawn, the largest first, and the organs that were drawn beside them.
 
-    Voxels that touch by a face, edge or corner belong together. Beyond MOST_LESIONS the smallest ones share the last
-    number, so that no voxel of the mask is lost; ``merged`` counts them. A finding is measured only as far as
-    ``volume.extent`` is known: millilitres in a volume, square millimetres in a calibrated plane, else nothing.
+    One ABSENT finding where a model that looks for lesions drew none; no finding where it draws organs alone. Voxels
+    that touch by a face, edge or corner belong together, where they have the same label. Beyond MOST_LESIONS the
+    smallest ones share the last number, those of each label their own, so that no voxel is lost; ``merged`` counts
+    them. A finding is measured only as far as ``volume.extent`` is known: millilitres in a volume, square millimetres
+    in a calibrated plane, else nothing.
     """
-    labels, count = number_components(segmentation.mask)
-    if count == 0:
-        return Lesions(labels, (_absent(segmentation, volume, input_sha256),), 0)
+    case = _Case(segmentation, volume, input_sha256)
+    kinds = _kinds(segmentation)
+    organs = find_organs(segmentation.labelled) if segmentation.labelled else None
+    drawn = [kind for kind in kinds if kind.mask.any()]
+    lesions = _number(case, drawn, room=_MOST_NUMBERS - (len(organs.entries) if organs else 0))
+    if kinds and not drawn:
+        lesions = replace(lesions, findings=(_absent(case, kinds),))
+    return lesions if organs is None else _among_organs(case, lesions, organs)
+
+
+def _kinds(segmentation: Segmentation) -> list[_Kind]:
+    """Return what a segmenter looks for; nothing where it draws organs alone."""
+    if segmentation.labelled is None:
+        return [_Kind(segmentation.mask, LESION, None)]
+    grid = segmentation.labelled
+    return [
+        _Kind(grid.labels == entry.value, entry.concept, entry.site)
+        for entry in grid.table
+        if entry.role is LabelRole.LESION
+    ]
+
+
+def _number(case: _Case, drawn: Sequence[_Kind], *, room: int) -> Lesions:
+    """Return the lesions alone; ``room`` is how many numbers the organs leave, at least one for each label."""
+    if not drawn:
+        return Lesions(np.zeros(case.segmentation.mask.shape, dtype=uint8), (), 0)
+    most = min(max(MOST_LESIONS, len(drawn)), room)
+    numbered = number_kinds([kind.mask for kind in drawn], most=most)
+    boxes = ndimage.find_objects(numbered.labels)
     findings = tuple(
-        _present(number, labels == number, segmentation, volume, input_sha256=input_sha256)
-        for number in range(1, min(count, MOST_LESIONS) + 1)
+        _present(case, number, numbered.labels[box] == number, drawn[kind])
+        for number, (kind, box) in enumerate(zip(numbered.kinds, boxes, strict=True), start=1)
     )
-    return Lesions(labels, _with_confidence(findings, labels, segmentation), max(0, count - MOST_LESIONS))
+    confident = _with_confidence(findings, numbered.labels, case.segmentation)
+    return Lesions(numbered.labels, confident, numbered.count - len(findings))
 
 
-def number_components(mask: NDArray[bool_], *, most: int = MOST_LESIONS) -> tuple[NDArray[uint8], int]:
-    """Number the components of a mask by falling size; those after ``most`` share its number. Return their count."""
-    components, count = ndimage.label(mask, structure=_TOUCHING)
-    if count == 0:
-        return np.zeros(mask.shape, dtype=uint8), 0
-    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
-    # A stable sort keeps equal sizes in scan order, so the same mask always gets the same numbers.
-    order = np.argsort(-sizes, kind="stable")
-    numbers = np.zeros(count + 1, dtype=uint8)
-    numbers[order + 1] = np.minimum(np.arange(1, count + 1), most)
-    return numbers[np.asarray(components, dtype=int32)], int(count)
+def _among_organs(case: _Case, lesions: Lesions, organs: Organs) -> Lesions:
+    """Return the lesions with the organs that they lie in, and the organs numbered after them."""
+    touched = organs.touching(lesions.labels)
+    findings = tuple(
+        replace(finding, site=site_of(finding.site, touched[finding.number])) if finding.number else finding
+        for finding in lesions.findings
+    )
+    held = hold_lesions(organs, {one.number: one.site for one in findings if one.number}, touched)
+    return Lesions(
+        labels=lay_under(lesions.labels, organs),
+        findings=findings,
+        merged=lesions.merged,
+        structures=describe_structures(organs, lesions.labels, held, volume=case.volume, identity=case.identity),
+    )
 
 
 def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
@@ -78,20 +169,20 @@ def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
     return float(pdist(points).max()) + width
 
 
-def _present(
-    number: int, mask: NDArray[bool_], segmentation: Segmentation, volume: Volume, *, input_sha256: str
-) -> Finding:
+def _present(case: _Case, number: int, mask: NDArray[bool_], kind: _Kind) -> Finding:
+    volume = case.volume
     return Finding(
         number=number,
         presence=Presence.PRESENT,
-        concept=LESION,
-        confidence=segmentation.case_score,
+        concept=kind.concept,
+        confidence=case.segmentation.case_score,
         volume_ml=_volume_ml(mask, volume),
         longest_diameter_mm=0.0 if volume.extent is Extent.UNKNOWN else longest_diameter_mm(mask, volume.geometry),
         tracking_id=f"Lesion {number}",
-        tracking_uid=_tracking_uid(segmentation, volume, input_sha256, number),
+        tracking_uid=_tracking_uid(case, number),
         extent=volume.extent,
         area_mm2=_area_mm2(mask, volume),
+        site=kind.site,
     )
 
 
@@ -108,17 +199,20 @@ def _area_mm2(mask: NDArray[bool_], volume: Volume) -> float:
     return float(np.count_nonzero(mask)) * row_mm * column_mm
 
 
-def _absent(segmentation: Segmentation, volume: Volume, input_sha256: str) -> Finding:
+def _absent(case: _Case, kinds: Sequence[_Kind]) -> Finding:
+    """Say that nothing was found of what was looked for, by its own name and place where it has but one."""
+    concepts, sites = {kind.concept for kind in kinds}, {kind.site for kind in kinds}
     return Finding(
         number=0,
         presence=Presence.ABSENT,
-        concept=LESION,
-        confidence=1.0 - segmentation.case_score,
+        concept=concepts.pop() if len(concepts) == 1 else LESION,
+        confidence=1.0 - case.segmentation.case_score,
         volume_ml=0.0,
         longest_diameter_mm=0.0,
         tracking_id="No lesion",
-        tracking_uid=_tracking_uid(segmentation, volume, input_sha256, 0),
-        extent=volume.extent,
+        tracking_uid=_tracking_uid(case, 0),
+        extent=case.volume.extent,
+        site=sites.pop() if len(sites) == 1 else None,
     )
 
 
@@ -137,17 +231,8 @@ def _with_confidence(
     )
 
 
-def _tracking_uid(segmentation: Segmentation, volume: Volume, input_sha256: str, number: int) -> str:
-    algorithm = segmentation.algorithm
-    return deterministic_uid(
-        "tracking",
-        volume.study_instance_uid,
-        volume.series_instance_uid,
-        input_sha256,
-        algorithm.weights_sha256,
-        algorithm.parameters,
-        str(number),
-    )
+def _tracking_uid(case: _Case, number: int) -> str:
+    return deterministic_uid("tracking", *case.identity, str(number))
 
 
 class Classifier(Protocol):

@@ -20,6 +20,10 @@ from storage.explanations import Explanation, FindingView, KeptExplanation, Pane
 from storage.objects import ObjectStore
 
 _MARK = np.array([255, 196, 0], dtype=uint8)
+_ORGAN_MARKS = np.array(
+    [[86, 180, 233], [0, 158, 115], [204, 121, 167], [0, 114, 178], [140, 220, 180], [160, 140, 230]], dtype=uint8
+)
+"""Colours of organs' outlines, by their number; none is like that of a lesion."""
 _MARKED_SHARE = 0.6
 _HEAT_SHARE = 0.55
 _SHORTEST_SIDE = 384
@@ -31,15 +35,19 @@ _HEAT = np.array([[0, 0, 0], [74, 16, 110], [187, 55, 84], [249, 142, 9], [252, 
 """From nothing to 1: black, purple, red, orange, pale yellow, rising in brightness throughout."""
 
 
-def draw_overlays(volume: Volume, labels: NDArray[uint8], *, most: int) -> tuple[bytes, ...]:
+def draw_overlays(
+    volume: Volume, labels: NDArray[uint8], *, most: int, organs: NDArray[uint8] | None = None
+) -> tuple[bytes, ...]:
     """Return the slices with the largest lesion area in the order of the stack, or three plain ones without a lesion.
 
-    ``labels`` is ``[z, y, x]``, 0 for background. Pixels come out square whatever the spacing.
+    ``labels`` numbers the lesions ``[z, y, x]``, 0 for background, and ``organs`` the organs, whose outlines are drawn
+    thinly. Pixels come out square whatever the spacing.
     """
     black, white = _window(volume.voxels)
+    beside = np.zeros(labels.shape, dtype=uint8) if organs is None else organs
     return tuple(
-        _outlined(_windowed(volume.voxels[z], black, white), labels[z] > 0, volume.geometry.spacing_mm[1:])
-        for z in choose_slices(labels, most=most)
+        _outlined(_windowed(volume.voxels[z], black, white), labels[z] > 0, beside[z], volume.geometry.spacing_mm[1:])
+        for z in (choose_slices(labels, most=most) if labels.any() else _spread_slices(beside, most=most))
     )
 
 
@@ -71,9 +79,16 @@ def choose_slices(labels: NDArray[uint8], *, most: int) -> tuple[int, ...]:
     """Return up to ``most`` slices by lesion area, in the order of the stack; spread evenly where there is none."""
     areas = np.count_nonzero(labels, axis=(1, 2))
     if not areas.any():
-        chosen: NDArray[intp] = np.unique(np.linspace(0, len(areas) - 1, 5).round().astype(intp)[1:4])[:most]
-    else:
-        chosen = np.sort(np.argsort(-areas, kind="stable")[: min(most, np.count_nonzero(areas))])
+        return _spread_slices(labels, most=most)
+    chosen = np.sort(np.argsort(-areas, kind="stable")[: min(most, np.count_nonzero(areas))])
+    return tuple(int(z) for z in chosen)
+
+
+def _spread_slices(organs: NDArray[uint8], *, most: int) -> tuple[int, ...]:
+    """Return three slices from the middle of where organs lie, or of the stack where there is none."""
+    drawn = np.flatnonzero(organs.any(axis=(1, 2)))
+    first, last = (drawn[0], drawn[-1]) if len(drawn) else (0, len(organs) - 1)
+    chosen: NDArray[intp] = np.unique(np.linspace(first, last, 5).round().astype(intp)[1:4])[:most]
     return tuple(int(z) for z in chosen)
 
 
@@ -88,9 +103,14 @@ def _windowed(plane: NDArray[float32], black: float, white: float) -> NDArray[ui
     return np.asarray(np.clip(scaled, 0.0, 1.0) * 255, dtype=uint8)
 
 
-def _outlined(grey: NDArray[uint8], mask: NDArray[bool_], pixel_mm: tuple[float, float]) -> bytes:
+def _outlined(
+    grey: NDArray[uint8], mask: NDArray[bool_], organs: NDArray[uint8], pixel_mm: tuple[float, float]
+) -> bytes:
     size = _picture_size(grey.shape, pixel_mm)
     picture = np.array(Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BICUBIC))
+    numbers = np.array(Image.fromarray(organs).resize(size, Image.Resampling.NEAREST), dtype=uint8)
+    edge = (numbers > 0) & (ndimage.minimum_filter(numbers, size=3) != ndimage.maximum_filter(numbers, size=3))
+    picture[edge] = _ORGAN_MARKS[numbers[edge] % len(_ORGAN_MARKS)]
     enlarged = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST), dtype=bool)
     outline = ndimage.binary_dilation(enlarged) & ~ndimage.binary_erosion(enlarged, iterations=1)
     picture[outline] = _MARK

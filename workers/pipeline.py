@@ -10,7 +10,7 @@ from storage import jobs
 from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
 from workers.analysers import AbortCheck
 from workers.answers import Answer, Attempt, label_input, segment_input
-from workers.assignments import load_assignment
+from workers.assignments import NOTHING_DRAWN, load_assignment
 from workers.errors import BodyPartMismatch, GeometryOutsideRoute, WorkerError
 from workers.imaging.inputs import read_inputs
 from workers.imaging.instances import read_headers
@@ -64,7 +64,8 @@ def analyse(
         explanation=answer.explanation,
         route=assignment.route.name,
         routes_sha256=assignment.routes_sha256,
-        withheld=assignment.withheld(answer.out_of_distribution),
+        withheld=assignment.withheld(answer.out_of_distribution) or _unsaid(answer),
+        structures=answer.structures,
     )
 
 
@@ -80,16 +81,22 @@ def _judge(attempt: Attempt, volume: Volume) -> Judged:
     return Judged(volume, input_sha256, answer, decision)
 
 
-def _urgency(judged: Judged) -> tuple[int, float]:
+def _urgency(judged: Judged) -> tuple[bool, int, float]:
     """Return what the images of one series are ordered by: the first of them is the result."""
-    return judged.decision.priority.rank, -judged.answer.case_score
+    return _unsaid(judged.answer) is not None, judged.decision.priority.rank, -judged.answer.case_score
 
 
 def _also_read(judged: Judged) -> str:
     """Return a note on an image beside the leading one."""
-    said = judged.answer.findings[0].label or judged.answer.findings[0].presence.value
+    answer = judged.answer
+    said = next((one.label or one.presence.value for one in answer.findings), f"{len(answer.structures)} organs")
     image = judged.volume.frames[0].sop_instance_uid
     return f"also_read: image {image} {said} {judged.answer.case_score:.3f}, {judged.decision.priority.value}"
+
+
+def _unsaid(answer: Answer) -> str | None:
+    """Return why an answer is not to be sent that says nothing at all: organs were looked for, and none was there."""
+    return None if answer.findings or answer.structures else NOTHING_DRAWN
 
 
 def digest_frames(frames: tuple[FrameRef, ...]) -> str:

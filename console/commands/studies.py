@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from storage.deliveries import Delivery
-    from storage.domain import Finding
+    from storage.domain import Finding, Structure
     from storage.study_record import Dossier, Result
     from storage.worklist import StudyEntry
 
@@ -72,6 +72,9 @@ def show_study(
         for finding in () if result.is_superseded else result.findings:
             title = f"{result.route}: {finding.concept.meaning} {finding.number or ''}".strip()
             write_table(title, ("", ""), _finding_rows(finding), empty="")
+        if result.structures and not result.is_superseded:
+            headers = ("#", "organ", "name", "ml", "findings")
+            write_table(f"{result.route}: organs", headers, [*map(_structure_row, result.structures)], empty="")
 
 
 @app.command("explain")
@@ -209,7 +212,7 @@ def _result_rows(result: Result) -> list[tuple[str, object]]:
 
 
 def _finding_rows(finding: Finding) -> list[tuple[str, object]]:
-    from console.schemas import measures_of
+    from console.schemas import measures_of, named_site
 
     known = measures_of(finding.extent)
     return [
@@ -217,8 +220,16 @@ def _finding_rows(finding: Finding) -> list[tuple[str, object]]:
         ("confidence", finding.confidence),
         *((name.replace("_", " "), getattr(finding, name)) for name in known),
         *([] if known else [("size", "not known: the images are not calibrated")]),
+        *([("lies in", named_site(finding.site))] if finding.site else []),
         ("label", finding.label),
     ]
+
+
+def _structure_row(structure: Structure) -> tuple[object, ...]:
+    from console.schemas import named_site
+
+    lesions = ", ".join(map(str, structure.lesions)) or None
+    return structure.number, named_site(structure.site), structure.name, structure.volume_ml or None, lesions
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ def in_one_cell(entry: StudyEntry) -> str | None:
 def _line(one: RouteResult) -> str:
     size = f"{one.volume_ml:.3g} ml" if one.volume_ml else ""
     found = (
-        [one.finding, one.label, size, one.priority, why_not_sent(one.withheld)]
+        [one.finding or "lesions not looked for", one.label, size, one.priority, why_not_sent(one.withheld)]
         if one.result_job_id is not None
         else []
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
+
+from storage.domain import Code, Site
 
 # Body Part Examined, a defined term (PS3.16 Annex L), to its SNOMED code.
 _BODY_PARTS = {
@@ -53,6 +57,28 @@ _SIDES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A coded region of the body, and its side where that is known."""
+
+    region: DicomCode
+    side: DicomCode | None
+
+
+def place_of(site: Site | None, source: Dataset) -> Place | None:
+    """Return the organ that something lies in where that is known, else the region that a header states, else None.
+
+    The side that a header states is the organ's only where it states that organ.
+    """
+    region, side = anatomic_region(source), laterality(source)
+    if site is None:
+        return Place(region, side) if region else None
+    organ = _coded(site.concept)
+    if site.laterality is not None:
+        return Place(organ, _coded(site.laterality))
+    return Place(organ, side if region is not None and region == organ else None)
+
+
 def anatomic_region(dataset: Dataset) -> DicomCode | None:
     """Return the coded region that a header states, else the one its body part stands for, else None.
 
@@ -84,6 +110,10 @@ def _frame_anatomy(dataset: Dataset) -> Dataset | None:
     shared = dataset.get("SharedFunctionalGroupsSequence")
     anatomy = shared[0].get("FrameAnatomySequence") if shared else None
     return anatomy[0] if anatomy else None
+
+
+def _coded(code: Code) -> DicomCode:
+    return DicomCode(code.value, code.scheme, code.meaning)
 
 
 def _stated_code(item: Dataset) -> DicomCode | None:

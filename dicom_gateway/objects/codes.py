@@ -24,6 +24,7 @@ with 99 are private). Its concepts:
 | CALIBRATION | Size calibration | name of a qualitative evaluation of a finding in a flat image |
 | NOT_CALIBRATED | Not calibrated | value of CALIBRATION: the image states no size, and nothing was measured |
 | DETECTOR_PLANE | At the detector plane | value of CALIBRATION: sizes are not corrected for magnification |
+| LESION_VOLUME | Total volume of lesions | name of a measurement of an organ in ml: of the lesions that lie in it |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
@@ -42,6 +43,7 @@ PRIVATE_SCHEME = "99ONCUE"
 PRIVATE_SCHEME_NAME = "oncue result concepts"
 
 MORPHOLOGICALLY_ABNORMAL = DicomCode("49755003", "SCT", "Morphologically Abnormal Structure")
+ANATOMICAL_STRUCTURE = DicomCode("91723000", "SCT", "Anatomical Structure")
 LESION = Code("52988006", "SCT", "Lesion")
 PRESENT = DicomCode("52101004", "SCT", "Present")
 ABSENT = DicomCode("272519000", "SCT", "Absent")
@@ -52,6 +54,7 @@ PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 VOLUME = DicomCode("118565006", "SCT", "Volume")
 AREA = DicomCode("42798000", "SCT", "Area")
 LONG_AXIS = DicomCode("103339001", "SCT", "Long Axis")
+NUMBER_OF_LESIONS = DicomCode("246206008", "SCT", "Number of lesions")
 CERTAINTY_OF_FINDING = DicomCode("111012", "DCM", "Certainty of Finding")
 
 MILLILITER = DicomCode("ml", "UCUM", "milliliter")
@@ -77,6 +80,8 @@ FAMILIARITY = DicomCode("FAMILIARITY", PRIVATE_SCHEME, "Likeness to training dat
 LIKE_TRAINING = DicomCode("LIKE_TRAINING", PRIVATE_SCHEME, "Like training data")
 UNLIKE_TRAINING = DicomCode("UNLIKE_TRAINING", PRIVATE_SCHEME, "Unlike training data")
 UNLIKENESS = DicomCode("UNLIKENESS", PRIVATE_SCHEME, "Distance beyond training data")
+
+LESION_VOLUME = DicomCode("LESION_VOLUME", PRIVATE_SCHEME, "Total volume of lesions")
 
 CALIBRATION = DicomCode("CALIBRATION", PRIVATE_SCHEME, "Size calibration")
 NOT_CALIBRATED = DicomCode("NOT_CALIBRATED", PRIVATE_SCHEME, "Not calibrated")

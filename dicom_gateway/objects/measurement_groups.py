@@ -1,11 +1,10 @@
-"""The measurement groups of a TID 1500 report: one for each lesion, for each label of a whole image, or for absence."""
+"""The measurement groups of a TID 1500 report: for each lesion and organ, for a whole image's label, or for absence."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -13,79 +12,67 @@ from highdicom.sr import (
     FindingSite,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
-    PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
-    ReferencedSegment,
-    ReferencedSegmentationFrame,
     SourceImageForMeasurementGroup,
-    SourceImageForSegmentation,
-    SourceSeriesForSegmentation,
     TrackingIdentifier,
-    VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code as DicomCode
 
 from dicom_gateway.errors import ObjectInvalid
 from dicom_gateway.objects import codes
-from dicom_gateway.objects.anatomy import anatomic_region, laterality
+from dicom_gateway.objects.anatomy import Place, place_of
 from dicom_gateway.objects.calibration import size_statements
 from dicom_gateway.objects.labels import label_measurements, label_statements
-from dicom_gateway.objects.segmentation import lesions
+from dicom_gateway.objects.segment_references import SegmentGroup, SegmentReferences
+from dicom_gateway.objects.segments import has_segments, lesions, organs, tracking_words
 from dicom_gateway.objects.sources import SourceSeries
-from storage.domain import Algorithm, Analysis, Extent, Finding, Presence
+from storage.domain import Algorithm, Analysis, Extent, Finding, Presence, Site, Structure
 from storage.uids import deterministic_uid
 
-Group = (
-    MeasurementsAndQualitativeEvaluations
-    | PlanarROIMeasurementsAndQualitativeEvaluations
-    | VolumetricROIMeasurementsAndQualitativeEvaluations
-)
+Group = MeasurementsAndQualitativeEvaluations | SegmentGroup
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupBuilder:
-    """Builds the groups of one analysis; ``segmentation`` is its SEG, and None where no lesion was found."""
+    """Builds the groups of one analysis; ``segmentation`` is its SEG, and None where nothing was drawn."""
 
     analysis: Analysis
     series: SourceSeries
     segmentation: Dataset | None
 
     def groups(self) -> list[Group]:
-        """Return the groups; ObjectInvalid where lesions come without their SEG, or nothing is stated at all."""
+        """Return the groups; ObjectInvalid where segments come without their SEG, or nothing is stated at all."""
         present = lesions(self.analysis)
-        if bool(present) != (self.segmentation is not None):
+        if has_segments(self.analysis) != (self.segmentation is not None):
             raise ObjectInvalid(
-                "a report of lesions needs their segmentation, and one of none must have no segmentation"
+                "a report of lesions or organs needs their segmentation, and one of none must have no segmentation"
             )
         groups = [self._lesion(finding) for finding in present]
         groups += [self._assessment(finding) for finding in self._with(Presence.ASSESSED)]
         if not groups:
             groups = [self._absence(finding) for finding in self._with(Presence.ABSENT)]
+        groups += [self._organ(structure) for structure in organs(self.analysis)]
         if not groups:
-            raise ObjectInvalid("the analysis states no finding, neither present nor absent nor assessed")
+            raise ObjectInvalid("the analysis states no finding, neither present nor absent nor assessed, and no organ")
         return groups
+
+    @property
+    def _segments(self) -> SegmentReferences:
+        if self.segmentation is None:
+            raise ObjectInvalid("there is no segmentation to refer to")
+        return SegmentReferences(self.segmentation, self.series)
 
     def _with(self, presence: Presence) -> list[Finding]:
         return [finding for finding in self.analysis.findings if finding.presence is presence]
 
     def _lesion(self, finding: Finding) -> Group:
         """TID 1411 of a segment in space, TID 1410 of one in a flat image: what was measured of it and said of it."""
-        frames = self._segment_frames(finding)
-        if finding.extent is Extent.VOLUME and not self._written().get("FrameOfReferenceUID"):
-            raise ObjectInvalid("a finding in a flat image claims a volume; its extent must be AREA or UNKNOWN")
-        group: Callable[..., Group]
-        if finding.extent is not Extent.VOLUME and len(frames) == 1:
-            group = partial(
-                PlanarROIMeasurementsAndQualitativeEvaluations, referenced_segment=self._frame(finding, frames[0])
-            )
-        else:
-            group = partial(
-                VolumetricROIMeasurementsAndQualitativeEvaluations, referenced_segment=self._segment(finding)
-            )
+        group = self._segments.group(finding.number, in_space=finding.extent is Extent.VOLUME)
         return group(
             tracking_identifier=TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.tracking_id),
             finding_type=codes.dicom_code(finding.concept),
-            finding_sites=self._sites(),
+            finding_sites=self._sites(finding.site),
             algorithm_id=self._algorithm(self.analysis.algorithm),
             measurements=self._lesion_measurements(finding),
             qualitative_evaluations=[
@@ -94,6 +81,24 @@ class GroupBuilder:
                 *size_statements(finding, self.series.first),
                 *label_statements(finding),
             ],
+        )
+
+    def _organ(self, structure: Structure) -> Group:
+        """TID 1411 (1410 in a flat image) of an organ: its volume, and how many lesions of which volume lie in it.
+
+        Its Finding is the organ, of the category of anatomical structures, and nothing in it speaks of presence: it
+        must not be read as a lesion.
+        """
+        group = self._segments.group(structure.number, in_space=structure.volume_ml > 0.0)
+        held = [finding for finding in lesions(self.analysis) if finding.number in structure.lesions]
+        return group(
+            tracking_identifier=TrackingIdentifier(uid=structure.tracking_uid, identifier=tracking_words(structure)),
+            finding_category=codes.ANATOMICAL_STRUCTURE,
+            finding_type=codes.dicom_code(structure.site.concept),
+            finding_sites=self._sites(structure.site),
+            algorithm_id=self._algorithm(self.analysis.algorithm),
+            measurements=[*_organ_measurements(structure, held), self._unlikeness()],
+            qualitative_evaluations=[self._familiarity()],
         )
 
     def _assessment(self, finding: Finding) -> Group:
@@ -116,58 +121,11 @@ class GroupBuilder:
         return MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(finding, "absence", "nothing found"),
             finding_type=codes.dicom_code(finding.concept),
-            finding_sites=self._sites(),
+            finding_sites=self._sites(finding.site),
             algorithm_id=self._algorithm(self.analysis.algorithm),
             measurements=[_certainty(finding), self._unlikeness()],
             qualitative_evaluations=[_presence(finding), self._familiarity()],
         )
-
-    def _segment_frames(self, finding: Finding) -> list[int]:
-        """Return the frames of the segmentation, from 1, that show a finding."""
-        if self.segmentation is None:
-            return []
-        shared = self.segmentation.SharedFunctionalGroupsSequence[0]
-        return [
-            number
-            for number, own in enumerate(self.segmentation.PerFrameFunctionalGroupsSequence, start=1)
-            if (own if "SegmentIdentificationSequence" in own else shared)
-            .SegmentIdentificationSequence[0]
-            .ReferencedSegmentNumber
-            == finding.number
-        ]
-
-    def _segment(self, finding: Finding) -> ReferencedSegment:
-        segmentation = self._written()
-        return ReferencedSegment(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            segment_number=finding.number,
-            source_series=SourceSeriesForSegmentation(str(self.series.first.SeriesInstanceUID)),
-        )
-
-    def _frame(self, finding: Finding, number: int) -> ReferencedSegmentationFrame:
-        segmentation = self._written()
-        frame = segmentation.PerFrameFunctionalGroupsSequence[number - 1]
-        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
-        reference = ReferencedSegmentationFrame(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            frame_number=number,
-            segment_number=finding.number,
-            source_image=SourceImageForSegmentation(
-                source.ReferencedSOPClassUID,
-                source.ReferencedSOPInstanceUID,
-                [source.ReferencedFrameNumber] if "ReferencedFrameNumber" in source else None,
-            ),
-        )
-        # A frame belongs to one segment, and a reference names either (PS3.3 C.18.4).
-        del reference[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-        return reference
-
-    def _written(self) -> Dataset:
-        if self.segmentation is None:
-            raise ObjectInvalid("there is no segmentation to refer to")
-        return self.segmentation
 
     def _source_images(self) -> list[SourceImageForMeasurementGroup]:
         """Name each source instance once, with the frames that were read of it where it has several."""
@@ -181,12 +139,9 @@ class GroupBuilder:
             for (sop_class, sop_instance), numbers in read.items()
         ]
 
-    def _sites(self) -> list[FindingSite] | None:
-        region = anatomic_region(self.series.first)
-        if region is None:
-            return None
-        side = laterality(self.series.first)
-        return [FindingSite(CodedConcept.from_code(region), laterality=CodedConcept.from_code(side) if side else None)]
+    def _sites(self, site: Site | None = None) -> list[FindingSite] | None:
+        place = place_of(site, self.series.first)
+        return [_finding_site(place)] if place else None
 
     def _tracking(self, finding: Finding, kind: str, identifier: str) -> TrackingIdentifier:
         uid = finding.tracking_uid or deterministic_uid(
@@ -237,7 +192,27 @@ def _sizes(finding: Finding) -> list[Measurement]:
     if finding.extent is Extent.AREA:
         area = Measurement(name=codes.AREA, value=round(finding.area_mm2, 2), unit=codes.SQUARE_MILLIMETER)
         return [area, diameter]
-    return [Measurement(name=codes.VOLUME, value=round(finding.volume_ml, 4), unit=codes.MILLILITER), diameter]
+    return [_millilitres(codes.VOLUME, finding.volume_ml), diameter]
+
+
+def _organ_measurements(structure: Structure, held: Sequence[Finding]) -> list[Measurement]:
+    """Return an organ's volume where it is known, and where lesions lie in it their number and their volume."""
+    known = structure.volume_ml > 0.0
+    measured = [_millilitres(codes.VOLUME, structure.volume_ml)] if known else []
+    if held:
+        measured.append(Measurement(name=codes.NUMBER_OF_LESIONS, value=len(held), unit=codes.NO_UNITS))
+    if held and known:
+        measured.append(_millilitres(codes.LESION_VOLUME, sum(finding.volume_ml for finding in held)))
+    return measured
+
+
+def _millilitres(name: DicomCode, value: float) -> Measurement:
+    return Measurement(name=name, value=round(value, 4), unit=codes.MILLILITER)
+
+
+def _finding_site(place: Place) -> FindingSite:
+    side = CodedConcept.from_code(place.side) if place.side else None
+    return FindingSite(CodedConcept.from_code(place.region), laterality=side)
 
 
 def _certainty(finding: Finding) -> Measurement:

@@ -1,7 +1,7 @@
 """DICOM structured report: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.16, PS3.3 A.35.13).
 
 One measurement group for each lesion, which refers to its segment; or one for the label of a whole image, which refers
-to the image; or one that says Absent.
+to the image; or one that says Absent. Then one for each organ that was drawn, which refers to its segment.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def build_report(
     equipment: Equipment,
     predecessor: PredecessorDocument | None = None,
 ) -> Dataset:
-    """Build the SR of an analysis; ``segmentation`` is its SEG, and None where no lesion was found.
+    """Build the SR of an analysis; ``segmentation`` is its SEG, and None where nothing was drawn.
 
     ``predecessor`` is the report that this one replaces, and a part of its identity. Raises SourceUnusable where the
-    sources are not of one series, ObjectInvalid where lesions come without their SEG or nothing is stated.
+    sources are not of one series, ObjectInvalid where lesions or organs come without their SEG or nothing is stated.
     """
     series = source_series(sources)
     identity = object_identity(

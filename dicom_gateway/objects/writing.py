@@ -16,7 +16,8 @@ from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, Ma
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.rejection import RejectionReason, build_rejection
 from dicom_gateway.objects.report import build_report
-from dicom_gateway.objects.segmentation import build_segmentation, lesions
+from dicom_gateway.objects.segmentation import build_segmentation
+from dicom_gateway.objects.segments import has_segments
 from dicom_gateway.objects.sources import inherited_uids, read_header, read_sources
 from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.validation import check_object
@@ -36,7 +37,7 @@ def write_objects(
     equipment: Equipment,
     predecessor: PredecessorDocument | None = None,
 ) -> tuple[WrittenObject, ...]:
-    """Build, check and store the SEG and SR of an analysis, or the SR alone where no lesion was found.
+    """Build, check and store the SEG and SR of an analysis, or the SR alone where nothing was drawn.
 
     The same analysis, moment and equipment give the same bytes, so a repetition stores nothing new. ``written_at``
     is timezone-aware and belongs to the job. ``predecessor`` is the report that the SR replaces: it is named there,
@@ -49,7 +50,7 @@ def write_objects(
     uids = [str(source.SOPInstanceUID) for source in sources]
     inherited = inherited_uids(sources) | (predecessor.uids if predecessor else frozenset())
     segmentation = None
-    if lesions(analysis):
+    if has_segments(analysis):
         segmentation = build_segmentation(
             analysis, sources, written_at=written_at, equipment=equipment, predecessor=predecessor
         )

@@ -16,6 +16,7 @@ from console.schemas import (
     PanelForm,
     ResultForm,
     RouteResultForm,
+    StructureForm,
     StudyDetailForm,
     StudyForm,
     WorklistForm,
@@ -93,11 +94,14 @@ def test_the_details_keep_their_fields() -> None:
     )
     assert " ".join(FindingForm.model_fields) == (
         "number presence finding code scheme confidence extent volume_ml longest_diameter_mm area_mm2 tracking_uid "
-        "label label_probability abstained prediction"
+        "label label_probability abstained prediction site site_code laterality"
+    )
+    assert " ".join(StructureForm.model_fields) == (
+        "number name organ code scheme laterality volume_ml lesions tracking_uid"
     )
     assert " ".join(ResultForm.model_fields) == (
         "job_id route revision algorithm weights_sha256 case_score out_of_distribution unlike_training priority rule "
-        "policy_sha256 findings seconds overlays panels left_out withheld superseded superseded_by"
+        "policy_sha256 findings seconds overlays panels left_out withheld superseded superseded_by structures"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from storage.explanations import Explanation, FindingView
-from workers.lesions import number_components
+from workers.components import number_components
 from workers.segmentation import inpainting, maps
 from workers.segmentation.grid import IMAGE_SIZE, from_model
 

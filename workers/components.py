@@ -1,0 +1,63 @@
+"""Number the connected components of masks by falling size. Arrays are ``[z, y, x]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import bool_, int32, uint8
+from numpy.typing import NDArray
+from scipy import ndimage
+
+MOST_LESIONS = 20
+TOUCHING = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that touch by a face, edge or corner belong together."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberedComponents:
+    """Numbers uint8 ``[z, y, x]`` (0 is background), the mask that each number from 1 is of, and how many there are."""
+
+    labels: NDArray[uint8]
+    kinds: tuple[int, ...]
+    """For each number, from 1, the place of its mask among those given."""
+    count: int
+
+
+def number_components(mask: NDArray[bool_], *, most: int = MOST_LESIONS) -> tuple[NDArray[uint8], int]:
+    """Number the components of a mask by falling size; those after ``most`` share its number. Return their count."""
+    numbered = number_kinds((mask,), most=most)
+    return numbered.labels, numbered.count
+
+
+def number_kinds(masks: Sequence[NDArray[bool_]], *, most: int = MOST_LESIONS) -> NumberedComponents:
+    """Number the components of several masks, which do not overlap, by falling size over all.
+
+    Where there are more than ``most``, the smallest ones of each mask share one number, so that no number stands for
+    two masks and no voxel is lost. ``most`` is at least the number of masks, and at most 255.
+    """
+    components = np.zeros(masks[0].shape, dtype=int32)
+    kinds: list[int] = []
+    for kind, mask in enumerate(masks):
+        own, count = ndimage.label(mask, structure=TOUCHING)
+        components += np.where(own > 0, own + len(kinds), 0).astype(int32)
+        kinds += [kind] * int(count)
+    sizes = np.bincount(components.ravel(), minlength=len(kinds) + 1)[1:]
+    # A stable sort keeps equal sizes in scan order, so the same masks always get the same numbers.
+    order = np.argsort(-sizes, kind="stable")
+    by_size = [kinds[place] for place in order]
+    shared = _shared_numbers(by_size, most)
+    numbers = np.zeros(len(kinds) + 1, dtype=uint8)
+    numbers[order + 1] = shared
+    named = dict(zip(shared, by_size, strict=True))
+    return NumberedComponents(numbers[components], tuple(named[number] for number in sorted(named)), len(kinds))
+
+
+def _shared_numbers(kinds: Sequence[int], most: int) -> list[int]:
+    """Return a number for each component, the largest first: its own, or beyond ``most`` that of its kind's rest."""
+    if len(kinds) <= most:
+        return list(range(1, len(kinds) + 1))
+    alone = most - len(set(kinds))
+    rest: dict[int, int] = {}
+    return [*range(1, alone + 1), *(rest.setdefault(kind, alone + 1 + len(rest)) for kind in kinds[alone:])]
