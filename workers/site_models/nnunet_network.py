@@ -6,6 +6,7 @@ import pydoc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import nnunetv2
 from nnunetv2.preprocessing.normalization.default_normalization_schemes import ImageNormalization
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
@@ -14,7 +15,6 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
-import nnunetv2
 from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsMismatch
 
 if TYPE_CHECKING:

@@ -111,7 +111,9 @@ class TilePredictor(nnUNetPredictor):
             weights[slicer[1:]] += weight
         total /= weights
         if not bool(torch.isfinite(total).all()):
-            raise ModelUnsuitable("the network's output is not finite: its weights do not suit this image, or are damaged")
+            raise ModelUnsuitable(
+                "the network's output is not finite: its weights do not suit this image, or are damaged"
+            )
         return total
 
     def _tile_logits(self, tile: Tensor) -> Tensor:
