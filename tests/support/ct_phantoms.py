@@ -87,7 +87,11 @@ def turned(volume: Volume, order: tuple[int, int, int], flipped: tuple[bool, boo
     z, y, x = ((float(a), float(b), float(c)) for a, b, c in directions)
     spacing = tuple(at.spacing_mm[axis] for axis in order)
     geometry = replace(
-        at, origin_mm=tuple(map(float, origin)), slice_direction=z, column_direction=y, row_direction=x,
+        at,
+        origin_mm=tuple(map(float, origin)),
+        slice_direction=z,
+        column_direction=y,
+        row_direction=x,
         spacing_mm=spacing,
     )
     return replace(volume, voxels=voxels, geometry=geometry)
