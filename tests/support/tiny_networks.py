@@ -149,7 +149,7 @@ def save_torchscript(network: nn.Module, image: Tensor, path: Path) -> None:
     """Trace and save a network."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
-        torch.jit.save(torch.jit.trace(network.eval(), image), path)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.trace(network.eval(), image, strict=False), path)  # type: ignore[no-untyped-call]
 
 
 def save_onnx(network: nn.Module, image: Tensor, path: Path) -> None:

@@ -90,6 +90,8 @@ def _session(path: Path, device: torch.device, *, name: str) -> Any:
         return runtime.InferenceSession(path, options, providers=providers)
     except _failures() as error:
         _let_out_of_memory_through(error)
+        if type(error).__name__ == "NotImplemented":
+            raise ModelUnsuitable(f"{path.name} of {name} cannot be run: {_first_line(error)}") from error
         raise WeightsMismatch(f"{path.name} of {name} cannot be loaded: {_first_line(error)}") from error
 
 
