@@ -6,7 +6,7 @@ JSCPD_VERSION := 4.0.5
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := worker,console,embedded,monai,lab,dev
+EXTRAS := worker,console,embedded,monai,onnx,lab,dev
 WORKERS ?= 2
 CODE := console lab workers dicom_gateway phantom storage migrations tests benchmarks
 

@@ -19,6 +19,7 @@ FORMAT = 1
 Three = tuple[float, float, float]
 CodeText = tuple[str, str, str]
 """Value, coding scheme designator, meaning."""
+_LINES = {"L": "x", "R": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
 
 class Intensity(StrEnum):
@@ -56,6 +57,10 @@ class InputSection(_Section):
 
     @model_validator(mode="after")
     def _require_fit(self) -> Self:
+        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
+            raise ValueError("spacing_mm must be above 0")
+        if self.orientation is not None and len({_LINES[letter] for letter in self.orientation}) < len("xyz"):
+            raise ValueError("orientation must name each of left-right, front-back and head-feet once, as LPS does")
         if self.intensity in (Intensity.WINDOW, Intensity.PERCENTILES) and self.range is None:
             raise ValueError(f"intensity {self.intensity.value} needs range = [low, high]")
         if self.range is not None and self.range[0] >= self.range[1]:
@@ -66,14 +71,19 @@ class InputSection(_Section):
 
 
 class OutputSection(_Section):
-    """How labels follow from a network's output."""
+    """How labels follow from a network's output; ``name`` or ``index`` say which one, where there are several."""
 
     activation: Activation = Activation.SOFTMAX
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    index: int = Field(default=0, ge=0)
+    name: str | None = None
 
 
 class LabelSection(_Section):
-    """One label: its value (the channel of a softmax, of which 0 is background), name, role and codes."""
+    """One label: its value, name, role and codes.
+
+    The value is the channel: counted from 0 for softmax, whose first channel is background, from 1 for sigmoid.
+    """
 
     value: int = Field(ge=1, le=255)
     name: str = Field(min_length=1, max_length=64)
@@ -157,6 +167,8 @@ def named_file(folder: Path, name: str | None) -> Path:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: file lies outside the folder")
+    if any(part.startswith(".") for part in Path(name).parts):
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: file is hidden, so it would not be hashed: rename it")
     if not path.is_file():
         raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: there is no file {name}")
     return path

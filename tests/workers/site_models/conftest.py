@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.tiny_networks import TinyNetworks, trained_once
+
+
+@pytest.fixture(scope="session")
+def tiny_networks(tmp_path_factory: pytest.TempPathFactory) -> TinyNetworks:
+    """Folders of one small network, trained once per test run, as ONNX and as TorchScript."""
+    return trained_once(tmp_path_factory)
