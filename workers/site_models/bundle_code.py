@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.errors import ModelUnsuitable
 from workers.site_models.bundle_config import BundleConfig, Component, Expression
+from workers.site_models.bundle_targets import OWN_BUSINESS, transform_name
 
 if TYPE_CHECKING:
     import torch
@@ -32,12 +33,25 @@ class BundleCode:
         """Return what stands under a part's id; ModelUnsuitable where it cannot be made."""
         try:
             with _importable(self._folder):
-                return self._parser.get_parsed_content(part.key)
+                return _without_files(self._parser.get_parsed_content(part.key))
         except Exception as error:  # whatever code that is not ours may raise
             cause = error.__cause__ or error
             raise ModelUnsuitable(
                 f"{self._path}: {part.key} cannot be made: {type(cause).__name__}: {cause}"
             ) from error
+
+
+def _without_files(made: Any) -> Any:
+    """Return what was made, without the transforms that read and write files where it is a list of transforms."""
+    from monai.transforms.compose import Compose
+
+    if isinstance(made, list):
+        made = Compose(made)
+    if not isinstance(made, Compose):
+        return made
+    return Compose(
+        [part for part in made.flatten().transforms if transform_name(type(part).__name__) not in OWN_BUSINESS]
+    )
 
 
 @contextmanager

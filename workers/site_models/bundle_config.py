@@ -16,14 +16,14 @@ from typing import Any
 from workers.errors import ModelUnsuitable
 
 SEPARATOR = "::"
-TARGET = "_target_"
+TARGET, DISABLED, MODE = "_target_", "_disabled_", "_mode_"
 MOST_BYTES = 10_000_000
 MOST_VALUES = 100_000
 """Values that references may unfold to: a bundle of a hundred labels has some thousand."""
 MOST_DEPTH = 100
 DEVICES = frozenset({"device", "sw_device", "pretrained"})
 """Arguments that are left out: on which device a model runs is the worker's business, and nothing is downloaded."""
-NOT_ARGUMENTS = frozenset({TARGET, "_desc_", "_requires_", "_disabled_", "_mode_"})
+NOT_ARGUMENTS = frozenset({TARGET, DISABLED, MODE, "_desc_", "_requires_"})
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 
 
@@ -78,6 +78,13 @@ class BundleConfig:
             key = self.referred(value)
         raise ModelUnsuitable(f"{self.path}: {key} refers to itself")
 
+    def is_disabled(self, value: Any) -> bool:
+        """Say whether a component is switched off, by itself or by what it refers to."""
+        switch: Any = value.get(DISABLED, False) if isinstance(value, Mapping) else False
+        if _is_reference(switch):
+            _, switch = self.followed(self.referred(switch))
+        return str(switch).strip().lower() == "true"
+
     def referred(self, reference: str) -> str:
         """Return the id that ``@id`` or ``%id`` names; references into other files and relative ones are refused."""
         key = reference[1:].replace("#", SEPARATOR)
@@ -123,10 +130,11 @@ class Resolver:
             for name, part in value.items()
             if name not in NOT_ARGUMENTS | DEVICES
         }
-        if not isinstance(target, str) or target[:1] in ("$", "@", "%") or value.get("_mode_", "default") != "default":
-            place = f"{key}{SEPARATOR}{'_mode_' if '_mode_' in value else TARGET}"
-            self.expressions[place] = None
-            return Expression(place, str(target))
+        if DISABLED in value:
+            self._value(value[DISABLED], f"{key}{SEPARATOR}{DISABLED}", depth + 1)
+        if not isinstance(target, str) or target[:1] in ("$", "@", "%") or value.get(MODE, "default") != "default":
+            self.expressions[f"{key}{SEPARATOR}{MODE if MODE in value else TARGET}"] = None
+            return Expression(key, str(target))
         component = Component(key, target, arguments)
         self.targets.append(component)
         return component
@@ -146,11 +154,6 @@ def import_keys(config: BundleConfig) -> Iterator[str]:
         value = config.content.get(section)
         for number, _ in enumerate(value if isinstance(value, list) else []):
             yield f"{section}{SEPARATOR}{number}"
-
-
-def is_disabled(value: Any) -> bool:
-    """Say whether a component is switched off."""
-    return isinstance(value, Mapping) and str(value.get("_disabled_", False)).strip().lower() == "true"
 
 
 def _is_reference(value: Any) -> bool:

@@ -16,7 +16,6 @@ from workers.site_models.bundle_config import (
     Expression,
     Resolver,
     import_keys,
-    is_disabled,
     read_file,
 )
 from workers.site_models.bundle_targets import (
@@ -58,7 +57,8 @@ class BundleSections:
     @property
     def by_dictionary(self) -> bool:
         """Whether the transforms are those for dictionaries, by far the most common."""
-        return any("keys" in step.arguments for step in self.preprocessing.steps if isinstance(step, Component))
+        steps = [step for step in self.preprocessing.steps if isinstance(step, Component)]
+        return not steps or any("keys" in step.arguments for step in steps)
 
 
 def config_path(folder: Path) -> Path | None:
@@ -148,7 +148,7 @@ def _listed(config: BundleConfig, key: str) -> Iterator[str]:
     elif isinstance(value, Mapping) and transform_name(str(value.get(TARGET))) == "Compose":
         if "transforms" in value:
             yield from _listed(config, f"{place}{SEPARATOR}transforms")
-    elif not is_disabled(value) and not _is_own_business(value):
+    elif not config.is_disabled(value) and not _is_own_business(value):
         yield place
 
 

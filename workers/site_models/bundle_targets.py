@@ -14,7 +14,7 @@ SEGMENTERS = frozenset(
     (
         "AHNet", "AHnet", "Ahnet", "AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "BasicUnet", "BasicUnetPlusPlus",
         "BasicunetPlusPlus", "Basicunet", "DAF3D", "DynUNet", "DynUnet", "Dynunet", "FlexUNet", "FlexibleUNet",
-        "HighResNet", "MedNeXt", "MedNeXtB", "MedNeXtBase", "MedNeXtL", "MedNeXtLarge", "MedNeXtM", "MedNeXtMedium",
+        "HighResNet", "MedNeXt", "MedNeXtB", "MedNeXtL", "MedNeXtLarge", "MedNeXtM", "MedNeXtMedium",
         "MedNeXtS", "MedNeXtSmall", "MedNext", "MedNextB", "MedNextBase", "MedNextL", "MedNextLarge", "MedNextM",
         "MedNextMedium", "MedNextS", "MedNextSmall", "Quicknat", "SegResNet", "SegResNetDS", "SegResNetDS2",
         "SegResNetVAE", "SwinUNETR", "UNETR", "UNet", "Unet", "VNet",
@@ -31,7 +31,7 @@ GENERATIVE = frozenset(
 """Networks that draw images: foundation models, not segmenters."""
 TRANSFORMS = frozenset(
     (
-        "Activations", "AdjustContrast", "AsChannelFirst", "AsDiscrete", "BorderPad", "CastToType", "CenterSpatialCrop",
+        "Activations", "AdjustContrast", "AsDiscrete", "BorderPad", "CastToType", "CenterSpatialCrop",
         "ClipIntensityPercentiles", "Compose", "CopyItems", "CropForeground", "DeleteItems", "DivisiblePad",
         "EnsureChannelFirst", "EnsureType", "FillHoles", "Flip", "GaussianSmooth", "HistogramNormalize", "Identity",
         "KeepLargestConnectedComponent", "LabelFilter", "MedianSmooth", "NormalizeIntensity", "Orientation",

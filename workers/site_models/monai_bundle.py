@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
@@ -116,10 +117,10 @@ def open_model(
         warnings.simplefilter("ignore")  # MONAI tells developers of defaults that changed
         return OpenBundle(
             network=_network(sections, weights, make, device=device, allow_code=allow_code),
-            preprocessing=tuple(map(make, sections.preprocessing.steps)),
+            preprocessing=_made(sections.preprocessing.steps, make),
             inferer=make(sections.inferer),
             reading=said.reading,
-            after=tuple(map(make, said.after)),
+            after=_made(said.after, make),
             input_name=metadata.input_name if sections.by_dictionary else None,
             table=card.labels,
             algorithm=_algorithm(folder, card, weights, sections, said),
@@ -136,6 +137,11 @@ def _maker(sections: BundleSections, folder: Path, device: torch.device) -> Make
     return BundleCode(sections.config, folder, device=device).make
 
 
+def _made(steps: Iterable[Component | Expression], make: Maker) -> tuple[Any, ...]:
+    """Return transforms, but for those that switch themselves off."""
+    return tuple(made for made in map(make, steps) if made is not None)
+
+
 def _make(part: Component | Expression, *, path: str) -> Any:
     try:
         return build(part)
@@ -148,20 +154,18 @@ def _network(
 ) -> torch.nn.Module:
     import torch
 
-    network: Any
     if sections.network is None:
         script: Any = torch.jit  # its functions carry no types
         try:
-            network = script.load(str(weights), map_location=device)
+            program: torch.nn.Module = script.load(str(weights), map_location=device)
         except (RuntimeError, ValueError) as error:
             raise WeightsMismatch(f"models/{weights.name} is no TorchScript program, or broken") from error
-    else:
-        network = make(sections.network)
-        if not isinstance(network, torch.nn.Module):
-            raise ModelUnsuitable(f"{sections.config.path}: {sections.network.key} is no network")
-        bundle_weights.fill(network, weights, allow_code=allow_code)
-    frozen: torch.nn.Module = network.to(device).eval().requires_grad_(requires_grad=False)
-    return frozen
+        return program.eval()
+    network = make(sections.network)
+    if not isinstance(network, torch.nn.Module):
+        raise ModelUnsuitable(f"{sections.config.path}: {sections.network.key} is no network")
+    bundle_weights.fill(network, weights, allow_code=allow_code)
+    return network.to(device).eval().requires_grad_(requires_grad=False)
 
 
 def _algorithm(

@@ -103,8 +103,7 @@ class OpenBundle:
         if output.ndim != 5 or tuple(output.shape[2:]) != shape:  # noqa: PLR2004
             raise ModelUnsuitable(f"the network of {self.algorithm.name} draws {tuple(output.shape)} on {shape}")
         drawn: torch.Tensor = output[0].float()
-        probabilities = drawn.softmax(dim=0) if self.reading.softmax else drawn.sigmoid()
-        return probabilities
+        return drawn.softmax(dim=0) if self.reading.softmax else drawn.sigmoid()
 
     def _drawn(self, probabilities: torch.Tensor, image: Any, volume: Volume) -> Drawn:
         highest = max(entry.value for entry in self.table)
