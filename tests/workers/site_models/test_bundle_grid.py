@@ -79,6 +79,6 @@ def test_where_the_model_did_not_look_there_is_nothing() -> None:
 def test_a_finer_volume_is_filled_in_between() -> None:
     volume = drawn_ct.draw(1, GRID).volume
     coarse = ras_affine(volume.geometry) @ np.diag([2.0, 1.0, 1.0, 1.0])
-    ramp = np.broadcast_to(np.arange(5, dtype=float32) / 4, (6, 8, 5))
+    ramp = np.broadcast_to(np.linspace(0, 1, 5, dtype=float32), (6, 8, 5))
     drawn = draw(probabilities(ramp), coarse, volume=volume, reading=SIGMOID, lesions=[1])
     np.testing.assert_allclose(drawn.lesion[0, 0], [*(np.arange(9) / 8), 1.0], atol=1e-5)
