@@ -156,14 +156,14 @@ def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bo
     return JobState.FAILED
 
 
-def wait(session: Session, held: Claim, *, code: str, reason: str, now: datetime) -> None:
+def postpone(session: Session, held: Claim, *, code: str, reason: str, now: datetime) -> None:
     """Put a held job back that lacks what only people can give: the attempt does not count, and nothing is retried."""
     audit.lock(session)
     row = _held_row(session, held)
     _requeue(row, delay_seconds=0, now=now)
     row.attempts -= 1
     row.code, row.reason = code, reason
-    record(session, row, "job:waiting", actor=held.owner, now=now, details={"code": code})
+    record(session, row, "job:postponed", actor=held.owner, now=now, details={"code": code})
 
 
 def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def beat(session: Session, process_id: str, *, now: datetime, serves: Collection
     if serves is not None and row.serves != _text(serves):
         row.serves = _text(serves)
         details = {"serves": ", ".join(sorted(one.analyser for one in serves))}
-        audit.record(session, "process:serves", f"process/{process_id}", actor=process_id, now=now, details=details)
+        audit.record(session, "process:changed", f"process/{process_id}", actor=process_id, now=now, details=details)
 
 
 def stop(session: Session, process_id: str, *, now: datetime) -> None:

@@ -33,6 +33,10 @@ class KnownModels:
         """Return those of some names that ``worker.serves`` lets this worker take."""
         return names if self.settings.serves is None else names & frozenset(self.settings.serves)
 
+    def unknown(self) -> frozenset[str]:
+        """Return the names in ``worker.serves`` that stand for nothing yet."""
+        return frozenset(self.settings.serves or ()) - frozenset(self.settings.analysers) - self.installed()
+
     def installed(self) -> frozenset[str]:
         """Return the names of the models that the site added."""
         with self.database.read() as session:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from storage.database import Database
 from storage.objects import ObjectStore
 from workers.config import WorkerSettings
@@ -18,6 +20,8 @@ from workers.triage import Policy, load_policy
 
 if TYPE_CHECKING:
     from workers.guard.region_guard import RegionGuard
+
+log = structlog.get_logger(__name__)
 
 LABEL = "label"
 """The analyser of routes that ask for a label of a whole image: few-shot adapters, no segmentation."""
@@ -59,6 +63,9 @@ def open_resources(
     _limit_threads(settings.threads)
     known = KnownModels(settings, database, state)
     models = LoadedModels(known, budget_megabytes=settings.memory_megabytes)
+    unknown = known.unknown() - {LABEL}
+    if unknown:
+        log.warning("worker.unknown_models", serves=sorted(unknown), known=sorted(known.names()))
     models.warm(known.takes(frozenset(settings.analysers)))
     return PipelineResources(
         database=database,

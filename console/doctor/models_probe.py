@@ -13,6 +13,8 @@ from workers.errors import WeightsMismatch
 from workers.site_models.card import SiteModelCard, SiteModelKind
 from workers.site_models.file_digests import require_unchanged
 
+LABEL = "label"
+"""The analyser that workers have who classify."""
 _LIBRARIES: Mapping[SiteModelKind, tuple[str, str]] = {
     SiteModelKind.NNUNET: ("nnunetv2", "nnunet"),
     SiteModelKind.MONAI_BUNDLE: ("monai", "monai"),
@@ -22,11 +24,20 @@ _LIBRARIES: Mapping[SiteModelKind, tuple[str, str]] = {
 
 
 def probe_models(installation: Installation) -> Iterator[ExaminedPart]:
-    """Hash the files of every model that was added, and say what keeps a worker from opening it."""
+    """Hash the files of every model that was added, and say what keeps a worker from opening or serving it."""
     with installation.read() as session:
         models = site_models.installed(session)
     for model in models:
         yield _examined(installation, model)
+    worker = installation.settings.worker
+    known = sorted({LABEL, *worker.analysers, *(model.name for model in models)})
+    for name in worker.serves or ():
+        if name not in known:
+            detail = (
+                f"no analyser or model {name} is known, only {', '.join(known)}: "
+                f"add it by `oncue models add FOLDER --name {name}`, or name a function in worker.analysers"
+            )
+            yield ExaminedPart("worker.serves", PartHealth.REMARK, detail)
 
 
 def _examined(installation: Installation, model: SiteModel) -> ExaminedPart:

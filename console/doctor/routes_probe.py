@@ -52,7 +52,8 @@ def _unserved(route: Route, served: Collection[Served]) -> Iterator[ExaminedPart
         )
         yield ExaminedPart(f"route {route.name}", PartHealth.REMARK, detail)
         return
-    remedy = "set worker.classify" if route.analyser == _LABEL else "add it to worker.analysers"
+    adding = "add it by `oncue models add`, or to worker.analysers, and to worker.serves where that is set"
+    remedy = "set worker.classify" if route.analyser == _LABEL else adding
     detail = (
         f"no worker of pool {route.pool} has analyser {route.analyser}, only {', '.join(known)}: its jobs wait; "
         f"{remedy}, or name another one in the route"

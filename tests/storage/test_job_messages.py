@@ -58,7 +58,7 @@ def let_wait(database: Database, job_id: int) -> None:
     with database.write() as session:
         held = jobs.claim(session, job_id, owner="worker-1", lease_seconds=60, now=NOW)
         assert held is not None
-        jobs.wait(session, held, code="task_not_promoted", reason="none fits", now=NOW)
+        jobs.postpone(session, held, code="task_not_promoted", reason="none fits", now=NOW)
 
 
 def test_a_job_waits_for_its_task_visibly_and_is_due_once_an_adapter_is_promoted(database: Database) -> None:
@@ -89,7 +89,7 @@ def test_a_job_for_which_nothing_fitted_waits_unharmed_until_the_next_promotion(
     assert codes(database) == ["task_not_promoted", "task_not_promoted"]
     with database.read() as session:
         job = jobs.find(session, 2)
-        assert audit.history(session, subject="job/2")[-1].tag == "job:waiting"
+        assert audit.history(session, subject="job/2")[-1].tag == "job:postponed"
     assert (job.state, job.attempts, job.lease_owner) == (JobState.QUEUED, 0, None)
     promote(database, "another")
     assert due(database) == [2]

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,18 @@ class PoisonAnalyser:
 
 
 @dataclass(frozen=True)
+class SizedAnalyser:
+    """Takes the brightest voxels for a lesion, and so much memory."""
+
+    name: str
+    megabytes: float
+
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        found = QuickAnalyser().segment(volume, check=check)
+        return replace(found, algorithm=replace(ALGORITHM, name=self.name))
+
+
+@dataclass(frozen=True)
 class ReadyModels:
     """Models that need no loading."""
 
@@ -90,6 +102,14 @@ def gate_folder() -> Path:
 
 def build_quick(_settings: WorkerSettings) -> Analyser:
     return QuickAnalyser()
+
+
+def build_bright(_settings: WorkerSettings) -> Analyser:
+    return SizedAnalyser("bright", 4.0)
+
+
+def build_dark(_settings: WorkerSettings) -> Analyser:
+    return SizedAnalyser("dark", 4.0)
 
 
 def build_gated(_settings: WorkerSettings) -> Analyser:

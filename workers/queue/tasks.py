@@ -37,7 +37,7 @@ class Outcome(StrEnum):
     NOT_CLAIMED = "not-claimed"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    WAITING = "waiting"
+    POSTPONED = "postponed"
     DISCARDED = "discarded"
 
 
@@ -88,7 +88,7 @@ class JobRunner:
             log.warning("job.discarded", job=held.job_id, code=error.code)
             return Outcome.DISCARDED
         except TaskNotPromoted as error:
-            return self._wait(held, error)
+            return self._postpone(held, error)
         except OncueError as error:
             return self._fail(held, error.code, str(error), retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - the process edge: a fault of ours must end as a failed attempt
@@ -114,16 +114,16 @@ class JobRunner:
         reason = f"{type(error).__name__} in {_origin(error)}; this is a fault of oncue: report it with this line"
         return self._fail(held, INTERNAL_ERROR, reason, retryable=True)
 
-    def _wait(self, held: jobs.Claim, error: TaskNotPromoted) -> Outcome:
+    def _postpone(self, held: jobs.Claim, error: TaskNotPromoted) -> Outcome:
         """Put a job back whose task nobody has promoted; the relay sends it again after the next promotion."""
         try:
             with self.resources.database.write() as session:
-                jobs.wait(session, held, code=error.code, reason=str(error), now=utc_now())
+                jobs.postpone(session, held, code=error.code, reason=str(error), now=utc_now())
         except StorageError as lost:
-            log.warning("job.wait_not_recorded", job=held.job_id, code=lost.code)
+            log.warning("job.not_postponed", job=held.job_id, code=lost.code)
             return Outcome.DISCARDED
-        log.info("job.waiting", job=held.job_id, code=error.code, reason=str(error))
-        return Outcome.WAITING
+        log.info("job.postponed", job=held.job_id, code=error.code, reason=str(error))
+        return Outcome.POSTPONED
 
     def _fail(self, held: jobs.Claim, code: str, reason: str, *, retryable: bool) -> Outcome:
         try:

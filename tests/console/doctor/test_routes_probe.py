@@ -75,6 +75,7 @@ def test_a_route_that_no_worker_serves_is_named(place: Place, served: Served, ve
     part = examined(place)["route head"]
     assert part["verdict"] == verdict
     assert part["detail"].startswith(words)
+    assert ("`oncue models add`" in part["detail"]) == (served.pool == "gpu")
 
 
 def test_a_route_that_is_served_is_not_mentioned(place: Place) -> None:

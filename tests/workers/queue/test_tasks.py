@@ -158,7 +158,7 @@ def test_a_job_without_a_promoted_task_waits_with_its_code_and_costs_no_attempt(
     job_id = queue_study(database, instances)
     lacking = FailingAnalyser(TaskNotPromoted("no adapter of the few-shot task 'texture' is promoted"))
     for _ in range(jobs.MAX_ATTEMPTS + 1):
-        assert _runner(database, objects, lacking).run(job_id) is Outcome.WAITING
+        assert _runner(database, objects, lacking).run(job_id) is Outcome.POSTPONED
     job = _job(database, job_id)
     assert (job.state, job.code, job.attempts) == (JobState.QUEUED, "task_not_promoted", 0)
     with database.read() as session:
