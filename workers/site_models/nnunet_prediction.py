@@ -10,6 +10,7 @@ import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy import float32, uint8
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from workers.errors import ModelUnsuitable
@@ -29,7 +31,7 @@ REGION_THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """All that follows from a result folder: plans, one configuration, data set description, network, folds' weights."""
+    """What follows from a result folder: its two descriptions, one configuration, the network, the folds' weights."""
 
     plans: PlansManager
     configuration: ConfigurationManager
@@ -49,7 +51,7 @@ class Running:
     """Distance of two tiles as a share of a tile's side."""
 
 
-class TilePredictor(nnUNetPredictor):
+class TilePredictor(nnUNetPredictor):  # type: ignore[misc] # nnU-Net ships no types
     """nnU-Net's predictor, which asks ``check`` before each tile and starts no thread that could outlive it."""
 
     def __init__(self, trained: Trained, running: Running) -> None:
@@ -191,16 +193,13 @@ def _of_regions(
     channels: Iterator[NDArray[float32]], values: Sequence[int], lesions: Collection[int]
 ) -> tuple[NDArray[uint8], NDArray[float32]]:
     """Return the label of the last region that a voxel lies in, and the highest sigmoid of the lesion regions."""
-    labels: NDArray[uint8] | None = None
-    for value, logits in zip(values, channels, strict=True):
-        inside = 1 / (1 + np.exp(-logits, dtype=np.float32))
-        if labels is None:
-            labels, lesion = np.zeros(logits.shape, np.uint8), np.zeros_like(inside)
+    first = next(channels)
+    labels, lesion = np.zeros(first.shape, np.uint8), np.zeros_like(first)
+    for value, logits in zip(values, chain([first], channels), strict=True):
+        inside = expit(logits)
         labels[inside > REGION_THRESHOLD] = value
         if value in lesions:
             lesion = np.maximum(lesion, inside)
-    if labels is None:
-        raise ValueError("a model draws one region or more")
     return labels, lesion
 
 

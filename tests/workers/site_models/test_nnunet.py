@@ -204,7 +204,7 @@ def test_folds_are_averaged_and_can_be_named(own_copy: Path, results: Path) -> N
     content = torch.load(path, weights_only=False)
     noise = torch.Generator().manual_seed(0)
     for value in content["network_weights"].values():
-        value += 0.02 * torch.randn(value.shape, generator=noise)
+        value.add_(torch.randn(value.shape, generator=noise), alpha=0.02)
     torch.save(content, path)
     volume = ct_phantom(114).volume
     both = segmented(own_copy, volume)
