@@ -115,7 +115,6 @@ def test_results_of_before_models_are_carried_over_and_take_organs_from_then_on(
     migrate.upgrade(database)
     with database.read() as session:
         assert analyses.findings_of(session, 101) == findings
-    migrate.downgrade(database)
     database.dispose()
 
 
