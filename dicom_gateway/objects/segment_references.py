@@ -36,8 +36,8 @@ class SegmentReferences:
         """
         if in_space and not self.segmentation.get("FrameOfReferenceUID"):
             raise ObjectInvalid("a segment in a flat image claims a volume; its extent must be AREA or UNKNOWN")
-        frames = self._frames(number)
-        if not in_space and len(frames) == 1:
+        frames = [] if in_space else self._frames(number)
+        if len(frames) == 1:
             frame = self._frame(number, frames[0])
             return partial(PlanarROIMeasurementsAndQualitativeEvaluations, referenced_segment=frame)
         return partial(VolumetricROIMeasurementsAndQualitativeEvaluations, referenced_segment=self._segment(number))

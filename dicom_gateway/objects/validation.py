@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -124,11 +125,11 @@ def _require_valid_uids(dataset: Dataset, inherited: Collection[str]) -> None:
 def _require_voxels(dataset: Dataset) -> None:
     """Check that the frames are those promised, none of them empty, and that each segment has one."""
     frames = dataset.PerFrameFunctionalGroupsSequence
-    bits = np.unpackbits(np.frombuffer(dataset.PixelData, dtype=np.uint8), bitorder="little")
+    packed = np.frombuffer(dataset.PixelData, dtype=np.uint8)
     voxels = dataset.Rows * dataset.Columns
-    if len(frames) != dataset.NumberOfFrames or len(bits) < voxels * len(frames):
+    if len(frames) != dataset.NumberOfFrames or 8 * len(packed) < voxels * len(frames):
         raise ObjectInvalid("the segmentation does not hold the frames that it promises")
-    if not bits[: voxels * len(frames)].reshape(len(frames), voxels).any(axis=1).all():
+    if not all(_has_voxel(packed, voxels * place, voxels) for place in range(len(frames))):
         raise ObjectInvalid("the segmentation has an empty frame")
     shared = dataset.SharedFunctionalGroupsSequence[0]
     drawn = {
@@ -141,6 +142,13 @@ def _require_voxels(dataset: Dataset) -> None:
     }
     if drawn != {int(segment.SegmentNumber) for segment in dataset.SegmentSequence}:
         raise ObjectInvalid("the segmentation has a segment without a frame")
+
+
+def _has_voxel(packed: NDArray[np.uint8], start: int, count: int) -> bool:
+    """Say whether any of some bits is set; one frame at a time, since organs in a long series have thousands."""
+    first, skipped = divmod(start, 8)
+    bits = np.unpackbits(packed[first : -(-(start + count) // 8)], bitorder="little")
+    return bool(bits[skipped : skipped + count].any())
 
 
 def _require_places(dataset: Dataset) -> None:

@@ -28,6 +28,7 @@ from tests.support.records import (
     queued_study,
     result,
     save_result,
+    with_organs,
 )
 from tests.support.routing import close_as_head
 
@@ -160,3 +161,38 @@ def test_the_label_of_a_whole_image_stands_without_a_size(place: Place, client: 
     assert "bacteria 75 %" in page
     assert not re.search(r" ml<| mm<|not calibrated", page)
     assert "bacteria" in client.get("/").text
+
+
+def test_the_study_page_lists_organs_and_the_organ_of_each_finding(place: Place, client: TestClient) -> None:
+    closed = closed_study(place.database)
+    save_result(place.database, place.objects, closed.job_ids[0], with_organs(result(place.objects)))
+    page = client.get("/studies/1").text
+    assert "2 organs" in page
+    lesions, _, organs = page.partition('id="structures"')
+    assert "Kidney, left" in lesions
+    assert re.search(r"Kidney, left</td>.*?kidney_left.*?180.2\d? ml.*?>1</td>", organs, re.DOTALL)
+    assert re.search(r"Kidney, right</td>.*?165.5\d? ml.*?>.</td>", organs, re.DOTALL)
+    result_form = client.get("/api/studies/1").json()["result"]
+    (finding,) = result_form["findings"]
+    assert (finding["site"], finding["site_code"], finding["laterality"]) == ("Kidney", "64033007", "Left")
+    left, right = result_form["structures"]
+    assert (left["number"], left["organ"], left["laterality"], left["lesions"]) == (2, "Kidney", "Left", [1])
+    assert (right["name"], right["code"], right["volume_ml"], right["tracking_uid"]) == (
+        "kidney_right",
+        "64033007",
+        165.5,
+        "2.25.79",
+    )
+
+
+def test_a_model_of_organs_alone_is_not_shown_as_having_found_nothing(place: Place, client: TestClient) -> None:
+    closed = closed_study(place.database)
+    organs = replace(with_organs(replace(result(place.objects), findings=())), label_map=None, explanation=None)
+    save_result(place.database, place.objects, closed.job_ids[0], organs)
+    page, worklist_page = client.get("/studies/1").text, client.get("/").text
+    assert "it says nothing of lesions" in page
+    assert "Kidney, right" in page
+    assert "lesions not looked for" in worklist_page
+    assert "nothing found" not in page + worklist_page
+    study = client.get("/api/studies/1").json()
+    assert (study["result"]["findings"], study["study"]["finding"]) == ([], None)

@@ -9,16 +9,21 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from storage import associations, jobs, migrate, reports, revisions, studies, worklist
+from storage import analyses, associations, jobs, migrate, reports, revisions, studies, worklist
 from storage.database import Database, connect
 from storage.domain import JobState, Priority, StudyState
 from storage.errors import SchemaMismatch
 from storage.models import Model
+from storage.objects import ObjectStore
+from tests.support.records import result, with_organs
 from tests.support.routing import close_as_head
 from tests.support.upgrading import upgrade
 
 BEFORE_ROUTES = Path(__file__).parents[1] / "support" / "before-routes.sql"
 """A study with a result whose report is due, and a late image that an open association is still sending."""
+
+BEFORE_MODELS = Path(__file__).parents[1] / "support" / "before-models.sql"
+"""A study with a result of two findings whose report is due, and a job of another route that waits."""
 
 
 def test_a_migrated_database_is_what_the_models_say(database: Database) -> None:
@@ -57,10 +62,7 @@ def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
 def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_url: str) -> None:
     database = connect(database_url)
     migrate.downgrade(database, "0005")
-    with database.write() as session:
-        for statement in BEFORE_ROUTES.read_text().split(";\n"):
-            if statement.strip():
-                session.execute(text(statement))
+    _execute(database, BEFORE_ROUTES)
     migrate.upgrade(database)
     migrate.check(database)
     with database.read() as session:
@@ -78,6 +80,41 @@ def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_
         follower = close_as_head(session, 1, quiet_seconds=10, now=datetime(2026, 3, 1, 13, tzinfo=UTC))
     assert follower is not None
     migrate.downgrade(database)
+    database.dispose()
+
+
+@pytest.mark.slow
+def test_results_of_before_models_are_carried_over_and_take_organs_from_then_on(
+    database_url: str, objects: ObjectStore
+) -> None:
+    database, now = connect(database_url), datetime(2026, 3, 2, tzinfo=UTC)
+    migrate.downgrade(database, "0006")
+    _execute(database, BEFORE_MODELS)
+    migrate.upgrade(database)
+    migrate.check(database)
+    with database.read() as session:
+        (entry,) = worklist.studies(session)
+        findings = analyses.findings_of(session, 101)
+        assert analyses.structures_of(session, 101) == ()
+        (pending,) = reports.due(session, now=now)
+    assert (entry.finding, entry.priority, pending.job_id) == ("Lesion", Priority.HIGH, 101)
+    assert [(one.number, one.volume_ml, one.area_mm2, one.site) for one in findings] == [
+        (1, 2.5, 0.0, None),
+        (2, 0.0, 88.0, None),
+    ]
+    # The job that waited is taken up, and its result has organs.
+    analysis = with_organs(result(objects))
+    with database.write() as session:
+        held = jobs.claim(session, 102, owner="worker-1", lease_seconds=60, now=now)
+        assert held is not None
+        analyses.save(session, held, analysis, grid_digest="g", now=now)
+    with database.read() as session:
+        assert analyses.structures_of(session, 102) == analysis.structures
+        assert analyses.findings_of(session, 102) == analysis.findings
+    migrate.downgrade(database, "0006")
+    migrate.upgrade(database)
+    with database.read() as session:
+        assert analyses.findings_of(session, 101) == findings
     database.dispose()
 
 
@@ -119,3 +156,10 @@ def test_a_new_sqlite_file_is_made_where_there_is_none(tmp_path: Path) -> None:
     migrate.upgrade(database)
     migrate.check(database)
     database.dispose()
+
+
+def _execute(database: Database, script: Path) -> None:
+    with database.write() as session:
+        for statement in script.read_text().split(";\n"):
+            if statement.strip():
+                session.execute(text(statement))

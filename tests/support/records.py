@@ -21,8 +21,10 @@ from storage.domain import (
     ObjectKind,
     Presence,
     Priority,
+    Site,
     StageTiming,
     StoredInstance,
+    Structure,
     TriageDecision,
 )
 from storage.explanations import KeptExplanation, Panel
@@ -51,6 +53,8 @@ match = {modality = ["MR"], body_part = ["head"]}
     name="routes.toml",
 )
 """Routes that give each head MR two jobs."""
+_KIDNEY = Code("64033007", "SCT", "Kidney")
+_SIDES = (Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right"))
 _LESION = Code("52988006", "SCT", "Lesion")
 _ALGORITHM = Algorithm("diffusion", "1.0", "a" * 64, "{}")
 
@@ -141,6 +145,20 @@ def analysed_study(
 def result(objects: ObjectStore, number: int = 1, *, priority: Priority = Priority.HIGH) -> Analysis:
     """Return what a job may have found: one lesion of 12.5 ml."""
     return _analysis(objects.put(PICTURE + bytes([number])), priority=priority, confidence=0.875, present=True)
+
+
+def with_organs(analysis: Analysis) -> Analysis:
+    """Return what a multi-label model may have found: the lesion of a result, in the left of two kidneys, and both."""
+    left, right = (Site(_KIDNEY, side) for side in _SIDES)
+    count = sum(finding.number > 0 for finding in analysis.findings)
+    structures = (
+        Structure(count + 1, "kidney_left", left, 180.25, "kidney_left", "2.25.78", tuple(range(1, count + 1))),
+        Structure(count + 2, "kidney_right", right, 165.5, "kidney_right", "2.25.79"),
+    )
+    findings = tuple(replace(finding, site=left if finding.number else None) for finding in analysis.findings)
+    labels = np.array([[[0, 1], [2, 3]]], dtype=np.uint8)
+    labels[labels > count + 2] = 0
+    return replace(analysis, findings=findings, structures=structures, label_map=LabelMap(labels, analysis.frames))
 
 
 def save_result(database: Database, objects: ObjectStore, job_id: int, analysis: Analysis, *, number: int = 1) -> None:

@@ -45,6 +45,28 @@ def test_the_outline_is_coloured_and_everything_else_stays_grey() -> None:
     assert (grey.max(axis=2) == grey.min(axis=2)).all()
 
 
+def test_organs_are_outlined_in_colours_of_their_own_and_lesions_above_them() -> None:
+    organs = np.zeros((3, 64, 64), np.uint8)
+    organs[:, 4:60, 4:30], organs[:, 4:60, 30:60] = 2, 3
+    labels = _labels((3, 64, 64), {1: 10})
+    organs[labels > 0] = 0
+    (png,) = draw_overlays(_volume((3, 64, 64)), labels, organs=organs, most=5)
+    picture = np.array(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    coloured = (picture.max(axis=2) - picture.min(axis=2)) > 20
+    assert 0 < coloured.mean() < 0.15
+    assert len(np.unique(picture[coloured], axis=0)) == 3
+
+
+def test_without_a_lesion_slices_come_from_where_the_organs_lie() -> None:
+    organs = np.zeros((40, 64, 64), np.uint8)
+    organs[30:35, 10:40, 10:40] = 1
+    pictures = draw_overlays(_volume((40, 64, 64)), np.zeros_like(organs), organs=organs, most=12)
+    assert len(pictures) == 3
+    for png in pictures:
+        picture = np.array(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        assert (picture.max(axis=2) != picture.min(axis=2)).any()
+
+
 def test_pixels_come_out_square_whatever_the_spacing() -> None:
     (png,) = draw_overlays(_volume((1, 50, 100), (5.0, 2.0, 1.0)), _labels((1, 50, 100), {0: 5}), most=1)
     width, height = Image.open(io.BytesIO(png)).size

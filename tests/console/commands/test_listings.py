@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,6 +24,7 @@ from tests.support.records import (
     queued_study,
     result,
     save_result,
+    with_organs,
 )
 
 
@@ -142,6 +144,19 @@ def test_a_finding_has_only_the_sizes_that_its_image_tells(place: Place) -> None
     assert (finding["extent"], finding["volume_ml"], finding["area_mm2"]) == ("area", None, 88.0)
     assert detail["study"]["volume_ml"] is None
     assert "volume ml" not in oncue("studies", "show", 1, "--state", place.state).out
+
+
+def test_organs_stand_below_the_findings_that_name_them(anywhere: Place) -> None:
+    closed = closed_study(anywhere.database)
+    save_result(anywhere.database, anywhere.objects, closed.job_ids[0], with_organs(result(anywhere.objects)))
+    shown = oncue("studies", "show", 1, "--state", anywhere.state).out
+    assert re.search(r"lies in +Kidney, left", shown)
+    assert re.search(r"2 +Kidney, left +kidney_left +180 +1", shown)
+    assert re.search(r"3 +Kidney, right +kidney_right +166", shown)
+    (detail,) = oncue("studies", "show", 1, "--state", anywhere.state, "--json").json
+    assert [one["organ"] for one in detail["result"]["structures"]] == ["Kidney", "Kidney"]
+    (listed,) = oncue("worklist", "--state", anywhere.state, "--json").json
+    assert (listed["finding"], listed["volume_ml"]) == ("Lesion", 12.5)
 
 
 def test_jobs_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> None:

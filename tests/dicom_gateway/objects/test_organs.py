@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from tests.support.drawn_organs import (
     with_structures,
 )
 from tests.support.flat_sources import CR, SC, FlatPlan, lesion_labels, store_flat
-from tests.support.peers import executable, run
-from tests.support.readers import grid_points, iod_errors, read_report, read_segments
+from tests.support.peers import executable, orthanc, run, storescu
+from tests.support.readers import entity_errors, grid_points, iod_errors, read_report, read_segments
 from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, SourceStudy, store_study
 
 AXIAL = LAYOUTS[0]
@@ -202,6 +203,26 @@ def test_in_a_flat_image_an_organ_is_named_without_a_volume(plan: FlatPlan, obje
     left = planar[3]
     names = {measurement.name.value for measurement in left.get_measurements()}
     assert names == {NUMBER, "UNLIKENESS"}
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+def test_orthanc_keeps_lesions_and_organs_as_they_were_sent(
+    study: SourceStudy, objects: ObjectStore, tmp_path: Path
+) -> None:
+    alone = store_study(LAYOUTS[1], objects)
+    sent = [
+        path
+        for analysis in (drawn_beside(study, study.lesion_labels()), drawn_alone(alone))
+        for path in write(analysis, objects)
+    ]
+    assert entity_errors([*(objects.path(frame.digest) for frame in study.frames), *sent[:2]]) == []
+    (tmp_path / "pacs").mkdir()
+    with orthanc(tmp_path / "pacs") as pacs:
+        assert storescu(pacs.ae_title, pacs.port, *sent).returncode == 0
+        for path in sent:
+            kept = pydicom.dcmread(path)
+            assert pydicom.dcmread(BytesIO(pacs.file(str(kept.SOPInstanceUID)))) == kept
 
 
 def test_structures_that_contradict_the_label_map_are_refused(study: SourceStudy) -> None:
