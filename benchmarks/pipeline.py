@@ -1,6 +1,8 @@
 """Seconds per study, stage by stage, with the shipped weights on phantom studies.
 
-The command is ``python benchmarks/pipeline.py [--studies N] [--json]``. Models are loaded before the clock starts.
+The command is ``python -m benchmarks.pipeline [--studies N] [--json]``. Models are loaded before the clock starts.
+With ``--overlap`` jobs per second of a worker that reads the next study meanwhile and of one that does not, N jobs
+each (``benchmarks.overlap``); exit code 1 where the ratio is below 1.7.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import overlap
 from phantom.study import write_phantom_study
 from storage import analyses, jobs, migrate
 from storage.database import Database, connect
@@ -30,7 +33,10 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=24)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--overlap", action="store_true")
     arguments = parser.parse_args()
+    if arguments.overlap:
+        raise SystemExit(_overlap(max(arguments.studies, 20), as_json=arguments.json))
     with tempfile.TemporaryDirectory() as folder:
         timings, load_seconds = _measure(Path(folder), arguments.studies, slices=arguments.slices, size=arguments.size)
     stages = {
@@ -45,6 +51,17 @@ def main() -> None:
     for stage, seconds in stages.items():
         print(f"{stage:<16}{seconds:8.2f} s")
     print(f"{'study (median)':<16}{total:8.2f} s   of {len(timings)}")
+
+
+def _overlap(jobs: int, *, as_json: bool) -> int:
+    apart, together = (overlap.throughput(jobs, prefetch=prefetch) for prefetch in (False, True))
+    ratio = together / apart
+    if as_json:
+        print(json.dumps({"sequential": apart, "overlapping": together, "ratio": ratio, "jobs": jobs}))
+    else:
+        print(f"one after the other {apart:6.2f} jobs/s\noverlapping         {together:6.2f} jobs/s")
+        print(f"ratio               {ratio:6.2f}   of {jobs} jobs each, at least {overlap.WANTED_RATIO} wanted")
+    return int(ratio < overlap.WANTED_RATIO)
 
 
 def _measure(folder: Path, studies: int, *, slices: int, size: int) -> tuple[list[tuple[StageTiming, ...]], float]:

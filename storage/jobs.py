@@ -7,7 +7,7 @@ token makes a late writer fail instead of overwriting its successor.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,6 +43,7 @@ class Claim:
     attempt: int
     token: int
     owner: str
+    lane: Lane = Lane.ROUTINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, no
     row.started_at, row.finished_at, row.code, row.reason = now, None, None, None
     record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
     uid = _study_uid(session, row.study_id)
-    return Claim(row.id, row.study_id, uid, row.revision, row.route, row.attempts, row.token, owner)
+    return Claim(row.id, row.study_id, uid, row.revision, row.route, row.attempts, row.token, owner, Lane(row.lane))
 
 
 def extend_lease(session: Session, held: Claim, *, lease_seconds: float, now: datetime) -> None:
@@ -178,14 +179,26 @@ def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
     return tuple(row.id for row in rows)
 
 
-def release_owner(session: Session, owner: str, *, now: datetime) -> tuple[int, ...]:
-    """Take back at once what a worker held that is known to be dead, without waiting for its lease."""
+def hand_back(session: Session, held: Claim, *, reason: str, now: datetime) -> None:
+    """Queue a held job again at once, as if this attempt had not been; LeaseLost where somebody else holds it."""
+    audit.lock(session)
+    _uncount(session, _held_row(session, held), actor=held.owner, reason=reason, now=now)
+
+
+def release_owner(session: Session, owner: str, *, innocent: Collection[int] = (), now: datetime) -> tuple[int, ...]:
+    """Take back at once what a worker held that is known to be dead, without waiting for its lease.
+
+    For the jobs in ``innocent``, which did not bring about its death, this attempt does not count.
+    """
     audit.lock(session)
     rows = session.scalars(
         select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.lease_owner == owner)
     ).all()
     for row in rows:
-        _take_back(session, row, now=now)
+        if row.id in innocent:
+            _uncount(session, row, actor="relay", reason="worker-lost", now=now)
+        else:
+            _take_back(session, row, now=now)
     return tuple(row.id for row in rows)
 
 
@@ -262,14 +275,6 @@ def find(session: Session, job_id: int) -> Job:
     return _job(row, _study_uid(session, row.study_id))
 
 
-def overdue_owners(session: Session, *, started_before: datetime) -> tuple[tuple[int, str], ...]:
-    """Return (job id, owner) of running jobs that began before a time: the supervisor replaces their workers."""
-    query = select(JobRow.id, JobRow.lease_owner).where(
-        JobRow.state == JobState.RUNNING.value, JobRow.started_at < started_before, JobRow.lease_owner.is_not(None)
-    )
-    return tuple((job_id, owner) for job_id, owner in session.execute(query) if owner is not None)
-
-
 def _held_row(session: Session, held: Claim) -> JobRow:
     row = session.get(JobRow, held.job_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
@@ -293,6 +298,12 @@ def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
     row.code = WorkerLost.code
     row.reason = f"the worker died or hung {row.attempts} times on this study; look at its log, then retry the job"
     record(session, row, "job:failed", actor="relay", now=now, details={"code": WorkerLost.code})
+
+
+def _uncount(session: Session, row: JobRow, *, actor: str, reason: str, now: datetime) -> None:
+    _requeue(row, delay_seconds=0, now=now)
+    row.attempts -= 1
+    record(session, row, "job:handed-back", actor=actor, now=now, details={"reason": reason})
 
 
 def _requeue(row: JobRow, *, delay_seconds: float, now: datetime) -> None:

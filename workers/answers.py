@@ -11,6 +11,7 @@ from storage.domain import Algorithm, Finding, Presence, Structure, Volume
 from storage.explanations import KeptExplanation
 from workers.analysers import AbortCheck, with_prompt
 from workers.assignments import Assignment
+from workers.device_turns import Turn
 from workers.errors import TaskNotPromoted
 from workers.image_labels import image_finding, label_image
 from workers.lesions import Lesions, find_lesions, label_findings
@@ -27,6 +28,13 @@ class Attempt:
     assignment: Assignment
     check: AbortCheck
     watch: Stopwatch
+    turn: Turn | None = None
+    """The job's turn at the device, None where nobody else wants it or it is not to be handed on yet."""
+
+    def hand_on(self) -> None:
+        """Let the next job have the device: nothing is computed on it any more."""
+        if self.turn is not None:
+            self.turn.hand_on()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +67,7 @@ def segment_input(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Ans
     with attempt.watch.stage("classify"):
         classifier = resources.classifiers.for_volume(volume, task=route.task) if resources.classifiers else None
         findings = label_findings(classifier, volume, lesions, resources.objects)
+    attempt.hand_on()
     with attempt.watch.stage("overlay"):
         pictures = draw_overlays(
             volume, lesions.lesion_labels, organs=lesions.structure_labels, most=resources.overlay_slices
@@ -87,6 +96,7 @@ def label_input(attempt: Attempt, volume: Volume, *, input_sha256: str) -> Answe
     with attempt.watch.stage("classify"):
         label = label_image(resources.classifiers, volume, task=task)
         finding = image_finding(label, volume, resources.objects, input_sha256=input_sha256)
+    attempt.hand_on()
     with attempt.watch.stage("overlay"):
         pictures = draw_saliency(volume, label.classification.saliency)
     algorithm = label.classification.algorithm

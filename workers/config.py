@@ -60,9 +60,20 @@ class WorkerSettings(BaseModel):
     policy: Path | None = Field(default=None, description="Triage policy (TOML); default: the one that oncue ships")
     overlay_slices: int = Field(default=12, ge=0, le=100, description="Most slices drawn as pictures for one study")
 
+    prefetch: bool = Field(
+        default=True, description="Whether the next study is read, and the last one drawn, while the device computes"
+    )
+    prefetch_megabytes: int = Field(
+        default=1024,
+        ge=0,
+        description="Most megabytes of volumes of two studies in memory at once; a larger study is worked on alone",
+    )
+
     lease_seconds: float = Field(default=60, gt=0, description="How long a claim on a job holds without a heartbeat")
     time_limit_seconds: float = Field(
-        default=1800, gt=0, description="A job that runs longer has its worker killed and replaced"
+        default=1800,
+        gt=0,
+        description="A job at work for longer, its wait for the device not counted, has its worker killed and replaced",
     )
     silence_seconds: float = Field(
         default=60, gt=0, description="A worker that has not polled its queues for so long is replaced"
@@ -110,9 +121,14 @@ class WorkerSettings(BaseModel):
         return min(_LONGEST_POLL_SECONDS, self.silence_seconds / 4)
 
     @property
+    def fit_limit_seconds(self) -> float:
+        """How long a fit request may be at work."""
+        return self.time_limit_seconds * 1.5 + 60
+
+    @property
     def visibility_seconds(self) -> int:
-        """How long Redis waits for an acknowledgement: always longer than any job may run."""
-        return int(self.time_limit_seconds * 1.5) + 60
+        """How long Redis waits for an acknowledgement: longer than any job may run and wait for the one before it."""
+        return int(self.time_limit_seconds * 2.5) + 120
 
     def models_folder(self) -> Path:
         """Return the folder of the weights: configured, inside an installed package, or at the top of a checkout."""

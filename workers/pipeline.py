@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage import jobs
 from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
 from workers.analysers import AbortCheck
 from workers.answers import Answer, Attempt, label_input, segment_input
 from workers.assignments import NOTHING_DRAWN, load_assignment
+from workers.device_turns import Turn
 from workers.errors import BodyPartMismatch, GeometryOutsideRoute, WorkerError
-from workers.imaging.inputs import read_inputs
+from workers.imaging.inputs import largest_bytes, read_inputs
 from workers.imaging.instances import read_headers
 from workers.imaging.selection_notes import selection_notes
 from workers.imaging.series import SelectionRules
@@ -32,19 +33,27 @@ class Judged:
 
 
 def analyse(
-    resources: PipelineResources, held: jobs.Claim, *, check: AbortCheck, watch: Stopwatch | None = None
+    resources: PipelineResources,
+    held: jobs.Claim,
+    *,
+    check: AbortCheck,
+    watch: Stopwatch | None = None,
+    turn: Turn | None = None,
 ) -> Analysis:
     """Return the analysis that a claimed job asks for; nothing of it is in the database yet.
 
     Pictures and attention map are put into the object store. ``check`` is called between stages. Every OncueError
-    that the stages raise ends the attempt with its code.
+    that the stages raise ends the attempt with its code. Where a ``turn`` is given, it is waited for before anything
+    is computed on the device and handed on after the last such stage; the stage «wait» is what that took.
     """
     watch = watch or Stopwatch()
     with watch.stage("load"):
         assignment = load_assignment(resources.database, held)
-    attempt = Attempt(resources, assignment, check, watch)
+    attempt = Attempt(resources, assignment, check, watch, turn)
     volumes, notes = _read(attempt)
-    judged = [_judge(attempt, volume) for volume in volumes]
+    # One turn for all images of a job: nobody comes in between.
+    keeping = replace(attempt, turn=None)
+    judged = [_judge(attempt if volume is volumes[-1] else keeping, volume) for volume in volumes]
     leading = min(judged, key=_urgency)
     volume, answer = leading.volume, leading.answer
     return Analysis(
@@ -114,9 +123,15 @@ def _read(attempt: Attempt) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
         scan = read_headers(attempt.assignment.instances, objects)
         rules = SelectionRules(modalities=frozenset(route.match.modality), preferences=route.prefer)
     attempt.check()
+    if attempt.turn is not None:
+        with attempt.watch.stage("wait"):
+            attempt.turn.reserve(largest_bytes(scan))
     with attempt.watch.stage("volume"):
         inputs = read_inputs(scan, objects, rules=rules, secondary_capture=route.secondary_capture)
     attempt.check()
+    if attempt.turn is not None:
+        with attempt.watch.stage("wait"):
+            attempt.turn.take()
     shown, looks = _admitted(attempt, inputs.volumes)
     return shown, (*selection_notes(inputs.series, inputs.left_out), *inputs.notes, *looks)
 

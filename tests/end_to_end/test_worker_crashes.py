@@ -53,7 +53,8 @@ def test_a_queued_study_is_analysed_and_its_stages_are_timed(floor: Floor) -> No
         analysis = analyses.load(session, job_id, floor.objects)
         assert audit.verify(session).broken_seq is None
     stages = [timing.stage for timing in analysis.timings]
-    assert stages == ["load", "select", "volume", "guard", "segment", "classify", "overlay", "triage", "commit"]
+    read, computed = ["load", "select", "wait", "volume"], ["wait", "guard", "segment", "classify"]
+    assert stages == [*read, *computed, "overlay", "triage", "commit"]
     assert job.attempts == 1
     assert analysis.label_map is not None
     assert analysis.overlays

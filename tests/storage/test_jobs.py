@@ -210,12 +210,27 @@ def test_jobs_lost_by_the_broker_are_published_again_lane_by_lane(database: Data
     assert _tags(database, batch)[-1] == "job:published"
 
 
-def test_workers_with_overdue_jobs_are_named(database: Database) -> None:
+def test_a_dead_worker_costs_an_attempt_of_the_job_to_blame_alone(database: Database) -> None:
+    guilty, innocent = _open(database, "1.2.3"), _open(database, "1.2.4")
+    for job_id in (guilty, innocent):
+        _claim(database, job_id)
+    with database.write() as session:
+        assert set(jobs.release_owner(session, "w1", innocent={innocent}, now=NOW)) == {guilty, innocent}
+    found = [(_job(database, job_id).state, _job(database, job_id).attempts) for job_id in (guilty, innocent)]
+    assert found == [(JobState.QUEUED, 1), (JobState.QUEUED, 0)]
+    assert [_tags(database, job_id)[-1] for job_id in (guilty, innocent)] == ["job:lease-expired", "job:handed-back"]
+
+
+def test_a_job_that_is_handed_back_costs_no_attempt_and_is_published_again(database: Database) -> None:
     job_id = _open(database)
-    _claim(database, job_id)
-    with database.read() as session:
-        assert jobs.overdue_owners(session, started_before=NOW) == ()
-        assert jobs.overdue_owners(session, started_before=NOW + SECOND) == ((job_id, "w1"),)
+    held = _claim(database, job_id)
+    with database.write() as session:
+        jobs.hand_back(session, held, reason="more-urgent", now=NOW)
+    job = _job(database, job_id)
+    assert (job.state, job.attempts, job.lease_owner) == (JobState.QUEUED, 0, None)
+    assert _is_due(database, NOW)
+    with pytest.raises(LeaseLost), database.write() as session:
+        jobs.hand_back(session, held, reason="more-urgent", now=NOW)
 
 
 def _is_due(database: Database, now: datetime) -> bool:

@@ -96,6 +96,29 @@ def small_volume() -> Volume:
     return Volume(voxels, geometry, "MR", "1.2.3", "1.2.4", None, frames)
 
 
+@dataclass(frozen=True)
+class HangingAnalyser:
+    """Hangs on the study whose UID the test wrote into the gate, deaf to every check, and is quick with others."""
+
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        gate = gate_folder()
+        if (gate / "hangs").read_text() == volume.study_instance_uid:
+            (gate / f"began-{os.getpid()}").touch()
+            while True:
+                time.sleep(0.02)
+        return QuickAnalyser().segment(volume, check=check)
+
+
+@dataclass(frozen=True)
+class GreedyAnalyser:
+    """Runs out of memory on the study whose UID the test wrote into the gate, and is quick with others."""
+
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        if (gate_folder() / "greedy").read_text() == volume.study_instance_uid:
+            raise MemoryError
+        return QuickAnalyser().segment(volume, check=check)
+
+
 def gate_folder() -> Path:
     return Path(os.environ["ONCUE_TEST_GATE"])
 
@@ -114,6 +137,14 @@ def build_dark(_settings: WorkerSettings) -> Analyser:
 
 def build_gated(_settings: WorkerSettings) -> Analyser:
     return GatedAnalyser()
+
+
+def build_hanging(_settings: WorkerSettings) -> Analyser:
+    return HangingAnalyser()
+
+
+def build_greedy(_settings: WorkerSettings) -> Analyser:
+    return GreedyAnalyser()
 
 
 def build_poison(_settings: WorkerSettings) -> Analyser:

@@ -29,7 +29,7 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
-from tests.support.analysers import ALGORITHM
+from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck
 from workers.queue.tasks import JobRunner, Outcome
@@ -78,7 +78,9 @@ class Bench:
     job_id: int
 
     def run(self, analyser: OrganAnalyser) -> Analysis:
-        resources = PipelineResources(self.database, self.objects, {"zero-shot": analyser}, None, load_policy(), 4)
+        resources = PipelineResources(
+            self.database, self.objects, ready_models({"zero-shot": analyser}), None, load_policy(), 4
+        )
         assert JobRunner(resources, "worker-1", lease_seconds=30).run(self.job_id) is Outcome.SUCCEEDED
         with self.database.read() as session:
             return analyses.load(session, self.job_id, self.objects)

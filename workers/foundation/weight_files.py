@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workers.errors import PickleRefused, WeightsMismatch
+from workers.silence import no_warnings
 from workers.weights import MANIFEST_NAME, UNLISTED, WeightFile, digest, verify
 
 SAFE = ".safetensors"
@@ -75,8 +75,7 @@ def _safe_tensors(path: Path) -> dict[str, Tensor]:
 
 def _plain_tensors(path: Path) -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # doubts about the file's pickle protocol end in a refusal
+        with no_warnings():  # doubts about the file's pickle protocol end in a refusal
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise PickleRefused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from storage.domain import Volume
@@ -20,6 +21,9 @@ from workers.imaging.series import (
     describe,
     select_series,
 )
+
+_BYTES = 4
+"""Of one voxel of a volume."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +56,19 @@ def read_inputs(
         return _images(scan, objects, rules, secondary_capture=secondary_capture)
     volume, series, left_out = build_best(selection, objects)
     return Inputs(ImageKind.VOLUME, (volume,), series, left_out)
+
+
+def largest_bytes(scan: HeaderScan) -> int:
+    """Return how many bytes what is read of a study may take at most, as float32: a series, or all of its images."""
+    series: Counter[str] = Counter()
+    images = 0
+    for header in scan.headers:
+        size = header.rows * header.columns * header.frames * _BYTES
+        if kind_of(header.stored.sop_class_uid) is ImageKind.IMAGE:
+            images += size
+        else:
+            series[header.stored.series_instance_uid] += size
+    return max(images, *series.values(), 0)
 
 
 def _images(scan: HeaderScan, objects: ObjectStore, rules: SelectionRules, *, secondary_capture: bool) -> Inputs:

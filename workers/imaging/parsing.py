@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
+from workers.silence import no_warnings
 
 _META_START = 144
 """Preamble, DICM, and the group length of the file meta information."""
@@ -59,9 +59,8 @@ DEFAULT_LIMITS = ReadLimits()
 @contextmanager
 def parsing(digest: str, *, doing: str) -> Iterator[None]:
     """Turn a parser fault into UnreadableInstance that names the object and the step, never a value from the file."""
-    with warnings.catch_warnings():
-        # pydicom warns of each departure from the standard; what matters to us is checked by value.
-        warnings.simplefilter("ignore")
+    # pydicom warns of each departure from the standard; what matters to us is checked by value.
+    with no_warnings():
         try:
             yield
         except BaseException as error:  # edge: what is no fault of the parser is raised again

@@ -12,6 +12,7 @@ from storage.domain import Lane
 from workers.config import WorkerSettings
 from workers.queue.guarded_redis import TASKS_OPTION, TRANSPORT
 from workers.queue.lane_order import WEIGHTS, LaneOrder
+from workers.queue.signs_of_life import PLACES
 
 ANALYSE = "oncue.analyse"
 FIT = "oncue.fit"
@@ -39,13 +40,13 @@ def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = N
         task_acks_late=True,
         # ... and put it back when a pool process dies. Its loops are ended by the job's own attempt counter.
         task_reject_on_worker_lost=True,
-        # One message at a time: a message that waits inside a busy worker cannot be taken by an idle one.
+        # As many messages as are worked on: one that only waits inside a worker cannot be taken by an idle one.
         worker_prefetch_multiplier=1,
         # Results live in the database; a second truth in Redis would only disagree with it.
         task_ignore_result=True,
-        # Models on a GPU do not survive a fork, and one process per device needs no pool.
-        worker_pool="solo",
-        worker_concurrency=1,
+        # Threads: models on a GPU do not survive a fork. One reads or draws while the other has the device.
+        worker_pool="threads" if settings.prefetch else "solo",
+        worker_concurrency=PLACES if settings.prefetch else 1,
         # One queue for each lane: priorities inside one Redis list are approximate and let STAT work wait.
         task_queues={name: {"routing_key": name} for name in (queue_name(lane, settings.pool) for lane in Lane)},
         task_default_queue=queue_name(Lane.ROUTINE, settings.pool),

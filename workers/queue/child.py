@@ -64,6 +64,7 @@ def consume(place: WorkerPlace, owner: str, signs: SignsOfLife, refusals: Connec
 
 
 def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
+    from workers.device_turns import DeviceTurns
     from workers.fewshot.fit_requests import FitRunner
     from workers.queue.app import make_app
     from workers.queue.tasks import JobRunner, register_tasks
@@ -75,7 +76,8 @@ def _consume(place: WorkerPlace, owner: str, signs: SignsOfLife) -> None:
     log.info("worker.models_loaded", seconds=round(time.monotonic() - started, 2))
     with database.write() as session:
         processes.start(session, owner, "worker", now=utc_now(), serves=_served(place, resources))
-    runner = JobRunner(resources, owner, place.workers.lease_seconds, signs)
+    turns = DeviceTurns(room_bytes=place.workers.prefetch_megabytes * 1_000_000)
+    runner = JobRunner(resources, owner, place.workers.lease_seconds, signs, turns)
     app = make_app(place.workers, on_poll=signs.mark_poll)
     register_tasks(app, runner, FitRunner(database, place.workers, owner))
     signs.mark_ready()
@@ -104,7 +106,7 @@ def _wake_on_shutdown() -> None:
 
 
 def _follow_parent() -> None:
-    """Finish the running job and end when the supervisor is gone, rather than work on unsupervised."""
+    """Finish what is in hand and end when the supervisor is gone, rather than work on unsupervised."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

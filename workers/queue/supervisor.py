@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -25,8 +24,9 @@ from storage import audit, jobs, processes
 from storage.database import utc_now
 from storage.errors import DatabaseUnavailable, OncueError
 from storage.fewshot import fit_requests
+from workers.device_turns import Step
 from workers.queue.child import WorkerPlace, consume
-from workers.queue.signs_of_life import SignsOfLife
+from workers.queue.signs_of_life import Occupant, SignsOfLife
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ class Supervisor:
         self._database = place.open_database()
         self._broker_answers = broker_answers
         self._broker_seen_down = 0.0
-        self._pending_release: list[str] = []
+        self._pending_release: list[tuple[str, frozenset[int]]] = []
 
     def run(self, stop: threading.Event) -> None:
         """Keep a child at work until ``stop`` is set, then let it finish its job within the grace period.
@@ -123,9 +123,7 @@ class Supervisor:
         if not child.signs.is_ready:
             return Fault.NOT_READY if now - child.started > self._settings.load_seconds else None
         if child.signs.is_busy:
-            # Fit requests have no time limit of their own: longer than a message waits for its end is too long.
-            hangs = child.signs.busy_seconds > self._settings.visibility_seconds
-            return Fault.OVERDUE if hangs or self._is_overdue(child) else None
+            return Fault.OVERDUE if any(map(self._is_overdue, child.signs.occupants)) else None
         if now - max(child.signs.last_sign, self._broker_seen_down) <= self._settings.silence_seconds:
             return None
         if not self._broker_answers():
@@ -133,15 +131,10 @@ class Supervisor:
             return None
         return Fault.SILENT
 
-    def _is_overdue(self, child: WorkerChild) -> bool:
-        limit = timedelta(seconds=self._settings.time_limit_seconds)
-        try:
-            with self._database.read() as session:
-                overdue = jobs.overdue_owners(session, started_before=utc_now() - limit)
-        except DatabaseUnavailable as error:
-            log.warning("worker.not_checked", code=error.code)
-            return False
-        return any(owner == child.owner for _, owner in overdue)
+    def _is_overdue(self, occupant: Occupant) -> bool:
+        settings = self._settings
+        limit = settings.fit_limit_seconds if occupant.job is None else settings.time_limit_seconds
+        return occupant.seconds > limit
 
     def _stop(self, child: WorkerChild, *, graceful: bool) -> None:
         """End a child; a graceful end lets it finish its job within the grace period."""
@@ -153,15 +146,28 @@ class Supervisor:
             child.process.kill()
         child.process.join()
         log.info("worker.ended", owner=child.owner, exit_code=child.process.exitcode)
-        self._pending_release.append(child.owner)
+        self._pending_release.append((child.owner, self._innocent(child)))
+
+    def _innocent(self, child: WorkerChild) -> frozenset[int]:
+        """Return the jobs that a dead child held and did not die of.
+
+        Where one was overdue, the others; else those that waited, and so did nothing.
+        """
+        held = child.signs.occupants
+        overdue = [one for one in held if self._is_overdue(one)]
+        return frozenset(
+            one.job
+            for one in held
+            if one.job is not None and (one not in overdue if overdue else one.step is Step.WAITING)
+        )
 
     def _release(self) -> None:
         """Give back the jobs of dead children at once; while the database is down they are kept in mind."""
         while self._pending_release:
-            owner = self._pending_release[0]
+            owner, innocent = self._pending_release[0]
             try:
                 with self._database.write() as session:
-                    released = jobs.release_owner(session, owner, now=utc_now())
+                    released = jobs.release_owner(session, owner, innocent=innocent, now=utc_now())
                     fit_requests.release_owner(session, owner, now=utc_now())
                     processes.stop(session, owner, now=utc_now())
             except DatabaseUnavailable as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,13 @@ from celery import Celery
 
 from storage import analyses, arrays, job_messages, jobs
 from storage.database import utc_now
-from storage.domain import Analysis
+from storage.domain import Analysis, Lane
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
+from workers.device_turns import DeviceTurns, Turn
 from workers.errors import OutOfDeviceMemory, TaskNotPromoted
 from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT
+from workers.queue.company import BetterElsewhere, Company
 from workers.queue.heartbeat import Heartbeat
 from workers.queue.signs_of_life import SignsOfLife
 from workers.resources import PipelineResources
@@ -39,29 +41,43 @@ class Outcome(StrEnum):
     FAILED = "failed"
     POSTPONED = "postponed"
     DISCARDED = "discarded"
+    HANDED_BACK = "handed-back"
 
 
 @dataclass(frozen=True, slots=True)
 class JobRunner:
-    """Works on jobs, one at a time, in the name of ``owner``."""
+    """Works on jobs in the name of ``owner``; several threads may run one each, and take turns at the device."""
 
     resources: PipelineResources
     owner: str
     lease_seconds: float
     signs: SignsOfLife | None = None
+    turns: DeviceTurns = field(default_factory=DeviceTurns)
 
     def run(self, job_id: int) -> Outcome:
         """Do one job if it is still to be done: a message that comes twice ends quietly the second time."""
-        if not self._has_analyser(job_id):
+        company = Company(self.resources.database, self.owner, self.turns)
+        if not company.is_open(job_id) or not self._has_analyser(job_id):
+            log.info("job.not_claimed", job=job_id)
             return Outcome.NOT_CLAIMED
+        company.wait_until_wanted(job_id)
+        alone = company.must_be_alone(job_id)
+        with self.in_turn(job_id, alone=alone) as turn:
+            outcome = self._claim_and_work(job_id, turn, company)
+        if outcome is Outcome.HANDED_BACK:
+            # Not before an idle worker has taken it, or this one would get its message again.
+            company.wait_until_wanted(job_id)
+        return outcome
+
+    def _claim_and_work(self, job_id: int, turn: Turn, company: Company) -> Outcome:
         with self.resources.database.write() as session:
             held = jobs.claim(session, job_id, owner=self.owner, lease_seconds=self.lease_seconds, now=utc_now())
         if held is None:
             log.info("job.not_claimed", job=job_id)
             return Outcome.NOT_CLAIMED
         log.info("job.claimed", job=job_id, attempt=held.attempt)
-        with self.busy():
-            return self._work(held)
+        turn.rank = tuple(Lane).index(held.lane)
+        return self._work(held, turn, company)
 
     def _has_analyser(self, job_id: int) -> bool:
         """Say whether this worker can do a job; the message of one that it cannot do is handed back."""
@@ -77,11 +93,12 @@ class JobRunner:
         log.warning("job.handed_back", job=job_id, analyser=analyser)
         return False
 
-    def _work(self, held: jobs.Claim) -> Outcome:
+    def _work(self, held: jobs.Claim, turn: Turn, company: Company) -> Outcome:
         watch = Stopwatch()
         try:
             with Heartbeat(self.resources.database, held, lease_seconds=self.lease_seconds) as heartbeat:
-                analysis = analyse(self.resources, held, check=heartbeat.check, watch=watch)
+                turn.on_wait = _each(heartbeat.check, lambda: company.look_around(held.job_id))
+                analysis = analyse(self.resources, held, check=heartbeat.check, watch=watch, turn=turn)
                 heartbeat.check()
                 self._commit(held, analysis, watch)
         except LeaseLost as error:
@@ -89,6 +106,8 @@ class JobRunner:
             return Outcome.DISCARDED
         except TaskNotPromoted as error:
             return self._postpone(held, error)
+        except BetterElsewhere as better:
+            return self._hand_back(held, better)
         except OncueError as error:
             return self._fail(held, error.code, str(error), retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - the process edge: a fault of ours must end as a failed attempt
@@ -103,6 +122,17 @@ class JobRunner:
         timed = replace(analysis, timings=watch.timings)
         with self.resources.database.write() as session:
             analyses.save(session, held, timed, grid_digest=grid_digest, now=utc_now())
+
+    def _hand_back(self, held: jobs.Claim, better: BetterElsewhere) -> Outcome:
+        try:
+            with self.resources.database.write() as session:
+                jobs.hand_back(session, held, reason=better.reason.value, now=utc_now())
+        except StorageError as error:
+            # Taken over, or no database: the lease runs out and the relay takes the job back.
+            log.warning("job.not_handed_back", job=held.job_id, code=error.code)
+            return Outcome.DISCARDED
+        log.info("job.handed_back", job=held.job_id, reason=better.reason.value)
+        return Outcome.HANDED_BACK
 
     def _fail_unexpected(self, held: jobs.Claim, error: Exception) -> Outcome:
         if _is_out_of_memory(error):
@@ -137,15 +167,12 @@ class JobRunner:
         return Outcome.FAILED
 
     @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Show the supervisor that work is going on while the block runs."""
-        if self.signs is not None:
-            self.signs.mark_busy(busy=True)
-        try:
-            yield
-        finally:
-            if self.signs is not None:
-                self.signs.mark_busy(busy=False)
+    def in_turn(self, job_id: int | None, *, alone: bool = False) -> Iterator[Turn]:
+        """Let a job, or a fit request (None), in, and show the supervisor how far it is while the block runs."""
+        signs = nullcontext() if self.signs is None else self.signs.at_work(job_id)
+        least = len(Lane)
+        with signs as place, self.turns.enter(least, alone=alone, on_step=place.mark if place else None) as turn:
+            yield turn
 
 
 def register_tasks(app: Celery, runner: JobRunner, fitter: FitRunner) -> None:
@@ -162,11 +189,23 @@ def register_tasks(app: Celery, runner: JobRunner, fitter: FitRunner) -> None:
     @app.task(name=FIT, shared=False)  # type: ignore[untyped-decorator]  # as above
     def carry_out_fit(request_id: int) -> None:
         try:
-            with runner.busy():
+            with runner.in_turn(None) as turn:
+                # Before the request is claimed: nothing extends its lease.
+                turn.take()
                 fitter.run(int(request_id))
         except OncueError as error:
             # The request is still waiting, or its lease runs out: the relay sends its message again.
             log.warning("fit_request.not_carried_out", request=request_id, code=error.code, reason=str(error))
+
+
+def _each(*calls: Callable[[], None]) -> Callable[[], None]:
+    """Return a call of each, in order."""
+
+    def all_of_them() -> None:
+        for call in calls:
+            call()
+
+    return all_of_them
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -268,20 +268,19 @@ def test_a_fit_message_ends_its_request_with_a_code_and_shows_signs_of_work(
         task = new_task(session)
         wish = Wish(RequestKind.EVALUATE, new_adapter(session, task).id)
         request = fit_requests.place(session, task, wish, actor="api:x", now=utc_now())
-    signs, busy = SignsOfLife(), []
+    signs = SignsOfLife()
     runner = replace(_runner(database, objects, QuickAnalyser()), signs=signs)
     fitter = FitRunner(database, WorkerSettings(), "worker-1")
     app = make_app(WorkerSettings())
     register_tasks(app, runner, fitter)
-    with runner.busy():
-        busy.append(signs.is_busy)
-        busy.append(signs.busy_seconds >= 0)
+    with runner.in_turn(None):
+        in_hand = signs.occupants
     for _ in range(2):
         app.tasks[FIT].apply(args=[request.id])
     with database.read() as session:
         found = fit_requests.find(session, request.id)
     assert (found.state, found.code, found.attempts) == (RequestState.FAILED, "item_refused", 1)
-    assert busy == [True, True]
+    assert [one.job for one in in_hand] == [None]
     assert not signs.is_busy
 
 
