@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy import float32, uint8, uint16
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from storage.domain import FrameRef, Geometry, Volume
+from storage.domain import FrameRef, Geometry, Vector, Volume
 from tests.support.dicom import SeriesPlan, series
 
 LIVER, TUMOUR = 1, 2
@@ -84,22 +85,19 @@ def turned(volume: Volume, order: tuple[int, int, int], flipped: tuple[bool, boo
     for axis, flip in zip(order, flipped, strict=True):
         origin = origin + steps[axis] * (at.spacing_mm[axis] * ends[axis] if flip else 0)
         directions.append(steps[axis] * (-1 if flip else 1))
-    z, y, x = ((float(a), float(b), float(c)) for a, b, c in directions)
-    spacing = tuple(at.spacing_mm[axis] for axis in order)
-    geometry = replace(
-        at,
-        origin_mm=tuple(map(float, origin)),
-        slice_direction=z,
-        column_direction=y,
-        row_direction=x,
-        spacing_mm=spacing,
-    )
-    return replace(volume, voxels=voxels, geometry=geometry)
+    slices, columns, rows = map(_vector, directions)
+    spacing = _vector([at.spacing_mm[axis] for axis in order])
+    return replace(volume, voxels=voxels, geometry=Geometry(_vector(origin), rows, columns, slices, spacing))
+
+
+def _vector(values: Iterable[float]) -> Vector:
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 def _ellipsoid(centre_mm: object, radii_mm: object) -> NDArray[np.bool_]:
     """Return where an ellipsoid lies; millimetres along z, y, x from the middle of the grid."""
     middle = (np.array(SHAPE) - 1) / 2
-    places = (np.stack(np.indices(SHAPE), axis=-1) - middle) * SPACING_MM
+    places = (np.moveaxis(np.indices(SHAPE), 0, -1) - middle) * SPACING_MM
     inside: NDArray[np.bool_] = (((places - np.asarray(centre_mm)) / np.asarray(radii_mm)) ** 2).sum(axis=-1) <= 1
     return inside

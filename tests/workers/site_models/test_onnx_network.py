@@ -154,7 +154,7 @@ def test_weights_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None
 
 
 def test_a_network_that_cannot_compute_its_patch_is_named_with_the_shape(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnsuitable, match="m cannot compute an input of 1 x 1 x 8 x 8 x 8: .*channels"):
+    with pytest.raises(ModelUnsuitable, match=r"m cannot compute an input of 1 x 1 x 8 x 8 x 8: .*channels"):
         opened(write_onnx(tmp_path / "m", scaling(inputs=4)))
 
 
