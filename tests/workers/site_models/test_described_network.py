@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +39,11 @@ def labels(segmentation: Segmentation) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=["onnx", "torchscript"])
@@ -81,7 +85,7 @@ def test_a_scan_stored_another_way_gives_the_same_in_the_same_place(
     tiny_networks: TinyNetworks, order: tuple[int, int, int], flipped: tuple[bool, bool, bool]
 ) -> None:
     model, volume = opened(tiny_networks.onnx), ct_phantom(HELD_OUT[0]).volume
-    axes = [axis for axis in range(3) if flipped[axis]]
+    axes = tuple(axis for axis in range(3) if flipped[axis])
     wanted = np.flip(labels(found(model, volume)).transpose(order), axes)
     np.testing.assert_array_equal(labels(found(model, turned(volume, order, flipped))), wanted)
 

@@ -75,7 +75,7 @@ def test_the_worker_is_asked_before_each_patch_and_can_end_it() -> None:
     class NoLongerWanted(Exception):
         pass
 
-    asked = []
+    asked: list[None] = []
 
     def check() -> None:
         asked.append(None)
