@@ -39,11 +39,13 @@ def number_kinds(masks: Sequence[NDArray[bool_]], *, most: int = MOST_LESIONS) -
     """
     components = np.zeros(masks[0].shape, dtype=int32)
     kinds: list[int] = []
+    own = np.zeros_like(components)
     for kind, mask in enumerate(masks):
-        own, count = ndimage.label(mask, structure=TOUCHING)
-        components += np.where(own > 0, own + len(kinds), 0).astype(int32)
-        kinds += [kind] * int(count)
-    sizes = np.bincount(components.ravel(), minlength=len(kinds) + 1)[1:]
+        count = int(ndimage.label(mask, structure=TOUCHING, output=own))
+        components[mask] = own[mask] + len(kinds)
+        kinds += [kind] * count
+    # Only what was drawn is counted: counting turns each voxel into eight bytes.
+    sizes = np.bincount(components[components > 0], minlength=len(kinds) + 1)[1:]
     # A stable sort keeps equal sizes in scan order, so the same masks always get the same numbers.
     order = np.argsort(-sizes, kind="stable")
     by_size = [kinds[place] for place in order]

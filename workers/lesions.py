@@ -57,12 +57,12 @@ class Lesions:
     @property
     def lesion_labels(self) -> NDArray[uint8]:
         """The numbers of the lesions alone."""
-        return np.where(self.labels <= self._count, self.labels, 0).astype(uint8)
+        return np.where(self.labels <= self._count, self.labels, uint8(0))
 
     @property
     def structure_labels(self) -> NDArray[uint8]:
         """The numbers of the structures alone."""
-        return np.where(self.labels > self._count, self.labels, 0).astype(uint8)
+        return np.where(self.labels > self._count, self.labels, uint8(0))
 
     @property
     def _count(self) -> int:
@@ -220,9 +220,9 @@ def _with_confidence(
     findings: tuple[Finding, ...], labels: NDArray[uint8], segmentation: Segmentation
 ) -> tuple[Finding, ...]:
     """Return the findings with confidences: the case score for the highest mean score, a share of it for the others."""
-    means = np.atleast_1d(
-        ndimage.mean(segmentation.score_map, labels=labels, index=[finding.number for finding in findings])
-    )
+    drawn = labels > 0
+    numbers = [finding.number for finding in findings]
+    means = np.atleast_1d(ndimage.mean(segmentation.score_map[drawn], labels=labels[drawn], index=numbers))
     top = float(means.max())
     shares = means / top if top > 0 else np.ones_like(means)
     return tuple(

@@ -88,7 +88,7 @@ class _Clusters:
 
 def find_organs(grid: LabelledGrid) -> Organs:
     """Return the organs that have voxels."""
-    counts = np.bincount(grid.labels.ravel(), minlength=_VALUES)
+    counts = _count_values(grid.labels)
     entries = tuple(entry for entry in grid.table if entry.role is LabelRole.ORGAN and counts[entry.value])
     return Organs(grid, entries, {entry.value: int(counts[entry.value]) for entry in entries})
 
@@ -130,7 +130,7 @@ def describe_structures(
 
     ``identity`` are the words that their tracking UIDs follow from, with the label's value.
     """
-    sizes = np.bincount(lesions.ravel(), minlength=_VALUES)
+    sizes = _count_values(lesions)
     voxel_ml = volume.geometry.voxel_ml if volume.extent is Extent.VOLUME else 0.0
     return tuple(
         Structure(
@@ -151,7 +151,17 @@ def lay_under(lesions: NDArray[uint8], organs: Organs) -> NDArray[uint8]:
     numbers = np.zeros(_VALUES, dtype=uint8)
     for number, entry in enumerate(organs.entries, start=int(lesions.max(initial=0)) + 1):
         numbers[entry.value] = number
-    return np.where(lesions > 0, lesions, numbers[organs.grid.labels]).astype(uint8)
+    laid = numbers[organs.grid.labels]
+    np.copyto(laid, lesions, where=lesions > 0)
+    return laid
+
+
+def _count_values(labels: NDArray[uint8]) -> NDArray[intp]:
+    """Count how many voxels have each value, slice by slice: counting turns each voxel into eight bytes."""
+    counts = np.zeros(_VALUES, dtype=intp)
+    for plane in labels:
+        counts += np.bincount(plane.ravel(), minlength=_VALUES)
+    return counts
 
 
 def _widened(box: Box) -> Box:
