@@ -71,7 +71,8 @@ def ct_phantom(seed: int, *, tumour: bool = True) -> CtPhantom:
     if tumour:
         inside = _ellipsoid(centre + draw.uniform(-11, 11, 3), np.full(3, draw.uniform(10, 14)))
         voxels[inside], labels[inside] = _TUMOUR + draw.uniform(-10, 10), TUMOUR
-    return CtPhantom(seed, np.rint(voxels + draw.normal(0, _NOISE_HU, SHAPE)).astype(float32), labels)
+    noisy = np.maximum(np.rint(voxels + draw.normal(0, _NOISE_HU, SHAPE)), _INTERCEPT)
+    return CtPhantom(seed, noisy.astype(float32), labels)
 
 
 def turned(volume: Volume, order: tuple[int, int, int], flipped: tuple[bool, bool, bool]) -> Volume:

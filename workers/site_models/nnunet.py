@@ -80,9 +80,9 @@ def open_model(
 ) -> NnunetModel:
     """Return the model with all its folds, loaded.
 
-    A GPU computes in ``dtype`` and mirrors as training did; a processor computes in float32 and mirrors only where
-    ``nnunet.mirroring`` of model.toml asks for it, because each axis doubles the time. CodeRefused, WeightsMismatch,
-    LabelsInvalid and ModelUnsuitable name the file and the key.
+    A GPU computes in float16, as training did, unless ``dtype`` is float32, and mirrors as training did; a processor
+    computes in float32 and mirrors only where ``nnunet.mirroring`` of model.toml asks: each axis doubles the time.
+    CodeRefused, WeightsMismatch, LabelsInvalid and ModelUnsuitable name the file and the key.
     """
     _require_package()
     import torch
@@ -94,8 +94,8 @@ def open_model(
     results = find_results(folder, said.nnunet.fold_names)
     mirrored = device.type == "cuda" if said.nnunet.mirroring is None else said.nnunet.mirroring
     trained = _load(results, mirrored=mirrored, allow_code=allow_code)
-    half = dtype if device.type == "cuda" and dtype != torch.float32 else None
-    running = Running(device, half, step=1 - said.input.overlap)
+    half = device.type == "cuda" and dtype != torch.float32
+    running = Running(device, half=half, step=1 - said.input.overlap)
     axes = said.input.orientation or _trained_orientation(results)
     facts = {"folds": results.folds, "mirroring": trained.mirroring, "step": running.step, "orientation": axes}
     algorithm = Algorithm(folder.name, card.version, _digest(results), json.dumps(facts, sort_keys=True))

@@ -43,10 +43,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Where and how it runs. ``half`` is the format of the network's arithmetic on a GPU, None for float32."""
+    """Where and how it runs. ``half``: a GPU computes the network in half precision, as nnU-Net itself has it."""
 
     device: torch.device
-    half: torch.dtype | None
+    half: bool
     step: float
     """Distance of two tiles as a share of a tile's side."""
 
@@ -55,6 +55,7 @@ class TilePredictor(nnUNetPredictor):  # type: ignore[misc] # nnU-Net ships no t
     """nnU-Net's predictor, which asks ``check`` before each tile and starts no thread that could outlive it."""
 
     def __init__(self, trained: Trained, running: Running) -> None:
+        benchmark = torch.backends.cudnn.benchmark
         with quiet():
             super().__init__(
                 tile_step_size=running.step,
@@ -63,6 +64,7 @@ class TilePredictor(nnUNetPredictor):  # type: ignore[misc] # nnU-Net ships no t
                 device=running.device,
                 allow_tqdm=False,
             )
+        torch.backends.cudnn.benchmark = benchmark  # nnU-Net sets it for every other model of the process too
         self.half = running.half
         self.check: AbortCheck = _go_on
         self.manual_initialization(
@@ -119,7 +121,7 @@ class TilePredictor(nnUNetPredictor):  # type: ignore[misc] # nnU-Net ships no t
         return total
 
     def _tile_logits(self, tile: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=self.half or torch.float16, enabled=self.half is not None):
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.half):
             logits: Tensor = self._internal_maybe_mirror_and_predict(tile)[0]
         return logits
 

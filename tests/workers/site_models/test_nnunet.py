@@ -15,8 +15,13 @@ import pytest
 import torch
 
 from storage.domain import Code, LabelRole, Segmentation, Site, Volume
+from storage.objects import ObjectStore
 from tests.support.ct_phantoms import LIVER, TUMOUR, CtPhantom, ct_phantom, turned
+from tests.support.dicom import put_all
 from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsMismatch
+from workers.imaging.instances import read_headers
+from workers.imaging.series import choose_series
+from workers.imaging.volumes import build_volume
 from workers.site_models import nnunet
 from workers.site_models.card import SiteModelKind
 from workers.site_models.kinds import recognise
@@ -107,6 +112,14 @@ def test_tumours_that_it_never_saw_are_found_where_they_lie(tiny_nnunet: Path) -
     healthy = model.segment(ct_phantom(200, tumour=False).volume, prompt=None, check=lambda: None)
     assert not healthy.mask.any()
     assert healthy.case_score < 0.1
+
+
+def test_it_reads_the_images_that_a_scanner_sends(tiny_nnunet: Path, objects: ObjectStore) -> None:
+    phantom = ct_phantom(109)
+    series, _ = choose_series(read_headers(put_all(objects, phantom.study()), objects))
+    volume = build_volume(series, objects)
+    np.testing.assert_array_equal(volume.voxels, phantom.voxels)
+    assert dice(segmented(tiny_nnunet, volume).mask, phantom.labels == TUMOUR) > 0.85
 
 
 def test_labels_and_probabilities_are_those_of_nnunet_itself(tiny_nnunet: Path) -> None:
