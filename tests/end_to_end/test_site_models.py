@@ -60,7 +60,7 @@ def test_each_kind_is_added_routed_to_and_finds_the_lesion(
     phantom, drawn = ct_phantom(SEED), drawn_ct.draw(SEED)
     written = {
         **_written(phantom.study(), phantom.labels == TUMOUR, tmp_path / "phantom"),
-        **_written(drawn_ct.instances(drawn), drawn.labels == drawn_ct.TUMOUR, tmp_path / "drawn"),
+        **_written(drawn_ct.instances(drawn), drawn.truth == drawn_ct.TUMOUR, tmp_path / "drawn"),
     }
     routes = tmp_path / "routes.toml"
     of_phantom = [ROUTE.format(name=name, description="portal") for name in models if name != "bundle"]
@@ -72,9 +72,7 @@ def test_each_kind_is_added_routed_to_and_finds_the_lesion(
         for folder in ("phantom", "drawn"):
             assert storescu("ONCUE", system.port, *sorted((tmp_path / folder).iterdir())).returncode == 0
         analyses = _analyses(system.wait_for("studies", "list", until=_all_ended))
-        assert {one["route"]: (one["state"], one["code"]) for one in analyses} == {
-            name: ("succeeded", None) for name in models
-        }
+        assert {one["route"]: (one["state"], one["code"]) for one in analyses} == dict.fromkeys(models, ("succeeded", None))
         system.wait_for("deliveries", "list", until=lambda found: len(found) == 2 * len(models) and _sent(found))
     held = [pydicom.dcmread(io.BytesIO(pacs.file(uid))) for uid in pacs.sop_instance_uids()]
     found = {_route_of(one): _overlap(one, written) for one in held if one.Modality == "SEG"}
@@ -157,7 +155,10 @@ def _overlap(segmentation: Dataset, truth: Mapping[str, NDArray[np.bool_]]) -> f
             source = frame.DerivationImageSequence[0].SourceImageSequence[0]
             uid = str(source.ReferencedSOPInstanceUID)
             found[uid] = found.get(uid, np.zeros_like(plane)) | plane
-    series = {str(item.ReferencedSOPInstanceUID) for item in segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    series = {
+        str(item.ReferencedSOPInstanceUID)
+        for item in segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    }
     drawn = {uid: plane for uid, plane in truth.items() if uid in series}
     both = sum(int((plane & drawn[uid]).sum()) for uid, plane in found.items())
     total = sum(int(plane.sum()) for plane in found.values()) + sum(int(plane.sum()) for plane in drawn.values())
