@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from numpy import bool_, float64, int32, uint8
+from numpy import bool_, float32, float64, uint8
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
@@ -46,29 +46,48 @@ def find_lesions(segmentation: Segmentation, volume: Volume, *, input_sha256: st
     if count == 0:
         return Lesions(labels, (_absent(segmentation, volume, input_sha256),), 0)
     findings = tuple(
-        _present(number, labels == number, segmentation, volume, input_sha256=input_sha256)
-        for number in range(1, min(count, MOST_LESIONS) + 1)
+        _present(number, _box_of(labels, number, place), segmentation, volume, input_sha256=input_sha256)
+        for number, place in enumerate(ndimage.find_objects(labels), start=1)
     )
     return Lesions(labels, _with_confidence(findings, labels, segmentation), max(0, count - MOST_LESIONS))
 
 
 def number_components(mask: NDArray[bool_], *, most: int = MOST_LESIONS) -> tuple[NDArray[uint8], int]:
     """Number the components of a mask by falling size; those after ``most`` share its number. Return their count."""
-    components, count = ndimage.label(mask, structure=_TOUCHING)
-    if count == 0:
-        return np.zeros(mask.shape, dtype=uint8), 0
-    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    labels = np.zeros(mask.shape, dtype=uint8)
+    inside = bounding_box(mask)
+    if inside is None:
+        return labels, 0
+    # Slice by slice and within the box of the mask: numbers of components take four bytes a voxel, counting them eight.
+    components, count = ndimage.label(mask[inside], structure=_TOUCHING)
+    sizes = np.zeros(count + 1, dtype=np.intp)
+    for plane in components:
+        sizes += np.bincount(plane.ravel(), minlength=count + 1)
+    sizes = sizes[1:]
     # A stable sort keeps equal sizes in scan order, so the same mask always gets the same numbers.
     order = np.argsort(-sizes, kind="stable")
     numbers = np.zeros(count + 1, dtype=uint8)
     numbers[order + 1] = np.minimum(np.arange(1, count + 1), most)
-    return numbers[np.asarray(components, dtype=int32)], int(count)
+    for target, plane in zip(labels[inside], components, strict=True):
+        target[:] = numbers[plane]
+    return labels, int(count)
 
 
-def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
-    """Return the greatest distance between two voxel centres of a lesion, in space, plus one pixel's width."""
+def bounding_box(mask: NDArray[bool_]) -> tuple[slice, ...] | None:
+    """Return the smallest box ``[z, y, x]`` that holds a mask, or None where it is empty."""
+    slices = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not all(len(found) for found in slices):
+        return None
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in slices)
+
+
+def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry, *, start: tuple[int, ...] = (0, 0, 0)) -> float:
+    """Return the greatest distance between two voxel centres of a lesion, in space, plus one pixel's width.
+
+    The mask may be the lesion's box alone; ``start`` says then where in the volume that begins.
+    """
     edge = mask & ~ndimage.binary_erosion(mask)
-    points = np.argwhere(edge) * np.asarray(geometry.spacing_mm, dtype=float64)
+    points = (np.argwhere(edge) + np.asarray(start)) * np.asarray(geometry.spacing_mm, dtype=float64)
     width = float(min(geometry.spacing_mm[1:]))
     if len(points) < 2:  # noqa: PLR2004 - one voxel is as wide as itself
         return width
@@ -78,16 +97,29 @@ def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
     return float(pdist(points).max()) + width
 
 
-def _present(
-    number: int, mask: NDArray[bool_], segmentation: Segmentation, volume: Volume, *, input_sha256: str
-) -> Finding:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Box:
+    """The part of a volume that a lesion lies in: its mask there, and where that begins."""
+
+    mask: NDArray[bool_]
+    start: tuple[int, ...]
+
+
+def _box_of(labels: NDArray[uint8], number: int, place: tuple[slice, ...]) -> _Box:
+    return _Box(labels[place] == number, tuple(one.start for one in place))
+
+
+def _present(number: int, box: _Box, segmentation: Segmentation, volume: Volume, *, input_sha256: str) -> Finding:
+    mask = box.mask
     return Finding(
         number=number,
         presence=Presence.PRESENT,
         concept=LESION,
         confidence=segmentation.case_score,
         volume_ml=_volume_ml(mask, volume),
-        longest_diameter_mm=0.0 if volume.extent is Extent.UNKNOWN else longest_diameter_mm(mask, volume.geometry),
+        longest_diameter_mm=0.0
+        if volume.extent is Extent.UNKNOWN
+        else longest_diameter_mm(mask, volume.geometry, start=box.start),
         tracking_id=f"Lesion {number}",
         tracking_uid=_tracking_uid(segmentation, volume, input_sha256, number),
         extent=volume.extent,
@@ -126,15 +158,27 @@ def _with_confidence(
     findings: tuple[Finding, ...], labels: NDArray[uint8], segmentation: Segmentation
 ) -> tuple[Finding, ...]:
     """Return the findings with confidences: the case score for the highest mean score, a share of it for the others."""
-    means = np.atleast_1d(
-        ndimage.mean(segmentation.score_map, labels=labels, index=[finding.number for finding in findings])
-    )
+    means = _mean_scores(segmentation.score_map, labels, len(findings))
     top = float(means.max())
     shares = means / top if top > 0 else np.ones_like(means)
     return tuple(
         replace(finding, confidence=min(1.0, max(0.0, segmentation.case_score * float(share))))
         for finding, share in zip(findings, shares, strict=True)
     )
+
+
+def _mean_scores(score_map: NDArray[float32], labels: NDArray[uint8], count: int) -> NDArray[float64]:
+    """Return the mean score under each label from 1, slice by slice: sums of a whole volume would take eight times it.
+
+    Voxels are added one by one in the order of the volume, so the sums do not depend on how it is parted.
+    """
+    sums, sizes = np.zeros(count + 1), np.zeros(count + 1)
+    for plane, scores in zip(labels, score_map, strict=True):
+        inside = plane > 0
+        if inside.any():
+            np.add.at(sums, plane[inside], scores[inside].astype(float64))
+            sizes += np.bincount(plane[inside], minlength=count + 1)
+    return sums[1:] / sizes[1:]
 
 
 def _tracking_uid(segmentation: Segmentation, volume: Volume, input_sha256: str, number: int) -> str:
