@@ -133,7 +133,7 @@ def _number(case: _Case, drawn: Sequence[_Kind], *, room: int) -> Lesions:
     numbered = number_kinds([kind.mask for kind in drawn], most=most)
     boxes = ndimage.find_objects(numbered.labels)
     findings = tuple(
-        _present(case, number, numbered.labels[box] == number, drawn[kind])
+        _present(case, number, _Box.of(numbered.labels, number, box), drawn[kind])
         for number, (kind, box) in enumerate(zip(numbered.kinds, boxes, strict=True), start=1)
     )
     confident = _with_confidence(findings, numbered.labels, case.segmentation)
@@ -156,10 +156,13 @@ def _among_organs(case: _Case, lesions: Lesions, organs: Organs) -> Lesions:
     )
 
 
-def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
-    """Return the greatest distance between two voxel centres of a lesion, in space, plus one pixel's width."""
+def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry, *, start: tuple[int, ...] = (0, 0, 0)) -> float:
+    """Return the greatest distance between two voxel centres of a lesion, in space, plus one pixel's width.
+
+    The mask may be the lesion's box alone; ``start`` says then where in the volume that begins.
+    """
     edge = mask & ~ndimage.binary_erosion(mask)
-    points = np.argwhere(edge) * np.asarray(geometry.spacing_mm, dtype=float64)
+    points = (np.argwhere(edge) + np.asarray(start)) * np.asarray(geometry.spacing_mm, dtype=float64)
     width = float(min(geometry.spacing_mm[1:]))
     if len(points) < 2:  # noqa: PLR2004 - one voxel is as wide as itself
         return width
@@ -169,15 +172,30 @@ def longest_diameter_mm(mask: NDArray[bool_], geometry: Geometry) -> float:
     return float(pdist(points).max()) + width
 
 
-def _present(case: _Case, number: int, mask: NDArray[bool_], kind: _Kind) -> Finding:
-    volume = case.volume
+@dataclass(frozen=True, slots=True, eq=False)
+class _Box:
+    """The part of a volume that a lesion lies in: its mask there, and where that begins."""
+
+    mask: NDArray[bool_]
+    start: tuple[int, ...]
+
+    @classmethod
+    def of(cls, labels: NDArray[uint8], number: int, place: tuple[slice, ...]) -> _Box:
+        """Return the box of one number."""
+        return cls(labels[place] == number, tuple(one.start for one in place))
+
+
+def _present(case: _Case, number: int, box: _Box, kind: _Kind) -> Finding:
+    volume, mask = case.volume, box.mask
     return Finding(
         number=number,
         presence=Presence.PRESENT,
         concept=kind.concept,
         confidence=case.segmentation.case_score,
         volume_ml=_volume_ml(mask, volume),
-        longest_diameter_mm=0.0 if volume.extent is Extent.UNKNOWN else longest_diameter_mm(mask, volume.geometry),
+        longest_diameter_mm=0.0
+        if volume.extent is Extent.UNKNOWN
+        else longest_diameter_mm(mask, volume.geometry, start=box.start),
         tracking_id=f"Lesion {number}",
         tracking_uid=_tracking_uid(case, number),
         extent=volume.extent,

@@ -52,14 +52,29 @@ def _filled_border(voxels: NDArray[float32], known: _Mask | None, *, modality: s
         return None
     values, counts = np.unique(edges, return_counts=True)
     value, count = values[counts.argmax()], int(counts.max())
-    same = voxels == value
-    rest = voxels[~same] if known is None else voxels[~same & ~known]
-    if count < _MOST_OF_THE_BORDER * edges.size or not rest.size:
+    if count < _MOST_OF_THE_BORDER * edges.size:
         return None
-    lowest, highest = float(rest.min()), float(rest.max())
+    same: _Mask = np.equal(voxels, value)
+    aside = same if known is None else same | known
+    if aside.all():
+        return None
+    lowest, highest = (float(extreme) for extreme in extremes(voxels, aside))
     if _is_air(float(value), lowest, highest, modality=modality):
         return None
-    return np.stack([_touching_the_edge(plane) for plane in same])
+    for plane in same:
+        plane[:] = _touching_the_edge(plane)
+    return same
+
+
+def extremes(voxels: NDArray[float32], aside: _Mask | None) -> tuple[float32, float32]:
+    """Return the lowest and highest voxel outside a mask, both 0 where there is none, without a copy of the volume."""
+    planes = voxels if aside is None else (plane[~left] for plane, left in zip(voxels, aside, strict=True))
+    found = [(plane.min(), plane.max()) for plane in planes if plane.size]
+    if not found:
+        return float32(0), float32(0)
+    lowest, highest = zip(*found, strict=True)
+    # As numpy does: one value that is no number makes the whole none.
+    return float32(np.min(lowest)), float32(np.max(highest))
 
 
 def _is_air(value: float, lowest: float, highest: float, *, modality: str) -> bool:

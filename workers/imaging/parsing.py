@@ -50,7 +50,7 @@ class ReadLimits:
     instance_bytes: int = 2 << 30
     decoded_bytes: int = 2 << 30
     frames: int = 20_000
-    voxels: int = 320_000_000
+    voxels: int = 600_000_000
 
 
 DEFAULT_LIMITS = ReadLimits()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
-from workers.imaging.borders import undeclared_background
+from workers.imaging.borders import extremes, undeclared_background
 from workers.imaging.grids import regular_grid
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
 from workers.imaging.pixels import decode_frames
@@ -118,13 +118,17 @@ def _voxels(
 def _without_background(
     voxels: NDArray[float32], background: NDArray[np.bool_] | None, *, inverted: bool
 ) -> NDArray[float32]:
-    """Darken what is no image, invert the rest where asked to, and refuse what then has nothing to show."""
-    image = voxels if background is None else voxels[~background]
-    _require_content(image)
-    lowest, highest = image.min(), image.max()
+    """Darken what is no image, invert the rest where asked to, and refuse what then has nothing to show.
+
+    In place: a volume may take gigabytes.
+    """
+    lowest, highest = extremes(voxels, background)
+    _require_spread(float(lowest), float(highest))
     if inverted:
-        voxels = highest + lowest - voxels
-    return voxels if background is None else np.where(background, lowest, voxels)
+        np.subtract(highest + lowest, voxels, out=voxels)
+    if background is not None:
+        voxels[background] = lowest
+    return voxels
 
 
 def _background(
@@ -143,7 +147,11 @@ def _units(frame: NDArray[np.integer[Any]], part: Slice) -> NDArray[float32]:
 
 
 def _require_content(voxels: NDArray[float32]) -> None:
-    lowest, highest = (float(voxels.min()), float(voxels.max())) if voxels.size else (0.0, 0.0)
+    lowest, highest = extremes(voxels, None)
+    _require_spread(float(lowest), float(highest))
+
+
+def _require_spread(lowest: float, highest: float) -> None:
     if not np.isfinite([lowest, highest]).all():
         raise UnsuitableVolume("the rescaled values are not finite; RescaleSlope or RescaleIntercept is wrong")
     if lowest == highest:

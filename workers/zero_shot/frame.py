@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import ndimage
 
-from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown
 from storage.domain import Extent
+from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
