@@ -26,10 +26,11 @@ from workers.foundation.noise import NoiseSchedule, PredictionKind
 from workers.zero_shot.slices import place_slices
 from workers.zero_shot.windows import place_windows
 
-SIDE = 64
-SLICES = 16
-SLICE_MM = 6.0
-TRAINING_SEEDS = range(100, 160)
+SIDE = 48
+PIXELS = 64
+SLICES = 12
+SLICE_MM = 8.0
+TRAINING_SEEDS = range(100, 136)
 HELD_OUT_SEEDS = range(2000, 2010)
 NORMAL, ABNORMAL = 0, 1
 CLASSES = {"normal": 1, "abnormal": 2}
@@ -44,7 +45,7 @@ def t2_phantom(seed: int, *, lesion: bool = True, slices: int = SLICES) -> Phant
     white = float(np.random.default_rng(seed + 1000).uniform(48, 62))
     contrast = Contrast(white=white, grey=1.27 * white, fluid=2.15 * white, fat=1.9 * white)
     return head_phantom(
-        seed=seed, size=SIDE, slices=slices, slice_mm=SLICES * SLICE_MM / slices, lesion=lesion, contrast=contrast
+        seed=seed, size=PIXELS, slices=slices, slice_mm=SLICES * SLICE_MM / slices, lesion=lesion, contrast=contrast
     )
 
 
@@ -179,7 +180,7 @@ def reborn(network: nn.Module) -> None:
             start()
 
 
-def trained_diffusers(folder: Path, *, coder_steps: int = 250, steps: int = 400) -> Path:
+def trained_diffusers(folder: Path, *, coder_steps: int = 200, steps: int = 260) -> Path:
     """Train a pipeline of the Stable Diffusion kind, captioned."""
     _write_pipeline(folder)
     model: Any = open_foundation(folder, torch.device("cpu"), torch.float32)
@@ -227,7 +228,12 @@ def _write_pipeline(folder: Path) -> None:
     ).save_pretrained(folder / "scheduler")
     tiny_models.clip(folder)
     tiny_models.write_card(
-        folder, "diffusers-latent", modalities=["MR"], conditioning="text", field_of_view=ANY_VIEW, options={"size": SIDE}
+        folder,
+        "diffusers-latent",
+        modalities=["MR"],
+        conditioning="text",
+        field_of_view=ANY_VIEW,
+        options={"size": SIDE},
     )
 
 
