@@ -134,11 +134,12 @@ def stable_diffusion(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, **(scheduler or {})
     ).save_pretrained(folder / "scheduler")
     if text:
-        _clip(folder)
+        clip(folder)
     return folder
 
 
-def _clip(folder: Path) -> None:
+def clip(folder: Path) -> None:
+    """Save a CLIP text encoder of random weights and its tokenizer of letters."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]

@@ -36,8 +36,8 @@ def condition_pair(
     """Return what the model is told for a prompt; ``spacing_mm`` in the model's own axis order.
 
     The card's options say how the model was captioned (``captions``), or which of its ``classes`` or ``vectors`` are
-    ``normal`` and ``abnormal``, or which ``regions`` it shows (top, bottom). ConfigurationError for an empty or overlong
-    prompt, ModelUnsuitable where an option cannot be read.
+    ``normal`` and ``abnormal``, or which ``regions`` it shows (top, bottom). ConfigurationError for an empty or
+    overlong prompt, ModelUnsuitable where an option cannot be read.
     """
     words = plain_words(prompt)
     if not words or len(words) > LONGEST_PROMPT:

@@ -55,7 +55,7 @@ def require_known_extent(card: ModelCard, volume: Volume) -> None:
     limited = view.extent_mm is not None or view.spacing_mm is not None
     if limited and volume.extent is Extent.UNKNOWN:
         raise FieldOfViewMismatch(
-            f"{card.name} was trained for a field of view in millimetres, and the image does not say its pixel spacing: "
+            f"{card.name} was trained for a field of view in mm, and the image does not say its pixel spacing: "
             "choose a model for any field of view"
         )
 

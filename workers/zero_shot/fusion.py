@@ -30,8 +30,8 @@ LEAST_HEALTHY = 50
 class FusionRule:
     """How maps are fused and when a score becomes a mask.
 
-    Z-scores are cut at ``highest``, so that no map outvotes the others, and averaged by the weights. ``suspicious`` is the
-    z-score of attention above which a place is redrawn, ``lesion`` the fused one above which it is lesion.
+    Z-scores are cut at ``highest``, so that no map outvotes the others, and averaged by the weights. ``suspicious`` is
+    the z-score of attention above which a place is redrawn, ``lesion`` the fused one above which it is lesion.
     """
 
     smoothing_mm: float = 4.0
@@ -83,7 +83,7 @@ def fused(attention: FloatArray, pixel: FloatArray, feature: FloatArray, rule: F
 
 
 def lesions(score: FloatArray, spacing_mm: Vector, *, threshold: float, minimum_ml: float) -> BoolArray:
-    """Return the mask of a score ``[z, y, x]`` on a volume's grid: above the threshold, holes filled, none too small."""
+    """Return the mask of a score ``[z, y, x]`` on a volume's grid: above the threshold, filled, none too small."""
     above = score > threshold
     above = np.array([ndimage.binary_fill_holes(plane) for plane in above], dtype=bool).reshape(above.shape)
     labels, count = ndimage.label(above, structure=np.ones((3, 3, 3)))

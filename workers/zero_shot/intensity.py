@@ -31,8 +31,8 @@ class GreyScale(StrEnum):
 def black_and_white(card: ModelCard, voxels: FloatArray, *, modality: str) -> tuple[float, float]:
     """Return the values of a volume that are shown as black and as white.
 
-    The card's options ``intensity`` (``window`` or ``percentiles``) and ``range`` say so; without them CT is windowed to
-    -1000 to 1000 HU, anything else runs from its 0.5th to its 99.5th percentile. UnsuitableVolume where both are one.
+    The card's options ``intensity`` (``window`` or ``percentiles``) and ``range`` say so; without them CT is windowed
+    to -1000 to 1000 HU, anything else runs from its 0.5th to its 99.5th percentile. UnsuitableVolume for a single grey.
     """
     default = (GreyScale.WINDOW, CT_HU) if modality == "CT" else (GreyScale.PERCENTILES, PERCENTILES)
     try:

@@ -27,7 +27,8 @@ GUIDANCE = 1.5
 class Redrawn:
     """Tiles as the autoencoder gives them back and with a region redrawn, and what separates them.
 
-    Residuals are ``[n, 1, *size]``, unscaled and exactly 0 outside the region. ``decoded`` and ``healthy`` have one channel.
+    Residuals are ``[n, 1, *size]``, unscaled and exactly 0 outside the region. ``decoded`` and ``healthy`` have
+    one channel.
     """
 
     decoded: Tensor
@@ -45,7 +46,7 @@ def plan(pair: ConditionPair) -> Redrawing:
 
 @torch.inference_mode()
 def redrawn(model: FoundationModel, images: Tensor, region: Tensor, pair: ConditionPair) -> Redrawn:
-    """Return tiles with the bool ``region`` redrawn, against the *decoded* original: the autoencoder's error cancels."""
+    """Return tiles with the bool ``region`` redrawn, against the *decoded* original, not the tile itself."""
     drawn = redraw(model, images, region, plan(pair))
     inside = region.to(drawn.decoded)
     pixel = (drawn.decoded - drawn.healthy).abs().mean(dim=1, keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +55,7 @@ class FoundationSegmenter:
     model: FoundationModel
     dtype: torch.dtype
     head: Head | None = None
-    rule: FusionRule = FusionRule()
+    rule: FusionRule = field(default_factory=FusionRule)
 
     @classmethod
     def load(
@@ -70,7 +70,7 @@ class FoundationSegmenter:
     def segment(self, volume: Volume, *, prompt: str, check: AbortCheck) -> Segmentation:
         """Return where ``prompt`` is found, on the volume's own grid; the mask is empty where nothing was found.
 
-        ``check`` is called between steps. FieldOfViewUnknown and FieldOfViewMismatch say what the model's card excludes,
+        ``check`` is called between steps. FieldOfViewUnknown and FieldOfViewMismatch say what the card excludes,
         UnsuitableVolume what no model can be shown, ConfigurationError what is wrong with the prompt, and
         OutOfDeviceMemory that the device is too small.
         """
@@ -78,7 +78,7 @@ class FoundationSegmenter:
             return self._segment(volume, prompt=prompt, check=check)
         except torch.OutOfMemoryError as error:
             raise OutOfDeviceMemory(
-                f"{self.model.card.name} ran out of device memory: use a device with more, or a smaller size in its card"
+                f"{self.model.card.name} ran out of device memory: take one with more, or a smaller size in its card"
             ) from error
 
     def _segment(self, volume: Volume, *, prompt: str, check: AbortCheck) -> Segmentation:

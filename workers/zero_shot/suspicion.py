@@ -2,8 +2,8 @@
 
 Latents are noised and denoised twice, told the finding and told that all is normal. Where the finding explains them
 better, the place is suspicious (the comparison is that of DiffEdit, Couairon et al. 2022; signed, as a difference of
-squared errors, it is a denoiser's likelihood ratio, Li et al. 2023). That works with text and with classes, in 2D and in
-3D, and through the interface alone. A model that cannot be told of a finding is asked how far its healthy image lies
+squared errors, it is a denoiser's likelihood ratio, Li et al. 2023). That works with text and with classes, in 2D and
+in 3D, and through the interface alone. A model that cannot be told of a finding is asked how far its healthy image lies
 from the latents instead.
 """
 
