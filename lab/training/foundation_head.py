@@ -1,0 +1,169 @@
+"""Train adapters and a head on the frozen features of any 2D foundation model: what ``oncue train head`` calls.
+
+As for the project's own model (``adapters``), lesions are painted on slices that are taken to be healthy, and no pixel
+label is ever a target. A mask in a case only says which slices are left out.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lab.cases import ArrayFile
+from lab.patients import Role
+from lab.training import adapters, head_calibration, head_folder, loop, slices
+from lab.training.adapters import PromptTable
+from lab.training.head_settings import DEFAULT_SIZE, HeadResult
+from lab.training.loop import Run
+from lab.training.samples import Ahead, Sampler
+from lab.training.settings import Stage
+from lab.training.slices import SliceSet
+from storage.progress import unheard
+from workers import devices
+from workers.errors import ModelUnsuitable, TrainingDataMissing
+from workers.foundation.card import ModelKind
+from workers.foundation.weight_files import HEAD_FOLDER
+from workers.segmentation.model import open_model
+from workers.segmentation.networks import AnomalyNetwork
+from workers.segmentation.prompts import TextEncoder
+from workers.zero_shot.feature_head import MULTIPLE, FeatureHead, HeadCard, head_shape, in_range
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from lab.training.head_settings import HeadSettings
+    from lab.training.settings import OnStep
+    from storage.progress import OnProgress
+    from workers.foundation.contract import FoundationModel
+    from workers.segmentation.networks import NetworkShape
+
+SIZES = (32, 1024)
+
+
+def unheard_step(_report: object) -> None:
+    """Ignore the report."""
+
+
+def train_head(
+    settings: HeadSettings, *, on_step: OnStep = unheard_step, on_calibration: OnProgress = unheard
+) -> HeadResult:
+    """Train a head on a model's features and write it; without a card where the deadline came first.
+
+    Raises ModelUnsuitable for a folder that holds no model of single images of another maker, TrainingDataMissing where
+    there are no training patients or none to choose a threshold on, and UnreadableCase that names a broken file.
+    """
+    started = time.monotonic()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch.set_num_threads(settings.threads)
+    device = devices.choose_device(settings.device)
+    model = open_model(settings.foundation, device, devices.choose_dtype(device, settings.dtype))
+    shape = _checked_shape(model)
+    modality = settings.modality or (model.card.modalities or ("MR",))[0]
+    size = settings.size or model_size(model)
+    training, held_out = (load(settings.cases, role, size=size, modality=modality) for role in (Role.TRAIN, Role.TUNE))
+    encoder = TextEncoder.load()
+    # A checkpoint of another model's head would fit, and be wrong.
+    work = settings.work / model.sha256[:16]
+    run = Run(Stage.ADAPTERS, settings.plan, work, started + 60.0 * settings.deadline_minutes, on_step)
+    network, normal, finished = _train(run, model, training, encoder, shape=shape, seed=settings.seed)
+    place = settings.out or settings.foundation / HEAD_FOLDER
+    if not finished:
+        return HeadResult(place, None, time.monotonic() - started)
+    card = HeadCard(
+        foundation=model.card.name,
+        foundation_sha256=model.sha256,
+        channels=shape.channels,
+        size=size,
+        modality=modality,
+        threshold=head_calibration.UNCHOSEN,
+        held_out=head_calibration.UNREAD,
+        slices=len(training),
+        steps=settings.steps,
+        seed=settings.seed,
+    )
+    head = FeatureHead(card, devices.frozen(network, device), normal.to(device), model.card.value_range)
+    head = head_calibration.calibrate(head, model, Sampler(held_out, settings.seed, alone=True), encoder, on_progress=on_calibration)
+    head_folder.write(head, place, licence=model.card.licence)
+    return HeadResult(place, head.card, time.monotonic() - started)
+
+
+def _checked_shape(model: FoundationModel) -> NetworkShape:
+    if model.card.kind is ModelKind.ONCUE:
+        raise ModelUnsuitable(f"{model.card.name} has heads of its own: train them with oncue train foundation")
+    return head_shape(model)
+
+
+def model_size(model: FoundationModel) -> int:
+    """Return the side in pixels that a model's images have: what its card says, else its autoencoder's configuration.
+
+    It is rounded up to what both the model and the network take.
+    """
+    config = getattr(getattr(model, "autoencoder", None), "config", None)
+    told = model.card.options.get("size") or getattr(config, "sample_size", None) or DEFAULT_SIZE
+    if not isinstance(told, int) or not SIZES[0] <= told <= SIZES[1]:
+        raise ModelUnsuitable(f"the images of {model.card.name} have a side of {told}: expected {SIZES[0]} to {SIZES[1]}")
+    multiple = math.lcm(MULTIPLE, model.factor)
+    return math.ceil(told / multiple) * multiple
+
+
+def load(folder: Path, wanted: Role, *, size: int, modality: str) -> SliceSet:
+    """Return the slices of all patients of one role that are free of what their masks mark, framed as squares.
+
+    Raises TrainingDataMissing where there is none.
+    """
+    sets = []
+    for path in slices.patient_files(folder, wanted):
+        case = ArrayFile(path, modality, labelled=False).read()
+        free = slices.tumor_free(case.mask)
+        pixel_mm = case.volume.geometry.spacing_mm[1:]
+        sets.append(
+            slices.from_stack(
+                case.volume.voxels, case.name, pixel_mm=pixel_mm, wanted=free, modality=modality, size=size
+            )
+        )
+    joined = reduce(SliceSet.joined, sets)
+    if not len(joined):
+        raise TrainingDataMissing(f"no slice of the {wanted} patients under {folder.name} shows anything healthy")
+    return joined
+
+
+def _train(
+    run: Run, model: FoundationModel, training: SliceSet, encoder: TextEncoder, *, shape: NetworkShape, seed: int
+) -> tuple[AnomalyNetwork, Tensor, bool]:
+    """Return the network, the vector of the normal prompts, and whether all steps were taken."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = devices.channels_last(AnomalyNetwork(shape)).to(model.device).train()
+    table = PromptTable.build(encoder)
+    normal = table.normal.mean(dim=0)
+    ahead = Ahead(Sampler(training, seed, alone=True), run.plan.batch)
+    fast = devices.choose_dtype(model.device)
+
+    def loss_of(step: int) -> Tensor:
+        batch = ahead.draw(step)
+        abnormal, wanted = adapters.ask(batch, table, np.random.default_rng((seed, 5, step)))
+        images = batch.images.to(model.device)
+        features = frozen_features(model, images)
+        stacks = images.contiguous(memory_format=torch.channels_last)
+        vectors = (part.to(model.device) for part in (abnormal, normal.expand(len(images), -1)))
+        with torch.autocast(model.device.type, fast, enabled=fast is not torch.float32):
+            logits = module(stacks, features, *vectors)
+        masks = (batch.masks * wanted.view(-1, 1, 1, 1)).to(model.device)
+        return adapters.loss(logits, masks, batch.settled.to(model.device))
+
+    finished = loop.optimise(run, module, loss_of)
+    return module, normal, finished
+
+
+def frozen_features(model: FoundationModel, images: Tensor) -> list[Tensor]:
+    """Return a model's features of images in -1..1, as tensors that a network above them can learn from."""
+    stages = model.features(in_range(images, model.card.value_range))
+    return [stage.clone() for stage in stages]

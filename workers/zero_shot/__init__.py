@@ -1,0 +1,1 @@
+"""Zero-shot segmentation on any foundation model's folder."""
