@@ -59,9 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(
-    folder: Path, *, loadable: frozenset[str] = LOADABLE, apart: frozenset[str] = frozenset()
-) -> Manifest:
+def verify(folder: Path, *, loadable: frozenset[str] = LOADABLE, apart: frozenset[str] = frozenset()) -> Manifest:
     """Return the manifest after checking every listed file, and that no unlisted file lies beside them.
 
     ``loadable`` are the suffixes that may be listed; files of ``apart`` have a manifest of their own and need not be

@@ -77,11 +77,23 @@ def train_head(
     place = settings.out or settings.foundation / HEAD_FOLDER
     if not finished:
         return HeadResult(place, None, time.monotonic() - started)
-    card = HeadCard(
+    card = _uncalibrated(settings, model, training, channels=shape.channels, modality=modality)
+    head = FeatureHead(card, devices.frozen(network, device), normal.to(device), model.card.value_range)
+    head = head_calibration.calibrate(
+        head, model, Sampler(held_out, settings.seed, alone=True), encoder, on_progress=on_calibration
+    )
+    head_folder.write(head, place, licence=model.card.licence)
+    return HeadResult(place, head.card, time.monotonic() - started)
+
+
+def _uncalibrated(
+    settings: HeadSettings, model: FoundationModel, training: SliceSet, *, channels: tuple[int, ...], modality: str
+) -> HeadCard:
+    return HeadCard(
         foundation=model.card.name,
         foundation_sha256=model.sha256,
-        channels=shape.channels,
-        size=size,
+        channels=channels,
+        size=training.size,
         modality=modality,
         threshold=head_calibration.UNCHOSEN,
         held_out=head_calibration.UNREAD,
@@ -89,10 +101,6 @@ def train_head(
         steps=settings.steps,
         seed=settings.seed,
     )
-    head = FeatureHead(card, devices.frozen(network, device), normal.to(device), model.card.value_range)
-    head = head_calibration.calibrate(head, model, Sampler(held_out, settings.seed, alone=True), encoder, on_progress=on_calibration)
-    head_folder.write(head, place, licence=model.card.licence)
-    return HeadResult(place, head.card, time.monotonic() - started)
 
 
 def _checked_shape(model: FoundationModel) -> NetworkShape:
@@ -109,7 +117,9 @@ def model_size(model: FoundationModel) -> int:
     config = getattr(getattr(model, "autoencoder", None), "config", None)
     told = model.card.options.get("size") or getattr(config, "sample_size", None) or DEFAULT_SIZE
     if not isinstance(told, int) or not SIZES[0] <= told <= SIZES[1]:
-        raise ModelUnsuitable(f"the images of {model.card.name} have a side of {told}: expected {SIZES[0]} to {SIZES[1]}")
+        raise ModelUnsuitable(
+            f"the images of {model.card.name} have a side of {told}: expected {SIZES[0]} to {SIZES[1]}"
+        )
     multiple = math.lcm(MULTIPLE, model.factor)
     return math.ceil(told / multiple) * multiple
 

@@ -38,7 +38,7 @@ GREY_LEVELS = np.linspace(0.2, 1.0, 41)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaintedSlices:
-    """Slices of held-out patients ``[n, y, x]``: the head's score, the grey (both 0..1), and the painted truth."""
+    """Batches of slices of held-out patients ``[b, n, y, x]``: score, grey (both 0..1), and the painted truth."""
 
     scores: FloatArray
     grey: FloatArray
@@ -53,15 +53,15 @@ def calibrate(
     *,
     on_progress: OnProgress = unheard,
 ) -> FeatureHead:
-    """Return the head with the threshold of the best mean Dice over slices, and with what it reads there.
+    """Return the head with the threshold of the best mean Dice, and with what it reads there.
 
-    A slice without lesion counts 1 while nothing is marked in it, else 0.
+    As in a volume, slices with and without lesion are counted together: each batch of slices is one case.
     """
     drawn = score_painted(head, model, sampler, encoder, on_progress=on_progress)
     threshold, dice = best_level(drawn.scores, drawn.truth, LEVELS)
     _, grey_dice = best_level(drawn.grey, drawn.truth, GREY_LEVELS)
     precision = metrics.average_precision(drawn.scores, drawn.truth) or 0.0
-    held_out = HeldOut(round(dice, 4), round(precision, 4), round(grey_dice, 4), len(drawn.truth))
+    held_out = HeldOut(round(dice, 4), round(precision, 4), round(grey_dice, 4), BATCHES * SIZE)
     return replace(head, card=replace(head.card, threshold=threshold, held_out=held_out))
 
 
@@ -82,14 +82,14 @@ def score_painted(
         scores = head.score(images, model.features(images), prompt)
         parts.append((scores.cpu(), (batch.images + 1.0) / 2.0, batch.masks > 0))
         on_progress(number + 1, BATCHES)
-    scores, grey, truth = (torch.cat(part)[:, 0].numpy() for part in zip(*parts, strict=True))
-    return PaintedSlices(scores, grey, truth)
+    stacked = [torch.stack(part)[:, :, 0].numpy() for part in zip(*parts, strict=True)]
+    return PaintedSlices(stacked[0], stacked[1], stacked[2])
 
 
 def best_level(maps: FloatArray, truth: BoolArray, levels: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the level above which a map ``[n, y, x]`` has the best mean Dice over slices, and that mean."""
+    """Return the level above which maps ``[b, n, y, x]`` have the best mean Dice over batches, and that mean."""
     dices = [
-        float(np.mean([metrics.dice(plane > level, true) for plane, true in zip(maps, truth, strict=True)]))
+        float(np.mean([metrics.dice(case > level, true) for case, true in zip(maps, truth, strict=True)]))
         for level in levels
     ]
     best = int(np.argmax(dices))

@@ -1,4 +1,4 @@
-"""Write a trained head so that it can be loaded: weights, card, a text for people, and a manifest over the first two."""
+"""Write a trained head so that it can be loaded: weights, card, manifest, and a text for people."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Adapters and a head on the frozen features of the foundation model *{foundation}
 - trained on {slices} slices that were taken to be healthy, with lesions painted on them: {steps} steps, seed {seed};
   no pixel label was a target;
 - images: {modality}, squares of {size} x {size} pixels;
-- lesion where the score exceeds {threshold:g}, chosen on lesions painted on {held_out} slices of patients who were held out.
-  There the mean Dice is {dice:.3f} and the area under the precision-recall curve {precision:.3f}; the best single level of
-  grey reads a mean Dice of {grey:.3f}.
+- lesion where the score exceeds {threshold:g}, chosen on lesions painted on {held_out} slices of patients who were held
+  out. There the mean Dice is {dice:.3f} and the area under the precision-recall curve {precision:.3f}; the best single
+  level of grey reads a mean Dice of {grey:.3f}.
 
 These are **painted** lesions. What the head is worth on lesions of patients is for `oncue evaluate` to say. Not a
 medical device. For research use only.

@@ -20,9 +20,10 @@ LEARNING_RATE = 2e-3
 class HeadSettings:
     """One training of a head.
 
-    ``cases`` is the folder of ``PATIENT.npz`` files, taken to be healthy but for what their masks mark. ``out`` receives
-    the head (None: ``head/`` in the model's folder), ``work`` the checkpoint and the log. ``size`` is the side in pixels
-    of the images (None: what the model's card or configuration says). The weights depend on seed, steps and batch alone.
+    ``cases`` is the folder of ``PATIENT.npz`` files, taken to be healthy but for what their masks mark. ``out``
+    receives the head (None: ``head/`` in the model's folder), ``work`` the checkpoint and the log. ``size`` is the side
+    in pixels of the images (None: what the model's card or configuration says). The weights depend on seed, steps and
+    batch alone.
     """
 
     foundation: Path

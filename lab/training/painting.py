@@ -38,6 +38,6 @@ def paint(
 
 
 def resized(maps: Tensor, size: int) -> Tensor:
-    """Return maps ``[n, c, y, x]`` as squares of ``size`` pixels, interpolated between pixels and averaged over them."""
+    """Return maps ``[n, c, y, x]`` as squares of ``size`` pixels."""
     grown: Tensor = functional.interpolate(maps, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return torch.as_tensor(grown)

@@ -60,7 +60,9 @@ class Sampler:
         self.slices = slices
         self._seed, self._alone = seed, alone
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
-        self._shading = self._bank if slices.size == GRID else FieldBank(np.random.default_rng((seed, 6)), size=slices.size)
+        self._shading = (
+            self._bank if slices.size == GRID else FieldBank(np.random.default_rng((seed, 6)), size=slices.size)
+        )
         self._ends = (slices.heights < LOW_HEIGHT) | (slices.heights > HIGH_HEIGHT)
         weights = np.where(self._ends, ENDS_WEIGHT, 1.0) * slices.weights
         self._weights = weights / weights.sum()

@@ -1,7 +1,7 @@
 """Adapters and a head that were trained on the frozen features of another maker's foundation model.
 
-``oncue train head`` writes them to ``head/`` in the model's folder: the networks of ``workers.segmentation.networks`` with
-the channels of that model, for single slices; the vector of the normal prompts; and a card that names the model's
+``oncue train head`` writes them to ``head/`` in the model's folder: the network of ``workers.segmentation.networks``
+with the channels of that model, for single slices; the vector of the normal prompts; and a card that names the model's
 digest. Where that folder is not there, the method works without training.
 """
 
@@ -40,7 +40,7 @@ MULTIPLE = 16
 class HeldOut:
     """What a head reads on lesions painted on held-out patients, and what a fixed grey level reads there.
 
-    ``dice`` at the head's threshold, ``grey_dice`` at the best single level of grey, both means over slices.
+    ``dice`` at the head's threshold, ``grey_dice`` at the best single level of grey, both means over batches of slices.
     """
 
     dice: float
@@ -175,12 +175,14 @@ def read_card(place: Path) -> HeadCard:
     """Return the card of a head's own folder; WeightsMismatch where it cannot be read."""
     try:
         content: dict[str, Any] = dict(json.loads((place / HEAD_CARD).read_bytes()))
-        if content.pop("format") != HEAD_FORMAT:
-            raise ValueError(f"its format is not {HEAD_FORMAT}")
+        known = content.pop("format") == HEAD_FORMAT
         card = HeadCard(**content)
-        return replace(card, channels=tuple(content["channels"]), held_out=HeldOut(**content["held_out"]))
+        card = replace(card, channels=tuple(content["channels"]), held_out=HeldOut(**content["held_out"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsMismatch(f"{HEAD_FOLDER}/{HEAD_CARD} does not fit this version of oncue: {error}") from error
+    if not known:
+        raise WeightsMismatch(f"{HEAD_FOLDER}/{HEAD_CARD} has another format than {HEAD_FORMAT}: train the head again")
+    return card
 
 
 def save_head(head: FeatureHead, place: Path) -> None:
