@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,28 @@ def unheard_step(_report: object) -> None:
     """Ignore the report."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What a head is made from: the frozen model, healthy slices to train on and of held-out patients, text encoder.
+
+    The network computes in ``dtype`` while it is trained.
+    """
+
+    model: FoundationModel
+    shape: NetworkShape
+    training: SliceSet
+    held_out: SliceSet
+    modality: str
+    encoder: TextEncoder
+    dtype: torch.dtype
+
+    def work(self, settings: HeadSettings) -> Path:
+        """Return the folder of the checkpoint: one of another model or plan would fit the network, and be wrong."""
+        size, count = self.training.size, len(self.training)
+        plan = f"{settings.steps}x{settings.batch}-{count}-slices-of-{size}-seed-{settings.seed}"
+        return settings.work / f"{self.model.sha256[:12]}-{plan}"
+
+
 def train_head(
     settings: HeadSettings, *, on_step: OnStep = unheard_step, on_calibration: OnProgress = unheard
 ) -> HeadResult:
@@ -63,41 +86,44 @@ def train_head(
     started = time.monotonic()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(settings.threads)
-    device = devices.choose_device(settings.device)
-    model = open_model(settings.foundation, device, devices.choose_dtype(device, settings.dtype))
-    shape = _checked_shape(model)
-    modality = settings.modality or (model.card.modalities or ("MR",))[0]
-    size = settings.size or model_size(model)
-    training, held_out = (load(settings.cases, role, size=size, modality=modality) for role in (Role.TRAIN, Role.TUNE))
-    encoder = TextEncoder.load()
-    # A checkpoint of another model's head would fit, and be wrong.
-    work = settings.work / model.sha256[:16]
-    run = Run(Stage.ADAPTERS, settings.plan, work, started + 60.0 * settings.deadline_minutes, on_step)
-    network, normal, finished = _train(run, model, training, encoder, shape=shape, seed=settings.seed)
+    material = gather(settings)
+    stop_at = started + 60.0 * settings.deadline_minutes
+    run = Run(Stage.ADAPTERS, settings.plan, material.work(settings), stop_at, on_step)
+    network, normal, finished = _train(run, material, settings.seed)
     place = settings.out or settings.foundation / HEAD_FOLDER
     if not finished:
         return HeadResult(place, None, time.monotonic() - started)
-    card = _uncalibrated(settings, model, training, channels=shape.channels, modality=modality)
-    head = FeatureHead(card, devices.frozen(network, device), normal.to(device), model.card.value_range)
-    head = head_calibration.calibrate(
-        head, model, Sampler(held_out, settings.seed, alone=True), encoder, on_progress=on_calibration
-    )
+    model = material.model
+    frozen = devices.frozen(network, model.device)
+    head = FeatureHead(_uncalibrated(settings, material), frozen, normal.to(model.device), model.card.value_range)
+    unseen = Sampler(material.held_out, settings.seed, alone=True)
+    head = head_calibration.calibrate(head, model, unseen, material.encoder, on_progress=on_calibration)
     head_folder.write(head, place, licence=model.card.licence)
     return HeadResult(place, head.card, time.monotonic() - started)
 
 
-def _uncalibrated(
-    settings: HeadSettings, model: FoundationModel, training: SliceSet, *, channels: tuple[int, ...], modality: str
-) -> HeadCard:
+def gather(settings: HeadSettings) -> Material:
+    """Open the model and read the cases; raises as ``train_head`` does."""
+    device = devices.choose_device(settings.device)
+    dtype = devices.choose_dtype(device, settings.dtype)
+    model = open_model(settings.foundation, device, dtype)
+    shape = _checked_shape(model)
+    modality = settings.modality or (model.card.modalities or ("MR",))[0]
+    size = model_size(model, settings.size)
+    training, held_out = (load(settings.cases, role, size=size, modality=modality) for role in (Role.TRAIN, Role.TUNE))
+    return Material(model, shape, training, held_out, modality, TextEncoder.load(), dtype)
+
+
+def _uncalibrated(settings: HeadSettings, material: Material) -> HeadCard:
     return HeadCard(
-        foundation=model.card.name,
-        foundation_sha256=model.sha256,
-        channels=channels,
-        size=training.size,
-        modality=modality,
+        foundation=material.model.card.name,
+        foundation_sha256=material.model.sha256,
+        channels=material.shape.channels,
+        size=material.training.size,
+        modality=material.modality,
         threshold=head_calibration.UNCHOSEN,
         held_out=head_calibration.UNREAD,
-        slices=len(training),
+        slices=len(material.training),
         steps=settings.steps,
         seed=settings.seed,
     )
@@ -109,13 +135,13 @@ def _checked_shape(model: FoundationModel) -> NetworkShape:
     return head_shape(model)
 
 
-def model_size(model: FoundationModel) -> int:
-    """Return the side in pixels that a model's images have: what its card says, else its autoencoder's configuration.
+def model_size(model: FoundationModel, wanted: int | None = None) -> int:
+    """Return the side in pixels of a model's images: as ``wanted``, else as its card or its autoencoder says.
 
     It is rounded up to what both the model and the network take.
     """
     config = getattr(getattr(model, "autoencoder", None), "config", None)
-    told = model.card.options.get("size") or getattr(config, "sample_size", None) or DEFAULT_SIZE
+    told = wanted or model.card.options.get("size") or getattr(config, "sample_size", None) or DEFAULT_SIZE
     if not isinstance(told, int) or not SIZES[0] <= told <= SIZES[1]:
         raise ModelUnsuitable(
             f"the images of {model.card.name} have a side of {told}: expected {SIZES[0]} to {SIZES[1]}"
@@ -145,17 +171,15 @@ def load(folder: Path, wanted: Role, *, size: int, modality: str) -> SliceSet:
     return joined
 
 
-def _train(
-    run: Run, model: FoundationModel, training: SliceSet, encoder: TextEncoder, *, shape: NetworkShape, seed: int
-) -> tuple[AnomalyNetwork, Tensor, bool]:
+def _train(run: Run, material: Material, seed: int) -> tuple[AnomalyNetwork, Tensor, bool]:
     """Return the network, the vector of the normal prompts, and whether all steps were taken."""
+    model, dtype = material.model, material.dtype
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = devices.channels_last(AnomalyNetwork(shape)).to(model.device).train()
-    table = PromptTable.build(encoder)
+        module = devices.channels_last(AnomalyNetwork(material.shape)).to(model.device).train()
+    table = PromptTable.build(material.encoder)
     normal = table.normal.mean(dim=0)
-    ahead = Ahead(Sampler(training, seed, alone=True), run.plan.batch)
-    fast = devices.choose_dtype(model.device)
+    ahead = Ahead(Sampler(material.training, seed, alone=True), run.plan.batch)
 
     def loss_of(step: int) -> Tensor:
         batch = ahead.draw(step)
@@ -164,7 +188,7 @@ def _train(
         features = frozen_features(model, images)
         stacks = images.contiguous(memory_format=torch.channels_last)
         vectors = (part.to(model.device) for part in (abnormal, normal.expand(len(images), -1)))
-        with torch.autocast(model.device.type, fast, enabled=fast is not torch.float32):
+        with torch.autocast(model.device.type, dtype, enabled=dtype is not torch.float32):
             logits = module(stacks, features, *vectors)
         masks = (batch.masks * wanted.view(-1, 1, 1, 1)).to(model.device)
         return adapters.loss(logits, masks, batch.settled.to(model.device))

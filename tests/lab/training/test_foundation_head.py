@@ -173,6 +173,20 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_an_unbroken_one(
     assert all((resumed.folder / name).read_bytes() == (unbroken.folder / name).read_bytes() for name in names)
 
 
+def test_a_head_is_trained_on_a_model_of_monai_as_well(cases: Path, tmp_path: Path) -> None:
+    pytest.importorskip("monai", reason="an extra")
+    folder = tiny_models.monai(tmp_path / "monai", text=False)
+    result = foundation_head.train_head(brief(folder, cases, tmp_path / "work"))
+    assert result.card is not None
+    assert result.card.channels == (8, 16)
+    model = open_foundation(folder, CPU, torch.float32)
+    head = load_head(folder, model)
+    assert head is not None
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    scores = head.score(images, model.features(images), torch.ones(384))
+    assert scores.shape == images.shape
+
+
 def test_slices_near_a_mask_are_left_out_and_cases_without_one_are_taken_whole(tmp_path: Path) -> None:
     phantom = phantom_cases.small_phantom(7, lesion=True)
     name = phantom_cases.names(Role.TRAIN, 1)[0]
