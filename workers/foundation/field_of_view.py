@@ -7,7 +7,7 @@ first axis first: S or I, A or P, R or L.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 
@@ -15,6 +15,8 @@ from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown, ModelUnsuita
 
 if TYPE_CHECKING:
     from workers.foundation.card import Bounds, ModelCard
+
+Size = TypeVar("Size", int, float)
 
 ROUNDING_MM = 1e-3
 """Slack for spacings that went through single precision."""
@@ -60,6 +62,11 @@ def turned(volume: Tensor, wanted: str, *, held: str = PROJECT_AXES) -> Tensor:
     arranged = volume.permute(0, 1, *(2 + source for source in sources))
     flipped = [2 + axis for axis, source in enumerate(sources) if wanted[axis] != held[source]]
     return arranged.flip(flipped).contiguous()
+
+
+def turned_sizes(sizes: Sequence[Size], wanted: str, *, held: str = PROJECT_AXES) -> tuple[Size, ...]:
+    """Return one number for each axis, such as the spacing, brought from the order ``held`` to the order ``wanted``."""
+    return tuple(sizes[source] for source in _sources(wanted, held))
 
 
 def _sources(wanted: str, held: str) -> list[int]:
