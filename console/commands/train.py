@@ -73,9 +73,6 @@ HeadOut = Annotated[
 HeadWork = Annotated[Path, typer.Option("--work", metavar="DIR", help="Checkpoint; a repeated run goes on from it.")]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Training steps.")]
 PerStep = Annotated[int, typer.Option("--batch", min=2, help="Painted slices per step.")]
-Side = Annotated[
-    int | None, typer.Option("--size", metavar="N", min=32, max=1024, help="Side of the images; default: the model's.")
-]
 Modality = Annotated[
     str | None, typer.Option("--modality", help="Of the cases; default: the first of the model's card.")
 ]
@@ -142,7 +139,6 @@ def train_feature_head(
     minutes: Minutes = 170.0,
     steps: Steps = 1500,
     batch: PerStep = 8,
-    size: Side = None,
     modality: Modality = None,
     threads: Threads = 2,
     seed: RandomSeed = 0,
@@ -164,7 +160,6 @@ def train_feature_head(
         cases,
         work,
         out=out,
-        size=size,
         modality=modality,
         steps=steps,
         batch=batch,

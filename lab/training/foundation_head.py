@@ -6,7 +6,6 @@ label is ever a target. A mask in a case only says which slices are left out.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from dataclasses import dataclass
@@ -17,23 +16,25 @@ import numpy as np
 import torch
 
 from lab.cases import ArrayFile
+from lab.errors import UnreadableCase
 from lab.patients import Role
 from lab.training import adapters, head_calibration, head_folder, loop, slices
 from lab.training.adapters import PromptTable
-from lab.training.head_settings import DEFAULT_SIZE, HeadResult
+from lab.training.head_settings import HeadResult
 from lab.training.loop import Run
 from lab.training.samples import Ahead, Sampler
 from lab.training.settings import Stage
 from lab.training.slices import SliceSet
 from storage.progress import unheard
 from workers import devices
-from workers.errors import ModelUnsuitable, TrainingDataMissing
+from workers.errors import ModelUnsuitable, TrainingDataMissing, UnsuitableVolume
 from workers.foundation.card import ModelKind
 from workers.foundation.weight_files import HEAD_FOLDER
 from workers.segmentation.model import open_model
 from workers.segmentation.networks import AnomalyNetwork
 from workers.segmentation.prompts import TextEncoder
-from workers.zero_shot.feature_head import MULTIPLE, FeatureHead, HeadCard, head_shape, in_range
+from workers.zero_shot.feature_head import FeatureHead, HeadCard, answer, head_shape, in_range, normalised
+from workers.zero_shot.slices import place_slices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from storage.progress import OnProgress
     from workers.foundation.contract import FoundationModel
     from workers.segmentation.networks import NetworkShape
-
-SIZES = (32, 1024)
 
 
 def unheard_step(_report: object) -> None:
@@ -109,8 +108,7 @@ def gather(settings: HeadSettings) -> Material:
     model = open_model(settings.foundation, device, dtype)
     shape = _checked_shape(model)
     modality = settings.modality or (model.card.modalities or ("MR",))[0]
-    size = model_size(model, settings.size)
-    training, held_out = (load(settings.cases, role, size=size, modality=modality) for role in (Role.TRAIN, Role.TUNE))
+    training, held_out = (load(settings.cases, role, model, modality=modality) for role in (Role.TRAIN, Role.TUNE))
     return Material(model, shape, training, held_out, modality, TextEncoder.load(), dtype)
 
 
@@ -135,36 +133,22 @@ def _checked_shape(model: FoundationModel) -> NetworkShape:
     return head_shape(model)
 
 
-def model_size(model: FoundationModel, wanted: int | None = None) -> int:
-    """Return the side in pixels of a model's images: as ``wanted``, else as its card or its autoencoder says.
+def load(folder: Path, wanted: Role, model: FoundationModel, *, modality: str) -> SliceSet:
+    """Return the slices of all patients of one role that are free of what their masks mark, as the model is shown them.
 
-    It is rounded up to what both the model and the network take.
-    """
-    config = getattr(getattr(model, "autoencoder", None), "config", None)
-    told = wanted or model.card.options.get("size") or getattr(config, "sample_size", None) or DEFAULT_SIZE
-    if not isinstance(told, int) or not SIZES[0] <= told <= SIZES[1]:
-        raise ModelUnsuitable(
-            f"the images of {model.card.name} have a side of {told}: expected {SIZES[0]} to {SIZES[1]}"
-        )
-    multiple = math.lcm(MULTIPLE, model.factor)
-    return math.ceil(told / multiple) * multiple
-
-
-def load(folder: Path, wanted: Role, *, size: int, modality: str) -> SliceSet:
-    """Return the slices of all patients of one role that are free of what their masks mark, framed as squares.
-
-    Raises TrainingDataMissing where there is none.
+    Raises TrainingDataMissing where there is none, UnreadableCase that names a broken or an empty file, and what the
+    model's card excludes as ``place_slices`` does.
     """
     sets = []
     for path in slices.patient_files(folder, wanted):
         case = ArrayFile(path, modality, labelled=False).read()
-        free = slices.tumor_free(case.mask)
-        pixel_mm = case.volume.geometry.spacing_mm[1:]
-        sets.append(
-            slices.from_stack(
-                case.volume.voxels, case.name, pixel_mm=pixel_mm, wanted=free, modality=modality, size=size
-            )
-        )
+        try:
+            placed = place_slices(case.volume, model)
+        except UnsuitableVolume as error:
+            raise UnreadableCase(f"{path.name}: {error}") from error
+        images = normalised(placed.images, model.card.value_range)[:, 0].numpy()
+        tissue = placed.tissue[:, 0].numpy()
+        sets.append(slices.from_framed(images, tissue, case.name, wanted=slices.tumor_free(case.mask)))
     joined = reduce(SliceSet.joined, sets)
     if not len(joined):
         raise TrainingDataMissing(f"no slice of the {wanted} patients under {folder.name} shows anything healthy")
@@ -186,10 +170,9 @@ def _train(run: Run, material: Material, seed: int) -> tuple[AnomalyNetwork, Ten
         abnormal, wanted = adapters.ask(batch, table, np.random.default_rng((seed, 5, step)))
         images = batch.images.to(model.device)
         features = frozen_features(model, images)
-        stacks = images.contiguous(memory_format=torch.channels_last)
-        vectors = (part.to(model.device) for part in (abnormal, normal.expand(len(images), -1)))
+        asked, other = (part.to(model.device) for part in (abnormal, normal.expand(len(images), -1)))
         with torch.autocast(model.device.type, dtype, enabled=dtype is not torch.float32):
-            logits = module(stacks, features, *vectors)
+            logits = answer(module, images, features, abnormal=asked, normal=other)
         masks = (batch.masks * wanted.view(-1, 1, 1, 1)).to(model.device)
         return adapters.loss(logits, masks, batch.settled.to(model.device))
 

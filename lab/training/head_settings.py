@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from workers.zero_shot.feature_head import HeadCard
 
-DEFAULT_SIZE = 128
 LEARNING_RATE = 2e-3
 
 
@@ -21,16 +20,14 @@ class HeadSettings:
     """One training of a head.
 
     ``cases`` is the folder of ``PATIENT.npz`` files, taken to be healthy but for what their masks mark. ``out``
-    receives the head (None: ``head/`` in the model's folder), ``work`` the checkpoint and the log. ``size`` is the side
-    in pixels of the images (None: what the model's card or configuration says). The weights depend on seed, steps and
-    batch alone.
+    receives the head (None: ``head/`` in the model's folder), ``work`` the checkpoint and the log. ``modality`` is that
+    of the cases (None: the first of the model's card, else MR). The weights depend on seed, steps and batch alone.
     """
 
     foundation: Path
     cases: Path
     work: Path
     out: Path | None = None
-    size: int | None = None
     modality: str | None = None
     steps: int = 1500
     batch: int = 8

@@ -123,19 +123,24 @@ def from_stack(
     pixel_mm: tuple[float, float] = (1.0, 1.0),
     wanted: NDArray[np.bool_] | None = None,
     modality: str = "MR",
-    size: int = GRID,
 ) -> SliceSet:
     """Return those of the ``wanted`` slices (default: all) of a stack ``[z, y, x]`` that show enough of a head."""
     found = grid.find_crop(voxels, pixel_mm, modality=modality)
-    images = np.empty((0, size, size), np.float32) if found is None else grid.to_model(voxels, found, size)
-    heads = grid.skull_masks(images)
+    images = np.empty((0, GRID, GRID), np.float32) if found is None else grid.to_model(voxels, found, GRID)
+    return from_framed(images, grid.skull_masks(images), source, wanted=wanted)
+
+
+def from_framed(
+    images: NDArray[np.float32], heads: NDArray[np.bool_], source: str, *, wanted: NDArray[np.bool_] | None = None
+) -> SliceSet:
+    """Return those of the ``wanted`` slices (default: all) of a framed stack (-1..1) that show enough of a head."""
     shown = heads.mean(axis=(1, 2)) >= MINIMUM_HEAD
     heights = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
     keep = shown if wanted is None else shown & wanted
     below, above = _neighbours(np.flatnonzero(keep))
     count = int(keep.sum())
     weights, subjects = np.ones(count), (HEAD_MR,) * count
-    marks = np.full((count, size, size), Mark.FREE, np.uint8)
+    marks = np.full((count, *images.shape[1:]), Mark.FREE, np.uint8)
     return SliceSet(images[keep], heads[keep], marks, heights[keep], (source,) * count, below, above, weights, subjects)
 
 

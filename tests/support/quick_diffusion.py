@@ -10,30 +10,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lab.training.slices import SliceSet
+from lab.patients import Role
+from lab.training import foundation_head
 from tests.support.tiny_models import write_card
+from workers.foundation.folders import open_foundation
 
 library: Any = diffusers  # its classes carry only part of their types
 
 SIDE = 64
-CODER_STEPS, DENOISER_STEPS, BATCH = 110, 120, 8
+CODER_STEPS, DENOISER_STEPS, BATCH = 90, 90, 8
 ANY_VIEW = {"extent_mm": None, "spacing_mm": None}
 
 
-def save_model(folder: Path, healthy: SliceSet) -> Path:
-    """Train autoencoder and denoiser on slices of 64 x 64 pixels in -1..1, and save them as a pipeline's folder."""
-    images = torch.from_numpy(healthy.images)[:, None]
+def save_model(folder: Path, cases: Path) -> Path:
+    """Train autoencoder and denoiser on the slices of healthy cases, and save them as a pipeline's folder."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         coder, denoiser = _autoencoder(), _denoiser()
-    _train_autoencoder(coder, images)
-    coder.save_pretrained(folder / "vae")
     scheduler = library.DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    _train_denoiser(denoiser, coder, images, scheduler)
-    denoiser.save_pretrained(folder / "unet")
     scheduler.save_pretrained(folder / "scheduler")
     write_card(folder, "diffusers-latent", modalities=["MR"], field_of_view=ANY_VIEW, options={"size": SIDE})
+    _save(folder, coder, denoiser)
+    untrained = open_foundation(folder, torch.device("cpu"), torch.float32)
+    healthy = foundation_head.load(cases, Role.TRAIN, untrained, modality="MR")
+    images = torch.from_numpy(healthy.images)[:, None]
+    _train_autoencoder(coder, images)
+    _train_denoiser(denoiser, coder, images, scheduler)
+    _save(folder, coder, denoiser)
     return folder
+
+
+def _save(folder: Path, coder: Any, denoiser: Any) -> None:
+    coder.save_pretrained(folder / "vae")
+    denoiser.save_pretrained(folder / "unet")
 
 
 def _autoencoder() -> Any:

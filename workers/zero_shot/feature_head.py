@@ -20,7 +20,7 @@ from workers import devices, weights
 from workers.errors import ModelUnsuitable, WeightsMismatch
 from workers.foundation.weight_files import HEAD_CARD, HEAD_FOLDER, HEAD_WEIGHTS, read_checkpoint
 from workers.segmentation import networks
-from workers.segmentation.networks import MOST_STAGES, AnomalyNetwork, NetworkShape
+from workers.segmentation.networks import MOST_STAGES, AnomalyLogits, AnomalyNetwork, NetworkShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,12 +95,24 @@ class FeatureHead:
         grey = normalised(images[:, :1].to(device).float(), self.value_range)
         given = [stage.to(device).float() for stage in features[:MOST_STAGES]]
         prompts = [vector.to(device).float().expand(len(grey), -1) for vector in (prompt, self.normal)]
-        multiple = max(MULTIPLE, 2 ** (len(given) - 1))
-        down, right = (-side % multiple for side in grey.shape[2:])
-        padded = [_padded(stage, down >> level, right >> level) for level, stage in enumerate(given)]
-        logits = self.network(_padded(grey, down, right), padded, prompts[0], prompts[1])
-        scores: Tensor = logits.pixels[..., : grey.shape[2], : grey.shape[3]].float().sigmoid()
-        return scores
+        logits = answer(self.network, grey, given, abnormal=prompts[0], normal=prompts[1])
+        return logits.pixels.float().sigmoid()
+
+
+def answer(
+    network: AnomalyNetwork, grey: Tensor, features: list[Tensor], *, abnormal: Tensor, normal: Tensor
+) -> AnomalyLogits:
+    """Return a network's logits for single images ``[n, 1, y, x]`` in -1..1, also of sides that it does not take.
+
+    Those are padded at their ends, and what it says of the padding is cut off.
+    """
+    rows, columns = grey.shape[2:]
+    multiple = max(MULTIPLE, 2 ** (len(features) - 1))
+    down, right = -rows % multiple, -columns % multiple
+    padded = [_padded(stage, down >> level, right >> level) for level, stage in enumerate(features)]
+    logits: AnomalyLogits = network(_padded(grey, down, right), padded, abnormal, normal)
+    attention = tuple(stage[..., : rows >> level, : columns >> level] for level, stage in enumerate(logits.attention))
+    return AnomalyLogits(logits.pixels[..., :rows, :columns], attention, logits.slices)
 
 
 def normalised(images: Tensor, values: ValueRange) -> Tensor:
