@@ -93,7 +93,7 @@ class FeatureHead:
         """
         device = self.normal.device
         grey = normalised(images[:, :1].to(device).float(), self.value_range)
-        given = [stage.to(device).float() for stage in features[:MOST_STAGES]]
+        given = [stage.to(device).float() for stage in features]
         prompts = [vector.to(device).float().expand(len(grey), -1) for vector in (prompt, self.normal)]
         logits = answer(self.network, grey, given, abnormal=prompts[0], normal=prompts[1])
         return logits.pixels.float().sigmoid()
@@ -104,12 +104,13 @@ def answer(
 ) -> AnomalyLogits:
     """Return a network's logits for single images ``[n, 1, y, x]`` in -1..1, also of sides that it does not take.
 
-    Those are padded at their ends, and what it says of the padding is cut off.
+    Those are padded at their ends, and what it says of the padding is cut off. Stages that are shrunken further than the
+    network shrinks its images are left out.
     """
     rows, columns = grey.shape[2:]
-    multiple = max(MULTIPLE, 2 ** (len(features) - 1))
-    down, right = -rows % multiple, -columns % multiple
-    padded = [_padded(stage, down >> level, right >> level) for level, stage in enumerate(features)]
+    down, right = -rows % MULTIPLE, -columns % MULTIPLE
+    stages = enumerate(features[:MOST_STAGES])
+    padded = [_padded(stage, down >> level, right >> level) for level, stage in stages]
     logits: AnomalyLogits = network(_padded(grey, down, right), padded, abnormal, normal)
     attention = tuple(stage[..., : rows >> level, : columns >> level] for level, stage in enumerate(logits.attention))
     return AnomalyLogits(logits.pixels[..., :rows, :columns], attention, logits.slices)
