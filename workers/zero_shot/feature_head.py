@@ -104,7 +104,7 @@ def answer(
 ) -> AnomalyLogits:
     """Return a network's logits for single images ``[n, 1, y, x]`` in -1..1, also of sides that it does not take.
 
-    Those are padded at their ends, and what it says of the padding is cut off. Stages that are shrunken further than the
+    Those are padded at their ends, and what it says of the padding is cut off. Stages that are shrunken more than the
     network shrinks its images are left out.
     """
     rows, columns = grey.shape[2:]
