@@ -65,6 +65,8 @@ class ArrayFile:
 
     path: Path
     modality: str = "MR"
+    labelled: bool = True
+    """Whether a mask must be there; else nothing is marked where it is not."""
 
     @property
     def name(self) -> str:
@@ -86,9 +88,10 @@ class ArrayFile:
     def _read(self) -> LabelledCase:
         with self.path.open("rb") as file, np.load(file) as arrays:
             key = "flair" if "flair" in arrays else "image"
-            if key not in arrays or "mask" not in arrays:
-                raise UnreadableCase(f"{self.path.name} lacks flair or image, or mask")
-            image, mask = arrays[key], arrays["mask"]
+            if key not in arrays or (self.labelled and "mask" not in arrays):
+                raise UnreadableCase(f"{self.path.name} lacks flair or image{', or mask' * self.labelled}")
+            image = arrays[key]
+            mask = arrays["mask"] if "mask" in arrays else np.zeros(image.shape, dtype=bool)
             spacing = arrays.get("spacing_mm")
         voxels, marked = matched(image, mask, self.path.name)
         volume = as_volume(voxels, _spacing(spacing, self.path.name), modality=self.modality)

@@ -59,15 +59,16 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(folder: Path, *, loadable: frozenset[str] = LOADABLE) -> Manifest:
+def verify(folder: Path, *, loadable: frozenset[str] = LOADABLE, apart: frozenset[str] = frozenset()) -> Manifest:
     """Return the manifest after checking every listed file, and that no unlisted file lies beside them.
 
-    ``loadable`` are the suffixes that may be listed. Raises WeightsMismatch that names the first file which differs.
+    ``loadable`` are the suffixes that may be listed; files of ``apart`` have a manifest of their own and need not be
+    listed. Raises WeightsMismatch that names the first file which differs.
     """
     manifest = read_manifest(folder)
     for file in manifest.files:
         _verify_file(folder, file, loadable)
-    stray = _present(folder) - {file.path for file in manifest.files}
+    stray = _present(folder) - {file.path for file in manifest.files} - apart
     if stray:
         raise WeightsMismatch(f"{min(stray)} is not listed in {MANIFEST_NAME} of {folder.name}: remove it")
     return manifest

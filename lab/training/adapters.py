@@ -74,7 +74,7 @@ def train(
 
     def loss_of(step: int) -> Tensor:
         batch = ahead.draw(step)
-        abnormal, wanted = _ask(batch, table, np.random.default_rng((seed, 5, step)))
+        abnormal, wanted = ask(batch, table, np.random.default_rng((seed, 5, step)))
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             features = backbone.features(images)
@@ -85,7 +85,7 @@ def train(
     return module, loop.optimise(run, module, loss_of)
 
 
-def _ask(batch: Batch, table: PromptTable, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def ask(batch: Batch, table: PromptTable, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Draw a prompt for each sample, and tell (0 or 1) whether its lesions are what the prompt asks for."""
     prompts, wanted = [], []
     for kind in batch.kinds:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lab.training import augmentation, lesions
+from lab.training import augmentation, painting
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind
-from lab.training.slices import Mark
+from lab.training.slices import GRID, Mark
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,8 @@ LONELY_SHARE = 0.15
 class Batch:
     """Painted ``stacks [n, 3, y, x]`` in -1..1 (slice below, slice, slice above), lesion ``masks [n, 1, y, x]`` 0/1.
 
+    Stacks of single slices are ``[n, 1, y, x]``.
+
     ``masks`` are those of the middle slice, and so is ``settled`` (0/1): 0 where nobody knows whether it is a lesion.
     ``rows`` index the slice set that the samples were drawn from.
     """
@@ -48,16 +50,19 @@ class Batch:
     @property
     def images(self) -> Tensor:
         """The middle slices: ``[n, 1, y, x]``."""
-        return self.stacks[:, 1:2]
+        return self.stacks[:, _middle(self.stacks)]
 
 
 class Sampler:
-    """Draw batches from a set of tumour-free slices."""
+    """Draw batches from a set of tumour-free slices, each with its neighbours or ``alone``."""
 
-    def __init__(self, slices: SliceSet, seed: int) -> None:
+    def __init__(self, slices: SliceSet, seed: int, *, alone: bool = False) -> None:
         self.slices = slices
-        self._seed = seed
+        self._seed, self._alone = seed, alone
         self._bank = FieldBank(np.random.default_rng((seed, 1)))
+        self._shading = (
+            self._bank if slices.size == GRID else FieldBank(np.random.default_rng((seed, 6)), size=slices.size)
+        )
         self._ends = (slices.heights < LOW_HEIGHT) | (slices.heights > HIGH_HEIGHT)
         weights = np.where(self._ends, ENDS_WEIGHT, 1.0) * slices.weights
         self._weights = weights / weights.sum()
@@ -71,15 +76,18 @@ class Sampler:
         grey, (heads, found, unsure) = augmentation.move(self._grey(order), self._regions(order), rng)
         share = painted * (1.0 - CLEAN_SHARE) * np.where(self._ends[rows], ENDS_PAINTED, 1.0)
         wanted = torch.from_numpy(rng.random(size) < share)
-        result = lesions.paint(grey, heads, wanted, bank=self._bank, rng=rng, taken=found | unsure)
-        scanned = augmentation.rescan(result.grey, self._bank, rng, generator)
-        masks = torch.maximum(result.masks, found[:, 1:2].float())
-        settled = 1.0 - unsure[:, 1:2].float()
-        kinds = _named(result.kinds, found[:, 1])
+        result = painting.paint(grey, heads, wanted, bank=self._bank, rng=rng, taken=found | unsure)
+        scanned = augmentation.rescan(result.grey, self._shading, rng, generator)
+        middle = _middle(found)
+        masks = torch.maximum(result.masks, found[:, middle].float())
+        settled = 1.0 - unsure[:, middle].float()
+        kinds = _named(result.kinds, found[:, middle])
         return Batch(scanned * 2.0 - 1.0, masks, settled, kinds, tuple(int(row) for row in rows))
 
     def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return for each slice the rows of the one below, itself and the one above, ``[n, 3]``."""
+        """Return for each slice the rows of the one below, itself and the one above, ``[n, 3]``; or itself alone."""
+        if self._alone:
+            return rows[:, None]
         lonely = rng.random(len(rows)) < LONELY_SHARE
         below = np.where(lonely, rows, self.slices.below[rows])
         above = np.where(lonely, rows, self.slices.above[rows])
@@ -96,6 +104,11 @@ class Sampler:
         regions = (self.slices.heads[order], marks == Mark.FOUND, marks == Mark.UNSURE)
         heads, found, unsure = (torch.from_numpy(region) for region in regions)
         return heads, found, unsure
+
+
+def _middle(stacks: Tensor) -> slice:
+    middle = stacks.shape[1] // 2
+    return slice(middle, middle + 1)
 
 
 def _named(painted: tuple[LesionKind, ...], found: Tensor) -> tuple[LesionKind, ...]:

@@ -43,6 +43,8 @@ class Mark(IntEnum):
 class SliceSet:
     """Slices: ``images`` float32 ``[n, 128, 128]`` in -1..1; ``heads`` bool and ``marks`` (Mark) of the same shape.
 
+    For other models than the project's own the images may be squares of another size.
+
     ``heights[n]`` is how far up the stack slice ``n`` lies (0 lowest, 1 highest); ``sources[n]`` names its patient or
     phantom; ``below[n]`` and ``above[n]`` are the rows of its neighbours (its own where there is none); ``weights[n]``
     says how often it is drawn and ``subjects[n]`` what it shows.
@@ -60,6 +62,11 @@ class SliceSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Pixels along each side of an image."""
+        return int(self.images.shape[-1])
 
     def joined(self, other: SliceSet) -> SliceSet:
         """Return the slices of both sets, those of this one first."""
@@ -120,14 +127,20 @@ def from_stack(
     """Return those of the ``wanted`` slices (default: all) of a stack ``[z, y, x]`` that show enough of a head."""
     found = grid.find_crop(voxels, pixel_mm, modality=modality)
     images = np.empty((0, GRID, GRID), np.float32) if found is None else grid.to_model(voxels, found, GRID)
-    heads = grid.skull_masks(images)
+    return from_framed(images, grid.skull_masks(images), source, wanted=wanted)
+
+
+def from_framed(
+    images: NDArray[np.float32], heads: NDArray[np.bool_], source: str, *, wanted: NDArray[np.bool_] | None = None
+) -> SliceSet:
+    """Return those of the ``wanted`` slices (default: all) of a framed stack (-1..1) that show enough of a head."""
     shown = heads.mean(axis=(1, 2)) >= MINIMUM_HEAD
     heights = np.cumsum(shown, dtype=np.float32) / max(1, int(shown.sum()))
     keep = shown if wanted is None else shown & wanted
     below, above = _neighbours(np.flatnonzero(keep))
     count = int(keep.sum())
     weights, subjects = np.ones(count), (HEAD_MR,) * count
-    marks = np.full((count, GRID, GRID), Mark.FREE, np.uint8)
+    marks = np.full((count, *images.shape[1:]), Mark.FREE, np.uint8)
     return SliceSet(images[keep], heads[keep], marks, heights[keep], (source,) * count, below, above, weights, subjects)
 
 

@@ -66,7 +66,8 @@ def test_every_command_of_the_main_job_is_there() -> None:
         *{(name,) for name in ("up", "gateway", "worker", "relay", "console", "demo", "phantom", "send", "worklist")},
         *{("studies", "list"), ("jobs", "list"), ("jobs", "show"), ("jobs", "retry"), ("models", "inspect")},
         *{("deliveries", "list"), ("deliveries", "retry"), ("audit", "list"), ("audit", "show"), ("audit", "verify")},
-        *{("models", "list"), ("models", "verify"), ("train", "foundation"), ("evaluate", "segmentation")},
+        *{("models", "list"), ("models", "verify"), ("train", "foundation"), ("train", "head")},
+        *{("evaluate", "segmentation")},
         *{("support", "list"), ("support", "import"), ("db", "upgrade"), ("db", "check"), ("doctor",), ("config",)},
     }
     assert wanted <= set(COMMANDS)

@@ -25,6 +25,12 @@ TORCH_FILES = frozenset({".pt", ".pth", ".bin", ".ckpt"})
 WEIGHTS = TORCH_FILES | {SAFE}
 LOADABLE = WEIGHTS | {".json", ".txt", ".model"}
 """Suffixes that a manifest may list: weights, configurations and what tokenizers are made of."""
+HEAD_FOLDER = "head"
+"""Folder beside a model's files that holds adapters and a head trained on its features."""
+HEAD_CARD = "head.json"
+HEAD_WEIGHTS = "head.safetensors"
+HEAD_FILES = frozenset(f"{HEAD_FOLDER}/{name}" for name in (HEAD_CARD, HEAD_WEIGHTS))
+"""Not counted among a model's own files: they came later, have a manifest of their own, and name the model's digest."""
 WRAPPERS = ("unet_state_dict", "autoencoder_state_dict", "state_dict", "model_state_dict", "model")
 SCALE_FACTOR = "scale_factor"
 
@@ -39,12 +45,13 @@ class Inventory:
 
 
 def take_inventory(folder: Path) -> Inventory:
-    """Return the files of a folder; WeightsMismatch where they differ from its manifest."""
+    """Return the files of a folder without ``HEAD_FILES``; WeightsMismatch where they differ from its manifest."""
     if (folder / MANIFEST_NAME).is_file():
-        manifest = verify(folder, loadable=frozenset(LOADABLE))
+        manifest = verify(folder, loadable=frozenset(LOADABLE), apart=HEAD_FILES)
         return Inventory(manifest.files, manifest.sha256, manifested=True)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNLISTED)
-    files = tuple(WeightFile(path.relative_to(folder).as_posix(), path.stat().st_size, digest(path)) for path in paths)
+    named = [(path.relative_to(folder).as_posix(), path) for path in paths]
+    files = tuple(WeightFile(name, path.stat().st_size, digest(path)) for name, path in named if name not in HEAD_FILES)
     listing = "".join(f"{file.sha256}  {file.path}\n" for file in files)
     return Inventory(files, hashlib.sha256(listing.encode()).hexdigest(), manifested=False)
 

@@ -9,7 +9,7 @@ attention maps and the pixels at full size, and scores every pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,8 +36,28 @@ SKIP_CHANNELS = 16
 """Channels to which the frozen features of each stage, and the pixels, are reduced before they are joined."""
 CONTEXT = 3
 """Slices that the head takes: the one to be scored between the ones below and above it."""
-VIEWS = (1, 1, 2)
-"""How often the head takes the frozen features of each stage: once as they are, and where it is 2 also mirrored."""
+MOST_STAGES = len(HEAD_CHANNELS)
+"""The head has no level for features that are shrunken further."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """What a network takes: features with ``channels`` at 1/1, 1/2, 1/4 ... of the size, and ``context`` slices.
+
+    There are one to ``MOST_STAGES`` stages, and an odd number of slices with the one to be scored in their middle.
+    """
+
+    channels: tuple[int, ...] = FEATURE_CHANNELS
+    context: int = CONTEXT
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """How often the head takes each stage: once as it is, and the deepest also mirrored."""
+        return (*(1 for _ in self.channels[1:]), 2)
+
+
+OWN_SHAPE = NetworkShape()
+"""That of the networks on the project's own model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,17 +83,17 @@ class AnomalyLogits:
 class AnomalyNetwork(nn.Module):
     """Feature adapters, text reducers, attention and residual head; the names of its parts are stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: NetworkShape = OWN_SHAPE) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(_AttentionStage(channels) for channels in FEATURE_CHANNELS)
-        self.head = _ResidualHead()
+        self.stages = nn.ModuleList(_AttentionStage(channels) for channels in shape.channels)
+        self.head = _ResidualHead(shape)
         self.pixel_text = _text_reducer(HEAD_CHANNELS[0])
         self.slice_text = _text_reducer(HEAD_CHANNELS[-1])
 
     def forward(self, stacks: Tensor, features: list[Tensor], abnormal: Tensor, normal: Tensor) -> AnomalyLogits:
-        """Return logits for the middle slices of ``stacks [n, 3, 128, 128]`` against prompt vectors ``[n, 384]``.
+        """Return logits for the middle slices of ``stacks [n, context, y, x]`` against prompt vectors ``[n, 384]``.
 
-        ``features`` are the frozen encoder's stages of the middle slices alone.
+        ``features`` are the frozen encoder's stages of the middle slices alone. ``y`` and ``x`` are multiples of 16.
         """
         adapted, attention = [], []
         for stage, level in zip(self.stages, features, strict=True):
@@ -115,32 +135,35 @@ class _ResidualHead(nn.Module):
     the body. Its wide part works at half size and below, since a convolution at full size costs four times as much.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
+        self.shape = shape
         full, half = HEAD_CHANNELS[:2]
-        self.stem = nn.Conv2d(4 * (CONTEXT + 1), SKIP_CHANNELS, 3, padding=1)
+        stages = len(shape.channels)
+        self.stem = nn.Conv2d(4 * (shape.context + 1), SKIP_CHANNELS, 3, padding=1)
         self.skips = nn.ModuleList(
             nn.Conv2d(views * channels + 1, SKIP_CHANNELS, 1)
-            for views, channels in zip(VIEWS, FEATURE_CHANNELS, strict=True)
+            for views, channels in zip(shape.views, shape.channels, strict=True)
         )
-        self.first = _block(3 * SKIP_CHANNELS, half)
-        self.downs = nn.ModuleList(_Down(a, b, extra) for a, b, extra in _steps_down())
+        self.first = _block((1 + min(stages, 2)) * SKIP_CHANNELS, half)
+        self.downs = nn.ModuleList(_Down(a, b, extra) for a, b, extra in _steps_down(stages))
         self.ups = nn.ModuleList(_Up(deep, shallow) for shallow, deep in reversed(list(pairwise(HEAD_CHANNELS[1:]))))
         self.grow = nn.Conv2d(half, full, 1)
         self.last = nn.Sequential(
-            nn.Conv2d(full + SKIP_CHANNELS + CONTEXT, full, 3, padding=1, bias=False),
+            nn.Conv2d(full + SKIP_CHANNELS + shape.context, full, 3, padding=1, bias=False),
             nn.BatchNorm2d(full),
             nn.ReLU(inplace=True),
         )
         self.out = nn.Conv2d(full, full, 1)
 
     def forward(self, stacks: Tensor, adapted: list[Tensor], attention: list[Tensor]) -> tuple[Tensor, Tensor]:
-        fine, half, quarter = self._reduced(adapted, attention)
-        middle = stacks[:, CONTEXT // 2 : CONTEXT // 2 + 1]
+        fine, *deeper = self._reduced(adapted, attention)
+        at = self.shape.context // 2
+        middle = stacks[:, at : at + 1]
         seen = torch.cat([stacks, middle.flip(-1)], dim=1)
         pixels = self.stem(functional.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last))
-        levels = [self.first(torch.cat([pixels, functional.avg_pool2d(fine, 2), half], dim=1))]
-        for down, extra in zip(self.downs, (quarter, None, None), strict=True):
+        levels = [self.first(torch.cat([pixels, functional.avg_pool2d(fine, 2), *deeper[:1]], dim=1))]
+        for down, extra in zip_longest(self.downs, deeper[1:]):
             levels.append(down(levels[-1], extra))
         hidden = levels.pop()
         summary = hidden.amax(dim=(2, 3))
@@ -152,16 +175,16 @@ class _ResidualHead(nn.Module):
     def _reduced(self, adapted: list[Tensor], attention: list[Tensor]) -> list[Tensor]:
         """Return each stage with its attention, and the deepest also mirrored, in ``SKIP_CHANNELS`` channels."""
         reduced = []
-        for skip, level, odds, count in zip(self.skips, adapted, attention, VIEWS, strict=True):
+        for skip, level, odds, count in zip(self.skips, adapted, attention, self.shape.views, strict=True):
             views = (level, level.flip(-1))[:count]
             reduced.append(skip(torch.cat([*views, odds.tanh()], dim=1)))
         return reduced
 
 
-def _steps_down() -> list[tuple[int, int, int]]:
+def _steps_down(stages: int) -> list[tuple[int, int, int]]:
     """Return channels before, channels after and extra channels of each step down from half size."""
-    extras = (SKIP_CHANNELS, 0, 0)
-    return [(a, b, extra) for (a, b), extra in zip(pairwise(HEAD_CHANNELS[1:]), extras, strict=True)]
+    steps = pairwise(HEAD_CHANNELS[1:])
+    return [(a, b, SKIP_CHANNELS if stage < stages else 0) for stage, (a, b) in enumerate(steps, start=2)]
 
 
 class _Down(nn.Module):
@@ -208,12 +231,16 @@ def _text_reducer(channels: int) -> nn.Sequential:
 def save(module: AnomalyNetwork, folder: Path) -> None:
     """Write a network: weights in half precision, the statistics of its normalisation as they are."""
     folder.mkdir(parents=True, exist_ok=True)
+    save_file(stored(module), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def stored(module: AnomalyNetwork) -> dict[str, Tensor]:
+    """Return what is stored of a network, by name."""
     weights = {name for name, _ in module.named_parameters()}
-    state = {
+    return {
         name: (value.to(torch.float16) if name in weights else value).contiguous()
         for name, value in module.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def load_all(folder: Path) -> tuple[AnomalyNetwork, ...]:
