@@ -78,7 +78,9 @@ def _captioned(model: FoundationModel, captions: list[str], spacing_mm: tuple[fl
 def _classed(told: Mapping[str, Any] | None, spacing_mm: tuple[float, ...]) -> ConditionPair:
     if told is None:  # the loader takes the card's ``class_label``
         return ConditionPair(Condition(spacing_mm=spacing_mm), None)
-    normal, abnormal = (Condition(class_label=int(told[state]), spacing_mm=spacing_mm) for state in ("normal", "abnormal"))
+    normal, abnormal = (
+        Condition(class_label=int(told[state]), spacing_mm=spacing_mm) for state in ("normal", "abnormal")
+    )
     return ConditionPair(normal, abnormal)
 
 

@@ -83,7 +83,9 @@ class FoundationSegmenter:
 
     def _segment(self, volume: Volume, *, prompt: str, check: AbortCheck) -> Segmentation:
         check()
-        frame = place_slices(volume, self.model) if self.model.spatial_dims == FLAT else place_windows(volume, self.model)
+        frame = (
+            place_slices(volume, self.model) if self.model.spatial_dims == FLAT else place_windows(volume, self.model)
+        )
         if self.head is not None:
             vector = prompt_vector(prompt, volume.modality, self.model.device)
             tiles, threshold = self._head_score(self.head, frame, vector, check=check), self.head.threshold

@@ -105,7 +105,10 @@ def _allowed_spacing(model: FoundationModel, spacing_mm: tuple[float, ...], axes
     view = model.card.field_of_view
     if view is None or view.spacing_mm is None:
         return spacing_mm
-    limits = [field_of_view.turned_sizes(ends, PROJECT_AXES, held=axes) for ends in (view.spacing_mm.low, view.spacing_mm.high)]
+    limits = [
+        field_of_view.turned_sizes(ends, PROJECT_AXES, held=axes)
+        for ends in (view.spacing_mm.low, view.spacing_mm.high)
+    ]
     return tuple(min(max(step, low), high) for step, low, high in zip(spacing_mm, *limits, strict=True))
 
 
@@ -129,7 +132,10 @@ def _window_size(model: FoundationModel, size: Size, spacing_mm: tuple[float, ..
     else:
         window = tuple(math.ceil(side / multiple) * multiple for side in size)
         if view is not None and view.extent_mm is not None:
-            most = [int(high / step) // multiple * multiple for high, step in zip(view.extent_mm.high, spacing_mm, strict=True)]
+            most = [
+                int(high / step) // multiple * multiple
+                for high, step in zip(view.extent_mm.high, spacing_mm, strict=True)
+            ]
             window = tuple(min(side, limit) for side, limit in zip(window, most, strict=True))
     if len(window) != len(size) or min(window) < 1:
         raise ModelUnsuitable(f"no window of {model.card.name} fits its field of view: correct size or multiple")
