@@ -16,7 +16,7 @@ from workers.site_models.conclusion import conclude
 from workers.site_models.file_digests import digest_all, take_files
 from workers.site_models.intensity import grey_scale
 from workers.site_models.label_codes import code_labels
-from workers.site_models.label_drawing import draw
+from workers.site_models.label_drawing import Drawing, draw
 from workers.site_models.model_file import MODEL_FILE, InputSection, ModelDescription, read_model_file
 from workers.site_models.output_channels import OutputChannels, output_channels
 from workers.site_models.placing import place
@@ -49,20 +49,24 @@ class DescribedNetwork:
     def segment(self, volume: Volume, *, prompt: str | None, check: Callable[[], None]) -> Segmentation:
         """Return what the network draws; such networks take no prompt.
 
-        Beside the volume it holds two copies of it on the network's grid, labels and one map of 5 bytes a voxel, and
-        what ``sliding_window`` says. UnsuitableVolume where values are not finite, or have no contrast to scale by.
+        Memory: beside the volume about 10 bytes for each of its voxels, 4 for each of the network's grid, and what
+        ``sliding_window`` says. UnsuitableVolume where values are not finite, or have no contrast to scale by.
         """
         del prompt
         if not (np.isfinite(volume.voxels.min()) and np.isfinite(volume.voxels.max())):
             raise UnsuitableVolume("the volume holds values that are not finite: send it again from its source")
+        drawing = self._draw(volume, check)
+        check()
+        return conclude(volume, drawing.labels, drawing.lesion, table=self.channels.table, algorithm=self.algorithm)
+
+    def _draw(self, volume: Volume, check: Callable[[], None]) -> Drawing:
         depth, rows, columns = volume.voxels.shape
         scale = grey_scale(volume.voxels, self.wanted)
         placement = place(volume.geometry, (depth, rows, columns), self.wanted)
         check()
         grid = scale.apply(placement.to_network(volume.voxels))
         windows = Windows(patch_on(placement.shape, self.wanted), self.wanted.overlap, scale.outside)
-        drawing = draw(slide(grid, self._run, windows, check=check), placement, self.channels)
-        return conclude(volume, drawing.labels, drawing.lesion, table=self.channels.table, algorithm=self.algorithm)
+        return draw(slide(grid, self._run, windows, check=check), placement, self.channels)
 
     def _run(self, patch: FloatArray) -> FloatArray:
         return run_patch(self.compute, patch, self.wanted, name=self.algorithm.name)
