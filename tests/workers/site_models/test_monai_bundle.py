@@ -18,9 +18,10 @@ import torch
 
 from storage.domain import Code, LabelRole, Site
 from tests.support import drawn_ct, tiny_bundle
-from tests.support.drawn_ct import ANISOTROPIC, AXIAL, FLIPPED, SAGITTAL, TUMOUR, Grid, dice, draw
+from tests.support.drawn_ct import ANISOTROPIC, AXIAL, FLIPPED, OBLIQUE, SAGITTAL, TUMOUR, Grid, dice, draw
 from workers.errors import CodeRefused, FieldOfViewMismatch, LabelsInvalid, ModelUnsuitable, WeightsMismatch
 from workers.site_models import monai_bundle
+from workers.site_models.bundle_grid import as_loaded
 from workers.site_models.card import SiteModelCard
 from workers.site_models.model_file import read_model_file
 from workers.site_models.open_bundle import OpenBundle
@@ -100,7 +101,10 @@ def test_a_bundle_is_recognised_and_its_card_read_without_monai(trained: Path) -
     assert SiteModelCard.from_json(card.to_json()) == card
 
 
-@pytest.mark.parametrize("grid", [AXIAL, FLIPPED, SAGITTAL, ANISOTROPIC], ids=["axial", "flipped", "sagittal", "thick"])
+GRIDS = {"axial": AXIAL, "flipped": FLIPPED, "sagittal": SAGITTAL, "oblique": OBLIQUE, "thick": ANISOTROPIC}
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 def test_liver_and_tumour_of_held_out_volumes_are_found_in_place(trained: Path, grid: Grid) -> None:
     model = opened(trained)
     for seed in (1, 2, 3):
@@ -114,6 +118,43 @@ def test_liver_and_tumour_of_held_out_volumes_are_found_in_place(trained: Path, 
         assert np.array_equal(found.mask, labels == TUMOUR)
         assert 0 <= found.score_map.min() <= found.score_map.max() <= 1
         assert found.case_score > 0.8
+
+
+@pytest.mark.parametrize("grid", [FLIPPED, OBLIQUE, ANISOTROPIC], ids=["flipped", "oblique", "thick"])
+def test_labels_are_those_that_monais_own_inverse_gives(trained: Path, grid: Grid) -> None:
+    from monai.data.meta_tensor import MetaTensor
+    from monai.transforms.compose import Compose
+    from monai.transforms.post.dictionary import Invertd
+
+    model, case = opened(trained), draw(2, grid)
+    whole: Any = Compose(list(model.preprocessing))
+    image = whole({"image": as_loaded(case.volume)})["image"]
+    with torch.inference_mode():
+        output = model.inferer(image.as_tensor()[None], model.network)[0].softmax(dim=0)
+    pred = MetaTensor(output.clone(), meta=dict(image.meta))
+    pred.applied_operations = image.applied_operations
+    inverse: Any = Invertd(keys="pred", transform=whole, orig_keys="image", nearest_interp=False)
+    theirs = inverse({"image": image, "pred": pred})["pred"].argmax(dim=0).numpy().transpose(2, 1, 0)
+    labelled = model.segment(case.volume, prompt=None, check=nothing).labelled
+    assert labelled is not None
+    for value in (drawn_ct.LIVER, TUMOUR):
+        assert dice(labelled.labels == value, theirs == value) > 0.98
+
+
+def test_a_network_in_two_dimensions_is_shown_a_volume_slice_by_slice(folder: Path) -> None:
+    from monai.networks.nets.unet import UNet
+
+    flat = dict(tiny_bundle.UNET) | {"spatial_dims": 2}
+    change(folder, METADATA, network_data_format__inputs__image__spatial_shape=[32, 32])
+    inferer = {"_target_": "SliceInferer", "roi_size": [32, 32], "spatial_dim": 2}
+    change(folder, INFERENCE, network_def=flat, inferer=inferer)
+    torch.save(
+        UNet(**{name: value for name, value in flat.items() if name != "_target_"}).state_dict(), folder / WEIGHTS
+    )
+    case = draw(1, SAGITTAL)
+    labelled = opened(folder).segment(case.volume, prompt=None, check=nothing).labelled
+    assert labelled is not None
+    assert labelled.labels.shape == case.volume.voxels.shape
 
 
 def test_nothing_is_found_in_a_healthy_liver(trained: Path) -> None:
