@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from workers.site_models.model_file import ModelDescription
 
 FOUNDATION_CARD = "backbone.json"
+PRED = "pred"
 IN_2D = "SliceInferer"
 DIMS = 3
 
@@ -121,7 +122,8 @@ def open_model(
             inferer=make(sections.inferer),
             reading=said.reading,
             after=_made(said.after, make),
-            input_name=metadata.input_name if sections.by_dictionary else None,
+            input_key=sections.preprocessing.key(metadata.input_name),
+            output_key=sections.postprocessing.key(PRED),
             table=card.labels,
             algorithm=_algorithm(folder, card, weights, sections, said),
             device=device,
