@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from storage.domain import Code, LabelRole, Site
+from storage.objects import ObjectStore
 from tests.support import drawn_ct, tiny_bundle
+from tests.support.dicom import put_all
 from tests.support.drawn_ct import ANISOTROPIC, AXIAL, FLIPPED, OBLIQUE, SAGITTAL, TUMOUR, Grid, dice, draw
 from tests.support.tiny_bundle import (
     INFERENCE_FILE,
@@ -27,6 +29,9 @@ from tests.support.tiny_bundle import (
     tumour_dice,
 )
 from workers.errors import FieldOfViewMismatch
+from workers.imaging.best_volume import build_best
+from workers.imaging.instances import read_headers
+from workers.imaging.series import SelectionRules, select_series
 from workers.site_models import monai_bundle
 from workers.site_models.bundle_grid import as_loaded
 from workers.site_models.card import SiteModelCard
@@ -84,6 +89,16 @@ def test_liver_and_tumour_of_held_out_volumes_are_found_in_place(trained: Path, 
         assert np.array_equal(found.mask, labels == TUMOUR)
         assert 0 <= found.score_map.min() <= found.score_map.max() <= 1
         assert found.case_score > 0.8
+
+
+def test_images_as_they_are_received_give_the_same(trained: Path, objects: ObjectStore) -> None:
+    case, model = draw(1, SAGITTAL), opened(trained)
+    stored = put_all(objects, drawn_ct.instances(case))
+    received = select_series(read_headers(stored, objects), rules=SelectionRules())
+    volume, _, _ = build_best(received, objects)
+    assert volume.geometry.origin_mm == pytest.approx(case.volume.geometry.origin_mm)
+    found = model.segment(volume, prompt=None, check=nothing).mask
+    assert dice(found, case.truth == TUMOUR) > 0.75
 
 
 @pytest.mark.parametrize("grid", [FLIPPED, OBLIQUE, ANISOTROPIC], ids=["flipped", "oblique", "thick"])
