@@ -41,6 +41,9 @@ class Grid:
 AXIAL = Grid()
 FLIPPED = Grid(directions=((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)))
 SAGITTAL = Grid(directions=((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)), shape=(48, 36, 48))
+OBLIQUE = Grid(
+    directions=((0.0, 0.28, 0.96), (0.0, 0.96, -0.28), (1.0, 0.0, 0.0)), spacing_mm=(6.0, 3.0, 3.0), shape=(32, 80, 80)
+)
 ANISOTROPIC = Grid(spacing_mm=(7.5, 2.5, 2.5), shape=(24, 96, 96))
 
 

@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.drawn_ct import SPACING_MM, TUMOUR, DrawnCT, draw
+from tests.support.drawn_ct import SPACING_MM, TUMOUR, DrawnCT, dice, draw
+from workers.site_models import monai_bundle
+from workers.site_models.card import SiteModelCard
+from workers.site_models.model_file import read_model_file
+from workers.site_models.open_bundle import OpenBundle
 
 NAME = "tiny-bundle"
+INFERENCE_FILE, METADATA_FILE, WEIGHTS_FILE = "configs/inference.json", "configs/metadata.json", "models/model.pt"
 STEPS, BATCH, RATE = 300, 2, 2e-2
 PATCH = 32
 NEAR, SHIFT = 0.6, 10
@@ -140,9 +145,39 @@ def write(folder: Path, weights: Mapping[str, Any]) -> Path:
     return folder
 
 
-def untrained() -> Mapping[str, Any]:
-    """Return weights of the network as they are before any training."""
-    return _network(0).state_dict()  # type: ignore[no-any-return]
+def change(folder: Path, file: str, **values: Any) -> None:
+    """Put values into a configuration file, by their ids with ``__`` for each separator."""
+    content = json.loads((folder / file).read_text())
+    for key, value in values.items():
+        place: Any = content
+        *way, last = key.split("__")
+        for part in way:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        place[int(last) if isinstance(place, list) else last] = value
+    (folder / file).write_text(json.dumps(content))
+
+
+def card_of(folder: Path) -> SiteModelCard:
+    """Read a bundle's card."""
+    return monai_bundle.read_card(folder, read_model_file(folder))
+
+
+def opened(folder: Path, *, allow_code: bool = False) -> OpenBundle:
+    """Open a bundle on one thread of the processor."""
+    import torch
+
+    torch.set_num_threads(1)
+    cpu = torch.device("cpu")
+    return monai_bundle.open_model(folder, card_of(folder), device=cpu, dtype=torch.float32, allow_code=allow_code)
+
+
+def nothing() -> None:
+    """Let the work go on."""
+
+
+def tumour_dice(model: OpenBundle, case: DrawnCT) -> float:
+    """Return the Dice coefficient of what a bundle finds in a drawn volume."""
+    return dice(model.segment(case.volume, prompt=None, check=nothing).mask, case.truth == TUMOUR)
 
 
 def _network(seed: int) -> Any:

@@ -54,6 +54,6 @@ def _threshold(step: Component) -> float | None:
 
 
 def _first(step: Component, name: str) -> Any:
-    """Return an argument, of which dictionary transforms may have one for each of their keys."""
+    """Return an argument; of transforms for several keys, such as prediction and label, the one for the first."""
     value = step.arguments.get(name)
     return value[0] if isinstance(value, list) and value else value

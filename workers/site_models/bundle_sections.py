@@ -34,10 +34,18 @@ GENERATIVE_PARTS = ("autoencoder_def", "diffusion_unet_def", "diffusion_def", "n
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One list of transforms: the id of each, and what it resolves to."""
+    """One list of transforms, as they resolve."""
 
-    keys: tuple[str, ...]
     steps: tuple[Component | Expression, ...]
+
+    def key(self, default: str) -> str | None:
+        """Return the dictionary key that the transforms work on, None where they are those for arrays."""
+        components = [step for step in self.steps if isinstance(step, Component)]
+        named = next((step.arguments["keys"] for step in components if "keys" in step.arguments), None)
+        if named is None:
+            return default if not components else None
+        first = named[0] if isinstance(named, list) and named else named
+        return first if isinstance(first, str) else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,6 @@ class BundleSections:
     inferer: Component | Expression
     postprocessing: Section
     code: tuple[str, ...]
-
-    @property
-    def by_dictionary(self) -> bool:
-        """Whether the transforms are those for dictionaries, by far the most common."""
-        steps = [step for step in self.preprocessing.steps if isinstance(step, Component)]
-        return not steps or any("keys" in step.arguments for step in steps)
 
 
 def config_path(folder: Path) -> Path | None:
@@ -131,12 +133,13 @@ def _inferer(resolver: Resolver) -> Component | Expression:
 def _section(resolver: Resolver, name: str) -> Section:
     if name not in resolver.config.content:
         raise _missing(resolver.config, name)
-    places = tuple(_listed(resolver.config, name))
-    resolved = [(place, resolver.resolved(place)) for place in places]
-    strange = next((place for place, step in resolved if not isinstance(step, Component | Expression)), None)
-    if strange is not None:
-        raise ModelUnsuitable(f"{resolver.config.path}: {strange} is no transform")
-    return Section(tuple(place for place, _ in resolved), tuple(step for _, step in resolved))
+    steps: list[Component | Expression] = []
+    for place in _listed(resolver.config, name):
+        step = resolver.resolved(place)
+        if not isinstance(step, Component | Expression):
+            raise ModelUnsuitable(f"{resolver.config.path}: {place} is no transform")
+        steps.append(step)
+    return Section(tuple(steps))
 
 
 def _listed(config: BundleConfig, key: str) -> Iterator[str]:

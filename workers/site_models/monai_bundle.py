@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from workers.site_models.model_file import ModelDescription
 
 FOUNDATION_CARD = "backbone.json"
+PRED = "pred"
 IN_2D = "SliceInferer"
 DIMS = 3
 
@@ -56,16 +58,26 @@ def recognises(folder: Path) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BundleParts:
+    """A bundle as it was read, before anything of it is made; ``code`` names what of it would run code."""
+
+    folder: Path
+    metadata: BundleMetadata
+    weights: Path
+    sections: BundleSections
+    said: Postprocessing
+    code: tuple[str, ...]
+
+
 def read_card(folder: Path, described: ModelDescription | None) -> SiteModelCard:
     """Return the card that the metadata give, with what ``model.toml`` adds; MONAI is not needed for it.
 
     ``runs_code`` names only what a prediction would have to run. ModelUnsuitable or LabelsInvalid name the key or the
     label that is missing or wrong.
     """
-    metadata, weights = read_metadata(folder), bundle_weights.require_weights(folder)
-    sections = _sections(folder, metadata, weights)
-    read_postprocessing(sections, offset=metadata.offset)
-    pickled = bundle_weights.runs_code(weights)
+    parts = _read(folder)
+    metadata = parts.metadata
     return SiteModelCard(
         kind=SiteModelKind.MONAI_BUNDLE,
         version=described.version if described and described.version != UNKNOWN else metadata.version,
@@ -73,24 +85,31 @@ def read_card(folder: Path, described: ModelDescription | None) -> SiteModelCard
         modalities=described.modalities if described and described.modalities else metadata.modalities,
         labels=code_labels(metadata.names, described.labels if described else ()),
         limits=described.limits.limits() if described else Limits(),
-        runs_code=(*((pickled,) if pickled else ()), *sections.code),
+        runs_code=parts.code,
     )
 
 
-def _sections(folder: Path, metadata: BundleMetadata, weights: Path) -> BundleSections:
-    """Return the sections after a look at what can be told without making anything."""
+def _read(folder: Path) -> BundleParts:
+    metadata, weights = read_metadata(folder), bundle_weights.require_weights(folder)
     sections = read_sections(folder, scripted=weights.suffix == bundle_weights.SCRIPT)
+    _require_agreement(metadata, sections)
+    said = read_postprocessing(sections, offset=metadata.offset)
+    pickled = bundle_weights.runs_code(weights)
+    return BundleParts(folder, metadata, weights, sections, said, (*((pickled,) if pickled else ()), *sections.code))
+
+
+def _require_agreement(metadata: BundleMetadata, sections: BundleSections) -> None:
+    """Refuse a network that takes or gives something else than the metadata say, where its definition tells."""
     by_slice = isinstance(sections.inferer, Component) and sections.inferer.target.endswith(IN_2D)
-    if metadata.dims is not None and metadata.dims != DIMS and not by_slice:
+    if metadata.dims not in (None, DIMS) and not by_slice:
         raise ModelUnsuitable(f"{METADATA}: spatial_shape has {metadata.dims} axes, and inferer is no {IN_2D}")
     arguments = sections.network.arguments if isinstance(sections.network, Component) else {}
-    if arguments.get("in_channels", 1) not in (1, None) and not isinstance(arguments["in_channels"], Expression):
-        raise ModelUnsuitable(f"{sections.config.path}: network_def takes {arguments['in_channels']} channels, not one")
-    channels = arguments.get("out_channels")
-    if isinstance(channels, int) and metadata.names and max(metadata.names) - metadata.offset >= channels:
-        label = max(metadata.names)
-        raise LabelsInvalid(f"{METADATA}: label {label} of channel_def lies beyond the network's {channels} channels")
-    return sections
+    taken, drawn = arguments.get("in_channels"), arguments.get("out_channels")
+    if isinstance(taken, int) and taken != 1:
+        raise ModelUnsuitable(f"{sections.config.path}: network_def takes {taken} channels, oncue gives it one series")
+    label = max(metadata.names, default=0)
+    if isinstance(drawn, int) and label - metadata.offset >= drawn:
+        raise LabelsInvalid(f"{METADATA}: label {label} of channel_def lies beyond the network's {drawn} channels")
 
 
 def open_model(
@@ -103,38 +122,41 @@ def open_model(
     """
     if find_spec("monai") is None:
         raise ModelUnsuitable(f"{folder.name} needs MONAI: install oncue with its monai extra")
-    metadata, weights = read_metadata(folder), bundle_weights.require_weights(folder)
-    sections = _sections(folder, metadata, weights)
-    pickled = bundle_weights.runs_code(weights)
-    needed = (*((pickled,) if pickled else ()), *sections.code)
-    if needed and not allow_code:
+    parts = _read(folder)
+    if parts.code and not allow_code:
         raise CodeRefused(
-            f"{folder.name} runs code of its own ({needed[0]}): "
+            f"{folder.name} runs code of its own ({parts.code[0]}): "
             "where it is trusted, set allow_code = true under [worker] of the site's oncue.toml"
         )
-    make, said = _maker(sections, folder, device), read_postprocessing(sections, offset=metadata.offset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MONAI tells developers of defaults that changed
-        return OpenBundle(
-            network=_network(sections, weights, make, device=device, allow_code=allow_code),
-            preprocessing=_made(sections.preprocessing.steps, make),
-            inferer=make(sections.inferer),
-            reading=said.reading,
-            after=_made(said.after, make),
-            input_name=metadata.input_name if sections.by_dictionary else None,
-            table=card.labels,
-            algorithm=_algorithm(folder, card, weights, sections, said),
-            device=device,
-            dtype=dtype,
-        )
+        return _opened(parts, card, device=device, dtype=dtype)
 
 
-def _maker(sections: BundleSections, folder: Path, device: torch.device) -> Maker:
-    if not sections.code:
-        return partial(_make, path=sections.config.path)
+def _opened(parts: BundleParts, card: SiteModelCard, *, device: torch.device, dtype: torch.dtype) -> OpenBundle:
+    """Return the bundle with every part made, whatever it runs."""
+    sections, said, make = parts.sections, parts.said, _maker(parts, device)
+    return OpenBundle(
+        network=_network(parts, make, device),
+        preprocessing=_made(sections.preprocessing.steps, make),
+        inferer=make(sections.inferer),
+        reading=said.reading,
+        after=_made(said.after, make),
+        input_key=sections.preprocessing.key(parts.metadata.input_name),
+        output_key=sections.postprocessing.key(PRED),
+        table=card.labels,
+        algorithm=_algorithm(parts, card),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _maker(parts: BundleParts, device: torch.device) -> Maker:
+    if not parts.sections.code:
+        return partial(_make, path=parts.sections.config.path)
     from workers.site_models.bundle_code import BundleCode
 
-    return BundleCode(sections.config, folder, device=device).make
+    return BundleCode(parts.sections.config, parts.folder, device=device).make
 
 
 def _made(steps: Iterable[Component | Expression], make: Maker) -> tuple[Any, ...]:
@@ -149,35 +171,33 @@ def _make(part: Component | Expression, *, path: str) -> Any:
         raise ModelUnsuitable(f"{path}: {part.key} cannot be made: {error}") from error
 
 
-def _network(
-    sections: BundleSections, weights: Path, make: Maker, *, device: torch.device, allow_code: bool
-) -> torch.nn.Module:
+def _network(parts: BundleParts, make: Maker, device: torch.device) -> torch.nn.Module:
     import torch
 
-    if sections.network is None:
+    wanted, name = parts.sections.network, parts.weights.name
+    if wanted is None:
         script: Any = torch.jit  # its functions carry no types
         try:
-            program: torch.nn.Module = script.load(str(weights), map_location=device)
+            program: torch.nn.Module = script.load(str(parts.weights), map_location=device)
         except (RuntimeError, ValueError) as error:
-            raise WeightsMismatch(f"models/{weights.name} is no TorchScript program, or broken") from error
+            raise WeightsMismatch(f"models/{name} is no TorchScript program, or broken: restore the file") from error
         return program.eval()
-    network = make(sections.network)
+    network = make(wanted)
     if not isinstance(network, torch.nn.Module):
-        raise ModelUnsuitable(f"{sections.config.path}: {sections.network.key} is no network")
-    bundle_weights.fill(network, weights, allow_code=allow_code)
+        raise ModelUnsuitable(f"{parts.sections.config.path}: {wanted.key} is no network")
+    bundle_weights.fill(network, parts.weights, allow_code=bool(parts.code))
     return network.to(device).eval().requires_grad_(requires_grad=False)
 
 
-def _algorithm(
-    folder: Path, card: SiteModelCard, weights: Path, sections: BundleSections, said: Postprocessing
-) -> Algorithm:
+def _algorithm(parts: BundleParts, card: SiteModelCard) -> Algorithm:
     from workers.weights import digest
 
-    inferer = sections.inferer.target if isinstance(sections.inferer, Component) else sections.inferer.text
+    inferer = parts.sections.inferer
     parameters = {
-        "activation": "softmax" if said.reading.softmax else "sigmoid",
-        "inferer": inferer,
+        "activation": "softmax" if parts.said.reading.softmax else "sigmoid",
+        "inferer": inferer.target if isinstance(inferer, Component) else inferer.text,
         "kind": card.kind.value,
-        "threshold": said.reading.threshold,
+        "threshold": parts.said.reading.threshold,
     }
-    return Algorithm(folder.name, card.version, digest(weights), json.dumps(parameters, sort_keys=True))
+    text = json.dumps(parameters, sort_keys=True)
+    return Algorithm(parts.folder.name, card.version, digest(parts.weights), text)

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from workers.site_models.kinds import AbortCheck
 
 Transform = Callable[[Any], Any]
-PRED = "pred"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenBundle:
-    """The parts of a bundle, made. ``input_name`` is None where its transforms are those for arrays."""
+    """The parts of a bundle, made. The keys are those of its dictionaries, None where its transforms are for arrays."""
 
     network: torch.nn.Module
     preprocessing: Sequence[Transform]
     inferer: Callable[..., Any]
     reading: Reading
     after: Sequence[Transform]
-    input_name: str | None
+    input_key: str | None
+    output_key: str | None
     table: tuple[LabelEntry, ...]
     algorithm: Algorithm
     device: torch.device
@@ -63,7 +63,7 @@ class OpenBundle:
 
     def _prepared(self, volume: Volume) -> Any:
         """Return the volume as the preprocessing leaves it, a MetaTensor ``[1, i, j, k]``."""
-        image = self._applied(self.preprocessing, as_loaded(volume), self.input_name, "preprocessing")
+        image = self._applied(self.preprocessing, as_loaded(volume), self.input_key, "preprocessing")
         if image.ndim == 3:  # noqa: PLR2004 - LoadImage may have been asked for the channel
             image = image[None]
         if image.ndim != 4 or image.shape[0] != 1:  # noqa: PLR2004
@@ -129,7 +129,7 @@ class OpenBundle:
 
         placed = torch.from_numpy(ras_affine(volume.geometry))
         grid = MetaTensor(torch.from_numpy(labels.transpose(2, 1, 0).copy())[None], affine=placed)
-        changed = self._applied(self.after, grid, PRED if self.input_name else None, "postprocessing")
+        changed = self._applied(self.after, grid, self.output_key, "postprocessing")
         if tuple(changed.shape) != tuple(grid.shape):
             raise ModelUnsuitable(f"postprocessing of {self.algorithm.name} changes the shape of the labels")
         return np.ascontiguousarray(changed.cpu().numpy()[0].transpose(2, 1, 0).astype(uint8))
