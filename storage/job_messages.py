@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_
+from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage import audit, jobs
@@ -17,6 +17,17 @@ from storage.domain import JobState, Lane
 from storage.fewshot import promotions
 from storage.models import JobRow
 from storage.processes import Served
+
+_HAS_TASK = and_(
+    or_(JobRow.task.is_(None), JobRow.task.in_(promotions.predicting())),
+    or_(
+        JobRow.code.is_(None),
+        JobRow.code != promotions.NONE_PROMOTED,
+        JobRow.started_at <= promotions.newest_decision(),
+    ),
+)
+"""Jobs that have the few-shot task that they need. One whose route names none, and for which none fitted when it was
+tried, is tried once after each promotion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ def publishable(
         select(JobRow.id, JobRow.lane, JobRow.pool)
         .where(
             within_reach,
-            _has_task(),
+            _HAS_TASK,
             JobRow.state == JobState.QUEUED.value,
             JobRow.published_at.is_(None),
             or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
@@ -98,20 +109,6 @@ def republish_lost(session: Session, pool: str, lane: Lane, *, older_than: timed
         row.published_at = None
         jobs.record(session, row, "job:message-lost", actor="relay", now=now)
     return len(rows)
-
-
-def _has_task() -> ColumnElement[bool]:
-    """Return which jobs have the few-shot task that they need.
-
-    One that found none, for its route names none, is tried once after each promotion.
-    """
-    named = or_(JobRow.task.is_(None), JobRow.task.in_(promotions.predicting()))
-    untried = or_(
-        JobRow.code.is_(None),
-        JobRow.code != promotions.NONE_PROMOTED,
-        JobRow.started_at <= promotions.newest_decision(),
-    )
-    return and_(named, untried)
 
 
 def _pairs(served: Collection[Served]) -> list[tuple[str, str]]:

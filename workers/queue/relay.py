@@ -24,6 +24,7 @@ from workers.queue.app import DEFAULT_POOL
 from workers.queue.publisher import FIT_LANE, Publisher
 
 _CHORES_SECONDS = 5.0
+_EARLY_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ class Relay:
         self._settings = settings
         self._process_id = process_id
         self._registered = False
+        self._beat_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Do rounds until told to stop: at each commit, and now and then in full; what is down is waited for."""
@@ -123,12 +125,16 @@ class Relay:
         return lost
 
     def _beat(self) -> None:
+        """Say that the relay is at work, as often as others do: each commit has every process look for work."""
+        if time.monotonic() < self._beat_due:
+            return
         with self._database.write() as session:
             if self._registered:
                 processes.beat(session, self._process_id, now=utc_now())
             else:
                 processes.start(session, self._process_id, "relay", now=utc_now())
         self._registered = True
+        self._beat_due = time.monotonic() + processes.BEAT_SECONDS - _EARLY_SECONDS
 
     def _leave(self) -> None:
         with self._database.write() as session:

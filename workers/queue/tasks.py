@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import structlog
 from celery import Celery
 
-from storage import analyses, arrays, job_messages, jobs
+from storage import analyses, arrays, job_messages, jobs, processes
 from storage.database import utc_now
 from storage.domain import Analysis, Lane
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
 from workers.device_turns import DeviceTurns, Turn
+from storage.processes import Served
 from workers.errors import OutOfDeviceMemory, TaskNotPromoted
 from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT
@@ -83,14 +84,18 @@ class JobRunner:
         """Say whether this worker can do a job; the message of one that it cannot do is handed back."""
         with self.resources.database.read() as session:
             try:
-                analyser = jobs.find(session, job_id).analyser
+                job = jobs.find(session, job_id)
             except RecordMissing:
                 return True
-        if analyser in self.resources.serves:
+        serves = self.resources.serves
+        if job.analyser in serves:
             return True
         with self.resources.database.write() as session:
             job_messages.hand_back(session, job_id, actor=self.owner, now=utc_now())
-        log.warning("job.handed_back", job=job_id, analyser=analyser)
+            # A model may be gone since the last beat: until the next one, its jobs would be sent here again and again.
+            served = [Served(job.pool, name) for name in serves]
+            processes.beat(session, self.owner, now=utc_now(), serves=served)
+        log.warning("job.handed_back", job=job_id, analyser=job.analyser)
         return False
 
     def _work(self, held: jobs.Claim, turn: Turn, company: Company) -> Outcome:
@@ -136,7 +141,6 @@ class JobRunner:
 
     def _fail_unexpected(self, held: jobs.Claim, error: Exception) -> Outcome:
         if _is_out_of_memory(error):
-            self.resources.models.release_idle()
             known = OutOfDeviceMemory("the device or the machine ran out of memory on this study")
             return self._fail(held, known.code, str(known), retryable=known.retryable)
         # The message of an unforeseen error may quote what it choked on, patient data too: its class alone is kept.
@@ -156,6 +160,8 @@ class JobRunner:
         return Outcome.POSTPONED
 
     def _fail(self, held: jobs.Claim, code: str, reason: str, *, retryable: bool) -> Outcome:
+        if code == OutOfDeviceMemory.code:
+            self.resources.models.release_idle()
         try:
             with self.resources.database.write() as session:
                 state = jobs.fail(session, held, code=code, reason=reason, retryable=retryable, now=utc_now())

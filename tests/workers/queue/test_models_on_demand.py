@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from storage import analyses, jobs, site_models
-from storage.database import Database
+from storage import analyses, job_messages, jobs, processes, site_models, worklist
+from storage.database import Database, utc_now
 from storage.domain import JobState, StoredInstance
 from storage.objects import ObjectStore
+from storage.processes import Served
 from storage.routes.file import parse_routes
-from tests.support.installed_models import install_model
+from tests.support.installed_models import install_model, remove_model
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from tests.support.routing import head_series, seen
 from workers.config import WorkerSettings
@@ -92,3 +93,25 @@ def test_a_worker_hands_back_the_job_of_a_model_that_it_does_not_serve(
     queued = [queue_for(sqlite_database, instances, n, analyser=name) for n, name in enumerate(("bright", "dark"), 1)]
     assert [runner.run(job_id) for job_id in queued] == [Outcome.NOT_CLAIMED, Outcome.SUCCEEDED]
     assert runner.resources.models.megabytes == 4.0
+
+
+def test_a_job_whose_model_was_just_removed_is_not_sent_to_the_same_worker_again(
+    sqlite_database: Database, objects: ObjectStore, files: list[Path], tmp_path: Path
+) -> None:
+    runner = runner_of(sqlite_database, objects, tmp_path)
+    install_model(sqlite_database, tmp_path, "liver")
+    instances = stored_instances(objects, files, study_uid="2.25.1")
+    job_id = queue_for(sqlite_database, instances, 1, analyser="liver")
+    with sqlite_database.write() as session:
+        serves = [Served("default", name) for name in runner.resources.serves]
+        processes.start(session, "worker-1", "worker", now=utc_now(), serves=serves)
+        (due,) = job_messages.publishable(session, served=processes.served(session), now=utc_now())
+        job_messages.published(session, due.id, now=utc_now())
+    remove_model(sqlite_database, "liver")
+    assert runner.run(job_id) is Outcome.NOT_CLAIMED
+    with sqlite_database.read() as session:
+        served = processes.served(session)
+        assert job_messages.publishable(session, served=served, now=utc_now()) == ()
+        (job,) = worklist.listed_jobs(session)
+    assert served == {Served("default", "bright"), Served("default", "dark")}
+    assert (job.code, job.attempts) == ("no_worker_for_route", 0)
