@@ -79,6 +79,14 @@ def require_known_parts(manager: PlansManager, configuration: ConfigurationManag
             raise _unknown("normalization_schemes", name)
 
 
+def outputs_of(manager: PlansManager, dataset: dict[str, Any]) -> int:
+    """Return how many channels the network puts out; LabelsInvalid where nnU-Net refuses the table of labels."""
+    try:
+        return int(manager.get_label_manager(dataset).num_segmentation_heads)
+    except (AssertionError, RuntimeError) as error:
+        raise LabelsInvalid(f"dataset.json: labels: {error}") from error
+
+
 def build_network(configuration: ConfigurationManager, *, heads: int) -> nn.Module:
     """Return the untrained network of a configuration: one image channel in, ``heads`` channels out."""
     name = _current_name(configuration.network_arch_class_name)

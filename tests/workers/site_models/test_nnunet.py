@@ -361,6 +361,12 @@ def test_a_label_more_than_the_network_draws_is_refused(results: Path) -> None:
         opened(results)
 
 
+def test_what_training_ignored_must_come_last(results: Path) -> None:
+    edit(results / "dataset.json", lambda dataset: dataset["labels"].update(ignore=9))
+    with pytest.raises(LabelsInvalid, match="ignore label"):
+        opened(results)
+
+
 def test_weights_of_another_network_are_refused_by_the_first_key(results: Path) -> None:
     def widen(configuration: Any) -> None:
         configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [8, 24, 32]
