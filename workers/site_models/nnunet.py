@@ -93,7 +93,7 @@ def open_model(
     _require_own_keys(folder, said)
     results = find_results(folder, said.nnunet.fold_names)
     mirrored = device.type == "cuda" if said.nnunet.mirroring is None else said.nnunet.mirroring
-    trained = _load(results, mirrored=mirrored, allow_code=allow_code)
+    trained = _load(results, device, mirrored=mirrored, allow_code=allow_code)
     half = device.type == "cuda" and dtype != torch.float32
     running = Running(device, half=half, step=1 - said.input.overlap)
     axes = said.input.orientation or _trained_orientation(results)
@@ -140,7 +140,7 @@ class NnunetModel:
         )
 
 
-def _load(results: ResultFolder, *, mirrored: bool, allow_code: bool) -> Trained:
+def _load(results: ResultFolder, device: torch.device, *, mirrored: bool, allow_code: bool) -> Trained:
     from workers.site_models import nnunet_network
     from workers.site_models.nnunet_checkpoint import read_fold
     from workers.site_models.nnunet_prediction import Trained, quiet
@@ -151,11 +151,12 @@ def _load(results: ResultFolder, *, mirrored: bool, allow_code: bool) -> Trained
         plans, configuration = nnunet_network.configuration_of(results.plans, first.configuration)
         nnunet_network.require_known_parts(plans, configuration, allow_code=allow_code)
         dataset: dict[str, Any] = dict(results.dataset)
-        heads = plans.get_label_manager(dataset).num_segmentation_heads
+        heads = nnunet_network.outputs_of(plans, dataset)
         network = nnunet_network.build_network(configuration, heads=heads)
         for fold, checkpoint in reversed(folds.items()):
             place = f"{fold}/{results.checkpoint(fold).name}"
             nnunet_network.fill(network, checkpoint, place=place, heads=heads)
+    network.to(device).eval()
     single = len(folds) == 1  # then the network's own tensors do, and no copy is kept
     weights = [network.state_dict()] if single else [fold.weights for fold in folds.values()]
     return Trained(plans, configuration, dataset, network, weights, first.mirroring if mirrored else ())

@@ -51,7 +51,7 @@ def read_fold(path: Path, *, allow_code: bool) -> FoldCheckpoint:
     if not tensors or not weights:
         raise WeightsMismatch(f"{place}: network_weights does not map names to tensors")
     copies = {name: value.clone() for name, value in weights.items()}  # the file may go, or change, once it is read
-    return FoldCheckpoint(copies, str(configuration), str(trainer), tuple(mirrored or ()))
+    return FoldCheckpoint(copies, str(configuration), str(trainer), tuple(int(axis) for axis in mirrored or ()))
 
 
 def _load(path: Path, *, allow_code: bool) -> Any:

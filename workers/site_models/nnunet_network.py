@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workers.site_models.nnunet_checkpoint import FoldCheckpoint
 
 NETWORKS = "dynamic_network_architectures."
+_UNETS = "dynamic_network_architectures.architectures.unet"
 PARTS = (NETWORKS, "torch.nn.")
 _HEADS = ".seg_layers."
 _NEEDED = (
@@ -58,7 +59,8 @@ def configuration_of(plans: Mapping[str, Any], name: str) -> tuple[PlansManager,
 
 def require_known_parts(manager: PlansManager, configuration: ConfigurationManager, *, allow_code: bool) -> None:
     """Raise CodeRefused, naming the key of plans.json, where a part is not of nnU-Net's own or torch's own classes."""
-    if not configuration.network_arch_class_name.startswith(NETWORKS) and not allow_code:
+    network = _current_name(configuration.network_arch_class_name)
+    if not allow_code and not (network.startswith(NETWORKS) and _is_module_class(network)):
         raise _refusal("architecture.network_class_name", configuration.network_arch_class_name)
     for key in configuration.network_arch_init_kwargs_req_import:
         name = configuration.network_arch_init_kwargs.get(key)
@@ -77,9 +79,17 @@ def require_known_parts(manager: PlansManager, configuration: ConfigurationManag
             raise _unknown("normalization_schemes", name)
 
 
+def outputs_of(manager: PlansManager, dataset: dict[str, Any]) -> int:
+    """Return how many channels the network puts out; LabelsInvalid where nnU-Net refuses the table of labels."""
+    try:
+        return int(manager.get_label_manager(dataset).num_segmentation_heads)
+    except (AssertionError, RuntimeError) as error:
+        raise LabelsInvalid(f"dataset.json: labels: {error}") from error
+
+
 def build_network(configuration: ConfigurationManager, *, heads: int) -> nn.Module:
     """Return the untrained network of a configuration: one image channel in, ``heads`` channels out."""
-    name = configuration.network_arch_class_name
+    name = _current_name(configuration.network_arch_class_name)
     try:
         network: nn.Module = get_network_from_plans(
             name,
@@ -121,8 +131,22 @@ def fill(network: nn.Module, fold: FoldCheckpoint, *, place: str, heads: int) ->
 def _is_module_class(name: object) -> bool:
     if not isinstance(name, str) or not name.startswith(PARTS):
         return False
-    found = pydoc.locate(name)
+    found = _located(name)
     return _is_subclass(found, nn.Module) and str(getattr(found, "__module__", "")).startswith(PARTS)
+
+
+def _current_name(name: str) -> str:
+    """Return where a network class lies now: its module was renamed since plans of nnU-Net's first years were made."""
+    moved = f"{_UNETS}.{name.rpartition('.')[2]}"
+    is_known = name.startswith(NETWORKS) and _located(name) is None and _located(moved) is not None
+    return moved if is_known else name
+
+
+def _located(name: str) -> object:
+    try:
+        return pydoc.locate(name)
+    except pydoc.ErrorDuringImport as error:
+        raise ModelUnsuitable(f"plans.json: {name} needs a package that is not installed: {error.value}") from error
 
 
 def _is_subclass(found: object, parent: type) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
 import shutil
@@ -268,6 +269,21 @@ def test_plans_of_the_first_years_are_understood(results: Path) -> None:
     assert model.segment(ct_phantom(116).volume, prompt=None, check=lambda: None).mask.any()
 
 
+def test_a_network_class_that_was_moved_since_is_found(results: Path) -> None:
+    network = "dynamic_network_architectures.architectures.plain_unet.PlainConvUNet"
+    edit_configuration(results, lambda configuration: configuration["architecture"].update(network_class_name=network))
+    assert opened(results).megabytes > 0
+
+
+def test_a_network_that_needs_another_package_says_so(results: Path) -> None:
+    if importlib.util.find_spec("timm") is not None:
+        pytest.skip("timm is installed")
+    network = "dynamic_network_architectures.architectures.primus.Primus"
+    edit_configuration(results, lambda configuration: configuration["architecture"].update(network_class_name=network))
+    with pytest.raises(ModelUnsuitable, match=r"Primus needs a package that is not installed.*timm"):
+        opened(results)
+
+
 class RunsCode:
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, ("true",)
@@ -285,6 +301,8 @@ def test_a_checkpoint_that_carries_code_is_refused_until_the_site_allows_it(own_
     [
         ("network_class_name", "subprocess.Popen"),
         ("network_class_name", "torch.nn.modules.conv.Conv3d"),
+        ("network_class_name", "dynamic_network_architectures.architectures.unet.torch.hub.load"),
+        ("network_class_name", "dynamic_network_architectures.architectures.unet.NoSuchNet"),
         ("arch_kwargs.conv_op", "os.system"),
         ("arch_kwargs.norm_op", "torch.nn.modules.module.functools.partial"),
     ],
@@ -340,6 +358,12 @@ def test_a_label_more_than_the_network_draws_is_refused(results: Path) -> None:
     edit(results / "dataset.json", lambda dataset: dataset["labels"].update(spleen=3))
     assert nnunet.read_card(results, None).labels[2].concept == SPLEEN
     with pytest.raises(LabelsInvalid, match=r"labels for 4 outputs .* fold_0/checkpoint_final\.pth draws 3"):
+        opened(results)
+
+
+def test_what_training_ignored_must_come_last(results: Path) -> None:
+    edit(results / "dataset.json", lambda dataset: dataset["labels"].update(ignore=9))
+    with pytest.raises(LabelsInvalid, match="ignore label"):
         opened(results)
 
 
