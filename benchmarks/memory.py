@@ -29,7 +29,7 @@ from storage.domain import JobState, Segmentation, StoredInstance, Volume
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
-from tests.support.analysers import ALGORITHM
+from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.dicom import SeriesPlan, part10, series
 from tests.support.queued import queue_study
 from tests.support.routing import seen
@@ -105,7 +105,9 @@ def _peak(folder: Path, studies: int, room: int) -> float:
 
 def _work(folder: Path, studies: int, room: int, sender: Connection) -> None:
     database, objects = _open(folder)
-    resources = PipelineResources(database, objects, {"zero-shot": ThresholdAnalyser()}, None, load_policy())
+    resources = PipelineResources(
+        database, objects, ready_models({"zero-shot": ThresholdAnalyser()}), None, load_policy()
+    )
     runner = JobRunner(resources, "benchmark", lease_seconds=3600, turns=DeviceTurns(room_bytes=room))
     chosen = [1, 2][:studies]
     with database.write() as session:

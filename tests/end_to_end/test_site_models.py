@@ -69,12 +69,11 @@ def test_each_kind_is_added_routed_to_and_finds_the_lesion(
     with oncue_up(tmp_path / "state", destinations=[f"ORTHANC@127.0.0.1:{pacs.port}"], variables=variables) as system:
         for name, folder in models.items():
             _add(system, folder, name)
-        for folder in ("phantom", "drawn"):
-            assert storescu("ONCUE", system.port, *sorted((tmp_path / folder).iterdir())).returncode == 0
+        for study in ("phantom", "drawn"):
+            assert storescu("ONCUE", system.port, *sorted((tmp_path / study).iterdir())).returncode == 0
         analyses = _analyses(system.wait_for("studies", "list", until=_all_ended))
-        assert {one["route"]: (one["state"], one["code"]) for one in analyses} == dict.fromkeys(
-            models, ("succeeded", None)
-        )
+        ended = {one["route"]: (one["state"], one["code"]) for one in analyses}
+        assert ended == dict.fromkeys(models, ("succeeded", None))
         system.wait_for("deliveries", "list", until=lambda found: len(found) == 2 * len(models) and _sent(found))
     held = [pydicom.dcmread(io.BytesIO(pacs.file(uid))) for uid in pacs.sop_instance_uids()]
     found = {_route_of(one): _overlap(one, written) for one in held if one.Modality == "SEG"}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from storage.domain import Algorithm, Extent, FrameRef, Geometry, Presence, Segmentation, Volume
-from workers.lesions import MOST_LESIONS, find_lesions, longest_diameter_mm
+from workers.components import MOST_LESIONS
+from workers.lesions import find_lesions, longest_diameter_mm
 
 GEOMETRY = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5.0, 2.0, 1.0))
 ALGORITHM = Algorithm("test", "1", "a" * 64, "{}")

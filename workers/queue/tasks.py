@@ -15,8 +15,8 @@ from storage import analyses, arrays, job_messages, jobs, processes
 from storage.database import utc_now
 from storage.domain import Analysis, Lane
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
-from workers.device_turns import DeviceTurns, Turn
 from storage.processes import Served
+from workers.device_turns import DeviceTurns, Turn
 from workers.errors import OutOfDeviceMemory, TaskNotPromoted
 from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT

@@ -1,23 +1,14 @@
-"""The head that may lie in a foundation model's folder, and the prompt as it takes it."""
+"""What the method asks of a head trained on a model's features, and the prompt as such a head takes it."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from workers.segmentation.prompts import PromptEncoder, TextEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     import torch
     from torch import Tensor
-
-    from workers.foundation.contract import FoundationModel
-
-HEAD_MODULE = "workers.zero_shot.feature_head"
 
 
 class Head(Protocol):
@@ -31,14 +22,6 @@ class Head(Protocol):
     def score(self, images: Tensor, features: list[Tensor], prompt: Tensor) -> Tensor:
         """Return scores 0..1 of the same size as the images ``[n, 1, *size]``, for what ``prompt [384]`` names."""
         ...
-
-
-def head_in(folder: Path, model: FoundationModel) -> Head | None:
-    """Return the head of a model's folder, or None where there is none, or none can be read by this installation."""
-    if find_spec(HEAD_MODULE) is None:
-        return None
-    load: Callable[[Path, FoundationModel], Head | None] = import_module(HEAD_MODULE).load_head
-    return load(folder, model)
 
 
 def prompt_vector(prompt: str, modality: str, device: torch.device) -> Tensor:

@@ -17,8 +17,9 @@ from workers.segmentation.mask import case_level
 from workers.segmentation.prompts import plain_words
 from workers.zero_shot import fusion, residuals, suspicion
 from workers.zero_shot.conditions import ConditionPair, condition_pair
+from workers.zero_shot.feature_head import load_head
 from workers.zero_shot.fusion import FusionRule
-from workers.zero_shot.heads import Head, head_in, prompt_vector
+from workers.zero_shot.heads import Head, prompt_vector
 from workers.zero_shot.slices import FLAT, place_slices
 from workers.zero_shot.windows import place_windows
 
@@ -65,7 +66,7 @@ class FoundationSegmenter:
         device = device or devices.choose_device()
         dtype = dtype or devices.choose_dtype(device)
         model = open_foundation(folder, device, dtype)
-        return cls(model, dtype, head_in(folder, model))
+        return cls(model, dtype, load_head(folder, model))
 
     def segment(self, volume: Volume, *, prompt: str, check: AbortCheck) -> Segmentation:
         """Return where ``prompt`` is found, on the volume's own grid; the mask is empty where nothing was found.
