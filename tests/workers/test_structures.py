@@ -111,8 +111,8 @@ def test_lesions_of_two_labels_are_findings_of_their_own_by_falling_size_over_al
     found = find(*ORGANS, (4, tumour), (5, cyst))
     assert [(one.number, one.concept) for one in found.findings] == [(1, CYST), (2, NEOPLASM)]
     assert [one.volume_ml for one in found.findings] == pytest.approx([40 * 0.01, 32 * 0.01])
-    tracked = [*(one.tracking_uid for one in found.findings), *(one.tracking_uid for one in found.structures)]
-    assert len(set(tracked)) == 5
+    uids = [one.tracking_uid for one in found.findings] + [one.tracking_uid for one in found.structures]
+    assert len(set(uids)) == 5
 
 
 def test_the_core_of_a_tumour_lies_where_its_rim_does() -> None:
