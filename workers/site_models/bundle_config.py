@@ -27,11 +27,11 @@ NOT_ARGUMENTS = frozenset({TARGET, DISABLED, MODE, "_desc_", "_requires_"})
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 
 
-class KeyTwice(ModelUnsuitable):
-    """A JSON object of a bundle has the same key twice."""
+class KeyTwice(ValueError):
+    """A JSON object has the same key twice; stands behind the ModelUnsuitable that ``read_file`` raises."""
 
-    def __init__(self, message: str, key: str) -> None:
-        super().__init__(message)
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key} stands twice")
         self.key = key
 
 
@@ -167,8 +167,6 @@ def read_file(path: Path, name: str) -> dict[str, Any]:
             raise ModelUnsuitable(f"{name} is larger than {MOST_BYTES // 10**6} MB: no configuration is")
         text = path.read_text(encoding="utf-8-sig")
         content = _yaml(text, name) if path.suffix in (".yaml", ".yml") else json.loads(text, object_pairs_hook=_once)
-    except KeyTwice as error:
-        raise KeyTwice(f"{name}: {error}", error.key) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnsuitable(f"{name} cannot be read: {error}") from error
     if not isinstance(content, dict):
@@ -191,6 +189,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise KeyTwice(f"the key {key} stands twice", key)
+            raise KeyTwice(key)
         found[key] = value
     return found

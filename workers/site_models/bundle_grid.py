@@ -36,21 +36,21 @@ def ras_affine(geometry: Geometry) -> NDArray[float64]:
     return affine
 
 
-def as_loaded(volume: Volume) -> Any:
-    """Return a volume as MONAI's LoadImage returns an image: a MetaTensor ``[x, y, z]`` without a channel."""
+def as_loaded(volume: Volume, *, channel_first: bool) -> Any:
+    """Return a volume as MONAI's LoadImage returns an image: a MetaTensor ``[x, y, z]``, or ``[1, x, y, z]``."""
     import torch
     from monai.data.meta_tensor import MetaTensor
     from monai.utils.enums import SpaceKeys
 
-    voxels = torch.from_numpy(np.ascontiguousarray(volume.voxels.transpose(2, 1, 0), dtype=float32))
+    voxels = torch.from_numpy(np.array(volume.voxels.transpose(2, 1, 0), dtype=float32, order="C"))
     affine = torch.from_numpy(ras_affine(volume.geometry))
     meta = {
-        "original_channel_dim": "no_channel",
+        "original_channel_dim": 0 if channel_first else "no_channel",
         "original_affine": affine.clone(),
         "spatial_shape": voxels.shape,
         "space": SpaceKeys.RAS,
     }
-    return MetaTensor(voxels, affine=affine, meta=meta)
+    return MetaTensor(voxels[None] if channel_first else voxels, affine=affine, meta=meta)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,9 +39,10 @@ def read_metadata(folder: Path) -> BundleMetadata:
     """Return a bundle's metadata; ModelUnsuitable or LabelsInvalid name the key or label that is missing or wrong."""
     try:
         content = read_file(folder / METADATA, METADATA)
-    except KeyTwice as error:
-        if error.key.isdecimal():
-            raise LabelsInvalid(f"{METADATA}: label {error.key} stands twice in channel_def") from error
+    except ModelUnsuitable as error:
+        twice = error.__cause__
+        if isinstance(twice, KeyTwice) and twice.key.isdecimal():
+            raise LabelsInvalid(f"{METADATA}: label {twice.key} stands twice in channel_def") from error
         raise
     layout = _mapping(content, "network_data_format")
     name, image = _one(_mapping(layout, "inputs", "network_data_format"))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workers.site_models.kinds import AbortCheck
 
 Transform = Callable[[Any], Any]
+CHANNEL = "EnsureChannelFirst"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +64,8 @@ class OpenBundle:
 
     def _prepared(self, volume: Volume) -> Any:
         """Return the volume as the preprocessing leaves it, a MetaTensor ``[1, i, j, k]``."""
-        image = self._applied(self.preprocessing, as_loaded(volume), self.input_key, "preprocessing")
-        if image.ndim == 3:  # noqa: PLR2004 - LoadImage may have been asked for the channel
-            image = image[None]
+        loaded = as_loaded(volume, channel_first=not _adds_channel(self.preprocessing))
+        image = self._applied(self.preprocessing, loaded, self.input_key, "preprocessing")
         if image.ndim != 4 or image.shape[0] != 1:  # noqa: PLR2004
             raise ModelUnsuitable(f"preprocessing of {self.algorithm.name} makes {tuple(image.shape)} of one volume")
         return image
@@ -133,6 +133,12 @@ class OpenBundle:
         if tuple(changed.shape) != tuple(grid.shape):
             raise ModelUnsuitable(f"postprocessing of {self.algorithm.name} changes the shape of the labels")
         return np.ascontiguousarray(changed.cpu().numpy()[0].transpose(2, 1, 0).astype(uint8))
+
+
+def _adds_channel(transforms: Sequence[Transform]) -> bool:
+    """Say whether one of the transforms makes the channel, which LoadImage was asked for otherwise."""
+    parts = [part for transform in transforms for part in getattr(transform, "transforms", (transform,))]
+    return any(type(part).__name__.startswith(CHANNEL) for part in parts)
 
 
 def _first(output: Any) -> Any:

@@ -109,7 +109,7 @@ def test_labels_are_those_that_monais_own_inverse_gives(trained: Path, grid: Gri
 
     model, case = opened(trained), draw(2, grid)
     whole: Any = Compose(list(model.preprocessing))
-    image = whole({"image": as_loaded(case.volume)})["image"]
+    image = whole({"image": as_loaded(case.volume, channel_first=False)})["image"]
     with torch.inference_mode():
         output = model.inferer(image.as_tensor()[None], model.network)[0].softmax(dim=0)
     pred = MetaTensor(output.clone(), meta=dict(image.meta))
@@ -120,6 +120,12 @@ def test_labels_are_those_that_monais_own_inverse_gives(trained: Path, grid: Gri
     assert labelled is not None
     for value in (drawn_ct.LIVER, TUMOUR):
         assert dice(labelled.labels == value, theirs == value) > 0.98
+
+
+def test_a_channel_that_the_loader_was_to_add_is_there(folder: Path) -> None:
+    load, _, *others = tiny_bundle.PREPROCESSING
+    change(folder, INFERENCE_FILE, preprocessing=[load | {"ensure_channel_first": True}, *others])
+    assert tumour_dice(opened(folder), draw(2, SAGITTAL)) > 0.75
 
 
 def test_a_network_in_two_dimensions_is_shown_a_volume_slice_by_slice(folder: Path) -> None:
