@@ -104,7 +104,8 @@ def _computing(network: torch.jit.ScriptModule, device: torch.device, output: Ou
     def compute(patch: NDArray[float32]) -> NDArray[float32]:
         try:
             with torch.inference_mode():
-                made = _chosen(network(torch.from_numpy(patch).to(device, dtype)), output, name=name)
+                image = torch.tensor(patch, dtype=dtype, device=device)  # a copy: networks may work in place
+                made = _chosen(network(image), output, name=name)
                 return np.asarray(made.to("cpu", torch.float32).numpy(), dtype=float32)
         except RuntimeError as error:
             _let_out_of_memory_through(error)

@@ -4,7 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.domain import Geometry, Volume
@@ -32,6 +32,7 @@ def shape_of(volume: Volume) -> tuple[int, int, int]:
 
 
 @given(ORDERS, FLIPS, st.none() | ORIENTATIONS, AXES)
+@settings(deadline=None)
 def test_a_volume_comes_back_as_it_was_whatever_way_the_network_wants_it(
     order: tuple[int, int, int], flipped: tuple[bool, bool, bool], orientation: str | None, axes: str
 ) -> None:
@@ -43,6 +44,7 @@ def test_a_volume_comes_back_as_it_was_whatever_way_the_network_wants_it(
 
 
 @given(ORDERS, FLIPS, ORIENTATIONS, AXES, st.sampled_from([None, (3.0, 1.5, 2.5), (8.0, 0.7, 1.0)]))
+@settings(deadline=None)
 def test_the_network_sees_the_same_whatever_way_the_scan_is_stored(
     order: tuple[int, int, int],
     flipped: tuple[bool, bool, bool],

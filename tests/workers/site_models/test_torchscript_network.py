@@ -53,6 +53,13 @@ class Failing(Scaling):
         return nn.functional.pixel_unshuffle(image[0], 3).sum() + image
 
 
+class InPlace(Scaling):
+    """Works on the very tensor that it is given."""
+
+    def forward(self, image: Tensor) -> object:
+        return image.mul_(10).sub_(5)
+
+
 class Vast(Scaling):
     """Wants two terabytes for what is larger than eight voxels a side."""
 
@@ -123,6 +130,15 @@ def test_a_network_in_half_precision_is_run_in_it(tmp_path: Path) -> None:
     save_torchscript(Scaling().half(), torch.zeros(1, 1, 8, 8, 8, dtype=torch.float16), folder / "model.ts")
     (folder / "model.toml").write_text(MODEL_TOML)
     assert found(folder).mask.mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_network_that_works_in_place_leaves_the_scan_alone(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 512, dtype=np.float32).reshape(8, 8, 8)
+    values.flags.writeable = False
+    model = opened(written(tmp_path / "m", InPlace()))
+    segmentation = model.segment(replace(ct_phantom(0).volume, voxels=values), prompt=None, check=lambda: None)
+    assert segmentation.mask.mean() == pytest.approx(0.5)
+    np.testing.assert_array_equal(values, np.linspace(0, 1, 512, dtype=np.float32).reshape(8, 8, 8))
 
 
 def test_labels_that_the_network_does_not_have_are_named(tmp_path: Path) -> None:
