@@ -6,6 +6,7 @@ trained once per test run, and kept beside the temporary folders that the proces
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from phantom.anatomy import Contrast
 from phantom.head import Phantom, head_phantom
 from storage.domain import FrameRef, Volume
 from tests.support import tiny_models
+from workers.foundation.card import CARD_NAME
 from workers.foundation.contract import FoundationModel
 from workers.foundation.folders import open_foundation
 from workers.foundation.noise import NoiseSchedule, PredictionKind
@@ -208,6 +210,72 @@ def trained_diffusers(folder: Path, *, coder_steps: int = 200, steps: int = 260)
     coder.save_pretrained(folder / "vae")
     denoiser.save_pretrained(folder / "unet")
     return folder
+
+
+def trained_bundle(folder: Path, *, coder_steps: int = 200, steps: int = 260) -> Path:
+    """Train a MONAI bundle of images, captioned."""
+    plain = {"with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False}
+    tiny_models.monai(folder, coder_changes=plain, unet_changes={"num_channels": [16, 32]})
+    tiny_models.clip(folder)
+    change_card(folder, field_of_view=ANY_VIEW, options={"size": SIDE})
+    model: Any = open_foundation(folder, torch.device("cpu"), torch.float32)
+    lesson, coder, denoiser = slice_lesson(model), model.autoencoder.network, model.denoiser
+    reborn(coder)
+    reborn(denoiser)
+    train_autoencoder(coder, lesson, lambda images: coder.encode(images)[0], coder.decode, steps=coder_steps)
+    with torch.no_grad():
+        latents = torch.cat([coder.encode(part)[0] for part in lesson.images.split(32)])
+    scale = 1.0 / float(latents.std())
+    tokens = told(model)
+    train_denoiser(
+        denoiser,
+        latents * scale,
+        lesson.labels,
+        model.schedule,
+        lambda noised, times, labels: denoiser(noised, times, context=tokens[labels]),
+        steps=steps,
+    )
+    tiny_models.save_weights(coder, folder / "autoencoder.safetensors")
+    tiny_models.save_weights(denoiser, folder / "denoiser.safetensors")
+    change_card(folder, options={"scale_factor": scale})
+    return folder
+
+
+def trained_maisi(folder: Path, *, coder_steps: int = 150, steps: int = 200) -> Path:
+    """Train MAISI, shrunken, by rectified flow, with one class for healthy heads and one for heads with a lesion."""
+    tiny_models.maisi(folder, unet_changes={"num_channels": [16, 32]})
+    change_card(
+        folder, field_of_view=ANY_VIEW, modalities=["MR"], options={"size": [PIXELS, PIXELS, 16], "classes": CLASSES}
+    )
+    model: Any = open_foundation(folder, torch.device("cpu"), torch.float32)
+    lesson, coder, denoiser = window_lesson(model), model.autoencoder.network, model.denoiser
+    reborn(coder)
+    reborn(denoiser)
+    crop = (24, 24, 16)
+    train_autoencoder(coder, lesson, lambda images: coder.encode(images)[0], coder.decode, steps=coder_steps, crop=crop)
+    with torch.no_grad():
+        latents = torch.cat([coder.encode(part)[0] for part in lesson.images.split(1)])
+    scale = 1.0 / float(latents.std())
+    classes = torch.tensor([CLASSES["normal"], CLASSES["abnormal"]])
+    spacing = place_windows(volume_of(t2_phantom(0)), model).spacing_mm
+
+    def call(noised: Tensor, times: Tensor, labels: Tensor) -> Tensor:
+        told_spacing = (torch.tensor([spacing]) * 100.0).expand(len(noised), -1)
+        given: Tensor = denoiser(noised, times, class_labels=classes[labels], spacing_tensor=told_spacing)
+        return given
+
+    train_denoiser(denoiser, latents * scale, lesson.labels, model.schedule, call, steps=steps)
+    torch.save(coder.state_dict(), folder / "autoencoder.pt")
+    torch.save({"unet_state_dict": denoiser.state_dict(), "scale_factor": torch.tensor(scale)}, folder / "unet.pt")
+    return folder
+
+
+def change_card(folder: Path, **changes: Any) -> None:
+    """Change fields of a folder's card; ``options`` are added to those that are there."""
+    path = folder / CARD_NAME
+    card = json.loads(path.read_text())
+    options = card.get("options", {}) | changes.pop("options", {})
+    path.write_text(json.dumps(card | changes | {"options": options}))
 
 
 def told(model: FoundationModel) -> Tensor:

@@ -162,20 +162,33 @@ def clip(folder: Path) -> None:
     seeded(lambda: CLIPTextModel(config)).save_pretrained(folder / "text_encoder")
 
 
-def monai(folder: Path, *, dims: int = 2, wide: bool = False, safe: bool = True, text: bool = True) -> Path:
+def monai(
+    folder: Path,
+    *,
+    dims: int = 2,
+    wide: bool = False,
+    safe: bool = True,
+    text: bool = True,
+    coder_changes: dict[str, Any] | None = None,
+    unet_changes: dict[str, Any] | None = None,
+) -> Path:
     """Save a MONAI bundle with the argument names of GenerativeModels; ``wide`` also tells the vector as channels."""
     from monai.networks.nets.autoencoderkl import AutoencoderKL
     from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 
-    coder = AUTOENCODER_2D | MONAI_CODER | {"spatial_dims": dims}
+    coder = AUTOENCODER_2D | MONAI_CODER | {"spatial_dims": dims} | (coder_changes or {})
     width = 16 if text else 4
-    unet = MONAI_UNET | {
-        "spatial_dims": dims,
-        "in_channels": 3 + (4 if wide else 0),
-        "out_channels": 3,
-        "with_conditioning": True,
-        "cross_attention_dim": width,
-    }
+    unet = (
+        MONAI_UNET
+        | {
+            "spatial_dims": dims,
+            "in_channels": 3 + (4 if wide else 0),
+            "out_channels": 3,
+            "with_conditioning": True,
+            "cross_attention_dim": width,
+        }
+        | (unet_changes or {})
+    )
     scheduler = {"_target_": "generative.networks.schedulers.DDIMScheduler", "beta_schedule": "scaled_linear"} | BETAS
     definition = {
         "imports": ["$import torch"],
@@ -228,15 +241,14 @@ def rename_as_generative_models(path: Path) -> None:
     save_file(renamed, path)
 
 
-def maisi(folder: Path, *, flow: bool = True) -> Path:
+def maisi(folder: Path, *, flow: bool = True, unet_changes: dict[str, Any] | None = None) -> Path:
     """Save MAISI shrunken to an eighth: by rectified flow with classes, or by diffusion with body regions."""
     from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
     from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 
     plain = {"spatial_dims": 3, "image_channels": 1, "latent_channels": 4, "include_body_region": not flow}
-    unet: dict[str, Any] = MAISI_UNET | (
-        {"num_class_embeds": 128, "resblock_updown": True, "include_fc": True} if flow else {}
-    )
+    flowing = {"num_class_embeds": 128, "resblock_updown": True, "include_fc": True} if flow else {}
+    unet: dict[str, Any] = MAISI_UNET | flowing | (unet_changes or {})
     scheduler: dict[str, Any] = (
         {
             "_target_": "monai.networks.schedulers.rectified_flow.RFlowScheduler",

@@ -12,7 +12,7 @@ from phantom.head import Phantom, head_phantom
 from storage.domain import Extent
 from storage.errors import ConfigurationError
 from tests.support import tiny_models
-from tests.support.tiny_foundations import ANY_VIEW, volume_of
+from tests.support.tiny_foundations import ANY_VIEW, change_card, volume_of
 from workers.errors import (
     FieldOfViewMismatch,
     FieldOfViewUnknown,
@@ -21,7 +21,6 @@ from workers.errors import (
     PickleRefused,
     WeightsMismatch,
 )
-from workers.foundation.card import CARD_NAME
 from workers.zero_shot.analyser import FoundationAnalyser, open_foundation_analyser
 from workers.zero_shot.segmenter import FoundationSegmenter
 
@@ -61,15 +60,6 @@ def volumes(folder: Path) -> Path:
     options = {"size": [32, 32, 16], "classes": {"normal": 1, "abnormal": 2}}
     change_card(folder, field_of_view=ANY_VIEW, modalities=["MR"], options=options)
     return folder
-
-
-def change_card(folder: Path, **changes: object) -> None:
-    path = folder / CARD_NAME
-    card = json.loads(path.read_text())
-    options = changes.pop("options", {})
-    assert isinstance(options, dict)
-    card["options"] = card.get("options", {}) | options
-    path.write_text(json.dumps(card | changes))
 
 
 def opened(folder: Path) -> FoundationAnalyser:
