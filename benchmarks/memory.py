@@ -74,21 +74,20 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     room = int(WorkerSettings().prefetch_megabytes * MEGABYTE)
+    figures = {"volume, float32": arguments.slices * SIZE * SIZE * 4 / MEGABYTE}
     with tempfile.TemporaryDirectory() as folder:
         _store(Path(folder), arguments.slices)
-        peaks = {
-            "start": _peak(Path(folder), 0, room),
-            "one study": _peak(Path(folder), 1, room),
-            "two studies": _peak(Path(folder), 2, room),
-            "two studies, no rule": _peak(Path(folder), 2, _ROOM_FOR_BOTH),
-        }
-    volume = arguments.slices * SIZE * SIZE * 4 / MEGABYTE
+        for name, studies, allowed in (
+            ("start", 0, room),
+            ("one study", 1, room),
+            ("two studies", 2, room),
+            ("two studies, no rule", 2, _ROOM_FOR_BOTH),
+        ):
+            figures[name] = _peak(Path(folder), studies, allowed)
+            if not arguments.json:
+                print(f"{name:<24}{figures[name]:8.0f} MB", flush=True)
     if arguments.json:
-        print(json.dumps({"volume_megabytes": volume, "peak_megabytes": peaks}))
-        return
-    print(f"{'volume, float32':<24}{volume:8.0f} MB")
-    for name, peak in peaks.items():
-        print(f"{name:<24}{peak:8.0f} MB")
+        print(json.dumps(figures))
 
 
 def _peak(folder: Path, studies: int, room: int) -> float:
