@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from tests.support.drawn_ct import SPACING_MM, TUMOUR, DrawnCT, dice, draw
-from workers.site_models import monai_bundle
+from workers.site_models.bundle import kind as monai_bundle
+from workers.site_models.bundle.open_bundle import OpenBundle
 from workers.site_models.card import SiteModelCard
 from workers.site_models.model_file import read_model_file
-from workers.site_models.open_bundle import OpenBundle
 
 NAME = "tiny-bundle"
 INFERENCE_FILE, METADATA_FILE, WEIGHTS_FILE = "configs/inference.json", "configs/metadata.json", "models/model.pt"

@@ -21,11 +21,11 @@ AbortCheck = Callable[[], None]
 """Called now and then during long work; raises where its result is no longer wanted."""
 
 MODULES: Mapping[SiteModelKind, str] = {
-    SiteModelKind.NNUNET: "workers.site_models.nnunet",
+    SiteModelKind.NNUNET: "workers.site_models.nnunet.kind",
     SiteModelKind.FOUNDATION: "workers.site_models.foundation",
-    SiteModelKind.MONAI_BUNDLE: "workers.site_models.monai_bundle",
-    SiteModelKind.ONNX: "workers.site_models.onnx_network",
-    SiteModelKind.TORCHSCRIPT: "workers.site_models.torchscript_network",
+    SiteModelKind.MONAI_BUNDLE: "workers.site_models.bundle.kind",
+    SiteModelKind.ONNX: "workers.site_models.network.onnx_network",
+    SiteModelKind.TORCHSCRIPT: "workers.site_models.network.torchscript_network",
 }
 """In the order in which a folder without ``kind`` is offered to them."""
 

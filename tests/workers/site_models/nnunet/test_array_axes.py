@@ -11,7 +11,7 @@ import pytest
 
 from storage.domain import Geometry, Volume
 from tests.support.ct_phantoms import ct_phantom, turned
-from workers.site_models.array_axes import ArrayAxes, is_orientation, nearest_axes
+from workers.site_models.nnunet.array_axes import ArrayAxes, is_orientation, nearest_axes
 
 STORED = {
     "axial": ((0, 1, 2), (False, False, False)),

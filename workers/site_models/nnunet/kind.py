@@ -13,12 +13,12 @@ import numpy as np
 
 from storage.domain import Algorithm, LabelRole
 from workers.errors import ModelUnsuitable, WeightsMismatch
-from workers.site_models.array_axes import is_orientation, nearest_axes
 from workers.site_models.card import UNKNOWN, SiteModelCard, SiteModelKind
 from workers.site_models.conclusion import conclude
 from workers.site_models.label_codes import code_labels
 from workers.site_models.model_file import MODEL_FILE, ModelDescription, read_model_file
-from workers.site_models.nnunet_folder import ResultFolder, find_results, holds_results, label_names
+from workers.site_models.nnunet.array_axes import is_orientation, nearest_axes
+from workers.site_models.nnunet.folder import ResultFolder, find_results, holds_results, label_names
 from workers.weights import digest
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from storage.domain import Segmentation, Volume
     from workers.site_models.kinds import AbortCheck
-    from workers.site_models.nnunet_checkpoint import FoldCheckpoint
-    from workers.site_models.nnunet_prediction import TilePredictor, Trained
+    from workers.site_models.nnunet.checkpoint import FoldCheckpoint
+    from workers.site_models.nnunet.prediction import TilePredictor, Trained
 
 PACKAGE = "nnunetv2"
 DEFAULT_ORIENTATION = "LPS"
@@ -87,7 +87,7 @@ def open_model(
     _require_package()
     import torch
 
-    from workers.site_models.nnunet_prediction import Running, TilePredictor
+    from workers.site_models.nnunet.prediction import Running, TilePredictor
 
     said = read_model_file(folder) or _undescribed()
     _require_own_keys(folder, said)
@@ -121,7 +121,7 @@ class NnunetModel:
     def segment(self, volume: Volume, *, prompt: str | None, check: AbortCheck) -> Segmentation:
         """Return labels and the probability of lesion on the volume's own grid; nnU-Net takes no prompt."""
         del prompt
-        from workers.site_models.nnunet_prediction import predict
+        from workers.site_models.nnunet.prediction import predict
 
         axes = nearest_axes(volume.geometry, self.orientation)
         labels, probability = predict(
@@ -141,9 +141,9 @@ class NnunetModel:
 
 
 def _load(results: ResultFolder, device: torch.device, *, mirrored: bool, allow_code: bool) -> Trained:
-    from workers.site_models import nnunet_network
-    from workers.site_models.nnunet_checkpoint import read_fold
-    from workers.site_models.nnunet_prediction import Trained, quiet
+    from workers.site_models.nnunet import network as nnunet_network
+    from workers.site_models.nnunet.checkpoint import read_fold
+    from workers.site_models.nnunet.prediction import Trained, quiet
 
     with quiet():
         folds = {fold: read_fold(results.checkpoint(fold), allow_code=allow_code) for fold in results.folds}

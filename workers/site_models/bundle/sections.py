@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import ModelUnsuitable
-from workers.site_models.bundle_config import (
+from workers.site_models.bundle.config import (
     SEPARATOR,
     TARGET,
     BundleConfig,
@@ -18,7 +18,7 @@ from workers.site_models.bundle_config import (
     import_keys,
     read_file,
 )
-from workers.site_models.bundle_targets import (
+from workers.site_models.bundle.targets import (
     GENERATIVE,
     OWN_BUSINESS,
     SEGMENTERS,

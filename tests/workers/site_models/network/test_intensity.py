@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from workers.errors import UnsuitableVolume
-from workers.site_models.intensity import grey_scale
 from workers.site_models.model_file import InputSection, Intensity
+from workers.site_models.network.intensity import grey_scale
 
 VOXELS = np.linspace(-1000, 1000, 2001, dtype=np.float32).reshape(3, 23, 29)
 

@@ -10,15 +10,15 @@ from numpy import float32
 
 from workers.errors import ModelUnsuitable, WeightsMismatch
 from workers.site_models.card import SiteModelCard, SiteModelKind
-from workers.site_models.described_network import (
+from workers.site_models.model_file import MODEL_FILE, InputSection, ModelDescription, OutputSection, named_file
+from workers.site_models.network.described_network import (
     Compute,
     DescribedNetwork,
     described_card,
     open_network,
     required_description,
 )
-from workers.site_models.model_file import MODEL_FILE, InputSection, ModelDescription, OutputSection, named_file
-from workers.site_models.onnx_graph import check_graph
+from workers.site_models.network.onnx_graph import check_graph
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,8 +32,8 @@ from workers.errors import FieldOfViewMismatch
 from workers.imaging.best_volume import build_best
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules, select_series
-from workers.site_models import monai_bundle
-from workers.site_models.bundle_grid import as_loaded
+from workers.site_models.bundle import kind as monai_bundle
+from workers.site_models.bundle.grid import as_loaded
 from workers.site_models.card import SiteModelCard
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 
 def test_a_bundle_is_recognised_and_its_card_read_without_monai(trained: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from workers.site_models import monai_bundle as kind;"
+        "import sys; from pathlib import Path; from workers.site_models.bundle import kind as kind;"
         f"folder = Path({str(trained)!r}); assert kind.recognises(folder); kind.read_card(folder, None);"
         "sys.exit('monai' in sys.modules)"
     )

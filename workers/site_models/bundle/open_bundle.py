@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from storage.domain import Algorithm, LabelEntry, LabelRole, Segmentation, Volume
 from workers.errors import LabelsInvalid, ModelUnsuitable
-from workers.site_models.bundle_grid import Drawn, Reading, as_loaded, draw, ras_affine
+from workers.site_models.bundle.grid import Drawn, Reading, as_loaded, draw, ras_affine
 from workers.site_models.conclusion import conclude
 
 if TYPE_CHECKING:

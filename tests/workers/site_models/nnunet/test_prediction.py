@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'oncue[nnunet]'")
 
-from workers.site_models import nnunet_prediction
+from workers.site_models.nnunet import prediction as nnunet_prediction
 
 SHAPE = (8, 64, 64)
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.domain import Algorithm
 from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsMismatch
-from workers.site_models import bundle_weights
-from workers.site_models.bundle_config import Component, Expression
-from workers.site_models.bundle_metadata import METADATA, BundleMetadata, read_metadata
-from workers.site_models.bundle_reading import Postprocessing, read_postprocessing
-from workers.site_models.bundle_sections import BundleSections, config_path, read_sections
-from workers.site_models.bundle_targets import build
+from workers.site_models.bundle import weights as bundle_weights
+from workers.site_models.bundle.config import Component, Expression
+from workers.site_models.bundle.metadata import METADATA, BundleMetadata, read_metadata
+from workers.site_models.bundle.open_bundle import OpenBundle
+from workers.site_models.bundle.reading import Postprocessing, read_postprocessing
+from workers.site_models.bundle.sections import BundleSections, config_path, read_sections
+from workers.site_models.bundle.targets import build
 from workers.site_models.card import UNKNOWN, Limits, SiteModelCard, SiteModelKind
 from workers.site_models.label_codes import code_labels
-from workers.site_models.open_bundle import OpenBundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,7 +154,7 @@ def _opened(parts: BundleParts, card: SiteModelCard, *, device: torch.device, dt
 def _maker(parts: BundleParts, device: torch.device) -> Maker:
     if not parts.sections.code:
         return partial(_make, path=parts.sections.config.path)
-    from workers.site_models.bundle_code import BundleCode
+    from workers.site_models.bundle.code import BundleCode
 
     return BundleCode(parts.sections.config, parts.folder, device=device).make
 

@@ -7,7 +7,7 @@ from storage.domain import LabelEntry
 from workers.errors import LabelsInvalid, ModelUnsuitable
 from workers.site_models.label_codes import code_labels
 from workers.site_models.model_file import Activation, OutputSection
-from workers.site_models.output_channels import output_channels
+from workers.site_models.network.output_channels import output_channels
 
 SOFTMAX, SIGMOID = OutputSection(), OutputSection(activation=Activation.SIGMOID)
 PROBABILITIES = OutputSection(activation=Activation.NONE)

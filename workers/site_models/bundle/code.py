@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import ModelUnsuitable
-from workers.site_models.bundle_config import BundleConfig, Component, Expression
-from workers.site_models.bundle_targets import OWN_BUSINESS, transform_name
+from workers.site_models.bundle.config import BundleConfig, Component, Expression
+from workers.site_models.bundle.targets import OWN_BUSINESS, transform_name
 
 if TYPE_CHECKING:
     import torch

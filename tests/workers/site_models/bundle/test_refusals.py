@@ -14,7 +14,7 @@ from tests.support import tiny_bundle
 from tests.support.drawn_ct import draw
 from tests.support.tiny_bundle import INFERENCE_FILE, METADATA_FILE, WEIGHTS_FILE, card_of, change, nothing, opened
 from workers.errors import LabelsInvalid, ModelUnsuitable, WeightsMismatch
-from workers.site_models import monai_bundle
+from workers.site_models.bundle import kind as monai_bundle
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("monai")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import LabelsInvalid, ModelUnsuitable
-from workers.site_models.bundle_config import KeyTwice, read_file
+from workers.site_models.bundle.config import KeyTwice, read_file
 from workers.site_models.card import UNKNOWN
 
 METADATA = "configs/metadata.json"

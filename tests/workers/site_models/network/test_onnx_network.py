@@ -15,10 +15,10 @@ from tests.support.ct_phantoms import ct_phantom
 from tests.support.onnx_files import ANY, MODEL_TOML, save, scaling, write_onnx
 from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, UnsuitableVolume, WeightsMismatch
 from workers.site_models.card import SiteModelKind
-from workers.site_models.described_network import DescribedNetwork
 from workers.site_models.kinds import recognise
 from workers.site_models.model_file import read_model_file
-from workers.site_models.onnx_network import open_model, read_card
+from workers.site_models.network.described_network import DescribedNetwork
+from workers.site_models.network.onnx_network import open_model, read_card
 
 WITHOUT_PATCH = MODEL_TOML.replace("patch = [8, 8, 8]", "multiple = 8")
 TWO_LABELS = MODEL_TOML + '[[labels]]\nvalue = 2\nname = "liver"\n'

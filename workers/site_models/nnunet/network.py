@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsMismatch
 
 if TYPE_CHECKING:
-    from workers.site_models.nnunet_checkpoint import FoldCheckpoint
+    from workers.site_models.nnunet.checkpoint import FoldCheckpoint
 
 NETWORKS = "dynamic_network_architectures."
 _UNETS = "dynamic_network_architectures.architectures.unet"

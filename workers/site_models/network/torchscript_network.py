@@ -12,14 +12,14 @@ from numpy import float32
 
 from workers.errors import CodeRefused, ModelUnsuitable, WeightsMismatch
 from workers.site_models.card import SiteModelCard, SiteModelKind
-from workers.site_models.described_network import (
+from workers.site_models.model_file import MODEL_FILE, ModelDescription, OutputSection, named_file
+from workers.site_models.network.described_network import (
     Compute,
     DescribedNetwork,
     described_card,
     open_network,
     required_description,
 )
-from workers.site_models.model_file import MODEL_FILE, ModelDescription, OutputSection, named_file
 
 if TYPE_CHECKING:
     from pathlib import Path

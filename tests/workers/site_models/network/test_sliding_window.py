@@ -10,7 +10,7 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from workers.site_models.model_file import InputSection
-from workers.site_models.sliding_window import Windows, patch_on, slide
+from workers.site_models.network.sliding_window import Windows, patch_on, slide
 
 SIDES = st.tuples(*[st.integers(1, 11)] * 3)
 

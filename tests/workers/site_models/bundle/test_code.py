@@ -148,7 +148,7 @@ def test_code_that_fails_is_a_refusal_that_names_its_key(folder: Path) -> None:
 def test_every_class_that_a_bundle_may_name_is_one_of_monais_or_pytorchs() -> None:
     from importlib import import_module
 
-    from workers.site_models.bundle_targets import ROOMS
+    from workers.site_models.bundle.targets import ROOMS
 
     missing = [
         f"{room}.{name}"

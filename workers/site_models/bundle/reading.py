@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.errors import ModelUnsuitable
-from workers.site_models.bundle_config import Component, Expression
-from workers.site_models.bundle_grid import Reading
-from workers.site_models.bundle_sections import BundleSections
-from workers.site_models.bundle_targets import transform_name
+from workers.site_models.bundle.config import Component, Expression
+from workers.site_models.bundle.grid import Reading
+from workers.site_models.bundle.sections import BundleSections
+from workers.site_models.bundle.targets import transform_name
 
 NEEDLESS = frozenset({"EnsureType", "ToTensor", "CastToType", "EnsureChannelFirst", "SelectItems", "DeleteItems"})
 """Transforms that change how an array is kept, not what it says."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.site_models.bundle_config import Component
+from workers.site_models.bundle.config import Component
 
 SEGMENTERS = frozenset(
     (

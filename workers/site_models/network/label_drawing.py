@@ -10,13 +10,13 @@ import numpy as np
 from numpy import float32, uint8
 
 from workers.errors import UnsuitableVolume
-from workers.site_models.placing import neighbours, resized
+from workers.site_models.network.placing import neighbours, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workers.site_models.output_channels import OutputChannels
-    from workers.site_models.placing import Placement
+    from workers.site_models.network.output_channels import OutputChannels
+    from workers.site_models.network.placing import Placement
 
     FloatArray = NDArray[float32]
 

@@ -9,8 +9,8 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from tests.support import drawn_ct
-from workers.site_models import bundle_grid
-from workers.site_models.bundle_grid import Reading, draw, ras_affine
+from workers.site_models.bundle import grid as bundle_grid
+from workers.site_models.bundle.grid import Reading, draw, ras_affine
 
 GRID = drawn_ct.Grid(spacing_mm=(5.0, 2.0, 3.0), shape=(6, 8, 10))
 SOFTMAX = Reading(softmax=True, threshold=None, offset=0)

@@ -14,9 +14,9 @@ from tests.support.ct_phantoms import ct_phantom
 from tests.support.tiny_networks import save_torchscript
 from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, UnsuitableVolume, WeightsMismatch
 from workers.site_models.card import SiteModelKind
-from workers.site_models.described_network import DescribedNetwork
 from workers.site_models.kinds import recognise
-from workers.site_models.torchscript_network import open_model
+from workers.site_models.network.described_network import DescribedNetwork
+from workers.site_models.network.torchscript_network import open_model
 
 MODEL_TOML = """\
 format = 1

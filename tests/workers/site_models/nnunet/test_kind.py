@@ -23,10 +23,10 @@ from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsM
 from workers.imaging.instances import read_headers
 from workers.imaging.series import choose_series
 from workers.imaging.volumes import build_volume
-from workers.site_models import nnunet
 from workers.site_models.card import SiteModelKind
 from workers.site_models.kinds import recognise
 from workers.site_models.model_file import read_model_file
+from workers.site_models.nnunet import kind as nnunet
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'oncue[nnunet]'")
 

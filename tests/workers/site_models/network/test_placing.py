@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storage.domain import Geometry, Volume
 from tests.support.ct_phantoms import ct_phantom, turned
 from workers.site_models.model_file import InputSection
-from workers.site_models.placing import place
+from workers.site_models.network.placing import place
 
 ORDERS = st.sampled_from(list(permutations(range(3))))
 FLIPS = st.tuples(st.booleans(), st.booleans(), st.booleans())

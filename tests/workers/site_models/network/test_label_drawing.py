@@ -6,10 +6,10 @@ import pytest
 from storage.domain import Geometry
 from workers.errors import UnsuitableVolume
 from workers.site_models.label_codes import code_labels
-from workers.site_models.label_drawing import draw
 from workers.site_models.model_file import Activation, InputSection, OutputSection
-from workers.site_models.output_channels import output_channels
-from workers.site_models.placing import Placement, place
+from workers.site_models.network.label_drawing import draw
+from workers.site_models.network.output_channels import output_channels
+from workers.site_models.network.placing import Placement, place
 
 CHANNELS = output_channels(1, OutputSection(activation=Activation.NONE), code_labels({1: "tumour"}), name="m")
 

@@ -14,13 +14,13 @@ from workers.errors import ModelUnsuitable, UnsuitableVolume
 from workers.site_models.card import SiteModelCard, SiteModelKind
 from workers.site_models.conclusion import conclude
 from workers.site_models.file_digests import digest_all, take_files
-from workers.site_models.intensity import grey_scale
 from workers.site_models.label_codes import code_labels
-from workers.site_models.label_drawing import Drawing, draw
 from workers.site_models.model_file import MODEL_FILE, InputSection, ModelDescription, read_model_file
-from workers.site_models.output_channels import OutputChannels, output_channels
-from workers.site_models.placing import place
-from workers.site_models.sliding_window import Windows, patch_on, slide
+from workers.site_models.network.intensity import grey_scale
+from workers.site_models.network.label_drawing import Drawing, draw
+from workers.site_models.network.output_channels import OutputChannels, output_channels
+from workers.site_models.network.placing import place
+from workers.site_models.network.sliding_window import Windows, patch_on, slide
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""ONNX and TorchScript networks as kinds of model, as their model.toml describes them."""
