@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.domain import Segmentation, Volume
 from workers.errors import ModelOvertime
@@ -16,6 +16,7 @@ class SiteModelAnalyser:
     """A loaded model under the name by which routes ask for it; ``prompt`` is for those that take text."""
 
     name: str
+    sha256: str
     card: SiteModelCard
     model: OpenModel
     prompt: str | None = None
@@ -26,13 +27,15 @@ class SiteModelAnalyser:
         return self.model.megabytes
 
     def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
-        """Return what the model finds.
+        """Return what the model finds, in the name of the model and under the digest over all its files.
 
         FieldOfViewMismatch where its card excludes the volume, ModelOvertime where it takes longer than its card allows
         and asks ``check`` meanwhile; one that hangs without asking is ended by the worker's own limit.
         """
         self.card.require(volume, name=self.name)
-        return self.model.segment(volume, prompt=self.prompt, check=self._limited(check))
+        found = self.model.segment(volume, prompt=self.prompt, check=self._limited(check))
+        algorithm = replace(found.algorithm, name=self.name, version=self.card.version, weights_sha256=self.sha256)
+        return replace(found, algorithm=algorithm)
 
     def _limited(self, check: AbortCheck) -> AbortCheck:
         seconds = self.card.limits.time_seconds

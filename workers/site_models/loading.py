@@ -28,7 +28,7 @@ def load(
     require_unchanged(folder, model.files)
     card = SiteModelCard.from_json(model.card)
     opened = open_checked(folder, card, name=model.name, device=device, dtype=dtype, allow_code=allow_code)
-    return SiteModelAnalyser(model.name, card, opened)
+    return SiteModelAnalyser(model.name, model.sha256, card, opened)
 
 
 def open_checked(
