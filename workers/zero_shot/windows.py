@@ -67,9 +67,9 @@ class WindowFrame:
         weight = _blend(size)
         total, weights = (torch.zeros(1, 1, *self.padded) for _ in range(2))
         for tile, corner in zip(maps, self.corners, strict=True):
-            place = (0, 0, *(slice(start, start + side) for start, side in zip(corner, size, strict=True)))
-            total[place] += tile[0] * weight
-            weights[place] += weight
+            z, y, x = (slice(start, start + side) for start, side in zip(corner, size, strict=True))
+            total[0, 0, z, y, x] += tile[0] * weight
+            weights[0, 0, z, y, x] += weight
         return total / weights
 
 
