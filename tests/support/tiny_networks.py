@@ -72,7 +72,7 @@ def trained_once(factory: pytest.TempPathFactory) -> TinyNetworks:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=root) as unfinished:
-                _save(train(), Path(unfinished) / "made")
+                save(train(), Path(unfinished) / "made")
                 (Path(unfinished) / "made").rename(folder)
     return TinyNetworks(folder / "onnx", folder / "torchscript")
 
@@ -136,7 +136,8 @@ def _crop(phantom: CtPhantom, rng: np.random.Generator) -> tuple[Tensor, Tensor]
     return torch.from_numpy(scaled)[None, None], torch.from_numpy(phantom.labels[box].astype(np.int64))[None]
 
 
-def _save(network: nn.Module, folder: Path) -> None:
+def save(network: nn.Module, folder: Path) -> None:
+    """Save a network as both kinds of model, each in a folder of its own."""
     for kind, file in (("onnx", "model.onnx"), ("torchscript", "model.ts")):
         (folder / kind).mkdir(parents=True)
         (folder / kind / "model.toml").write_text(MODEL_TOML.format(kind=kind, file=file))
