@@ -68,8 +68,7 @@ class Lesson:
 def slice_lesson(model: FoundationModel) -> Lesson:
     """Return slices with a lesion, and the same slices of the same heads without it.
 
-    Other slices would not do as the healthy ones: those beside a lesion lie lower or higher, and "normal" would come to
-    mean the base of the skull.
+    Slices beside a lesion lie lower or higher in the head: with them "normal" could come to mean that place.
     """
     images, labels = [], []
     for seed in TRAINING_SEEDS:
