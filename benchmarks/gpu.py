@@ -103,7 +103,7 @@ def _phantoms(folder: Path, *, slices: int, size: int) -> list[Volume]:
     """Return head phantoms, two with a lesion and one without, read as a job reads them."""
     objects = ObjectStore(folder / "objects")
     objects.prepare()
-    volumes = []
+    volumes: list[Volume] = []
     for seed in range(3):
         study = write_phantom_study(folder / f"head-{seed}", seed=seed, slices=slices, size=size, lesion=seed < 2)
         files = list(study.series_folder.iterdir())
@@ -119,7 +119,8 @@ def _shipped(volumes: Sequence[Volume]) -> Iterator[Agreement]:
     for device, dtype in _runs():
         with _memory(device) as taken:
             masks = _shipped_masks(folder, volumes, device, dtype)
-        yield _agreement("shipped", device, dtype, masks, true, taken)
+        name = str(dtype).removeprefix("torch.")
+        yield Agreement("shipped", str(device), name, _most_different(masks, true), taken[0])
 
 
 def _shipped_masks(
@@ -130,14 +131,14 @@ def _shipped_masks(
 
 
 def _foreign(folder: Path) -> Iterator[Agreement]:
-    """Compare a network of a few layers, trained here on drawn abdomens for some seconds, as TorchScript and as ONNX."""
+    """Compare a small network, trained here on drawn abdomens for some seconds, as TorchScript and as ONNX."""
     tiny_networks.save(tiny_networks.train(), folder / "networks")
     cpu, (device, _) = torch.device("cpu"), _runs()[0]
     true = _foreign_masks(folder / "networks" / "torchscript", cpu)
     for kind in ("torchscript", "onnx") if device.type == "cuda" else ("onnx",):
         with _memory(device) as taken:
             masks = _foreign_masks(folder / "networks" / kind, device)
-        yield _agreement(f"foreign, {kind}", device, torch.float32, masks, true, taken)
+        yield Agreement(f"foreign, {kind}", str(device), "float32", _most_different(masks, true), taken[0])
 
 
 def _foreign_masks(folder: Path, device: torch.device) -> list[NDArray[np.bool_]]:
@@ -147,16 +148,8 @@ def _foreign_masks(folder: Path, device: torch.device) -> list[NDArray[np.bool_]
     return [model.segment(volume, prompt=None, check=_go_on).mask for volume in volumes]
 
 
-def _agreement(
-    model: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    masks: Sequence[NDArray[np.bool_]],
-    true: Sequence[NDArray[np.bool_]],
-    taken: list[float],
-) -> Agreement:
-    different = max(_different(mask, other) for mask, other in zip(masks, true, strict=True))
-    return Agreement(model, str(device), str(dtype).removeprefix("torch."), different, round(taken[0], 1))
+def _most_different(masks: Sequence[NDArray[np.bool_]], true: Sequence[NDArray[np.bool_]]) -> float:
+    return max(_different(mask, other) for mask, other in zip(masks, true, strict=True))
 
 
 def _different(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -172,16 +165,16 @@ def _memory(device: torch.device) -> Iterator[list[float]]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     yield taken
-    taken.append(torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else 0.0)
+    taken.append(round(torch.cuda.max_memory_allocated(device) / 1e6, 1) if device.type == "cuda" else 0.0)
 
 
 def _backlog(folder: Path, studies: int) -> Backlog:
     """Have a real worker work off a queue with the shipped models; the first study, which warms it, is not counted."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    settings = {"analysers": {"zero-shot": "zero-shot"}, "device": device, "guard": True, "classify": True}
+    analysers = {"zero-shot": "zero-shot"}
     place = folder / "floor"
     place.mkdir()
-    with work_floor(place, **settings) as floor:
+    with work_floor(place, analysers=analysers, device=device, guard=True, classify=True) as floor:
         floor.start_relay()
         floor.start_worker()
         floor.wait_for_state(floor.queue(study="1"), JobState.SUCCEEDED, seconds=300)
