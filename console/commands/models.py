@@ -19,6 +19,9 @@ ModelFolder = Annotated[
     Path, typer.Argument(metavar="FOLDER", file_okay=False, exists=True, help="Folder of a foundation model.")
 ]
 
+_MOST_LABELS, _DIGEST = 3, 12
+"""What tables show of the labels and the digest, so that rows stay whole in a terminal; --json has all of both."""
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Models: those that ship and those that a site adds, whether they are intact, and what they find.",
@@ -144,6 +147,7 @@ def _write(forms: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _row(form: dict[str, Any]) -> tuple[object, ...]:
-    labels = ", ".join(label["name"] for label in form["labels"])
-    size, modalities = f"{form['bytes'] / 1e6:.1f}", ", ".join(form["modalities"])
-    return form["name"], form["kind"], form["version"], size, form["licence"], modalities, labels, form["sha256"]
+    names, more = [label["name"] for label in form["labels"]], len(form["labels"]) - _MOST_LABELS
+    labels = ", ".join(names[:_MOST_LABELS]) + (f" and {more} more" if more > 0 else "")
+    size, modalities, digest = f"{form['bytes'] / 1e6:.1f}", ", ".join(form["modalities"]), form["sha256"][:_DIGEST]
+    return form["name"], form["kind"], form["version"], size, form["licence"], modalities, labels, digest

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging
 
 from storage.domain import Lane
 from workers.config import WorkerSettings
@@ -28,6 +30,8 @@ def queue_name(lane: Lane, pool: str = DEFAULT_POOL) -> str:
 
 def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = None) -> Celery:
     """Build the application; no connection is made yet. ``on_poll`` is told each time the queues are polled."""
+    # Who answers this signal keeps Celery from raising the root logger's level, which would silence our own events.
+    setup_logging.connect(_leave_logging)
     broker = settings.broker_url.get_secret_value()
     app = Celery("oncue", broker=broker, set_as_current=False)
     if broker.startswith(_GUARDED):
@@ -51,8 +55,6 @@ def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = N
         task_queues={name: {"routing_key": name} for name in (queue_name(lane, settings.pool) for lane in Lane)},
         task_default_queue=queue_name(Lane.ROUTINE, settings.pool),
         task_create_missing_queues=False,
-        # The process that hosts the worker has set up logging; Celery must not take the root logger away.
-        worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # Redis may start later than a worker, and may restart under it: keep trying for ever.
         broker_connection_retry=True,
@@ -66,6 +68,12 @@ def make_app(settings: WorkerSettings, *, on_poll: Callable[[], None] | None = N
         broker_transport_options=_transport_options(settings, on_poll),
     )
     return app
+
+
+def _leave_logging(**_: object) -> None:
+    """Leave logging as the hosting process has set it up; of Celery's own events only warnings count."""
+    for name in ("celery", "kombu"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _transport_options(settings: WorkerSettings, on_poll: Callable[[], None] | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from storage.domain import Analysis, Lane
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
 from storage.processes import Served
 from workers.device_turns import DeviceTurns, Turn
-from workers.errors import OutOfDeviceMemory, TaskNotPromoted
+from workers.errors import NoAnalyser, OutOfDeviceMemory, TaskNotPromoted, WeightsMismatch
 from workers.pipeline import analyse
 from workers.queue.app import ANALYSE, FIT
 from workers.queue.company import BetterElsewhere, Company
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from workers.fewshot.fit_requests import FitRunner
 
 INTERNAL_ERROR = "internal_error"
+MODEL_GONE = "model-removed"
+"""Why a job was handed back whose model left the record meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -112,9 +114,9 @@ class JobRunner:
         except TaskNotPromoted as error:
             return self._postpone(held, error)
         except BetterElsewhere as better:
-            return self._hand_back(held, better)
+            return self._hand_back(held, better.reason.value)
         except OncueError as error:
-            return self._fail(held, error.code, str(error), retryable=error.retryable)
+            return self._end(held, error)
         except Exception as error:  # noqa: BLE001 - the process edge: a fault of ours must end as a failed attempt
             return self._fail_unexpected(held, error)
         log.info("job.succeeded", job=held.job_id, seconds=round(sum(t.seconds for t in watch.timings), 2))
@@ -128,15 +130,28 @@ class JobRunner:
         with self.resources.database.write() as session:
             analyses.save(session, held, timed, grid_digest=grid_digest, now=utc_now())
 
-    def _hand_back(self, held: jobs.Claim, better: BetterElsewhere) -> Outcome:
+    def _end(self, held: jobs.Claim, error: OncueError) -> Outcome:
+        if isinstance(error, NoAnalyser | WeightsMismatch) and self._is_model_gone(held):
+            return self._hand_back(held, MODEL_GONE)
+        return self._fail(held, error.code, str(error), retryable=error.retryable)
+
+    def _is_model_gone(self, held: jobs.Claim) -> bool:
+        """Say whether a job's model was removed while the job was in hand: then it waits, as those do in the queue."""
+        try:
+            with self.resources.database.read() as session:
+                return jobs.find(session, held.job_id).analyser not in self.resources.serves
+        except StorageError:
+            return False
+
+    def _hand_back(self, held: jobs.Claim, reason: str) -> Outcome:
         try:
             with self.resources.database.write() as session:
-                jobs.hand_back(session, held, reason=better.reason.value, now=utc_now())
+                jobs.hand_back(session, held, reason=reason, now=utc_now())
         except StorageError as error:
             # Taken over, or no database: the lease runs out and the relay takes the job back.
             log.warning("job.not_handed_back", job=held.job_id, code=error.code)
             return Outcome.DISCARDED
-        log.info("job.handed_back", job=held.job_id, reason=better.reason.value)
+        log.info("job.handed_back", job=held.job_id, reason=reason)
         return Outcome.HANDED_BACK
 
     def _fail_unexpected(self, held: jobs.Claim, error: Exception) -> Outcome:

@@ -7,6 +7,7 @@ from numpy import float32, uint8
 from numpy.typing import NDArray
 
 from storage.domain import Algorithm, LabelEntry, LabelledGrid, LabelRole, Segmentation, Volume
+from workers.errors import UnsuitableVolume
 
 CASE_ML = 1.0
 """Volume whose highest lesion probabilities are averaged to the case score."""
@@ -22,8 +23,11 @@ def conclude(
 ) -> Segmentation:
     """Return the segmentation of a model with a label table; such models have no measure of unlikeness, so that is 0.
 
-    ``labels`` uint8 and ``lesion_probability`` float32 in 0..1 lie on the volume's own grid.
+    ``labels`` uint8 and ``lesion_probability`` float32 in 0..1 lie on the volume's own grid. UnsuitableVolume where a
+    probability is no number: what was drawn with it would read as an image without a finding.
     """
+    if not np.isfinite(lesion_probability).all():
+        raise UnsuitableVolume("the network puts out values for this volume that are no numbers: nothing can be drawn")
     lesions = [entry.value for entry in table if entry.role is LabelRole.LESION]
     return Segmentation(
         mask=np.isin(labels, lesions),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 from collections.abc import Collection
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from workers.site_models.card import SiteModelCard
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_MAKING, _LOCK = ".adding", ".lock"
+"""Neither can be the name of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,7 @@ def add_model(place: ModelPlace, source: Path, name: str, *, actor: str) -> Site
     card, files = recognise(source), take_files(source)
     model = SiteModel(name, card.kind.value, digest_all(files), files, card.to_json(), actor, utc_now())
     target = site_models.folder(place.state, name)
-    with place.database.read() as session:
-        site_models.require_free(session, name)
-    with _copied(source, target, files) as copy:
+    with _one_at_a_time(place.state), _copied(place, source, target, files) as copy:
         _open_once(place, copy, card, name)
         shutil.rmtree(target, ignore_errors=True)  # of a model that was removed, or of an attempt that was cut off
         with place.database.write() as session:
@@ -70,9 +71,10 @@ def remove_model(place: ModelPlace, name: str, *, actor: str) -> None:
 
     A worker that has it loaded drops it at its next beat; results that it gave stay.
     """
-    with place.database.write() as session:
-        site_models.remove(session, name, actor=actor, now=utc_now())
-    shutil.rmtree(site_models.folder(place.state, name), ignore_errors=True)
+    with _one_at_a_time(place.state):
+        with place.database.write() as session:
+            site_models.remove(session, name, actor=actor, now=utc_now())
+        shutil.rmtree(site_models.folder(place.state, name), ignore_errors=True)
 
 
 def _require_name(place: ModelPlace, name: str) -> None:
@@ -87,21 +89,38 @@ def _open_once(place: ModelPlace, folder: Path, card: SiteModelCard, name: str) 
 
 
 @contextmanager
-def _copied(source: Path, target: Path, files: tuple[ModelFile, ...]) -> Iterator[Path]:
-    """Copy a model's files beside their target and check them there; what is left when the block ends is deleted."""
-    copy = target.parent / f".adding-{target.name}"
-    shutil.rmtree(copy, ignore_errors=True)
+def _one_at_a_time(state: Path) -> Iterator[None]:
+    """Wait until nobody else adds or removes a model here: two would delete each other's files.
+
+    The kernel drops the lock with the process, however it dies.
+    """
+    models = site_models.folder(state, _LOCK).parent
+    models.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (models / _LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _copied(place: ModelPlace, source: Path, target: Path, files: tuple[ModelFile, ...]) -> Iterator[Path]:
+    """Copy a model's files beside their target and check them there; what is left when the block ends is deleted.
+
+    The copy goes by the model's name, for messages name the folder. RecordExists where the name is taken.
+    """
+    with place.database.read() as session:
+        site_models.require_free(session, target.name)
+    making = target.parent / _MAKING
+    shutil.rmtree(making, ignore_errors=True)
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_space(target.parent, sum(file.bytes for file in files))
         for file in files:
-            place = copy / file.path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / file.path, place)
-        require_unchanged(copy, files)
-        yield copy
+            path = making / target.name / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / file.path, path)
+        require_unchanged(making / target.name, files)
+        yield making / target.name
     finally:
-        shutil.rmtree(copy, ignore_errors=True)
+        shutil.rmtree(making, ignore_errors=True)
 
 
 def _require_space(folder: Path, wanted: int) -> None:

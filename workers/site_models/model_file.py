@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,10 +15,14 @@ from workers.site_models.card import UNKNOWN, Bound, Limits, SiteModelKind
 
 MODEL_FILE = "model.toml"
 FORMAT = 1
+SMALLEST_MM = 0.01
+"""Finer than any image of a body: less asks for more memory than there is."""
 
 Three = tuple[float, float, float]
-CodeText = tuple[str, str, str]
-"""Value, coding scheme designator, meaning."""
+_Short = Annotated[str, Field(pattern=r"^[!-\[\]-~]{1,16}$")]
+_Long = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\\]{1,64}$")]
+CodeText = tuple[_Short, _Short, _Long]
+"""Value, coding scheme designator, meaning: no control characters or backslashes, no longer than SH and LO (PS3.5)."""
 _LINES = {"L": "x", "R": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
 
@@ -40,7 +44,7 @@ class Activation(StrEnum):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputSection(_Section):
@@ -57,14 +61,16 @@ class InputSection(_Section):
 
     @model_validator(mode="after")
     def _require_fit(self) -> Self:
-        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
-            raise ValueError("spacing_mm must be above 0")
+        if self.spacing_mm is not None and min(self.spacing_mm) < SMALLEST_MM:
+            raise ValueError(f"spacing_mm must be at least {SMALLEST_MM:g}")
         if self.orientation is not None and len({_LINES[letter] for letter in self.orientation}) < len("xyz"):
             raise ValueError("orientation must name each of left-right, front-back and head-feet once, as LPS does")
         if self.intensity in (Intensity.WINDOW, Intensity.PERCENTILES) and self.range is None:
             raise ValueError(f"intensity {self.intensity.value} needs range = [low, high]")
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError("range must rise")
+        if self.range is not None and self.intensity is Intensity.PERCENTILES and not _are_percentiles(self.range):
+            raise ValueError("range must lie between 0 and 100 where it is of percentiles")
         if self.patch is not None and (len(self.patch) != len(self.axes) or min(self.patch) < 1):
             raise ValueError(f"patch must hold {len(self.axes)} sides, one for each of {self.axes}")
         return self
@@ -99,6 +105,12 @@ class BoundSection(_Section):
 
     low: Three | None = None
     high: Three | None = None
+
+    @model_validator(mode="after")
+    def _require_room(self) -> Self:
+        if self.low and self.high and any(low > high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("low lies above high, so that every input would be excluded")
+        return self
 
 
 class LimitsSection(_Section):
@@ -136,13 +148,17 @@ class ModelDescription(_Section):
     kind: SiteModelKind | None = None
     version: str = Field(default=UNKNOWN, max_length=64)
     licence: str = Field(default=UNKNOWN, max_length=128)
-    modalities: tuple[str, ...] = ()
+    modalities: tuple[Annotated[str, Field(pattern="^[A-Z]{2,16}$")], ...] = ()
     file: str | None = None
     input: InputSection = InputSection()
     output: OutputSection = OutputSection()
     nnunet: NnunetSection = NnunetSection()
     labels: tuple[LabelSection, ...] = ()
     limits: LimitsSection = LimitsSection()
+
+
+def _are_percentiles(limits: tuple[float, float]) -> bool:
+    return limits[0] >= 0 and limits[1] <= 100  # noqa: PLR2004 - a hundred of a hundred
 
 
 def read_model_file(folder: Path) -> ModelDescription | None:
@@ -156,7 +172,7 @@ def read_model_file(folder: Path) -> ModelDescription | None:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: {place}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name} cannot be read: {error}") from error
 
 
@@ -164,6 +180,8 @@ def named_file(folder: Path, name: str | None) -> Path:
     """Return the file that ``file`` names; ModelUnsuitable where it names none, or one outside the folder."""
     if not name:
         raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name} names no weights: add file = ...")
+    if "\0" in name:
+        raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: file holds a character that no path can hold")
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ModelUnsuitable(f"{MODEL_FILE} of {folder.name}: file lies outside the folder")

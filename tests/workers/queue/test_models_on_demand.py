@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from storage import analyses, job_messages, jobs, processes, site_models, worklist
 from storage.database import Database, utc_now
-from storage.domain import JobState, StoredInstance
+from storage.domain import Analysis, JobState, StoredInstance
 from storage.objects import ObjectStore
 from storage.processes import Served
 from storage.routes.file import parse_routes
@@ -18,6 +19,7 @@ from tests.support.installed_models import install_model, remove_model
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from tests.support.routing import head_series, seen
 from workers.config import WorkerSettings
+from workers.pipeline import analyse
 from workers.queue.tasks import JobRunner, Outcome
 from workers.resources import open_resources
 
@@ -115,3 +117,22 @@ def test_a_job_whose_model_was_just_removed_is_not_sent_to_the_same_worker_again
         (job,) = worklist.listed_jobs(session)
     assert served == {Served("default", "bright"), Served("default", "dark")}
     assert (job.code, job.attempts) == ("no_worker_for_route", 0)
+
+
+def test_a_job_whose_model_is_removed_while_it_is_in_hand_waits_for_the_next_one(
+    sqlite_database: Database, objects: ObjectStore, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_of(sqlite_database, objects, tmp_path)
+    install_model(sqlite_database, tmp_path, "liver")
+    job_id = queue_for(sqlite_database, stored_instances(objects, files, study_uid="2.25.1"), 1, analyser="liver")
+
+    def analyse_later(*arguments: Any, **named: Any) -> Analysis:
+        remove_model(sqlite_database, "liver")
+        return analyse(*arguments, **named)
+
+    monkeypatch.setattr("workers.queue.tasks.analyse", analyse_later)
+    assert runner.run(job_id) is Outcome.HANDED_BACK
+    with sqlite_database.read() as session:
+        job = jobs.find(session, job_id)
+    assert (job.state, job.code, job.attempts) == (JobState.QUEUED, None, 0)
+    assert runner.run(job_id) is Outcome.NOT_CLAIMED

@@ -80,6 +80,8 @@ class OpenBundle:
             except (MemoryError, torch.OutOfMemoryError):
                 raise
             except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+                if "can't allocate memory" in str(error):  # torch gives this no type of its own on a processor
+                    raise
                 raise ModelUnsuitable(
                     f"{section} of {self.algorithm.name} cannot be applied: {type(transform).__name__} failed "
                     f"({type(error).__name__})"
@@ -99,7 +101,10 @@ class OpenBundle:
 
         shape = tuple(image.shape[1:])
         with torch.inference_mode(), number_format:
-            output = self.inferer(image.as_tensor().float()[None].to(self.device), shown)
+            try:
+                output = self.inferer(image.as_tensor().float()[None].to(self.device), shown)
+            except (ValueError, TypeError, IndexError) as error:
+                raise ModelUnsuitable(f"inferer of {self.algorithm.name} cannot be used: {error}") from error
         if output.ndim != 5 or tuple(output.shape[2:]) != shape:  # noqa: PLR2004
             raise ModelUnsuitable(f"the network of {self.algorithm.name} draws {tuple(output.shape)} on {shape}")
         drawn: torch.Tensor = output[0].float()

@@ -107,7 +107,7 @@ def _computing(network: torch.jit.ScriptModule, device: torch.device, output: Ou
                 image = torch.tensor(patch, dtype=dtype, device=device)  # a copy: networks may work in place
                 made = _chosen(network(image), output, name=name)
                 return np.asarray(made.to("cpu", torch.float32).numpy(), dtype=float32)
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:  # the latter is what the network's own code raises
             _let_out_of_memory_through(error)
             sides = " x ".join(map(str, patch.shape))
             raise ModelUnsuitable(f"{name} cannot compute an input of {sides}: {_last_line(error)}") from error
@@ -126,7 +126,7 @@ def _chosen(made: Any, output: OutputSection, *, name: str) -> torch.Tensor:
     return made
 
 
-def _let_out_of_memory_through(error: RuntimeError) -> None:
+def _let_out_of_memory_through(error: Exception) -> None:
     """Raise what the queue knows: networks in TorchScript give it no type of its own."""
     if isinstance(error, torch.OutOfMemoryError):
         raise error
@@ -134,6 +134,6 @@ def _let_out_of_memory_through(error: RuntimeError) -> None:
         raise MemoryError("the network ran out of memory") from error
 
 
-def _last_line(error: RuntimeError) -> str:
+def _last_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[-1].removeprefix("RuntimeError: ") if lines else type(error).__name__

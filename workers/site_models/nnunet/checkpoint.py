@@ -45,13 +45,16 @@ def read_fold(path: Path, *, allow_code: bool) -> FoldCheckpoint:
     try:
         weights, mirrored = content["network_weights"], content.get("inference_allowed_mirroring_axes")
         configuration, trainer = content["init_args"]["configuration"], content["trainer_name"]
-    except (KeyError, TypeError, AttributeError) as error:
+        mirroring = tuple(int(axis) for axis in mirrored or ())
+    except (KeyError, AttributeError) as error:
         raise ModelUnsuitable(f"{place} is no checkpoint of nnU-Net v2: it lacks {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ModelUnsuitable(f"{place} is no checkpoint of nnU-Net v2: {error}") from error
     tensors = isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
     if not tensors or not weights:
         raise WeightsMismatch(f"{place}: network_weights does not map names to tensors")
     copies = {name: value.clone() for name, value in weights.items()}  # the file may go, or change, once it is read
-    return FoldCheckpoint(copies, str(configuration), str(trainer), tuple(int(axis) for axis in mirrored or ()))
+    return FoldCheckpoint(copies, str(configuration), str(trainer), mirroring)
 
 
 def _load(path: Path, *, allow_code: bool) -> Any:

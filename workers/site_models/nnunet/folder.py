@@ -88,7 +88,7 @@ def label_names(dataset: Mapping[str, Any]) -> dict[int, str]:
 def _by_value(labels: Mapping[str, object]) -> dict[int, str]:
     named: dict[int, str] = {}
     for name, value in labels.items():
-        if not isinstance(value, int) or not 0 < value <= HIGHEST_LABEL:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= HIGHEST_LABEL:
             raise LabelsInvalid(f"{DATASET_FILE}: label {name} has no value from 1 to {HIGHEST_LABEL}")
         if value in named:
             raise LabelsInvalid(f"{DATASET_FILE}: labels {named[value]} and {name} have the same value {value}")
@@ -133,8 +133,8 @@ def _folds(path: Path, wanted: Sequence[str]) -> tuple[str, ...]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnsuitable(f"{path.name} of {path.parent.name} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ModelUnsuitable(f"{path.name} of {path.parent.name} is no JSON object")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pydoc
 from collections.abc import Mapping
+from math import inf
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 import nnunetv2
@@ -47,8 +49,9 @@ def configuration_of(plans: Mapping[str, Any], name: str) -> tuple[PlansManager,
             getattr(manager if owner is PlansManager else configuration, key)
     except KeyError as error:
         raise ModelUnsuitable(f"plans.json, configuration {name}: {error} is missing") from error
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ModelUnsuitable(f"plans.json, configuration {name}: {error}") from error
+    _require_grid(manager, configuration)
     if configuration.previous_stage_name is not None:
         raise ModelUnsuitable(
             f"{name} is the second stage of a cascade and needs what {configuration.previous_stage_name} draws: "
@@ -59,7 +62,7 @@ def configuration_of(plans: Mapping[str, Any], name: str) -> tuple[PlansManager,
 
 def require_known_parts(manager: PlansManager, configuration: ConfigurationManager, *, allow_code: bool) -> None:
     """Raise CodeRefused, naming the key of plans.json, where a part is not of nnU-Net's own or torch's own classes."""
-    network = _current_name(configuration.network_arch_class_name)
+    network = _current_name(str(_found(configuration, "network_arch_class_name")))
     if not allow_code and not (network.startswith(NETWORKS) and _is_module_class(network)):
         raise _refusal("architecture.network_class_name", configuration.network_arch_class_name)
     for key in configuration.network_arch_init_kwargs_req_import:
@@ -83,7 +86,7 @@ def outputs_of(manager: PlansManager, dataset: dict[str, Any]) -> int:
     """Return how many channels the network puts out; LabelsInvalid where nnU-Net refuses the table of labels."""
     try:
         return int(manager.get_label_manager(dataset).num_segmentation_heads)
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise LabelsInvalid(f"dataset.json: labels: {error}") from error
 
 
@@ -128,6 +131,29 @@ def fill(network: nn.Module, fold: FoldCheckpoint, *, place: str, heads: int) ->
     network.load_state_dict(dict(fold.weights))
 
 
+def _require_grid(manager: PlansManager, configuration: ConfigurationManager) -> None:
+    """Refuse sides, steps and axes that no image has, which nnU-Net would meet in the midst of a job."""
+    arguments = _found(configuration, "network_arch_init_kwargs")
+    flat = isinstance(arguments, dict) and str(arguments.get("conv_op")).endswith("2d")
+    count = 2 if flat else 3
+    patch, spacing = configuration.patch_size, configuration.spacing
+    axes = (manager.transpose_forward, manager.transpose_backward)
+    fits = {
+        "patch_size": _are(patch, int) and len(patch) == count and min(patch) > 0,
+        "spacing": _are(spacing, int | float) and len(spacing) == count and all(0 < step < inf for step in spacing),
+        "transpose_forward": _are(axes[0], int) and sorted(axes[0]) == [0, 1, 2],
+        "transpose_backward": _are(axes[1], int) and sorted(axes[1]) == [0, 1, 2],
+        "normalization_schemes": _are(configuration.normalization_schemes, str),
+    }
+    wrong = next((key for key, right in fits.items() if not right), None)
+    if wrong is not None:
+        raise ModelUnsuitable(f"plans.json: {wrong} is not what a network of {count} axes and one image needs")
+
+
+def _are(values: object, kind: type | UnionType) -> bool:
+    return isinstance(values, list | tuple) and len(values) > 0 and all(isinstance(value, kind) for value in values)
+
+
 def _is_module_class(name: object) -> bool:
     if not isinstance(name, str) or not name.startswith(PARTS):
         return False
@@ -157,7 +183,7 @@ def _found(owner: object, attribute: str) -> object:
     """Return what nnU-Net finds in its own package under a name of the plans; ModelUnsuitable where it fails."""
     try:
         return getattr(owner, attribute)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError) as error:
         raise ModelUnsuitable(f"plans.json: {attribute}: {error}") from error
 
 

@@ -28,7 +28,7 @@ from tests.support.tiny_bundle import (
     opened,
     tumour_dice,
 )
-from workers.errors import FieldOfViewMismatch
+from workers.errors import FieldOfViewMismatch, ModelUnsuitable, UnsuitableVolume
 from workers.imaging.best_volume import build_best
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules, select_series
@@ -49,6 +49,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained bundle, to be changed."""
     return shutil.copytree(trained, tmp_path / "bundle")
+
+
+def test_a_network_that_gives_no_numbers_is_no_image_without_a_finding(folder: Path) -> None:
+    weights = torch.load(folder / WEIGHTS_FILE)["model"]
+    damaged = {name: value * float("nan") if value.is_floating_point() else value for name, value in weights.items()}
+    torch.save({"model": damaged}, folder / WEIGHTS_FILE)
+    with pytest.raises(UnsuitableVolume, match="no numbers"):
+        opened(folder).segment(draw(1).volume, prompt=None, check=nothing)
+
+
+def test_an_inferer_that_cannot_be_used_is_named(folder: Path) -> None:
+    change(folder, INFERENCE_FILE, inferer__overlap=1.0)
+    with pytest.raises(ModelUnsuitable, match="inferer of bundle cannot be used: overlap must be"):
+        opened(folder).segment(draw(1).volume, prompt=None, check=nothing)
 
 
 def test_a_bundle_is_recognised_and_its_card_read_without_monai(trained: Path) -> None:

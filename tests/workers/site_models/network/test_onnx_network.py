@@ -263,7 +263,7 @@ def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
         (MODEL_TOML.replace("patch = [8, 8, 8]", "patch = [8, 8]"), r"model\.toml of m: input: .*3 sides"),
         (MODEL_TOML.replace("sigmoid", "relu"), r"model\.toml of m: output\.activation"),
         (MODEL_TOML.replace("patch = [8, 8, 8]", 'intensity = "window"'), "needs range"),
-        (MODEL_TOML.replace("patch = [8, 8, 8]", "spacing_mm = [1.0, 0.0, 1.0]"), "spacing_mm must be above 0"),
+        (MODEL_TOML.replace("patch = [8, 8, 8]", "spacing_mm = [1.0, 0.0, 1.0]"), "spacing_mm must be at least 0.01"),
     ],
 )
 def test_what_is_wrong_in_the_description_is_named(tmp_path: Path, described: str | None, message: str) -> None:

@@ -75,6 +75,14 @@ class Rooted(Scaling):
         return torch.sqrt(image - 0.5 + (image == 0))
 
 
+class Asserting(Scaling):
+    """Raises an error of its own where the image is not empty."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        assert float(image.max()) <= 0
+        return image
+
+
 def written(folder: Path, network: nn.Module, described: str = MODEL_TOML, *, side: int = 8) -> Path:
     folder.mkdir()
     save_torchscript(network, torch.zeros(1, 1, side, side, side), folder / "model.ts")
@@ -150,6 +158,14 @@ def test_labels_that_the_network_does_not_have_are_named(tmp_path: Path) -> None
 def test_a_network_that_cannot_compute_its_patch_is_named_with_the_shape(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsuitable, match="m cannot compute an input of 1 x 1 x 32 x 32 x 32: "):
         opened(written(tmp_path / "m", Failing(), side=9))
+
+
+def test_a_network_that_raises_an_error_of_its_own_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path / "m", Scaling())
+    with pytest.warns(DeprecationWarning, match="deprecated"):  # tracing, as elsewhere here, drops assertions
+        torch.jit.save(torch.jit.script(Asserting()), folder / "model.ts")
+    with pytest.raises(ModelUnsuitable, match="m cannot compute an input of"):
+        found(folder)
 
 
 def test_a_network_that_puts_out_no_numbers_for_a_scan_is_stopped(tmp_path: Path) -> None:

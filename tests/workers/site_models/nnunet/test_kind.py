@@ -337,8 +337,50 @@ def test_plans_may_name_only_what_nnunet_has(results: Path, key: str, value: obj
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("patch_size", [32, 32]),
+        ("patch_size", [0, 32, 32]),
+        ("patch_size", "abc"),
+        ("spacing", [4.0, 0.0, 4.0]),
+        ("spacing", [4.0, float("nan"), 4.0]),
+        ("normalization_schemes", []),
+        ("architecture", "PlainConvUNet"),
+        ("resampling_fn_data_kwargs", "none"),
+        ("inherits_from", "nowhere"),
+    ],
+)
+def test_plans_that_would_fail_in_the_midst_of_a_job_are_refused(results: Path, key: str, value: object) -> None:
+    edit_configuration(results, lambda configuration: configuration.update({key: value}))
+    with pytest.raises(ModelUnsuitable, match=r"plans\.json"):
+        opened(results)
+
+
+def test_axes_that_stand_twice_are_refused(results: Path) -> None:
+    edit(results / "plans.json", lambda plans: plans.update({"transpose_forward": [0, 0, 0]}))
+    with pytest.raises(ModelUnsuitable, match="transpose_forward"):
+        opened(results)
+
+
+def test_files_that_no_program_writes_are_named(results: Path) -> None:
+    whole = (results / "plans.json").read_bytes()
+    (results / "plans.json").write_bytes(b"\xef\xbb\xbf" + whole)
+    opened(results)
+    (results / "plans.json").write_text("[" * 100_000)
+    with pytest.raises(ModelUnsuitable, match=r"plans\.json of .* cannot be read"):
+        opened(results)
+
+
+def test_a_checkpoint_with_axes_that_are_no_numbers_is_named(results: Path) -> None:
+    checkpoint(results, inference_allowed_mirroring_axes=("a",))
+    with pytest.raises(ModelUnsuitable, match="fold_0/checkpoint_final"):
+        opened(results)
+
+
+@pytest.mark.parametrize(
     ("labels", "said"),
     [
+        ({"background": 0, "liver": True, "liver_tumor": 2}, "label liver has no value"),
         ({"background": 0, "liver": 1, "liver_tumor": 3}, "label liver_tumor is 3"),
         ({"background": 0, "liver": 1, "liver_tumor": 1}, "liver and liver_tumor have the same value 1"),
         ({"liver": 1, "liver_tumor": 2}, "background as 0"),
@@ -419,7 +461,7 @@ def test_the_modality_follows_from_the_channel(results: Path, channel: str, moda
     [
         ("[input]\nspacing_mm = [1.0, 1.0, 1.0]", "input.spacing_mm"),
         ('[output]\nactivation = "sigmoid"', "output.activation"),
-        ('[input]\norientation = "LRS"', "input.orientation names an axis twice"),
+        ('[input]\norientation = "LRS"', "orientation must name each of left-right"),
         ("[nnunet]\nfolds = [3]", "fold_3/checkpoint_final.pth, which model.toml names"),
     ],
 )
