@@ -61,7 +61,7 @@ class ExplanationForm(RecordSchema):
     weights_sha256: str = Field(validation_alias=AliasPath("analysis", "algorithm", "weights_sha256"))
     parameters: str = Field(validation_alias=AliasPath("analysis", "algorithm", "parameters"))
     case_score: float = Field(validation_alias=AliasPath("analysis", "case_score"))
-    out_of_distribution: float = Field(validation_alias=AliasPath("analysis", "out_of_distribution"))
+    out_of_distribution: float | None = Field(validation_alias=AliasPath("analysis", "out_of_distribution"))
     unlike_training: bool = Field(validation_alias=AliasPath("analysis", "is_unfamiliar"))
     tiles: tuple[str, ...] = TILES
     findings: list[ShownFindingForm]

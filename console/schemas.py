@@ -302,7 +302,7 @@ class ResultForm(RecordSchema):
     algorithm: Annotated[str, BeforeValidator(named_version)]
     weights_sha256: str = Field(validation_alias=AliasPath("algorithm", "weights_sha256"))
     case_score: float
-    out_of_distribution: float
+    out_of_distribution: float | None
     unlike_training: bool = Field(validation_alias="is_unfamiliar")
     priority: Priority = Field(validation_alias=AliasPath("decision", "priority"))
     rule: str = Field(validation_alias=AliasPath("decision", "rule"))

@@ -72,7 +72,9 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             "lesions": len(present),
             "volume_ml": round(sum(finding.volume_ml for finding in present), 3),
             "case_score": round(analysis.case_score, 4),
-            "out_of_distribution": round(analysis.out_of_distribution, 4),
+            "out_of_distribution": None
+            if analysis.out_of_distribution is None
+            else round(analysis.out_of_distribution, 4),
             "algorithm": f"{analysis.algorithm.name} {analysis.algorithm.version}",
             "weights": analysis.algorithm.weights_sha256,
             "input": analysis.input_sha256,

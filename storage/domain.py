@@ -263,14 +263,15 @@ class Segmentation:
 
     ``mask`` is bool ``[z, y, x]`` and ``score_map`` float32 ``[z, y, x]`` in 0..1 on the volume's own grid;
     ``case_score`` in 0..1 is calibrated on volumes without a lesion; ``out_of_distribution`` is 0 for an input like
-    the training data and grows without bound. ``explanation`` is None where the segmenter has none to give.
+    the training data and grows without bound, and None where the segmenter has no measure of it. ``explanation`` is
+    None where the segmenter has none to give.
     ``labelled`` is what a multi-label model drew; ``mask`` is then the union of its lesion labels.
     """
 
     mask: NDArray[bool_]
     score_map: NDArray[float32]
     case_score: float
-    out_of_distribution: float
+    out_of_distribution: float | None
     algorithm: Algorithm
     explanation: Explanation | None = None
     labelled: LabelledGrid | None = None
@@ -377,7 +378,7 @@ class Analysis:
     algorithm: Algorithm
     classifier: Algorithm | None
     case_score: float
-    out_of_distribution: float
+    out_of_distribution: float | None
     findings: tuple[Finding, ...]
     label_map: LabelMap | None
     frames: tuple[FrameRef, ...]
@@ -402,6 +403,6 @@ class Analysis:
         return is_unfamiliar(self.out_of_distribution)
 
 
-def is_unfamiliar(out_of_distribution: float) -> bool:
+def is_unfamiliar(out_of_distribution: float | None) -> bool:
     """Say whether a score flags its input: it lies farther from the training data than all that was tuned on."""
-    return out_of_distribution > 0.0
+    return out_of_distribution is not None and out_of_distribution > 0.0

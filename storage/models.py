@@ -237,7 +237,7 @@ class AnalysisRow(Model):
     classifier_sha256: Mapped[str | None] = mapped_column(_SHA)
     classifier_parameters: Mapped[str | None] = mapped_column(Text)
     case_score: Mapped[float] = mapped_column(Float)
-    out_of_distribution: Mapped[float] = mapped_column(Float)
+    out_of_distribution: Mapped[float | None] = mapped_column(Float)
     priority: Mapped[str] = mapped_column(String(16))
     rule: Mapped[str] = mapped_column(String(64))
     policy_sha256: Mapped[str] = mapped_column(_SHA)

@@ -33,7 +33,7 @@ class Result:
     algorithm: Algorithm
     classifier: Algorithm | None
     case_score: float
-    out_of_distribution: float
+    out_of_distribution: float | None
     findings: tuple[Finding, ...]
     decision: TriageDecision
     timings: tuple[StageTiming, ...]

@@ -48,7 +48,7 @@ class Answer:
     algorithm: Algorithm
     classifier: Algorithm | None
     case_score: float
-    out_of_distribution: float
+    out_of_distribution: float | None
     findings: tuple[Finding, ...]
     labels: NDArray[uint8] | None
     overlays: tuple[str, ...]

@@ -28,9 +28,9 @@ class Assignment:
     lane: Lane
     instances: tuple[StoredInstance, ...]
 
-    def withheld(self, out_of_distribution: float) -> str | None:
+    def withheld(self, out_of_distribution: float | None) -> str | None:
         """Return why a result is not to be sent, or None where it is."""
-        far = out_of_distribution > self.route.unfamiliar_above
+        far = out_of_distribution is not None and out_of_distribution > self.route.unfamiliar_above
         return UNFAMILIAR if far and self.route.unfamiliar is Unfamiliar.WITHHOLD else None
 
 

@@ -24,7 +24,7 @@ class Case:
 
     findings: tuple[Finding, ...]
     case_score: float
-    out_of_distribution: float
+    out_of_distribution: float | None
     lane: Lane
 
 
@@ -50,7 +50,8 @@ class Rule(_Outcome):
         """Say whether the rule holds: for the case, and for at least one finding where it names any of its traits."""
         if self.lane not in (None, case.lane):
             return False
-        if self.minimum_out_of_distribution is not None and case.out_of_distribution < self.minimum_out_of_distribution:
+        least = self.minimum_out_of_distribution
+        if least is not None and (case.out_of_distribution is None or case.out_of_distribution < least):
             return False
         return not self._looks_at_findings or any(self._fits(finding) for finding in case.findings)
 
@@ -124,7 +125,7 @@ def describe(case: Case) -> str:
     return json.dumps(
         {
             "case_score": round(case.case_score, 6),
-            "out_of_distribution": round(case.out_of_distribution, 6),
+            "out_of_distribution": None if case.out_of_distribution is None else round(case.out_of_distribution, 6),
             "lane": case.lane.value,
             "findings": [_described(finding) for finding in case.findings],
         },

@@ -194,18 +194,25 @@ def _summary(dossier: Dossier) -> list[tuple[str, object]]:
     ]
 
 
+def _likeness(result: Result) -> str:
+    """Return how like its training data a model found its input, where it has a measure of that."""
+    if result.out_of_distribution is None:
+        return "likeness to the training data is not measured by this model"
+    unlike = "unlike the training data" if result.is_unfamiliar else "like the training data"
+    return f"{unlike} (score {result.out_of_distribution:.2f})"
+
+
 def _result_rows(result: Result) -> list[tuple[str, object]]:
     from console.schemas import why_not_sent
 
     if result.is_superseded:
         by = f"job {result.superseded_by}" if result.superseded_by else "none: the route no longer applies"
         return [("result of", f"job {result.job_id}, revision {result.revision}"), ("superseded by", by)]
-    unlike = "unlike the training data" if result.is_unfamiliar else "like the training data"
     return [
         ("result of", f"job {result.job_id}, revision {result.revision}"),
         ("priority", f"{result.decision.priority} by rule «{result.decision.rule}»"),
         ("case score", result.case_score),
-        ("input", f"{unlike} (score {result.out_of_distribution:.2f})"),
+        ("input", _likeness(result)),
         *([("delivery", why_not_sent(result.withheld))] if result.withheld else []),
         ("algorithm", f"{result.algorithm.name} {result.algorithm.version}, {result.algorithm.weights_sha256[:12]}"),
     ]

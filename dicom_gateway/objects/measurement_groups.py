@@ -77,7 +77,7 @@ class GroupBuilder:
             measurements=self._lesion_measurements(finding),
             qualitative_evaluations=[
                 _presence(finding),
-                self._familiarity(),
+                *self._familiarity(),
                 *size_statements(finding, self.series.first),
                 *label_statements(finding),
             ],
@@ -97,8 +97,8 @@ class GroupBuilder:
             finding_type=codes.dicom_code(structure.site.concept),
             finding_sites=self._sites(structure.site),
             algorithm_id=self._algorithm(self.analysis.algorithm),
-            measurements=[*_organ_measurements(structure, held), self._unlikeness()],
-            qualitative_evaluations=[self._familiarity()],
+            measurements=[*_organ_measurements(structure, held), *self._unlikeness()],
+            qualitative_evaluations=self._familiarity() or None,
         )
 
     def _assessment(self, finding: Finding) -> Group:
@@ -111,8 +111,8 @@ class GroupBuilder:
             tracking_identifier=self._tracking(finding, "assessment", "whole image"),
             finding_sites=self._sites(),
             algorithm_id=labeller,
-            measurements=[self._unlikeness(), *label_measurements(finding, labeller)],
-            qualitative_evaluations=[self._familiarity(), *label_statements(finding)],
+            measurements=[*self._unlikeness(), *label_measurements(finding, labeller)],
+            qualitative_evaluations=[*self._familiarity(), *label_statements(finding)],
             source_images=self._source_images(),
         )
 
@@ -123,8 +123,8 @@ class GroupBuilder:
             finding_type=codes.dicom_code(finding.concept),
             finding_sites=self._sites(finding.site),
             algorithm_id=self._algorithm(self.analysis.algorithm),
-            measurements=[_certainty(finding), self._unlikeness()],
-            qualitative_evaluations=[_presence(finding), self._familiarity()],
+            measurements=[_certainty(finding), *self._unlikeness()],
+            qualitative_evaluations=[_presence(finding), *self._familiarity()],
         )
 
     def _source_images(self) -> list[SourceImageForMeasurementGroup]:
@@ -155,18 +155,23 @@ class GroupBuilder:
         return [
             *_sizes(finding),
             _certainty(finding),
-            self._unlikeness(),
+            *self._unlikeness(),
             *label_measurements(finding, algorithm),
         ]
 
-    def _unlikeness(self) -> Measurement:
-        value = round(self.analysis.out_of_distribution, 4)
-        return Measurement(name=codes.UNLIKENESS, value=value, unit=codes.NO_UNITS)
+    def _unlikeness(self) -> list[Measurement]:
+        """Return how far the input lies from the training data; nothing where the model has no measure of that."""
+        distance = self.analysis.out_of_distribution
+        if distance is None:
+            return []
+        return [Measurement(name=codes.UNLIKENESS, value=round(distance, 4), unit=codes.NO_UNITS)]
 
-    def _familiarity(self) -> QualitativeEvaluation:
+    def _familiarity(self) -> list[QualitativeEvaluation]:
         """Say of the input whether it is like what the analyser was trained on: a reader weighs the finding by that."""
+        if self.analysis.out_of_distribution is None:
+            return []
         value = codes.UNLIKE_TRAINING if self.analysis.is_unfamiliar else codes.LIKE_TRAINING
-        return QualitativeEvaluation(name=codes.FAMILIARITY, value=value)
+        return [QualitativeEvaluation(name=codes.FAMILIARITY, value=value)]
 
     def _algorithm(self, algorithm: Algorithm) -> AlgorithmIdentification:
         """TID 4019; among its parameters the digest of the weights, and the route that asked, with its file's."""

@@ -1,5 +1,7 @@
 """Models that a site adds, the organs that they draw beside lesions, and the few-shot task that a job needs.
 
+Such models have no measure of how unlike an input is to what they were trained on: that column may be empty.
+
 Revision: 0007
 """
 
@@ -45,6 +47,8 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("findings", schema=None) as batch_op:
         batch_op.add_column(sa.Column("site", sa.Text(), nullable=True))
+    with op.batch_alter_table("analyses", schema=None) as batch_op:
+        batch_op.alter_column("out_of_distribution", existing_type=sa.Float(), nullable=True)
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("task", sa.String(length=64), nullable=True))
 
@@ -52,6 +56,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_column("task")
+    op.execute("UPDATE analyses SET out_of_distribution = 0 WHERE out_of_distribution IS NULL")
+    with op.batch_alter_table("analyses", schema=None) as batch_op:
+        batch_op.alter_column("out_of_distribution", existing_type=sa.Float(), nullable=False)
     with op.batch_alter_table("findings", schema=None) as batch_op:
         batch_op.drop_column("site")
     op.drop_table("structures")

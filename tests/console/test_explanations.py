@@ -69,6 +69,16 @@ def test_the_api_gives_panels_with_addresses_and_numbers(place: Place, client: T
     assert client.get(panel["picture"]).content.startswith(PANEL)
 
 
+def test_a_model_without_a_measure_of_likeness_claims_none(place: Place, client: TestClient) -> None:
+    analysed_study(place.database, place.objects, out_of_distribution=None)
+    assert "not measured by this model" in client.get("/studies/1").text
+    result = client.get("/api/studies/1").json()["result"]
+    assert (result["out_of_distribution"], result["unlike_training"]) == (None, False)
+    shown = oncue("studies", "show", 1, "--state", place.state).out
+    assert "not measured by this model" in shown
+    assert "like the training data (score" not in shown
+
+
 @pytest.mark.parametrize(("score", "unlike"), [(0.0, False), (1.5, True)])
 def test_an_input_unlike_the_training_data_is_flagged_wherever_the_study_is_shown(
     place: Place, client: TestClient, score: float, unlike: bool

@@ -33,7 +33,7 @@ def conclude(
         mask=np.isin(labels, lesions),
         score_map=lesion_probability,
         case_score=case_score(lesion_probability, volume.geometry.voxel_ml),
-        out_of_distribution=0.0,
+        out_of_distribution=None,
         algorithm=algorithm,
         labelled=LabelledGrid(labels, table),
     )

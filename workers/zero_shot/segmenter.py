@@ -99,7 +99,7 @@ class FoundationSegmenter:
             mask=fusion.lesions(score, spacing, threshold=threshold, minimum_ml=self.rule.minimum_ml),
             score_map=score,
             case_score=case_level(score, spacing, CASE_ML),
-            out_of_distribution=0.0,
+            out_of_distribution=None,
             algorithm=self.algorithm(plain_words(prompt)),
         )
 

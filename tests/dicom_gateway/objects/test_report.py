@@ -161,6 +161,18 @@ def test_a_report_says_whether_the_input_is_like_the_training_data(
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("found", [True, False], ids=["lesions", "nothing"])
+def test_a_report_says_nothing_of_a_likeness_that_the_model_does_not_measure(
+    study: SourceStudy, objects: ObjectStore, found: bool
+) -> None:
+    labels = study.lesion_labels() if found else np.zeros(AXIAL.shape, np.uint8)
+    path = write_report(study.analysis(labels, out_of_distribution=None), objects)
+    names = {name for name, _ in items(pydicom.dcmread(path))}
+    assert names.isdisjoint({"Likeness to training data", "Distance beyond training data"})
+    assert iod_errors(path) == []
+
+
+@pytest.mark.peer
 def test_a_classifier_that_abstains_is_reported_with_its_reason(study: SourceStudy, objects: ObjectStore) -> None:
     analysis = study.analysis(study.lesion_labels())
     findings = tuple(

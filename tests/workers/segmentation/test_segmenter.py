@@ -251,13 +251,14 @@ def test_what_is_no_head_never_gives_a_mask_of_everything(
     except UnsuitableVolume:
         return
     assert found.mask.mean() < 0.5
+    assert found.out_of_distribution is not None
     assert np.isfinite(found.out_of_distribution)
 
 
 @pytest.mark.slow
 def test_noise_is_flagged_as_unlike_the_training_data(segmenter: ZeroShotSegmenter) -> None:
     noise = np.random.default_rng(1).standard_normal((6, 96, 96)).astype(np.float32)
-    assert segmenter.segment(with_voxels(noise), mode="fast").out_of_distribution > 0.5
+    assert (segmenter.segment(with_voxels(noise), mode="fast").out_of_distribution or 0.0) > 0.5
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def examined(segmenter: ZeroShotSegmenter, volume: Volume, *, prompt: str = "tum
     assert np.isfinite(found.score_map).all()
     assert 0.0 <= found.score_map.min() <= found.score_map.max() <= 1.0
     assert 0.0 <= found.case_score <= 1.0
+    assert found.out_of_distribution is not None
     assert np.isfinite(found.out_of_distribution)
     assert found.out_of_distribution >= 0.0
     assert found.explanation is not None
