@@ -90,7 +90,7 @@ def remove_model(name: ModelName, state: State = DEFAULT_STATE, *, config: Confi
 
     installation = open_installation(state, file=config)
     installation.require()
-    uninstall(_place(installation), name, actor=_ACTOR)
+    uninstall(installation.state, installation.database, name=name, actor=_ACTOR)
     write_line(f"model {name} is removed")
 
 

@@ -66,15 +66,15 @@ def add_model(place: ModelPlace, source: Path, name: str, *, actor: str) -> Site
     return model
 
 
-def remove_model(place: ModelPlace, name: str, *, actor: str) -> None:
+def remove_model(state: Path, database: Database, *, name: str, actor: str) -> None:
     """Take a model off the record and delete its files; RecordMissing where there is none of that name.
 
     A worker that has it loaded drops it at its next beat; results that it gave stay.
     """
-    with _one_at_a_time(place.state):
-        with place.database.write() as session:
+    with _one_at_a_time(state):
+        with database.write() as session:
             site_models.remove(session, name, actor=actor, now=utc_now())
-        shutil.rmtree(site_models.folder(place.state, name), ignore_errors=True)
+        shutil.rmtree(site_models.folder(state, name), ignore_errors=True)
 
 
 def _require_name(place: ModelPlace, name: str) -> None:
