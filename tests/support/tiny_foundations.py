@@ -68,8 +68,7 @@ class Lesson:
 def slice_lesson(model: FoundationModel) -> Lesson:
     """Return slices with a lesion, and the same slices of the same heads without it.
 
-    Other slices would not do as the healthy ones: those beside a lesion lie lower or higher, and "normal" would come to
-    mean the base of the skull.
+    Slices beside a lesion lie lower or higher in the head: with them "normal" could come to mean that place.
     """
     images, labels = [], []
     for seed in TRAINING_SEEDS:
@@ -170,7 +169,7 @@ def _optimise(network: nn.Module, loss_of: Callable[[int], Tensor], *, steps: in
             group["lr"] = rate * min(1.0, (step + 1) / 20) * (1.0 - step / steps)
         loss = loss_of(step)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
     network.eval().requires_grad_(requires_grad=False)
 
@@ -182,6 +181,11 @@ def reborn(network: nn.Module) -> None:
         start = getattr(part, "reset_parameters", None)
         if callable(start):
             start()
+
+
+def batches(images: Tensor, size: int) -> list[Tensor]:
+    """Return images in batches."""
+    return [images[start : start + size] for start in range(0, len(images), size)]
 
 
 def trained_diffusers(folder: Path, *, coder_steps: int = 200, steps: int = 260) -> Path:
@@ -197,7 +201,7 @@ def trained_diffusers(folder: Path, *, coder_steps: int = 200, steps: int = 260)
         steps=coder_steps,
     )
     with torch.no_grad():
-        latents = torch.cat([coder.encode(part).latent_dist.mode() for part in lesson.images.split(32)])
+        latents = torch.cat([coder.encode(part).latent_dist.mode() for part in batches(lesson.images, 32)])
     scale = 1.0 / float(latents.std())
     coder.register_to_config(scaling_factor=scale)
     tokens = told(model)
@@ -226,7 +230,7 @@ def trained_bundle(folder: Path, *, coder_steps: int = 200, steps: int = 260) ->
     reborn(denoiser)
     train_autoencoder(coder, lesson, lambda images: coder.encode(images)[0], coder.decode, steps=coder_steps)
     with torch.no_grad():
-        latents = torch.cat([coder.encode(part)[0] for part in lesson.images.split(32)])
+        latents = torch.cat([coder.encode(part)[0] for part in batches(lesson.images, 32)])
     scale = 1.0 / float(latents.std())
     tokens = told(model)
     train_denoiser(
@@ -256,7 +260,7 @@ def trained_maisi(folder: Path, *, coder_steps: int = 150, steps: int = 200) -> 
     crop = (24, 24, 16)
     train_autoencoder(coder, lesson, lambda images: coder.encode(images)[0], coder.decode, steps=coder_steps, crop=crop)
     with torch.no_grad():
-        latents = torch.cat([coder.encode(part)[0] for part in lesson.images.split(1)])
+        latents = torch.cat([coder.encode(part)[0] for part in batches(lesson.images, 1)])
     scale = 1.0 / float(latents.std())
     classes = torch.tensor([CLASSES["normal"], CLASSES["abnormal"]])
     spacing = place_windows(volume_of(t2_phantom(0)), model).spacing_mm
@@ -324,7 +328,7 @@ def dice(found: np.ndarray, true: np.ndarray) -> float:
 def shown_grey(phantom: Phantom) -> np.ndarray:
     """Return a phantom's grey 0..1 on the scale that the models are shown: 0.5th to 99.5th percentile."""
     low, high = np.percentile(phantom.voxels, (0.5, 99.5))
-    return np.clip((phantom.voxels - low) / (high - low), 0.0, 1.0)
+    return np.asarray(np.clip((phantom.voxels - low) / (high - low), 0.0, 1.0))
 
 
 def kept(base: Path, name: str, train: Callable[[Path], Path]) -> Path:

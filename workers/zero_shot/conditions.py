@@ -69,7 +69,8 @@ def _captions(options: Mapping[str, Any], *, modality: str, finding: str) -> lis
 
 
 def _captioned(model: FoundationModel, captions: list[str], spacing_mm: tuple[float, ...]) -> ConditionPair:
-    normal, abnormal = model.describe(captions).split(1)
+    tokens = model.describe(captions)
+    normal, abnormal = tokens[:1], tokens[1:]
     return ConditionPair(
         Condition(tokens=normal, spacing_mm=spacing_mm), Condition(tokens=abnormal, spacing_mm=spacing_mm)
     )

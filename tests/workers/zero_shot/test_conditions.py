@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from workers.zero_shot.conditions import ConditionPair, condition_pair
 SPACING = (1.0, 2.0, 3.0)
 
 
-def pair(conditioning: Conditioning, prompt: str = "tumor", **options: object) -> ConditionPair:
+def pair(conditioning: Conditioning, prompt: str = "tumor", **options: Any) -> ConditionPair:
     model = card_only(conditioning=conditioning, **options)
     return condition_pair(model, prompt, modality="MR", spacing_mm=SPACING)
 
@@ -46,7 +48,7 @@ def test_a_model_that_cannot_be_told_of_a_finding_is_asked_for_the_healthy_image
         (Conditioning.TEXT, {"captions": {"normal": "a {organ}", "abnormal": ""}}),
     ],
 )
-def test_a_card_that_is_not_understood_is_refused(conditioning: Conditioning, options: dict[str, object]) -> None:
+def test_a_card_that_is_not_understood_is_refused(conditioning: Conditioning, options: dict[str, Any]) -> None:
     with pytest.raises(ModelUnsuitable, match="framed"):
         pair(conditioning, **options)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ def blob(geometry: Geometry = AXIAL) -> Volume:
 @pytest.mark.parametrize("size", [None, "small"])
 def test_what_the_model_sees_lands_where_it_came_from(geometry: Geometry, axes: str, size: str | None) -> None:
     volume = blob(geometry)
-    options = {} if size is None else {"size": [16, 16, 16]}
+    options: dict[str, Any] = {} if size is None else {"size": [16, 16, 16]}
     frame = place_windows(volume, card_only(axes=axes, multiple=8, **options))
     back = frame.to_volume((frame.images > 0.9).float())
     assert back.shape == volume.voxels.shape
