@@ -191,7 +191,7 @@ class FoundationSegmenter:
             "dtype": str(self.dtype),
             "head": None if self.head is None else self.head.threshold,
             "rule": asdict(self.rule),
-            "attention": {"shares": suspicion.SHARES, "draws": suspicion.DRAWS, "seed": suspicion.NOISE_SEED},
+            "attention": {"signals": suspicion.SIGNALS, "draws": suspicion.DRAWS, "seed": suspicion.NOISE_SEED},
             "redrawing": {"steps": residuals.STEPS, "start": residuals.START, "guidance": residuals.GUIDANCE},
         }
         return Algorithm(NAME, VERSION, self.model.sha256, json.dumps(parameters, sort_keys=True))
