@@ -112,7 +112,7 @@ class FoundationSegmenter:
         control = tissue & ~region & self._chequerboard(frame)
         rows = np.flatnonzero(region.any(axis=tuple(range(1, region.ndim))))
         pixel, feature = (np.zeros_like(attention) for _ in range(2))
-        if len(rows):
+        if len(rows) and rule.redraws:
             found = self._residuals(frame, region, rows, pair, check=check)
             healthy = self._residuals(frame, control, rows, pair, check=check)
             pixel, feature = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workers.foundation.noise import NoiseSchedule
     from workers.zero_shot.conditions import ConditionPair
 
-SIGNALS = (0.75, 0.6, 0.45)
+SIGNALS = (0.55, 0.4, 0.25)
 """Shares of signal in the variance of a noised latent at which the denoiser is asked, the same for every schedule."""
 DRAWS = 4
 """Fixed noises that each level is asked with."""
