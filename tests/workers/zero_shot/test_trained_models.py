@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 HELD_OUT_SEEDS = range(2000, 2006)
 MARGIN = 0.1
 Training = Callable[[Path], Path]
-UNREACHED = pytest.mark.skip(reason="not measured: the tiny model of volumes has not been trained on abdomens yet")
+UNREACHED = pytest.mark.skip(
+    reason="not reached: after 110 steps of its denoiser it marks no tumour (Dice 0.0 on seed 900)"
+)
 FAMILIES = [
     pytest.param(tiny.trained_diffusers, id="diffusers"),
     pytest.param(tiny.trained_bundle, id="bundle"),
