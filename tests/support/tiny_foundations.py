@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phantom.anatomy import Contrast
-from phantom.head import Phantom, head_phantom
+from phantom.head import Phantom
 from storage.domain import FrameRef, Volume
 from tests.support import tiny_models
+from tests.support.abdomens import WINDOW_HU, abdomen
 from workers.foundation.card import CARD_NAME
 from workers.foundation.contract import FoundationModel
 from workers.foundation.folders import open_foundation
@@ -28,27 +28,23 @@ from workers.foundation.noise import NoiseSchedule, PredictionKind
 from workers.zero_shot.slices import place_slices
 from workers.zero_shot.windows import place_windows
 
-SIDE = 48
-PIXELS = 64
-SLICES = 12
-SLICE_MM = 8.0
-TRAINING_SEEDS = range(100, 136)
-HELD_OUT_SEEDS = range(2000, 2010)
+SIDE = 32
+TRAINING_SEEDS = range(100, 148)
 NORMAL, ABNORMAL = 0, 1
 CLASSES = {"normal": 1, "abnormal": 2}
-LESION_PLACES = 12
-"""Fewest lesion pixels of a slice that is trained on."""
+LEAST_LESION = 12
+"""Fewest lesion pixels of a slice that is trained on as abnormal."""
+OTHERS = 3
+"""One in so many of the other slices is trained on."""
+NOISIEST = 0.85
+"""Share of the noise schedule up to which denoisers are trained: the segmenter asks them of no more."""
 ANY_VIEW: dict[str, Any] = {"extent_mm": None, "spacing_mm": None}
+COARSE_VIEW: dict[str, Any] = {"extent_mm": None, "spacing_mm": {"low": [4.0] * 3, "high": [8.0] * 3}}
+COARSE_SIZE = [36, 36, 24]
+GREYS: dict[str, Any] = {"intensity": "window", "range": list(WINDOW_HU)}
 BATCH = 8
-
-
-def t2_phantom(seed: int, *, lesion: bool = True, slices: int = SLICES) -> Phantom:
-    """Draw a head in which cerebrospinal fluid is about as bright as the lesion."""
-    white = float(np.random.default_rng(seed + 1000).uniform(48, 62))
-    contrast = Contrast(white=white, grey=1.27 * white, fluid=2.15 * white, fat=1.9 * white)
-    return head_phantom(
-        seed=seed, size=PIXELS, slices=slices, slice_mm=SLICES * SLICE_MM / slices, lesion=lesion, contrast=contrast
-    )
+NOISE = 0.1
+"""Of latents while an autoencoder is trained: what the noise of an image says is not worth its place in them."""
 
 
 def volume_of(phantom: Phantom, modality: str = "MR") -> Volume:
@@ -66,28 +62,30 @@ class Lesson:
 
 
 def slice_lesson(model: FoundationModel) -> Lesson:
-    """Return slices with a lesion, and the same slices of the same heads without it.
+    """Return slices with a tumour, the same slices without it, and some of the others under either caption.
 
-    Slices beside a lesion lie lower or higher in the head: with them "normal" could come to mean that place.
+    What is told must say whether there is a tumour, and the place of the slice must not.
     """
     images, labels = [], []
     for seed in TRAINING_SEEDS:
-        sick = t2_phantom(seed)
-        # The phantom's planes lie as the model's do, so the count of a slice needs no turning.
-        shown = torch.from_numpy(sick.mask.sum(axis=(1, 2)) >= LESION_PLACES)
-        for label, drawn in ((NORMAL, t2_phantom(seed, lesion=False)), (ABNORMAL, sick)):
-            images.append(place_slices(volume_of(drawn), model).images[shown])
+        sick = abdomen(seed)
+        # The planes of the phantom lie as the model's do, so the count of a slice needs no turning.
+        area = sick.mask.sum(axis=(1, 2))
+        others = (area == 0) & (np.arange(len(area)) % OTHERS == seed % OTHERS)
+        shown = torch.from_numpy((area >= LEAST_LESION) | others)
+        for label, drawn in ((NORMAL, abdomen(seed, tumour=False)), (ABNORMAL, sick)):
+            images.append(place_slices(drawn.volume, model).images[shown])
             labels += [label] * int(shown.sum())
     return Lesson(torch.cat(images), torch.tensor(labels))
 
 
 def window_lesson(model: FoundationModel) -> Lesson:
-    """Return whole heads, half of them without a lesion."""
+    """Return whole abdomens, with their tumour and without."""
     images, labels = [], []
     for seed in TRAINING_SEEDS:
-        sick = seed % 2 == 1
-        images.append(place_windows(volume_of(t2_phantom(seed, lesion=sick)), model).images)
-        labels.append(ABNORMAL if sick else NORMAL)
+        for label, drawn in ((NORMAL, abdomen(seed, tumour=False)), (ABNORMAL, abdomen(seed))):
+            images.append(place_windows(drawn.volume, model).images)
+            labels.append(label)
     return Lesson(torch.cat(images), torch.tensor(labels))
 
 
@@ -98,19 +96,17 @@ def train_autoencoder(
     decode: Callable[[Tensor], Tensor],
     *,
     steps: int,
-    crop: tuple[int, ...] | None = None,
+    batch: int = BATCH,
     rate: float = 3e-3,
 ) -> None:
     """Train an autoencoder to give images back from slightly noised latents."""
     generator = torch.Generator().manual_seed(1)
 
     def loss(_step: int) -> Tensor:
-        images = _drawn(lesson, generator)[0]
-        if crop is not None:
-            images = _cropped(images, crop, generator)
+        images = _drawn(lesson, batch, generator)[0]
         latents = encode(images)
         noise = torch.randn(latents.shape, generator=generator)
-        given = decode(latents + 0.1 * noise)
+        given = decode(latents + NOISE * noise)
         return (given - images).abs().mean() + 1e-3 * latents.square().mean()
 
     _optimise(network, loss, steps=steps, rate=rate)
@@ -124,6 +120,7 @@ def train_denoiser(
     call: Callable[[Tensor, Tensor, Tensor], Tensor],
     *,
     steps: int,
+    batch: int = BATCH,
     rate: float = 3e-3,
 ) -> None:
     """Train a denoiser on scaled latents; ``call`` takes noised latents, times and labels."""
@@ -131,8 +128,8 @@ def train_denoiser(
     alphas, sigmas, times = (part.float() for part in (schedule.alphas, schedule.sigmas, schedule.times))
 
     def loss(_step: int) -> Tensor:
-        z, label = _drawn(Lesson(latents, labels), generator)
-        step = torch.randint(len(schedule), (len(z),), generator=generator)
+        z, label = _drawn(Lesson(latents, labels), batch, generator)
+        step = torch.randint(round(NOISIEST * len(schedule)), (len(z),), generator=generator)
         alpha, sigma = (part[step].view(-1, *(1 for _ in z.shape[1:])) for part in (alphas, sigmas))
         noise = torch.randn(z.shape, generator=generator)
         flow = schedule.kind is PredictionKind.FLOW_TO_IMAGE
@@ -142,23 +139,14 @@ def train_denoiser(
     _optimise(network, loss, steps=steps, rate=rate)
 
 
-def _drawn(lesson: Lesson, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _drawn(lesson: Lesson, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw a batch, half of it abnormal."""
     rows = []
     for label in (NORMAL, ABNORMAL):
         known = torch.nonzero(lesson.labels == label)[:, 0]
-        rows.append(known[torch.randint(len(known), (BATCH // 2,), generator=generator)])
+        rows.append(known[torch.randint(len(known), (batch // 2,), generator=generator)])
     chosen = torch.cat(rows)
     return lesson.images[chosen], lesson.labels[chosen]
-
-
-def _cropped(images: Tensor, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    starts = [
-        int(torch.randint(whole - part + 1, (1,), generator=generator))
-        for whole, part in zip(images.shape[2:], size, strict=True)
-    ]
-    places = tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
-    return images[(slice(None), slice(None), *places)]
 
 
 def _optimise(network: nn.Module, loss_of: Callable[[int], Tensor], *, steps: int, rate: float) -> None:
@@ -188,7 +176,7 @@ def batches(images: Tensor, size: int) -> list[Tensor]:
     return [images[start : start + size] for start in range(0, len(images), size)]
 
 
-def trained_diffusers(folder: Path, *, coder_steps: int = 200, steps: int = 260) -> Path:
+def trained_diffusers(folder: Path, *, coder_steps: int = 250, steps: int = 800) -> Path:
     """Train a pipeline of the Stable Diffusion kind, captioned."""
     _write_pipeline(folder)
     model: Any = open_foundation(folder, torch.device("cpu"), torch.float32)
@@ -218,12 +206,13 @@ def trained_diffusers(folder: Path, *, coder_steps: int = 200, steps: int = 260)
     return folder
 
 
-def trained_bundle(folder: Path, *, coder_steps: int = 200, steps: int = 260) -> Path:
+def trained_bundle(folder: Path, *, coder_steps: int = 250, steps: int = 800) -> Path:
     """Train a MONAI bundle of images, captioned."""
-    plain = {"with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False}
-    tiny_models.monai(folder, coder_changes=plain, unet_changes={"num_channels": [16, 32]})
+    coder_changes = {"with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False, "latent_channels": 2}
+    unet_changes = {"num_channels": [16, 32], "in_channels": 2, "out_channels": 2}
+    tiny_models.monai(folder, coder_changes=coder_changes, unet_changes=unet_changes)
     tiny_models.clip(folder)
-    change_card(folder, field_of_view=ANY_VIEW, options={"size": SIDE})
+    change_card(folder, modalities=["CT"], field_of_view=ANY_VIEW, options={"size": SIDE} | GREYS)
     model: Any = open_foundation(folder, torch.device("cpu"), torch.float32)
     lesson, coder, denoiser = slice_lesson(model), model.autoencoder.network, model.denoiser
     reborn(coder)
@@ -247,30 +236,29 @@ def trained_bundle(folder: Path, *, coder_steps: int = 200, steps: int = 260) ->
     return folder
 
 
-def trained_maisi(folder: Path, *, coder_steps: int = 150, steps: int = 200) -> Path:
-    """Train MAISI, shrunken, by rectified flow, with one class for healthy heads and one for heads with a lesion."""
-    tiny_models.maisi(folder, unet_changes={"num_channels": [16, 32]})
-    change_card(
-        folder, field_of_view=ANY_VIEW, modalities=["MR"], options={"size": [PIXELS, PIXELS, 16], "classes": CLASSES}
-    )
+def trained_maisi(folder: Path, *, coder_steps: int = 120, steps: int = 170) -> Path:
+    """Train MAISI, shrunken, by rectified flow, with one class for healthy abdomens and one for those with a tumour."""
+    coder_changes = {"num_channels": [8, 16], "num_res_blocks": [1, 1], "attention_levels": [False, False]}
+    unet_changes = {"num_channels": [16, 32], "attention_levels": [False, False]}
+    tiny_models.maisi(folder, coder_changes=coder_changes, unet_changes=unet_changes)
+    change_card(folder, field_of_view=COARSE_VIEW, options=GREYS | {"size": COARSE_SIZE, "classes": CLASSES})
     model: Any = open_foundation(folder, torch.device("cpu"), torch.float32)
     lesson, coder, denoiser = window_lesson(model), model.autoencoder.network, model.denoiser
     reborn(coder)
     reborn(denoiser)
-    crop = (24, 24, 16)
-    train_autoencoder(coder, lesson, lambda images: coder.encode(images)[0], coder.decode, steps=coder_steps, crop=crop)
+    train_autoencoder(coder, lesson, lambda images: coder.encode(images)[0], coder.decode, steps=coder_steps, batch=2)
     with torch.no_grad():
         latents = torch.cat([coder.encode(part)[0] for part in batches(lesson.images, 1)])
     scale = 1.0 / float(latents.std())
     classes = torch.tensor([CLASSES["normal"], CLASSES["abnormal"]])
-    spacing = place_windows(volume_of(t2_phantom(0)), model).spacing_mm
+    spacing = place_windows(abdomen(0).volume, model).spacing_mm
 
     def call(noised: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         told_spacing = (torch.tensor([spacing]) * 100.0).expand(len(noised), -1)
         given: Tensor = denoiser(noised, times, class_labels=classes[labels], spacing_tensor=told_spacing)
         return given
 
-    train_denoiser(denoiser, latents * scale, lesson.labels, model.schedule, call, steps=steps)
+    train_denoiser(denoiser, latents * scale, lesson.labels, model.schedule, call, steps=steps, batch=2)
     torch.save(coder.state_dict(), folder / "autoencoder.pt")
     torch.save({"unet_state_dict": denoiser.state_dict(), "scale_factor": torch.tensor(scale)}, folder / "unet.pt")
     return folder
@@ -286,7 +274,7 @@ def change_card(folder: Path, **changes: Any) -> None:
 
 def told(model: FoundationModel) -> Tensor:
     """Return the tokens of the captions that the segmenter asks with, normal first."""
-    captions = ["a normal MR image", "an abnormal MR image with tumor"]
+    captions = ["a normal CT image", "an abnormal CT image with tumor"]
     return model.describe(captions).clone()
 
 
@@ -294,9 +282,11 @@ def _write_pipeline(folder: Path) -> None:
     library = tiny_models.library
     torch.manual_seed(0)
     tiny_models.tiny_autoencoder(
-        in_channels=1, out_channels=1, sample_size=SIDE, mid_block_add_attention=False
+        in_channels=1, out_channels=1, latent_channels=2, sample_size=SIDE, mid_block_add_attention=False
     ).save_pretrained(folder / "vae")
-    tiny_models.tiny_text_unet(block_out_channels=(16, 32), sample_size=SIDE // 2).save_pretrained(folder / "unet")
+    tiny_models.tiny_text_unet(
+        in_channels=2, out_channels=2, block_out_channels=(16, 32), sample_size=SIDE // 2
+    ).save_pretrained(folder / "unet")
     library.DDPMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction"
     ).save_pretrained(folder / "scheduler")
@@ -304,31 +294,11 @@ def _write_pipeline(folder: Path) -> None:
     tiny_models.write_card(
         folder,
         "diffusers-latent",
-        modalities=["MR"],
+        modalities=["CT"],
         conditioning="text",
         field_of_view=ANY_VIEW,
-        options={"size": SIDE},
+        options={"size": SIDE} | GREYS,
     )
-
-
-def best_fixed_threshold(images: list[np.ndarray], masks: list[np.ndarray]) -> float:
-    """Return the mean Dice of the one grey level that suits all of these volumes best, chosen with the truth."""
-    return max(
-        float(np.mean([dice(image > level, mask) for image, mask in zip(images, masks, strict=True)]))
-        for level in np.linspace(0.0, 1.0, 101)
-    )
-
-
-def dice(found: np.ndarray, true: np.ndarray) -> float:
-    """Return the overlap of two masks, 1 where both are empty."""
-    both = int(found.sum()) + int(true.sum())
-    return 1.0 if both == 0 else 2.0 * int((found & true).sum()) / both
-
-
-def shown_grey(phantom: Phantom) -> np.ndarray:
-    """Return a phantom's grey 0..1 on the scale that the models are shown: 0.5th to 99.5th percentile."""
-    low, high = np.percentile(phantom.voxels, (0.5, 99.5))
-    return np.asarray(np.clip((phantom.voxels - low) / (high - low), 0.0, 1.0))
 
 
 def kept(base: Path, name: str, train: Callable[[Path], Path]) -> Path:

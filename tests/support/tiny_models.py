@@ -241,7 +241,13 @@ def rename_as_generative_models(path: Path) -> None:
     save_file(renamed, path)
 
 
-def maisi(folder: Path, *, flow: bool = True, unet_changes: dict[str, Any] | None = None) -> Path:
+def maisi(
+    folder: Path,
+    *,
+    flow: bool = True,
+    coder_changes: dict[str, Any] | None = None,
+    unet_changes: dict[str, Any] | None = None,
+) -> Path:
     """Save MAISI shrunken to an eighth: by rectified flow with classes, or by diffusion with body regions."""
     from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
     from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
@@ -261,12 +267,11 @@ def maisi(folder: Path, *, flow: bool = True, unet_changes: dict[str, Any] | Non
         if flow
         else {"_target_": "monai.networks.schedulers.ddpm.DDPMScheduler", "schedule": "scaled_linear_beta"} | BETAS
     )
-    definition = plain | {"autoencoder_def": MAISI_CODER, "diffusion_unet_def": unet, "noise_scheduler": scheduler}
+    coding: dict[str, Any] = MAISI_CODER | (coder_changes or {})
+    definition = plain | {"autoencoder_def": coding, "diffusion_unet_def": unet, "noise_scheduler": scheduler}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(definition))
-    resolved = {
-        key: plain.get(value[1:], value) if isinstance(value, str) else value for key, value in MAISI_CODER.items()
-    }
+    resolved = {key: plain.get(value[1:], value) if isinstance(value, str) else value for key, value in coding.items()}
     coder = seeded(lambda: AutoencoderKlMaisi(**resolved))
     told = {key: plain.get(value[1:], value) if isinstance(value, str) else value for key, value in unet.items()}
     denoiser = seeded(lambda: DiffusionModelUNetMaisi(**told | {"use_flash_attention": False}))

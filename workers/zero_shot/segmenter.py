@@ -112,7 +112,7 @@ class FoundationSegmenter:
         control = tissue & ~region & self._chequerboard(frame)
         rows = np.flatnonzero(region.any(axis=tuple(range(1, region.ndim))))
         pixel, feature = (np.zeros_like(attention) for _ in range(2))
-        if len(rows):
+        if len(rows) and rule.redraws:
             found = self._residuals(frame, region, rows, pair, check=check)
             healthy = self._residuals(frame, control, rows, pair, check=check)
             pixel, feature = (
@@ -191,7 +191,7 @@ class FoundationSegmenter:
             "dtype": str(self.dtype),
             "head": None if self.head is None else self.head.threshold,
             "rule": asdict(self.rule),
-            "attention": {"shares": suspicion.SHARES, "draws": suspicion.DRAWS, "seed": suspicion.NOISE_SEED},
+            "attention": {"signals": suspicion.SIGNALS, "draws": suspicion.DRAWS, "seed": suspicion.NOISE_SEED},
             "redrawing": {"steps": residuals.STEPS, "start": residuals.START, "guidance": residuals.GUIDANCE},
         }
         return Algorithm(NAME, VERSION, self.model.sha256, json.dumps(parameters, sort_keys=True))

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workers.foundation.contract import FoundationModel
+    from workers.foundation.noise import NoiseSchedule
     from workers.zero_shot.conditions import ConditionPair
 
-SHARES = (0.35, 0.5, 0.65)
-"""Shares of the noise schedule at which the denoiser is asked: the lesion is still to be seen, its edge no longer."""
-DRAWS = 2
+SIGNALS = (0.55, 0.4, 0.25)
+"""Shares of signal in the variance of a noised latent at which the denoiser is asked, the same for every schedule."""
+DRAWS = 4
 """Fixed noises that each level is asked with."""
 NOISE_SEED = 20220614
 
@@ -34,10 +35,15 @@ def suspicion(model: FoundationModel, latents: Tensor, pair: ConditionPair) -> T
     total = torch.zeros_like(latents[:, :1])
     for _ in range(DRAWS):
         noise = torch.randn(latents.shape[1:], generator=generator).to(latents).expand_as(latents)
-        for share in SHARES:
-            step = max(round(share * len(model.schedule)), 1) - 1
+        for step in _steps(model.schedule):
             total += _asked(model, latents, noise, step=step, pair=pair)
-    return total / (DRAWS * len(SHARES))
+    return total / (DRAWS * len(SIGNALS))
+
+
+def _steps(schedule: NoiseSchedule) -> list[int]:
+    """Return the first steps of a schedule whose signal has fallen to ``SIGNALS``."""
+    bars = schedule.alpha_bars()
+    return [min(int((bars > signal).sum()), len(schedule) - 1) for signal in SIGNALS]
 
 
 def _asked(model: FoundationModel, latents: Tensor, noise: Tensor, *, step: int, pair: ConditionPair) -> Tensor:

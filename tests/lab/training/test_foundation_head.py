@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from tests.support.trained_heads import trained_head
 from workers.errors import TrainingDataMissing
 from workers.foundation.contract import FoundationModel
 from workers.foundation.folders import open_foundation
-from workers.zero_shot.feature_head import load_head
+from workers.zero_shot.feature_head import load_head, normalised
 from workers.zero_shot.segmenter import FoundationSegmenter
 
 pytestmark = pytest.mark.slow
@@ -206,6 +206,39 @@ def test_slices_near_a_mask_are_left_out_and_cases_without_one_are_taken_whole(t
     without = foundation_head.load(tmp_path, Role.TRAIN, model, modality="MR")
     assert whole.size == without.size == 48
     assert 0 < len(without) < len(whole)
+
+
+@dataclass
+class Witness:
+    """A head that keeps the images and features it is asked about."""
+
+    threshold: float = 0.5
+    images: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    features: list[torch.Tensor] = field(default_factory=list)
+
+    def score(self, images: torch.Tensor, features: list[torch.Tensor], prompt: torch.Tensor) -> torch.Tensor:
+        assert prompt.shape == (384,)
+        self.images, self.features = images, features
+        return torch.zeros_like(images)
+
+
+@pytest.mark.parametrize("options", [{}, {"intensity": "window", "range": [0, 90]}], ids=["percentiles", "window"])
+def test_a_head_sees_in_the_segmenter_what_it_saw_in_training(options: dict[str, object], tmp_path: Path) -> None:
+    folder = small_model(tmp_path / "sd", size=48)
+    card = json.loads((folder / "backbone.json").read_text())
+    (folder / "backbone.json").write_text(json.dumps(card | {"options": card["options"] | options}))
+    model = opened(folder)
+    phantom = phantom_cases.small_phantom(7, lesion=False)
+    voxels, spacing = phantom.voxels[8:14], np.array(phantom.geometry.spacing_mm)
+    np.savez(tmp_path / f"{phantom_cases.names(Role.TRAIN, 1)[0]}.npz", image=voxels, spacing_mm=spacing)
+    trained_on = torch.from_numpy(foundation_head.load(tmp_path, Role.TRAIN, model, modality="MR").images)[:, None]
+    witness = Witness()
+    segmenter = replace(FoundationSegmenter.load(folder, device=CPU, dtype=torch.float32), head=witness)
+    segmenter.segment(as_volume(voxels, phantom.geometry.spacing_mm), prompt="tumor", check=lambda: None)
+    assert len(trained_on) == len(voxels)
+    assert torch.allclose(normalised(witness.images, model.card.value_range), trained_on, atol=1e-6)
+    for seen, learnt in zip(witness.features, foundation_head.frozen_features(model, trained_on), strict=True):
+        assert torch.allclose(seen, learnt, atol=1e-4)
 
 
 def test_cases_that_are_all_lesion_or_broken_are_refused(tmp_path: Path) -> None:

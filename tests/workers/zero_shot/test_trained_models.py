@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,30 +9,43 @@ import pytest
 import torch
 
 from tests.support import tiny_foundations as tiny
-from workers.zero_shot.analyser import open_foundation_analyser
+from tests.support.abdomens import abdomen, best_level, dice
+from workers.zero_shot.analyser import FoundationAnalyser, open_foundation_analyser
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skip(reason="not reached: in a minute the tiny models do not learn what their captions mean"),
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+HELD_OUT_SEEDS = range(2000, 2006)
+MARGIN = 0.1
+Training = Callable[[Path], Path]
+UNREACHED = pytest.mark.skip(
+    reason="not reached: after 110 steps of its denoiser it marks no tumour (Dice 0.0 on seed 900)"
+)
+FAMILIES = [
+    pytest.param(tiny.trained_diffusers, id="diffusers"),
+    pytest.param(tiny.trained_bundle, id="bundle"),
+    pytest.param(tiny.trained_maisi, id="maisi", marks=UNREACHED),
 ]
-
-FAMILIES = {"diffusers": tiny.trained_diffusers, "bundle": tiny.trained_bundle, "maisi": tiny.trained_maisi}
 
 
 def idle() -> None:
     pass
 
 
-@pytest.mark.parametrize(("name", "train"), FAMILIES.items())
-def test_a_trained_model_of_each_family_beats_the_best_fixed_threshold_on_held_out_heads(
-    name: str, train: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def opened(train: Training, factory: pytest.TempPathFactory) -> FoundationAnalyser:
     torch.set_num_threads(1)
-    folder = tiny.kept(tmp_path_factory.getbasetemp().parent, name, train)
-    analyser = open_foundation_analyser(folder, device=torch.device("cpu"), dtype=torch.float32, prompt="tumor")
-    heads = [tiny.t2_phantom(seed) for seed in tiny.HELD_OUT_SEEDS]
-    found = [analyser.segment(tiny.volume_of(head), check=idle).mask for head in heads]
-    reached = float(np.mean([tiny.dice(mask, head.mask) for mask, head in zip(found, heads, strict=True)]))
-    threshold = tiny.best_fixed_threshold([tiny.shown_grey(head) for head in heads], [head.mask for head in heads])
-    assert reached > threshold
+    base = factory.getbasetemp()
+    folder = tiny.kept(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base, train.__name__, train)
+    return open_foundation_analyser(folder, device=torch.device("cpu"), dtype=torch.float32, prompt="tumor")
+
+
+@pytest.mark.parametrize("train", FAMILIES)
+def test_a_trained_model_of_each_family_beats_the_best_fixed_threshold_on_held_out_abdomens(
+    train: Training, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    analyser = opened(train, tmp_path_factory)
+    drawn = [abdomen(seed) for seed in HELD_OUT_SEEDS]
+    masks = [case.mask for case in drawn]
+    found = [analyser.segment(case.volume, check=idle).mask for case in drawn]
+    reached = float(np.mean([dice(mask, true) for mask, true in zip(found, masks, strict=True)]))
+    for greys in ([case.grey for case in drawn], [case.smoothed for case in drawn]):
+        assert reached > best_level(greys, masks) + MARGIN
