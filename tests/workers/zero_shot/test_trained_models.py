@@ -18,7 +18,8 @@ HELD_OUT_SEEDS = range(2000, 2006)
 MARGIN = 0.1
 Training = Callable[[Path], Path]
 UNREACHED = pytest.mark.skip(
-    reason="not reached: after 110 steps of its denoiser it marks no tumour (Dice 0.0 on seed 900)"
+    reason="not reached: after 600 steps of its denoiser Dice is 0.30, 0.0 and 0.0 on seeds 900 to 902; "
+    "attention in the tumour has a median z-score of 3.5, 1.8 and 1.9, and 5 is asked for"
 )
 FAMILIES = [
     pytest.param(tiny.trained_diffusers, id="diffusers"),
