@@ -256,7 +256,7 @@ def trained_bundle(folder: Path, *, coder_steps: int = 250, steps: int = 800) ->
     return folder
 
 
-def trained_maisi(folder: Path, *, coder_steps: int = 100, steps: int = 600) -> Path:
+def trained_maisi(folder: Path, *, coder_steps: int = 100, steps: int = 1800) -> Path:
     """Train MAISI, shrunken, by rectified flow, with one class for healthy abdomens and one for those with a tumour.
 
     It is not told the spacing, which is always the same: told in hundreds, it slows learning (loss 0.34 in place of

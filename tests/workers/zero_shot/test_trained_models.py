@@ -17,14 +17,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 HELD_OUT_SEEDS = range(2000, 2006)
 MARGIN = 0.1
 Training = Callable[[Path], Path]
-UNREACHED = pytest.mark.skip(
-    reason="not reached: after 600 steps of its denoiser Dice is 0.30, 0.0 and 0.0 on seeds 900 to 902; "
-    "attention in the tumour has a median z-score of 3.5, 1.8 and 1.9, and 5 is asked for"
-)
 FAMILIES = [
     pytest.param(tiny.trained_diffusers, id="diffusers"),
     pytest.param(tiny.trained_bundle, id="bundle"),
-    pytest.param(tiny.trained_maisi, id="maisi", marks=UNREACHED),
+    pytest.param(tiny.trained_maisi, id="maisi"),
 ]
 
 

@@ -172,6 +172,6 @@ def test_transforms_that_cannot_be_applied_are_a_refusal_not_a_crash(folder: Pat
 
 
 def test_without_monai_the_error_names_the_extra(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.site_models.monai_bundle.find_spec", lambda _name: None)
+    monkeypatch.setattr("workers.site_models.bundle.kind.find_spec", lambda _name: None)
     with pytest.raises(ModelUnsuitable, match="monai extra"):
         opened(trained)
