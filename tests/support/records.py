@@ -128,7 +128,7 @@ def analysed_study(
     priority: Priority = Priority.HIGH,
     confidence: float = 0.875,
     present: bool = True,
-    out_of_distribution: float = 0.25,
+    out_of_distribution: float | None = 0.25,
 ) -> Recorded:
     """Record a study with a result, its SEG and SR, and their delivery to one destination."""
     queued = queued_study(database, number)
