@@ -23,6 +23,7 @@ from tests.support import tiny_models
 from tests.support.abdomens import WINDOW_HU, abdomen
 from workers.foundation.card import CARD_NAME
 from workers.foundation.contract import FoundationModel
+from workers.foundation.diffusers_folder import library
 from workers.foundation.folders import open_foundation
 from workers.foundation.noise import NoiseSchedule, PredictionKind
 from workers.zero_shot.slices import place_slices
@@ -304,7 +305,6 @@ def told(model: FoundationModel) -> Tensor:
 
 
 def _write_pipeline(folder: Path) -> None:
-    library = tiny_models.library
     torch.manual_seed(0)
     tiny_models.tiny_autoencoder(
         in_channels=1, out_channels=1, latent_channels=2, sample_size=SIDE, mid_block_add_attention=False

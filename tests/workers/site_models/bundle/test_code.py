@@ -24,17 +24,6 @@ pytest.importorskip("monai")
 SCALE = "preprocessing::transforms::4"
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle.trained(tmp_path_factory)
-
-
-@pytest.fixture
-def folder(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained bundle, to be changed."""
-    return shutil.copytree(trained, tmp_path / "bundle")
-
-
 def test_an_expression_in_the_preprocessing_runs_only_where_the_site_allows_it(folder: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     change(

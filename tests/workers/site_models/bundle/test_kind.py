@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,17 +37,6 @@ from workers.site_models.card import SiteModelCard
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("monai")
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle.trained(tmp_path_factory)
-
-
-@pytest.fixture
-def folder(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained bundle, to be changed."""
-    return shutil.copytree(trained, tmp_path / "bundle")
 
 
 def test_a_network_that_gives_no_numbers_is_no_image_without_a_finding(folder: Path) -> None:

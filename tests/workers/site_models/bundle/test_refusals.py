@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,6 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("monai")
 
 SCALE = "preprocessing::transforms::4"
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle.trained(tmp_path_factory)
-
-
-@pytest.fixture
-def folder(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained bundle, to be changed."""
-    return shutil.copytree(trained, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(

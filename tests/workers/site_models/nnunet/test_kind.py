@@ -277,7 +277,7 @@ def test_a_network_class_that_was_moved_since_is_found(results: Path) -> None:
 
 def test_a_network_that_needs_another_package_says_so(results: Path) -> None:
     if importlib.util.find_spec("timm") is not None:
-        pytest.skip("timm is installed")
+        pytest.skip("timm is installed here: the package that this network needs is not missing")
     network = "dynamic_network_architectures.architectures.primus.Primus"
     edit_configuration(results, lambda configuration: configuration["architecture"].update(network_class_name=network))
     with pytest.raises(ModelUnsuitable, match=r"Primus needs a package that is not installed.*timm"):
