@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that ``storage.migrate`` hands over, one transaction per migration."""
+"""Alembic's entry: runs on the connection that ``storage.migrate`` hands over, in the transaction that it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,5 @@ context.configure(
     connection=connection,
     target_metadata=METADATA,
     render_as_batch=connection.dialect.name == "sqlite",
-    transaction_per_migration=True,
 )
-with context.begin_transaction():
-    context.run_migrations()
+context.run_migrations()

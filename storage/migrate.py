@@ -20,30 +20,19 @@ _LOCK_KEY = 0x6F6E6375654D
 
 
 def upgrade(database: Database) -> str:
-    """Apply the migrations that are missing and return the revision reached; two processes at once take turns."""
-    with database.connect_for_writing() as connection:
+    """Apply the migrations that are missing, all or none, and return the revision reached; two processes take turns."""
+    with _moving(database.connect_for_writing()) as connection:
+        # SQLite's turn was taken when the transaction began; PostgreSQL's is this lock, which goes with it.
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
-            connection.commit()
-        config = _config()
-        config.attributes["connection"] = connection
-        with _tables_may_be_rebuilt(connection):
-            command.upgrade(config, "head")
-            connection.commit()
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
-            connection.commit()
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        command.upgrade(_config(connection), "head")
     return expected_revision()
 
 
 def downgrade(database: Database, revision: str = "base") -> None:
-    """Take migrations back down to a revision. Loses what newer tables hold."""
-    with database.engine.connect() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        with _tables_may_be_rebuilt(connection):
-            command.downgrade(config, revision)
-            connection.commit()
+    """Take migrations back down to a revision, all or none. Loses what newer tables hold."""
+    with _moving(database.connect_for_writing()) as connection:
+        command.downgrade(_config(connection), revision)
 
 
 def check(database: Database) -> None:
@@ -57,6 +46,16 @@ def check(database: Database) -> None:
         differences = compare_metadata(MigrationContext.configure(connection), METADATA)
     if differences:
         raise SchemaMismatch(f"the database differs from the models in {len(differences)} places")
+
+
+@contextmanager
+def _moving(connection: Connection) -> Iterator[Connection]:
+    """Hold one transaction over every migration. Alembic sees that it is there, and neither begins nor ends one.
+
+    Were each migration one of its own, another process could take its turn between two of them.
+    """
+    with connection, _tables_may_be_rebuilt(connection), connection.begin():
+        yield connection
 
 
 @contextmanager
@@ -79,7 +78,8 @@ def _tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
         driver.close()
 
 
-def _config() -> Config:
+def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
     return config

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import DatabaseError
 
 from storage import analyses, associations, jobs, migrate, reports, revisions, studies, worklist
 from storage.database import Database, connect
@@ -49,6 +50,23 @@ def test_down_and_up_again_ends_at_the_same_schema(database: Database) -> None:
     migrate.upgrade(database)
     migrate.check(database)
     assert set(Model.metadata.tables) <= set(inspect(database.engine).get_table_names())
+
+
+def test_an_upgrade_that_fails_half_way_leaves_the_database_as_it_was(database_url: str) -> None:
+    database = connect(database_url)
+    migrate.downgrade(database, "0001")
+    with database.write() as session:
+        session.execute(text("CREATE TABLE series (id INTEGER)"))  # a later migration makes one of that name
+    before = set(inspect(database.engine).get_table_names())
+    with pytest.raises(DatabaseError, match="series"):
+        migrate.upgrade(database)
+    assert set(inspect(database.engine).get_table_names()) == before
+    assert revisions.current_revision(database) == "0001"
+    with database.write() as session:
+        session.execute(text("DROP TABLE series"))
+    migrate.upgrade(database)
+    migrate.check(database)
+    database.dispose()
 
 
 def test_a_table_changed_by_hand_is_noticed(database: Database) -> None:
