@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +13,27 @@ import numpy as np
 import pytest
 import torch
 
-from storage.domain import Code, LabelRole, Segmentation, Site, Volume
+from storage.domain import LabelRole, Segmentation, Site, Volume
 from storage.objects import ObjectStore
 from tests.support.ct_phantoms import LIVER, TUMOUR, CtPhantom, ct_phantom, turned
 from tests.support.dicom import put_all
-from workers.errors import CodeRefused, LabelsInvalid, ModelUnsuitable, WeightsMismatch
 from workers.imaging.instances import read_headers
 from workers.imaging.series import choose_series
 from workers.imaging.volumes import build_volume
 from workers.site_models.card import SiteModelKind
 from workers.site_models.kinds import recognise
-from workers.site_models.model_file import read_model_file
 from workers.site_models.nnunet import kind as nnunet
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install 'oncue[nnunet]'")
 
 from tests.support import tiny_nnunet as tiny
+from tests.support.nnunet_folders import CPU, change_checkpoint, edit, edit_configuration, opened
 
-pytestmark = pytest.mark.slow
-CPU = torch.device("cpu")
-SPLEEN = Code("78961009", "SCT", "Spleen")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def own_copy(tiny_nnunet: Path, tmp_path: Path) -> Path:
-    shutil.copytree(tiny_nnunet, tmp_path / "abdomen")
-    return tmp_path / "abdomen"
-
-
-@pytest.fixture
-def results(own_copy: Path) -> Path:
-    return own_copy / tiny.FOLDER
-
-
-def opened(folder: Path, *, allow_code: bool = False) -> nnunet.NnunetModel:
-    card = nnunet.read_card(folder, read_model_file(folder))
-    return nnunet.open_model(folder, card, device=CPU, dtype=torch.float32, allow_code=allow_code)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def segmented(folder: Path, volume: Volume) -> Segmentation:
     return opened(folder).segment(volume, prompt=None, check=lambda: None)
-
-
-def edit(path: Path, change: Callable[[Any], object]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def edit_configuration(results: Path, change: Callable[[Any], object]) -> None:
-    edit(results / "plans.json", lambda plans: change(plans["configurations"][tiny.CONFIGURATION]))
-
-
-def checkpoint(results: Path, **noted: object) -> None:
-    path = results / "fold_0" / "checkpoint_final.pth"
-    torch.save(torch.load(path, weights_only=False) | noted, path)
 
 
 def dice(drawn: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
@@ -238,7 +194,7 @@ def test_regions_that_overlap_are_drawn_in_their_order(own_copy: Path, results: 
     edit(results / "dataset.json", lambda dataset: dataset.update(labels=labels, regions_class_order=[1, 2]))
     weights = torch.load(results / "fold_0" / "checkpoint_final.pth", weights_only=False)["network_weights"]
     heads = {name: value[1:] - value[:1] for name, value in weights.items() if ".seg_layers." in name}
-    checkpoint(results, network_weights=weights | heads)  # each label against the background
+    change_checkpoint(results, network_weights=weights | heads)  # each label against the background
     phantom = ct_phantom(115)
     result = segmented(own_copy, phantom.volume)
     drawn, probabilities = _by_nnunet(results, phantom, mirrored=False)
@@ -275,216 +231,16 @@ def test_a_network_class_that_was_moved_since_is_found(results: Path) -> None:
     assert opened(results).megabytes > 0
 
 
-def test_a_network_that_needs_another_package_says_so(results: Path) -> None:
-    if importlib.util.find_spec("timm") is not None:
-        pytest.skip("timm is installed here: the package that this network needs is not missing")
-    network = "dynamic_network_architectures.architectures.primus.Primus"
-    edit_configuration(results, lambda configuration: configuration["architecture"].update(network_class_name=network))
-    with pytest.raises(ModelUnsuitable, match=r"Primus needs a package that is not installed.*timm"):
-        opened(results)
-
-
-class RunsCode:
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, ("true",)
-
-
-def test_a_checkpoint_that_carries_code_is_refused_until_the_site_allows_it(own_copy: Path, results: Path) -> None:
-    checkpoint(results, logging=RunsCode())
-    with pytest.raises(CodeRefused, match=r"fold_0/checkpoint_final\.pth holds more .* allow_code = true"):
-        opened(own_copy)
-    assert opened(own_copy, allow_code=True).megabytes > 0
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("network_class_name", "subprocess.Popen"),
-        ("network_class_name", "torch.nn.modules.conv.Conv3d"),
-        ("network_class_name", "dynamic_network_architectures.architectures.unet.torch.hub.load"),
-        ("network_class_name", "dynamic_network_architectures.architectures.unet.NoSuchNet"),
-        ("arch_kwargs.conv_op", "os.system"),
-        ("arch_kwargs.norm_op", "torch.nn.modules.module.functools.partial"),
-    ],
-)
-def test_plans_may_name_only_known_classes(results: Path, key: str, value: str) -> None:
-    def change(configuration: Any) -> None:
-        *way, last = key.split(".")
-        held = configuration["architecture"]
-        for step in way:
-            held = held[step]
-        held[last] = value
-
-    edit_configuration(results, change)
-    with pytest.raises(CodeRefused) as refused:
-        opened(results)
-    assert f"plans.json: architecture.{key} names {value}" in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("preprocessor_name", "shutil"),
-        ("preprocessor_name", "NoSuchPreprocessor"),
-        ("resampling_fn_probabilities", "deepcopy"),
-        ("normalization_schemes", ["OtherNormalization"]),
-    ],
-)
-def test_plans_may_name_only_what_nnunet_has(results: Path, key: str, value: object) -> None:
-    edit_configuration(results, lambda configuration: configuration.update({key: value}))
-    with pytest.raises(ModelUnsuitable, match=key):
-        opened(results)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("patch_size", [32, 32]),
-        ("patch_size", [0, 32, 32]),
-        ("patch_size", "abc"),
-        ("spacing", [4.0, 0.0, 4.0]),
-        ("spacing", [4.0, float("nan"), 4.0]),
-        ("normalization_schemes", []),
-        ("architecture", "PlainConvUNet"),
-        ("resampling_fn_data_kwargs", "none"),
-        ("inherits_from", "nowhere"),
-    ],
-)
-def test_plans_that_would_fail_in_the_midst_of_a_job_are_refused(results: Path, key: str, value: object) -> None:
-    edit_configuration(results, lambda configuration: configuration.update({key: value}))
-    with pytest.raises(ModelUnsuitable, match=r"plans\.json"):
-        opened(results)
-
-
-def test_axes_that_stand_twice_are_refused(results: Path) -> None:
-    edit(results / "plans.json", lambda plans: plans.update({"transpose_forward": [0, 0, 0]}))
-    with pytest.raises(ModelUnsuitable, match="transpose_forward"):
-        opened(results)
-
-
-def test_files_that_no_program_writes_are_named(results: Path) -> None:
-    whole = (results / "plans.json").read_bytes()
-    (results / "plans.json").write_bytes(b"\xef\xbb\xbf" + whole)
-    opened(results)
-    (results / "plans.json").write_text("[" * 100_000)
-    with pytest.raises(ModelUnsuitable, match=r"plans\.json of .* cannot be read"):
-        opened(results)
-
-
-def test_a_checkpoint_with_axes_that_are_no_numbers_is_named(results: Path) -> None:
-    checkpoint(results, inference_allowed_mirroring_axes=("a",))
-    with pytest.raises(ModelUnsuitable, match="fold_0/checkpoint_final"):
-        opened(results)
-
-
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
-        ({"background": 0, "liver": True, "liver_tumor": 2}, "label liver has no value"),
-        ({"background": 0, "liver": 1, "liver_tumor": 3}, "label liver_tumor is 3"),
-        ({"background": 0, "liver": 1, "liver_tumor": 1}, "liver and liver_tumor have the same value 1"),
-        ({"liver": 1, "liver_tumor": 2}, "background as 0"),
-        ({"background": 0, "liver": 1, "liver_tumor": "2"}, "label liver_tumor has no value"),
-        ({"background": 0, "liver": 1, "blob": 2}, "label 2 (blob) has no code"),
-        ({"background": 0, "whole tumor": [1, 2], "tumor": 2}, "regions_class_order"),
-    ],
-)
-def test_a_wrong_table_of_labels_is_refused_by_the_label(results: Path, labels: dict[str, Any], said: str) -> None:
-    edit(results / "dataset.json", lambda dataset: dataset.update(labels=labels))
-    with pytest.raises(LabelsInvalid) as refused:
-        nnunet.read_card(results, None)
-    assert said in str(refused.value)
-
-
-def test_a_label_more_than_the_network_draws_is_refused(results: Path) -> None:
-    edit(results / "dataset.json", lambda dataset: dataset["labels"].update(spleen=3))
-    assert nnunet.read_card(results, None).labels[2].concept == SPLEEN
-    with pytest.raises(LabelsInvalid, match=r"labels for 4 outputs .* fold_0/checkpoint_final\.pth draws 3"):
-        opened(results)
-
-
-def test_what_training_ignored_must_come_last(results: Path) -> None:
-    edit(results / "dataset.json", lambda dataset: dataset["labels"].update(ignore=9))
-    with pytest.raises(LabelsInvalid, match="ignore label"):
-        opened(results)
-
-
-def test_weights_of_another_network_are_refused_by_the_first_key(results: Path) -> None:
-    def widen(configuration: Any) -> None:
-        configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [8, 24, 32]
-
-    edit_configuration(results, widen)
-    with pytest.raises(WeightsMismatch, match=r"encoder\.stages\.1\.0\.convs\.0\.conv\.weight has the shape"):
-        opened(results)
-
-
-@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04 cut off"])
-def test_a_broken_checkpoint_is_named(results: Path, content: bytes) -> None:
-    (results / "fold_0" / "checkpoint_final.pth").write_bytes(content)
-    with pytest.raises(WeightsMismatch, match=r"fold_0/checkpoint_final\.pth"):
-        opened(results)
-
-
-def test_a_folder_without_folds_says_what_is_missing(results: Path) -> None:
-    shutil.rmtree(results / "fold_0")
-    assert nnunet.recognises(results)
-    with pytest.raises(ModelUnsuitable, match=r"holds no fold_0/checkpoint_final\.pth"):
-        nnunet.read_card(results, None)
-
-
 def test_the_best_checkpoint_does_where_there_is_no_final_one(results: Path) -> None:
     (results / "fold_0").rename(results / "fold_all")
     (results / "fold_all" / "checkpoint_final.pth").rename(results / "fold_all" / "checkpoint_best.pth")
     assert '"folds": ["fold_all"]' in opened(results).algorithm.parameters
 
 
-def test_of_several_configurations_the_site_must_name_one(own_copy: Path, results: Path) -> None:
-    shutil.copytree(results, results.parent / "nnUNetTrainer__nnUNetPlans__2d")
-    with pytest.raises(ModelUnsuitable, match=r"several nnU-Net models .*__2d, .*__3d_fullres.* name the folder"):
-        nnunet.read_card(own_copy, None)
-
-
-def test_a_model_of_two_images_is_refused_by_their_names(results: Path) -> None:
-    edit(results / "dataset.json", lambda dataset: dataset.update(channel_names={"0": "T1", "1": "FLAIR"}))
-    with pytest.raises(ModelUnsuitable, match=r"2 images at once \(T1, FLAIR\)"):
-        nnunet.read_card(results, None)
-
-
 @pytest.mark.parametrize(("channel", "modalities"), [("CT", ("CT",)), ("FLAIR", ("MR",)), ("noNorm", ())])
 def test_the_modality_follows_from_the_channel(results: Path, channel: str, modalities: tuple[str, ...]) -> None:
     edit(results / "dataset.json", lambda dataset: dataset.update(channel_names={"0": channel}))
     assert nnunet.read_card(results, None).modalities == modalities
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[input]\nspacing_mm = [1.0, 1.0, 1.0]", "input.spacing_mm"),
-        ('[output]\nactivation = "sigmoid"', "output.activation"),
-        ('[input]\norientation = "LRS"', "orientation must name each of left-right"),
-        ("[nnunet]\nfolds = [3]", "fold_3/checkpoint_final.pth, which model.toml names"),
-    ],
-)
-def test_model_toml_may_not_contradict_the_folder(own_copy: Path, text: str, said: str) -> None:
-    (own_copy / "model.toml").write_text(f"format = 1\n{text}\n")
-    with pytest.raises(ModelUnsuitable) as refused:
-        nnunet.read_card(own_copy, read_model_file(own_copy))
-    assert said in str(refused.value)
-
-
-def test_a_second_stage_is_refused(results: Path) -> None:
-    edit_configuration(results, lambda configuration: configuration.update(previous_stage="3d_lowres"))
-    with pytest.raises(ModelUnsuitable, match="needs what 3d_lowres draws"):
-        opened(results)
-
-
-def test_without_the_extra_it_says_what_to_install(tiny_nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = nnunet.read_card(tiny_nnunet, None)
-    monkeypatch.setitem(__import__("sys").modules, "nnunetv2", None)
-    with pytest.raises(ModelUnsuitable, match="install oncue with its nnunet extra"):
-        nnunet.read_card(tiny_nnunet, None)
-    with pytest.raises(ModelUnsuitable, match="install oncue with its nnunet extra"):
-        nnunet.open_model(tiny_nnunet, card, device=CPU, dtype=torch.float32, allow_code=False)
 
 
 def test_a_network_that_works_slice_by_slice_is_served_too(tmp_path: Path, tiny_nnunet: Path) -> None:
