@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import bool_, float32, float64, uint8
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
 from storage.domain import FrameRef, Geometry, Volume
 from storage.uids import deterministic_uid
-from tests.support import dicom
 
 LIVER, TUMOUR = 1, 2
 SHAPE = (36, 48, 48)
@@ -74,27 +72,6 @@ def draw(seed: int, grid: Grid = AXIAL, *, modality: str = "CT", sick: bool = Tr
     hu += rng.normal(0, 12, grid.shape).astype(float32)
     truth = np.where(tumour, TUMOUR, np.where(liver, LIVER, 0)).astype(uint8)
     return DrawnCT(_volume(hu.round().astype(float32), grid, seed, modality), truth)
-
-
-def instances(drawn: DrawnCT) -> list[Dataset]:
-    """Return a drawn volume as CT instances, slice by slice."""
-    geometry, voxels = drawn.volume.geometry, drawn.volume.voxels
-    plan = dicom.SeriesPlan(
-        key=drawn.volume.series_instance_uid,
-        study=drawn.volume.study_instance_uid,
-        modality="CT",
-        description="ABDOMEN",
-        shape=(voxels.shape[0], voxels.shape[1], voxels.shape[2]),
-        spacing_mm=geometry.spacing_mm,
-        directions=(geometry.row_direction, geometry.column_direction),
-        origin_mm=geometry.origin_mm,
-        intercept=-1024.0,
-    )
-    written = dicom.series(plan)
-    for instance, plane in zip(written, voxels, strict=True):
-        instance.BodyPartExamined = "ABDOMEN"
-        dicom.set_pixels(instance, (plane + 1024).clip(0, 4095).astype(np.uint16))
-    return written
 
 
 def dice(found: NDArray[bool_], true: NDArray[bool_]) -> float:

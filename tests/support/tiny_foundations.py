@@ -324,17 +324,3 @@ def _write_pipeline(folder: Path) -> None:
         field_of_view=ANY_VIEW,
         options={"size": SIDE} | GREYS,
     )
-
-
-def kept(base: Path, name: str, train: Callable[[Path], Path]) -> Path:
-    """Return a model's folder below ``base``, trained by whichever process of a test run comes first."""
-    from filelock import FileLock
-
-    folder, trained = base / f"tiny-foundation-{name}", base / f"tiny-foundation-{name}.trained"
-    with FileLock(base / f"tiny-foundation-{name}.lock"):
-        if not trained.is_file():
-            torch.set_num_threads(1)
-            folder.mkdir()
-            train(folder)
-            trained.touch()
-    return folder

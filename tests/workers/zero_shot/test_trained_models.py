@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from tests.support import tiny_foundations as tiny
 from tests.support.abdomens import abdomen, best_level, dice
+from tests.support.trained_foundations import Training, trained_foundation
 from workers.zero_shot.analyser import FoundationAnalyser, open_foundation_analyser
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 HELD_OUT_SEEDS = range(2000, 2006)
 MARGIN = 0.1
-Training = Callable[[Path], Path]
 FAMILIES = [
     pytest.param(tiny.trained_diffusers, id="diffusers"),
     pytest.param(tiny.trained_bundle, id="bundle"),
@@ -30,8 +26,7 @@ def idle() -> None:
 
 def opened(train: Training, factory: pytest.TempPathFactory) -> FoundationAnalyser:
     torch.set_num_threads(1)
-    base = factory.getbasetemp()
-    folder = tiny.kept(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base, train.__name__, train)
+    folder = trained_foundation(factory, train)
     return open_foundation_analyser(folder, device=torch.device("cpu"), dtype=torch.float32, prompt="tumor")
 
 

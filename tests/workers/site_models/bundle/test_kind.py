@@ -15,6 +15,7 @@ import torch
 from storage.domain import Code, LabelRole, Site
 from storage.objects import ObjectStore
 from tests.support import drawn_ct, tiny_bundle
+from tests.support.ct_images import ct_images
 from tests.support.dicom import put_all
 from tests.support.drawn_ct import ANISOTROPIC, AXIAL, FLIPPED, OBLIQUE, SAGITTAL, TUMOUR, Grid, dice, draw
 from tests.support.tiny_bundle import (
@@ -95,7 +96,7 @@ def test_liver_and_tumour_of_held_out_volumes_are_found_in_place(trained: Path, 
 
 def test_images_as_they_are_received_give_the_same(trained: Path, objects: ObjectStore) -> None:
     case, model = draw(1, SAGITTAL), opened(trained)
-    stored = put_all(objects, drawn_ct.instances(case))
+    stored = put_all(objects, ct_images(case.volume))
     received = select_series(read_headers(stored, objects), rules=SelectionRules())
     volume, _, _ = build_best(received, objects)
     assert volume.geometry.origin_mm == pytest.approx(case.volume.geometry.origin_mm)
