@@ -1,30 +1,43 @@
 """The JSON API, in the forms of the command line. Addresses hold our numbers, no patient data.
 
-All requests read, except the one that sends a parametric map to a configured destination. The few-shot workflow has
-its own routes in ``console.fewshot.api``.
+All requests read, except those that send a parametric map to a configured destination and that mark a study as read.
+The few-shot workflow has its own routes in ``console.fewshot.api``, the history in ``console.history.api``.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 
+from console.history.visitor import visitor
 from console.schemas import (
     DeliveryForm,
-    EventForm,
-    EventPageForm,
     HealthForm,
     JobDetailForm,
-    JobForm,
+    ListedDeliveryForm,
+    ListedJobForm,
+    ListedWorklistForm,
     StudyDetailForm,
     WorklistForm,
 )
 from console.views import PAGE, Views
+from storage.domain import DeliveryState, JobState, Priority, StudyState
+from storage.study_pages import CappedCount, StudyFilter, StudyList
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries to return")]
 Peer = Annotated[str, Body(embed=True, max_length=300, description="AE title or address of a configured destination")]
-Before = Annotated[int | None, Query(ge=1, description="Events before this number")]
+After = Annotated[str | None, Query(max_length=200, description="Go on behind the entry that has this cursor")]
+Since = Annotated[datetime | None, Query(description="Only what arrived then or later; UTC where no zone is given")]
+Until = Annotated[datetime | None, Query(description="Only what arrived then or before; UTC where no zone is given")]
+# Patient data never stands in an address: logs and histories of browsers and proxies keep those.
+OfPatient = Annotated[str | None, Header(alias="X-Patient-ID", max_length=64, description="Only this Patient ID")]
+OfAccession = Annotated[
+    str | None, Header(alias="X-Accession-Number", max_length=16, description="Only this Accession Number")
+]
+By = Annotated[str | None, Body(embed=True, max_length=80, description="Who read it; default: whoever asks")]
 
 
 def router(views: Views) -> APIRouter:
@@ -44,42 +57,88 @@ def router(views: Views) -> APIRouter:
     return routes
 
 
+def _wanted(
+    priority: Priority | None = None,
+    since: Since = None,
+    until: Until = None,
+    patient: OfPatient = None,
+    accession: OfAccession = None,
+) -> StudyFilter:
+    """Return the filter that a request names."""
+    return StudyFilter(None, priority, _in_utc(since), _in_utc(until), patient, accession)
+
+
+Everything = Annotated[bool, Query(alias="all", description="Also those that were read or have left by age")]
+Wanted = Annotated[StudyFilter, Depends(_wanted)]
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def _tell(answer: Response, count: CappedCount) -> None:
+    """Say in a header how long a list is: a number, or that it is more than one."""
+    answer.headers["X-Total-Count"] = f">{count.number}" if count.more else str(count.number)
+
+
 def _add_studies(routes: APIRouter, views: Views) -> None:
     @routes.get("/api/studies")
-    def studies(limit: Limit = PAGE) -> list[WorklistForm]:
+    def studies(
+        answer: Response, wanted: Wanted, state: StudyState | None = None, limit: Limit = PAGE, after: After = None
+    ) -> list[ListedWorklistForm]:
         """List studies, the newest arrivals first."""
-        return [WorklistForm.model_validate(entry) for entry in views.studies(limit=limit)]
+        narrowed = replace(wanted, state=state)
+        _tell(answer, views.count(StudyList.ALL, wanted=narrowed))
+        return [*map(ListedWorklistForm.model_validate, views.studies(limit=limit, after=after, wanted=narrowed))]
 
     @routes.get("/api/worklist")
-    def worklist(limit: Limit = PAGE) -> list[WorklistForm]:
+    def worklist(
+        answer: Response, wanted: Wanted, *, everything: Everything = False, limit: Limit = PAGE, after: After = None
+    ) -> list[ListedWorklistForm]:
         """List analysed studies in reading order."""
-        return [WorklistForm.model_validate(entry) for entry in views.worklist(limit=limit)]
+        which = StudyList.ANALYSED if everything else StudyList.WORKLIST
+        _tell(answer, views.count(which, wanted=wanted))
+        entries = views.listed(which, limit=limit, after=after, wanted=wanted)
+        return [ListedWorklistForm.model_validate(entry) for entry in entries]
 
     @routes.get("/api/studies/{study_id}")
-    def study(study_id: int) -> StudyDetailForm:
-        """Return one study with its jobs, findings, deliveries and events."""
-        return StudyDetailForm.model_validate(views.dossier(study_id))
+    def study(request: Request, study_id: int) -> StudyDetailForm:
+        """Return one study with its jobs, findings, deliveries and events; the reading goes on record."""
+        return StudyDetailForm.model_validate(views.read_study(study_id, actor=visitor(request)))
+
+    @routes.post("/api/studies/{study_id}/read")
+    def mark_read(request: Request, study_id: int, by: By = None) -> WorklistForm:
+        """Mark the results of a study as read: it leaves the worklist until something new comes."""
+        return WorklistForm.model_validate(views.mark_read(study_id, actor=by or visitor(request)))
+
+    @routes.delete("/api/studies/{study_id}/read")
+    def mark_unread(request: Request, study_id: int) -> WorklistForm:
+        """Take that mark back."""
+        return WorklistForm.model_validate(views.mark_unread(study_id, actor=visitor(request)))
 
 
 def _add_maps(routes: APIRouter, views: Views) -> None:
     @routes.get("/api/studies/{study_id}/parametric-map", response_class=Response)
-    def parametric_map(study_id: int) -> Response:
+    def parametric_map(request: Request, study_id: int) -> Response:
         """Return the attention map of the newest result as a DICOM Parametric Map; each time goes on record."""
         name = f'attachment; filename="study-{study_id}-attention.dcm"'
-        content = views.parametric_map(study_id)
+        content = views.parametric_map(study_id, actor=visitor(request))
         return Response(content, media_type="application/dicom", headers={"Content-Disposition": name})
 
     @routes.post("/api/studies/{study_id}/parametric-map/deliveries", status_code=202)
-    def send_parametric_map(study_id: int, destination: Peer) -> DeliveryForm:
+    def send_parametric_map(request: Request, study_id: int, destination: Peer) -> DeliveryForm:
         """Send that map to a configured destination, once more where it was sent there before."""
-        return DeliveryForm.model_validate(views.send_parametric_map(study_id, destination))
+        return DeliveryForm.model_validate(views.send_parametric_map(study_id, destination, actor=visitor(request)))
 
 
 def _add_work(routes: APIRouter, views: Views) -> None:
     @routes.get("/api/jobs")
-    def jobs(limit: Limit = PAGE) -> list[JobForm]:
+    def jobs(
+        answer: Response, state: JobState | None = None, limit: Limit = PAGE, after: After = None
+    ) -> list[ListedJobForm]:
         """List jobs, newest first."""
-        return [JobForm.model_validate(job) for job in views.jobs(limit=limit)]
+        _tell(answer, views.count_jobs(state))
+        return [ListedJobForm.model_validate(job) for job in views.jobs(limit=limit, after=after, state=state)]
 
     @routes.get("/api/jobs/{job_id}")
     def job(job_id: int) -> JobDetailForm:
@@ -87,13 +146,9 @@ def _add_work(routes: APIRouter, views: Views) -> None:
         return JobDetailForm.model_validate(views.job(job_id))
 
     @routes.get("/api/deliveries")
-    def deliveries(limit: Limit = PAGE) -> list[DeliveryForm]:
+    def deliveries(
+        answer: Response, state: DeliveryState | None = None, limit: Limit = PAGE, after: After = None
+    ) -> list[ListedDeliveryForm]:
         """List deliveries, newest first."""
-        return [DeliveryForm.model_validate(delivery) for delivery in views.deliveries(limit=limit)]
-
-    @routes.get("/api/audit")
-    def events(before: Before = None, limit: Limit = PAGE) -> EventPageForm:
-        """Return a page of audit events, newest first, and the number to ask for the next page with."""
-        page = views.events(before=before, limit=limit)
-        following = page[-1].seq if len(page) == limit and page[-1].seq > 1 else None
-        return EventPageForm(events=[EventForm.model_validate(event) for event in page], before=following)
+        _tell(answer, views.count_deliveries(state))
+        return [*map(ListedDeliveryForm.model_validate, views.deliveries(limit=limit, after=after, state=state))]

@@ -10,6 +10,10 @@ import typer
 from console.commands import (
     alive,
     audit,
+    audit_archives,
+    audit_export,
+    audit_proofs,
+    audit_questions,
     backbones,
     classification,
     config,
@@ -75,6 +79,16 @@ app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
 app.command("worklist")(worklist.show_worklist)
+audit.app.command("verify")(audit_proofs.verify_log)
+audit.app.command("prove")(audit_proofs.prove_event)
+audit.app.command("check-proof")(audit_proofs.check_proof_file)
+audit.app.command("checkpoint")(audit_proofs.show_checkpoint)
+audit.app.command("archive")(audit_archives.archive_months)
+audit.app.command("check-archive")(audit_archives.check_archive)
+audit.app.command("query")(audit_questions.query_events)
+audit.app.command("export")(audit_export.export_events)
+audit.app.command("timeline")(audit_questions.show_timeline)
+audit.app.command("who-saw")(audit_questions.show_sightings)
 app.add_typer(audit.app, name="audit")
 models.app.command("add")(site_models.add_model)
 models.app.command("try")(site_models.try_model)

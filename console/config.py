@@ -24,7 +24,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError
 
 from dicom_gateway.config import GatewaySettings
-from storage.config import StorageSettings
+from storage.config import AuditSettings, StorageSettings
 from storage.errors import ConfigurationError
 from workers.config import WorkerSettings
 
@@ -52,6 +52,11 @@ class ConsoleSettings(BaseModel):
         default=("127.0.0.1", "localhost", "[::1]"),
         description="Names that a browser may ask for in the Host header; anything else is refused (DNS rebinding)",
     )
+    worklist_hours: float = Field(
+        default=0,
+        ge=0,
+        description="Hours after its last image at which a study leaves the worklist unread; 0 is never",
+    )
 
 
 class Settings(BaseSettings):
@@ -62,6 +67,7 @@ class Settings(BaseSettings):
     )
 
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from console.config import Configuration, Layer, Settings, read
-from storage.database import Database, connect
+from storage.database import Database, connect, utc_now
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
 
@@ -35,11 +35,15 @@ class Installation:
         """Make the state folder, readable by its owner alone, and bring the database to this code's schema."""
         # Only here, for it loads 13 MB that the processes which stay do not need.
         from storage import migrate
+        from storage.history import partitions
+        from storage.roles import script
 
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.objects.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.objects.prepare()
         migrate.upgrade(self.database)
+        script.grant_anew(self.database)
+        partitions.make_ahead(self.database, now=utc_now(), most=partitions.ALL)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

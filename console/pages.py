@@ -1,62 +1,150 @@
-"""The pages: worklist, study and audit trail, rendered on the server, without scripts."""
+"""The pages: worklist, study and audit trail, rendered on the server, without scripts; forms are plain buttons."""
 
 from __future__ import annotations
 
 import http
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qs, urlencode
 
-from fastapi import APIRouter, Query, Response
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from console.history.api import AuditQuery
+from console.history.links import AuditLinks
+from console.history.views import HistoryViews
+from console.history.visitor import visitor
 from console.schemas import measures_of, named_site, overlay_path, panel_path, why_not_sent
 from console.views import PAGE, Views
 from storage.domain import Presence
 from storage.explanations import TILES
+from storage.study_pages import CappedCount, StudyList
+from storage.worklist import StudyEntry
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NOTHING = "\N{EN DASH}"
 _LONGEST_DETAIL = 16
 _DATE_DIGITS = 8
-Before = Annotated[int | None, Query(ge=1)]
+After = Annotated[str | None, Query(max_length=200)]
+Everything = Annotated[bool, Query(alias="all")]
+_LONGEST_FORM = 16_384
 
 
-def router(views: Views) -> APIRouter:
+_ADDRESSES: Mapping[StudyList, str] = {StudyList.WAITING: "/waiting", StudyList.NOT_APPLICABLE: "/set-aside"}
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of one list: its entries, how many the list has, and the address of the page behind it."""
+
+    which: StudyList
+    entries: tuple[StudyEntry, ...]
+    count: CappedCount
+    is_first: bool
+    older: str | None
+
+
+def router(views: Views, history: HistoryViews) -> APIRouter:
     """Return the routes of the pages."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
-    @routes.get("/")
-    def worklist() -> str:
-        return _render(
-            "worklist.html",
-            entries=views.worklist(),
-            waiting=views.waiting(),
-            set_aside=views.not_applicable(),
-            health=views.health(),
-            here="worklist",
-        )
+    _add_lists(routes, views)
 
     @routes.get("/studies/{study_id}")
-    def study(study_id: int) -> str:
-        dossier = views.dossier(study_id)
-        return _render("study.html", dossier=dossier, entry=dossier.entry, here="study")
+    def study(request: Request, study_id: int) -> str:
+        dossier = views.read_study(study_id, actor=visitor(request))
+        told = history.timeline(str(study_id), actor=None)
+        return _render("study.html", dossier=dossier, entry=dossier.entry, timeline=told, here="study")
 
-    @routes.get("/audit")
-    def audit_trail(before: Before = None) -> str:
-        events = views.events(before=before)
-        older = events[-1].seq if len(events) == PAGE and events[-1].seq > 1 else None
-        return _render("audit.html", events=events, count=views.event_count(), older=older, here="audit")
+    @routes.post("/studies/{study_id}/read", response_class=RedirectResponse, status_code=303)
+    def mark_read(request: Request, study_id: int) -> str:
+        views.mark_read(study_id, actor=visitor(request))
+        return "/"
+
+    @routes.post("/studies/{study_id}/unread", response_class=RedirectResponse, status_code=303)
+    def mark_unread(request: Request, study_id: int) -> str:
+        views.mark_unread(study_id, actor=visitor(request))
+        return f"/studies/{study_id}"
 
     @routes.get("/jobs/{job_id}/overlays/{digest}.png")
     @routes.get("/jobs/{job_id}/panels/{digest}.png")
-    def picture(job_id: int, digest: str) -> Response:
-        return Response(views.picture(job_id, digest), media_type="image/png")
+    def picture(request: Request, job_id: int, digest: str) -> Response:
+        return Response(views.picture(job_id, digest, actor=visitor(request)), media_type="image/png")
 
+    _add_history(routes, history)
     return routes
+
+
+def _add_lists(routes: APIRouter, views: Views) -> None:
+    @routes.get("/")
+    def worklist(*, after: After = None, everything: Everything = False) -> str:
+        which = StudyList.ANALYSED if everything else StudyList.WORKLIST
+        shown = [_list_page(views, which, after)]
+        if after is None:
+            shown += (_list_page(views, aside, None) for aside in (StudyList.WAITING, StudyList.NOT_APPLICABLE))
+        return _render_lists(views, shown)
+
+    @routes.get("/waiting")
+    def waiting(after: After = None) -> str:
+        return _render_lists(views, [_list_page(views, StudyList.WAITING, after)])
+
+    @routes.get("/set-aside")
+    def set_aside(after: After = None) -> str:
+        return _render_lists(views, [_list_page(views, StudyList.NOT_APPLICABLE, after)])
+
+
+def _list_page(views: Views, which: StudyList, after: str | None) -> ListPage:
+    entries = views.listed(which, after=after)
+    behind = entries[-1].cursor if len(entries) == PAGE else None
+    return ListPage(which, entries, views.count(which), is_first=after is None, older=_older(which, behind))
+
+
+def _older(which: StudyList, cursor: str | None) -> str | None:
+    """Return the address of the page behind a cursor."""
+    if cursor is None:
+        return None
+    more = {"all": "true"} if which is StudyList.ANALYSED else {}
+    return f"{_ADDRESSES.get(which, '/')}?{urlencode({'after': cursor, **more})}"
+
+
+def _render_lists(views: Views, shown: Sequence[ListPage]) -> str:
+    by_list = {page.which.value: page for page in shown}
+    worklist = by_list.get("worklist") or by_list.get("analysed")
+    return _render(
+        "worklist.html",
+        worklist=worklist,
+        waiting=by_list.get("waiting"),
+        set_aside=by_list.get("not_applicable"),
+        health=views.health(),
+        here="worklist",
+    )
+
+
+def _add_history(routes: APIRouter, history: HistoryViews) -> None:
+    @routes.get("/audit")
+    def audit_trail(request: Request, query: Annotated[AuditQuery, Query()]) -> str:
+        answer = history.answer(
+            query.asked(),
+            actor=visitor(request),
+            order=query.order,
+            limit=query.limit,
+            after=query.after,
+            with_facets=True,
+        )
+        return _render("audit.html", answer=answer, query=query, links=AuditLinks(query), here="audit")
+
+    @routes.post("/audit/question")
+    async def ask(request: Request) -> Response:
+        # Filters are sent in the body and come back as an address that names no patient, and a study by our number.
+        typed = parse_qs((await request.body())[:_LONGEST_FORM].decode(errors="replace"))
+        return RedirectResponse(await run_in_threadpool(history.address_of, typed), status_code=303)
 
 
 def error_page(status: int, code: str, message: str) -> HTMLResponse:

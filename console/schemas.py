@@ -126,10 +126,17 @@ class StudyForm(RecordSchema):
     analyses: Sequence[RouteResultForm]
 
 
+class ListedStudyForm(StudyForm):
+    """The same with ``cursor``: where the list goes on behind it."""
+
+    cursor: str | None
+
+
 class WorklistForm(StudyForm):
     """One study in reading order: the study's form, our number for it, and what else the reader weighs; no patient.
 
-    ``reasons`` say of a study that no route wants why each does not apply.
+    ``reasons`` say of a study that no route wants why each does not apply. ``read_at`` and ``read_by`` say when and by
+    whom it was marked as read; ``unread`` is true again where a new result came since.
     """
 
     id: int
@@ -140,6 +147,15 @@ class WorklistForm(StudyForm):
     last_instance_at: IsoTime
     analyses: Sequence[RouteResultDetailForm]
     reasons: list[str]
+    unread: bool
+    read_at: IsoTime | None
+    read_by: str | None
+
+
+class ListedWorklistForm(WorklistForm):
+    """The same with ``cursor``: where the list goes on behind it."""
+
+    cursor: str | None
 
 
 class JobForm(RecordSchema):
@@ -151,6 +167,12 @@ class JobForm(RecordSchema):
     state: JobState
     attempts: int
     code: str | None
+
+
+class ListedJobForm(JobForm):
+    """The same with ``cursor``: where the list goes on behind it."""
+
+    cursor: str
 
 
 class JobDetailForm(JobForm):
@@ -186,6 +208,12 @@ class DeliveryForm(RecordSchema):
     reason: str | None
 
 
+class ListedDeliveryForm(DeliveryForm):
+    """The same with ``cursor``: where the list goes on behind it."""
+
+    cursor: str
+
+
 class DeliveryDetailForm(DeliveryForm):
     """One delivery in ``oncue deliveries show --json``."""
 
@@ -196,23 +224,26 @@ class DeliveryDetailForm(DeliveryForm):
 
 
 class EventForm(RecordSchema):
-    """One event of the audit chain; ``details`` never holds patient data."""
+    """One event of the audit trail; ``details`` never holds patient data.
+
+    ``previous_hash`` and ``hash`` are those of the chain that events were once linked in, and empty since.
+    """
 
     seq: int
     at: str
     tag: str
     subject: str
     actor: str
+    outcome: str
+    study: str | None
+    series: str | None
+    patient_key: str | None
+    route: str | None
+    model: str | None
+    weights: str | None
     details: Json[dict[str, Any]]
     previous_hash: str
     hash: str
-
-
-class EventPageForm(RecordSchema):
-    """A page of audit events, newest first; ``before`` asks for the next page, and is null on the last one."""
-
-    events: list[EventForm]
-    before: int | None
 
 
 class FindingForm(RecordSchema):

@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage import analyses, audit, deliveries, jobs, processes, study_record, worklist
-from storage.audit import AuditEvent
+from storage import analyses, deliveries, jobs, processes, reading, study_pages, study_record, worklist
 from storage.database import Database, utc_now
 from storage.deliveries import Delivery
+from storage.domain import DeliveryState, JobState
 from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
+from storage.history import readings
+from storage.history.readings import Reader
 from storage.jobs import Job
 from storage.objects import ObjectStore
+from storage.study_pages import ANY_STUDY, COUNTED, CappedCount, StudyFilter, StudyList, capped
 from storage.study_record import Dossier
 from storage.worklist import StudyEntry
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from dicom_gateway.maps import MapRequests
 
 PAGE = 100
-_ACTOR = "console"
 _NEEDED = ("gateway", "relay", "worker")
 
 
@@ -52,80 +54,121 @@ class Views:
     """The queries behind every page, on one database and one object store.
 
     ``destinations`` are those of the settings: where somebody may ask for a parametric map to be sent.
+    ``worklist_hours`` is the age at which a study leaves the worklist; 0 is never.
     """
 
     database: Database
     objects: ObjectStore
     destinations: tuple[str, ...] = ()
+    worklist_hours: float = 0
 
-    def studies(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+    def studies(
+        self, *, limit: int = PAGE, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+    ) -> tuple[StudyEntry, ...]:
         """Return studies, the newest arrivals first."""
-        with self.database.read() as session:
-            return worklist.studies(session, limit=limit)
+        return self.listed(StudyList.ALL, limit=limit, after=after, wanted=wanted)
 
-    def worklist(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
-        """Return analysed studies in reading order."""
-        with self.database.read() as session:
-            return worklist.worklist(session, limit=limit)
+    def worklist(
+        self, *, limit: int = PAGE, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+    ) -> tuple[StudyEntry, ...]:
+        """Return analysed studies in reading order, those that nobody has read yet and that have not left by age."""
+        return self.listed(StudyList.WORKLIST, limit=limit, after=after, wanted=wanted)
 
-    def waiting(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+    def waiting(self, *, limit: int = PAGE, after: str | None = None) -> tuple[StudyEntry, ...]:
         """Return the studies that have no result yet, the newest arrivals first."""
-        with self.database.read() as session:
-            return worklist.waiting(session, limit=limit)
+        return self.listed(StudyList.WAITING, limit=limit, after=after)
 
-    def not_applicable(self, *, limit: int = PAGE) -> tuple[StudyEntry, ...]:
+    def not_applicable(self, *, limit: int = PAGE, after: str | None = None) -> tuple[StudyEntry, ...]:
         """Return the studies that no route wants, the newest arrivals first."""
+        return self.listed(StudyList.NOT_APPLICABLE, limit=limit, after=after)
+
+    def listed(
+        self, which: StudyList, *, limit: int = PAGE, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+    ) -> tuple[StudyEntry, ...]:
+        """Return a page of a list of studies."""
         with self.database.read() as session:
-            return worklist.not_applicable(session, limit=limit)
+            return worklist.listed(session, which, limit=limit, after=after, wanted=self._in_time(which, wanted))
+
+    def count(self, which: StudyList, *, wanted: StudyFilter = ANY_STUDY) -> CappedCount:
+        """Return how many studies a list has, counted to a thousand at most."""
+        with self.database.read() as session:
+            return study_pages.count(session, which, wanted=self._in_time(which, wanted))
+
+    def mark_read(self, study_id: int, *, actor: str) -> StudyEntry:
+        """Mark the results of a study as read; IllegalTransition where it has none."""
+        with self.database.write() as session:
+            reading.mark_read(session, study_id, actor=actor, now=utc_now())
+            return worklist.find(session, study_id)
+
+    def mark_unread(self, study_id: int, *, actor: str) -> StudyEntry:
+        """Take that mark back."""
+        with self.database.write() as session:
+            reading.mark_unread(session, study_id, actor=actor, now=utc_now())
+            return worklist.find(session, study_id)
 
     def dossier(self, study_id: int) -> Dossier:
         """Return everything on record of one study; RecordMissing where there is none."""
         with self.database.read() as session:
             return study_record.read(session, study_id)
 
-    def jobs(self, *, limit: int = PAGE) -> tuple[Job, ...]:
+    def jobs(self, *, limit: int = PAGE, after: str | None = None, state: JobState | None = None) -> tuple[Job, ...]:
         """Return jobs, newest first."""
         with self.database.read() as session:
-            return worklist.listed_jobs(session, limit=limit)
+            return worklist.listed_jobs(session, state=state, limit=limit, after=after)
+
+    def count_jobs(self, state: JobState | None = None) -> CappedCount:
+        """Return how many jobs there are, counted to a thousand at most."""
+        with self.database.read() as session:
+            return capped(jobs.count(session, state=state, cap=COUNTED + 1))
 
     def job(self, job_id: int) -> Job:
         """Return one job; RecordMissing where there is none."""
         with self.database.read() as session:
             return jobs.find(session, job_id)
 
-    def deliveries(self, *, limit: int = PAGE) -> tuple[Delivery, ...]:
+    def deliveries(
+        self, *, limit: int = PAGE, after: str | None = None, state: DeliveryState | None = None
+    ) -> tuple[Delivery, ...]:
         """Return deliveries, newest first."""
         with self.database.read() as session:
-            return deliveries.listed(session, limit=limit)
+            return deliveries.listed(session, state=state, limit=limit, after=after)
 
-    def events(self, *, before: int | None = None, limit: int = PAGE) -> tuple[AuditEvent, ...]:
-        """Return a page of audit events, newest first, those before ``before`` where it is given."""
+    def count_deliveries(self, state: DeliveryState | None = None) -> CappedCount:
+        """Return how many deliveries there are, counted to a thousand at most."""
         with self.database.read() as session:
-            return audit.latest(session, limit=limit, before=before)
+            return capped(deliveries.count(session, state=state, cap=COUNTED + 1))
 
-    def event_count(self) -> int:
-        """Return how many audit events there are."""
-        with self.database.read() as session:
-            return audit.count(session)
+    def read_study(self, study_id: int, *, actor: str) -> Dossier:
+        """Return everything on record of one study to somebody, and put that on record first."""
+        found = self.dossier(study_id)
+        with self.database.write() as session:
+            readings.study_read(session, study_id, Reader(actor, utc_now()))
+        return found
 
-    def picture(self, job_id: int, digest: str) -> bytes:
-        """Return a PNG picture, only where the job's own analysis names it; ObjectMissing otherwise."""
+    def picture(self, job_id: int, digest: str, *, actor: str) -> bytes:
+        """Return a PNG picture to somebody, only where the job's own analysis names it; ObjectMissing otherwise."""
         with self.database.read() as session:
             named = analyses.pictures_of(session, job_id)
         if digest not in named:
             raise ObjectMissing("this job has no such picture")
+        reader = Reader(actor, utc_now())
+        with self.database.read() as session:
+            on_record = readings.is_visiting(session, readings.study_of_job(session, job_id), reader)
+        if not on_record:
+            with self.database.write() as session:
+                readings.picture_read(session, job_id, reader)
         return self.objects.get(digest)
 
-    def parametric_map(self, study_id: int) -> bytes:
+    def parametric_map(self, study_id: int, *, actor: str) -> bytes:
         """Return the attention map of a study's newest result as a DICOM file, and put that on record."""
-        return self._maps.fetch(self._newest_job(study_id), actor=_ACTOR)
+        return self._maps.fetch(self._newest_job(study_id), actor=actor)
 
-    def send_parametric_map(self, study_id: int, destination: str) -> Delivery:
+    def send_parametric_map(self, study_id: int, destination: str, *, actor: str) -> Delivery:
         """Send that map to a configured destination; RecordMissing where it is none, or there is no map."""
         from dicom_gateway.maps import configured_destination
 
         job_id = self._newest_job(study_id)
-        return self._maps.send(job_id, configured_destination(destination, self.destinations), actor=_ACTOR)
+        return self._maps.send(job_id, configured_destination(destination, self.destinations), actor=actor)
 
     def health(self) -> SystemHealth:
         """Say whether the database answers and which processes were seen lately."""
@@ -139,6 +182,9 @@ class Views:
         return SystemHealth(
             database=True, processes=tuple(AliveProcesses(kind, alive) for kind, alive in counts.items())
         )
+
+    def _in_time(self, which: StudyList, wanted: StudyFilter) -> StudyFilter:
+        return wanted.in_time(self.worklist_hours, now=utc_now()) if which is StudyList.WORKLIST else wanted
 
     @property
     def _maps(self) -> MapRequests:

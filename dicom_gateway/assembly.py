@@ -46,7 +46,7 @@ class Assembly:
         return seconds
 
     def _close(self, study_id: int) -> None:
-        # Headers are read before the transaction: while it holds the audit chain nobody else can write.
+        # Headers are read before the transaction: while it holds the study no image of it can be written.
         seen = self._see(study_id)
         with self.database.write() as session:
             opened = studies.close(session, study_id, seen, quiet_seconds=self.quiet_seconds, now=self.clock())

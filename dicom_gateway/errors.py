@@ -94,3 +94,17 @@ class NothingToSend(GatewayError):
     """A folder that should be sent holds no DICOM file."""
 
     code = "nothing_to_send"
+
+
+class SyslogUnreachable(OncueError):
+    """The syslog server for audit messages does not answer, or broke off; they wait for it."""
+
+    code = "syslog_unreachable"
+    retryable = True
+
+
+class SyslogUntrusted(OncueError):
+    """The syslog server's certificate is not trusted, or it does not take ours; audit messages wait."""
+
+    code = "syslog_untrusted"
+    retryable = True

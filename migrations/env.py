@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage.fewshot.tables import METADATA
+from storage.schema import METADATA
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs, sites, superseding
+from storage import arrays, audit, jobs, sites, standing, superseding
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -27,6 +27,7 @@ from storage.domain import (
 from storage.errors import RecordMissing
 from storage.explanations import KeptExplanation, Neighbour, Panel, Prediction
 from storage.fewshot.tables import ClassificationPredictionRow
+from storage.history.sealing import newest_checkpoint
 from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow, StructureRow
 from storage.objects import ObjectStore
 
@@ -40,7 +41,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     jobs.complete(session, held, now=now)
     session.execute(delete(FindingRow).where(FindingRow.job_id == held.job_id))
     session.execute(delete(StructureRow).where(StructureRow.job_id == held.job_id))
-    session.merge(_row(held.job_id, analysis, grid_digest=grid_digest, now=now))
+    session.merge(_row(session, held.job_id, analysis, grid_digest=grid_digest, now=now))
     session.flush()
     session.add_all(_finding_row(held.job_id, finding) for finding in analysis.findings)
     session.add_all(_structure_row(held.job_id, structure) for structure in analysis.structures)
@@ -67,6 +68,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
         details={
             "job": held.job_id,
             "revision": held.revision,
+            "series": analysis.series_instance_uid,
             "route": held.route,
             "withheld": analysis.withheld,
             "lesions": len(present),
@@ -75,6 +77,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             "out_of_distribution": None
             if analysis.out_of_distribution is None
             else round(analysis.out_of_distribution, 4),
+            "model": analysis.algorithm.name,
             "algorithm": f"{analysis.algorithm.name} {analysis.algorithm.version}",
             "weights": analysis.algorithm.weights_sha256,
             "input": analysis.input_sha256,
@@ -82,8 +85,10 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             "left_out": len(analysis.notes),
             "organs": len(analysis.structures),
         },
+        study=audit.study_of(session, held.study_id),
     )
     _record_decision(session, held, analysis.decision, now=now)
+    standing.refresh(session, held.study_id)
 
 
 def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
@@ -112,6 +117,7 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         routes_sha256=job.routes_sha256 or "",
         withheld=row.withheld,
         structures=structures_of(session, job_id),
+        checkpoint=row.checkpoint,
     )
 
 
@@ -194,11 +200,12 @@ def _record_decision(session: Session, held: jobs.Claim, decision: TriageDecisio
             "policy": decision.policy_sha256,
             "inputs": decision.inputs,
         },
+        study=audit.study_of(session, held.study_id),
     )
 
 
-def _row(job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) -> AnalysisRow:
-    classifier = analysis.classifier
+def _row(session: Session, job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) -> AnalysisRow:
+    classifier, checkpoint = analysis.classifier, newest_checkpoint(session)
     return AnalysisRow(
         job_id=job_id,
         series_instance_uid=analysis.series_instance_uid,
@@ -225,6 +232,7 @@ def _row(job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) ->
         withheld=analysis.withheld,
         superseded_at=None,
         superseded_by=None,
+        checkpoint=checkpoint.note if checkpoint else None,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import Session
 
-from storage import audit
+from storage import audit, new_rows
 from storage.models import AssociationRow, AssociationStudyRow, ProcessRow, StudyRow
 from storage.processes import STALE_AFTER
 
@@ -51,7 +51,7 @@ def opened(
 
 def closed(session: Session, association_id: str, *, how: str, now: datetime) -> None:
     """Record that an association ended: ``released``, ``aborted`` or ``lost``. A second time changes nothing."""
-    row = session.get(AssociationRow, association_id)
+    row = session.get(AssociationRow, association_id, with_for_update={"key_share": True}, populate_existing=True)
     if row is None or row.closed_at is not None:
         return
     row.closed_at = now
@@ -94,9 +94,9 @@ def echoed(session: Session, *, count: int, peers: int, since: datetime, now: da
 def close_lost(session: Session, *, now: datetime) -> int:
     """Close associations whose gateway is gone, and return how many there were."""
     dead = select(ProcessRow.id).where((ProcessRow.seen_at < now - STALE_AFTER) | ProcessRow.stopped_at.is_not(None))
-    rows = session.scalars(
-        select(AssociationRow.id).where(AssociationRow.closed_at.is_(None), AssociationRow.process_id.in_(dead))
-    ).all()
+    query = select(AssociationRow.id).where(AssociationRow.closed_at.is_(None), AssociationRow.process_id.in_(dead))
+    # One that somebody has is being closed by another gateway.
+    rows = session.scalars(query.with_for_update(key_share=True, skip_locked=True)).all()
     for association_id in rows:
         closed(session, association_id, how="lost", now=now)
     return len(rows)
@@ -110,7 +110,7 @@ def sends(session: Session, association_id: str, study_id: int, *, now: datetime
     if row.last_store_at is None or now - row.last_store_at >= _MARK_EVERY:
         row.last_store_at = now
     if session.get(AssociationStudyRow, (association_id, study_id)) is None:
-        session.add(AssociationStudyRow(association_id=association_id, study_id=study_id))
+        new_rows.add_if_new(session, AssociationStudyRow, {"association_id": association_id, "study_id": study_id})
 
 
 def still_sending(now: datetime) -> ColumnElement[bool]:

@@ -1,96 +1,160 @@
-"""The audit chain: append one event in the transaction of the change that it describes, and prove the chain whole.
+"""The audit trail: write one event in the transaction of the change that it describes.
 
-Each event's hash covers the event and the hash before it: ``h = sha256(h_previous || canonical JSON)``. A row that is
-changed, removed or put in between breaks every hash after it.
+Writers take no lock and do not wait for one another: an event stands when its change does. ``storage.history`` seals
+what is committed into a Merkle tree, and answers questions about it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import cast
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
-from storage.models import AuditEventRow
-
-GENESIS = "0" * 64
-_LOCK_KEY = 0x6F6E637565  # any fixed number that is ours on a shared PostgreSQL server
-_PAGE = 2000
+from storage.audit_tables import AuditEventRow
+from storage.models import JobRow, StudyRow
 
 _EVENTS = cast("Table", AuditEventRow.__table__)
+_FOUND_BY = ("series", "route", "model", "weights")
+"""Details that events can be asked for by: they have columns of their own."""
 
 Detail = str | int | float | bool | None
 
 
+class Outcome(StrEnum):
+    """How what an event tells of ended."""
+
+    SUCCESS = "success"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+    @classmethod
+    def of(cls, tag: str) -> Outcome:
+        """Return what a tag says of it: its verb is «refused» or «failed», or it went well."""
+        verb = tag.rpartition(":")[2]
+        return next((outcome for outcome in (cls.REFUSED, cls.FAILED) if verb.endswith(outcome.value)), cls.SUCCESS)
+
+
+@dataclass(frozen=True, slots=True)
+class ConcernedStudy:
+    """The study that an event concerns. ``patient_key`` stands for its patient, None where it names none."""
+
+    uid: str
+    patient_key: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One link of the chain. ``details`` is canonical JSON text and never holds patient data."""
+    """One event. ``details`` is canonical JSON text and never holds patient data.
+
+    ``at`` is ISO 8601 in UTC with microseconds. ``seq`` is its number, in PostgreSQL with gaps. ``previous_hash`` and
+    ``hash`` are those of the chain that events were once linked in, and empty since.
+    """
 
     seq: int
     at: str
     tag: str
     subject: str
     actor: str
+    outcome: str
+    study: str | None
+    series: str | None
+    patient_key: str | None
+    route: str | None
+    model: str | None
+    weights: str | None
     details: str
-    previous_hash: str
-    hash: str
-
-    def expected_hash(self) -> str:
-        """Return the hash that this event must carry."""
-        return _hash(self.previous_hash, self.seq, self.at, self.tag, self.subject, self.actor, self.details)
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a walk along the chain found; ``broken_seq`` is None where every link holds."""
-
-    events: int
-    head: str
-    broken_seq: int | None
-    reason: str | None
-
-
-def lock(session: Session) -> None:
-    """Serialise writers until the end of the transaction, so that the chain never forks.
-
-    SQLite writers already queue at BEGIN IMMEDIATE; PostgreSQL takes an advisory lock.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    previous_hash: str = ""
+    hash: str = ""
 
 
 def record(
-    session: Session, tag: str, subject: str, *, actor: str, now: datetime, details: Mapping[str, Detail] | None = None
-) -> AuditEvent:
-    """Append one event. ``tag`` reads ``subject:verb-past``; ``details`` must not hold patient data."""
-    lock(session)
-    last = session.execute(
-        select(AuditEventRow.seq, AuditEventRow.hash).order_by(AuditEventRow.seq.desc()).limit(1)
-    ).one_or_none()
-    seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
-    at, text_details = now.isoformat(timespec="microseconds"), _canonical(details or {})
-    digest = _hash(previous, seq, at, tag, subject, actor, text_details)
-    event = AuditEvent(seq, at, tag, subject, actor, text_details, previous, digest)
+    session: Session,
+    tag: str,
+    subject: str,
+    *,
+    actor: str,
+    now: datetime,
+    details: Mapping[str, Detail] | None = None,
+    study: ConcernedStudy | None = None,
+) -> None:
+    """Write one event. ``tag`` reads ``subject:verb-past``; ``details`` must not hold patient data."""
+    written = event(tag, subject, actor=actor, now=now, details=details, study=study)
     # A plain insert: every received image passes here, and the unit of work would double its cost.
-    session.execute(_EVENTS.insert(), asdict(event))
-    return event
+    session.execute(_EVENTS.insert(), row(written))
+
+
+def event(
+    tag: str,
+    subject: str,
+    *,
+    actor: str,
+    now: datetime,
+    details: Mapping[str, Detail] | None = None,
+    study: ConcernedStudy | None = None,
+) -> AuditEvent:
+    """Return an event as ``record`` writes it, not written yet: its number is 0."""
+    known = details or {}
+    series, route, model, weights = (cast("str | None", known.get(name)) for name in _FOUND_BY)
+    return AuditEvent(
+        seq=0,
+        at=moment(now),
+        tag=tag,
+        subject=subject,
+        actor=actor,
+        outcome=Outcome.of(tag).value,
+        study=study.uid if study else None,
+        series=series,
+        patient_key=study.patient_key if study else None,
+        route=route,
+        model=model,
+        weights=weights,
+        details=_canonical(known),
+    )
+
+
+def row(written: AuditEvent) -> dict[str, str | None]:
+    """Return what stands in the columns of an event; the database gives it its number."""
+    return {name: getattr(written, name) for name in AuditEvent.__slots__ if name != "seq"}
+
+
+def moment(time: datetime) -> str:
+    """Return a time as events hold it: text whose order is that of the times."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def concerned(study: StudyRow) -> ConcernedStudy:
+    """Return how events name a study."""
+    return ConcernedStudy(study.study_instance_uid, study.patient_key)
+
+
+def study_of(session: Session, study_id: int) -> ConcernedStudy:
+    """Return how events name the study with our number."""
+    query = select(StudyRow.study_instance_uid, StudyRow.patient_key).where(StudyRow.id == study_id)
+    return ConcernedStudy(*session.execute(query).one())
+
+
+def study_of_job(session: Session, job_id: int) -> ConcernedStudy:
+    """Return how events name the study of a job."""
+    query = select(StudyRow.study_instance_uid, StudyRow.patient_key).join(JobRow).where(JobRow.id == job_id)
+    return ConcernedStudy(*session.execute(query).one())
 
 
 def history(
     session: Session, *, subject: str | None = None, tag: str | None = None, after: int = 0, limit: int = 200
 ) -> tuple[AuditEvent, ...]:
-    """Return events in order of the chain, those after ``after`` first; a page holds ``limit``."""
+    """Return events by number, those after ``after`` first; a page holds ``limit``."""
     query = select(AuditEventRow).where(AuditEventRow.seq > after).order_by(AuditEventRow.seq).limit(limit)
     if subject is not None:
         query = query.where(AuditEventRow.subject == subject)
     if tag is not None:
         query = query.where(AuditEventRow.tag == tag)
-    return tuple(_event(row) for row in session.scalars(query))
+    return tuple(event_of(row) for row in session.scalars(query))
 
 
 def latest(session: Session, *, limit: int = 200, before: int | None = None) -> tuple[AuditEvent, ...]:
@@ -98,50 +162,17 @@ def latest(session: Session, *, limit: int = 200, before: int | None = None) -> 
     query = select(AuditEventRow).order_by(AuditEventRow.seq.desc()).limit(limit)
     if before is not None:
         query = query.where(AuditEventRow.seq < before)
-    return tuple(_event(row) for row in session.scalars(query))
-
-
-def verify(session: Session) -> Verification:
-    """Walk the whole chain and name the first link that does not hold."""
-    previous, seq = GENESIS, 0
-    for event in _walk(session):
-        if event.seq != seq + 1:
-            return Verification(seq, previous, event.seq, f"event {seq + 1} is missing before event {event.seq}")
-        if event.previous_hash != previous:
-            return Verification(seq, previous, event.seq, "it does not follow from the event before it")
-        if event.hash != event.expected_hash():
-            return Verification(seq, previous, event.seq, "its content does not match its hash")
-        seq, previous = event.seq, event.hash
-    return Verification(seq, previous, None, None)
+    return tuple(event_of(row) for row in session.scalars(query))
 
 
 def count(session: Session) -> int:
-    """Return how many events the chain holds."""
+    """Return how many events there are."""
     return session.scalar(select(func.count()).select_from(AuditEventRow)) or 0
 
 
-def _walk(session: Session) -> Iterator[AuditEvent]:
-    last = None
-    while True:
-        query = select(AuditEventRow).order_by(AuditEventRow.seq).limit(_PAGE)
-        page = tuple(
-            _event(row) for row in session.scalars(query if last is None else query.where(AuditEventRow.seq > last))
-        )
-        if not page:
-            return
-        yield from page
-        last = page[-1].seq
-        session.expunge_all()
-
-
-def _event(row: AuditEventRow) -> AuditEvent:
-    return AuditEvent(row.seq, row.at, row.tag, row.subject, row.actor, row.details, row.previous_hash, row.hash)
-
-
-def _hash(previous: str, *fields: str | int) -> str:
-    return hashlib.sha256(
-        (previous + json.dumps(fields, ensure_ascii=False, separators=(",", ":"))).encode()
-    ).hexdigest()
+def event_of(row: AuditEventRow) -> AuditEvent:
+    """Return a row as an event."""
+    return AuditEvent(**{name: getattr(row, name) for name in AuditEvent.__slots__})
 
 
 def _canonical(details: Mapping[str, Detail]) -> str:

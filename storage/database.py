@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
-from storage.errors import DatabaseUnavailable, SchemaMismatch
+from storage.errors import DatabaseUnavailable, OncueError, SchemaMismatch, StatementRefused, WriteConflict
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 _BUSY_MILLISECONDS = 30_000
 _WRITES = "oncue_writes"
+_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+"""What PostgreSQL says where writers met: serialization failure, deadlock, lock not available."""
+_PROGRAM_LIMIT = "54"
+"""Class of SQLSTATE for a statement that is too large or too complex (PostgreSQL, appendix A)."""
+
+_SCHEMA_STATES = frozenset({"42P01", "42703", "42704", "42883", "42501", "3F000"})
+"""SQLSTATE of a table, column, object or function that is not there, of missing rights, and of a missing schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +81,46 @@ def utc_now() -> datetime:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, ProgrammingError, DataError) as error:
         # The driver's text can quote bound values, which may be patient data: only its class is passed on.
-        raise DatabaseUnavailable(
-            f"the database did not answer ({type(error.orig).__name__}); check the server and the disk"
-        ) from error
+        raise _as_ours(error) from error
     except PoolExhausted as error:
         raise DatabaseUnavailable("every connection to the database is in use; it is too slow for the load") from error
-    except ProgrammingError as error:
-        raise SchemaMismatch(
-            f"the database refused a statement ({type(error.orig).__name__}); check schema and rights: `oncue db check`"
-        ) from error
+
+
+def _as_ours(error: DBAPIError) -> OncueError:
+    """Return what a driver's error is: the server or the connection, the schema, or the statement itself."""
+    kind = type(error.orig).__name__
+    if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+        return WriteConflict("another writer changed the same records at the same time; try again")
+    if _is_of_the_schema(error):
+        return SchemaMismatch(f"the database refused a statement ({kind}); check schema and rights: `oncue db check`")
+    if _is_of_the_statement(error):
+        return StatementRefused(
+            f"the database will not carry out a statement of this size or form ({kind}); ask for less at once, "
+            "and report it if that does not help"
+        )
+    return DatabaseUnavailable(f"the database did not answer ({kind}); check the server and the disk")
+
+
+def _is_of_the_schema(error: DBAPIError) -> bool:
+    """Say whether a table or a column is not there, or not for this user."""
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return str(error.orig).startswith("no such")
+    return getattr(error.orig, "sqlstate", None) in _SCHEMA_STATES
+
+
+def _is_of_the_statement(error: DBAPIError) -> bool:
+    """Say whether the database was there, and would refuse the same statement again."""
+    if isinstance(error, ProgrammingError | DataError):
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorcode in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG)
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        # No answer of a server: either there was none, or the driver did not send what is too large to be sent.
+        return error.statement is not None and not error.connection_invalidated
+    return state.startswith(_PROGRAM_LIMIT)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage import audit, leases
+from storage import audit, leases, study_locks
+from storage.cursors import number_place
 from storage.domain import DeliveryState, ObjectKind
 from storage.errors import IllegalTransition, RecordMissing
 from storage.models import DeliveryRow, JobRow, ResultObjectRow, StudyRow
@@ -45,6 +46,11 @@ class Delivery:
     reason: str | None
     sent_at: datetime | None
 
+    @property
+    def cursor(self) -> str:
+        """The place behind it in lists of the newest first."""
+        return str(self.id)
+
 
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SUPERSEDED}),
@@ -59,7 +65,7 @@ _LONGEST_BACKOFF_SECONDS = 15 * 60
 
 
 def open_deliveries(session: Session, item: ResultObjectRow, destinations: Sequence[str], *, now: datetime) -> None:
-    """Add one pending delivery of an object for each destination that has none yet."""
+    """Add one pending delivery of an object for each destination that has none yet; the caller has taken the study."""
     known = set(session.scalars(select(DeliveryRow.destination).where(DeliveryRow.object_id == item.id)))
     for destination in destinations:
         if destination in known:
@@ -100,17 +106,7 @@ def claim_due(
     All of one call go to one destination, the one that waited longest, so that one association can carry them.
     ``busy`` destinations are passed over: the caller is sending to them already.
     """
-    audit.lock(session)
-    is_due = or_(
-        (DeliveryRow.state == DeliveryState.PENDING.value) & (DeliveryRow.next_attempt_at <= now),
-        (DeliveryRow.state == DeliveryState.SENDING.value) & leases.ran_out(DeliveryRow.lease_expires_at, now=now),
-    ) & DeliveryRow.destination.not_in(busy)
-    first = session.scalar(select(DeliveryRow.destination).where(is_due).order_by(DeliveryRow.next_attempt_at).limit(1))
-    if first is None:
-        return ()
-    rows = session.scalars(
-        select(DeliveryRow).where(is_due, DeliveryRow.destination == first).order_by(DeliveryRow.id).limit(limit)
-    ).all()
+    rows = _take_due(session, now=now, limit=limit, busy=busy)
     for row in rows:
         row.state = DeliveryState.SENDING.value
         row.attempts += 1
@@ -158,8 +154,8 @@ def postponed(
 
 def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> None:
     """Send a refused or already sent object once more."""
-    audit.lock(session)
-    row = session.get(DeliveryRow, delivery_id)
+    study_locks.take_of_delivery(session, delivery_id)
+    row = session.get(DeliveryRow, delivery_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise RecordMissing(f"there is no delivery {delivery_id}; see `oncue deliveries list`")
     _step(row, DeliveryState.PENDING)
@@ -168,35 +164,46 @@ def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> N
 
 
 def call_off(session: Session, job_id: int, *, now: datetime) -> None:
-    """Call off the deliveries of a job's objects that have not begun: a later result took its place."""
+    """Call off the deliveries of a job's objects that have not begun: a later result took its place.
+
+    The caller has taken the study. Whether one has begun is known once its row is held: a gateway may be taking it.
+    """
+    written = select(ResultObjectRow.id).where(ResultObjectRow.job_id == job_id)
     query = (
         select(DeliveryRow)
-        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
-        .where(ResultObjectRow.job_id == job_id, DeliveryRow.state == DeliveryState.PENDING.value)
+        .where(DeliveryRow.object_id.in_(written), DeliveryRow.state == DeliveryState.PENDING.value)
+        .order_by(DeliveryRow.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
     for row in session.scalars(query).all():
         _step(row, DeliveryState.SUPERSEDED)
         _record(session, row, "delivery:superseded", now=now)
 
 
-def listed(session: Session, *, state: DeliveryState | None = None, limit: int = 500) -> tuple[Delivery, ...]:
-    """Return deliveries, newest first."""
-    query = select(DeliveryRow.id).order_by(DeliveryRow.id.desc()).limit(limit)
+def listed(
+    session: Session, *, state: DeliveryState | None = None, limit: int = 500, after: str | None = None
+) -> tuple[Delivery, ...]:
+    """Return deliveries, newest first; ``after`` is the number of the one behind which the list goes on."""
+    query = _query().order_by(DeliveryRow.id.desc()).limit(limit)
     if state is not None:
         query = query.where(DeliveryRow.state == state.value)
-    return chosen(session, list(session.scalars(query)))[::-1]
+    if after is not None:
+        query = query.where(DeliveryRow.id < number_place(after))
+    return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query))
+
+
+def count(session: Session, *, state: DeliveryState | None = None, cap: int) -> int:
+    """Return how many deliveries there are, counted to ``cap`` at most."""
+    query = select(DeliveryRow.id).limit(cap)
+    if state is not None:
+        query = query.where(DeliveryRow.state == state.value)
+    return session.scalar(select(func.count()).select_from(query.subquery())) or 0
 
 
 def chosen(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
     """Return the deliveries with these numbers, in order of their numbers."""
-    query = (
-        select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
-        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
-        .join(JobRow, JobRow.id == ResultObjectRow.job_id)
-        .join(StudyRow, StudyRow.id == JobRow.study_id)
-        .where(DeliveryRow.id.in_(ids))
-        .order_by(DeliveryRow.id)
-    )
+    query = _query().where(DeliveryRow.id.in_(ids)).order_by(DeliveryRow.id)
     return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query))
 
 
@@ -219,6 +226,15 @@ def written_object(row: ResultObjectRow) -> WrittenObject:
     )
 
 
+def _query() -> Select[DeliveryRow, ResultObjectRow, str]:
+    return (
+        select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
+        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+        .join(JobRow, JobRow.id == ResultObjectRow.job_id)
+        .join(StudyRow, StudyRow.id == JobRow.study_id)
+    )
+
+
 def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
     return Delivery(
         id=row.id,
@@ -236,10 +252,32 @@ def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
     )
 
 
+def _take_due(session: Session, *, now: datetime, limit: int, busy: Collection[str]) -> Sequence[DeliveryRow]:
+    """Lock due deliveries of the destination that waited longest; those that another gateway is taking are left out.
+
+    They are locked without their studies, which a late image may hold: nothing is waited for while they are held.
+    """
+    is_due = or_(
+        (DeliveryRow.state == DeliveryState.PENDING.value) & (DeliveryRow.next_attempt_at <= now),
+        (DeliveryRow.state == DeliveryState.SENDING.value) & leases.ran_out(DeliveryRow.lease_expires_at, now=now),
+    )
+    passed = set(busy)
+    while True:
+        waiting = select(DeliveryRow.destination).where(is_due, DeliveryRow.destination.not_in(passed))
+        first = session.scalar(waiting.order_by(DeliveryRow.next_attempt_at).limit(1))
+        if first is None:
+            return ()
+        query = select(DeliveryRow).where(is_due, DeliveryRow.destination == first).order_by(DeliveryRow.id)
+        query = query.limit(limit).with_for_update(skip_locked=True).execution_options(populate_existing=True)
+        if rows := session.scalars(query).all():
+            return rows
+        passed.add(first)
+
+
 def _held(session: Session, delivery_id: int, owner: str) -> DeliveryRow | None:
     """Return the row where ``owner`` still holds it; a gateway whose lease ran out says nothing any more."""
-    audit.lock(session)
-    row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
+    study_locks.take_of_delivery(session, delivery_id)
+    row = session.get_one(DeliveryRow, delivery_id, with_for_update=True, populate_existing=True)
     return row if row.state == DeliveryState.SENDING.value and row.lease_owner == owner else None
 
 
@@ -251,18 +289,20 @@ def _step(row: DeliveryRow, state: DeliveryState) -> None:
 
 
 def _record(session: Session, row: DeliveryRow, tag: str, *, now: datetime, actor: str = "delivery") -> None:
-    uid = session.scalars(select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.id == row.object_id)).one()
+    item = session.get_one(ResultObjectRow, row.object_id)
     audit.record(
         session,
         tag,
-        f"instance/{uid}",
+        f"instance/{item.sop_instance_uid}",
         actor=actor,
         now=now,
         details={
             "delivery": row.id,
+            "series": item.series_instance_uid,
             "destination": row.destination,
             "attempt": row.attempts,
             "status": None if row.status is None else f"0x{row.status:04X}",
             "code": row.code,
         },
+        study=audit.study_of_job(session, item.job_id),
     )

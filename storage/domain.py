@@ -396,6 +396,8 @@ class Analysis:
     """Coded reason why it is on record but not sent."""
     structures: tuple[Structure, ...] = ()
     """Organs that the model drew beside lesions, by segment number."""
+    checkpoint: str | None = None
+    """The audit log's newest checkpoint when the result was saved, a signed note; its report carries it."""
 
     @property
     def is_unfamiliar(self) -> bool:

@@ -39,10 +39,28 @@ class DatabaseUnavailable(StorageError):
     retryable = True
 
 
+class WriteConflict(DatabaseUnavailable):
+    """Writers met at the same records, and the database let another one go first."""
+
+    code = "write_conflict"
+
+
 class SchemaMismatch(StorageError):
     """The database schema is not the one this code was written for."""
 
     code = "schema_mismatch"
+
+
+class StatementRefused(StorageError):
+    """The database answered, but will not carry out a statement of this size or form."""
+
+    code = "statement_refused"
+
+
+class CursorInvalid(StorageError):
+    """The text that a list is to go on after is not one that a list gave."""
+
+    code = "cursor_invalid"
 
 
 class ObjectMissing(StorageError):
@@ -65,9 +83,28 @@ class StorageFull(StorageError):
 
 
 class AuditChainBroken(StorageError):
-    """An audit event does not follow from the one before it."""
+    """The audit trail is not what was sealed: an event was changed, removed or put in, or its end was cut off."""
 
     code = "audit_chain_broken"
+
+
+class WitnessUnavailable(StorageError):
+    """A witness of the audit log did not take a checkpoint, or did not give it back."""
+
+    code = "witness_unavailable"
+    retryable = True
+
+
+class WitnessDisagrees(StorageError):
+    """A witness knows another history of this log."""
+
+    code = "witness_disagrees"
+
+
+class QuestionInvalid(StorageError):
+    """What the history is asked cannot be answered: a time, a cursor, a UID or words that are none."""
+
+    code = "question_invalid"
 
 
 class IllegalTransition(StorageError):
@@ -182,3 +219,21 @@ class ProofRefused(StorageError):
     """A proof does not show what it claims; the message says what does not hold."""
 
     code = "proof_refused"
+
+
+class DatabaseRolesRefused(StorageError):
+    """Roles cannot be made or used in this database; the message says why."""
+
+    code = "database_roles_refused"
+
+
+class ArchiveRefused(StorageError):
+    """A month of the audit trail cannot be archived as asked; the message says why."""
+
+    code = "archive_refused"
+
+
+class ArchiveWrong(StorageError):
+    """An archive of the audit trail does not prove what it holds; the message says what does not fit."""
+
+    code = "archive_wrong"

@@ -1,6 +1,7 @@
 """The outbox of jobs: which of them are to be handed to the broker, into which lane of which pool of workers.
 
-Nothing here changes a job's state: ``published_at`` alone says whether a message is on its way.
+Nothing here changes a job's state: ``published_at`` alone says whether a message is on its way. So the job's own row is
+lock enough, and none of these waits for a second one while it holds it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from storage import audit, jobs
+from storage import jobs
 from storage.domain import JobState, Lane
 from storage.fewshot import promotions
 from storage.models import JobRow
@@ -66,8 +67,7 @@ def publishable(
 
 def published(session: Session, job_id: int, *, now: datetime) -> bool:
     """Record that a message for this job is handed to the broker; False where another relay was faster."""
-    audit.lock(session)
-    row = session.get(JobRow, job_id, with_for_update=True)
+    row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != JobState.QUEUED.value or row.published_at is not None:
         return False
     row.published_at = now
@@ -77,8 +77,7 @@ def published(session: Session, job_id: int, *, now: datetime) -> bool:
 
 def hand_back(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
     """Take back the message of a queued job whose analyser the worker that got it does not have."""
-    audit.lock(session)
-    row = session.get(JobRow, job_id, with_for_update=True)
+    row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != JobState.QUEUED.value or row.published_at is None:
         return
     row.published_at = None
@@ -96,15 +95,11 @@ def lanes_with_messages(session: Session) -> tuple[tuple[str, Lane], ...]:
 
 def republish_lost(session: Session, pool: str, lane: Lane, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed jobs of a lane for publishing again, because the broker's queue is empty."""
-    audit.lock(session)
-    rows = session.scalars(
-        select(JobRow).where(
-            JobRow.state == JobState.QUEUED.value,
-            JobRow.pool == pool,
-            JobRow.lane == lane.value,
-            JobRow.published_at < now - older_than,
-        )
-    ).all()
+    is_lost = (JobRow.state == JobState.QUEUED.value) & (JobRow.published_at < now - older_than)
+    query = select(JobRow).where(is_lost, JobRow.pool == pool, JobRow.lane == lane.value).order_by(JobRow.id)
+    # One that somebody is writing now is being claimed or set aside.
+    query = query.with_for_update(skip_locked=True).execution_options(populate_existing=True)
+    rows = session.scalars(query).all()
     for row in rows:
         row.published_at = None
         jobs.record(session, row, "job:message-lost", actor="relay", now=now)

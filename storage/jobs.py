@@ -1,20 +1,21 @@
 """The job state machine. Only this module writes ``JobRow.state``, and each step writes its audit event.
 
 The committed row is the outbox (``job_messages``). A worker claims a row by compare-and-set under a lease; the fencing
-token makes a late writer fail instead of overwriting its successor.
+token makes a late writer fail instead of overwriting its successor. Each step takes the study first, then the job.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage import audit, leases
+from storage import audit, leases, standing, study_locks
+from storage.cursors import number_place
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
 from storage.models import AnalysisRow, JobRow, StudyRow
@@ -86,9 +87,17 @@ class Job:
     lease_owner: str | None
     lease_expires_at: datetime | None
 
+    @property
+    def cursor(self) -> str:
+        """The place behind it in lists of the newest first."""
+        return str(self.id)
+
 
 def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, lane: Lane, now: datetime) -> int:
-    """Add the job of one route for a closed study revision, ready to be published."""
+    """Add the job of one route for a closed study revision, ready to be published.
+
+    The caller has taken the study, and writes its standing.
+    """
     row = JobRow(
         study_id=study_id,
         revision=revision,
@@ -107,15 +116,15 @@ def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, 
     )
     session.add(row)
     session.flush()
-    details = {"lane": lane.value, "routes": wanted.routes_sha256, "series": len(wanted.series)}
+    details = {"lane": lane.value, "routes": wanted.routes_sha256, "series_count": len(wanted.series)}
     record(session, row, "job:opened", actor="assembly", now=now, details=details)
     return row.id
 
 
 def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
     """Take a queued job under a lease; None where it is taken, finished, gone or not due yet."""
-    audit.lock(session)
-    row = session.get(JobRow, job_id, with_for_update=True)
+    study_locks.take_of_job(session, job_id)
+    row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != JobState.QUEUED.value or (row.not_before is not None and row.not_before > now):
         return None
     _step(row, JobState.RUNNING)
@@ -124,65 +133,71 @@ def claim(session: Session, job_id: int, *, owner: str, lease_seconds: float, no
     leases.take(row, owner, seconds=lease_seconds, now=now)
     row.started_at, row.finished_at, row.code, row.reason = now, None, None, None
     record(session, row, "job:claimed", actor=owner, now=now, details={"attempt": row.attempts, "token": row.token})
+    standing.refresh(session, row.study_id)
     uid = _study_uid(session, row.study_id)
     return Claim(row.id, row.study_id, uid, row.revision, row.route, row.attempts, row.token, owner, Lane(row.lane))
 
 
 def extend_lease(session: Session, held: Claim, *, lease_seconds: float, now: datetime) -> None:
     """Push the lease's end further out; LeaseLost where somebody else holds the job by now."""
-    # No audit event and so no chain lock: heartbeats must not queue up behind ingest.
+    # The job's row alone and not its study: heartbeats must not queue up behind ingest.
     leases.extend(_held_row(session, held), seconds=lease_seconds, now=now)
 
 
 def complete(session: Session, held: Claim, *, now: datetime) -> None:
-    """Finish a held job; the caller writes its analysis in the same transaction. LeaseLost for a late writer."""
-    audit.lock(session)
-    row = _held_row(session, held)
+    """Finish a held job; the caller writes its analysis and the study's standing in the same transaction.
+
+    LeaseLost for a late writer.
+    """
+    row = _held_row_of_study(session, held)
     _finish(row, JobState.SUCCEEDED, now=now)
     record(session, row, "job:succeeded", actor=held.owner, now=now, details={"attempt": row.attempts})
 
 
 def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bool, now: datetime) -> JobState:
     """End a held job's attempt: queued again with a delay where trying again can help, failed otherwise."""
-    audit.lock(session)
-    row = _held_row(session, held)
+    row = _held_row_of_study(session, held)
     if retryable and row.attempts < MAX_ATTEMPTS:
         _requeue(row, delay_seconds=_BACKOFF_SECONDS * 2 ** (row.attempts - 1), now=now)
         row.code, row.reason = code, reason
         record(session, row, "job:requeued", actor=held.owner, now=now, details={"code": code})
+        standing.refresh(session, row.study_id)
         return JobState.QUEUED
     _finish(row, JobState.FAILED, now=now)
     row.code, row.reason = code, reason
     record(session, row, "job:failed", actor=held.owner, now=now, details={"code": code})
+    standing.refresh(session, row.study_id)
     return JobState.FAILED
 
 
 def postpone(session: Session, held: Claim, *, code: str, reason: str, now: datetime) -> None:
     """Put a held job back that lacks what only people can give: the attempt does not count, and nothing is retried."""
-    audit.lock(session)
-    row = _held_row(session, held)
+    row = _held_row_of_study(session, held)
     _requeue(row, delay_seconds=0, now=now)
     row.attempts -= 1
     row.code, row.reason = code, reason
     record(session, row, "job:postponed", actor=held.owner, now=now, details={"code": code})
+    standing.refresh(session, row.study_id)
 
 
 def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
     """Take back running jobs whose lease ran out: queued again at once, or failed as ``worker_lost`` at the cap."""
-    audit.lock(session)
-    ended = leases.ran_out(JobRow.lease_expires_at, now=now)
-    # A heartbeat takes no audit lock: a row that it is writing now is not one whose lease ran out.
-    query = select(JobRow).where(JobRow.state == JobState.RUNNING.value, ended).with_for_update(skip_locked=True)
-    rows = session.scalars(query).all()
+    ended = (JobRow.state == JobState.RUNNING.value) & leases.ran_out(JobRow.lease_expires_at, now=now)
+    # A study that somebody is busy with is looked at in the next round: one that hangs must not hold up the others.
+    free = study_locks.take_free(session, select(JobRow.study_id).where(ended))
+    # A row that a heartbeat is writing now is not one whose lease ran out.
+    query = select(JobRow).where(ended, JobRow.study_id.in_(free)).order_by(JobRow.id)
+    rows = session.scalars(_fresh(query.with_for_update(skip_locked=True))).all()
     for row in rows:
         _take_back(session, row, now=now)
+    _refresh_standings(session, rows)
     return tuple(row.id for row in rows)
 
 
 def hand_back(session: Session, held: Claim, *, reason: str, now: datetime) -> None:
     """Queue a held job again at once, as if this attempt had not been; LeaseLost where somebody else holds it."""
-    audit.lock(session)
-    _uncount(session, _held_row(session, held), actor=held.owner, reason=reason, now=now)
+    _uncount(session, _held_row_of_study(session, held), actor=held.owner, reason=reason, now=now)
+    standing.refresh(session, held.study_id)
 
 
 def release_owner(session: Session, owner: str, *, innocent: Collection[int] = (), now: datetime) -> tuple[int, ...]:
@@ -190,22 +205,23 @@ def release_owner(session: Session, owner: str, *, innocent: Collection[int] = (
 
     For the jobs in ``innocent``, which did not bring about its death, this attempt does not count.
     """
-    audit.lock(session)
-    rows = session.scalars(
-        select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.lease_owner == owner)
-    ).all()
+    is_held = (JobRow.state == JobState.RUNNING.value) & (JobRow.lease_owner == owner)
+    taken = study_locks.take_all(session, select(JobRow.study_id).where(is_held))
+    query = select(JobRow).where(is_held, JobRow.study_id.in_(taken)).order_by(JobRow.id)
+    rows = session.scalars(_fresh(query.with_for_update())).all()
     for row in rows:
         if row.id in innocent:
             _uncount(session, row, actor="relay", reason="worker-lost", now=now)
         else:
             _take_back(session, row, now=now)
+    _refresh_standings(session, rows)
     return tuple(row.id for row in rows)
 
 
 def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
     """Queue a finished job again with its attempts counted anew; IllegalTransition for one that is not finished."""
-    audit.lock(session)
-    row = session.get(JobRow, job_id)
+    study_locks.take_of_job(session, job_id)
+    row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise RecordMissing(f"there is no job {job_id}; see `oncue jobs list`")
     if row.state not in (JobState.FAILED.value, JobState.SUCCEEDED.value):
@@ -221,11 +237,15 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
     record(session, row, "job:retried", actor=actor, now=now)
+    standing.refresh(session, row.study_id)
 
 
 def supersede(session: Session, job_id: int, *, now: datetime) -> None:
-    """Set a job aside that has no result: other images, or none, take its place. Who runs it loses its hold."""
-    row = session.get_one(JobRow, job_id, with_for_update=True)
+    """Set a job aside that has no result: other images, or none, take its place. Who runs it loses its hold.
+
+    The caller has taken the study, and writes its standing once all its jobs are written.
+    """
+    row = session.get_one(JobRow, job_id, with_for_update=True, populate_existing=True)
     _step(row, JobState.SUPERSEDED)
     leases.end(row)
     row.finished_at = now
@@ -259,12 +279,24 @@ def newest_by_route(session: Session, study_id: int) -> dict[str, tuple[Job, str
     return {row.route: (_job(row, uid), row.wanted_sha256) for row in session.scalars(query)}
 
 
-def listed(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
-    """Return jobs, newest first."""
+def listed(
+    session: Session, *, state: JobState | None = None, limit: int = 500, after: str | None = None
+) -> tuple[Job, ...]:
+    """Return jobs, newest first; ``after`` is the number of the one behind which the list goes on."""
     query = select(JobRow, StudyRow.study_instance_uid).join(StudyRow).order_by(JobRow.id.desc()).limit(limit)
     if state is not None:
         query = query.where(JobRow.state == state.value)
+    if after is not None:
+        query = query.where(JobRow.id < number_place(after))
     return tuple(_job(row, uid) for row, uid in session.execute(query))
+
+
+def count(session: Session, *, state: JobState | None = None, cap: int) -> int:
+    """Return how many jobs there are, counted to ``cap`` at most."""
+    query = select(JobRow.id).limit(cap)
+    if state is not None:
+        query = query.where(JobRow.state == state.value)
+    return session.scalar(select(func.count()).select_from(query.subquery())) or 0
 
 
 def find(session: Session, job_id: int) -> Job:
@@ -275,11 +307,28 @@ def find(session: Session, job_id: int) -> Job:
     return _job(row, _study_uid(session, row.study_id))
 
 
+def _held_row_of_study(session: Session, held: Claim) -> JobRow:
+    study_locks.take(session, held.study_id)
+    return _held_row(session, held)
+
+
 def _held_row(session: Session, held: Claim) -> JobRow:
     row = session.get(JobRow, held.job_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != JobState.RUNNING.value or row.token != held.token:
         raise LeaseLost(f"job {held.job_id} was taken over or superseded; this result is discarded")
     return row
+
+
+def _fresh(query: Select[JobRow]) -> Select[JobRow]:
+    """Return a query that reads rows anew which the session knows already: they may have changed before the lock."""
+    return query.execution_options(populate_existing=True)
+
+
+def _refresh_standings(session: Session, rows: Sequence[JobRow]) -> None:
+    # In one order, and only now: whoever holds the lock of a study's standing waits for no job any more.
+    session.flush()
+    for study_id in sorted({row.study_id for row in rows}):
+        standing.refresh(session, study_id)
 
 
 def _newest_id(session: Session, row: JobRow) -> int:
@@ -335,9 +384,9 @@ def record(
     details: Mapping[str, audit.Detail] | None = None,
 ) -> None:
     """Write an audit event of a job, with its study, revision and route."""
-    uid = _study_uid(session, row.study_id)
-    context = {"study": uid, "revision": row.revision, "route": row.route, **(details or {})}
-    audit.record(session, tag, f"job/{row.id}", actor=actor, now=now, details=context)
+    study = audit.study_of(session, row.study_id)
+    context = {"study": study.uid, "revision": row.revision, "route": row.route, **(details or {})}
+    audit.record(session, tag, f"job/{row.id}", actor=actor, now=now, details=context, study=study)
 
 
 def _study_uid(session: Session, study_id: int) -> str:

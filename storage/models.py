@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -25,6 +27,17 @@ _SHA = String(64)
 _CODE = String(64)
 _AET = String(16)
 _BIG = BigInteger().with_variant(Integer, "sqlite")
+
+
+_READING_ORDER = ("rank", "minus_confidence", "arrived_at", "study_id")
+
+
+def _where(*flags: str) -> dict[str, Any]:
+    """Return the options of an index of the rows with some flags, its condition as either database writes queries."""
+    return {
+        "sqlite_where": text(" AND ".join(f"{flag} = 1" for flag in flags)),
+        "postgresql_where": text(" AND ".join(flags)),
+    }
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -89,11 +102,53 @@ class StudyRow(Model):
     last_instance_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
     patient_id: Mapped[str] = mapped_column(String(64))
+    patient_key: Mapped[str | None] = mapped_column(String(32))
     accession_number: Mapped[str] = mapped_column(String(16))
     study_date: Mapped[str] = mapped_column(String(8))
     study_description: Mapped[str] = mapped_column(String(64))
 
-    __table_args__ = (Index(None, "closed_at", "last_instance_at"),)
+    __table_args__ = (
+        Index(None, "closed_at", "last_instance_at"),
+        Index(None, "patient_id"),
+        Index(None, "accession_number"),
+    )
+
+
+class StandingRow(Model):
+    """Where a study stands, as the lists order it: what ``storage.standing`` worked out of its jobs and results.
+
+    ``arrived_at`` is that of the study's last image once the study is complete, and behind it while it arrives.
+    ``minus_confidence`` is the negated confidence of the leading result, so that one index holds the reading order.
+    ``instances`` counts the current ones while the study is complete. ``read_at`` to ``read_results`` are the mark that
+    somebody set, and hold what was read; ``unread`` and ``waiting`` say which lists the study is on.
+    """
+
+    __tablename__ = "standings"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(16))
+    rank: Mapped[int]
+    minus_confidence: Mapped[float] = mapped_column(Float)
+    arrived_at: Mapped[datetime]
+    leading_job_id: Mapped[int | None]
+    instances: Mapped[int]
+    complete: Mapped[bool]
+    analysed: Mapped[bool]
+    waiting: Mapped[bool]
+    unread: Mapped[bool]
+    read_at: Mapped[datetime | None]
+    read_by: Mapped[str | None] = mapped_column(String(96))
+    read_rank: Mapped[int | None]
+    read_results: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index("ix_standings_arrived", "arrived_at", "study_id", **_where("complete")),
+        Index("ix_standings_rank", "rank", "arrived_at", "study_id", **_where("complete")),
+        Index("ix_standings_waiting", "arrived_at", "study_id", **_where("waiting", "complete")),
+        Index("ix_standings_unread", *_READING_ORDER, **_where("unread", "complete")),
+        Index("ix_standings_analysed", *_READING_ORDER, **_where("analysed", "complete")),
+        Index("ix_standings_state", "state", "arrived_at", "study_id"),
+    )
 
 
 class AssociationRow(Model):
@@ -212,7 +267,11 @@ class JobRow(Model):
     code: Mapped[str | None] = mapped_column(_CODE)
     reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (UniqueConstraint("study_id", "revision", "route"), Index(None, "state", "published_at"))
+    __table_args__ = (
+        UniqueConstraint("study_id", "revision", "route"),
+        Index(None, "state", "published_at"),
+        Index(None, "state", "id"),
+    )
 
 
 class AnalysisRow(Model):
@@ -247,6 +306,7 @@ class AnalysisRow(Model):
     notes: Mapped[str] = mapped_column(Text)
     analysed_at: Mapped[datetime]
     withheld: Mapped[str | None] = mapped_column(_CODE)
+    checkpoint: Mapped[str | None] = mapped_column(Text)
     superseded_at: Mapped[datetime | None]
     superseded_by: Mapped[int | None]
 
@@ -392,19 +452,8 @@ class DeliveryRow(Model):
     reason: Mapped[str | None] = mapped_column(Text)
     sent_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("object_id", "destination"), Index(None, "state", "next_attempt_at"))
-
-
-class AuditEventRow(Model):
-    """One link of the chain. Rows are only ever added: a trigger refuses everything else."""
-
-    __tablename__ = "audit_events"
-
-    seq: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=False)
-    at: Mapped[str] = mapped_column(String(32))
-    tag: Mapped[str] = mapped_column(String(48), index=True)
-    subject: Mapped[str] = mapped_column(String(160), index=True)
-    actor: Mapped[str] = mapped_column(String(96))
-    details: Mapped[str] = mapped_column(Text)
-    previous_hash: Mapped[str] = mapped_column(_SHA)
-    hash: Mapped[str] = mapped_column(_SHA)
+    __table_args__ = (
+        UniqueConstraint("object_id", "destination"),
+        Index(None, "state", "next_attempt_at"),
+        Index(None, "state", "id"),
+    )

@@ -60,7 +60,6 @@ def beat(session: Session, process_id: str, *, now: datetime, serves: Collection
     if serves is None or row.serves == _text(serves):
         row.seen_at = now
     else:
-        audit.lock(session)  # before the row is: whoever hands a job back takes both in this order
         row.seen_at, row.serves = now, _text(serves)
         details = {"serves": ", ".join(sorted(one.analyser for one in serves))}
         audit.record(session, "process:changed", f"process/{process_id}", actor=process_id, now=now, details=details)

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, reports
+from storage import audit, deliveries, outbox, reports, study_locks
 from storage.deliveries import WrittenObject
 from storage.domain import DeliveryState, ObjectKind, RejectionState
 from storage.models import AnalysisRow, DeliveryRow, RejectionRow, ResultObjectRow
@@ -62,7 +62,7 @@ def written(
     session: Session, job_id: int, note: WrittenObject, *, destinations: Collection[str], now: datetime
 ) -> None:
     """Record a note and put it on its way; a second time changes nothing."""
-    audit.lock(session)
+    study_locks.take_of_job(session, job_id)
     row = session.get_one(RejectionRow, job_id, populate_existing=True)
     if row.state != RejectionState.PENDING.value:
         return
@@ -73,16 +73,24 @@ def written(
 
 def needless(session: Session, job_id: int, *, now: datetime) -> None:
     """Record that nobody is to be told: no destination that wants such notes has got anything."""
-    audit.lock(session)
+    study_locks.take_of_job(session, job_id)
     row = session.get_one(RejectionRow, job_id, populate_existing=True)
+    if row.state != RejectionState.PENDING.value:
+        return
     row.state = RejectionState.NEEDLESS.value
-    audit.record(session, "rejection:needless", f"job/{job_id}", actor=_ACTOR, now=now)
+    study = audit.study_of_job(session, job_id)
+    audit.record(session, "rejection:needless", f"job/{job_id}", actor=_ACTOR, now=now, study=study)
 
 
 def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: bool, now: datetime) -> RejectionState:
-    """Record that a note could not be written; tried again later where that can help."""
-    audit.lock(session)
+    """Record that a note could not be written; tried again later where that can help.
+
+    Returns the state of one that is not to be written any more, where another gateway was faster.
+    """
+    study_locks.take_of_job(session, job_id)
     row = session.get_one(RejectionRow, job_id, populate_existing=True)
+    if row.state != RejectionState.PENDING.value:
+        return RejectionState(row.state)
     if not outbox.postpone(row, code=code, reason=reason, retryable=retryable, now=now):
         row.state = RejectionState.FAILED.value
     audit.record(
@@ -92,5 +100,6 @@ def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: 
         actor=_ACTOR,
         now=now,
         details={"code": code, "attempt": row.attempts},
+        study=audit.study_of_job(session, job_id),
     )
     return RejectionState(row.state)

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, superseding
+from storage import audit, deliveries, outbox, study_locks, superseding
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
@@ -66,7 +66,7 @@ def written(
 
     Writing a report twice changes nothing: a lost race between two gateways ends here.
     """
-    audit.lock(session)
+    study_locks.take_of_job(session, job_id)
     report = session.get_one(ReportRow, job_id, populate_existing=True)
     if report.state != ReportState.PENDING.value:
         return
@@ -97,7 +97,7 @@ def requested(
     An object that was sent there before is sent once more: the same UID with the same bytes, which is stored once.
     Returns its deliveries to that destination.
     """
-    audit.lock(session)
+    study_locks.take_of_job(session, job_id)
     row = object_row(session, job_id, item, now=now, actor=actor)
     audit.record(
         session,
@@ -105,7 +105,13 @@ def requested(
         f"instance/{item.sop_instance_uid}",
         actor=actor,
         now=now,
-        details={"job": job_id, "kind": item.kind.value, "destination": destination},
+        details={
+            "job": job_id,
+            "series": item.series_instance_uid,
+            "kind": item.kind.value,
+            "destination": destination,
+        },
+        study=audit.study_of_job(session, job_id),
     )
     if destination is None:
         return ()
@@ -115,9 +121,14 @@ def requested(
 
 
 def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: bool, now: datetime) -> ReportState:
-    """Record that the objects could not be written; tried again later where that can help."""
-    audit.lock(session)
+    """Record that the objects could not be written; tried again later where that can help.
+
+    Returns the state of a report that is not to be written any more, where another gateway or result was faster.
+    """
+    study_locks.take_of_job(session, job_id)
     report = session.get_one(ReportRow, job_id, populate_existing=True)
+    if report.state != ReportState.PENDING.value:
+        return ReportState(report.state)
     if not outbox.postpone(report, code=code, reason=reason, retryable=retryable, now=now):
         report.state = ReportState.FAILED.value
     audit.record(
@@ -127,6 +138,7 @@ def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: 
         actor="delivery",
         now=now,
         details={"code": code, "attempt": report.attempts},
+        study=audit.study_of_job(session, job_id),
     )
     return ReportState(report.state)
 
@@ -140,7 +152,7 @@ def objects_of(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
 def object_row(
     session: Session, job_id: int, item: WrittenObject, *, now: datetime, actor: str = "delivery"
 ) -> ResultObjectRow:
-    """Return the row of an object that was written for a job, added where it is new."""
+    """Return the row of an object that was written for a job, added where it is new; the caller has taken the study."""
     known = session.scalars(
         select(ResultObjectRow).where(
             ResultObjectRow.job_id == job_id, ResultObjectRow.sop_instance_uid == item.sop_instance_uid
@@ -167,6 +179,13 @@ def object_row(
         f"instance/{item.sop_instance_uid}",
         actor=actor,
         now=now,
-        details={"job": job_id, "kind": item.kind.value, "digest": item.digest, "bytes": item.size_bytes},
+        details={
+            "job": job_id,
+            "series": item.series_instance_uid,
+            "kind": item.kind.value,
+            "digest": item.digest,
+            "bytes": item.size_bytes,
+        },
+        study=audit.study_of_job(session, job_id),
     )
     return row

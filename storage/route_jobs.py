@@ -110,4 +110,5 @@ def _record_kept(session: Session, study: StudyRow, job: jobs.Job, *, now: datet
         actor=_ACTOR,
         now=now,
         details={"study": study.study_instance_uid, "revision": study.revision, "route": job.route},
+        study=audit.concerned(study),
     )

@@ -10,12 +10,15 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit
+from storage import audit, new_rows
 from storage.errors import RecordMissing
 from storage.models import RouteFileRow, RoutingRow, StudyRow
 from storage.routes.file import Routes, load_routes, parse_routes
 from storage.routes.route import Route
 from storage.routes.routing import Routing
+
+_AT_ONCE = 500
+"""Most studies that one statement reads about: databases take only so many variables in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def record(session: Session, study: StudyRow, routing: Routing, routes: Routes, 
             "wanted": ",".join(answer.route.name for answer in routing.chosen),
             "contradictory": len(routing.contradictory),
         },
+        study=audit.concerned(study),
     )
 
 
@@ -78,13 +82,16 @@ def route_named(session: Session, name: str, routes_sha256: str | None) -> Route
 
 def latest(session: Session, study_ids: Sequence[int]) -> dict[int, RoutedStudy]:
     """Return the newest routing of each of some studies; those that have none are not in it."""
-    query = (
-        select(RoutingRow, StudyRow.study_instance_uid)
-        .join(StudyRow, StudyRow.id == RoutingRow.study_id)
-        .where(RoutingRow.study_id.in_(study_ids))
-        .order_by(RoutingRow.revision)
-    )
-    return {row.study_id: _routed(row, uid) for row, uid in session.execute(query)}
+    found: dict[int, RoutedStudy] = {}
+    for first in range(0, len(study_ids), _AT_ONCE):
+        query = (
+            select(RoutingRow, StudyRow.study_instance_uid)
+            .join(StudyRow, StudyRow.id == RoutingRow.study_id)
+            .where(RoutingRow.study_id.in_(study_ids[first : first + _AT_ONCE]))
+            .order_by(RoutingRow.revision)
+        )
+        found |= {row.study_id: _routed(row, uid) for row, uid in session.execute(query)}
+    return found
 
 
 def since(session: Session, moment: datetime) -> tuple[RoutedStudy, ...]:
@@ -94,9 +101,10 @@ def since(session: Session, moment: datetime) -> tuple[RoutedStudy, ...]:
 
 
 def _keep(session: Session, routes: Routes, *, now: datetime) -> None:
-    if session.get(RouteFileRow, routes.sha256) is None:
-        session.add(RouteFileRow(sha256=routes.sha256, content=routes.content, first_used_at=now))
-        session.flush()
+    if session.get(RouteFileRow, routes.sha256) is not None:
+        return
+    values = {"sha256": routes.sha256, "content": routes.content, "first_used_at": now}
+    if new_rows.add_if_new(session, RouteFileRow, values):
         audit.record(session, "routes:in-force", f"routes/{routes.sha256[:12]}", actor="assembly", now=now)
 
 

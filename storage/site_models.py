@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
@@ -48,7 +48,7 @@ def folder(state: Path, name: str) -> Path:
 
 def add(session: Session, model: SiteModel, *, now: datetime) -> None:
     """Record a model; RecordExists where its name is taken."""
-    audit.lock(session)
+    _take_name(session, model.name)
     require_free(session, model.name)
     session.add(
         SiteModelRow(
@@ -80,7 +80,7 @@ def require_free(session: Session, name: str) -> None:
 
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     """Record that a model is no longer installed; RecordMissing where it is not."""
-    audit.lock(session)
+    _take_name(session, name)
     row = _row(session, name)
     if row is None:
         raise _missing(name)
@@ -111,6 +111,12 @@ def names(session: Session) -> Sequence[str]:
 def _row(session: Session, name: str) -> SiteModelRow | None:
     query = select(SiteModelRow).where(SiteModelRow.name == name, SiteModelRow.removed_at.is_(None))
     return session.scalars(query).one_or_none()
+
+
+def _take_name(session: Session, name: str) -> None:
+    """Wait until nobody else adds or removes a model of that name: where none is installed there is no row to lock."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"site model {name}", 0))))
 
 
 def _missing(name: str) -> RecordMissing:

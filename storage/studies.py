@@ -7,10 +7,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from storage import associations, audit, instances, jobs, route_jobs, routings, series, superseding
+from storage import (
+    associations,
+    audit,
+    instances,
+    jobs,
+    new_rows,
+    patient_keys,
+    route_jobs,
+    routings,
+    series,
+    standing,
+    study_locks,
+    superseding,
+)
 from storage.domain import Lane, StoredInstance
 from storage.errors import IllegalTransition, RecordMissing
 from storage.models import InstanceRow, StudyRow
@@ -73,8 +86,9 @@ def register_instance(
     The same UID in the same series with the current content is a DUPLICATE and changes nothing; with other content
     both are kept and the one that came last is current. A new or changed image of a closed study opens its next
     revision; what is no image (a report, a presentation state, a key object) joins the revision that is there.
+
+    The study is taken until the transaction ends: whoever registers instances of several does so by their UIDs' order.
     """
-    audit.lock(session)
     study = _study(session, instance.study_instance_uid, facts, origin=origin, now=now)
     if origin.association_id is not None:
         associations.sends(session, origin.association_id, study.id, now=now)
@@ -82,6 +96,7 @@ def register_instance(
     if versions.get(instance.content_sha256):
         return Registration.DUPLICATE
     outcome = Registration.CHANGED if versions else Registration.NEW
+    complete_until_now = study.closed_at is not None
     if study.closed_at is not None and is_read(instance.sop_class_uid):
         _reopen(session, study, instance, actor=origin.calling_aet, now=now)
     if versions:
@@ -94,17 +109,15 @@ def register_instance(
     _record_instance(session, study, instance, origin=origin, outcome=outcome, now=now)
     if study.closed_at is None:
         study.last_instance_at = now
+    if complete_until_now or versions:
+        standing.refresh(session, study.id, recount=study.closed_at is not None)
     return outcome
 
 
 def quiet(session: Session, *, quiet_seconds: float, now: datetime) -> tuple[int, ...]:
     """Return the studies that nothing arrived for lately and that no open association is still sending."""
-    query = select(StudyRow.id).where(
-        StudyRow.closed_at.is_(None),
-        StudyRow.last_instance_at <= now - timedelta(seconds=quiet_seconds),
-        ~associations.still_sending(now),
-    )
-    return tuple(session.scalars(query.order_by(StudyRow.last_instance_at)))
+    query = select(StudyRow.id).where(_is_quiet(quiet_seconds, now)).order_by(StudyRow.last_instance_at)
+    return tuple(session.scalars(query))
 
 
 def seconds_until_quiet(session: Session, *, quiet_seconds: float, now: datetime) -> float | None:
@@ -128,10 +141,10 @@ def close(
 
     Returns the jobs' numbers, none for a study that no route wants; None where an image came between.
     """
-    audit.lock(session)
-    if study_id not in quiet(session, quiet_seconds=quiet_seconds, now=now):
+    study = study_locks.take(session, study_id)
+    still_quiet = select(StudyRow.id).where(StudyRow.id == study_id, _is_quiet(quiet_seconds, now))
+    if study is None or session.scalar(still_quiet) is None:
         return None
-    study = session.get_one(StudyRow, study_id)
     study.closed_at = now
     count = session.scalar(select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)) or 0
     audit.record(
@@ -141,11 +154,14 @@ def close(
         actor="assembly",
         now=now,
         details={"revision": study.revision, "instances": count},
+        study=audit.concerned(study),
     )
     series.save(session, study_id, seen.series, now=now)
     routing = route_study(seen.routes, seen.series)
     routings.record(session, study, routing, seen.routes, now=now)
-    return route_jobs.open_jobs(session, study, routing, now=now)
+    opened = route_jobs.open_jobs(session, study, routing, now=now)
+    standing.refresh(session, study_id, recount=True)
+    return opened
 
 
 def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> int:
@@ -153,8 +169,7 @@ def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> in
 
     Routes that say of it what they said keep their jobs and results. IllegalTransition while it is still arriving.
     """
-    audit.lock(session)
-    study = session.get(StudyRow, study_id)
+    study = study_locks.take(session, study_id)
     if study is None:
         raise RecordMissing(f"there is no study {study_id}; see `oncue studies list`")
     if study.closed_at is None:
@@ -168,7 +183,9 @@ def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> in
         actor=actor,
         now=now,
         details={"revision": study.revision},
+        study=audit.concerned(study),
     )
+    standing.refresh(session, study_id)
     return study.revision
 
 
@@ -227,28 +244,53 @@ def refused_instance(
     )
 
 
+def _is_quiet(quiet_seconds: float, now: datetime) -> ColumnElement[bool]:
+    return and_(
+        StudyRow.closed_at.is_(None),
+        StudyRow.last_instance_at <= now - timedelta(seconds=quiet_seconds),
+        ~associations.still_sending(now),
+    )
+
+
 def _study(session: Session, uid: str, facts: StudyFacts, *, origin: Origin, now: datetime) -> StudyRow:
-    study = session.scalar(select(StudyRow).where(StudyRow.study_instance_uid == uid))
+    """Take the study of a UID, which may have to be opened first; another association may be doing the same."""
+    study = study_locks.take_named(session, uid)
     if study is not None:
         return study
-    study = StudyRow(
-        study_instance_uid=uid,
-        revision=1,
-        lane=origin.lane.value,
-        opened_at=now,
-        last_instance_at=now,
-        closed_at=None,
-        patient_id=facts.patient_id,
-        accession_number=facts.accession_number,
-        study_date=facts.study_date,
-        study_description=facts.study_description,
-    )
-    session.add(study)
-    session.flush()
+    is_first = _add_study(session, uid, facts, origin=origin, now=now)
+    study = study_locks.take_named(session, uid)
+    if study is None:
+        raise RecordMissing("a study was removed in the moment in which an image of it came; send it again")
+    if not is_first:
+        return study
+    standing.begin(session, study.id, now=now)
     audit.record(
-        session, "study:opened", f"study/{uid}", actor=origin.calling_aet, now=now, details={"lane": origin.lane.value}
+        session,
+        "study:opened",
+        f"study/{uid}",
+        actor=origin.calling_aet,
+        now=now,
+        details={"lane": origin.lane.value},
+        study=audit.concerned(study),
     )
     return study
+
+
+def _add_study(session: Session, uid: str, facts: StudyFacts, *, origin: Origin, now: datetime) -> bool:
+    values = {
+        "study_instance_uid": uid,
+        "revision": 1,
+        "lane": origin.lane.value,
+        "opened_at": now,
+        "last_instance_at": now,
+        "closed_at": None,
+        "patient_id": facts.patient_id,
+        "patient_key": patient_keys.key_of(session, facts.patient_id),
+        "accession_number": facts.accession_number,
+        "study_date": facts.study_date,
+        "study_description": facts.study_description,
+    }
+    return new_rows.add_if_new(session, StudyRow, values)
 
 
 def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str, now: datetime) -> None:
@@ -257,6 +299,7 @@ def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str,
     study.patient_id, study.accession_number = facts.patient_id, facts.accession_number
     study.study_date, study.study_description = facts.study_date, facts.study_description
     if patient_changed:
+        study.patient_key = patient_keys.key_of(session, facts.patient_id)
         # Which patients they are stands in the images; the chain holds no patient data.
         audit.record(
             session,
@@ -265,6 +308,7 @@ def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str,
             actor=actor,
             now=now,
             details={"revision": study.revision},
+            study=audit.concerned(study),
         )
         superseding.supersede_all(session, study.id, actor=actor, now=now)
 
@@ -280,6 +324,7 @@ def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, acto
         actor=actor,
         now=now,
         details={"revision": study.revision},
+        study=audit.concerned(study),
     )
     known = {facts.series_instance_uid: facts.modality for facts in series.of_study(session, study.id)}
     for job in jobs.unfinished(session, study.id):
@@ -311,8 +356,10 @@ def _record_instance(
         now=now,
         details={
             "study": instance.study_instance_uid,
+            "series": instance.series_instance_uid,
             "revision": study.revision,
             "digest": instance.digest,
             "bytes": instance.size_bytes,
         },
+        study=audit.concerned(study),
     )

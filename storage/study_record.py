@@ -11,11 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import analyses, deliveries, jobs, reports, worklist
-from storage.audit import AuditEvent
+from storage.audit import AuditEvent, event_of
+from storage.audit_tables import AuditEventRow
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import Algorithm, Finding, ReportState, StageTiming, Structure, TriageDecision, is_unfamiliar
 from storage.explanations import KeptExplanation
-from storage.models import AnalysisRow, AuditEventRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
+from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
         results=tuple(results),
         objects=tuple(written for job_id in valid for written in reports.objects_of(session, job_id)),
         deliveries=_deliveries(session, job_ids),
-        events=_events(session, entry.study_instance_uid, job_ids, limit=events),
+        events=_events(session, entry.study_instance_uid, limit=events),
     )
 
 
@@ -152,14 +153,12 @@ def _deliveries(session: Session, job_ids: Sequence[int]) -> tuple[Delivery, ...
     return deliveries.chosen(session, session.scalars(query).all())[::-1]
 
 
-def _events(session: Session, uid: str, job_ids: Sequence[int], *, limit: int) -> tuple[AuditEvent, ...]:
-    """Return the events of the study, its jobs and the objects written for it."""
-    written = session.scalars(select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.job_id.in_(job_ids)))
-    subjects = [f"study/{uid}", *(f"job/{job_id}" for job_id in job_ids), *(f"instance/{item}" for item in written)]
+def _events(session: Session, uid: str, *, limit: int) -> tuple[AuditEvent, ...]:
+    """Return the latest events that concern the study: its own, its jobs' and those of its objects."""
     query = (
-        select(AuditEventRow).where(AuditEventRow.subject.in_(subjects)).order_by(AuditEventRow.seq.desc()).limit(limit)
+        select(AuditEventRow)
+        .where(AuditEventRow.study == uid)
+        .order_by(AuditEventRow.at.desc(), AuditEventRow.seq.desc())
+        .limit(limit)
     )
-    return tuple(
-        AuditEvent(row.seq, row.at, row.tag, row.subject, row.actor, row.details, row.previous_hash, row.hash)
-        for row in session.scalars(query)
-    )[::-1]
+    return tuple(event_of(row) for row in session.scalars(query))[::-1]

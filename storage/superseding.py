@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, deliveries
 from storage.domain import RejectionState, ReportState
-from storage.models import AnalysisRow, JobRow, RejectionRow, ReportRow, StudyRow
+from storage.models import AnalysisRow, JobRow, RejectionRow, ReportRow
 
 
 def supersede_results(
@@ -96,12 +96,13 @@ def _open_rejection(session: Session, job_id: int, *, now: datetime) -> None:
 
 
 def _record(session: Session, row: AnalysisRow, study_id: int, route: str, *, actor: str, now: datetime) -> None:
-    uid = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.id == study_id)).one()
+    study = audit.study_of(session, study_id)
     audit.record(
         session,
         "result:superseded",
         f"job/{row.job_id}",
         actor=actor,
         now=now,
-        details={"study": uid, "route": route, "by": row.superseded_by},
+        details={"study": study.uid, "route": route, "by": row.superseded_by},
+        study=study,
     )

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import jobs, route_results, routings
+from storage import held_results, jobs, route_results, routings, study_pages
 from storage.domain import JobState, Priority, StudyState
 from storage.errors import RecordMissing
+from storage.held_results import RouteResult
 from storage.jobs import Job
-from storage.models import AnalysisRow, InstanceRow, JobRow, StudyRow
-from storage.route_results import RouteResult
+from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.routings import RoutedStudy
+from storage.study_pages import ANY_STUDY, StudyFilter, StudyList
 
-_STATES: tuple[tuple[JobState, StudyState], ...] = (
-    (JobState.RUNNING, StudyState.RUNNING),
-    (JobState.QUEUED, StudyState.QUEUED),
-    (JobState.FAILED, StudyState.FAILED),
-    (JobState.SUCCEEDED, StudyState.SUCCEEDED),
-)
-"""A study is in the first of these states that the newest job of any of its routes is in."""
-
-
-_ANALYSED = (
-    select(JobRow.study_id)
-    .join(AnalysisRow, AnalysisRow.job_id == JobRow.id)
-    .where(AnalysisRow.superseded_at.is_(None))
-)
-"""Studies with a result that no later one took the place of."""
-
-_WANTED = (
-    select(JobRow.study_id)
-    .outerjoin(AnalysisRow, AnalysisRow.job_id == JobRow.id)
-    .where(JobRow.state != JobState.SUPERSEDED.value, AnalysisRow.superseded_at.is_(None))
-)
-"""Studies with a job that holds."""
+_AT_ONCE = 500
+"""Most studies that one statement reads about: databases take only so many variables in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +54,64 @@ class StudyEntry:
     reasons: tuple[str, ...] = ()
     leading_job_id: int | None = None
     """The job whose result leads."""
+    read_at: datetime | None = None
+    """When somebody marked as read what there was then."""
+    read_by: str | None = None
+    unread: bool = False
+    """Whether there is a result that nobody has marked as read."""
+    cursor: str | None = None
+    """The place behind this entry, in the list that it is on; None outside of a list."""
 
 
-def studies(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
-    """Return studies, the newest arrivals first."""
-    return _arrivals(session, limit=limit)
+def studies(
+    session: Session, *, limit: int = 500, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+) -> tuple[StudyEntry, ...]:
+    """Return studies, the newest arrivals first.
+
+    Here and below, ``after`` is the cursor of the entry behind which the list goes on; CursorInvalid for another text.
+    """
+    return listed(session, StudyList.ALL, limit=limit, after=after, wanted=wanted)
 
 
-def worklist(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
-    """Return studies with a result that holds, in reading order: by priority, then confidence, then arrival."""
-    rows = session.scalars(select(StudyRow).where(StudyRow.id.in_(_ANALYSED))).all()
-    return tuple(sorted(_entries(session, rows), key=_reading_order)[:limit])
+def worklist(
+    session: Session, *, limit: int = 500, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+) -> tuple[StudyEntry, ...]:
+    """Return studies with an unread result that holds, in reading order: by priority, then confidence, then arrival."""
+    return listed(session, StudyList.WORKLIST, limit=limit, after=after, wanted=wanted)
 
 
-def waiting(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
+def waiting(
+    session: Session, *, limit: int = 500, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+) -> tuple[StudyEntry, ...]:
     """Return studies without a result that a route wants or that still arrive, the newest arrivals first."""
-    open_or_wanted = or_(StudyRow.closed_at.is_(None), StudyRow.id.in_(_WANTED))
-    return _arrivals(session, open_or_wanted, StudyRow.id.not_in(_ANALYSED), limit=limit)
+    return listed(session, StudyList.WAITING, limit=limit, after=after, wanted=wanted)
 
 
-def not_applicable(session: Session, *, limit: int = 500) -> tuple[StudyEntry, ...]:
+def not_applicable(
+    session: Session, *, limit: int = 500, after: str | None = None, wanted: StudyFilter = ANY_STUDY
+) -> tuple[StudyEntry, ...]:
     """Return complete studies that no route wants, the newest arrivals first."""
-    return _arrivals(session, StudyRow.closed_at.is_not(None), StudyRow.id.not_in(_WANTED), limit=limit)
+    return listed(session, StudyList.NOT_APPLICABLE, limit=limit, after=after, wanted=wanted)
+
+
+def listed(
+    session: Session,
+    which: StudyList,
+    *,
+    limit: int = 500,
+    after: str | None = None,
+    wanted: StudyFilter = ANY_STUDY,
+) -> tuple[StudyEntry, ...]:
+    """Return a page of a list of studies."""
+    places = study_pages.page(session, which, wanted=wanted, limit=limit, after=after)
+    found: list[StudyEntry] = []
+    for first in range(0, len(places), _AT_ONCE):
+        some = places[first : first + _AT_ONCE]
+        ids = [place.study_id for place in some]
+        rows = {row.id: row for row in session.scalars(select(StudyRow).where(StudyRow.id.in_(ids)))}
+        cursors = {place.study_id: place.cursor for place in some}
+        found += _entries(session, [rows[number] for number in ids], cursors)
+    return tuple(found)
 
 
 def study(session: Session, study_instance_uid: str) -> StudyEntry | None:
@@ -111,35 +128,51 @@ def find(session: Session, study_id: int) -> StudyEntry:
     return _entries(session, [row])[0]
 
 
-def listed_jobs(session: Session, *, state: JobState | None = None, limit: int = 500) -> tuple[Job, ...]:
+def listed_jobs(
+    session: Session, *, state: JobState | None = None, limit: int = 500, after: str | None = None
+) -> tuple[Job, ...]:
     """Return jobs, newest first; those that wait for what is not there have the code of that."""
     met = route_results.needs_met(session)
     return tuple(
         replace(job, code=job.code or route_results.waits_for(job, met))
-        for job in jobs.listed(session, state=state, limit=limit)
+        for job in jobs.listed(session, state=state, limit=limit, after=after)
     )
 
 
-def _arrivals(session: Session, *conditions: ColumnElement[bool], limit: int) -> tuple[StudyEntry, ...]:
-    query = select(StudyRow).where(*conditions).order_by(StudyRow.last_instance_at.desc()).limit(limit)
-    return _entries(session, session.scalars(query).all())
-
-
-def _reading_order(entry: StudyEntry) -> tuple[int, float, datetime]:
-    rank = entry.priority.rank if entry.priority else len(Priority)
-    return rank, -(entry.confidence or 0.0), entry.last_instance_at
-
-
-def _entries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudyEntry, ...]:
+def _entries(
+    session: Session, rows: Sequence[StudyRow], cursors: Mapping[int, str] | None = None
+) -> tuple[StudyEntry, ...]:
+    """Return the entries of studies in their order; as many statements for one as for hundreds."""
     ids = [row.id for row in rows]
-    counts, routed = _instance_counts(session, ids), routings.latest(session, ids)
-    results = route_results.of_studies(session, ids)
-    return tuple(_entry(row, counts.get(row.id, 0), results.get(row.id, ()), routed.get(row.id)) for row in rows)
+    arriving = [row.id for row in rows if row.closed_at is None]
+    standings = {row.study_id: row for row in session.scalars(select(StandingRow).where(StandingRow.study_id.in_(ids)))}
+    counts, results = _instance_counts(session, arriving), route_results.of_studies(session, ids)
+    unwanted = [number for number in ids if standings[number].state == StudyState.NOT_APPLICABLE.value]
+    routed = routings.latest(session, unwanted)
+    return tuple(
+        _entry(
+            row,
+            standings[row.id],
+            results.get(row.id, ()),
+            instances=standings[row.id].instances if row.closed_at is not None else counts.get(row.id, 0),
+            routed=routed.get(row.id),
+            cursor=cursors.get(row.id) if cursors else None,
+        )
+        for row in rows
+    )
 
 
-def _entry(row: StudyRow, instances: int, analyses: tuple[RouteResult, ...], routed: RoutedStudy | None) -> StudyEntry:
-    state = _state(row, analyses)
-    leading = min((one for one in analyses if one.result_job_id is not None), key=route_results.urgency, default=None)
+def _entry(
+    row: StudyRow,
+    standing: StandingRow,
+    analyses: tuple[RouteResult, ...],
+    *,
+    instances: int,
+    routed: RoutedStudy | None,
+    cursor: str | None,
+) -> StudyEntry:
+    state = held_results.state_of(analyses, closed=row.closed_at is not None)
+    leading = held_results.leading(analyses)
     newest = max(analyses, key=lambda one: one.job_id, default=None)
     telling = next((one for one in analyses if one.state.value == state.value), newest)
     return StudyEntry(
@@ -147,7 +180,7 @@ def _entry(row: StudyRow, instances: int, analyses: tuple[RouteResult, ...], rou
         study_instance_uid=row.study_instance_uid,
         revision=row.revision,
         state=state,
-        priority=leading.priority if leading and leading.withheld is None else None,
+        priority=held_results.priority_of(leading),
         instances=instances,
         finding=leading.finding if leading else None,
         volume_ml=leading.volume_ml if leading else None,
@@ -164,14 +197,11 @@ def _entry(row: StudyRow, instances: int, analyses: tuple[RouteResult, ...], rou
         analyses=analyses,
         reasons=routed.reasons if routed and state is StudyState.NOT_APPLICABLE else (),
         leading_job_id=leading.result_job_id if leading else None,
+        read_at=standing.read_at,
+        read_by=standing.read_by,
+        unread=standing.unread,
+        cursor=cursor,
     )
-
-
-def _state(row: StudyRow, analyses: Sequence[RouteResult]) -> StudyState:
-    if row.closed_at is None:
-        return StudyState.RECEIVING
-    states = {result.state for result in analyses}
-    return next((state for job, state in _STATES if job in states), StudyState.NOT_APPLICABLE)
 
 
 def _instance_counts(session: Session, ids: Sequence[int]) -> dict[int, int]:

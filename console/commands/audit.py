@@ -44,13 +44,20 @@ def show_events(
     from console.installation import open_installation
     from console.schemas import EventForm
     from console.terminal.output import write_forms, write_table
+    from console.terminal.recorded_reading import record_reading
     from storage import audit
+    from storage.history.question import Question
+    from storage.history.readings import history_asked
 
-    with open_installation(state, file=config).read() as session:
+    installation = open_installation(state, file=config)
+    with installation.read() as session:
         if subject is None and tag is None and after is None:
             events = audit.latest(session, limit=limit)
         else:
             events = audit.history(session, subject=subject, tag=tag, after=after or 0, limit=limit)
+    if after is None:
+        asked = Question(object=subject, action=tag)
+        record_reading(installation.database, lambda session, reader: history_asked(session, asked, reader))
     if as_json:
         write_forms([EventForm.model_validate(event) for event in events])
         return
@@ -67,42 +74,25 @@ def show_event(seq: Seq, state: State = DEFAULT_STATE, *, config: ConfigFile = N
     from console.installation import open_installation
     from console.schemas import EventForm
     from console.terminal.output import write_forms, write_table
+    from console.terminal.recorded_reading import record_reading
     from storage import audit
     from storage.errors import RecordMissing
+    from storage.history.readings import history_read
 
-    with open_installation(state, file=config).read() as session:
+    installation = open_installation(state, file=config)
+    with installation.read() as session:
         events = audit.history(session, after=seq - 1, limit=1)
     if not events or events[0].seq != seq:
         raise RecordMissing(f"there is no audit event {seq}; see `oncue audit list`")
+    record_reading(
+        installation.database,
+        lambda session, reader: history_read(session, events[0].study, reader, what=f"event {seq}"),
+    )
     form = EventForm.model_validate(events[0])
     if as_json:
         write_forms([form])
         return
     write_table(f"Event {seq}", ("", ""), list(form.model_dump().items()), empty="")
-
-
-@app.command("verify")
-def verify_chain(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Prove that no event was changed, removed or put in between; exit code 1 names the first that does not hold.
-
-    Example: oncue audit verify --state ./oncue-state
-    """
-    from console.installation import open_installation
-    from console.terminal.output import write_json, write_line
-    from storage import audit
-    from storage.errors import AuditChainBroken
-
-    with open_installation(state, file=config).read() as session:
-        found = audit.verify(session)
-    if found.broken_seq is None:
-        if as_json:
-            write_json({"events": found.events, "head": found.head})
-        else:
-            write_line(f"{found.events} events, every link holds; head {found.head}")
-        return
-    if as_json:
-        write_json({"broken_seq": found.broken_seq, "reason": found.reason, "events": found.events, "head": found.head})
-    raise AuditChainBroken(f"event {found.broken_seq}: {found.reason}; {found.events} events before it hold")
 
 
 def _cut(details: str) -> str:

@@ -26,6 +26,8 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def gateway(state: Path, *, file: Path | None) -> None:
     """Run listener, assembly and delivery until told to stop."""
     _leave_out(_NOT_FOR_GATEWAY)
+    from console.history.forwarding import forwarding_thread
+    from console.history.log_key import sealing_thread
     from console.routes.routes_file import routes_of_site
     from dicom_gateway.gateway import Gateway
 
@@ -33,13 +35,15 @@ def gateway(state: Path, *, file: Path | None) -> None:
     installation = _opened(state, file)
     settings = installation.settings.gateway
     process = Gateway(settings, installation.database, installation.objects, routes=routes_of_site(installation))
-    process.start()
-    interruption.stop.wait()
-    process.stop()
+    with sealing_thread(installation, "gateway"), forwarding_thread(installation):
+        process.start()
+        interruption.stop.wait()
+        process.stop()
 
 
 def relay(state: Path, *, file: Path | None) -> None:
     """Run the relay until told to stop."""
+    from console.history.log_key import sealing_thread
     from workers.queue.app import make_app
     from workers.queue.publisher import Publisher
     from workers.queue.relay import Relay
@@ -48,7 +52,8 @@ def relay(state: Path, *, file: Path | None) -> None:
     place = _place(state, file)
     process_id = f"relay-{socket.gethostname()[:24]}-{uuid.uuid4().hex[:12]}"
     publisher = Publisher(make_app(place.workers))
-    Relay(place.open_database(), publisher, place.workers, process_id=process_id).run(interruption.stop)
+    with sealing_thread(open_installation(state.resolve(), file=file), "relay"):
+        Relay(place.open_database(), publisher, place.workers, process_id=process_id).run(interruption.stop)
 
 
 def worker(state: Path, *, file: Path | None) -> None:

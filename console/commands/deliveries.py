@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import DEFAULT_STATE, After, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -31,13 +31,14 @@ def show_deliveries(
     config: ConfigFile = None,
     as_json: AsJson = False,
     limit: Limit = 500,
+    after: After = None,
     of_state: OfState = None,
 ) -> None:
     """List deliveries, newest first.
 
     Example: oncue deliveries list --state ./oncue-state --in refused
     """
-    from console.schemas import DeliveryForm
+    from console.schemas import ListedDeliveryForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
     from storage import deliveries
@@ -45,11 +46,14 @@ def show_deliveries(
 
     wanted = chosen(DeliveryState, of_state)
     headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")
-    listing = Listing(
-        "Deliveries", headers, _row, DeliveryForm.model_validate, empty="nothing has been sent on its way yet"
-    )
+    form, empty = ListedDeliveryForm.model_validate, "nothing has been sent on its way yet"
+    listing = Listing("Deliveries", headers, _row, form, empty=empty, cursor=lambda delivery: delivery.cursor)
     listing.show(
-        lambda session: deliveries.listed(session, state=wanted, limit=limit), state, config=config, as_json=as_json
+        lambda session: deliveries.listed(session, state=wanted, limit=limit, after=after),
+        state,
+        config=config,
+        as_json=as_json,
+        limit=limit,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import DEFAULT_STATE, After, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
     from storage.jobs import Job
@@ -26,6 +26,7 @@ def show_jobs(
     config: ConfigFile = None,
     as_json: AsJson = False,
     limit: Limit = 500,
+    after: After = None,
     of_state: OfState = None,
 ) -> None:
     """List jobs, newest first.
@@ -35,7 +36,7 @@ def show_jobs(
 
     Example: oncue jobs list --state ./oncue-state --in failed
     """
-    from console.schemas import JobForm
+    from console.schemas import ListedJobForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
     from storage import worklist
@@ -43,9 +44,14 @@ def show_jobs(
 
     wanted = chosen(JobState, of_state)
     headers = ("job", "route", "state", "rev", "attempts", "code", "opened", "study UID")
-    listing = Listing("Jobs", headers, _row, JobForm.model_validate, empty="no job has been opened yet")
+    form, empty = ListedJobForm.model_validate, "no job has been opened yet"
+    listing = Listing("Jobs", headers, _row, form, empty=empty, cursor=lambda job: job.cursor)
     listing.show(
-        lambda session: worklist.listed_jobs(session, state=wanted, limit=limit), state, config=config, as_json=as_json
+        lambda session: worklist.listed_jobs(session, state=wanted, limit=limit, after=after),
+        state,
+        config=config,
+        as_json=as_json,
+        limit=limit,
     )
 
 

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, State
+from console.terminal.options import (
+    DEFAULT_STATE,
+    After,
+    AsJson,
+    ConfigFile,
+    Limit,
+    OfAccession,
+    OfPatient,
+    OfPriority,
+    Since,
+    State,
+    Until,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -29,24 +41,95 @@ SendTo = Annotated[
 OfRoute = Annotated[
     str | None, typer.Option("--route", metavar="NAME", help="Route whose result is meant; default: the leading one.")
 ]
+OfState = Annotated[
+    str | None,
+    typer.Option(
+        "--in",
+        metavar="STATE",
+        help="Only receiving, not_applicable, queued, running, succeeded or failed ones.",
+    ),
+]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who read it; default: who is logged in here.")]
+Undo = Annotated[bool, typer.Option("--undo", help="Take the mark back: the study is on the worklist again.")]
 Saliency = Annotated[bool, typer.Option("--saliency", help="Where the classifier looked, not the segmenter.")]
 
 
 @app.command("list")
 def show_studies(
-    state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False, limit: Limit = 500
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    limit: Limit = 500,
+    after: After = None,
+    of_state: OfState = None,
+    priority: OfPriority = None,
+    since: Since = None,
+    until: Until = None,
+    patient: OfPatient = None,
+    accession: OfAccession = None,
 ) -> None:
     """List studies, the newest arrivals first.
 
     Example: oncue studies list --state ./oncue-state --json
     """
-    from console.schemas import StudyForm
+    from console.schemas import ListedStudyForm
     from console.terminal.listings import Listing
+    from console.terminal.options import chosen, in_utc
     from storage import worklist
+    from storage.domain import Priority, StudyState
+    from storage.study_pages import StudyFilter
 
+    wanted = StudyFilter(
+        state=chosen(StudyState, of_state),
+        priority=chosen(Priority, priority),
+        since=in_utc(since),
+        until=in_utc(until),
+        patient_id=patient,
+        accession_number=accession,
+    )
     headers = ("study", "rev", "state", "priority", "images", "finding", "ml", "confidence", "code", "routes", "UID")
-    listing = Listing("Studies", headers, _row, StudyForm.model_validate, empty="no study has arrived yet")
-    listing.show(lambda session: worklist.studies(session, limit=limit), state, config=config, as_json=as_json)
+    form, empty = ListedStudyForm.model_validate, "no study has arrived yet"
+    listing = Listing("Studies", headers, _row, form, empty=empty, cursor=lambda entry: entry.cursor)
+    listing.show(
+        lambda session: worklist.studies(session, limit=limit, after=after, wanted=wanted),
+        state,
+        config=config,
+        as_json=as_json,
+        limit=limit,
+    )
+
+
+@app.command("read")
+def mark_read(
+    study: Study,
+    state: State = DEFAULT_STATE,
+    *,
+    by: By = None,
+    undo: Undo = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mark the results of a study as read: it leaves the worklist until a new result or a higher priority comes.
+
+    Example: oncue studies read 1 --by "Dr. Jones"
+    """
+    from console.installation import open_installation
+    from console.schemas import WorklistForm
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
+    from storage import reading, worklist
+    from storage.database import utc_now
+
+    with open_installation(state, file=config).write() as session:
+        study_id = _number(session, study)
+        mark = reading.mark_unread if undo else reading.mark_read
+        mark(session, study_id, actor=by or command_line_actor(), now=utc_now())
+        form = WorklistForm.model_validate(worklist.find(session, study_id))
+    if as_json:
+        write_forms([form])
+        return
+    write_line(f"study {study_id} is {'to be read again' if undo else 'marked as read'}")
 
 
 @app.command("show")
@@ -60,9 +143,13 @@ def show_study(
     from console.installation import open_installation
     from console.schemas import StudyDetailForm
     from console.terminal.output import write_forms, write_table
+    from console.terminal.recorded_reading import record_reading
+    from storage.history.readings import study_read
 
-    with open_installation(state, file=config).read() as session:
+    installation = open_installation(state, file=config)
+    with installation.read() as session:
         dossier = _dossier(session, study)
+    record_reading(installation.database, lambda session, reader: study_read(session, dossier.entry.id, reader))
     if as_json:
         write_forms([StudyDetailForm.model_validate(dossier)])
         return
@@ -94,12 +181,18 @@ def explain_study(
     from console import explanations
     from console.installation import open_installation
     from console.terminal.output import write_json, write_line
+    from console.terminal.recorded_reading import record_reading
     from storage import analyses
+    from storage.history.readings import export_made
 
     installation = open_installation(state, file=config)
     with installation.read() as session:
         entry = _dossier(session, study)
-        analysis = analyses.load(session, _job_of(entry, route), installation.objects)
+        job_id = _job_of(entry, route)
+        analysis = analyses.load(session, job_id, installation.objects)
+    record_reading(
+        installation.database, lambda session, reader: export_made(session, job_id, reader, what="an explanation")
+    )
     form = explanations.write(entry.entry.study_instance_uid, analysis, installation.objects, out)
     if as_json:
         write_json(form.model_dump(mode="json"))
@@ -156,15 +249,22 @@ def _row(entry: StudyEntry) -> tuple[object, ...]:
 
 def _dossier(session: Session, study: str) -> Dossier:
     """Read the study that a number or a UID names; RecordMissing where there is none."""
-    from storage import study_record, worklist
+    from storage import study_record
+
+    return study_record.read(session, _number(session, study))
+
+
+def _number(session: Session, study: str) -> int:
+    """Return our number for the study that a number or a UID names; RecordMissing for a UID that is not there."""
+    from storage import worklist
     from storage.errors import RecordMissing
 
     if study.isascii() and study.isdigit():
-        return study_record.read(session, int(study))
+        return int(study)
     entry = worklist.study(session, study)
     if entry is None:
         raise RecordMissing(f"there is no study {study}; see `oncue studies list`")
-    return study_record.read(session, entry.id)
+    return entry.id
 
 
 def _job_of(dossier: Dossier, route: str | None) -> int:

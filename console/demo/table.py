@@ -11,7 +11,7 @@ from rich.table import Table
 from console.demo.demonstrated_study import DemonstratedStudy
 from console.schemas import why_not_sent
 from storage.domain import Presence
-from storage.route_results import NOTHING_FOUND
+from storage.held_results import NOTHING_FOUND
 from storage.worklist import StudyEntry
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from console.doctor import computing_probes, models_probe, network_probes, process_probes, routes_probe, storage_probes
+from console.doctor import (
+    audit_probe,
+    computing_probes,
+    history_probe,
+    models_probe,
+    network_probes,
+    process_probes,
+    routes_probe,
+    storage_probes,
+)
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
 from storage.errors import ConfigurationError, OncueError
@@ -13,6 +22,7 @@ from storage.errors import ConfigurationError, OncueError
 PROBES: Mapping[str, Probe] = {
     "disk": storage_probes.probe_disk,
     "database": storage_probes.probe_database,
+    "history": history_probe.probe_history,
     "gateway": process_probes.probe_gateway,
     "relay": process_probes.probe_relay,
     "worker": process_probes.probe_worker,
@@ -20,6 +30,7 @@ PROBES: Mapping[str, Probe] = {
     "ports": network_probes.probe_ports,
     "listener": network_probes.probe_listener,
     "destinations": network_probes.probe_destinations,
+    "syslog": audit_probe.probe_syslog,
     "broker": computing_probes.probe_broker,
     "weights": computing_probes.probe_weights,
     "models": models_probe.probe_models,

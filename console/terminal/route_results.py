@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from console.schemas import why_not_sent
 from storage.domain import JobState, StudyState
-from storage.route_results import RouteResult
+from storage.held_results import RouteResult
 from storage.worklist import StudyEntry
 
 

@@ -25,6 +25,7 @@ with 99 are private). Its concepts:
 | NOT_CALIBRATED | Not calibrated | value of CALIBRATION: the image states no size, and nothing was measured |
 | DETECTOR_PLANE | At the detector plane | value of CALIBRATION: sizes are not corrected for magnification |
 | LESION_VOLUME | Total volume of lesions | name of a measurement of an organ in ml: of the lesions that lie in it |
+| AUDIT_CHECKPOINT | Audit log checkpoint | name of a text: a signed note on the audit log, in Base64 |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
@@ -63,6 +64,7 @@ SQUARE_MILLIMETER = DicomCode("mm2", "UCUM", "square millimeter")
 PERCENT = DicomCode("%", "UCUM", "percent")
 NO_UNITS = DicomCode("1", "UCUM", "no units")
 
+AUDIT_CHECKPOINT = DicomCode("AUDIT_CHECKPOINT", PRIVATE_SCHEME, "Audit log checkpoint")
 CLASS = DicomCode("CLASS", PRIVATE_SCHEME, "Few-shot class")
 CLASS_PROBABILITY = DicomCode("CLASS_PERCENT", PRIVATE_SCHEME, "Probability of few-shot class")
 ABSTAINED = DicomCode("ABSTAINED", PRIVATE_SCHEME, "Abstained")

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects import codes
+from dicom_gateway.objects.audit_checkpoint import checkpoint_item
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
@@ -44,6 +45,8 @@ def build_report(
         analysis, ObjectKind.SR, study_instance_uid=series.study_instance_uid, predecessor=predecessor
     )
     content = _content(GroupBuilder(analysis, series, segmentation), equipment)
+    if analysis.checkpoint is not None:
+        content[0].ContentSequence.append(checkpoint_item(analysis.checkpoint))
     evidence = [reference_header(source) for source in series.datasets]
     if segmentation is not None:
         evidence.append(segmentation)

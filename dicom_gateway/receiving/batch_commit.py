@@ -55,7 +55,8 @@ class BatchCommit:
             if not ticket.is_done:
                 with self._waiting_lock:
                     batch, self._waiting = self._waiting, []
-                self._commit(batch)
+                # By study, for each is locked until the commit: two gateways must not wait for one another.
+                self._commit(sorted(batch, key=lambda ticket: ticket.received.instance.study_instance_uid))
         if ticket.outcome is None:
             raise ticket.error or StorageError("the row of an instance was not written")
         return ticket.outcome

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.errors import NotDeterministic, RecordMissing
+from storage.fewshot import tasks
 from storage.fewshot.tables import ClassificationAdapterRow
 from storage.fewshot.tasks import Task
 
@@ -71,7 +72,7 @@ def save(
 
     NotDeterministic where that one has other bytes: then something outside the recipe decides.
     """
-    audit.lock(session)
+    tasks.take(session, task)
     identity, digest = _identity(task, recipe, snapshot), hashlib.sha256(artefact).hexdigest()
     known = session.scalars(
         select(ClassificationAdapterRow).where(ClassificationAdapterRow.identity_sha256 == identity)

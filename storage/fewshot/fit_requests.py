@@ -7,12 +7,12 @@ and audit events call a request an order: those words are on record and do not c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage import audit, leases
@@ -86,7 +86,6 @@ class HeldRequest:
 
 def place(session: Session, task: Task, wish: Wish, *, actor: str, now: datetime) -> FitRequest:
     """Put a request on record, ready to be published."""
-    audit.lock(session)
     row = ClassificationOrderRow(
         kind=wish.kind.value,
         state=RequestState.WAITING.value,
@@ -120,8 +119,7 @@ def publishable(session: Session, *, limit: int = 100) -> tuple[int, ...]:
 
 def published(session: Session, request_id: int, *, now: datetime) -> bool:
     """Record that a message for this request is handed to the broker; False where another relay was faster."""
-    audit.lock(session)
-    row = session.get(ClassificationOrderRow, request_id, with_for_update=True)
+    row = session.get(ClassificationOrderRow, request_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != RequestState.WAITING.value or row.published_at is not None:
         return False
     row.published_at = now
@@ -138,13 +136,8 @@ def has_messages(session: Session) -> bool:
 
 def republish_lost(session: Session, *, older_than: timedelta, now: datetime) -> int:
     """Mark published but unclaimed requests for publishing again, because the broker's queue is empty."""
-    audit.lock(session)
-    rows = session.scalars(
-        select(ClassificationOrderRow).where(
-            ClassificationOrderRow.state == RequestState.WAITING.value,
-            ClassificationOrderRow.published_at < now - older_than,
-        )
-    ).all()
+    is_waiting = ClassificationOrderRow.state == RequestState.WAITING.value
+    rows = _taken(session, is_waiting, ClassificationOrderRow.published_at < now - older_than)
     for row in rows:
         row.published_at = None
         _record(session, "order:message-lost", row, actor="relay", now=now)
@@ -153,8 +146,7 @@ def republish_lost(session: Session, *, older_than: timedelta, now: datetime) ->
 
 def claim(session: Session, request_id: int, *, owner: str, now: datetime) -> HeldRequest | None:
     """Take a waiting request under a lease; None where it is taken, finished or gone."""
-    audit.lock(session)
-    row = session.get(ClassificationOrderRow, request_id, with_for_update=True)
+    row = session.get(ClassificationOrderRow, request_id, with_for_update=True, populate_existing=True)
     if row is None or row.state != RequestState.WAITING.value:
         return None
     _step(row, RequestState.RUNNING)
@@ -195,13 +187,8 @@ def fail(
 
 def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
     """Take back running requests whose lease ran out: waiting again, or failed as ``worker_lost`` at the cap."""
-    audit.lock(session)
-    rows = session.scalars(
-        select(ClassificationOrderRow).where(
-            ClassificationOrderRow.state == RequestState.RUNNING.value,
-            leases.ran_out(ClassificationOrderRow.lease_expires_at, now=now),
-        )
-    ).all()
+    is_running = ClassificationOrderRow.state == RequestState.RUNNING.value
+    rows = _taken(session, is_running, leases.ran_out(ClassificationOrderRow.lease_expires_at, now=now))
     for row in rows:
         _take_back(session, row, now=now)
     return tuple(row.id for row in rows)
@@ -209,12 +196,8 @@ def reclaim_expired(session: Session, *, now: datetime) -> tuple[int, ...]:
 
 def release_owner(session: Session, owner: str, *, now: datetime) -> tuple[int, ...]:
     """Take back at once what a worker held that is known to be dead, without waiting for its lease."""
-    audit.lock(session)
-    rows = session.scalars(
-        select(ClassificationOrderRow).where(
-            ClassificationOrderRow.state == RequestState.RUNNING.value, ClassificationOrderRow.lease_owner == owner
-        )
-    ).all()
+    is_running = ClassificationOrderRow.state == RequestState.RUNNING.value
+    rows = _taken(session, is_running, ClassificationOrderRow.lease_owner == owner, skip_locked=False)
     for row in rows:
         _take_back(session, row, now=now)
     return tuple(row.id for row in rows)
@@ -228,8 +211,16 @@ def find(session: Session, request_id: int) -> FitRequest:
     return _request(session, row)
 
 
+def _taken(
+    session: Session, *conditions: ColumnElement[bool], skip_locked: bool = True
+) -> Sequence[ClassificationOrderRow]:
+    """Lock the requests that meet the conditions, by number; those that somebody is writing now are left out."""
+    query = select(ClassificationOrderRow).where(*conditions).order_by(ClassificationOrderRow.id)
+    query = query.with_for_update(skip_locked=skip_locked).execution_options(populate_existing=True)
+    return session.scalars(query).all()
+
+
 def _held_row(session: Session, held: HeldRequest) -> ClassificationOrderRow:
-    audit.lock(session)
     row = session.get(ClassificationOrderRow, held.request.id, with_for_update=True, populate_existing=True)
     if row is None or row.state != RequestState.RUNNING.value or row.token != held.token:
         raise LeaseLost(f"order {held.request.id} was taken over; this result is discarded")

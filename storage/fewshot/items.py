@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere, RecordMissing
+from storage.fewshot import tasks
 from storage.fewshot.look_alikes import are_alike, hash_of
 from storage.fewshot.tables import ClassificationItemRow, ClassificationLabelRow, ClassificationPatientRow
 from storage.fewshot.tasks import Task
@@ -83,7 +84,7 @@ def add(session: Session, task: Task, items: Sequence[NewItem], *, actor: str, n
     Raises ItemRefused for an unknown label or an item that is there already, PatientHeldElsewhere for a patient of
     another split, PictureHeldElsewhere for a picture that another patient already holds. Nothing is added then.
     """
-    audit.lock(session)
+    tasks.take(session, task)
     splits, pictures = _splits(session, task.id), _pictures(session, task.id)
     fresh: dict[str, Split] = {}
     for place, item in enumerate(items, start=1):
@@ -110,7 +111,7 @@ def relabel(
     session: Session, item_id: int, label: str | None, *, task: Task, labeller: str, reason: str, now: datetime
 ) -> None:
     """Give an item another label, or None to take it out of use; its earlier labels stay on record."""
-    audit.lock(session)
+    tasks.take(session, task)
     row = session.get(ClassificationItemRow, item_id)
     if row is None or row.task_id != task.id:
         raise RecordMissing(f"task {task.name} has no item {item_id}")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.errors import IllegalTransition, ItemRefused
-from storage.fewshot import adapters, evaluations, items
+from storage.fewshot import adapters, evaluations, items, tasks
 from storage.fewshot.adapters import Adapter
 from storage.fewshot.evaluations import Evaluation
 from storage.fewshot.items import Split
@@ -73,7 +73,7 @@ def promote(
     An override lets one INSUFFICIENT check pass, by its name and with a reason; a FAIL cannot be overridden.
     IllegalTransition where the adapter was never evaluated, or on items that have changed since.
     """
-    audit.lock(session)
+    tasks.take(session, task)
     if adapter.task_id != task.id:
         raise IllegalTransition(f"adapter {adapter.id} belongs to another task than {task.name}")
     evaluation = _evaluation_of(session, task, adapter)
@@ -93,7 +93,7 @@ def promote(
 
 def roll_back(session: Session, task: Task, *, reason: str, actor: str, now: datetime) -> Promotion:
     """Let the adapter predict again that did before the current one; IllegalTransition where there was none."""
-    audit.lock(session)
+    tasks.take(session, task)
     if not reason.strip():
         raise ItemRefused("say why the task is rolled back")
     stack = _stack(session, task)

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.models import Model
 
-METADATA = Model.metadata
 """Every table of the database, these included."""
 
 _SHA = String(64)

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit
+from storage import audit, new_rows
 from storage.errors import ItemRefused, RecordExists, RecordMissing
 from storage.fewshot.tables import ClassificationTaskRow
 
@@ -62,34 +62,32 @@ def create(session: Session, draft: TaskDraft, *, actor: str, now: datetime, sal
 
     ``salt`` (64 hex digits) is drawn where it is not given.
     """
-    audit.lock(session)
     _check(draft)
-    if session.scalar(select(ClassificationTaskRow.id).where(ClassificationTaskRow.name == draft.name)) is not None:
+    if not new_rows.add_if_new(session, ClassificationTaskRow, _values(draft, salt, now)):
         raise RecordExists(f"there is already a task {draft.name!r}: choose another name")
-    row = ClassificationTaskRow(
-        name=draft.name,
-        classes=json.dumps(list(draft.classes)),
-        positive_class=draft.positive_class,
-        modality=draft.modality.upper(),
-        body_part=draft.body_part.upper(),
-        intended_use=draft.intended_use,
-        not_for=draft.not_for,
-        alpha=draft.alpha,
-        sensitivity_floor=draft.sensitivity_floor,
-        patient_salt=salt or secrets.token_hex(32),
-        created_at=now,
-    )
-    session.add(row)
-    session.flush()
+    task = find(session, draft.name)
     audit.record(
         session,
         "task:created",
         f"task/{draft.name}",
         actor=actor,
         now=now,
-        details={"classes": ", ".join(draft.classes), "positive": draft.positive_class, "modality": row.modality},
+        details={
+            "classes": ", ".join(draft.classes),
+            "positive": draft.positive_class,
+            "modality": task.draft.modality,
+        },
     )
-    return _task(row)
+    return task
+
+
+def take(session: Session, task: Task) -> None:
+    """Wait until nobody else changes a task, and keep them from it until the end of the transaction.
+
+    Whoever adds items, labels, adapters or decisions takes the task first, and reads what it decides by afterwards.
+    """
+    query = select(ClassificationTaskRow.id).where(ClassificationTaskRow.id == task.id)
+    session.execute(query.with_for_update(key_share=True))
 
 
 def find(session: Session, name: str) -> Task:
@@ -105,6 +103,22 @@ def listed(session: Session) -> tuple[Task, ...]:
     return tuple(
         _task(row) for row in session.scalars(select(ClassificationTaskRow).order_by(ClassificationTaskRow.name))
     )
+
+
+def _values(draft: TaskDraft, salt: str | None, now: datetime) -> dict[str, object]:
+    return {
+        "name": draft.name,
+        "classes": json.dumps(list(draft.classes)),
+        "positive_class": draft.positive_class,
+        "modality": draft.modality.upper(),
+        "body_part": draft.body_part.upper(),
+        "intended_use": draft.intended_use,
+        "not_for": draft.not_for,
+        "alpha": draft.alpha,
+        "sensitivity_floor": draft.sensitivity_floor,
+        "patient_salt": salt or secrets.token_hex(32),
+        "created_at": now,
+    }
 
 
 def _check(draft: TaskDraft) -> None:

@@ -95,7 +95,7 @@ def inclusion_proof(index: int, size: int, read: ReadTile) -> tuple[bytes, ...]:
 
     Raises AuditTileMissing, ValueError where the tree has no such leaf.
     """
-    return _span_hashes(inclusion_spans(index, size), read)
+    return span_hashes(inclusion_spans(index, size), read)
 
 
 def consistency_proof(first: int, second: int, read: ReadTile) -> tuple[bytes, ...]:
@@ -103,7 +103,13 @@ def consistency_proof(first: int, second: int, read: ReadTile) -> tuple[bytes, .
 
     Raises AuditTileMissing, ValueError where the first tree is the larger one.
     """
-    return _span_hashes(consistency_spans(first, second), read)
+    return span_hashes(consistency_spans(first, second), read)
+
+
+def span_hashes(spans: Iterable[Span], read: ReadTile) -> tuple[bytes, ...]:
+    """Return the hashes of spans of a tree, such as proofs consist of. Raises AuditTileMissing."""
+    once = functools.cache(read)
+    return tuple(_span_hash(span, once) for span in spans)
 
 
 def _appended(level: int, count: int, added: bytes, read: ReadTile) -> list[Tile]:
@@ -134,11 +140,6 @@ def _complete_root(hashes: bytes) -> bytes:
         pairs = range(0, len(hashes), _PAIR_BYTES)
         hashes = b"".join([sha256(prefix + hashes[pair : pair + _PAIR_BYTES]).digest() for pair in pairs])
     return hashes
-
-
-def _span_hashes(spans: Iterable[Span], read: ReadTile) -> tuple[bytes, ...]:
-    once = functools.cache(read)
-    return tuple(_span_hash(span, once) for span in spans)
 
 
 def _span_hash(span: Span, read: ReadTile) -> bytes:

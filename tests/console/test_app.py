@@ -141,7 +141,7 @@ def test_the_audit_page_turns_pages_backwards(place: Place, client: TestClient) 
     for number in range(1, 24):
         failed_study(place.database, number)
     first = client.get("/audit").text
-    (older,) = re.findall(r'rel="next" href="(/audit\?before=\d+)"', first)
+    (older,) = re.findall(r'rel="next" href="(/audit\?after=[^"]+)"', first)
     assert "process:" not in first
     second = client.get(older).text
     assert ">1<" in second.replace(" ", "").replace("\n", "")
@@ -163,9 +163,10 @@ def test_the_api_gives_the_forms_of_the_command_line(place: Place, client: TestC
         "succeeded",
         "Lesion",
     )
-    assert client.get("/api/worklist").json() == [study]
+    (read_next,) = client.get("/api/worklist").json()
+    assert read_next == {**study, "cursor": "1~0.875~2026-03-01T12:00:00.000000Z~1"}
     (job,) = client.get("/api/jobs").json()
-    assert job.keys() == {"id", "study_instance_uid", "revision", "state", "attempts", "code"}
+    assert job.keys() == {"id", "study_instance_uid", "revision", "state", "attempts", "code", "cursor"}
     assert {item["kind"] for item in client.get("/api/deliveries").json()} == {"SEG", "SR"}
     detail = client.get(f"/api/studies/{study['id']}").json()
     assert detail["result"]["findings"][0]["volume_ml"] == 12.5
@@ -176,19 +177,22 @@ def test_the_api_gives_the_forms_of_the_command_line(place: Place, client: TestC
 
 def test_the_api_pages_through_the_audit_trail(place: Place, client: TestClient) -> None:
     failed_study(place.database)
-    seen: list[int] = []
-    before: int | None = None
+    seen: list[tuple[str, int]] = []
+    after: str | None = None
     while True:
-        page = client.get("/api/audit", params={"limit": 3, **({"before": before} if before else {})}).json()
-        seen += [event["seq"] for event in page["events"]]
-        before = page["before"]
-        if before is None:
+        page = client.get("/api/audit", params={"limit": 3, **({"after": after} if after else {})}).json()
+        seen += [(event["at"], event["seq"]) for event in page["events"]]
+        after = page["cursor"]
+        if after is None:
             break
     assert seen == sorted(seen, reverse=True)
-    assert seen[-1] == 1
+    assert len(set(seen)) == len(seen)
+    assert 1 in {seq for _, seq in seen}
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=100000", "before=0", "before=x"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=100000", "before=1", "after=x", "since=soon", "outcome=odd", "weights=x"]
+)
 def test_a_wrong_query_is_refused(client: TestClient, query: str) -> None:
     assert client.get(f"/api/audit?{query}").status_code == 422
 

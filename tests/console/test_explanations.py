@@ -41,7 +41,8 @@ def mapped(place: Place) -> Place:
 
 
 def _tags(place: Place) -> list[str]:
-    return [event["tag"] for event in oncue("audit", "list", "--state", place.state, "--json").json]
+    listed = oncue("audit", "list", "--state", place.state, "--json").json
+    return [event["tag"] for event in listed if event["tag"] != "audit:queried"]
 
 
 def test_the_study_page_shows_a_panel_for_each_finding_with_its_numbers(place: Place, client: TestClient) -> None:
@@ -99,7 +100,8 @@ def test_a_study_is_shown_by_number_or_uid_and_an_unknown_one_is_a_clear_error(p
     recorded = analysed_study(place.database, place.objects)
     by_number = oncue("studies", "show", 1, "--state", place.state, "--json").json
     by_uid = oncue("studies", "show", recorded.study_instance_uid, "--state", place.state, "--json").json
-    assert by_number == by_uid
+    assert by_number[0]["study"] == by_uid[0]["study"]
+    assert by_uid[0]["events"][:-1] == by_number[0]["events"]  # the first reading is an event of the second
     assert PATIENT not in str(by_number)
     for unknown in ("77", "1.2.3"):
         assert oncue("studies", "show", unknown, "--state", place.state).err.startswith("error [record_missing]")

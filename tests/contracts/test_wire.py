@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 
 from console.doctor.parts import ExaminedPart, PartHealth
+from console.history.forms import EventPageForm, FacetsForm, SightingForm, StepForm, TimelineForm
 from console.schemas import (
     DeliveryForm,
     EventForm,
-    EventPageForm,
     FindingForm,
     HealthForm,
     JobDetailForm,
@@ -81,14 +81,21 @@ def test_the_listings_keep_their_fields() -> None:
 def test_the_details_keep_their_fields() -> None:
     study, job = list(StudyForm.model_fields), list(JobForm.model_fields)
     more = ["id", "label", "result_revision", "job_id", "code", "last_instance_at", "reasons"]
+    more += ["unread", "read_at", "read_by"]
     assert list(WorklistForm.model_fields) == [*study, *more]
     more = ["reason", "lane", "opened_at", "started_at", "finished_at", "worker"]
     routed = ["route", "analyser", "pool", "routes_sha256", "wanted"]
     assert list(JobDetailForm.model_fields) == [*job, *routed, *more]
     assert list(StudyDetailForm.model_fields) == ["study", "jobs", "result", "results", "deliveries", "events"]
-    assert list(EventPageForm.model_fields) == ["events", "before"]
+    assert list(EventPageForm.model_fields) == ["events", "cursor", "facets"]
+    assert list(TimelineForm.model_fields) == ["study", "days", "complete"]
+    assert " ".join(StepForm.model_fields) == "seq at until tag actor outcome sentence events seconds"
+    assert list(SightingForm.model_fields) == ["who", "what", "times", "first_at", "last_at"]
+    assert list(FacetsForm.model_fields) == ["actions", "actors", "days", "complete"]
     assert list(HealthForm.model_fields) == ["database", "complete", "processes"]
-    assert " ".join(EventForm.model_fields) == "seq at tag subject actor details previous_hash hash"
+    assert " ".join(EventForm.model_fields) == (
+        "seq at tag subject actor outcome study series patient_key route model weights details previous_hash hash"
+    )
     assert " ".join(PanelForm.model_fields) == (
         "number picture slice_index attention_inside attention_outside residual_inside residual_outside"
     )

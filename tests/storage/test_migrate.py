@@ -115,6 +115,9 @@ def test_results_of_before_models_are_carried_over_and_take_organs_from_then_on(
         findings = analyses.findings_of(session, 101)
         assert analyses.structures_of(session, 101) == ()
         (pending,) = reports.due(session, now=now)
+        (read_next,) = worklist.worklist(session, limit=1)
+        assert worklist.waiting(session) == worklist.not_applicable(session) == ()
+    assert (read_next.id, read_next.cursor) == (entry.id, f"1~{entry.confidence}~2026-03-01T12:00:00.000000Z~1")
     assert (entry.finding, entry.priority, pending.job_id) == ("Lesion", Priority.HIGH, 101)
     assert [(one.number, one.volume_ml, one.area_mm2, one.site) for one in findings] == [
         (1, 2.5, 0.0, None),

@@ -1,4 +1,5 @@
-"""Parts of the documentation that follow from the code: settings, commands, error codes, accepted DICOM contexts.
+"""Parts of the documentation that follow from the code: settings, commands, error codes, audit messages,
+accepted DICOM contexts.
 
 Each stands between two marks in its document. ``make docs`` writes them anew; a test fails where one is out of date.
 """
@@ -23,6 +24,7 @@ from console.config import Settings, known_keys, variable
 from console.demo.journey import JourneyFailed
 from console.demo.pacs import PacsFailed
 from console.supervision.site import StartFailed
+from dicom_gateway.audit_messages.kinds import KINDS
 from dicom_gateway.contexts import accepted_contexts, transfer_syntaxes
 from dicom_gateway.status import written
 from storage.errors import OncueError
@@ -78,6 +80,17 @@ def syntaxes() -> str:
     return "\n".join(["| transfer syntax | UID |", "|---|---|", *rows])
 
 
+def audit_messages() -> str:
+    """List what each tag of the audit trail becomes, and for refusals the codes that are worth a message."""
+    rows = ["| event | message | type | action |", "|---|---|---|---|"]
+    for tag, kind in KINDS.items():
+        event, kind_type = kind.event.value, kind.type.value if kind.type else None
+        codes = f" ({', '.join(f'`{code}`' for code in sorted(kind.codes))})" if kind.codes else ""
+        written_type = f"{kind_type.value} {kind_type.meaning}" if kind_type else ""
+        rows.append(f"| `{tag}`{codes} | {event.value} {event.meaning} | {written_type} | {kind.action} |")
+    return "\n".join(rows)
+
+
 def all_errors() -> set[type[OncueError]]:
     """Return every class of the error tree."""
     found: set[type[OncueError]] = set()
@@ -95,6 +108,7 @@ PARTS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("configuration.md", "settings"): settings,
     ("operations.md", "commands"): commands,
     ("operations.md", "errors"): errors,
+    ("audit-messages.md", "audit-messages"): audit_messages,
     ("conformance.md", "sop-classes"): sop_classes,
     ("conformance.md", "transfer-syntaxes"): syntaxes,
 }

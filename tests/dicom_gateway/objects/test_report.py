@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_gateway.errors import ObjectInvalid
+from dicom_gateway.objects.audit_checkpoint import checkpoint_of
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.validation import check_object
@@ -203,6 +204,15 @@ def test_the_private_codes_name_their_scheme(study: SourceStudy, objects: Object
     (scheme,) = report.CodingSchemeIdentificationSequence
     assert scheme.CodingSchemeDesignator == "99ONCUE"
     assert scheme.CodingSchemeName == "oncue result concepts"
+
+
+@pytest.mark.peer
+def test_a_report_carries_the_checkpoint_of_the_audit_log(study: SourceStudy, objects: ObjectStore) -> None:
+    note = "oncue\n7\nAAAA\n\n\u2014 oncue BBBB\n"
+    path = write_report(study.analysis(study.lesion_labels(), checkpoint=note), objects)
+    assert checkpoint_of(pydicom.dcmread(path)) == note
+    assert iod_errors(path) == []
+    assert checkpoint_of(pydicom.dcmread(write_report(study.analysis(study.lesion_labels()), objects))) is None
 
 
 def test_lesions_are_never_reported_without_their_segmentation(study: SourceStudy) -> None:

@@ -1,0 +1,1 @@
+"""What `oncue audit` does beside asking tables: the log's key, sealing, proofs."""

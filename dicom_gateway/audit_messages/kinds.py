@@ -1,0 +1,110 @@
+"""The table from tags of the audit trail to messages of PS3.15 A.5.3. A tag that is not in it has no message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dicom_gateway.audit_messages.codes import Action, EventId, EventType, Indicator
+
+
+class Shape(StrEnum):
+    """Who takes part in a message, and which objects it names."""
+
+    PROCESS = "process"  # one process of ours
+    RECEIVED = "received"  # a peer sent to us
+    SENT = "sent"  # we send to a peer
+    PERFORMED = "performed"  # somebody did something with a study
+    PATIENT = "patient"  # somebody changed what is known of a patient
+    EXPORTED = "exported"  # somebody took something out
+    LOG = "log"  # somebody read the audit trail
+    ASKED = "asked"  # somebody searched
+    ALERT = "alert"  # we report what somebody did or tried
+    AUTHENTICATED = "authenticated"  # somebody logged in or out
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKind:
+    """Which message an event becomes.
+
+    ``codes`` are those of refusals that are worth an alert; None where all are. ``indicator`` is for tags whose
+    outcome the trail does not count as a failure.
+    """
+
+    event: EventId
+    action: Action
+    shape: Shape
+    type: EventType | None = None
+    codes: frozenset[str] | None = None
+    indicator: Indicator | None = None
+
+
+def _alert(event_type: EventType, *codes: str) -> MessageKind:
+    known = frozenset(codes) if codes else None
+    return MessageKind(EventId.SECURITY_ALERT, Action.EXECUTE, Shape.ALERT, event_type, known)
+
+
+def _read(event: EventId = EventId.INSTANCES_ACCESSED, shape: Shape = Shape.PERFORMED) -> MessageKind:
+    return MessageKind(event, Action.READ, shape)
+
+
+def _sent(event: EventId, action: Action, indicator: Indicator | None = None) -> MessageKind:
+    return MessageKind(event, action, Shape.SENT, indicator=indicator)
+
+
+def _activity(event_type: EventType) -> MessageKind:
+    return MessageKind(EventId.APPLICATION_ACTIVITY, Action.EXECUTE, Shape.PROCESS, event_type)
+
+
+def _authentication(event_type: EventType) -> MessageKind:
+    return MessageKind(EventId.USER_AUTHENTICATION, Action.EXECUTE, Shape.AUTHENTICATED, event_type)
+
+
+def _received(action: Action) -> MessageKind:
+    return MessageKind(EventId.INSTANCES_TRANSFERRED, action, Shape.RECEIVED)
+
+
+def _accessed(action: Action) -> MessageKind:
+    return MessageKind(EventId.INSTANCES_ACCESSED, action, Shape.PERFORMED)
+
+
+_SOFTWARE = _alert(EventType.SOFTWARE_CONFIGURATION)
+_SECURITY = _alert(EventType.SECURITY_ATTRIBUTES_CHANGED)
+_LOG_USED = _read(EventId.AUDIT_LOG_USED, Shape.LOG)
+
+KINDS: Mapping[str, MessageKind] = {
+    "process:started": _activity(EventType.APPLICATION_START),
+    "process:stopped": _activity(EventType.APPLICATION_STOP),
+    "process:refused": _alert(EventType.SOFTWARE_CONFIGURATION, "weights_mismatch", "pickle_refused", "code_refused"),
+    "association:refused": _alert(EventType.NODE_AUTHENTICATION),
+    "instance:refused": _alert(
+        EventType.RESTRICTED_FUNCTION, "peer_refused", "object_mismatch", "undecodable_object", "instance_too_large"
+    ),
+    "instance:stored": _received(Action.CREATE),
+    "instance:changed": _received(Action.UPDATE),
+    "delivery:opened": _sent(EventId.BEGIN_TRANSFERRING, Action.EXECUTE),
+    "delivery:sent": _sent(EventId.INSTANCES_TRANSFERRED, Action.CREATE),
+    "delivery:refused": _sent(EventId.INSTANCES_TRANSFERRED, Action.CREATE),
+    "delivery:postponed": _sent(EventId.INSTANCES_TRANSFERRED, Action.CREATE, Indicator.MINOR_FAILURE),
+    "object:written": _accessed(Action.CREATE),
+    "picture:read": _read(),
+    "study:read": _read(),
+    "study:analysed": _read(),
+    "export:made": _read(EventId.EXPORT, Shape.EXPORTED),
+    "study:deleted": MessageKind(EventId.STUDY_DELETED, Action.DELETE, Shape.PERFORMED),
+    "study:patient-changed": MessageKind(EventId.PATIENT_RECORD, Action.UPDATE, Shape.PATIENT),
+    "audit:queried": MessageKind(EventId.QUERY, Action.EXECUTE, Shape.ASKED),
+    "audit:read": _LOG_USED,
+    "audit:archived": _LOG_USED,
+    "audit:guards-missing": _SECURITY,
+    "routes:in-force": _SOFTWARE,
+    "model:added": _SOFTWARE,
+    "model:removed": _SOFTWARE,
+    "adapter:promoted": _SOFTWARE,
+    "adapter:rolled-back": _SOFTWARE,
+    "user:logged-in": _authentication(EventType.LOGIN),
+    "user:login-refused": _authentication(EventType.LOGIN),
+    "user:logged-out": _authentication(EventType.LOGOUT),
+}
+"""What each tag becomes."""

@@ -1,0 +1,77 @@
+"""Events told in words: a sentence for each kind, filled in with what the event holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from storage.audit import AuditEvent
+
+_SENTENCES: Mapping[str, str] = {
+    "study:opened": "The first image arrived from {actor}, in lane {lane}",
+    "study:closed": "The study was complete with {instances} images, revision {revision}",
+    "study:reopened": "A late image from {actor} opened revision {revision}",
+    "study:rerouted": "{actor} had its routes asked again, revision {revision}",
+    "study:patient-changed": "A corrected image from {actor} named another patient",
+    "study:routed": "The routes were asked",
+    "study:not-applicable": "No route wanted the study",
+    "study:analysed": "{algorithm} found {lesions} lesions on route {route}",
+    "study:prioritised": "It was given the priority {priority} by the rule «{rule}»",
+    "study:read": "{actor} read the study",
+    "instance:stored": "{count} from {actor}",
+    "instance:changed": "An image came again from {actor} with other content",
+    "instance:refused": "An image from {actor} was refused: {code}",
+    "job:opened": "Job {number} was opened in lane {lane}",
+    "job:kept": "The result of job {number} still stands",
+    "job:published": "Job {number} was sent to the workers",
+    "job:claimed": "{actor} took job {number}, attempt {attempt}",
+    "job:succeeded": "{actor} finished job {number}",
+    "job:failed": "Job {number} failed: {code}",
+    "job:requeued": "Job {number} is to be tried again: {code}",
+    "job:postponed": "Job {number} was put off: {code}",
+    "job:retried": "{actor} had job {number} tried again",
+    "job:superseded": "Job {number} was given up for a newer one",
+    "job:lease-expired": "{actor} found job {number} abandoned",
+    "job:handed-back": "{actor} handed job {number} back",
+    "job:message-lost": "The message of job {number} was lost and is sent again",
+    "result:superseded": "The result of job {number} was replaced by that of job {by}",
+    "object:written": "A DICOM {kind} was written",
+    "object:requested": "{actor} had a DICOM {kind} written",
+    "report:postponed": "The report of job {number} could not be written yet: {code}",
+    "report:failed": "The report of job {number} could not be written: {code}",
+    "rejection:needless": "Nobody had to be told that the result of job {number} was replaced",
+    "rejection:postponed": "The rejection note of job {number} could not be written yet: {code}",
+    "rejection:failed": "The rejection note of job {number} could not be written: {code}",
+    "delivery:opened": "An object is to be sent to {destination}",
+    "delivery:sent": "An object was sent to {destination}, status {status}",
+    "delivery:refused": "{destination} refused an object: {code}",
+    "delivery:postponed": "{destination} did not take an object yet: {code}",
+    "delivery:retried": "{actor} had an object sent to {destination} once more",
+    "delivery:superseded": "An object is not sent to {destination} any more: a newer one is",
+    "picture:read": "{actor} looked at a picture of job {number}",
+    "export:made": "{actor} took {what} of job {number} out as files",
+    "audit:read": "{actor} read the history of the study",
+    "audit:queried": "{actor} searched the history for the study",
+}  # fmt: skip # reads by its lines
+
+
+def told(event: AuditEvent, *, count: int = 1) -> str:
+    """Return an event as a sentence; ``count`` is how many of its kind it stands for.
+
+    A kind that has no sentence is told by its tag, its object and who did it.
+    """
+    template = _SENTENCES.get(event.tag)
+    if template is None:
+        kind, _, verb = event.tag.partition(":")
+        return f"{kind} {verb.replace('-', ' ')}: {event.subject}, by {event.actor}"
+    details = {name: value for name, value in json.loads(event.details).items() if value is not None}
+    number = event.subject.rpartition("/")[2]
+    images = "One image arrived" if count == 1 else f"{count} images arrived"
+    return template.format_map(_Filled({"number": number, **details, "actor": event.actor, "count": images}))
+
+
+class _Filled(dict[str, object]):
+    """What a sentence is filled in with; what an event does not say is left open."""
+
+    def __missing__(self, name: str) -> str:
+        return f"({name} not said)"

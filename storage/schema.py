@@ -1,0 +1,15 @@
+"""Every table of oncue in one place, for whoever compares them with a database."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+from storage.audit_forwards import AuditForwardRow
+from storage.audit_tables import AuditEventRow
+from storage.fewshot.tables import ClassificationTaskRow
+from storage.models import Model
+
+TABLES = (Model, AuditEventRow, AuditForwardRow, ClassificationTaskRow)
+"""One of each module of tables: importing it puts all of that module into the metadata."""
+
+METADATA: MetaData = Model.metadata

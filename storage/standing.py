@@ -1,0 +1,101 @@
+"""Where each study stands, kept beside it so that lists are ordered, filtered and paged by indexes.
+
+Whoever changes jobs, results or the arrival of a study calls ``refresh`` at the end, in the same transaction, once all
+jobs that it touches are written: the order study, jobs, standing keeps two transactions from waiting for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage import held_results
+from storage.domain import StudyState
+from storage.models import AnalysisRow, InstanceRow, JobRow, StandingRow, StudyRow
+
+
+def refresh(session: Session, study_id: int, *, recount: bool = False) -> StandingRow:
+    """Work out anew where a study stands, by the rules that its entry in the lists follows, and write that down.
+
+    The row is locked before anything is read: of two transactions that change one study, the later one sees what the
+    earlier one wrote. ``recount`` counts the instances again.
+    """
+    row = _locked(session, study_id)
+    results = held_results.of_studies(session, [study_id], waits_for=lambda _: None).get(study_id, ())
+    closed_at, last_instance_at = session.execute(
+        select(StudyRow.closed_at, StudyRow.last_instance_at).where(StudyRow.id == study_id)
+    ).one()
+    lead = held_results.leading(results)
+    row.state = held_results.state_of(results, closed=closed_at is not None).value
+    row.complete = closed_at is not None
+    row.rank = held_results.rank_of(held_results.priority_of(lead))
+    row.minus_confidence = 0.0 - ((lead.confidence if lead else None) or 0.0)
+    row.arrived_at = last_instance_at
+    row.leading_job_id = lead.result_job_id if lead else None
+    valid = results_that_hold(session, study_id)
+    row.analysed = bool(valid)
+    row.waiting = not valid and row.state != StudyState.NOT_APPLICABLE.value
+    row.unread = bool(valid) and not _is_read(row, valid)
+    if recount:
+        row.instances = _count(session, study_id)
+    session.flush()
+    return row
+
+
+def begin(session: Session, study_id: int, *, now: datetime) -> None:
+    """Write where a study stands whose first image has just come."""
+    session.add(arriving(study_id, now))
+    session.flush()
+
+
+def results_that_hold(session: Session, study_id: int) -> tuple[str, ...]:
+    """Return what tells each valid result of a study from every other, those of a job that was tried again too."""
+    query = (
+        select(AnalysisRow.job_id, AnalysisRow.analysed_at)
+        .join(JobRow, JobRow.id == AnalysisRow.job_id)
+        .where(JobRow.study_id == study_id, AnalysisRow.superseded_at.is_(None))
+        .order_by(AnalysisRow.job_id)
+    )
+    return tuple(f"{job_id}@{analysed_at.isoformat()}" for job_id, analysed_at in session.execute(query))
+
+
+def _is_read(row: StandingRow, valid: tuple[str, ...]) -> bool:
+    """Say whether what somebody marked as read is still all that there is, and no more urgent than it was."""
+    if row.read_at is None or row.read_rank is None:
+        return False
+    return set(valid) <= set(json.loads(row.read_results or "[]")) and row.rank >= row.read_rank
+
+
+def _locked(session: Session, study_id: int) -> StandingRow:
+    session.flush()
+    row = session.get(StandingRow, study_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        opened_at = session.scalars(select(StudyRow.opened_at).where(StudyRow.id == study_id)).one()
+        row = arriving(study_id, opened_at)
+        session.add(row)
+    return row
+
+
+def arriving(study_id: int, moment: datetime) -> StandingRow:
+    """Return the standing of a study whose first image came at a moment."""
+    return StandingRow(
+        study_id=study_id,
+        state=StudyState.RECEIVING.value,
+        rank=held_results.rank_of(None),
+        minus_confidence=0.0,
+        arrived_at=moment,
+        leading_job_id=None,
+        instances=0,
+        complete=False,
+        analysed=False,
+        waiting=True,
+        unread=False,
+    )
+
+
+def _count(session: Session, study_id: int) -> int:
+    query = select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)
+    return session.scalar(query) or 0

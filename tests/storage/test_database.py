@@ -1,0 +1,62 @@
+"""What becomes of the drivers' errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from storage.database import Database, connect
+from storage.errors import DatabaseUnavailable, SchemaMismatch, StatementRefused
+from storage.models import StudyRow
+
+
+def test_a_statement_with_too_many_variables_is_no_unavailable_database(database: Database) -> None:
+    query = select(func.count()).select_from(StudyRow).where(StudyRow.id.in_(range(300_000)))
+    with pytest.raises(StatementRefused, match="size or form") as refused, database.read() as session:
+        session.scalar(query)
+    assert not refused.value.retryable
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(StudyRow)) == 0
+
+
+def test_a_statement_that_is_too_deep_is_no_unavailable_database(database: Database) -> None:
+    deep = "SELECT " + " + ".join(["1"] * 50_000)
+    with pytest.raises(StatementRefused), database.read() as session:
+        session.execute(text(deep))
+
+
+def test_a_table_that_is_not_there_is_a_matter_of_the_schema(database: Database) -> None:
+    with pytest.raises(SchemaMismatch, match="db check"), database.read() as session:
+        session.execute(text("SELECT * FROM nothing_of_that_name"))
+
+
+def test_no_value_of_a_statement_stands_in_the_message(database: Database) -> None:
+    names = ["DOE^JANE"] * 300_000
+    with pytest.raises(StatementRefused) as refused, database.read() as session:
+        session.execute(select(StudyRow.id).where(StudyRow.patient_id.in_(names)))
+    assert "DOE" not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    database = connect("postgresql+psycopg://nobody@127.0.0.1:9/nothing")
+    with pytest.raises(DatabaseUnavailable) as missing, database.read() as session:
+        session.scalar(select(func.count()).select_from(StudyRow))
+    assert missing.value.retryable
+    database.dispose()
+
+
+def test_a_connection_that_the_server_ends_is_unavailable(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no connection to end")
+    end = text("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(DatabaseUnavailable), database.read() as session:
+        session.execute(end)
+
+
+def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    database = connect(f"sqlite:///{tmp_path / 'gone' / 'oncue.sqlite'}")
+    with pytest.raises(DatabaseUnavailable), database.read() as session:
+        session.scalar(text("SELECT 1"))
+    database.dispose()
