@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage import analyses, deliveries, jobs, processes, reading, study_pages, study_record, worklist
+from storage import analyses, audit, deliveries, jobs, processes, reading, study_pages, study_record, worklist
 from storage.database import Database, utc_now
 from storage.deliveries import Delivery
 from storage.domain import DeliveryState, JobState
@@ -153,7 +153,7 @@ class Views:
             raise ObjectMissing("this job has no such picture")
         reader = Reader(actor, utc_now())
         with self.database.read() as session:
-            on_record = readings.is_visiting(session, readings.study_of_job(session, job_id), reader)
+            on_record = readings.is_visiting(session, audit.study_of_job(session, job_id), reader)
         if not on_record:
             with self.database.write() as session:
                 readings.picture_read(session, job_id, reader)

@@ -18,13 +18,13 @@ def questions(samples: Samples) -> Iterator[Question]:
         (StudyList.ANALYSED, "analysed studies"),
         (StudyList.ALL, "all studies"),
     ):
-        yield _same(f"{name}, first page", lambda session, which=which: worklist.listed(session, which, limit=PAGE))  # type: ignore[misc]
+        yield _same(f"{name}, first page", lambda session, which=which: worklist.listed(session, which, limit=PAGE))  # type: ignore[misc] # its types cannot be told from a default
         after = samples.deep[which] or None
         yield _same(
             f"{name}, deep page",
-            lambda session, which=which, after=after: worklist.listed(session, which, limit=PAGE, after=after),  # type: ignore[misc]
+            lambda session, which=which, after=after: worklist.listed(session, which, limit=PAGE, after=after),  # type: ignore[misc] # its types cannot be told from a default
         )
-        yield _same(f"{name}, count", lambda session, which=which: study_pages.count(session, which))  # type: ignore[misc]
+        yield _same(f"{name}, count", lambda session, which=which: study_pages.count(session, which))  # type: ignore[misc] # its types cannot be told from a default
     stat = StudyFilter(priority=Priority.HIGH)
     yield _same("worklist, one priority", lambda session: worklist.worklist(session, limit=PAGE, wanted=stat))
     yield Question("studies of a patient", tuple(_of_patient(study.patient_id) for study in samples.studies))

@@ -54,7 +54,7 @@ def percentile(values: Iterable[float], part: float) -> float:
 
 def _figure(database: Database, question: Question) -> Figure:
     _ask(database, question.asked[0])
-    times = [1000 * timed(lambda asked=asked: _ask(database, asked)) for asked in question.asked]  # type: ignore[misc]
+    times = [1000 * timed(lambda asked=asked: _ask(database, asked)) for asked in question.asked]  # type: ignore[misc] # its types cannot be told from a default
     return Figure(question.name, round(percentile(times, 0.5), 2), round(percentile(times, 0.95), 2))
 
 

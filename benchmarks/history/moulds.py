@@ -162,7 +162,7 @@ def _row_moulds(session: Session, specimen: Specimen, texts: _Texts) -> list[Row
 def _refers(table: Table, found: Mapping[str, Sequence[Row[Any]]]) -> ColumnElement[bool] | None:
     """Return the condition that a row refers to one of those found; None where the table refers to none of them."""
     conditions = [
-        key.parent.in_([row._mapping[key.column.name] for row in found[key.column.table.name]])  # noqa: SLF001
+        key.parent.in_([row._mapping[key.column.name] for row in found[key.column.table.name]])  # noqa: SLF001 - public, whatever its name says
         for key in table.foreign_keys
         if key.column.table.name in found
     ]

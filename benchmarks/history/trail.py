@@ -79,7 +79,7 @@ def _of_many(samples: Samples) -> Iterator[Question]:
         ),
     }
     for name, value in values.items():
-        yield _repeated(name, lambda value=value: _page(value()))  # type: ignore[misc]
+        yield _repeated(name, lambda value=value: _page(value()))  # type: ignore[misc] # its types cannot be told from a default
 
 
 def _repeated(name: str, make: Callable[[], Ask]) -> Question:

@@ -8,11 +8,10 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from console.doctor.parts import ExaminedPart, PartHealth
-from console.history.log_key import signing_key
+from console.history.log_key import key_problem
 from console.installation import Installation
 from storage import audit
 from storage.database import utc_now
-from storage.errors import ConfigurationError
 from storage.history import guards, partitions, sealing
 from storage.roles.login import may_undo_guards
 
@@ -47,10 +46,9 @@ def probe_history(installation: Installation) -> Iterator[ExaminedPart]:
 
 def _late(installation: Installation, what: str) -> ExaminedPart:
     """Say why nothing is sealed: the key, or that no gateway and no relay runs."""
-    try:
-        signing_key(installation)
-    except ConfigurationError as error:
-        return ExaminedPart(_SUBJECT, PartHealth.BROKEN, f"{what}: {error}")
+    problem = key_problem(installation)
+    if problem is not None:
+        return ExaminedPart(_SUBJECT, PartHealth.BROKEN, f"{what}: {problem}")
     return ExaminedPart(_SUBJECT, PartHealth.REMARK, f"{what}: no gateway and no relay is running")
 
 

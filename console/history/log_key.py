@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import structlog
 
@@ -44,6 +43,18 @@ def signing_key(installation: Installation) -> SigningKey:
             f"audit.key_file: {path} is gone, and this log's checkpoints were signed with it: bring it back from a "
             "backup, or have the processes of one machine alone seal; another key would begin another log"
         ) from None
+
+
+def key_problem(installation: Installation) -> ConfigurationError | None:
+    """Return why checkpoints cannot be signed here, None where they can; no key is made."""
+    settings = installation.settings.audit
+    if not settings.key_path(installation.state).exists() and not _has_checkpoints(installation.database):
+        return None
+    try:
+        signing_key(installation)
+    except ConfigurationError as error:
+        return error
+    return None
 
 
 def near_witnesses(installation: Installation) -> tuple[Witness, ...]:
@@ -103,11 +114,6 @@ def seal_now(installation: Installation) -> int:
         owner=f"cli-{uuid.uuid4().hex[:12]}",
         near=near_witnesses(installation),
     ).seal_once()
-
-
-def kept_checkpoint(path: Path) -> str | None:
-    """Return a checkpoint that a file keeps, None where there is none."""
-    return FileWitness(path).newest()
 
 
 def _has_checkpoints(database: Database) -> bool:

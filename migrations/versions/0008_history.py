@@ -428,7 +428,7 @@ def _chain_all() -> None:
     for number, (_, *event, _, digest) in enumerate(rows, start=1):
         if not digest:
             fields = json.dumps((number, *event), ensure_ascii=False, separators=(",", ":"))
-            digest = hashlib.sha256((previous + fields).encode()).hexdigest()  # noqa: PLW2901
+            digest = hashlib.sha256((previous + fields).encode()).hexdigest()  # noqa: PLW2901 - the hash that an event lacks
         chained.append((number, *event, previous, digest))
         previous = digest
     names = ("seq", "at", "tag", "subject", "actor", "details", "previous_hash", "hash")

@@ -39,11 +39,6 @@ def picture_read(session: Session, job_id: int, reader: Reader) -> None:
         _record(session, "picture:read", f"job/{job_id}", reader, study=study)
 
 
-def study_of_job(session: Session, job_id: int) -> ConcernedStudy:
-    """Return how events name the study of a job."""
-    return audit.study_of_job(session, job_id)
-
-
 def is_visiting(session: Session, study: ConcernedStudy, reader: Reader) -> bool:
     """Say whether the same person opened the study, or a picture of it, minutes ago."""
     query = select(EVENTS.c.seq).where(

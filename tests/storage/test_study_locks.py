@@ -108,7 +108,7 @@ def test_the_first_images_of_a_study_that_come_at_once_open_one_study(database: 
         with database.write() as session:
             _register(session, A, number % 4, sender=f"SENDER{number}")
 
-    _at_once([lambda number=number: send(number) for number in range(THREADS)])  # type: ignore[misc]
+    _at_once([lambda number=number: send(number) for number in range(THREADS)])  # type: ignore[misc] # its types cannot be told from a default
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(StudyRow)) == 1
         assert session.scalar(select(func.count()).select_from(InstanceRow)) == 4
@@ -148,7 +148,7 @@ def test_everything_at_once_loses_nothing_and_never_locks_for_good(
     for hammer in hammers:
         hammer.begin()
 
-    _at_once([lambda hammer=hammer: [hammer.strike() for _ in range(STRIKES)] for hammer in hammers])  # type: ignore[misc]
+    _at_once([lambda hammer=hammer: [hammer.strike() for _ in range(STRIKES)] for hammer in hammers])  # type: ignore[misc] # its types cannot be told from a default
 
     with hammers[0].database.read() as session:
         events = [event_of(row) for row in session.scalars(select(AuditEventRow).order_by(AuditEventRow.seq))]

@@ -228,7 +228,7 @@ def test_walking_by_pages_is_filtering_in_memory(
         more = {"study": study} if study else {}
         write(
             database, str(tag), str(subject), at=NOW + timedelta(days=20 * int(str(days))),
-            actor=actor, route=route, weights=weights, code=" ".join(codes), **more,  # type: ignore[arg-type]
+            actor=actor, route=route, weights=weights, code=" ".join(codes), **more,  # type: ignore[arg-type] # any of its values
         )  # fmt: skip # reads by its lines
     everything = [event for event in _sorted(_all(database), order) if event.seq > floor]
     with pytest.MonkeyPatch.context() as patch:
@@ -245,7 +245,7 @@ def _all(database: Database) -> list[AuditEvent]:
 
 
 def _sorted(events: object, order: Order) -> list[AuditEvent]:
-    ordered = sorted(events, key=lambda event: (event.at, event.seq))  # type: ignore[call-overload]
+    ordered = sorted(events, key=lambda event: (event.at, event.seq))  # type: ignore[call-overload] # rows of objects
     return ordered[::-1] if order is Order.NEWEST else list(ordered)
 
 
