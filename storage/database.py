@@ -52,6 +52,16 @@ class Database:
         with _translated(), Session(self.engine) as session:
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a transaction for reading in which every query sees the database of one moment.
+
+        SQLite's transactions are so by themselves; PostgreSQL's are asked to be (REPEATABLE READ).
+        """
+        options = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with _translated(), Session(self.engine.execution_options(**options)) as session:
+            yield session
+
     def connect_for_writing(self) -> Connection:
         """Open a connection whose transactions take SQLite's write lock when they begin; the caller closes it."""
         return self.engine.execution_options(**{_WRITES: True}).connect()

@@ -49,7 +49,7 @@ def verified(
         seal_now(installation)
     trusted = (*_of_witnesses(installation, key), *(_of_file(path, key) for path in files))
     kept = FileWitness(proved_path(installation), name="file of the last proof")
-    with installation.database.read() as session:
+    with installation.database.snapshot() as session:
         since = _opened(kept.newest(), key) if since_checkpoint else None
         found = verify(session, key, since=since, trusted=trusted, on_progress=on_progress)
         newest = sealing.newest_checkpoint(session)

@@ -6,15 +6,11 @@ and tiles alike, but cannot sign; and who holds the key as well cannot take back
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import Executable, and_, select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from storage.audit_tables import AuditCheckpointRow, AuditCountRow, AuditLeafRow, AuditLogRow, AuditPendingRow
@@ -22,23 +18,15 @@ from storage.errors import AuditTileMissing, OncueError
 from storage.history import guards, tiles
 from storage.history.archived_leaves import ArchivedLeaves, archived_leaves
 from storage.history.checkpoint_text import Checkpoint, open_checkpoint
-from storage.history.leaves import COLUMNS, EVENTS, FIELDS, leaves_data
-from storage.history.merkle import EMPTY_ROOT, HASH_BYTES
+from storage.history.leaf_ranges import GENESIS, MOST_PROBLEMS, Counts, LeafRange, ProvedRange, broken_chain
+from storage.history.leaves import EVENTS
+from storage.history.merkle import EMPTY_ROOT
 from storage.history.note_keys import VerifierKey
-from storage.history.sealing import counted, read_tile
+from storage.history.provers import proved_ranges
+from storage.history.sealing import read_tile
 from storage.progress import OnProgress, unheard
 
-GENESIS = "0" * 64
-"""What the first event of a chain of before follows."""
-_CHUNK = 8192
-_WIDEST = 4 * _CHUNK
-_AT_ONCE = 500
-_MOST_PROBLEMS = 20
 _MONTH_LENGTH = len("2026-03")
-_SEQ, _PREVIOUS, _HASH = (FIELDS.index(name) for name in ("seq", "previous_hash", "hash"))
-_CHAINED = tuple(FIELDS.index(name) for name in ("seq", "at", "tag", "subject", "actor", "details"))
-
-Values = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +65,23 @@ def verify(
 ) -> Verification:
     """Prove the whole log, or what came after a checkpoint that was proved before.
 
-    ``trusted`` are checkpoints from outside, as of witnesses: a log that was cut or rebuilt does not agree with them.
+    ``session`` is that of a snapshot: what is sealed meanwhile is left for the next proof. ``trusted`` are checkpoints
+    from outside, as of witnesses: a log that was cut or rebuilt does not agree with them.
     """
-    walk = _Walk(session, key, since.size if since else 0, archived_leaves(session))
-    return walk.verified(since, trusted, on_progress)
+    proof = _Proof(session, key, since.size if since else 0, archived_leaves(session))
+    return proof.verified(since, trusted, on_progress)
 
 
 @dataclass(slots=True)
-class _Walk:
-    """One walk along the leaves, with what was found so far."""
+class _Proof:
+    """One proof, with what was found so far."""
 
     session: Session
     key: VerifierKey
     since: int
     archives: ArchivedLeaves
     problems: list[str] = field(default_factory=list)
-    partial: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    chain: str | None = GENESIS
+    counts: Counts = field(default_factory=Counter)
     proved: int = 0
     away: int = 0
 
@@ -103,7 +90,7 @@ class _Walk:
         try:
             if since is not None:
                 self._starts_at(since, size)
-            reached = self._walk(size, on_progress) if not self.problems else self.since
+            reached = self._prove_leaves(on_progress) if not self.problems else self.since
             self._ends_at(size, reached)
             root = tiles.root(min(size, reached), read_tile(self.session)) if not self.problems else EMPTY_ROOT
             self._agrees(size, trusted)
@@ -126,7 +113,7 @@ class _Walk:
         )
 
     def _name(self, problem: str) -> None:
-        if len(self.problems) < _MOST_PROBLEMS:
+        if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(problem)
 
     def _starts_at(self, since: Checkpoint, size: int) -> None:
@@ -138,110 +125,31 @@ class _Walk:
                 f"at {since.size} events the log is not what was proved before: it was rebuilt, or tiles changed"
             )
 
-    def _walk(self, size: int, on_progress: OnProgress) -> int:
-        """Hash every leaf from where the proof begins, and hold each tile that they make against the stored one."""
-        number = self.since
-        while leaves := self._leaves(number):
-            events = self._held(leaves, number)
-            self._compare(number, self._hashes(events, number))
-            present = [event for event in events if event is not None]
-            self.counts.update(counted(present))
-            number += len(events)
-            self.proved += len(present)
-            self.away += len(events) - len(present)
-            on_progress(number - self.since, size - self.since)
-            if len(events) < len(leaves):
+    def _prove_leaves(self, on_progress: OnProgress) -> int:
+        """Prove the leaves from where the proof begins, and return the one after the last that is there."""
+        last_leaf = self.session.scalar(select(AuditLeafRow.number).order_by(AuditLeafRow.number.desc()).limit(1))
+        stop = 0 if last_leaf is None else last_leaf + 1
+        ranges = proved_ranges(self.session, LeafRange(self.since, max(stop, self.since)), on_progress=on_progress)
+        return self._joined(ranges)
+
+    def _joined(self, ranges: Iterable[ProvedRange]) -> int:
+        """Add up what was found in ranges, up to the first that is not whole, and hold the chain of before together."""
+        reached = self.since
+        chain: str | None = GENESIS if not self.since else None
+        for found in ranges:
+            self.counts.update(found.counts)
+            self.proved += found.proved
+            self.away += found.away
+            if found.chain is not None:
+                if None not in (chain, found.chain.first) and chain != found.chain.first:
+                    self._name(broken_chain(found.chain.event))
+                chain = found.chain.last
+            for problem in found.problems:
+                self._name(problem)
+            reached = found.reached
+            if not found.is_whole:
                 break
-        return number
-
-    def _leaves(self, number: int) -> Sequence[tuple[int, int]]:
-        """Return the next leaves: their numbers, and those of the events that they stand for."""
-        query = select(AuditLeafRow.number, AuditLeafRow.seq).where(AuditLeafRow.number >= number)
-        return self._fetched(query.order_by(AuditLeafRow.number).limit(_CHUNK))
-
-    def _hashes(self, events: Sequence[Values | None], number: int) -> bytes:
-        """Return the hashes of leaves from ``number`` on; that of an archived event is the one that the tree holds."""
-        present = tiles.hashed_leaves(leaves_data([event for event in events if event is not None]))
-        if len(present) == len(events) * HASH_BYTES:
-            return present
-        read = functools.cache(read_tile(self.session))
-        of_present = (present[start : start + HASH_BYTES] for start in range(0, len(present), HASH_BYTES))
-        return b"".join(
-            tiles.subtree_hash(0, leaf, read) if event is None else next(of_present)
-            for leaf, event in enumerate(events, start=number)
-        )
-
-    def _held(self, leaves: Sequence[tuple[int, int]], number: int) -> list[Values | None]:
-        """Return the events of these leaves up to the first that is not there, and follow the chain of before.
-
-        An event whose month was archived is None.
-        """
-        stored = self._events([seq for _, seq in leaves])
-        kept: list[Values | None] = []
-        for place, (leaf, seq) in enumerate(leaves, start=number):
-            event = stored.get(seq)
-            if leaf != place:
-                self._name(f"leaf {place} of the log is missing: leaf {leaf} follows")
-                break
-            if event is None and not self.archives.covers(leaf):
-                self._name(f"event {seq} (leaf {leaf}) is missing")
-                break
-            if event is None:
-                self.chain = None  # what it was, the archive knows
-            elif event[_HASH] or event[_PREVIOUS]:
-                self._follow_chain(event)
-            kept.append(event)
-        return kept
-
-    def _events(self, seqs: Sequence[int]) -> dict[int, Values]:
-        """Return events by their numbers, which lie together unless somebody changed them."""
-        low, high = min(seqs), max(seqs)
-        if high - low < _WIDEST:
-            return {row[_SEQ]: row for row in self._fetched(select(*COLUMNS).where(EVENTS.c.seq.between(low, high)))}
-        parts = (seqs[start : start + _AT_ONCE] for start in range(0, len(seqs), _AT_ONCE))
-        return {
-            row[_SEQ]: row for part in parts for row in self._fetched(select(*COLUMNS).where(EVENTS.c.seq.in_(part)))
-        }
-
-    def _fetched(self, query: Executable) -> Sequence[Values]:
-        """Return rows as the driver gives them: at a million, the conveniences in between take half of the time."""
-        cursor = self.session.connection().execute(query).cursor
-        return cursor.fetchall() if cursor else ()
-
-    def _follow_chain(self, event: Values) -> None:
-        fields = json.dumps([event[place] for place in _CHAINED], ensure_ascii=False, separators=(",", ":"))
-        expected = hashlib.sha256((event[_PREVIOUS] + fields).encode()).hexdigest()
-        follows = self.since > 0 or self.chain in (None, event[_PREVIOUS])
-        if not follows or event[_HASH] != expected:
-            self._name(f"event {event[_SEQ]} does not follow from the one before it in the chain of before")
-        self.chain = event[_HASH]
-
-    def _compare(self, number: int, hashes: bytes) -> None:
-        """Grow the tree that was computed by these leaves, and name where the stored one differs."""
-        stored = read_tile(self.session)
-        for tile in tiles.grown(number, hashes, lambda *place: self.partial.get(place) or stored(*place)):
-            if not tile.is_full:
-                self.partial[tile.level, tile.number] = tile.hashes
-            else:
-                self.partial.pop((tile.level, tile.number), None)
-            kept = stored(tile.level, tile.number)[: len(tile.hashes)]
-            if kept != tile.hashes:
-                self._name(self._difference(tile, kept))
-
-    def _difference(self, tile: tiles.Tile, kept: bytes) -> str:
-        place = next(
-            (
-                at
-                for at in range(len(tile.hashes) // HASH_BYTES)
-                if tile.hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES] != kept[at * HASH_BYTES : (at + 1) * HASH_BYTES]
-            ),
-            0,
-        )
-        leaf = tile.number * tiles.WIDTH + place
-        if tile.level:
-            return f"tile {tile.number} of level {tile.level} was changed: it does not follow from the leaves below"
-        seq = self.session.scalar(select(AuditLeafRow.seq).where(AuditLeafRow.number == leaf))
-        return f"event {seq} (leaf {leaf}) was changed, or put in another's place: it is not what was sealed"
+        return reached
 
     def _ends_at(self, size: int, reached: int) -> None:
         if not self.problems and reached != size:
@@ -283,7 +191,7 @@ class _Walk:
             .outerjoin(AuditLeafRow, AuditLeafRow.seq == EVENTS.c.seq)
             .outerjoin(AuditPendingRow, AuditPendingRow.seq == EVENTS.c.seq)
             .where(and_(AuditLeafRow.seq.is_(None), AuditPendingRow.seq.is_(None)))
-            .limit(_MOST_PROBLEMS)
+            .limit(MOST_PROBLEMS)
         )
         for seq in self.session.scalars(beside):
             self._name(f"event {seq} was put in beside the log: nothing was noted of it")
@@ -291,7 +199,7 @@ class _Walk:
             select(AuditPendingRow.seq)
             .outerjoin(EVENTS, EVENTS.c.seq == AuditPendingRow.seq)
             .where(EVENTS.c.seq.is_(None))
-            .limit(_MOST_PROBLEMS)
+            .limit(MOST_PROBLEMS)
         )
         for seq in self.session.scalars(lost):
             self._name(f"event {seq} was noted before it was sealed, and is missing")

@@ -82,7 +82,7 @@ def test_a_month_leaves_the_database_as_a_whole_with_what_proves_it(database: Da
 def test_what_stays_is_still_proved_and_so_are_the_hashes_of_what_left(database: Database, asked: Retention) -> None:
     retention.archive_month(database, MONTH, asked)
     seal(database)
-    with database.read() as session:
+    with database.snapshot() as session:
         found = verify(session, KEY.verifier)
     assert (found.problems, found.proved, found.archived, found.size) == ((), 53, 302, 355)
     take_off_guards(database)

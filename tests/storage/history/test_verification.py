@@ -36,7 +36,7 @@ def seal(database: Database, *, now: datetime = NOW) -> sealing.Sealed | None:
 
 
 def verified(database: Database, *, since: Checkpoint | None = None, trusted: tuple[Trusted, ...] = ()) -> Verification:
-    with database.read() as session:
+    with database.snapshot() as session:
         return verify(session, KEY.verifier, since=since, trusted=trusted)
 
 
@@ -71,6 +71,19 @@ def test_only_what_came_since_a_checkpoint_is_proved_again(database: Database) -
     seal(database)
     found = verified(database, since=before)
     assert (found.problems, found.proved, found.since) == ((), 50, 300)
+
+
+def test_what_is_sealed_meanwhile_is_no_problem(database: Database) -> None:
+    record(database, 300)
+    seal(database)
+
+    def seal_more(_done: int, _total: int) -> None:
+        record(database, 5, start=300)
+        seal(database)
+
+    with database.snapshot() as session:
+        found = verify(session, KEY.verifier, on_progress=seal_more)
+    assert (found.problems, found.proved, found.size) == ((), 300, 300)
 
 
 def test_two_sealers_take_turns_and_the_second_follows_when_the_first_is_gone(database: Database) -> None:
