@@ -16,7 +16,7 @@ from dicom_gateway.receiving.admission import Admission, Admitted, Caller, Refus
 from dicom_gateway.receiving.association import AssociationLimits, HowEnded, OpenAssociation
 from dicom_gateway.receiving.association_request import APPLICATION_CONTEXT, AssociationRequest
 from dicom_gateway.receiving.bounded_log import BoundedLog
-from dicom_gateway.receiving.channel import Channel
+from dicom_gateway.receiving.channel import REQUEST_LATE, Channel
 from dicom_gateway.receiving.doors import Arrival, Secured
 from dicom_gateway.receiving.half_open import HalfOpen
 from dicom_gateway.receiving.messages import Messages
@@ -120,6 +120,8 @@ class Acceptor:
             self._answer(arrival, channel, request, caller)
         except ProtocolViolation as error:
             self._shared.log.write("connection.ended", code=error.code, address=arrival.address, reason=str(error))
+            if error.code == REQUEST_LATE:
+                return  # closed without a word, as the standard has it (PS3.8 9.2.3, action AA-2)
             with contextlib.suppress(GatewayError):
                 channel.send(pdus.abort(error.abort_reason))
         except ConnectionLost:

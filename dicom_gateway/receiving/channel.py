@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
 from dicom_gateway.receiving.pdus import HEADER, PDU_TYPES, AbortReason, PduType
 
+REQUEST_LATE = "association_request_late"
+"""The code of a connection that did not ask for an association in time."""
+
 _FIRST_BUFFER_BYTES = 64 << 10
 _LEAST_ROOM_BYTES = 16 << 10
 _LINGER_SECONDS = 1.0
@@ -47,7 +50,7 @@ class Channel:
 
     def read_first(self, *, deadline: float, longest_bytes: int) -> Pdu:
         """Return the first PDU, which must be there in full by ``deadline``; errors as of ``read_pdu``."""
-        return self._read(longest_bytes, deadline, late="association_request_late")
+        return self._read(longest_bytes, deadline, late=REQUEST_LATE)
 
     def read_pdu(self, *, idle_seconds: float, longest_bytes: int) -> Pdu:
         """Wait for a PDU to begin, then for the rest of it.
