@@ -58,7 +58,17 @@ class GatewaySettings(BaseModel):
     quiet_seconds: float = Field(
         default=10.0, gt=0, description="A study is complete when nothing arrived for so long and nobody is sending it"
     )
-    maximum_associations: int = Field(default=32, ge=1, description="Open associations before new ones are rejected")
+    processes: int = Field(
+        default=1, ge=1, le=64, description="Processes that receive on the same port; the limits below are shared out"
+    )
+    maximum_associations: int = Field(
+        default=32, ge=1, description="Open associations before an idle one gives way, or the new one is rejected"
+    )
+    maximum_associations_per_peer: int = Field(default=16, ge=1, description="The same, of one peer")
+    maximum_associations_per_address: int = Field(default=28, ge=1, description="The same, from one address")
+    reserved_associations: int = Field(
+        default=4, ge=0, description="Of all, so many are kept for peers that have none open; a quarter at most"
+    )
     maximum_half_open: int = Field(
         default=64, ge=1, description="Connections that have not yet asked for an association; the oldest one gives way"
     )

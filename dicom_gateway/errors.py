@@ -108,3 +108,33 @@ class SyslogUntrusted(OncueError):
 
     code = "syslog_untrusted"
     retryable = True
+
+
+class ProtocolViolation(GatewayError):
+    """A peer's bytes break PS3.8 or PS3.7, or a bound: its association is aborted.
+
+    ``code`` says which rule or bound; ``abort_reason`` is the reason of the A-ABORT (PS3.8 Table 9-26).
+    """
+
+    code = "protocol_violation"
+
+    def __init__(self, message: str, *, code: str = "protocol_violation", abort_reason: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.abort_reason = abort_reason
+
+
+class ConnectionLost(GatewayError):
+    """A peer's connection ended without a release or an abort."""
+
+    code = "connection_lost"
+
+
+class AssociationInterrupted(GatewayError):
+    """We end an association: a newcomer takes its place (``association_displaced``), or the gateway stops."""
+
+    code = "association_interrupted"
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code

@@ -39,7 +39,8 @@ class Gateway:
     """Everything between oncue and its DICOM peers.
 
     ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
-    RoutesInvalid where their file is wrong.
+    RoutesInvalid where their file is wrong. One that ``only_receives`` leaves assembly, reports and deliveries to
+    another process.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class Gateway:
         equipment: Equipment | None = None,
         routes: RoutesInForce | None = None,
         clock: Callable[[], datetime] = utc_now,
+        only_receives: bool = False,
     ) -> None:
         self.process_id = f"gateway-{socket.gethostname()[:32]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._database = database
         self._objects = objects
         self._clock = clock
         self._stopping = threading.Event()
+        self._only_receives = only_receives
+        self._has_others = settings.processes > 1
         equipment = equipment or Equipment()
         self._writer = ReportWriter(database, objects, equipment, settings.destinations, clock)
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
@@ -122,13 +126,15 @@ class Gateway:
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
-        return self._assembly, self._reports, self._delivery, self._watch
+        return () if self._only_receives else (self._assembly, self._reports, self._delivery, self._watch)
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
         if self._changes.wait(self._stopping, _LONGEST_WATCH_SECONDS):
             self._reports.wake()
             self._delivery.wake()
+            if self._has_others:
+                self._assembly.wake()  # an association may have ended in another process
         return 0.0
 
     def _write_reports(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.config import Layer
 from console.installation import Installation, open_installation
 from console.supervision.interruption import Interruption
 from storage import logs, revisions
@@ -23,8 +25,21 @@ _NOT_FOR_GATEWAY = ("gdcm", "requests", "rich")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def gateway(state: Path, *, file: Path | None) -> None:
-    """Run listener, assembly and delivery until told to stop."""
+def gateway_of_processes(state: Path, *, file: Path | None, flags: Layer) -> None:
+    """Run a gateway in as many processes as the settings say until told to stop; one is this process itself."""
+    settings = open_installation(state.resolve(), file=file, flags=flags).settings
+    if settings.gateway.processes == 1:
+        gateway(state, file=file, flags=flags, only_receives=False)
+        return
+    from console.supervision.gateway_processes import run_gateway_processes
+
+    interruption = Interruption.armed()
+    _opened(state, file)
+    run_gateway_processes(state.resolve(), settings, interruption, file=file, flags=flags)
+
+
+def gateway(state: Path, *, file: Path | None, flags: Layer, only_receives: bool) -> None:
+    """Run listener, assembly and delivery, or the listener alone, until told to stop."""
     _leave_out(_NOT_FOR_GATEWAY)
     from console.history.forwarding import forwarding_thread
     from console.history.log_key import sealing_thread
@@ -32,10 +47,18 @@ def gateway(state: Path, *, file: Path | None) -> None:
     from dicom_gateway.gateway import Gateway
 
     interruption = Interruption.armed()
-    installation = _opened(state, file)
-    settings = installation.settings.gateway
-    process = Gateway(settings, installation.database, installation.objects, routes=routes_of_site(installation))
-    with sealing_thread(installation, "gateway"), forwarding_thread(installation):
+    installation = _opened(state, file, flags)
+    process = Gateway(
+        installation.settings.gateway,
+        installation.database,
+        installation.objects,
+        routes=routes_of_site(installation),
+        only_receives=only_receives,
+    )
+    with contextlib.ExitStack() as stack:
+        if not only_receives:
+            stack.enter_context(sealing_thread(installation, "gateway"))
+            stack.enter_context(forwarding_thread(installation))
         process.start()
         interruption.stop.wait()
         process.stop()
@@ -111,10 +134,10 @@ def _place(state: Path, file: Path | None) -> WorkerPlace:
     return WorkerPlace(settings, installation.settings.storage, installation.state, prepare=logs.configure)
 
 
-def _opened(state: Path, file: Path | None) -> Installation:
+def _opened(state: Path, file: Path | None, flags: Layer | None = None) -> Installation:
     """Open an installation whose database another command has prepared, and set up logging."""
     logs.configure()
-    installation = open_installation(state.resolve(), file=file)
+    installation = open_installation(state.resolve(), file=file, flags=flags)
     installation.require()
     current, expected = revisions.current_revision(installation.database), revisions.expected_revision()
     if current != expected:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from console.terminal.options import DEFAULT_STATE, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, ConfigFile, Processes, State
+
+Member = Annotated[
+    int | None,
+    typer.Option("--member", min=1, hidden=True, help="Which one of a gateway's processes this is; 1 does the rest."),
+]
 
 
-def run_gateway(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> None:
+def run_gateway(
+    state: State = DEFAULT_STATE, *, config: ConfigFile = None, processes: Processes = None, member: Member = None
+) -> None:
     """Run the DICOM side: listener, assembly of studies, delivery of results. Ends on SIGTERM.
 
     Example: oncue gateway --state ./oncue-state
     """
-    from console.commands.compositions import gateway
+    from console.commands.compositions import gateway, gateway_of_processes
 
-    gateway(state, file=config)
+    flags = {} if processes is None else {"gateway": {"processes": processes}}
+    if member is None:
+        gateway_of_processes(state, file=config, flags=flags)
+    else:
+        gateway(state, file=config, flags=flags, only_receives=member > 1)
 
 
 def run_worker(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> None:

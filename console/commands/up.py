@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal.options import DEFAULT_STATE, ConfigFile, State
+from console.terminal.options import DEFAULT_STATE, ConfigFile, Processes, State
 
 Aet = Annotated[str | None, typer.Option("--aet", metavar="AET", help="Our AE title.")]
 Host = Annotated[
@@ -33,6 +33,7 @@ def up(
     aet: Aet = None,
     host: Host = None,
     port: Port = None,
+    processes: Processes = None,
     destination: Destinations = None,
     more_destinations: MoreDestinations = None,
     quiet_seconds: Quiet = None,
@@ -51,6 +52,7 @@ def up(
         "aet": aet,
         "host": host,
         "port": port,
+        "processes": processes,
         "destinations": destinations or None,
         "quiet_seconds": quiet_seconds,
     }

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -30,12 +31,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: its name, the arguments of `oncue`, the variables it gets, and where its output goes."""
+    """What to run: its name, the arguments of `oncue`, the variables it gets, and where its output goes.
+
+    Without a ``log`` it goes where its parent's goes.
+    """
 
     name: str
     arguments: tuple[str, ...]
     variables: Mapping[str, str]
-    log: Path
+    log: Path | None
 
 
 class Child:
@@ -60,8 +64,7 @@ class Child:
 
     def start(self) -> None:
         """Start the program, with its output at the end of its log file."""
-        _rotate(self.program.log)
-        with self.program.log.open("ab") as output:
+        with _opened(self.program.log) as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own executable with arguments made here
                 [oncue_executable(), *self.program.arguments],
                 stdin=subprocess.DEVNULL,
@@ -85,7 +88,8 @@ class Child:
             self._pause = _FIRST_PAUSE_SECONDS if steady else self._pause
             self._restart_at = now + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
-            log.warning("child.ended", name=self.program.name, exit_code=self.exit_code, log=str(self.program.log))
+            where = str(self.program.log or "here")
+            log.warning("child.ended", name=self.program.name, exit_code=self.exit_code, log=where)
         if now >= self._restart_at:
             self._restart_at = None
             self.start()
@@ -110,7 +114,7 @@ class Child:
 
     def last_words(self) -> str:
         """Return the last line that it wrote, for the message that says why nothing came up."""
-        if not self.program.log.is_file():
+        if self.program.log is None or not self.program.log.is_file():
             return ""
         lines = self.program.log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
@@ -123,6 +127,17 @@ def oncue_executable() -> str:
     if found is None:
         raise ConfigurationError("the `oncue` command is not installed beside this Python; install the package")
     return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO | None]:
+    """Open the end of a log; None, the parent's output, where there is none."""
+    if path is None:
+        yield None
+        return
+    _rotate(path)
+    with path.open("ab") as output:
+        yield output
 
 
 def _rotate(path: Path) -> None:

@@ -50,7 +50,8 @@ def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
         endpoints = _settle_ports(installation.settings, state)
         with _broker(installation.settings, state) as broker:
             variables = _variables(flags, endpoints, broker)
-            children = [Child(item) for item in programs(state, config=file, variables=variables)]
+            gateways = installation.settings.gateway.processes
+            children = [Child(item) for item in programs(state, config=file, variables=variables, gateways=gateways)]
             site = Site(children, interruption, tick=lambda: _keep(broker))
             site.run(
                 is_ready=lambda: _answers(installation.settings, endpoints),

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,8 @@ from console.supervision.child import Child, Program
 from console.supervision.interruption import Interruption
 from storage.errors import OncueError
 
-PROCESSES = ("gateway", "relay", "worker", "console")
+GATEWAY = "gateway"
+OTHER_PROCESSES = ("relay", "worker", "console")
 _READY_POLL_SECONDS = 0.1
 _WATCH_SECONDS = 0.5
 _START_SECONDS = 120.0
@@ -94,7 +95,8 @@ class Site:
 
     def _end(self) -> None:
         """End the listener first, so that nothing is accepted any more, then the others side by side."""
-        for group in (self.children[:1], self.children[1:]):
+        gateways = [child for child in self.children if child.program.arguments[0] == GATEWAY]
+        for group in (gateways, [child for child in self.children if child not in gateways]):
             for child in group:
                 child.ask_to_end()
             for child in group:
@@ -113,7 +115,29 @@ class Site:
         return False
 
 
-def programs(state: Path, *, config: Path | None, variables: Mapping[str, str]) -> tuple[Program, ...]:
-    """Return the processes in the order in which they start and end."""
+def programs(state: Path, *, config: Path | None, variables: Mapping[str, str], gateways: int) -> tuple[Program, ...]:
+    """Return the processes in the order in which they start and end, with so many of the gateway's."""
     shared = ("--state", str(state), *(("--config", str(config)) if config else ()))
-    return tuple(Program(name, (name, *shared), variables, state / "logs" / f"{name}.log") for name in PROCESSES)
+    others = tuple(Program(name, (name, *shared), variables, _log(state, name)) for name in OTHER_PROCESSES)
+    members = gateway_programs(state, config=config, variables=variables, count=gateways)
+    return (*(replace(member, log=_log(state, member.name)) for member in members), *others)
+
+
+def gateway_programs(
+    state: Path, *, config: Path | None, variables: Mapping[str, str], count: int
+) -> tuple[Program, ...]:
+    """Return the processes of one gateway, which write where their parent does; the first does more than receive."""
+    shared = ("--state", str(state), *(("--config", str(config)) if config else ()))
+    return tuple(
+        Program(
+            GATEWAY if number == 1 else f"{GATEWAY}-{number}",
+            (GATEWAY, *shared, "--member", str(number)),
+            variables,
+            None,
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def _log(state: Path, name: str) -> Path:
+    return state / "logs" / f"{name}.log"

@@ -28,6 +28,10 @@ ConfigFile = Annotated[
         "--config", envvar="ONCUE_CONFIG", metavar="FILE", help="Configuration file; default: DIR/oncue.toml."
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", metavar="N", min=1, max=64, help="Processes that receive on the DICOM port."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for other programs instead of a table.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most rows to show.")]
 After = Annotated[

@@ -1,143 +1,99 @@
-"""The DIMSE layer of a received association, with bounds that pynetdicom does not have.
+"""Fragments put together into requests, one after another, each answered before the next is looked at (PS3.7 6.3.1).
 
-Data sets go to a spool instead of memory, command sets and unanswered requests are counted, and a request that
-cannot be taken is answered with its status where pynetdicom would break the association off.
+A peer that does not wait for its answers waits in its own connection: nothing is read while a request is served.
 """
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-import structlog
-from pydicom.dataset import Dataset
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu_primitives import P_DATA
+from dicom_gateway.errors import ProtocolViolation
+from dicom_gateway.receiving import commands
+from dicom_gateway.receiving.commands import LARGEST_COMMAND_BYTES, CommandField
+from dicom_gateway.receiving.negotiation import Accepted, AcceptedContext
+from dicom_gateway.receiving.pdus import AbortReason, Fragment
+from dicom_gateway.receiving.services import Incoming, Services
+from dicom_gateway.receiving.slots import Slot
 
-from dicom_gateway.errors import GatewayError, UndecodableObject, UnsupportedObject
-from dicom_gateway.receiving.spool import Spool
-from dicom_gateway.receiving.store_request import StoreRequest, is_uid, safe_uid
-
-_COMMAND, _LAST = 0b01, 0b10  # bits of the message control header (PS3.8 E.2)
-_LARGEST_COMMAND_BYTES = 64 << 10
-_MOST_UNANSWERED = 4
-_MESSAGE_WAIT_SECONDS = 0.005
-_ABORT = "Evt19"  # the state machine's event for an invalid PDU (PS3.8 9.2.3)
-
-logger = structlog.get_logger(__name__)
-
-OpenSpool = Callable[[StoreRequest], Spool]
-OnRefusal = Callable[[Association, str, GatewayError], None]
+_MOST_COMMAND_FRAGMENTS = 1024  # so that empty ones have an end, too
 
 
-@dataclass(frozen=True, slots=True)
-class MessageHooks:
-    """Where data sets go, and who is told of a request that was refused before its handler saw it."""
+class Messages:
+    """The message that is being received in one association."""
 
-    open_spool: OpenSpool
-    on_refusal: OnRefusal
+    def __init__(
+        self,
+        contexts: Accepted,
+        services: Services,
+        *,
+        slot: Slot,
+        send: Callable[[int, bytes], None],
+    ) -> None:
+        self._contexts = contexts
+        self._services = services
+        self._slot = slot
+        self._send = send
+        self._command = bytearray()
+        self._command_fragments = 0
+        self._context_id: int | None = None
+        self._incoming: Incoming | None = None
 
-
-class BoundedMessages(DIMSEServiceProvider):
-    """Puts P-DATA fragments together into messages (PS3.7 6.3.1), within bounds."""
-
-    def __init__(self, association: Association, hooks: MessageHooks) -> None:
-        super().__init__(association)
-        self._hooks = hooks
-        self._spool: Spool | None = None
-        self._refusal: GatewayError | None = None
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take in the fragments of one P-DATA-TF, each on its own: a command and its data may share one."""
-        try:
-            for context_id, fragment in primitive.presentation_data_value_list:
-                self._receive_fragment(context_id, fragment)
-        except Exception as error:  # noqa: BLE001 - edge: whatever a peer's bytes provoke ends its association alone
-            logger.warning("association.broken_message", code="invalid_message", error=type(error).__name__)
-            self._abort()
-
-    def get_msg(self, block: bool = False) -> Any:  # noqa: FBT001, FBT002 - pynetdicom's signature
-        """Return the next message, after a short wait for one: pynetdicom sleeps between looks, which costs more."""
-        if block:
-            return super().get_msg(block=True)
-        try:
-            return self.msg_queue.get(timeout=_MESSAGE_WAIT_SECONDS)
-        except queue.Empty:
-            return None, None
+    def take(self, fragment: Fragment) -> None:
+        """Take the next fragment, and answer the request that it completes; ProtocolViolation where none is due."""
+        context = self._contexts.get(fragment.context_id)
+        if context is None:
+            raise _violation("context_not_accepted", "a message in a presentation context that was not accepted")
+        if self._context_id not in (None, fragment.context_id):
+            raise _violation("messages_interleaved", "a message in another presentation context, before one was whole")
+        self._slot.received(len(fragment.content))
+        if fragment.is_command:
+            self._take_command(fragment, context)
+        else:
+            self._take_data(fragment)
 
     def discard(self) -> None:
-        """Remove what an association left half-received."""
-        if self._spool is not None:
-            self._spool.discard()
-        while not self.msg_queue.empty():
-            _, message = self.msg_queue.get_nowait()
-            if isinstance(message, C_STORE) and isinstance(message.DataSet, Spool):
-                message.DataSet.discard()
+        """Leave nothing behind of a message that never became whole."""
+        if self._incoming is not None:
+            self._incoming.discard()
 
-    def _receive_fragment(self, context_id: int, fragment: bytes) -> None:
-        is_command, is_last = fragment[0] & _COMMAND, fragment[0] & _LAST
-        if is_command:
-            self._check_command(fragment)
-        elif self._spool is None:
-            self._start_data_set(context_id)
-        if self._refusal is not None and not is_command:
-            if is_last:
-                self._answer_refusal(context_id)
+    def _take_command(self, fragment: Fragment, context: AcceptedContext) -> None:
+        if self._incoming is not None:
+            raise _violation("command_in_data_set", "a command set before the data set of the last one was whole")
+        self._context_id = fragment.context_id
+        self._command += fragment.content
+        self._command_fragments += 1
+        if len(self._command) > LARGEST_COMMAND_BYTES or self._command_fragments > _MOST_COMMAND_FRAGMENTS:
+            raise _violation("command_too_long", "a command set is larger than any command can be")
+        if not fragment.is_last:
             return
-        single = P_DATA()
-        single.presentation_data_value_list = [[context_id, fragment]]  # type: ignore[list-item]  # the setter insists on a list
-        super().receive_primitive(single)
-        if is_last and not is_command:
-            self._spool = None  # the message has it now, and its handler ends it
-
-    def _check_command(self, fragment: bytes) -> None:
-        so_far = self.message.encoded_command_set.tell() if self.message is not None else 0
-        if so_far + len(fragment) > _LARGEST_COMMAND_BYTES:
-            raise UndecodableObject("a command set is larger than any command can be")
-        if self.msg_queue.qsize() >= _MOST_UNANSWERED:
-            raise UndecodableObject("the peer does not wait for answers")
-
-    def _start_data_set(self, context_id: int) -> None:
-        """Decide on the first fragment of a data set what becomes of it."""
-        message = self.message
-        if not isinstance(message, C_STORE_RQ):
-            raise UnsupportedObject("a data set without a C-STORE request")
-        if self._refusal is not None:
+        command = commands.decode(bytes(self._command))
+        if command.field == CommandField.C_CANCEL_RQ:  # of nothing: no request of ours takes its time
+            self._reset()
             return
-        context = self.assoc._accepted_cx[context_id]  # noqa: SLF001 - pynetdicom offers them only as a sorted list
-        command = message.command_set
-        try:
-            request = _store_request(command, str(context.transfer_syntax[0]))
-            if request.sop_class_uid != context.abstract_syntax:
-                raise UnsupportedObject("the SOP class was not negotiated for this presentation context")
-        except GatewayError as error:
-            self._refusal = error
-            return
-        self._spool = self._hooks.open_spool(request)
-        message.data_set = self._spool
+        self._incoming = self._services.begin(command, context)
+        if not command.has_data_set:
+            self._answer(fragment.context_id, self._incoming)
 
-    def _answer_refusal(self, context_id: int) -> None:
-        if self.message is None or self._refusal is None:
-            return
-        command, error = self.message.command_set, self._refusal
-        self.message, self._refusal = None, None
-        self._hooks.on_refusal(self.assoc, safe_uid(str(command.get("AffectedSOPInstanceUID", ""))), error)
-        answer = C_STORE()
-        answer.MessageID = answer.MessageIDBeingRespondedTo = command.MessageID
-        answer.Status = int(error.status)
-        self.send_msg(answer, context_id)
+    def _take_data(self, fragment: Fragment) -> None:
+        incoming = self._incoming
+        if incoming is None:
+            raise _violation("data_set_without_command", "a data set without a request")
+        incoming.take(fragment.content)
+        if fragment.is_last:
+            self._answer(fragment.context_id, incoming)
 
-    def _abort(self) -> None:
-        self.dul.event_queue.put(_ABORT)
+    def _answer(self, context_id: int, incoming: Incoming) -> None:
+        self._slot.answering()
+        status = self._services.answer(incoming)
+        self._reset()
+        self._send(context_id, commands.response(incoming.command, status))
+        self._slot.answered()
+
+    def _reset(self) -> None:
+        self._command.clear()
+        self._command_fragments = 0
+        self._context_id = self._incoming = None
 
 
-def _store_request(command: Dataset, transfer_syntax_uid: str) -> StoreRequest:
-    uids: list[Any] = [command.get("AffectedSOPClassUID"), command.get("AffectedSOPInstanceUID")]
-    if not all(isinstance(uid, str) and is_uid(uid) for uid in uids):
-        raise UndecodableObject("a UID of the C-STORE request is missing, or is none: 1 to 64 digits and dots")
-    return StoreRequest(str(uids[0]), str(uids[1]), transfer_syntax_uid)
+def _violation(code: str, message: str) -> ProtocolViolation:
+    return ProtocolViolation(message, code=code, abort_reason=AbortReason.INVALID_PARAMETER)

@@ -145,14 +145,16 @@ class RawSender:
             self.send_fragment(data_set[at : at + _FRAGMENT_BYTES], control=0b10 if last else 0)
         return self.read_status()
 
-    def send_command(self, sop_instance_uid: str, *, sop_class_uid: str = CTImageStorage) -> None:
-        """Send the command set of a C-STORE request (PS3.7 9.3.1)."""
+    def send_command(
+        self, sop_instance_uid: str, *, sop_class_uid: str = CTImageStorage, field: int = 0x0001, data_set: int = 1
+    ) -> None:
+        """Send the command set of a request, a C-STORE unless ``field`` says otherwise (PS3.7 9.3.1)."""
         elements = (
             _element(0x0002, _even(sop_class_uid)),
-            _element(0x0100, struct.pack("<H", 0x0001)),
+            _element(0x0100, struct.pack("<H", field)),
             _element(0x0110, struct.pack("<H", 7)),
             _element(0x0700, struct.pack("<H", 0)),
-            _element(0x0800, struct.pack("<H", 0x0001)),
+            _element(0x0800, struct.pack("<H", data_set)),
             _element(0x1000, _even(sop_instance_uid)),
         )
         body = b"".join(elements)

@@ -1,0 +1,189 @@
+"""A peer's connection: whole PDUs out of it and bytes into it, each with a bound on length and on time.
+
+The socket never blocks; every wait is a ``poll`` with a deadline. So an association that waits for its peer can be told
+to end at any time, over TLS too, where only its own thread may write the A-ABORT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+
+from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
+from dicom_gateway.receiving.pdus import HEADER, PDU_TYPES, AbortReason, PduType
+
+REQUEST_LATE = "association_request_late"
+"""The code of a connection that did not ask for an association in time."""
+
+_FIRST_BUFFER_BYTES = 64 << 10
+_LEAST_ROOM_BYTES = 16 << 10
+_LINGER_SECONDS = 1.0
+_MOST_LINGER_BYTES = 256 << 10
+_MILLISECONDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pdu:
+    """A PDU that is there in full. Its ``body`` holds until the next one is read."""
+
+    kind: PduType
+    body: memoryview
+
+
+class Channel:
+    """One connection. Its own thread reads and writes; ``interrupt`` and ``cut`` may be called by any."""
+
+    def __init__(self, connection: socket.socket, *, pdu_seconds: float, send_seconds: float) -> None:
+        connection.settimeout(0)
+        self._connection = connection
+        self._pdu_seconds = pdu_seconds
+        self._send_seconds = send_seconds
+        self._poller = select.poll()
+        self._view = memoryview(bytearray(_FIRST_BUFFER_BYTES))
+        self._start = self._end = 0
+        self._interruption: str | None = None
+        self._is_sending = False
+
+    def read_first(self, *, deadline: float, longest_bytes: int) -> Pdu:
+        """Return the first PDU, which must be there in full by ``deadline``; errors as of ``read_pdu``."""
+        return self._read(longest_bytes, deadline, late=REQUEST_LATE)
+
+    def read_pdu(self, *, idle_seconds: float, longest_bytes: int) -> Pdu:
+        """Wait for a PDU to begin, then for the rest of it.
+
+        ProtocolViolation for an unknown type, a length above ``longest_bytes``, silence, or a PDU that takes too long;
+        ConnectionLost where the peer is gone; AssociationInterrupted where we want the association to end.
+        """
+        if self._interruption:
+            raise AssociationInterrupted(self._interruption)
+        if self._start == self._end:
+            self._fill(time.monotonic() + idle_seconds, late="association_silent")
+        return self._read(longest_bytes, time.monotonic() + self._pdu_seconds, late="pdu_too_slow")
+
+    def send(self, data: bytes) -> None:
+        """Write everything; ConnectionLost where the peer is gone, or does not take it in time."""
+        deadline = time.monotonic() + self._send_seconds
+        left = memoryview(data)
+        self._is_sending = True
+        try:
+            while left:
+                left = left[self._send_some(left, deadline) :]
+        finally:
+            self._is_sending = False
+
+    def interrupt(self, code: str) -> None:
+        """Have the association's thread end it at its next wait; ``code`` says why. What it writes still goes out."""
+        self._interruption = self._interruption or code
+        self._shut(socket.SHUT_RDWR if self._is_sending else socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self._shut(socket.SHUT_RDWR)
+
+    def finish(self) -> None:
+        """Say that nothing more comes, and wait a moment for the peer to close.
+
+        Closing with unread bytes would make the kernel reset the connection, and the peer lose our last PDU.
+        """
+        if isinstance(self._connection, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):
+                self._connection.unwrap()  # does not block: it sends the close notification and leaves it at that
+        self._shut(socket.SHUT_WR)
+        deadline = time.monotonic() + _LINGER_SECONDS
+        received = 0
+        raw = socket.socket.recv_into
+        with contextlib.suppress(OSError, ProtocolViolation, AssociationInterrupted):
+            while received < _MOST_LINGER_BYTES:
+                try:
+                    count = raw(self._connection, self._view)
+                except BlockingIOError:
+                    self._wait(select.POLLIN, deadline, late="linger")
+                    continue
+                if not count:
+                    return
+                received += count
+
+    def _read(self, longest_bytes: int, deadline: float, *, late: str) -> Pdu:
+        while self._end - self._start < HEADER.size:
+            self._fill(deadline, late)
+        kind, length = HEADER.unpack_from(self._view, self._start)
+        if kind not in PDU_TYPES:
+            raise ProtocolViolation(
+                f"a PDU of the unknown type {kind}",
+                code="unrecognized_pdu",
+                abort_reason=AbortReason.UNRECOGNIZED_PDU,
+            )
+        if length > longest_bytes:
+            raise ProtocolViolation(
+                f"a PDU of {length} bytes, where {longest_bytes} are allowed",
+                code="pdu_too_long",
+                abort_reason=AbortReason.INVALID_PARAMETER,
+            )
+        whole = HEADER.size + length
+        while self._end - self._start < whole:
+            self._fill(deadline, late)
+        body = self._view[self._start + HEADER.size : self._start + whole]
+        self._start += whole
+        return Pdu(PduType(kind), body)
+
+    def _fill(self, deadline: float, late: str) -> None:
+        """Read what is there into the buffer, or wait until something is."""
+        self._make_room()
+        room = self._view[self._end :]
+        while True:
+            try:
+                count = self._connection.recv_into(room)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(select.POLLIN, deadline, late)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT, deadline, late)
+            except OSError as error:
+                raise self._lost() from error
+            else:
+                if not count:
+                    raise self._lost()
+                self._end += count
+                return
+
+    def _make_room(self) -> None:
+        """Begin anew where all is read, move the rest to the front, or grow where that is all that came so far."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif len(self._view) - self._end < _LEAST_ROOM_BYTES:
+            left = self._end - self._start
+            into = self._view if self._start else memoryview(bytearray(2 * len(self._view)))
+            into[:left] = self._view[self._start : self._end]
+            self._view, self._start, self._end = into, 0, left
+
+    def _send_some(self, data: memoryview, deadline: float) -> int:
+        try:
+            return self._connection.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            self._wait(select.POLLOUT, deadline, late="answer_not_taken")
+        except ssl.SSLWantReadError:
+            self._wait(select.POLLIN, deadline, late="answer_not_taken")
+        except OSError as error:
+            raise self._lost() from error
+        return 0
+
+    def _wait(self, events: int, deadline: float, late: str) -> None:
+        left = deadline - time.monotonic()
+        self._poller.register(self._connection, events)
+        if left <= 0 or not self._poller.poll(left * _MILLISECONDS):
+            raise ProtocolViolation("the peer did not do its part in time", code=late)
+        if self._interruption and late not in ("linger", "answer_not_taken"):
+            raise AssociationInterrupted(self._interruption)
+
+    def _lost(self) -> ConnectionLost | AssociationInterrupted:
+        if self._interruption:
+            return AssociationInterrupted(self._interruption)
+        return ConnectionLost("the connection ended")
+
+    def _shut(self, how: int) -> None:
+        # Not the method of a TLS socket, which would drop its state under the thread that uses it.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._connection, how)

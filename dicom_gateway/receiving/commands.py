@@ -1,0 +1,118 @@
+"""DIMSE command sets: Implicit VR Little Endian, read within bounds and written as answers (PS3.7 6.3, Annex E)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from dicom_gateway.errors import ProtocolViolation
+from dicom_gateway.receiving.pdus import AbortReason
+from dicom_gateway.receiving.store_request import is_uid
+
+LARGEST_COMMAND_BYTES = 16 << 10
+"""No command set of the standard comes near this."""
+
+_ELEMENT = Struct("<HHL")
+_US = Struct("<H")
+_GROUP_LENGTH, _SOP_CLASS, _COMMAND_FIELD, _MESSAGE_ID, _RESPONDS_TO = 0x0000, 0x0002, 0x0100, 0x0110, 0x0120
+_DATA_SET_TYPE, _STATUS, _SOP_INSTANCE = 0x0800, 0x0900, 0x1000
+_NO_DATA_SET = 0x0101
+_RESPONSE_BIT = 0x8000
+_NUMBERS = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE})
+
+
+class CommandField(IntEnum):
+    """The requests that we know (PS3.7 Table E.1-1)."""
+
+    C_STORE_RQ = 0x0001
+    C_ECHO_RQ = 0x0030
+    C_CANCEL_RQ = 0x0FFF
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A request's command set, as far as we look at it; a UID that is missing is empty, and need not be one."""
+
+    field: int
+    message_id: int
+    has_data_set: bool
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+def decode(content: bytes) -> Command:
+    """Read a command set; ProtocolViolation where it is malformed, or is a response, for we ask for nothing."""
+    elements = _elements(content)
+    numbers = {element: _number(elements, element) for element in _NUMBERS}
+    field, message_id, data_set_type = numbers[_COMMAND_FIELD], numbers[_MESSAGE_ID], numbers[_DATA_SET_TYPE]
+    if field is None or data_set_type is None:
+        raise _malformed("a command set lacks its command field or its data set type")
+    if field & _RESPONSE_BIT:
+        raise _malformed("a response to a request that was never made")
+    if message_id is None and field != CommandField.C_CANCEL_RQ:
+        raise _malformed("a request has no message id")
+    return Command(
+        field=field,
+        message_id=message_id or 0,
+        has_data_set=data_set_type != _NO_DATA_SET,
+        sop_class_uid=_uid(elements, _SOP_CLASS),
+        sop_instance_uid=_uid(elements, _SOP_INSTANCE),
+    )
+
+
+def response(command: Command, status: int) -> bytes:
+    """Encode the answer to a request: its UIDs, where they are UIDs, and a status (PS3.7 9.3.1.2, 9.3.5.2)."""
+    body = (
+        _uid_element(_SOP_CLASS, command.sop_class_uid)
+        + _number_element(_COMMAND_FIELD, command.field | _RESPONSE_BIT)
+        + _number_element(_RESPONDS_TO, command.message_id)
+        + _number_element(_DATA_SET_TYPE, _NO_DATA_SET)
+        + _number_element(_STATUS, status)
+        + _uid_element(_SOP_INSTANCE, command.sop_instance_uid)
+    )
+    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _elements(content: bytes) -> dict[int, bytes]:
+    """Return the values of group 0000 by element number."""
+    found: dict[int, bytes] = {}
+    at, end = 0, len(content)
+    while at < end:
+        if end - at < _ELEMENT.size:
+            raise _malformed("a command set is cut off")
+        group, element, length = _ELEMENT.unpack_from(content, at)
+        at += _ELEMENT.size
+        if group != 0 or length > end - at or element in found:
+            raise _malformed("a command set holds another group, a length beyond its end, or an element twice")
+        found[element] = content[at : at + length]
+        at += length
+    return found
+
+
+def _number(elements: dict[int, bytes], element: int) -> int | None:
+    value = elements.get(element)
+    if value is None:
+        return None
+    if len(value) != _US.size:
+        raise _malformed(f"the command element (0000,{element:04X}) is not two bytes")
+    return int(_US.unpack(value)[0])
+
+
+def _uid(elements: dict[int, bytes], element: int) -> str:
+    return elements.get(element, b"").decode("ascii", errors="replace").rstrip(" \0")
+
+
+def _number_element(element: int, value: int) -> bytes:
+    return _ELEMENT.pack(0, element, _US.size) + _US.pack(value)
+
+
+def _uid_element(element: int, uid: str) -> bytes:
+    if not is_uid(uid):
+        return b""
+    value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
+    return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _malformed(message: str) -> ProtocolViolation:
+    return ProtocolViolation(message, code="invalid_command", abort_reason=AbortReason.INVALID_PARAMETER)

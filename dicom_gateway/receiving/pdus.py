@@ -1,0 +1,170 @@
+"""PDUs of the upper layer protocol as bytes: what we send, and the pieces of what we get (PS3.8 9.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from dicom_gateway.errors import ProtocolViolation
+
+HEADER = Struct(">BxL")
+"""PDU type, a reserved byte, and the length of what follows (PS3.8 9.3.1)."""
+PDU_TYPES = frozenset(range(0x01, 0x08))
+
+_ITEM = Struct(">BxH")
+_FRAGMENT = Struct(">LBB")
+_FRAGMENT_OVERHEAD_BYTES = 2  # context id and message control header count in the length of an item
+_PROTOCOL_VERSION = 0x0001
+_APPLICATION_CONTEXT, _CONTEXT_ANSWER, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x10, 0x21, 0x40, 0x50
+_MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _IMPLEMENTATION_VERSION = 0x51, 0x52, 0x55
+_SERVICE_PROVIDER = 2
+
+
+class PduType(IntEnum):
+    """Types of PDUs (PS3.8 9.3.1)."""
+
+    ASSOCIATE_RQ = 0x01
+    ASSOCIATE_AC = 0x02
+    ASSOCIATE_RJ = 0x03
+    P_DATA_TF = 0x04
+    RELEASE_RQ = 0x05
+    RELEASE_RP = 0x06
+    ABORT = 0x07
+
+
+class AbortReason(IntEnum):
+    """Reasons of an A-ABORT by the service provider (PS3.8 Table 9-26)."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNIZED_PDU = 1
+    UNEXPECTED_PDU = 2
+    UNRECOGNIZED_PARAMETER = 4
+    UNEXPECTED_PARAMETER = 5
+    INVALID_PARAMETER = 6
+
+
+class ContextResult(IntEnum):
+    """Answers to a proposed presentation context (PS3.8 Table 9-18)."""
+
+    ACCEPTANCE = 0
+    USER_REJECTION = 1
+    NO_REASON = 2
+    ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+    TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ContextAnswer:
+    """What we answer to one proposed presentation context; the syntax means something where it is accepted."""
+
+    context_id: int
+    result: ContextResult
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What we say of ourselves in an A-ASSOCIATE-AC."""
+
+    maximum_pdu_bytes: int
+    implementation_class_uid: str
+    implementation_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A presentation data value: a piece of a command set or a data set (PS3.8 9.3.5.1, Annex E.2)."""
+
+    context_id: int
+    is_command: bool
+    is_last: bool
+    content: memoryview
+
+
+def fragments(body: memoryview) -> Iterator[Fragment]:
+    """Yield the fragments of a P-DATA-TF; ProtocolViolation where an item does not fit into it."""
+    at, end = 0, len(body)
+    if not end:
+        raise invalid("a P-DATA-TF holds no presentation data value")
+    while at < end:
+        if end - at < _FRAGMENT.size:
+            raise invalid("a presentation data value is cut off")
+        length, context_id, control = _FRAGMENT.unpack_from(body, at)
+        next_at = at + _FRAGMENT.size + length - _FRAGMENT_OVERHEAD_BYTES
+        if length < _FRAGMENT_OVERHEAD_BYTES or next_at > end:
+            raise invalid("the length of a presentation data value is not the one of its PDU")
+        yield Fragment(context_id, bool(control & 0b01), bool(control & 0b10), body[at + _FRAGMENT.size : next_at])
+        at = next_at
+
+
+def command_pdus(context_id: int, command: bytes, *, maximum_pdu_bytes: int) -> bytes:
+    """Encode a command set as P-DATA-TFs no longer than the peer takes; 0 means any length."""
+    # The length of a P-DATA-TF counts the item's own four bytes of length, too (PS3.8 Annex D.1).
+    room = maximum_pdu_bytes - _FRAGMENT.size if maximum_pdu_bytes else len(command)
+    if room < 1:
+        raise invalid("the peer's maximum length leaves no room for an answer")
+    encoded = bytearray()
+    for at in range(0, len(command), room):
+        piece = command[at : at + room]
+        control = 0b11 if at + room >= len(command) else 0b01
+        encoded += HEADER.pack(PduType.P_DATA_TF, _FRAGMENT.size + len(piece))
+        encoded += _FRAGMENT.pack(len(piece) + _FRAGMENT_OVERHEAD_BYTES, context_id, control)
+        encoded += piece
+    return bytes(encoded)
+
+
+def associate_accept(
+    titles: bytes, application_context: str, answers: Iterable[ContextAnswer], ours: Identification
+) -> bytes:
+    """Encode an A-ASSOCIATE-AC; ``titles`` are the 64 bytes of the request that go back as they came (9.3.3)."""
+    contexts = b"".join(
+        _item(
+            _CONTEXT_ANSWER,
+            bytes((answer.context_id, 0, answer.result, 0)) + _text_item(_TRANSFER_SYNTAX, answer.transfer_syntax_uid),
+        )
+        for answer in answers
+    )
+    user_information = (
+        _item(_MAXIMUM_LENGTH, ours.maximum_pdu_bytes.to_bytes(4, "big"))
+        + _text_item(_IMPLEMENTATION_CLASS, ours.implementation_class_uid)
+        + _text_item(_IMPLEMENTATION_VERSION, ours.implementation_version)
+    )
+    body = (
+        _PROTOCOL_VERSION.to_bytes(2, "big")
+        + bytes(2)
+        + titles
+        + _text_item(_APPLICATION_CONTEXT, application_context)
+        + contexts
+        + _item(_USER_INFORMATION, user_information)
+    )
+    return HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body
+
+
+def associate_reject(result: int, source: int, reason: int) -> bytes:
+    """Encode an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+    return HEADER.pack(PduType.ASSOCIATE_RJ, 4) + bytes((0, result, source, reason))
+
+
+def release_response() -> bytes:
+    """Encode an A-RELEASE-RP (PS3.8 9.3.7)."""
+    return HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
+
+
+def abort(reason: int) -> bytes:
+    """Encode an A-ABORT by the service provider (PS3.8 9.3.8)."""
+    return HEADER.pack(PduType.ABORT, 4) + bytes((0, 0, _SERVICE_PROVIDER, reason))
+
+
+def invalid(message: str) -> ProtocolViolation:
+    """Return the error for a PDU whose content breaks its own structure."""
+    return ProtocolViolation(message, code="invalid_pdu", abort_reason=AbortReason.INVALID_PARAMETER)
+
+
+def _item(kind: int, content: bytes) -> bytes:
+    return _ITEM.pack(kind, len(content)) + content
+
+
+def _text_item(kind: int, text: str) -> bytes:
+    return _item(kind, text.encode("ascii"))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+
+from dicom_gateway.errors import ProtocolViolation
+from dicom_gateway.receiving.commands import Command, decode, response
+
+
+def element(number: int, value: bytes, group: int = 0) -> bytes:
+    return struct.pack("<HHL", group, number, len(value)) + value
+
+
+def us(number: int, value: int) -> bytes:
+    return element(number, struct.pack("<H", value))
+
+
+_WHOLE = element(2, b"1.2.3\0") + us(0x100, 1) + us(0x110, 7) + us(0x800, 1) + element(0x1000, b"1.2.3.4\0")
+
+
+def test_a_request_is_read() -> None:
+    group_length = element(0, struct.pack("<L", len(_WHOLE)))
+    assert decode(group_length + _WHOLE) == Command(1, 7, True, "1.2.3", "1.2.3.4")
+
+
+def test_another_implementation_reads_our_answer() -> None:
+    encoded = response(decode(_WHOLE), 0xA700)
+    read = read_dataset(DicomBytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
+    assert read.CommandGroupLength == len(encoded) - 12
+    assert (read.CommandField, read.MessageIDBeingRespondedTo, read.Status) == (0x8001, 7, 0xA700)
+    assert (read.AffectedSOPClassUID, read.AffectedSOPInstanceUID) == ("1.2.3", "1.2.3.4")
+    assert read.CommandDataSetType == 0x0101
+
+
+def test_what_is_no_uid_is_not_sent_back() -> None:
+    named = decode(_WHOLE.replace(b"1.2.3.4\0", b"Doe^John"))
+    assert named.sop_instance_uid == "Doe^John"
+    assert b"Doe" not in response(named, 0xC000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 7,
+        us(0x100, 1) + us(0x800, 1),
+        us(0x100, 1) + us(0x110, 1),
+        us(0x110, 1) + us(0x800, 1),
+        us(0x100, 0x8001) + us(0x110, 1) + us(0x800, 1),
+        us(0x100, 1) + element(0x110, b"\1") + us(0x800, 1),
+        _WHOLE + us(0x110, 8),
+        _WHOLE + element(0x16, b"", group=8),
+        _WHOLE[:-1],
+        _WHOLE + struct.pack("<HHL", 0, 0x1030, 0xFFFFFFFF),
+        b"\xff" * 500,
+    ],
+    ids=[
+        "empty", "cut", "no message id", "no data set type", "no field", "response", "odd number", "twice",
+        "other group", "cut value", "endless value", "noise",
+    ],
+)  # fmt: skip # reads by its lines
+def test_a_malformed_command_is_a_violation(content: bytes) -> None:
+    with pytest.raises(ProtocolViolation) as caught:
+        decode(content)
+    assert caught.value.code == "invalid_command"
