@@ -20,6 +20,8 @@ from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
+from dicom_gateway.tls.destination_handshake import DestinationTls
+from dicom_gateway.tls.doors import server_doors
 from storage import associations, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
@@ -39,7 +41,7 @@ class Gateway:
     """Everything between oncue and its DICOM peers.
 
     ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
-    RoutesInvalid where their file is wrong.
+    RoutesInvalid where their file is wrong, CertificateUnusable where a file that TLS listeners need is.
     """
 
     def __init__(
@@ -80,17 +82,23 @@ class Gateway:
             process_id=self.process_id,
             clock=clock,
             on_association_end=self._assembly.wake,
+            doors=server_doors(settings),
         )
 
     @property
     def port(self) -> int:
-        """Port that the listener is bound to."""
+        """Port of the plain listener."""
         return self._listener.port
 
-    def start(self) -> None:
-        """Record this process, open the port and begin all loops.
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port that is listened on: the plain one, then those of ``listeners`` in their order."""
+        return self._listener.ports
 
-        Raises StorageError where the database is not there, ConfigurationError where the port cannot be had.
+    def start(self) -> None:
+        """Record this process, open the ports and begin all loops.
+
+        Raises StorageError where the database is not there, ConfigurationError where a port cannot be had.
         """
         self._objects.prepare()
         swept = self._objects.sweep(older_than_seconds=_ABANDONED_SECONDS, now=self._clock())
@@ -161,4 +169,5 @@ def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetim
         lease_seconds=settings.delivery_lease_seconds,
         timeouts=timeouts,
         clock=clock,
+        tls=DestinationTls(settings),
     )
