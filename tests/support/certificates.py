@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 _DAY = timedelta(days=1)
@@ -46,7 +47,7 @@ class Authority:
         identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         made = builder.add_extension(usage, critical=True).add_extension(identifier, critical=False)
         self.certificate = folder / f"{name}.pem"
-        self.certificate.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        self.certificate.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, *, address: str | None = None, days: float = 1, password: str = "") -> Issued:
         """Issue a certificate for a name, and for an IP address where one is given.
@@ -65,18 +66,18 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         issued = Issued(self._folder / f"{self._name}-{name}.pem", self._folder / f"{self._name}-{name}.key")
-        issued.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        issued.certificate.write_bytes(made.public_bytes(Encoding.PEM))
         encryption = serialization.BestAvailableEncryption(password.encode()) if password else None
         issued.key.write_bytes(
             key.private_bytes(
-                serialization.Encoding.PEM,
+                Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
                 encryption or serialization.NoEncryption(),
             )
         )
         return issued
 
-    def revoke(self, *revoked: Issued, days: float = 1, encoding: str = "PEM") -> Path:
+    def revoke(self, *revoked: Issued, days: float = 1, encoding: Encoding = Encoding.PEM) -> Path:
         """Write a revocation list that names these certificates and is to be renewed in so many ``days``."""
         now = datetime.now(UTC)
         builder = x509.CertificateRevocationListBuilder().issuer_name(_name(self._name))
@@ -86,12 +87,10 @@ class Authority:
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - _DAY).build()
             builder = builder.add_revoked_certificate(entry)
         path = self._folder / f"{self._name}.crl"
-        path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding[encoding]))
+        path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(encoding))
         return path
 
-    def _builder(
-        self, subject: str, key: ec.EllipticCurvePublicKey, *, days: float = 1
-    ) -> x509.CertificateBuilder:
+    def _builder(self, subject: str, key: ec.EllipticCurvePublicKey, *, days: float = 1) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()

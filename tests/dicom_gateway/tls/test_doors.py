@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
+from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import CertificateUnusable
-from dicom_gateway.gateway import Gateway
 from dicom_gateway.tls.doors import Door, Secured, server_doors
 from storage.database import Database
 from storage.objects import ObjectStore
 from tests.support.certificates import Authority, Issued
-from tests.support.gateways import until
+from tests.support.gateways import running_gateway, until
 from tests.support.peers import echoscu, orthanc, storescu
 from tests.support.secured_gateways import Certificates, SecuredGateway, secured_gateway
 from tests.support.senders import ct_image, echoes
@@ -100,9 +100,7 @@ def test_a_caller_without_a_certificate_is_let_in_where_one_is_optional_and_a_fo
     assert faults(logged) == ["certificate_untrusted"]
 
 
-def test_no_certificate_is_asked_for_where_none_is_wanted(
-    secured: Secure, certificates: Certificates, tmp_path: Path
-) -> None:
+def test_no_certificate_is_asked_for_where_none_is_wanted(secured: Secure, certificates: Certificates) -> None:
     with secured("none", tls_callers_ca=None) as gateway:
         assert gateway.echoes(*certificates.anonymous())
         assert "Acceptable client certificate CA names" not in gateway.openssl().stdout
@@ -120,9 +118,9 @@ def test_certificates_of_another_authority_and_expired_ones_are_refused(
     assert faults(logged) == ["certificate_untrusted", "certificate_expired"]
 
 
-@pytest.mark.parametrize("encoding", ["PEM", "DER"])
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
 def test_a_revoked_certificate_is_refused_and_others_of_its_issuer_are_not(
-    secured: Secure, certificates: Certificates, encoding: str
+    secured: Secure, certificates: Certificates, encoding: Encoding
 ) -> None:
     lost = certificates.authority.issue("lost.example")
     revoked = certificates.authority.revoke(lost, encoding=encoding)
@@ -185,7 +183,7 @@ def test_tls_1_2_and_1_3_are_spoken_and_sessions_are_not_resumed(
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_never(
-    secured: Secure, certificates: Certificates, tmp_path: Path
+    secured: Secure, certificates: Certificates
 ) -> None:
     renewed = certificates.authority.issue("renewed.example", address="127.0.0.1")
     with capture_logs() as logged, secured() as gateway:
@@ -202,25 +200,21 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_never(
 
 def test_a_silent_caller_at_the_tls_port_holds_nobody_up_and_gives_way(secured: Secure) -> None:
     with secured(maximum_half_open_per_address=2) as gateway, contextlib.ExitStack() as opened:
-        silent = [
-            opened.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)))
-            for _ in range(8)
-        ]
+        silent = [opened.enter_context(_connected(gateway.port)) for _ in range(8)]
         assert gateway.echoes()
         assert silent[0].recv(1) == b"", "the oldest was closed although its handshake had begun"
 
 
 def test_a_handshake_that_never_ends_is_cut(secured: Secure) -> None:
-    with secured(acse_seconds=0.3) as gateway:
-        with contextlib.closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)) as caller:
-            caller.sendall(b"\x16\x03\x01")
-            assert caller.recv(1) == b""
+    with secured(acse_seconds=0.3) as gateway, _connected(gateway.port) as caller:
+        caller.sendall(b"\x16\x03\x01")
+        assert caller.recv(1) == b""
 
 
 def test_repeated_failures_of_one_caller_write_one_line(secured: Secure) -> None:
     with capture_logs() as logged, secured() as gateway:
         for _ in range(5):
-            with contextlib.closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)) as caller:
+            with _connected(gateway.port) as caller:
                 caller.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 with contextlib.suppress(ConnectionResetError):
                     while caller.recv(100):
@@ -234,7 +228,7 @@ def test_no_descriptor_and_no_thread_is_left_of_connections_that_came_and_went(s
         assert gateway.echoes()
         before = _descriptors()
         for _ in range(10):
-            socket.create_connection(("127.0.0.1", gateway.port)).close()
+            _connected(gateway.port).close()
             assert gateway.echoes()
         until(lambda: _descriptors() <= before, "all descriptors closed")
 
@@ -246,14 +240,14 @@ def test_the_names_of_the_callers_certificate_are_handed_on(certificates: Certif
 
 
 def test_an_encrypted_key_is_opened_with_its_password(certificates: Certificates) -> None:
-    locked = certificates.authority.issue("locked.example", password="open sesame")
+    right, wrong = "open sesame", "open barley"
+    locked = certificates.authority.issue("locked.example", password=right)
     files = {"tls_certificate": locked.certificate, "tls_key": locked.key}
-    settings = certificates.settings(**files, tls_key_password="open sesame")
-    assert len(server_doors(GatewaySettings(**settings))) == 2
-    with pytest.raises(CertificateUnusable, match="set gateway.tls_key_password"):
+    assert len(server_doors(GatewaySettings(**certificates.settings(**files, tls_key_password=right)))) == 2
+    with pytest.raises(CertificateUnusable, match=r"set gateway\.tls_key_password"):
         server_doors(GatewaySettings(**certificates.settings(**files)))
     with pytest.raises(CertificateUnusable, match="password is another one"):
-        server_doors(GatewaySettings(**certificates.settings(**files, tls_key_password="wrong")))
+        server_doors(GatewaySettings(**certificates.settings(**files, tls_key_password=wrong)))
 
 
 @pytest.mark.parametrize(
@@ -266,21 +260,15 @@ def test_an_encrypted_key_is_opened_with_its_password(certificates: Certificates
         ("tls_callers_crl", "no PEM", "is not a revocation list"),
     ],
 )
-def test_a_gateway_does_not_start_with_a_file_that_cannot_be_used(
-    certificates: Certificates,
-    sqlite_database: Database,
-    objects: ObjectStore,
-    tmp_path: Path,
-    setting: str,
-    content: str | None,
-    complaint: str,
+def test_a_file_that_cannot_be_used_is_refused_at_the_start(
+    certificates: Certificates, tmp_path: Path, setting: str, content: str | None, complaint: str
 ) -> None:
     path = tmp_path / "bad.pem"
     if content is not None:
         path.write_text(content)
     settings = GatewaySettings(**certificates.settings(**{setting: path}))
     with pytest.raises(CertificateUnusable, match=complaint) as raised:
-        Gateway(settings, sqlite_database, objects)
+        server_doors(settings)
     assert str(path) in str(raised.value)
 
 
@@ -290,15 +278,15 @@ def test_a_key_of_another_certificate_is_refused(certificates: Certificates) -> 
         server_doors(settings)
 
 
-def test_further_plain_ports_need_no_certificate(
-    sqlite_database: Database, objects: ObjectStore, image: Path
-) -> None:
-    from tests.support.gateways import running_gateway
-
+def test_further_plain_ports_need_no_certificate(sqlite_database: Database, objects: ObjectStore, image: Path) -> None:
     with running_gateway(sqlite_database, objects, listeners=({"port": 0, "tls": False},)) as running:
         _, second = running.gateway.ports
         assert storescu("ONCUE", second, image).returncode == 0
         assert len(running.instances()) == 1
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 def _tls_door(certificates: Certificates, client_certificates: str) -> Door:
@@ -307,8 +295,6 @@ def _tls_door(certificates: Certificates, client_certificates: str) -> Door:
 
 def _secured(door: Door, certificates: Certificates, pair: Issued | None) -> Secured:
     """Shake hands through a door over a pair of sockets, from a thread of its own."""
-    import threading
-
     assert door.secure is not None
     context = ssl.create_default_context(cafile=certificates.authority.certificate)
     if pair is not None:
@@ -336,6 +322,4 @@ def _descriptors() -> int:
 
 
 def _json(value: object) -> bytes:
-    import json
-
     return json.dumps(value).encode()
