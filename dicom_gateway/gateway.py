@@ -22,6 +22,7 @@ from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
+from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
 from storage import associations, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
@@ -74,6 +75,7 @@ class Gateway:
         self._assembly = _assembly_loop(settings, Assembly(database, objects, routes, settings.quiet_seconds, clock))
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
+        self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._listener = Listener(
             settings,
@@ -130,7 +132,7 @@ class Gateway:
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
-        return self._assembly, self._reports, self._delivery, self._watch
+        return self._assembly, self._reports, self._delivery, self._watch, self._expiry
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""

@@ -62,8 +62,10 @@ def open_association(
     handshake = _handshake(destination, tls) if destination.tls else None
     association = _associate(destination, proposals, calling_ae_title, timeouts, handshake)
     if not association.is_established:
-        if handshake is not None and handshake.failure:
-            raise PeerUntrusted(f"{destination}: {handshake.failure}")
+        if handshake is not None:
+            handshake.close()
+            if handshake.failure:
+                raise PeerUntrusted(f"{destination}: {handshake.failure}")
         raise _refusal(association, destination)
     try:
         yield association

@@ -79,6 +79,11 @@ class DestinationHandshake:
         error = self._socket.failure if self._socket is not None else None
         return "" if error is None or isinstance(error, ssl.SSLEOFError) else explained(error)
 
+    def close(self) -> None:
+        """Close the connection of an association that did not come about; pynetdicom only lets go of it."""
+        if self._socket is not None:
+            self._socket.close()
+
     def wrap_socket(self, connection: socket, *, server_side: bool, server_hostname: str) -> ssl.SSLSocket:
         """Take over a socket that will be connected; the handshake follows at once then."""
         secured = self._context.wrap_socket(connection, server_side=server_side, server_hostname=server_hostname)
