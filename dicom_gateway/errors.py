@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicom_gateway.status import Status
-from storage.errors import OncueError
+from storage.errors import ConfigurationError, OncueError
 
 
 class GatewayError(OncueError):
@@ -63,6 +63,13 @@ class PeerUnreachable(GatewayError):
     """A peer did not answer, turned the association away for now, or broke it off."""
 
     code = "peer_unreachable"
+    retryable = True
+
+
+class PeerUntrusted(GatewayError):
+    """A TLS handshake with a peer failed: its certificate does not hold, or it does not take ours; results wait."""
+
+    code = "peer_untrusted"
     retryable = True
 
 
@@ -138,3 +145,9 @@ class AssociationInterrupted(GatewayError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class CertificateUnusable(ConfigurationError):
+    """A certificate, private key or revocation list of the settings cannot be read, or does not belong together."""
+
+    code = "certificate_unusable"

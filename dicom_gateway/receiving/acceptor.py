@@ -17,7 +17,7 @@ from dicom_gateway.receiving.association import AssociationLimits, HowEnded, Ope
 from dicom_gateway.receiving.association_request import APPLICATION_CONTEXT, AssociationRequest
 from dicom_gateway.receiving.bounded_log import BoundedLog
 from dicom_gateway.receiving.channel import REQUEST_LATE, Channel
-from dicom_gateway.receiving.doors import Arrival, Secured
+from dicom_gateway.receiving.doors import Arrival
 from dicom_gateway.receiving.half_open import HalfOpen
 from dicom_gateway.receiving.messages import Messages
 from dicom_gateway.receiving.negotiation import Negotiation
@@ -25,6 +25,7 @@ from dicom_gateway.receiving.pdus import AbortReason, Identification, PduType
 from dicom_gateway.receiving.services import ServiceParts, Services
 from dicom_gateway.receiving.slots import Slots
 from dicom_gateway.receiving.store_request import safe_title
+from dicom_gateway.tls.doors import Secured
 
 _LARGEST_REQUEST_BYTES = 256 << 10  # 128 contexts with every transfer syntax there is need 200 KiB
 _LARGEST_REQUEST_OF_STRANGERS_BYTES = 64 << 10

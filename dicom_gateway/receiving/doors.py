@@ -11,31 +11,12 @@ from ipaddress import IPv6Address, ip_address
 
 import structlog
 
+from dicom_gateway.tls.doors import Door
+
 _WAITING_CONNECTIONS = 256
 _SHORTAGE_SECONDS = 0.1
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Secured:
-    """A connection after its handshake, with the names of its client certificate: CN and DNS names."""
-
-    connection: socket.socket
-    certificate_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """An address to listen on; 0 picks a free port.
-
-    ``secure`` does the TLS handshake where there is one. It runs in the connection's own thread with a timeout set on
-    the socket, and raises OSError.
-    """
-
-    host: str
-    port: int
-    secure: Callable[[socket.socket], Secured] | None = None
 
 
 @dataclass(frozen=True, slots=True)

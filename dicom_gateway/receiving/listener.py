@@ -21,7 +21,7 @@ from dicom_gateway.receiving.association import AssociationLimits, OpenAssociati
 from dicom_gateway.receiving.association_records import AssociationRecords
 from dicom_gateway.receiving.batch_commit import BatchCommit
 from dicom_gateway.receiving.bounded_log import BoundedLog
-from dicom_gateway.receiving.doors import Arrival, Door, OpenDoor
+from dicom_gateway.receiving.doors import Arrival, OpenDoor
 from dicom_gateway.receiving.half_open import HalfOpen, HalfOpenLimits
 from dicom_gateway.receiving.negotiation import Negotiation
 from dicom_gateway.receiving.pdus import Identification
@@ -30,6 +30,7 @@ from dicom_gateway.receiving.services import ServiceParts
 from dicom_gateway.receiving.settings_admission import SettingsAdmission
 from dicom_gateway.receiving.slots import SlotLimits, Slots
 from dicom_gateway.receiving.store_request import address_allowed
+from dicom_gateway.tls.doors import Door
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
