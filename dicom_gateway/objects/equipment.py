@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from storage.uids import deterministic_uid
 
+_LONGEST_VERSION_NAME = 16
 IMPLEMENTATION_CLASS_UID = deterministic_uid("implementation", "oncue")
 
 
@@ -16,6 +17,11 @@ def installed_version() -> str:
         return version("oncue")
     except PackageNotFoundError:
         return "0"
+
+
+def implementation_version_name() -> str:
+    """Return what we call this version when an association is negotiated: 16 characters at most (PS3.7 D.3.3.2.3)."""
+    return f"ONCUE_{installed_version()}"[:_LONGEST_VERSION_NAME]
 
 
 @dataclass(frozen=True, slots=True)

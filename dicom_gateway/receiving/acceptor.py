@@ -11,17 +11,18 @@ from dataclasses import dataclass
 import structlog
 
 from dicom_gateway.errors import ConnectionLost, GatewayError, ProtocolViolation
-from dicom_gateway.receiving import association_request, negotiation, pdus
+from dicom_gateway.protocol import pdus
+from dicom_gateway.protocol.channel import REQUEST_LATE, Channel
+from dicom_gateway.protocol.pdus import AbortReason, Identification, PduType
+from dicom_gateway.receiving import association_request, negotiation
 from dicom_gateway.receiving.admission import Admission, Admitted, Caller, Refused, RejectReason
 from dicom_gateway.receiving.association import AssociationLimits, HowEnded, OpenAssociation
-from dicom_gateway.receiving.association_request import APPLICATION_CONTEXT, AssociationRequest
+from dicom_gateway.receiving.association_request import AssociationRequest
 from dicom_gateway.receiving.bounded_log import BoundedLog
-from dicom_gateway.receiving.channel import REQUEST_LATE, Channel
 from dicom_gateway.receiving.doors import Arrival
 from dicom_gateway.receiving.half_open import HalfOpen
 from dicom_gateway.receiving.messages import Messages
 from dicom_gateway.receiving.negotiation import Negotiation
-from dicom_gateway.receiving.pdus import AbortReason, Identification, PduType
 from dicom_gateway.receiving.services import ServiceParts, Services
 from dicom_gateway.receiving.slots import Slots
 from dicom_gateway.receiving.store_request import safe_title
@@ -172,7 +173,8 @@ class Acceptor:
 
     def _accept(self, channel: Channel, request: AssociationRequest, admitted: Admitted) -> negotiation.Accepted:
         answers = self._rules.negotiation.answers(request.contexts, admitted)
-        channel.send(pdus.associate_accept(request.titles, APPLICATION_CONTEXT, answers, self._rules.identification))
+        ours = self._rules.identification
+        channel.send(pdus.associate_accept(request.titles, request.application_context, answers, ours))
         return negotiation.accepted(request.contexts, answers)
 
     def _refuse(self, channel: Channel, caller: Caller, refused: Refused) -> None:
@@ -194,7 +196,7 @@ def _unfit(request: AssociationRequest) -> RejectReason | None:
     """Say why a request is none of ours, whoever asks; None where it is fit."""
     if not request.protocol_version & _PROTOCOL_VERSION_1:
         return _PROTOCOL_VERSION_UNKNOWN
-    if request.application_context != APPLICATION_CONTEXT:
+    if request.application_context != pdus.DICOM_APPLICATION_CONTEXT:
         return _APPLICATION_CONTEXT_UNKNOWN
     return None
 

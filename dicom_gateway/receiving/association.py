@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
-from dicom_gateway.receiving import pdus
+from dicom_gateway.protocol import pdus
+from dicom_gateway.protocol.channel import Channel
+from dicom_gateway.protocol.pdus import AbortReason, PduType
 from dicom_gateway.receiving.admission import Caller
 from dicom_gateway.receiving.bounded_log import BoundedLog
-from dicom_gateway.receiving.channel import Channel
 from dicom_gateway.receiving.messages import Messages
-from dicom_gateway.receiving.pdus import AbortReason, PduType
 
 PDU_SLACK_BYTES = 4096
 """Some senders count a header or two too few when they fill a PDU to the length that we named."""

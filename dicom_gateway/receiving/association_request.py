@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
-from dicom_gateway.receiving.pdus import invalid
-
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-"""The DICOM application context name (PS3.7 A.2.1)."""
+from dicom_gateway.protocol.pdus import invalid
 
 _FIXED = Struct(">H2x16s16s32s")
 _TITLES = slice(4, 68)

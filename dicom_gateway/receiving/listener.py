@@ -13,8 +13,9 @@ import structlog
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.contexts import accepted_contexts
-from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, installed_version
+from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementation_version_name
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from dicom_gateway.protocol.pdus import Identification
 from dicom_gateway.receiving.acceptor import Acceptor, Rules, Shared, Timing, Watchers
 from dicom_gateway.receiving.admission import Admission
 from dicom_gateway.receiving.association import AssociationLimits, OpenAssociation
@@ -24,7 +25,6 @@ from dicom_gateway.receiving.bounded_log import BoundedLog
 from dicom_gateway.receiving.doors import Arrival, OpenDoor
 from dicom_gateway.receiving.half_open import HalfOpen, HalfOpenLimits
 from dicom_gateway.receiving.negotiation import Negotiation
-from dicom_gateway.receiving.pdus import Identification
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.services import ServiceParts
 from dicom_gateway.receiving.settings_admission import SettingsAdmission
@@ -36,7 +36,6 @@ from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
 
 _ABORT_SECONDS = 2.0
-_LONGEST_VERSION = 16  # of an implementation version name (PS3.7 D.3.3.2.3)
 
 logger = structlog.get_logger(__name__)
 
@@ -130,9 +129,7 @@ class Listener:
             limits=AssociationLimits(settings.maximum_pdu_bytes, idle_seconds=settings.network_seconds),
             negotiation=Negotiation(accepted_contexts()),
             identification=Identification(
-                settings.maximum_pdu_bytes,
-                IMPLEMENTATION_CLASS_UID,
-                f"ONCUE_{installed_version()}"[:_LONGEST_VERSION],
+                settings.maximum_pdu_bytes, IMPLEMENTATION_CLASS_UID, implementation_version_name()
             ),
         )
         shared = Shared(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.receiving import commands
-from dicom_gateway.receiving.commands import LARGEST_COMMAND_BYTES, CommandField
+from dicom_gateway.protocol import commands
+from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
+from dicom_gateway.protocol.pdus import AbortReason, Fragment
 from dicom_gateway.receiving.negotiation import Accepted, AcceptedContext
-from dicom_gateway.receiving.pdus import AbortReason, Fragment
 from dicom_gateway.receiving.services import Incoming, Services
 from dicom_gateway.receiving.slots import Slot
 

@@ -9,9 +9,9 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
+from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult
 from dicom_gateway.receiving.admission import Admitted
 from dicom_gateway.receiving.association_request import ProposedContext
-from dicom_gateway.receiving.pdus import ContextAnswer, ContextResult
 from storage.peers import Service
 
 VERIFICATION_SOP_CLASS = str(Verification)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_gateway.errors import GatewayError, UndecodableObject, UnsupportedObject
+from dicom_gateway.protocol.commands import Command, CommandField
 from dicom_gateway.receiving.admission import Admission, Admitted
 from dicom_gateway.receiving.association_records import AssociationRecords
-from dicom_gateway.receiving.commands import Command, CommandField
 from dicom_gateway.receiving.negotiation import AcceptedContext
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.spool import Spool

@@ -10,10 +10,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from dicom_gateway.errors import ObjectMismatch, UndecodableObject
 from dicom_gateway.receiving.charsets import decode_text
 from storage.studies import StudyFacts
+from storage.uids import is_uid
 
 Network = IPv4Network | IPv6Network
 
-_UID = re.compile(r"[0-9.]{1,64}\Z")
 _PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _DATE = re.compile(r"[0-9]{8}\Z")
 
@@ -75,14 +75,6 @@ def address_allowed(address: str, networks: Iterable[Network]) -> bool:
     parsed = ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)
     return any((mapped or parsed) in network for network in allowed)
-
-
-def is_uid(text: str) -> bool:
-    """Say whether a text can be a UID: 1 to 64 digits and dots.
-
-    Leading zeros in a component break PS3.5 9.1 but are common in the field, so they pass.
-    """
-    return _UID.match(text) is not None
 
 
 def safe_title(text: str) -> str:

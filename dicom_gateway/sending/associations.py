@@ -1,28 +1,37 @@
-"""Requested associations: opened with quiet logging, TCP_NODELAY and TLS, and refused openings told apart."""
+"""Requested associations: opened, used for one request after another, released; refused openings told apart."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable, Iterator
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-
-from pynetdicom import AE, evt
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable, PeerUntrusted
-from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
-from dicom_gateway.privacy import keep_identifiers_out_of_logs
-from dicom_gateway.tls.destination_handshake import DestinationHandshake, DestinationTls
+from dicom_gateway.errors import (
+    ConnectionLost,
+    GatewayError,
+    PeerRejectedObject,
+    PeerUnreachable,
+    PeerUntrusted,
+    ProtocolViolation,
+)
+from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementation_version_name
+from dicom_gateway.protocol import association_answer, commands, pdus
+from dicom_gateway.protocol.channel import Channel, Pdu
+from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
+from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType
+from dicom_gateway.sending.data_set_pdus import DataSetPdus, DataSetSource
+from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 from storage.errors import ConfigurationError
 
 MAXIMUM_PDU_BYTES = 131_072
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
-_REJECTED_PERMANENTLY = 1
-_REJECTED_FOR_NOW = 2
+_RELEASE_SECONDS = 10.0
+_LAST_MESSAGE_ID = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,126 @@ class Proposal:
     transfer_syntax_uid: str
 
 
+class RequestedAssociation:
+    """An open association: one request at a time, each answered before the next.
+
+    ``accepted`` are the proposals that the peer took, with their context ids. PeerUnreachable where the peer does not
+    answer a request in time, breaks off or breaks the protocol; the association is over then.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        destination: Destination,
+        accepted: Mapping[Proposal, int],
+        *,
+        maximum_pdu_bytes: int,
+        answer_seconds: float,
+    ) -> None:
+        self.accepted = accepted
+        self.is_open = True
+        self._channel = channel
+        self._destination = destination
+        self._maximum_pdu_bytes = maximum_pdu_bytes
+        self._answer_seconds = answer_seconds
+        self._data_sets = DataSetPdus(maximum_pdu_bytes)
+        self._message_id = 0
+
+    def echo(self, context_id: int) -> int:
+        """Ask by C-ECHO whether the peer is there, and return the status of its answer."""
+        with self._exchange():
+            self._send_command(context_id, commands.echo_request(self._next_id()))
+            return self._status(CommandField.C_ECHO_RQ)
+
+    def store(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> int:
+        """Send one instance by C-STORE in an accepted context, and return the status of the answer.
+
+        OSError where the data set cannot be read; where that shows only after its beginning was sent, the association
+        is over.
+        """
+        context_id = self.accepted[proposal]
+        windows = self._data_sets.of(context_id, data_set)
+        first = next(windows)
+        request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
+        with self._exchange():
+            self._send_command(context_id, request)
+            self._channel.send(first)
+            for window in windows:
+                self._channel.send(window)
+            return self._status(CommandField.C_STORE_RQ)
+
+    def release(self) -> None:
+        """End the association in good order; a peer that does not answer is left."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        with contextlib.suppress(GatewayError):
+            self._channel.send(pdus.release_request())
+            while self._read(_RELEASE_SECONDS).kind not in (PduType.RELEASE_RP, PduType.ABORT):
+                pass
+
+    def abort(self) -> None:
+        """End the association at once, by A-ABORT."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        with contextlib.suppress(GatewayError):
+            self._channel.send(pdus.abort_by_user())
+            self._channel.finish()
+
+    @contextlib.contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """End the association over whatever goes wrong in the middle of a request: nobody knows where the peer is."""
+        try:
+            yield
+        except ConnectionLost as error:
+            self.is_open = False
+            raise PeerUnreachable(f"{self._destination} broke the association off") from error
+        except ProtocolViolation as error:
+            self.abort()
+            raise PeerUnreachable(f"{self._destination} did not answer as it should: {error}") from error
+        except BaseException:
+            self.abort()
+            raise
+
+    def _next_id(self) -> int:
+        self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
+        return self._message_id
+
+    def _send_command(self, context_id: int, command: bytes) -> None:
+        self._channel.send(pdus.command_pdus(context_id, command, maximum_pdu_bytes=self._maximum_pdu_bytes))
+
+    def _status(self, request: CommandField) -> int:
+        """Wait for the answer to the request that was just sent."""
+        answer = commands.decode_answer(self._received(is_command=True))
+        if (answer.field, answer.responds_to) != (request, self._message_id):
+            raise ProtocolViolation("an answer to another request", code="unexpected_answer")
+        if answer.has_data_set:
+            self._received(is_command=False)
+        return answer.status
+
+    def _received(self, *, is_command: bool) -> bytes:
+        """Return a command set, or the data set behind one, put together from its fragments."""
+        content, is_last = bytearray(), False
+        while not is_last:
+            pdu = self._read(self._answer_seconds)
+            if pdu.kind is PduType.ABORT:
+                raise ConnectionLost("the peer aborted the association")
+            if pdu.kind is not PduType.P_DATA_TF:
+                raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
+            for fragment in pdus.fragments(pdu.body):
+                if is_last or fragment.is_command is not is_command:
+                    raise ProtocolViolation("fragments in the wrong order", code="unexpected_fragment")
+                content += fragment.content
+                is_last = fragment.is_last
+            if len(content) > LARGEST_COMMAND_BYTES:
+                raise ProtocolViolation("an answer larger than any can be", code="command_too_long")
+        return bytes(content)
+
+    def _read(self, seconds: float) -> Pdu:
+        return self._channel.read_pdu(idle_seconds=seconds, longest_bytes=MAXIMUM_PDU_BYTES)
+
+
 @contextlib.contextmanager
 def open_association(
     destination: Destination,
@@ -50,7 +179,7 @@ def open_association(
     calling_ae_title: str,
     timeouts: PeerTimeouts,
     tls: DestinationTls | None = None,
-) -> Iterator[Association]:
+) -> Iterator[RequestedAssociation]:
     """Open an association, hand it out, and release it.
 
     Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate.
@@ -58,84 +187,100 @@ def open_association(
     PeerUntrusted where TLS fails on either side's certificate, and PeerRejectedObject where trying later cannot help
     (permanent rejection, no proposal accepted).
     """
-    keep_identifiers_out_of_logs()
-    handshake = _handshake(destination, tls) if destination.tls else None
-    association = _associate(destination, proposals, calling_ae_title, timeouts, handshake)
-    if not association.is_established:
-        if handshake is not None:
-            handshake.close()
-            if handshake.failure:
-                raise PeerUntrusted(f"{destination}: {handshake.failure}")
-        raise _refusal(association, destination)
-    try:
-        yield association
-    finally:
-        if association.is_established:
+    contexts = _contexts(proposals)
+    with contextlib.closing(_connected(destination, timeouts, tls)) as connection:
+        channel = Channel(connection, pdu_seconds=timeouts.answer_seconds, send_seconds=timeouts.answer_seconds)
+        acceptance = _agreed(channel, destination, contexts, calling_ae_title, timeouts)
+        association = RequestedAssociation(
+            channel,
+            destination,
+            {proposal: number for proposal, number in contexts.items() if number in acceptance.context_ids},
+            maximum_pdu_bytes=acceptance.maximum_pdu_bytes,
+            answer_seconds=timeouts.answer_seconds,
+        )
+        if not association.accepted:
+            association.abort()
+            raise PeerRejectedObject(
+                f"{destination} takes none of what was offered; check which SOP classes and transfer syntaxes "
+                "it accepts"
+            )
+        try:
+            yield association
+        finally:
             association.release()
 
 
-def _handshake(destination: Destination, tls: DestinationTls | None) -> DestinationHandshake:
-    try:
-        return (tls or DestinationTls(GatewaySettings())).handshake(destination)
-    except ConfigurationError as error:
-        raise PeerUntrusted(f"{destination}: {error}") from error
-
-
-def _associate(
-    destination: Destination,
-    proposals: Iterable[Proposal],
-    calling_ae_title: str,
-    timeouts: PeerTimeouts,
-    handshake: DestinationHandshake | None,
-) -> Association:
-    entity = AE(ae_title=calling_ae_title)
-    entity.connection_timeout = timeouts.connect_seconds
-    entity.acse_timeout = timeouts.associate_seconds
-    entity.dimse_timeout = timeouts.answer_seconds
-    entity.network_timeout = timeouts.answer_seconds
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    try:
-        return entity.associate(
-            destination.host,
-            destination.port,
-            contexts=_contexts(proposals),
-            ae_title=destination.ae_title,
-            max_pdu=MAXIMUM_PDU_BYTES,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
-            tls_args=handshake.tls_args if handshake is not None else None,
-        )
-    except OSError as error:
-        raise PeerUnreachable(
-            f"{destination}: the host name cannot be resolved ({error.strerror}); check the destination"
-        ) from error
-
-
-def _contexts(proposals: Iterable[Proposal]) -> list[PresentationContext]:
+def _contexts(proposals: Iterable[Proposal]) -> dict[Proposal, int]:
     distinct = list(dict.fromkeys(proposals))
     if len(distinct) > MOST_CONTEXTS:
         raise ValueError("an association has room for 128 presentation contexts")
-    return [build_context(proposal.sop_class_uid, proposal.transfer_syntax_uid) for proposal in distinct]
+    return {proposal: 2 * place + 1 for place, proposal in enumerate(distinct)}
 
 
-def _send_at_once(event: evt.Event) -> None:
-    """Turn Nagle's algorithm off, which otherwise holds back the end of each message."""
-    connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _refusal(association: Association, destination: Destination) -> GatewayError:
-    """Return why an association did not come about."""
-    answer = association.acceptor.primitive
-    result = getattr(answer, "result", None)
-    if answer is None or result is None:
-        return PeerUnreachable(f"{destination} does not answer; check that it runs, and host, port and firewall")
-    if result == _REJECTED_PERMANENTLY:
-        return PeerRejectedObject(
-            f"{destination} rejected the association: {answer.reason_str}; check both AE titles and the peer's own list"
+def _connected(destination: Destination, timeouts: PeerTimeouts, tls: DestinationTls | None) -> socket.socket:
+    """Connect, and shake hands where the destination has TLS."""
+    try:
+        connection = socket.create_connection((destination.host, destination.port), timeouts.connect_seconds)
+    except socket.gaierror as error:
+        raise PeerUnreachable(
+            f"{destination}: the host name cannot be resolved ({error.strerror}); check the destination"
+        ) from error
+    except OSError as error:
+        raise _no_answer(destination) from error
+    try:
+        # Nagle's algorithm would hold back the end of each message.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(timeouts.associate_seconds)
+        return (
+            (tls or DestinationTls(GatewaySettings())).secure(connection, destination)
+            if destination.tls
+            else connection
         )
-    if result == _REJECTED_FOR_NOW:
-        return PeerUnreachable(f"{destination} rejected the association for now: {answer.reason_str}")
-    return PeerRejectedObject(
-        f"{destination} takes none of what was offered; check which SOP classes and transfer syntaxes it accepts"
-    )
+    except ConfigurationError as error:
+        connection.close()
+        raise PeerUntrusted(f"{destination}: {error}") from error
+    except OSError as error:
+        connection.close()
+        raise _no_answer(destination) from error
+    except GatewayError:
+        connection.close()
+        raise
+
+
+def _agreed(
+    channel: Channel,
+    destination: Destination,
+    contexts: Mapping[Proposal, int],
+    calling_ae_title: str,
+    timeouts: PeerTimeouts,
+) -> association_answer.Acceptance:
+    """Ask for the association, and return what was agreed on."""
+    proposed = (ContextProposal(number, one.sop_class_uid, one.transfer_syntax_uid) for one, number in contexts.items())
+    ours = Identification(MAXIMUM_PDU_BYTES, IMPLEMENTATION_CLASS_UID, implementation_version_name())
+    deadline = time.monotonic() + timeouts.associate_seconds
+    try:
+        channel.send(pdus.associate_request(destination.ae_title, calling_ae_title, proposed, ours))
+        answer = channel.read_first(deadline=deadline, longest_bytes=MAXIMUM_PDU_BYTES)
+        if answer.kind is PduType.ASSOCIATE_AC:
+            return association_answer.decode_acceptance(answer.body)
+        if answer.kind is PduType.ASSOCIATE_RJ:
+            raise _rejected(destination, association_answer.decode_rejection(answer.body))
+    except ConnectionLost as error:
+        if isinstance(error.__cause__, ssl.SSLError) and not isinstance(error.__cause__, ssl.SSLEOFError):
+            raise untrusted(destination, error.__cause__) from error
+        raise _no_answer(destination) from error
+    except ProtocolViolation as error:
+        raise _no_answer(destination) from error
+    raise _no_answer(destination)
+
+
+def _rejected(destination: Destination, rejection: association_answer.Rejection) -> GatewayError:
+    if rejection.is_permanent:
+        return PeerRejectedObject(
+            f"{destination} rejected the association: {rejection.reason}; check both AE titles and the peer's own list"
+        )
+    return PeerUnreachable(f"{destination} rejected the association for now: {rejection.reason}")
+
+
+def _no_answer(destination: Destination) -> PeerUnreachable:
+    return PeerUnreachable(f"{destination} does not answer; check that it runs, and host, port and firewall")

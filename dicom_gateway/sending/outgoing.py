@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
@@ -16,8 +15,9 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom.dsutils import split_dataset
+from pynetdicom.dsutils import encode, split_dataset
 
+from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.sending.associations import Proposal
 
@@ -67,30 +67,36 @@ def read_outgoing(path: Path) -> Outgoing | None:
         return None
 
 
-def travels_as_it_lies(outgoing: Outgoing) -> bool:
-    """Say whether a file can be streamed: its file meta information is that of its data set, whose length is even.
+def data_set_offset(outgoing: Outgoing) -> int | None:
+    """Return where in a file its data set begins, if it can travel as it lies; None where it must be encoded anew.
 
-    Peers refuse a request that names other UIDs than the data set, and abort over an odd length (PS3.5 7.1.1).
+    It can where the file meta information is that of the data set, whose length is even: peers refuse a request that
+    names other UIDs than the data set, and abort over an odd length (PS3.5 7.1.1). OSError.
     """
     try:
         meta, offset = split_dataset(outgoing.path)
     except InvalidDicomError:
-        return False
+        return None
     said = (meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID"), meta.get("TransferSyntaxUID"))
     if said != (outgoing.sop_class_uid, outgoing.sop_instance_uid, outgoing.transfer_syntax_uid):
-        return False
-    return (outgoing.path.stat().st_size - offset) % 2 == 0
+        return None
+    return offset if (outgoing.path.stat().st_size - offset) % 2 == 0 else None
 
 
-def decoded(outgoing: Outgoing) -> pydicom.Dataset:
-    """Read a file whole, to be encoded anew in a transfer syntax that the peer took."""
-    dataset = pydicom.dcmread(outgoing.path, force=True)
-    if not hasattr(dataset, "file_meta"):
-        dataset.file_meta = FileMetaDataset()
-    syntax = UID(outgoing.transfer_syntax_uid)
-    unpacked = syntax == DeflatedExplicitVRLittleEndian
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if unpacked else syntax
-    return dataset
+def encoded(outgoing: Outgoing, transfer_syntax_uid: str) -> bytes:
+    """Read a file whole and encode its data set anew, in a transfer syntax that it travels in.
+
+    UndecodableObject where that cannot be done; OSError.
+    """
+    try:
+        dataset = pydicom.dcmread(outgoing.path, force=True)
+        syntax = UID(transfer_syntax_uid)
+        content = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
+    except (InvalidDicomError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise UndecodableObject(f"the object cannot be read or encoded: {type(error).__name__}") from error
+    if content is None:
+        raise UndecodableObject("the object cannot be encoded")
+    return content + bytes(len(content) % 2)
 
 
 def _begins_like_dicom(path: Path) -> bool:

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
 from dicom_gateway.destinations import Destination
@@ -20,14 +18,22 @@ from dicom_gateway.errors import (
     PeerUnreachable,
     UndecodableObject,
 )
-from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, Proposal, open_association
-from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing, decoded, travels_as_it_lies
+from dicom_gateway.sending.associations import (
+    MOST_CONTEXTS,
+    PeerTimeouts,
+    Proposal,
+    RequestedAssociation,
+    open_association,
+)
+from dicom_gateway.sending.data_set_pdus import BytesSource, FileSource
+from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing, data_set_offset, encoded
 from dicom_gateway.status import DUPLICATE, PeerAnswer, answer_of, meaning, written
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 DEFAULT_AE_TITLE = "ONCUE"
 # How often a batch is taken up again after the peer broke off in the middle of it.
 _ASSOCIATIONS = 4
+_VERIFICATION = Proposal(str(Verification), str(ImplicitVRLittleEndian))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,9 @@ class _Calling:
     timeouts: PeerTimeouts
     tls: DestinationTls | None
 
-    def open(self, destination: Destination, proposals: Iterable[Proposal]) -> AbstractContextManager[Association]:
+    def open(
+        self, destination: Destination, proposals: Iterable[Proposal]
+    ) -> AbstractContextManager[RequestedAssociation]:
         return open_association(
             destination, proposals, calling_ae_title=self.ae_title, timeouts=self.timeouts, tls=self.tls
         )
@@ -108,24 +116,17 @@ def echo(
 ) -> EchoOutcome:
     """Ask a peer by C-ECHO whether it is there and knows us, and which of some SOP classes it does not take."""
     started = time.monotonic()
-    proposals = [Proposal(Verification, ImplicitVRLittleEndian)]
+    proposals = [_VERIFICATION]
     proposals += [Proposal(uid, syntax) for uid in sop_classes for syntax in TRAVELS_AS[ExplicitVRLittleEndian]]
     untaken: tuple[str, ...] = ()
     try:
         with _Calling(calling_ae_title, timeouts or PeerTimeouts(), tls).open(destination, proposals) as association:
-            taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
+            taken = {proposal.sop_class_uid for proposal in association.accepted}
             untaken = tuple(uid for uid in sop_classes if uid not in taken)
-            status = association.send_c_echo().get("Status")
+            status = _echoed(association, destination)
     except GatewayError as error:
         return EchoOutcome(answered=False, seconds=time.monotonic() - started, code=error.code, reason=str(error))
     seconds = time.monotonic() - started
-    if status is None:
-        return EchoOutcome(
-            answered=False,
-            seconds=seconds,
-            code=PeerUnreachable.code,
-            reason=f"{destination} broke off without an answer",
-        )
     if answer_of(status) is not PeerAnswer.STORED:
         return EchoOutcome(
             answered=False,
@@ -134,6 +135,13 @@ def echo(
             reason=f"{destination} answered {written(status)}: {meaning(status)}",
         )
     return EchoOutcome(answered=True, seconds=seconds, code="", reason="", untaken=untaken)
+
+
+def _echoed(association: RequestedAssociation, destination: Destination) -> int:
+    context_id = association.accepted.get(_VERIFICATION)
+    if context_id is None:
+        raise PeerRejectedObject(f"{destination} does not take C-ECHO")
+    return association.echo(context_id)
 
 
 def _batches(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
@@ -172,15 +180,9 @@ def _send_over_association(
     proposals = itertools.chain.from_iterable(outgoing.proposals for outgoing in batch)
     try:
         with calling.open(destination, proposals) as association:
-            accepted = {
-                Proposal(str(context.abstract_syntax), str(context.transfer_syntax[0]))
-                for context in association.accepted_contexts
-            }
             for outgoing in batch:
-                outcome = _send_one(outgoing, association, accepted, destination)
-                yield outcome
-                if outcome.code == PeerUnreachable.code and outcome.status is None:
-                    association.abort()  # an answer that comes late would pass for the next object's
+                yield _send_one(outgoing, association, destination)
+                if not association.is_open:
                     return
     except GatewayError as error:
         # Only opening the association raises, so no outcome of this batch has been given yet.
@@ -188,27 +190,31 @@ def _send_over_association(
             yield _failure(outgoing, error)
 
 
-def _send_one(
-    outgoing: Outgoing, association: Association, accepted: set[Proposal], destination: Destination
-) -> SendOutcome:
-    if not set(outgoing.proposals) & accepted:
+def _send_one(outgoing: Outgoing, association: RequestedAssociation, destination: Destination) -> SendOutcome:
+    taken = [proposal for proposal in outgoing.proposals if proposal in association.accepted]
+    if not taken:
         sop_class, syntax = UID(outgoing.sop_class_uid).name, UID(outgoing.transfer_syntax_uid).name
         return _failure(outgoing, PeerRejectedObject(f"{destination} does not take {sop_class} as {syntax}"))
     try:
-        as_it_is = Proposal(outgoing.sop_class_uid, outgoing.transfer_syntax_uid) in accepted
-        # A path is streamed from disk as it is; a data set is encoded anew, in a syntax that the peer took.
-        streamed = as_it_is and travels_as_it_lies(outgoing)
-        answer = association.send_c_store(outgoing.path if streamed else decoded(outgoing))
-    except RuntimeError:
-        return _failure(outgoing, PeerUnreachable(f"{destination} broke the association off"))
-    except (OSError, InvalidDicomError, ValueError, AttributeError) as error:
-        return _failure(outgoing, UndecodableObject(f"the object cannot be read or encoded: {type(error).__name__}"))
-    return _outcome(outgoing, answer.get("Status"), destination)
+        return _outcome(outgoing, _stored(outgoing, association, taken), destination)
+    except GatewayError as error:
+        return _failure(outgoing, error)
+    except OSError as error:
+        return _failure(outgoing, UndecodableObject(f"the object cannot be read: {type(error).__name__}"))
 
 
-def _outcome(outgoing: Outgoing, status: int | None, destination: Destination) -> SendOutcome:
-    if status is None:
-        return _failure(outgoing, PeerUnreachable(f"{destination} broke off or did not answer in time"))
+def _stored(outgoing: Outgoing, association: RequestedAssociation, taken: Sequence[Proposal]) -> int:
+    """Send one object, from disk as it lies where it can be, and return the status of the peer's answer."""
+    as_it_lies = Proposal(outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
+    offset = data_set_offset(outgoing) if as_it_lies in taken else None
+    if offset is None:
+        content = BytesSource(encoded(outgoing, taken[0].transfer_syntax_uid))
+        return association.store(taken[0], outgoing.sop_instance_uid, content)
+    with outgoing.path.open("rb", buffering=0) as file:
+        return association.store(as_it_lies, outgoing.sop_instance_uid, FileSource(file, offset))
+
+
+def _outcome(outgoing: Outgoing, status: int, destination: Destination) -> SendOutcome:
     verdict = answer_of(status)
     if verdict is PeerAnswer.STORED:
         note = f"{destination} answered {written(status)}: {meaning(status)}" if status == DUPLICATE else ""

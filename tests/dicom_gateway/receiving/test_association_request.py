@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.receiving.association_request import APPLICATION_CONTEXT, ProposedContext, decode
+from dicom_gateway.protocol.pdus import DICOM_APPLICATION_CONTEXT as APPLICATION_CONTEXT
+from dicom_gateway.receiving.association_request import ProposedContext, decode
 from tests.support.senders import associate_request
 
 _CT, _IMPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2"

@@ -1,4 +1,4 @@
-"""DIMSE command sets: Implicit VR Little Endian, read within bounds and written as answers (PS3.7 6.3, Annex E)."""
+"""DIMSE command sets: Implicit VR Little Endian, read within bounds, and written (PS3.7 6.3, Annex E)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from enum import IntEnum
 from struct import Struct
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.receiving.pdus import AbortReason
-from dicom_gateway.receiving.store_request import is_uid
+from dicom_gateway.protocol.pdus import AbortReason
+from storage.uids import is_uid
 
 LARGEST_COMMAND_BYTES = 16 << 10
 """No command set of the standard comes near this."""
@@ -17,8 +17,11 @@ _ELEMENT = Struct("<HHL")
 _US = Struct("<H")
 _GROUP_LENGTH, _SOP_CLASS, _COMMAND_FIELD, _MESSAGE_ID, _RESPONDS_TO = 0x0000, 0x0002, 0x0100, 0x0110, 0x0120
 _DATA_SET_TYPE, _STATUS, _SOP_INSTANCE = 0x0800, 0x0900, 0x1000
-_NO_DATA_SET = 0x0101
+_PRIORITY = 0x0700
+_NO_DATA_SET, _DATA_SET = 0x0101, 0x0001
+_MEDIUM = 0x0000
 _RESPONSE_BIT = 0x8000
+_VERIFICATION = "1.2.840.10008.1.1"
 _NUMBERS = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE})
 
 
@@ -39,6 +42,16 @@ class Command:
     has_data_set: bool
     sop_class_uid: str
     sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response's command set, as far as we look at it."""
+
+    field: int
+    responds_to: int
+    status: int
+    has_data_set: bool
 
 
 def decode(content: bytes) -> Command:
@@ -71,7 +84,42 @@ def response(command: Command, status: int) -> bytes:
         + _number_element(_STATUS, status)
         + _uid_element(_SOP_INSTANCE, command.sop_instance_uid)
     )
-    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
+    return _with_length(body)
+
+
+def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """Encode a C-STORE request of medium priority, whose data set follows (PS3.7 9.3.1.1)."""
+    return _with_length(
+        _uid_element(_SOP_CLASS, sop_class_uid)
+        + _number_element(_COMMAND_FIELD, CommandField.C_STORE_RQ)
+        + _number_element(_MESSAGE_ID, message_id)
+        + _number_element(_PRIORITY, _MEDIUM)
+        + _number_element(_DATA_SET_TYPE, _DATA_SET)
+        + _uid_element(_SOP_INSTANCE, sop_instance_uid)
+    )
+
+
+def echo_request(message_id: int) -> bytes:
+    """Encode a C-ECHO request (PS3.7 9.3.5.1)."""
+    return _with_length(
+        _uid_element(_SOP_CLASS, _VERIFICATION)
+        + _number_element(_COMMAND_FIELD, CommandField.C_ECHO_RQ)
+        + _number_element(_MESSAGE_ID, message_id)
+        + _number_element(_DATA_SET_TYPE, _NO_DATA_SET)
+    )
+
+
+def decode_answer(content: bytes) -> Answer:
+    """Read the command set of a response; ProtocolViolation where it is malformed, or is a request."""
+    elements = _elements(content)
+    wanted = (_COMMAND_FIELD, _RESPONDS_TO, _STATUS, _DATA_SET_TYPE)
+    numbers = [_number(elements, element) for element in wanted]
+    field, responds_to, status, data_set_type = numbers
+    if field is None or responds_to is None or status is None or data_set_type is None:
+        raise _malformed("a response lacks its command field, message id, status or data set type")
+    if not field & _RESPONSE_BIT:
+        raise _malformed("a request where a response is due")
+    return Answer(field & ~_RESPONSE_BIT, responds_to, status, data_set_type != _NO_DATA_SET)
 
 
 def _elements(content: bytes) -> dict[int, bytes]:
@@ -101,6 +149,10 @@ def _number(elements: dict[int, bytes], element: int) -> int | None:
 
 def _uid(elements: dict[int, bytes], element: int) -> str:
     return elements.get(element, b"").decode("ascii", errors="replace").rstrip(" \0")
+
+
+def _with_length(body: bytes) -> bytes:
+    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
 
 
 def _number_element(element: int, value: int) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, GatewayError, ProtocolViolation
-from dicom_gateway.receiving import pdus
-from dicom_gateway.receiving.channel import Channel
-from dicom_gateway.receiving.pdus import PduType
+from dicom_gateway.protocol import pdus
+from dicom_gateway.protocol.channel import Channel
+from dicom_gateway.protocol.pdus import PduType
 
 _LONGEST = 1 << 20
 

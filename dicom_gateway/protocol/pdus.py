@@ -11,15 +11,20 @@ from dicom_gateway.errors import ProtocolViolation
 
 HEADER = Struct(">BxL")
 """PDU type, a reserved byte, and the length of what follows (PS3.8 9.3.1)."""
+FRAGMENT_HEAD_BYTES = 12
+"""What precedes a fragment in a P-DATA-TF of its own: the PDU's header, and the item's length, context and control."""
 PDU_TYPES = frozenset(range(0x01, 0x08))
 
 _ITEM = Struct(">BxH")
 _FRAGMENT = Struct(">LBB")
 _FRAGMENT_OVERHEAD_BYTES = 2  # context id and message control header count in the length of an item
 _PROTOCOL_VERSION = 0x0001
-_APPLICATION_CONTEXT, _CONTEXT_ANSWER, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x10, 0x21, 0x40, 0x50
+_APPLICATION_CONTEXT, _CONTEXT, _CONTEXT_ANSWER = 0x10, 0x20, 0x21
+_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x30, 0x40, 0x50
 _MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _IMPLEMENTATION_VERSION = 0x51, 0x52, 0x55
-_SERVICE_PROVIDER = 2
+_SERVICE_USER, _SERVICE_PROVIDER = 0, 2
+DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""The application context name of DICOM (PS3.7 A.2.1)."""
 
 
 class PduType(IntEnum):
@@ -65,8 +70,17 @@ class ContextAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextProposal:
+    """A presentation context that we propose: one SOP class in one transfer syntax; its id is odd, below 256."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Identification:
-    """What we say of ourselves in an A-ASSOCIATE-AC."""
+    """What we say of ourselves when an association is negotiated."""
 
     maximum_pdu_bytes: int
     implementation_class_uid: str
@@ -115,6 +129,32 @@ def command_pdus(context_id: int, command: bytes, *, maximum_pdu_bytes: int) -> 
     return bytes(encoded)
 
 
+def fragment_head(context_id: int, size: int, *, is_last: bool) -> bytes:
+    """Return what precedes a data set's fragment of ``size`` bytes: a P-DATA-TF of its own, and its one item."""
+    control = 0b10 if is_last else 0b00
+    return HEADER.pack(PduType.P_DATA_TF, _FRAGMENT.size + size) + _FRAGMENT.pack(
+        size + _FRAGMENT_OVERHEAD_BYTES, context_id, control
+    )
+
+
+def associate_request(
+    called_aet: str, calling_aet: str, contexts: Iterable[ContextProposal], ours: Identification
+) -> bytes:
+    """Encode an A-ASSOCIATE-RQ; titles are at most 16 characters (9.3.2)."""
+    titles = called_aet.encode("ascii").ljust(16) + calling_aet.encode("ascii").ljust(16) + bytes(32)
+    proposed = b"".join(
+        _item(
+            _CONTEXT,
+            bytes((context.context_id, 0, 0, 0))
+            + _text_item(_ABSTRACT_SYNTAX, context.abstract_syntax)
+            + _text_item(_TRANSFER_SYNTAX, context.transfer_syntax_uid),
+        )
+        for context in contexts
+    )
+    body = _associate_body(titles, DICOM_APPLICATION_CONTEXT, proposed, ours)
+    return HEADER.pack(PduType.ASSOCIATE_RQ, len(body)) + body
+
+
 def associate_accept(
     titles: bytes, application_context: str, answers: Iterable[ContextAnswer], ours: Identification
 ) -> bytes:
@@ -126,25 +166,18 @@ def associate_accept(
         )
         for answer in answers
     )
-    user_information = (
-        _item(_MAXIMUM_LENGTH, ours.maximum_pdu_bytes.to_bytes(4, "big"))
-        + _text_item(_IMPLEMENTATION_CLASS, ours.implementation_class_uid)
-        + _text_item(_IMPLEMENTATION_VERSION, ours.implementation_version)
-    )
-    body = (
-        _PROTOCOL_VERSION.to_bytes(2, "big")
-        + bytes(2)
-        + titles
-        + _text_item(_APPLICATION_CONTEXT, application_context)
-        + contexts
-        + _item(_USER_INFORMATION, user_information)
-    )
+    body = _associate_body(titles, application_context, contexts, ours)
     return HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body
 
 
 def associate_reject(result: int, source: int, reason: int) -> bytes:
     """Encode an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
     return HEADER.pack(PduType.ASSOCIATE_RJ, 4) + bytes((0, result, source, reason))
+
+
+def release_request() -> bytes:
+    """Encode an A-RELEASE-RQ (PS3.8 9.3.6)."""
+    return HEADER.pack(PduType.RELEASE_RQ, 4) + bytes(4)
 
 
 def release_response() -> bytes:
@@ -157,9 +190,30 @@ def abort(reason: int) -> bytes:
     return HEADER.pack(PduType.ABORT, 4) + bytes((0, 0, _SERVICE_PROVIDER, reason))
 
 
+def abort_by_user() -> bytes:
+    """Encode an A-ABORT by the service user, which gives no reason (PS3.8 9.3.8)."""
+    return HEADER.pack(PduType.ABORT, 4) + bytes((0, 0, _SERVICE_USER, 0))
+
+
 def invalid(message: str) -> ProtocolViolation:
     """Return the error for a PDU whose content breaks its own structure."""
     return ProtocolViolation(message, code="invalid_pdu", abort_reason=AbortReason.INVALID_PARAMETER)
+
+
+def _associate_body(titles: bytes, application_context: str, contexts: bytes, ours: Identification) -> bytes:
+    user_information = (
+        _item(_MAXIMUM_LENGTH, ours.maximum_pdu_bytes.to_bytes(4, "big"))
+        + _text_item(_IMPLEMENTATION_CLASS, ours.implementation_class_uid)
+        + _text_item(_IMPLEMENTATION_VERSION, ours.implementation_version)
+    )
+    return (
+        _PROTOCOL_VERSION.to_bytes(2, "big")
+        + bytes(2)
+        + titles
+        + _text_item(_APPLICATION_CONTEXT, application_context)
+        + contexts
+        + _item(_USER_INFORMATION, user_information)
+    )
 
 
 def _item(kind: int, content: bytes) -> bytes:

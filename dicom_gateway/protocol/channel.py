@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
-from dicom_gateway.receiving.pdus import HEADER, PDU_TYPES, AbortReason, PduType
+from dicom_gateway.protocol.pdus import HEADER, PDU_TYPES, AbortReason, PduType
 
 REQUEST_LATE = "association_request_late"
 """The code of a connection that did not ask for an association in time."""

@@ -6,8 +6,8 @@ import pytest
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_RELEASE_RP, P_DATA_TF
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.receiving import pdus
-from dicom_gateway.receiving.pdus import AbortReason, ContextAnswer, ContextResult, Identification
+from dicom_gateway.protocol import pdus
+from dicom_gateway.protocol.pdus import AbortReason, ContextAnswer, ContextResult, Identification
 
 _TITLES = b"ONCUE".ljust(16) + b"CT".ljust(16) + bytes(32)
 

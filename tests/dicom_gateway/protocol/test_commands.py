@@ -7,7 +7,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.receiving.commands import Command, decode, response
+from dicom_gateway.protocol.commands import Command, decode, response
 
 
 def element(number: int, value: bytes, group: int = 0) -> bytes:
