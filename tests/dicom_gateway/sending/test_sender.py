@@ -123,7 +123,7 @@ def test_a_wrong_ae_title_is_a_permanent_refusal_that_names_it(results: tuple[Ou
         answer = echo(Destination("NOBODY", "127.0.0.1", peer.port))
     assert {outcome.verdict for outcome in outcomes} == {PeerAnswer.PERMANENT}
     assert {outcome.code for outcome in outcomes} == {"peer_rejected_object"}
-    assert "Called AE title not recognised" in outcomes[0].reason
+    assert "called AE title not recognised" in outcomes[0].reason
     assert not answer.answered
     assert "AE title" in answer.reason
 

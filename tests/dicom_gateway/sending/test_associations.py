@@ -1,0 +1,103 @@
+"""What a requested association makes of a peer that answers wrongly, late, or in the middle of a data set."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
+from dicom_gateway.protocol import commands, pdus
+from dicom_gateway.protocol.commands import Command
+from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult, Identification
+from dicom_gateway.sending.associations import PeerTimeouts, Proposal, open_association
+from dicom_gateway.sending.data_set_pdus import BytesSource
+
+CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+PROPOSAL = Proposal(CT, EXPLICIT)
+SHORT = PeerTimeouts(connect_seconds=2, associate_seconds=2, answer_seconds=1)
+ACCEPTED = ContextAnswer(1, ContextResult.ACCEPTANCE, EXPLICIT)
+Script = Callable[[socket.socket], None]
+
+
+def accept(connection: socket.socket, answer: ContextAnswer = ACCEPTED) -> None:
+    connection.recv(4096)
+    ours = Identification(16_384, "1.2.3", "PEER")
+    connection.sendall(pdus.associate_accept(bytes(64), pdus.DICOM_APPLICATION_CONTEXT, [answer], ours))
+
+
+def answer(connection: socket.socket, message_id: int, field: int = 1) -> None:
+    request = Command(field, message_id, has_data_set=True, sop_class_uid=CT, sop_instance_uid="1.2")
+    connection.sendall(pdus.command_pdus(1, commands.response(request, 0), maximum_pdu_bytes=20))
+
+
+@contextlib.contextmanager
+def peer(*steps: Script) -> Iterator[Destination]:
+    """Run a peer that takes one connection through these steps, and then waits for its end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    for step in steps:
+                        step(connection)
+                    while connection.recv(65536):
+                        pass
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield Destination("PEER", "127.0.0.1", server.getsockname()[1])
+    thread.join(10)
+
+
+def store(destination: Destination, *, times: int = 1) -> list[int]:
+    with open_association(destination, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association:
+        return [association.store(PROPOSAL, f"1.2.{number}", BytesSource(bytes(100))) for number in range(times)]
+
+
+def test_an_answer_in_many_pieces_is_put_together() -> None:
+    with peer(accept, lambda connection: answer(connection, 1), lambda connection: answer(connection, 2)) as found:
+        assert store(found, times=2) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ((accept, lambda connection: answer(connection, 9)), "answer to another request"),
+        ((accept, lambda connection: answer(connection, 1, field=0x30)), "answer to another request"),
+        ((accept, lambda connection: connection.sendall(pdus.release_request())), "RELEASE_RQ where an answer is due"),
+        ((accept, lambda connection: connection.sendall(pdus.abort(0))), "broke the association off"),
+        ((accept, lambda connection: connection.shutdown(socket.SHUT_RDWR)), "broke the association off"),
+        ((accept, lambda connection: connection.sendall(b"\x99" * 50)), "unknown type"),
+        ((accept,), "did not do its part in time"),
+        ((lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n"),), "does not answer"),
+        ((lambda connection: connection.sendall(pdus.abort(0)),), "does not answer"),
+        ((), "does not answer"),
+    ],
+)
+def test_a_peer_that_does_not_answer_as_it_should_is_tried_again_later(steps: tuple[Script, ...], said: str) -> None:
+    with peer(*steps) as destination, pytest.raises(PeerUnreachable, match=said):
+        store(destination)
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        (lambda connection: connection.sendall(pdus.associate_reject(1, 1, 7)), PeerRejectedObject),
+        (lambda connection: connection.sendall(pdus.associate_reject(2, 3, 2)), PeerUnreachable),
+        (
+            lambda connection: accept(
+                connection, ContextAnswer(1, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, EXPLICIT)
+            ),
+            PeerRejectedObject,
+        ),
+    ],
+)
+def test_a_refusal_says_whether_trying_later_helps(step: Script, error: type[GatewayError]) -> None:
+    with peer(step) as destination, pytest.raises(error):
+        store(destination)
