@@ -8,8 +8,9 @@ import shutil
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -53,7 +54,7 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def faults(logged: list[dict[str, object]]) -> list[object]:
+def faults(logged: Sequence[Mapping[str, Any]]) -> list[Any]:
     return [entry["code"] for entry in logged if entry["event"] == "connection.not_secured"]
 
 
@@ -68,7 +69,7 @@ def test_images_arrive_over_tls_with_certificates_on_both_sides(secured: Secure,
 def test_orthanc_sends_over_tls(secured: Secure, image: Path, tmp_path: Path, certificates: Certificates) -> None:
     with secured() as gateway:
         peer = {"AET": "ONCUE", "Host": "127.0.0.1", "Port": gateway.port, "UseDicomTls": True}
-        tls = {
+        tls: dict[str, Any] = {
             "DicomTlsCertificate": str(certificates.caller.certificate),
             "DicomTlsPrivateKey": str(certificates.caller.key),
             "DicomTlsTrustedCertificates": str(certificates.authority.certificate),
@@ -252,7 +253,7 @@ def test_the_names_of_the_callers_certificate_are_handed_on(certificates: Certif
 def test_an_encrypted_key_is_opened_with_its_password(certificates: Certificates) -> None:
     right, wrong = "open sesame", "open barley"
     locked = certificates.authority.issue("locked.example", password=right)
-    files = {"tls_certificate": locked.certificate, "tls_key": locked.key}
+    files: dict[str, Any] = {"tls_certificate": locked.certificate, "tls_key": locked.key}
     assert len(server_doors(GatewaySettings(**certificates.settings(**files, tls_key_password=right)))) == 2
     with pytest.raises(CertificateUnusable, match=r"set gateway\.tls_key_password"):
         server_doors(GatewaySettings(**certificates.settings(**files)))
@@ -276,7 +277,8 @@ def test_a_file_that_cannot_be_used_is_refused_at_the_start(
     path = tmp_path / "bad.pem"
     if content is not None:
         path.write_text(content)
-    settings = GatewaySettings(**certificates.settings(**{setting: path}))
+    chosen: dict[str, Any] = {setting: path}
+    settings = GatewaySettings(**certificates.settings(**chosen))
     with pytest.raises(CertificateUnusable, match=complaint) as raised:
         server_doors(settings)
     assert str(path) in str(raised.value)
