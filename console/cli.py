@@ -15,6 +15,7 @@ from console.commands import (
     audit_proofs,
     audit_questions,
     backbones,
+    certificates,
     classification,
     config,
     db,
@@ -78,6 +79,7 @@ app.add_typer(studies.app, name="studies")
 app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
 audit.app.command("verify")(audit_proofs.verify_log)
 audit.app.command("prove")(audit_proofs.prove_event)

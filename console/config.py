@@ -225,8 +225,12 @@ def _validated(merged: Layer, origins: Mapping[str, SettingOrigin]) -> Settings:
 
 
 def _problem(location: tuple[int | str, ...], message: str, origins: Mapping[str, SettingOrigin]) -> str:
+    message = message.removeprefix("Value error, ")
     key = ".".join(str(part) for part in location[:2])
-    return f"{key} ({origins.get(key, SettingOrigin.DEFAULT)}): {message}"
+    if "." not in key:
+        return message  # of several settings of a section together: it names them itself
+    within = "".join(f", {part + 1 if isinstance(part, int) else part}" for part in location[2:4])
+    return f"{key} ({origins.get(key, SettingOrigin.DEFAULT)}{within}): {message}"
 
 
 def _shown(settings: Settings, key: str) -> str:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from dicom_gateway.destinations import Destination
 from storage.domain import Lane
@@ -21,11 +31,35 @@ AeTitle = Annotated[
 DestinationText = Annotated[str, AfterValidator(_destination)]
 
 
-class GatewaySettings(BaseModel):
-    """Listener, assembly and delivery.
+class ClientCertificates(StrEnum):
+    """Whether a TLS listener asks for the caller's certificate; one that is shown must always hold."""
 
-    The listener binds to loopback until somebody names another address: with no TLS and with any calling AE title
-    welcome, an open port would be open to the whole network by accident.
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    NONE = "none"
+
+
+class ListenerSettings(BaseModel):
+    """One more port that associations may be asked for at, by default with TLS on both sides (PS3.15 B.12)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=2762, ge=0, le=65535)
+    tls: bool = True
+    client_certificates: ClientCertificates = ClientCertificates.REQUIRED
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        how = f" (TLS, client certificates {self.client_certificates})" if self.tls else " (without TLS)"
+        return f"{host}:{self.port}{how}"
+
+
+class GatewaySettings(BaseModel):
+    """Listeners, assembly and delivery.
+
+    The plain listener binds to loopback until somebody names another address: with no TLS and with any calling AE
+    title welcome, an open port would be open to the whole network by accident.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +69,34 @@ class GatewaySettings(BaseModel):
         default="127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for every interface of the machine"
     )
     port: int = Field(default=11112, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
+    listeners: tuple[ListenerSettings, ...] = Field(
+        default=(),
+        description="More ports: `host`, `port`, `tls` (true), `client_certificates` (required, optional, none)",
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="Our certificate (PEM, its issuers behind it), for TLS listeners and for destinations that ask",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Private key of gateway.tls_certificate (PEM); default: it stands in that file"
+    )
+    tls_key_password: SecretStr = Field(default=SecretStr(""), description="Password of the private key")
+    tls_callers_ca: Path | None = Field(
+        default=None, description="Certificates (PEM) that those of callers are held against"
+    )
+    tls_callers_crl: Path | None = Field(
+        default=None, description="Revocation lists (PEM or DER) of gateway.tls_callers_ca, one for each issuer"
+    )
+    tls_destinations_ca: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) that those of destinations are held against; default: the system's",
+    )
+    tls_destinations_crl: Path | None = Field(
+        default=None, description="Revocation lists (PEM or DER) of gateway.tls_destinations_ca, one for each issuer"
+    )
+    tls_destination_names: dict[str, str] = Field(
+        default={}, description="Name in the certificate of a destination's host, where it is not the host itself"
+    )
     allowed_aets: tuple[AeTitle, ...] = Field(
         default=(), description="Calling AE titles that may send; empty means any, which is warned about"
     )
@@ -49,7 +111,7 @@ class GatewaySettings(BaseModel):
         description="Routes (TOML), which series get which analysis; default: routes.toml of the state folder or ours",
     )
     destinations: tuple[DestinationText, ...] = Field(
-        default=(), description="Where results are sent, each as AET@HOST:PORT"
+        default=(), description="Where results are sent, each as AET@HOST:PORT, or with TLS as tls://AET@HOST:PORT"
     )
     reject_superseded: tuple[DestinationText, ...] = Field(
         default=(),
@@ -89,6 +151,24 @@ class GatewaySettings(BaseModel):
     drain_seconds: float = Field(
         default=10.0, ge=0, description="On stopping, open associations may go on for so long before they are aborted"
     )
+
+    @model_validator(mode="after")
+    def _has_what_tls_needs(self) -> Self:
+        secured = [listener for listener in self.listeners if listener.tls]
+        if secured and self.tls_certificate is None:
+            raise ValueError(
+                "gateway.listeners: a listener with TLS needs gateway.tls_certificate and gateway.tls_key; "
+                "`oncue certificates make` makes them for a trial"
+            )
+        asking = any(listener.client_certificates is not ClientCertificates.NONE for listener in secured)
+        if asking and self.tls_callers_ca is None:
+            raise ValueError(
+                "gateway.listeners: client certificates are held against gateway.tls_callers_ca, which is not set; "
+                'set it, or client_certificates = "none" for a listener that asks for none'
+            )
+        if self.tls_certificate is None and self.tls_key is not None:
+            raise ValueError("gateway.tls_key is set without gateway.tls_certificate: set both")
+        return self
 
     def lane(self, calling_aet: str) -> Lane:
         """Return the lane of a sender's studies."""

@@ -1,4 +1,4 @@
-"""Where results go: a peer's AE title, host and port."""
+"""Where results go: a peer's AE title, host and port, and whether TLS is spoken there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from storage.errors import ConfigurationError
 
 _AE_TITLE_CHARACTERS = 16
 _HIGHEST_PORT = 65535
-_FORM = "write a destination as AET@HOST:PORT, for example PACS@10.0.0.5:104"
+_TLS_SCHEME = "tls://"
+_FORM = "write a destination as AET@HOST:PORT, for example PACS@10.0.0.5:104, or with TLS as tls://PACS@10.0.0.5:2762"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +20,25 @@ class Destination:
     ae_title: str
     host: str
     port: int
+    tls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``AET@HOST:PORT``, with an IPv6 host in brackets; ConfigurationError says what is wrong with it."""
-        title, at, address = text.strip().rpartition("@")
+        """Read ``AET@HOST:PORT`` or ``tls://AET@HOST:PORT``, with an IPv6 host in brackets.
+
+        ConfigurationError says what is wrong with it.
+        """
+        bare = text.strip()
+        tls = bare.lower().startswith(_TLS_SCHEME)
+        title, at, address = (bare[len(_TLS_SCHEME) :] if tls else bare).rpartition("@")
         host, colon, port = address.rpartition(":")
         if not at or not colon:
             raise ConfigurationError(f"destination {text!r} is not complete: {_FORM}")
-        return cls(ae_title=_ae_title(title, text), host=_host(host, text), port=_port(port, text))
+        return cls(ae_title=_ae_title(title, text), host=_host(host, text), port=_port(port, text), tls=tls)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
+        return f"{_TLS_SCHEME if self.tls else ''}{self.ae_title}@{host}:{self.port}"
 
 
 def _ae_title(title: str, text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicom_gateway.status import Status
-from storage.errors import OncueError
+from storage.errors import ConfigurationError, OncueError
 
 
 class GatewayError(OncueError):
@@ -66,6 +66,13 @@ class PeerUnreachable(GatewayError):
     retryable = True
 
 
+class PeerUntrusted(GatewayError):
+    """A TLS handshake with a peer failed: its certificate does not hold, or it does not take ours; results wait."""
+
+    code = "peer_untrusted"
+    retryable = True
+
+
 class PeerRejectedObject(GatewayError):
     """A peer will not take an object, or an association, however often it is offered."""
 
@@ -108,3 +115,9 @@ class SyslogUntrusted(OncueError):
 
     code = "syslog_untrusted"
     retryable = True
+
+
+class CertificateUnusable(ConfigurationError):
+    """A certificate, private key or revocation list of the settings cannot be read, or does not belong together."""
+
+    code = "certificate_unusable"

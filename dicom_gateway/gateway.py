@@ -20,6 +20,9 @@ from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
+from dicom_gateway.tls.destination_handshake import DestinationTls
+from dicom_gateway.tls.doors import server_doors
+from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
 from storage import associations, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
@@ -39,7 +42,7 @@ class Gateway:
     """Everything between oncue and its DICOM peers.
 
     ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
-    RoutesInvalid where their file is wrong.
+    RoutesInvalid where their file is wrong, CertificateUnusable where a file that TLS listeners need is.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Gateway:
         self._assembly = _assembly_loop(settings, Assembly(database, objects, routes, settings.quiet_seconds, clock))
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
+        self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._listener = Listener(
             settings,
@@ -80,17 +84,23 @@ class Gateway:
             process_id=self.process_id,
             clock=clock,
             on_association_end=self._assembly.wake,
+            doors=server_doors(settings),
         )
 
     @property
     def port(self) -> int:
-        """Port that the listener is bound to."""
+        """Port of the plain listener."""
         return self._listener.port
 
-    def start(self) -> None:
-        """Record this process, open the port and begin all loops.
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port that is listened on: the plain one, then those of ``listeners`` in their order."""
+        return self._listener.ports
 
-        Raises StorageError where the database is not there, ConfigurationError where the port cannot be had.
+    def start(self) -> None:
+        """Record this process, open the ports and begin all loops.
+
+        Raises StorageError where the database is not there, ConfigurationError where a port cannot be had.
         """
         self._objects.prepare()
         swept = self._objects.sweep(older_than_seconds=_ABANDONED_SECONDS, now=self._clock())
@@ -122,7 +132,7 @@ class Gateway:
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
-        return self._assembly, self._reports, self._delivery, self._watch
+        return self._assembly, self._reports, self._delivery, self._watch, self._expiry
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -161,4 +171,5 @@ def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetim
         lease_seconds=settings.delivery_lease_seconds,
         timeouts=timeouts,
         clock=clock,
+        tls=DestinationTls(settings),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from console.doctor import (
     audit_probe,
+    certificates_probe,
     computing_probes,
     history_probe,
     models_probe,
@@ -29,6 +30,7 @@ PROBES: Mapping[str, Probe] = {
     "routes": routes_probe.probe_routes,
     "ports": network_probes.probe_ports,
     "listener": network_probes.probe_listener,
+    "certificates": certificates_probe.probe_certificates,
     "destinations": network_probes.probe_destinations,
     "syslog": audit_probe.probe_syslog,
     "broker": computing_probes.probe_broker,

@@ -16,6 +16,7 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import EchoOutcome, echo
+from dicom_gateway.tls.destination_handshake import DestinationTls
 
 _RESULTS = (SegmentationStorage, Comprehensive3DSRStorage)
 _REJECTION = KeyObjectSelectionDocumentStorage
@@ -26,8 +27,10 @@ def probe_ports(installation: Installation) -> Iterator[ExaminedPart]:
     """Look who holds our ports: we, nobody, or somebody else."""
     runs = is_held(installation.state) or count_alive(installation, "gateway") > 0
     here = _endpoints(installation)
+    further = installation.settings.gateway.listeners
     for name, host, port in (
         ("DICOM port", here.host, here.port),
+        *(("DICOM port", listener.host, listener.port) for listener in further if listener.port),
         ("console port", here.console_host, here.console_port),
     ):
         taken = is_taken(host, port)
@@ -55,13 +58,14 @@ def probe_destinations(installation: Installation) -> Iterator[ExaminedPart]:
     """Ask each destination by C-ECHO, and whether it takes the SOP classes of what it is sent."""
     here = _endpoints(installation)
     gateway = installation.settings.gateway
+    tls = DestinationTls(gateway)
     texts = tuple(dict.fromkeys((*gateway.destinations, *here.destinations)))
     if not texts:
         yield ExaminedPart("destinations", PartHealth.REMARK, "none: results stay here; set gateway.destinations")
     for text in texts:
         peer = Destination.parse(text)
         sent = (*_RESULTS, _REJECTION) if text in gateway.reject_superseded else _RESULTS
-        outcome = echo(peer, calling_ae_title=here.aet, timeouts=_PATIENCE, sop_classes=sent)
+        outcome = echo(peer, calling_ae_title=here.aet, timeouts=_PATIENCE, tls=tls, sop_classes=sent)
         if outcome.answered and outcome.untaken:
             names = ", ".join(UID(uid).name for uid in outcome.untaken)
             reason = (

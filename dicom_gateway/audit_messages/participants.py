@@ -116,8 +116,8 @@ def _actor(event: AuditEvent, details: Details, role: Role | None = None) -> Par
 
 
 def _destination(text: str | None) -> Participant:
-    """Return the peer that a destination, ``AET@HOST:PORT``, names."""
-    title, _, place = (text or _UNKNOWN).partition("@")
+    """Return the peer that a destination, ``AET@HOST:PORT`` or ``tls://AET@HOST:PORT``, names."""
+    title, _, place = (text or _UNKNOWN).removeprefix("tls://").partition("@")
     host = place.rpartition(":")[0].strip("[]")
     network = NetworkPoint(host) if host else None
     return Participant(title, requestor=False, role=Role.DESTINATION, ae_title=title, network=network)

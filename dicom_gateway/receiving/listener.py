@@ -5,10 +5,11 @@ Each data set is kept byte for byte as it came over the wire; its pixels are nev
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
 
@@ -29,6 +30,7 @@ from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.server import HardenedServer, Limits, ServerHooks
 from dicom_gateway.receiving.store_request import address_allowed, refusal_code, safe_title, safe_uid
 from dicom_gateway.status import Status
+from dicom_gateway.tls.doors import Door
 from storage import associations
 from storage.database import Database
 from storage.errors import ConfigurationError, StorageError
@@ -60,7 +62,7 @@ class OpenAssociation:
 
 
 class Listener:
-    """The gateway's open port."""
+    """The gateway's open ports: by default the plain one of its settings alone."""
 
     def __init__(
         self,
@@ -71,7 +73,9 @@ class Listener:
         process_id: str,
         clock: Callable[[], datetime],
         on_association_end: Callable[[], None] = lambda: None,
+        doors: Sequence[Door] | None = None,
     ) -> None:
+        self._doors = tuple(doors) if doors is not None else (Door(settings.host, settings.port),)
         self._settings = settings
         self._database = database
         self._process_id = process_id
@@ -81,14 +85,19 @@ class Listener:
         self._open: dict[Association, OpenAssociation] = {}
         self._echoes = EchoCount()
         self._changed = threading.Condition()
-        self._server: HardenedServer | None = None
+        self._servers: tuple[HardenedServer, ...] = ()
 
     @property
     def port(self) -> int:
-        """Port that the listener is bound to."""
-        if self._server is None:
+        """Port of the first door."""
+        return self.ports[0]
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Port of each door, in order."""
+        if not self._servers:
             raise RuntimeError("the listener is not started")
-        return int(self._server.server_address[1])
+        return tuple(int(server.server_address[1]) for server in self._servers)
 
     @property
     def open_associations(self) -> int:
@@ -96,36 +105,47 @@ class Listener:
         return len(self._open)
 
     def start(self) -> None:
-        """Bind the port and begin to accept; ConfigurationError where the address is taken or is not ours."""
+        """Bind every port and begin to accept; ConfigurationError where an address is taken or is not ours."""
         _quieten()
         if not self._settings.allowed_aets:
             logger.warning("listener.open_to_any_aet", hint="set allowed_aets to the peers that may send")
         entity = self._entity()
-        address = (self._settings.host, self._settings.port)
+        with contextlib.ExitStack() as on_failure:
+            servers = []
+            for door in self._doors:
+                servers.append(self._bound(entity, door))
+                on_failure.callback(servers[-1].server_close)
+            on_failure.pop_all()
+        self._servers = tuple(servers)
+        for door, server in zip(self._doors, servers, strict=True):
+            entity._servers.append(server)  # noqa: SLF001 - its shutdown() takes itself out of this list
+            threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+            port, tls = int(server.server_address[1]), door.secure is not None
+            logger.info("listener.started", aet=self._settings.aet, host=door.host, port=port, tls=tls)
+
+    def _bound(self, entity: AE, door: Door) -> HardenedServer:
+        address = (door.host, door.port)
+        hooks = replace(self._hooks(), secure=door.secure)
         try:
-            server = HardenedServer(
-                entity, address, accepted_contexts(), evt_handlers=self._handlers(), hooks=self._hooks()
-            )
+            return HardenedServer(entity, address, accepted_contexts(), evt_handlers=self._handlers(), hooks=hooks)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {address[0]}:{address[1]} ({error.strerror}); choose another host or port"
             ) from error
-        entity._servers.append(server)  # noqa: SLF001 - its shutdown() takes itself out of this list
-        self._server = server
-        thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
-        thread.start()
-        logger.info("listener.started", aet=self._settings.aet, host=self._settings.host, port=self.port)
 
     def stop(self) -> None:
         """Stop accepting, let open associations finish for a while, and abort the rest."""
-        server, self._server = self._server, None
-        if server is None:
+        servers, self._servers = self._servers, ()
+        if not servers:
             return
-        server.shutdown()
-        server.half_open.close_all()
+        for server in servers:
+            server.shutdown()
+            server.half_open.close_all()
         if not self._wait_until_idle(self._settings.drain_seconds):
             logger.warning("listener.aborting", code="drain_timeout", associations=self.open_associations)
-            for association in server.active_associations:
+            with self._changed:
+                left = tuple(self._open)
+            for association in left:
                 association.abort()
             self._wait_until_idle(_ABORT_SECONDS)
         self._record_echoes(self._echoes.take())

@@ -28,6 +28,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_gateway.receiving.messages import BoundedMessages, MessageHooks
+from dicom_gateway.tls.doors import Secure
 
 _HEADER_BYTES = 6  # PDU type, reserved, length (PS3.8 9.3.1)
 _ASSOCIATE_RQ = 0x01
@@ -63,12 +64,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServerHooks:
-    """What the server asks of its owner: may an address connect, where do messages go, and who is told of the end."""
+    """What the server asks of its owner: may an address connect, where do messages go, and who is told of the end.
+
+    ``secure`` makes a connection a TLS one; without it, it is taken as it comes.
+    """
 
     limits: Limits
     accepts: Callable[[str], bool]
     messages: MessageHooks
     on_end: Callable[[Association], None]
+    secure: Secure | None = None
 
 
 class HalfOpen:
@@ -168,8 +173,11 @@ class ConnectionHandler(RequestHandler):
         """Wait for a complete A-ASSOCIATE-RQ, run the association, and tell the owner when it is over."""
         limits, half_open = self.server.hooks.limits, self.server.half_open
         try:
-            connection = self._secured(limits)
-            first_pdu = _association_request(connection, time.monotonic() + limits.request_seconds)
+            with contextlib.ExitStack() as on_failure:
+                connection = self._secured(limits)
+                on_failure.callback(self._close_copy, connection)
+                first_pdu = _association_request(connection, time.monotonic() + limits.request_seconds)
+                on_failure.pop_all()
         except ConnectionRefused as error:
             logger.info("connection.ended", code=error.code, address=self.client_address[0])
             return
@@ -185,8 +193,13 @@ class ConnectionHandler(RequestHandler):
         self.request.settimeout(limits.request_seconds)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        context = self.server.ssl_context
-        return self.request if context is None else context.wrap_socket(self.request, server_side=True)
+        secure = self.server.hooks.secure
+        return self.request if secure is None else secure(self.request).connection
+
+    def _close_copy(self, connection: socket.socket) -> None:
+        """Close what TLS runs on, a second descriptor of the connection; the server closes the first."""
+        if connection is not self.request:
+            connection.close()
 
     def _run(self, connection: socket.socket, first_pdu: bytes) -> None:
         hooks = self.server.hooks

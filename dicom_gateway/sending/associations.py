@@ -1,4 +1,4 @@
-"""Requested associations: opened with quiet logging and TCP_NODELAY, and refused openings told apart."""
+"""Requested associations: opened with quiet logging, TCP_NODELAY and TLS, and refused openings told apart."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
+from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable, PeerUntrusted
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from dicom_gateway.tls.destination_handshake import DestinationHandshake, DestinationTls
+from storage.errors import ConfigurationError
 
 MAXIMUM_PDU_BYTES = 131_072
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
@@ -41,16 +44,28 @@ class Proposal:
 
 @contextlib.contextmanager
 def open_association(
-    destination: Destination, proposals: Iterable[Proposal], *, calling_ae_title: str, timeouts: PeerTimeouts
+    destination: Destination,
+    proposals: Iterable[Proposal],
+    *,
+    calling_ae_title: str,
+    timeouts: PeerTimeouts,
+    tls: DestinationTls | None = None,
 ) -> Iterator[Association]:
     """Open an association, hand it out, and release it.
 
-    Raises PeerUnreachable where trying later can help (refused connection, timeout, transient rejection, abort) and
-    PeerRejectedObject where it cannot (permanent rejection, no proposal accepted).
+    Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate.
+    Raises PeerUnreachable where trying later can help (refused connection, timeout, transient rejection, abort),
+    PeerUntrusted where TLS fails on either side's certificate, and PeerRejectedObject where trying later cannot help
+    (permanent rejection, no proposal accepted).
     """
     keep_identifiers_out_of_logs()
-    association = _associate(destination, proposals, calling_ae_title, timeouts)
+    handshake = _handshake(destination, tls) if destination.tls else None
+    association = _associate(destination, proposals, calling_ae_title, timeouts, handshake)
     if not association.is_established:
+        if handshake is not None:
+            handshake.close()
+            if handshake.failure:
+                raise PeerUntrusted(f"{destination}: {handshake.failure}")
         raise _refusal(association, destination)
     try:
         yield association
@@ -59,8 +74,19 @@ def open_association(
             association.release()
 
 
+def _handshake(destination: Destination, tls: DestinationTls | None) -> DestinationHandshake:
+    try:
+        return (tls or DestinationTls(GatewaySettings())).handshake(destination)
+    except ConfigurationError as error:
+        raise PeerUntrusted(f"{destination}: {error}") from error
+
+
 def _associate(
-    destination: Destination, proposals: Iterable[Proposal], calling_ae_title: str, timeouts: PeerTimeouts
+    destination: Destination,
+    proposals: Iterable[Proposal],
+    calling_ae_title: str,
+    timeouts: PeerTimeouts,
+    handshake: DestinationHandshake | None,
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
     entity.connection_timeout = timeouts.connect_seconds
@@ -76,6 +102,7 @@ def _associate(
             ae_title=destination.ae_title,
             max_pdu=MAXIMUM_PDU_BYTES,
             evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            tls_args=handshake.tls_args if handshake is not None else None,
         )
     except OSError as error:
         raise PeerUnreachable(

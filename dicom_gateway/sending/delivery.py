@@ -20,6 +20,7 @@ from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.sending.sender import SendOutcome
 from dicom_gateway.status import PeerAnswer
+from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import deliveries
 from storage.database import Database
 from storage.deliveries import Delivery
@@ -33,13 +34,17 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """How deliveries are taken and sent: under whose name, from which AE title, how patiently."""
+    """How deliveries are taken and sent: under whose name, from which AE title, how patiently, with which certificates.
+
+    Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate.
+    """
 
     owner: str
     calling_aet: str
     lease_seconds: float
     timeouts: PeerTimeouts
     clock: Callable[[], datetime]
+    tls: DestinationTls | None = None
 
 
 class Dispatcher:
@@ -116,6 +121,7 @@ class Dispatcher:
             destination,
             calling_ae_title=self._dispatch.calling_aet,
             timeouts=self._dispatch.timeouts,
+            tls=self._dispatch.tls,
             on_outcome=lambda outcome: self._record(next(pending), outcome),
         )
 

@@ -11,6 +11,7 @@ from dicom_gateway.errors import NothingToSend
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
 from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, SendOutcome, send
+from dicom_gateway.tls.destination_handshake import DestinationTls
 
 OnProgress = Callable[[int, int], None]
 
@@ -30,6 +31,7 @@ def send_folder(
     *,
     calling_ae_title: str = DEFAULT_AE_TITLE,
     timeouts: PeerTimeouts | None = None,
+    tls: DestinationTls | None = None,
 ) -> FolderOutcome:
     """Send the DICOM files below a folder, or one file, over one association; NothingToSend where there are none.
 
@@ -48,7 +50,9 @@ def send_folder(
 
     if on_progress is not None:
         on_progress(0, len(outgoing))
-    outcomes = send(outgoing, destination, calling_ae_title=calling_ae_title, timeouts=timeouts, on_outcome=count)
+    outcomes = send(
+        outgoing, destination, calling_ae_title=calling_ae_title, timeouts=timeouts, tls=tls, on_outcome=count
+    )
     return FolderOutcome(outcomes, skipped)
 
 

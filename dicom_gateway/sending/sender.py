@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pydicom.errors import InvalidDicomError
@@ -22,6 +23,7 @@ from dicom_gateway.errors import (
 from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, Proposal, open_association
 from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing, decoded, travels_as_it_lies
 from dicom_gateway.status import DUPLICATE, PeerAnswer, answer_of, meaning, written
+from dicom_gateway.tls.destination_handshake import DestinationTls
 
 DEFAULT_AE_TITLE = "ONCUE"
 # How often a batch is taken up again after the peer broke off in the middle of it.
@@ -56,6 +58,20 @@ class EchoOutcome:
     """SOP classes of those asked about that the peer takes in none of the transfer syntaxes we send."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Calling:
+    """How peers are called: under which AE title, how patiently, with which certificates."""
+
+    ae_title: str
+    timeouts: PeerTimeouts
+    tls: DestinationTls | None
+
+    def open(self, destination: Destination, proposals: Iterable[Proposal]) -> AbstractContextManager[Association]:
+        return open_association(
+            destination, proposals, calling_ae_title=self.ae_title, timeouts=self.timeouts, tls=self.tls
+        )
+
+
 Report = Callable[[SendOutcome], None]
 
 
@@ -65,6 +81,7 @@ def send(
     *,
     calling_ae_title: str = DEFAULT_AE_TITLE,
     timeouts: PeerTimeouts | None = None,
+    tls: DestinationTls | None = None,
     on_outcome: Report | None = None,
 ) -> tuple[SendOutcome, ...]:
     """Send a batch by C-STORE and return one outcome for each object, in order; nothing is raised for a peer's fault.
@@ -72,8 +89,9 @@ def send(
     Only the SOP classes and transfer syntaxes of the batch are proposed. ``on_outcome`` is called after each object.
     """
     outcomes: list[SendOutcome] = []
+    calling = _Calling(calling_ae_title, timeouts or PeerTimeouts(), tls)
     for batch in _batches(objects):
-        for outcome in _send_batch(batch, destination, calling_ae_title, timeouts or PeerTimeouts()):
+        for outcome in _send_batch(batch, destination, calling):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
@@ -85,6 +103,7 @@ def echo(
     *,
     calling_ae_title: str = DEFAULT_AE_TITLE,
     timeouts: PeerTimeouts | None = None,
+    tls: DestinationTls | None = None,
     sop_classes: Sequence[str] = (),
 ) -> EchoOutcome:
     """Ask a peer by C-ECHO whether it is there and knows us, and which of some SOP classes it does not take."""
@@ -93,9 +112,7 @@ def echo(
     proposals += [Proposal(uid, syntax) for uid in sop_classes for syntax in TRAVELS_AS[ExplicitVRLittleEndian]]
     untaken: tuple[str, ...] = ()
     try:
-        with open_association(
-            destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts or PeerTimeouts()
-        ) as association:
+        with _Calling(calling_ae_title, timeouts or PeerTimeouts(), tls).open(destination, proposals) as association:
             taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
             untaken = tuple(uid for uid in sop_classes if uid not in taken)
             status = association.send_c_echo().get("Status")
@@ -133,14 +150,12 @@ def _batches(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
         yield batch
 
 
-def _send_batch(
-    batch: Sequence[Outgoing], destination: Destination, calling_ae_title: str, timeouts: PeerTimeouts
-) -> Iterator[SendOutcome]:
+def _send_batch(batch: Sequence[Outgoing], destination: Destination, calling: _Calling) -> Iterator[SendOutcome]:
     """Send a batch; where the peer breaks off over one object, the ones behind it get another association."""
     rest = list(batch)
     for _ in range(_ASSOCIATIONS):
         sent = 0
-        for outcome in _send_over_association(rest, destination, calling_ae_title, timeouts):
+        for outcome in _send_over_association(rest, destination, calling):
             yield outcome
             sent += 1
         rest = rest[sent:]
@@ -151,14 +166,12 @@ def _send_batch(
 
 
 def _send_over_association(
-    batch: Sequence[Outgoing], destination: Destination, calling_ae_title: str, timeouts: PeerTimeouts
+    batch: Sequence[Outgoing], destination: Destination, calling: _Calling
 ) -> Iterator[SendOutcome]:
     """Send until the batch or the association ends; a refused association is the outcome of every object."""
     proposals = itertools.chain.from_iterable(outgoing.proposals for outgoing in batch)
     try:
-        with open_association(
-            destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts
-        ) as association:
+        with calling.open(destination, proposals) as association:
             accepted = {
                 Proposal(str(context.abstract_syntax), str(context.transfer_syntax[0]))
                 for context in association.accepted_contexts

@@ -143,3 +143,37 @@ def test_every_key_has_a_variable_of_its_own_and_a_description() -> None:
     names = [variable(key) for key in known_keys()]
     assert len(set(names)) == len(names)
     assert all(field.description for field in known_keys().values())
+
+
+def test_further_listeners_come_from_the_file_or_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[gateway]\ntls_certificate = "c.pem"\ntls_callers_ca = "ca.pem"\n[[gateway.listeners]]\nhost = "0.0.0.0"\n'
+    _file(tmp_path, text)
+    shown = {item.key: item.value for item in read(tmp_path).effective()}
+    assert shown["gateway.listeners"] == "0.0.0.0:2762 (TLS, client certificates required)"
+    monkeypatch.setenv("ONCUE_GATEWAY_LISTENERS", '[{"port": 11113, "tls": false}]')
+    shown = {item.key: item.value for item in read(tmp_path).effective()}
+    assert shown["gateway.listeners"] == "127.0.0.1:11113 (without TLS)"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[[gateway.listeners]]\n", r"^gateway\.listeners: a listener with TLS needs gateway\.tls_certificate"),
+        (
+            '[gateway]\ntls_certificate = "c.pem"\n[[gateway.listeners]]\n',
+            r"^gateway\.listeners: client certificates are held against gateway\.tls_callers_ca",
+        ),
+        ('[gateway]\ntls_key = "c.key"\n', r"^gateway\.tls_key is set without gateway\.tls_certificate"),
+        ("[[gateway.listeners]]\nprot = 5\n", r"^gateway\.listeners \(file, 1, prot\): "),
+        ("[[gateway.listeners]]\nport = 70000\n", r"^gateway\.listeners \(file, 1, port\): "),
+    ],
+)
+def test_a_listener_that_cannot_be_is_refused_with_its_reason(tmp_path: Path, text: str, complaint: str) -> None:
+    _file(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=complaint):
+        read(tmp_path)
+
+
+def test_the_password_of_the_private_key_is_masked(tmp_path: Path) -> None:
+    _file(tmp_path, f'[gateway]\ntls_key_password = "{SECRET}"\n')
+    assert SECRET not in oncue("config", "--state", tmp_path).out

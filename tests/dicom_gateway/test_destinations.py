@@ -12,6 +12,8 @@ from storage.errors import ConfigurationError
         ("PACS@10.0.0.5:104", Destination("PACS", "10.0.0.5", 104)),
         (" MAIN PACS@pacs.example.org:11112 ", Destination("MAIN PACS", "pacs.example.org", 11112)),
         ("PACS@[::1]:104", Destination("PACS", "::1", 104)),
+        ("tls://PACS@pacs.example.org:2762", Destination("PACS", "pacs.example.org", 2762, tls=True)),
+        ("tls://PACS@[::1]:2762", Destination("PACS", "::1", 2762, tls=True)),
     ],
 )
 def test_a_destination_is_read_and_written_the_same_way(text: str, expected: Destination) -> None:
@@ -35,6 +37,9 @@ def test_a_destination_is_read_and_written_the_same_way(text: str, expected: Des
         ("PACS@10.0.0.5:0", "port"),
         ("PACS@10.0.0.5:65536", "port"),
         ("PACS@10.0.0.5:dicom", "port"),
+        ("tls://10.0.0.5:2762", "not complete"),
+        ("tls://@10.0.0.5:2762", "1 to 16 characters"),
+        ("https://PACS.EXAMPLE@10.0.0.5:2762", "1 to 16 characters"),
     ],
 )
 def test_a_bad_destination_says_what_is_wrong_with_it(text: str, complaint: str) -> None:

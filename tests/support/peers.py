@@ -68,12 +68,13 @@ def run(*command: str | Path, timeout: float = 60.0) -> subprocess.CompletedProc
 
 
 def storescu(
-    called_aet: str, port: int, *files: Path, calling_aet: str = "MODALITY"
+    called_aet: str, port: int, *files: Path, calling_aet: str = "MODALITY", options: Sequence[str | Path] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Send files or folders with DCMTK's storescu."""
+    """Send files or folders with DCMTK's storescu; ``options`` go to its command line."""
     return run(
         executable("storescu"),
         "-v",
+        *options,
         "+sd",
         "+r",
         "-R",
@@ -87,9 +88,11 @@ def storescu(
     )
 
 
-def echoscu(called_aet: str, port: int, *, calling_aet: str = "MODALITY") -> subprocess.CompletedProcess[str]:
-    """Verify with DCMTK's echoscu; exit code 0 is an answer."""
-    return run(executable("echoscu"), "-v", "-aet", calling_aet, "-aec", called_aet, "127.0.0.1", str(port))
+def echoscu(
+    called_aet: str, port: int, *, calling_aet: str = "MODALITY", options: Sequence[str | Path] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Verify with DCMTK's echoscu; exit code 0 is an answer, and ``options`` go to its command line."""
+    return run(executable("echoscu"), "-v", *options, "-aet", calling_aet, "-aec", called_aet, "127.0.0.1", str(port))
 
 
 @dataclass(frozen=True, slots=True)

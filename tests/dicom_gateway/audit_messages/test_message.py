@@ -95,8 +95,9 @@ def test_a_received_image_goes_from_the_sender_to_us() -> None:
     assert details(study)["bytes"] == "5"
 
 
-def test_a_sent_result_goes_from_us_to_the_destination_at_its_address() -> None:
-    root = element(event("delivery:sent", "instance/1.2.4", actor="delivery", destination="PACS@10.0.0.9:104"))
+@pytest.mark.parametrize("address", ["PACS@10.0.0.9:104", "tls://PACS@10.0.0.9:2762"])
+def test_a_sent_result_goes_from_us_to_the_destination_at_its_address(address: str) -> None:
+    root = element(event("delivery:sent", "instance/1.2.4", actor="delivery", destination=address))
     source, destination = root.findall("ActiveParticipant")
     assert (source.get("UserID"), destination.get("UserID")) == ("ONCUE", "PACS")
     assert (destination.get("NetworkAccessPointID"), destination.get("NetworkAccessPointTypeCode")) == ("10.0.0.9", "2")

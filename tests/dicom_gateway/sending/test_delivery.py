@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from storage.models import ReportRow
 from storage.objects import ObjectStore
 from storage.studies import Origin, StudyFacts
 from tests.support import peers
+from tests.support.certificates import Authority
 from tests.support.gateways import Running, running_gateway, until
 from tests.support.routing import close_as_head
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
@@ -107,6 +109,27 @@ def test_seg_and_sr_reach_orthanc_and_sending_them_twice_stores_them_once(
                 deliveries.retry(session, sent[0].id, actor="test", now=utc_now())
             until(lambda: len(running.events("delivery:sent")) == 3, "the second sending")
             assert len(orthanc.sop_instance_uids()) == 2
+
+
+@pytest.mark.peer
+def test_seg_and_sr_wait_for_a_certificate_that_is_trusted_and_travel_over_tls_then(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    authority, trusted = Authority(tmp_path), tmp_path / "trusted.pem"
+    pacs = authority.issue("pacs.example", address="127.0.0.1")
+    shutil.copy(Authority(tmp_path, "other").certificate, trusted)
+    _analysed(sqlite_database, objects, source)
+    options = ("+tls", str(pacs.key), str(pacs.certificate), "-ic")
+    with peers.dcmtk_storescp(tmp_path, *options) as peer:
+        settings = {"destinations": (f"tls://STORESCP@127.0.0.1:{peer.port}",), "tls_destinations_ca": trusted}
+        with running_gateway(sqlite_database, objects, **settings, **_QUICK) as running:
+            until(lambda: len(running.events("delivery:postponed")) >= 2, "the first attempt to fail")
+            first = _deliveries(running)[0]
+            assert (first.state, first.code) == (DeliveryState.PENDING, "peer_untrusted")
+            assert not peer.files()
+            shutil.copy(authority.certificate, trusted)
+            until(lambda: _states(running) == [DeliveryState.SENT] * 2, "both objects at the peer")
+            assert len(peer.files()) == 2
 
 
 def test_an_analysis_of_another_process_is_delivered_without_waiting_for_the_next_look(
