@@ -15,7 +15,11 @@ Host = Annotated[
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Our DICOM port; 0 picks a free one.")]
 Destinations = Annotated[
     list[str] | None,
-    typer.Option("--destination", metavar="AET@HOST:PORT", help="Where results are sent; may be given repeatedly."),
+    typer.Option(
+        "--destination",
+        metavar="AET@HOST:PORT",
+        help="Where results are sent, with TLS as tls://AET@HOST:PORT; may be given repeatedly.",
+    ),
 ]
 MoreDestinations = Annotated[list[str] | None, typer.Argument(metavar="MORE", hidden=True)]
 Quiet = Annotated[

@@ -17,6 +17,7 @@ from console.installation import Installation
 from console.supervision.ports import reachable
 from dicom_gateway.config import GatewaySettings, ListenerSettings
 from dicom_gateway.errors import CertificateUnusable
+from dicom_gateway.tls.contexts import client_context
 from dicom_gateway.tls.inventory import InventoryItem, Kind, Validity, configured
 from dicom_gateway.tls.pem_files import read_certificates
 from storage.database import utc_now
@@ -86,7 +87,7 @@ def _listener(listener: ListenerSettings, installation: Installation) -> Examine
     if listener.port == 0:
         return ExaminedPart(subject, PartHealth.REMARK, "its port is chosen at each start: give it one for good")
     try:
-        shown, version = _shown(listener)
+        shown, version = _shown(listener, settings)
     except ssl.SSLError as error:
         detail = f"{where} does not speak TLS ({error.reason}): another program may hold the port"
         return ExaminedPart(subject, PartHealth.BROKEN, detail)
@@ -104,12 +105,21 @@ def _asked(listener: ListenerSettings) -> str:
     return f"client certificates {listener.client_certificates.value}"
 
 
-def _shown(listener: ListenerSettings) -> tuple[bytes, str]:
-    """Return the certificate that a listener shows (DER), and the version of TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # It is compared with the file: whether it can be trusted is not asked here.
+def _context(settings: GatewaySettings) -> ssl.SSLContext:
+    """Return how to call a listener; with our own certificate, which a trial's listener takes without a complaint."""
+    try:
+        context = client_context(settings)
+    except CertificateUnusable:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # What is shown is compared with the file: whether it can be trusted is not asked here.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _shown(listener: ListenerSettings, settings: GatewaySettings) -> tuple[bytes, str]:
+    """Return the certificate that a listener shows (DER), and the version of TLS."""
+    context = _context(settings)
     address = (reachable(listener.host), listener.port)
     with (
         socket.create_connection(address, timeout=_PATIENCE_SECONDS) as connection,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -41,9 +42,9 @@ def outgoing(tmp_path: Path) -> Outgoing:
     return found
 
 
-def tls(authority: Authority, own: Issued | None = None, **settings: object) -> DestinationTls:
+def tls(authority: Authority, own: Issued | None = None, **settings: Any) -> DestinationTls:
     """Return how to speak TLS with destinations of an authority, showing one's own certificate where given."""
-    files = {} if own is None else {"tls_certificate": own.certificate, "tls_key": own.key}
+    files: dict[str, Any] = {} if own is None else {"tls_certificate": own.certificate, "tls_key": own.key}
     return DestinationTls(GatewaySettings(tls_destinations_ca=authority.certificate, **files, **settings))
 
 
@@ -173,7 +174,7 @@ def test_a_trust_file_that_cannot_be_used_makes_results_wait_and_counts_once_it_
     assert [entry["event"] for entry in logged] == ["certificates.not_reloaded"]
 
 
-def _orthanc_settings(authority: Authority, pair: Issued) -> dict[str, object]:
+def _orthanc_settings(authority: Authority, pair: Issued) -> dict[str, Any]:
     return {
         "DicomTlsEnabled": True,
         "DicomTlsCertificate": str(pair.certificate),
