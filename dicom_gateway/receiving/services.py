@@ -79,9 +79,12 @@ class Services:
         return int(Status.UNRECOGNIZED_OPERATION)
 
     def ended(self, how: str) -> None:
-        """Put the end of the association on record; one that only echoed is counted."""
+        """Put the end of the association on record; one that only echoed is counted.
+
+        One that asked for nothing is put on record, too, since somebody may look for why; but not each of very many.
+        """
         records, caller = self._parts.records, self._admitted.caller
-        if self._recorded_as is None and self._has_echoed:
+        if self._recorded_as is None and (self._has_echoed or not records.is_due_without_request(caller.calling_aet)):
             records.echoed(caller.calling_aet)
             return
         association_id = self._association_id()

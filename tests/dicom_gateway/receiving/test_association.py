@@ -289,3 +289,21 @@ def test_stopping_aborts_what_is_open_after_the_time_to_finish(sqlite_database: 
     with sqlite_database.read() as session:
         (ended,) = audit.history(session, tag="association:closed")
     assert ended.details == '{"how":"aborted"}'
+
+
+def test_a_peer_that_opens_and_leaves_again_and_again_fills_no_records(running: Running) -> None:
+    for _ in range(80):
+        with RawSender(running.port) as sender:
+            sender.socket.sendall(b"\x07\0\0\0\0\4\0\0\0\0")
+    until(lambda: len(ends(running)) == 50, "the record of the first fifty")
+    assert echoes(running.port)
+    assert len(ends(running)) == 50
+
+
+def test_a_sender_that_repeats_a_refused_image_is_answered_each_time_and_recorded_up_to_a_bound(
+    running: Running,
+) -> None:
+    with RawSender(running.port) as sender:
+        assert {sender.store(_UID, _CONTENT[:-1]) for _ in range(120)} == {Status.CANNOT_UNDERSTAND}
+        assert sender.store(_UID, _CONTENT) == Status.SUCCESS
+    assert len(running.events("instance:refused")) == 50
