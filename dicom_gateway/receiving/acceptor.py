@@ -88,10 +88,11 @@ class Acceptor:
     def serve(self, arrival: Arrival) -> None:
         """Run one connection to its end and close it."""
         connection = arrival.connection
+        deadline = time.monotonic() + self._rules.timing.request_seconds
         try:
             secured = self._secured(arrival)
             with contextlib.closing(secured.connection):
-                self._converse(arrival, secured)
+                self._converse(arrival, secured, deadline)
         except OSError:
             # Nobody's fault and nothing lost: a health check that connects and leaves looks like this.
             logger.debug("connection.ended", code="connection_lost", address=arrival.address)
@@ -108,9 +109,8 @@ class Acceptor:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return arrival.door.secure(connection) if arrival.door.secure else Secured(connection)
 
-    def _converse(self, arrival: Arrival, secured: Secured) -> None:
+    def _converse(self, arrival: Arrival, secured: Secured, deadline: float) -> None:
         timing = self._rules.timing
-        deadline = time.monotonic() + timing.request_seconds
         channel = Channel(secured.connection, pdu_seconds=timing.pdu_seconds, send_seconds=timing.send_seconds)
         try:
             request = self._request(arrival, channel, deadline)
@@ -136,6 +136,8 @@ class Acceptor:
         known = self._shared.admission.is_known_address(arrival.address)
         longest = _LARGEST_REQUEST_BYTES if known else _LARGEST_REQUEST_OF_STRANGERS_BYTES
         pdu = channel.read_first(deadline=deadline, longest_bytes=longest)
+        if pdu.kind is PduType.ABORT:
+            raise ConnectionLost("the peer aborted before it asked for anything")
         if pdu.kind is not PduType.ASSOCIATE_RQ:
             raise ProtocolViolation(
                 f"a PDU of the type {pdu.kind.name} before any association",
@@ -163,15 +165,21 @@ class Acceptor:
         self._watchers.on_open(association)
         try:
             contexts = self._accept(channel, request, admitted)
-            messages = Messages(contexts, services, slot=slot, send=_sender(channel, request.maximum_pdu_bytes))
-            slot.answered()
-            how = association.run(messages, self._rules.limits)
+            limits = self._rules.limits
+            messages = Messages(
+                contexts,
+                services,
+                slot=slot,
+                send=_sender(channel, request.maximum_pdu_bytes),
+                longest_data_set_bytes=limits.longest_data_set_bytes,
+            )
+            how = association.run(messages, limits)
             self._record_end(services, slot, how)
         finally:
             self._shared.slots.free(slot)
             self._watchers.on_end(association)
             # Back among those without an association: waiting for the peer to close must not be free of bounds.
-            self._shared.half_open.add(arrival.connection, arrival.address, is_known=True)
+            self._shared.half_open.add(arrival.connection, arrival.address, is_known=True, is_over=True)
 
     def _record_end(self, services: Services, slot: Slot, how: HowEnded) -> None:
         """Put the end on record. The peer may come again meanwhile, unless very many ends wait for the database."""

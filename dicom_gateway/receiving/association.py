@@ -36,10 +36,15 @@ class HowEnded(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AssociationLimits:
-    """Bounds of an open association: the longest PDU that we take, and how long the peer may be silent."""
+    """Bounds of an open association: the longest PDU that we take, and how long the peer may be silent.
+
+    A data set that is too large is refused when it is there in full, so that the association can go on; one of more
+    than ``longest_data_set_bytes`` is not waited for.
+    """
 
     maximum_pdu_bytes: int
     idle_seconds: float
+    longest_data_set_bytes: int
 
 
 class OpenAssociation:

@@ -270,8 +270,7 @@ def test_an_association_over_tls_serves_and_gives_way_with_an_abort(
         return Secured(server.wrap_socket(connection.dup(), server_side=True), ("scanner",))
 
     doors = [Door(LOOPBACK, 0), Door(LOOPBACK, 0, secure)]
-    limits = {"maximum_associations": 1, "reserved_associations": 0}
-    with listening(sqlite_database, objects, doors=doors, **limits) as listener:
+    with listening(sqlite_database, objects, doors=doors, maximum_associations=1) as listener:
         plain, protected = listener.ports
         raw = client.wrap_socket(create_connection((LOOPBACK, protected), timeout=20), server_hostname=LOOPBACK)
         with RawSender(protected, connection=raw) as sender:
@@ -307,3 +306,17 @@ def test_a_sender_that_repeats_a_refused_image_is_answered_each_time_and_recorde
         assert {sender.store(_UID, _CONTENT[:-1]) for _ in range(120)} == {Status.CANNOT_UNDERSTAND}
         assert sender.store(_UID, _CONTENT) == Status.SUCCESS
     assert len(running.events("instance:refused")) == 50
+
+
+def test_a_data_set_without_end_is_cut(sqlite_database: Database, objects: ObjectStore) -> None:
+    with (
+        running_gateway(sqlite_database, objects, maximum_instance_megabytes=1) as running,
+        RawSender(running.port) as endless,
+    ):
+        endless.send_command(_UID)
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                endless.send_fragment(bytes(60_000), control=0)
+            pytest.fail("sixty megabytes of one megabyte at most were taken")
+        assert echoes(running.port)
+    assert list(objects.incoming.iterdir()) == []
