@@ -35,7 +35,7 @@ from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
 
 _ABORT_SECONDS = 2.0
-_TOO_LARGE = 2  # times the largest instance is no honest mistake any more
+_TOO_LARGE = 4  # times the largest instance is no honest mistake any more
 _LONGEST_VERSION = 16  # of an implementation version name (PS3.7 D.3.3.2.3)
 
 logger = structlog.get_logger(__name__)
