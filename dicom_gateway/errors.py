@@ -117,7 +117,7 @@ class SyslogUntrusted(OncueError):
     retryable = True
 
 
-class ProtocolViolation(GatewayError):
+class ProtocolViolation(OncueError):
     """A peer's bytes break PS3.8 or PS3.7, or a bound: its association is aborted.
 
     ``code`` says which rule or bound; ``abort_reason`` is the reason of the A-ABORT (PS3.8 Table 9-26).
@@ -131,13 +131,13 @@ class ProtocolViolation(GatewayError):
         self.abort_reason = abort_reason
 
 
-class ConnectionLost(GatewayError):
+class ConnectionLost(OncueError):
     """A peer's connection ended without a release or an abort."""
 
     code = "connection_lost"
 
 
-class AssociationInterrupted(GatewayError):
+class AssociationInterrupted(OncueError):
     """We end an association: a newcomer takes its place (``association_displaced``), or the gateway stops."""
 
     code = "association_interrupted"

@@ -52,8 +52,8 @@ def opened(
 def closed(session: Session, association_id: str, *, how: str, now: datetime) -> None:
     """Record that an association ended. A second time changes nothing.
 
-    ``how`` is ``released``, ``aborted``, ``lost`` (the connection or the gateway was gone) or ``displaced`` (it was idle
-    and gave way to another one).
+    ``how`` is ``released``, ``aborted``, ``lost`` (the connection or the gateway was gone) or ``displaced`` (it was
+    idle and gave way to another one).
     """
     row = session.get(AssociationRow, association_id, with_for_update={"key_share": True}, populate_existing=True)
     if row is None or row.closed_at is not None:

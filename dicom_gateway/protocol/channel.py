@@ -64,7 +64,7 @@ class Channel:
             self._fill(time.monotonic() + idle_seconds, late="association_silent")
         return self._read(longest_bytes, time.monotonic() + self._pdu_seconds, late="pdu_too_slow")
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Write everything; ConnectionLost where the peer is gone, or does not take it in time."""
         deadline = time.monotonic() + self._send_seconds
         left = memoryview(data)

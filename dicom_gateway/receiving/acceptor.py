@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from dicom_gateway.errors import ConnectionLost, GatewayError, ProtocolViolation
+from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
 from dicom_gateway.protocol import pdus
 from dicom_gateway.protocol.channel import REQUEST_LATE, Channel
 from dicom_gateway.protocol.pdus import AbortReason, Identification, PduType
@@ -24,12 +25,13 @@ from dicom_gateway.receiving.half_open import HalfOpen
 from dicom_gateway.receiving.messages import Messages
 from dicom_gateway.receiving.negotiation import Negotiation
 from dicom_gateway.receiving.services import ServiceParts, Services
-from dicom_gateway.receiving.slots import Slots
+from dicom_gateway.receiving.slots import Slot, Slots
 from dicom_gateway.receiving.store_request import safe_title
 from dicom_gateway.tls.doors import Secured
 
 _LARGEST_REQUEST_BYTES = 256 << 10  # 128 contexts with every transfer syntax there is need 200 KiB
 _LARGEST_REQUEST_OF_STRANGERS_BYTES = 64 << 10
+_MOST_ENDING = 64
 _PROTOCOL_VERSION_1 = 0x0001
 _PROTOCOL_VERSION_UNKNOWN = RejectReason(1, 2, 2)
 _APPLICATION_CONTEXT_UNKNOWN = RejectReason(1, 1, 2)
@@ -83,14 +85,16 @@ class Acceptor:
         self._rules = rules
         self._shared = shared
         self._watchers = watchers
+        self._ending = threading.BoundedSemaphore(_MOST_ENDING)
 
     def serve(self, arrival: Arrival) -> None:
         """Run one connection to its end and close it."""
         connection = arrival.connection
+        deadline = time.monotonic() + self._rules.timing.request_seconds
         try:
             secured = self._secured(arrival)
             with contextlib.closing(secured.connection):
-                self._converse(arrival, secured)
+                self._converse(arrival, secured, deadline)
         except OSError:
             # Nobody's fault and nothing lost: a health check that connects and leaves looks like this.
             logger.debug("connection.ended", code="connection_lost", address=arrival.address)
@@ -107,9 +111,8 @@ class Acceptor:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return arrival.door.secure(connection) if arrival.door.secure else Secured(connection)
 
-    def _converse(self, arrival: Arrival, secured: Secured) -> None:
+    def _converse(self, arrival: Arrival, secured: Secured, deadline: float) -> None:
         timing = self._rules.timing
-        deadline = time.monotonic() + timing.request_seconds
         channel = Channel(secured.connection, pdu_seconds=timing.pdu_seconds, send_seconds=timing.send_seconds)
         try:
             request = self._request(arrival, channel, deadline)
@@ -124,9 +127,9 @@ class Acceptor:
             self._shared.log.write("connection.ended", code=error.code, address=arrival.address, reason=str(error))
             if error.code == REQUEST_LATE:
                 return  # closed without a word, as the standard has it (PS3.8 9.2.3, action AA-2)
-            with contextlib.suppress(GatewayError):
+            with contextlib.suppress(ConnectionLost, ProtocolViolation, AssociationInterrupted):
                 channel.send(pdus.abort(error.abort_reason))
-        except ConnectionLost:
+        except (ConnectionLost, AssociationInterrupted):
             logger.debug("connection.ended", code="connection_lost", address=arrival.address)
             return
         channel.finish()
@@ -135,6 +138,8 @@ class Acceptor:
         known = self._shared.admission.is_known_address(arrival.address)
         longest = _LARGEST_REQUEST_BYTES if known else _LARGEST_REQUEST_OF_STRANGERS_BYTES
         pdu = channel.read_first(deadline=deadline, longest_bytes=longest)
+        if pdu.kind is PduType.ABORT:
+            raise ConnectionLost("the peer aborted before it asked for anything")
         if pdu.kind is not PduType.ASSOCIATE_RQ:
             raise ProtocolViolation(
                 f"a PDU of the type {pdu.kind.name} before any association",
@@ -162,14 +167,32 @@ class Acceptor:
         self._watchers.on_open(association)
         try:
             contexts = self._accept(channel, request, admitted)
-            messages = Messages(contexts, services, slot=slot, send=_sender(channel, request.maximum_pdu_bytes))
-            slot.answered()
-            _run(association, messages, services, self._rules.limits)
+            limits = self._rules.limits
+            messages = Messages(
+                contexts,
+                services,
+                slot=slot,
+                send=_sender(channel, request.maximum_pdu_bytes),
+                longest_data_set_bytes=limits.longest_data_set_bytes,
+            )
+            how = association.run(messages, limits)
+            self._record_end(services, slot, how)
         finally:
             self._shared.slots.free(slot)
             self._watchers.on_end(association)
             # Back among those without an association: waiting for the peer to close must not be free of bounds.
-            self._shared.half_open.add(arrival.connection, arrival.address, is_known=True)
+            self._shared.half_open.add(arrival.connection, arrival.address, is_known=True, is_over=True)
+
+    def _record_end(self, services: Services, slot: Slot, how: HowEnded) -> None:
+        """Put the end on record. The peer may come again meanwhile, unless very many ends wait for the database."""
+        if not self._ending.acquire(blocking=False):
+            services.ended(how)
+            return
+        try:
+            self._shared.slots.free(slot)
+            services.ended(how)
+        finally:
+            self._ending.release()
 
     def _accept(self, channel: Channel, request: AssociationRequest, admitted: Admitted) -> negotiation.Accepted:
         answers = self._rules.negotiation.answers(request.contexts, admitted)
@@ -181,15 +204,6 @@ class Acceptor:
         reason = refused.reason
         channel.send(pdus.associate_reject(reason.result, reason.source, reason.reason))
         self._shared.admission.note_refusal(caller, refused)
-
-
-def _run(association: OpenAssociation, messages: Messages, services: Services, limits: AssociationLimits) -> None:
-    """Run an association and put its end on record, whatever ends it."""
-    how = HowEnded.ABORTED
-    try:
-        how = association.run(messages, limits)
-    finally:
-        services.ended(how)
 
 
 def _unfit(request: AssociationRequest) -> RejectReason | None:

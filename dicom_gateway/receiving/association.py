@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from enum import StrEnum
 
+import structlog
+
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
 from dicom_gateway.protocol import pdus
 from dicom_gateway.protocol.channel import Channel
@@ -20,6 +22,8 @@ PDU_SLACK_BYTES = 4096
 _DISPLACED = "association_displaced"
 _STOPPING = "gateway_stopping"
 
+logger = structlog.get_logger(__name__)
+
 
 class HowEnded(StrEnum):
     """How an association ended, for the records."""
@@ -32,10 +36,15 @@ class HowEnded(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AssociationLimits:
-    """Bounds of an open association: the longest PDU that we take, and how long the peer may be silent."""
+    """Bounds of an open association: the longest PDU that we take, and how long the peer may be silent.
+
+    A data set that is too large is refused when it is there in full, so that the association can go on; one of more
+    than ``longest_data_set_bytes`` is not waited for.
+    """
 
     maximum_pdu_bytes: int
     idle_seconds: float
+    longest_data_set_bytes: int
 
 
 class OpenAssociation:
@@ -48,20 +57,8 @@ class OpenAssociation:
 
     def run(self, messages: Messages, limits: AssociationLimits) -> HowEnded:
         """Serve the peer until one side ends the association, and say how it ended."""
-        longest = limits.maximum_pdu_bytes + PDU_SLACK_BYTES
         try:
-            while True:
-                pdu = self._channel.read_pdu(idle_seconds=limits.idle_seconds, longest_bytes=longest)
-                if pdu.kind is PduType.P_DATA_TF:
-                    for fragment in pdus.fragments(pdu.body):
-                        messages.take(fragment)
-                elif pdu.kind is PduType.RELEASE_RQ:
-                    self._channel.send(pdus.release_response())
-                    return HowEnded.RELEASED
-                elif pdu.kind is PduType.ABORT:
-                    return HowEnded.ABORTED
-                else:
-                    raise _unexpected(pdu.kind)
+            return self._serve(messages, limits)
         except ProtocolViolation as error:
             return self._cut(error)
         except ConnectionLost:
@@ -69,6 +66,10 @@ class OpenAssociation:
         except AssociationInterrupted as error:
             self._abort(AbortReason.NOT_SPECIFIED)
             return HowEnded.DISPLACED if error.code == _DISPLACED else HowEnded.ABORTED
+        except Exception:  # edge: a fault of ours ends this association, on record, and no other
+            logger.exception("association.failed", code="unexpected_error", address=self._caller.address)
+            self._abort(AbortReason.NOT_SPECIFIED)
+            return HowEnded.ABORTED
         finally:
             messages.discard()
 
@@ -84,6 +85,21 @@ class OpenAssociation:
     def cut(self) -> None:
         """End its connection at once."""
         self._channel.cut()
+
+    def _serve(self, messages: Messages, limits: AssociationLimits) -> HowEnded:
+        longest = limits.maximum_pdu_bytes + PDU_SLACK_BYTES
+        while True:
+            pdu = self._channel.read_pdu(idle_seconds=limits.idle_seconds, longest_bytes=longest)
+            if pdu.kind is PduType.P_DATA_TF:
+                for fragment in pdus.fragments(pdu.body):
+                    messages.take(fragment)
+            elif pdu.kind is PduType.RELEASE_RQ:
+                self._channel.send(pdus.release_response())
+                return HowEnded.RELEASED
+            elif pdu.kind is PduType.ABORT:
+                return HowEnded.ABORTED
+            else:
+                raise _unexpected(pdu.kind)
 
     def _cut(self, error: ProtocolViolation) -> HowEnded:
         self._log.write(

@@ -1,4 +1,4 @@
-"""What is put on record of associations: each from its first image to its end, and echoes by their number."""
+"""What is put on record of associations: each from its first image to its end, those without one by their number."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 
 from dicom_gateway.receiving.admission import Caller
 from dicom_gateway.receiving.echo_count import EchoCount, Echoes
+from dicom_gateway.receiving.repeat_bound import RepeatBound
 from storage import associations
 from storage.database import Database
 from storage.errors import StorageError
@@ -24,6 +25,7 @@ class AssociationRecords:
         self._process_id = process_id
         self._clock = clock
         self._echoes = EchoCount()
+        self._without_request = RepeatBound()
 
     def opened(self, caller: Caller) -> str | None:
         """Put an association on record and return our id for it; None where that cannot be done now."""
@@ -50,8 +52,12 @@ class AssociationRecords:
             # Assembly takes it for closed when this process stops or its heartbeat is lost.
             logger.warning("association.end_not_recorded", code=error.code)
 
+    def is_due_without_request(self, calling_aet: str) -> bool:
+        """Say whether an association that asked for nothing is put on record by itself; not when a peer repeats it."""
+        return self._without_request.add(calling_aet, now=self._clock()) is not None
+
     def echoed(self, calling_aet: str) -> None:
-        """Count an association that only echoed; the count is put on record once a day."""
+        """Count an association that at most echoed; the count is put on record once a day."""
         self._write(self._echoes.add(calling_aet, now=self._clock()))
 
     def write_echoes(self) -> None:

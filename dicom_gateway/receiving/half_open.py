@@ -23,6 +23,7 @@ class HalfOpenLimits:
 class _Waiting:
     address: str
     is_known: bool
+    is_over: bool
 
 
 class HalfOpen:
@@ -34,15 +35,21 @@ class HalfOpen:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[socket.socket, _Waiting] = OrderedDict()
 
-    def add(self, connection: socket.socket, address: str, *, is_known: bool) -> None:
-        """Take a connection in, and close the oldest where there are too many of its kind."""
+    def add(self, connection: socket.socket, address: str, *, is_known: bool, is_over: bool = False) -> None:
+        """Take a connection in, and close the oldest where there are too many of its kind.
+
+        One whose association ``is_over`` only waits for its peer to close: such ones go first, and displace no other.
+        """
+        newcomer = _Waiting(address, is_known, is_over)
         with self._lock:
-            leaving = self._leaving(address, is_known=is_known)
+            self._waiting[connection] = newcomer
+            leaving = self._leaving(newcomer)
             where = self._waiting.pop(leaving) if leaving else None
-            self._waiting[connection] = _Waiting(address, is_known)
-        if leaving is not None and where is not None:
+        if leaving is None or where is None:
+            return
+        if not where.is_over:
             self._log.write("connection.displaced", code="half_open_limit", address=where.address)
-            _shut(leaving)
+        _shut(leaving)
 
     def remove(self, connection: socket.socket) -> None:
         """Let go of a connection that has an association now, or is closed."""
@@ -57,16 +64,21 @@ class HalfOpen:
         for connection in left:
             _shut(connection)
 
-    def _leaving(self, address: str, *, is_known: bool) -> socket.socket | None:
-        same = [other for other, where in self._waiting.items() if where.address == address]
-        if len(same) >= self._limits.per_address:
-            return same[0]
+    def _leaving(self, newcomer: _Waiting) -> socket.socket | None:
+        """Return which one must go now that a newcomer is among them."""
+        limits = self._limits
+        same = [other for other, where in self._waiting.items() if where.address == newcomer.address]
+        if len(same) > limits.per_address:
+            return self._first_to_go(same)
         strangers = [other for other, where in self._waiting.items() if not where.is_known]
-        if not is_known and len(strangers) >= max(1, self._limits.maximum // 2):
-            return strangers[0]
-        if len(self._waiting) >= self._limits.maximum:
-            return strangers[0] if strangers else next(iter(self._waiting))
+        if not newcomer.is_known and len(strangers) > max(1, limits.maximum // 2):
+            return self._first_to_go(strangers)
+        if len(self._waiting) > limits.maximum:
+            return self._first_to_go(strangers or list(self._waiting))
         return None
+
+    def _first_to_go(self, candidates: list[socket.socket]) -> socket.socket:
+        return next((other for other in candidates if self._waiting[other].is_over), candidates[0])
 
 
 def _shut(connection: socket.socket) -> None:

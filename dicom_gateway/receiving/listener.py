@@ -36,6 +36,7 @@ from storage.errors import ConfigurationError
 from storage.objects import ObjectStore
 
 _ABORT_SECONDS = 2.0
+_TOO_LARGE = 4  # times the largest instance is no honest mistake any more
 
 logger = structlog.get_logger(__name__)
 
@@ -126,7 +127,11 @@ class Listener:
         settings = self._settings
         rules = Rules(
             timing=Timing(settings.acse_seconds, settings.pdu_seconds, send_seconds=settings.network_seconds),
-            limits=AssociationLimits(settings.maximum_pdu_bytes, idle_seconds=settings.network_seconds),
+            limits=AssociationLimits(
+                settings.maximum_pdu_bytes,
+                idle_seconds=settings.network_seconds,
+                longest_data_set_bytes=_TOO_LARGE * settings.maximum_instance_megabytes << 20,
+            ),
             negotiation=Negotiation(accepted_contexts()),
             identification=Identification(
                 settings.maximum_pdu_bytes, IMPLEMENTATION_CLASS_UID, implementation_version_name()

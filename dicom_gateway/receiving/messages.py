@@ -28,11 +28,13 @@ class Messages:
         *,
         slot: Slot,
         send: Callable[[int, bytes], None],
+        longest_data_set_bytes: int,
     ) -> None:
         self._contexts = contexts
         self._services = services
         self._slot = slot
         self._send = send
+        self._longest_data_set_bytes = longest_data_set_bytes
         self._command = bytearray()
         self._command_fragments = 0
         self._context_id: int | None = None
@@ -79,6 +81,8 @@ class Messages:
         if incoming is None:
             raise _violation("data_set_without_command", "a data set without a request")
         incoming.take(fragment.content)
+        if incoming.size_bytes > self._longest_data_set_bytes:
+            raise _violation("data_set_without_end", "a data set is far larger than the largest instance that is taken")
         if fragment.is_last:
             self._answer(fragment.context_id, incoming)
 

@@ -7,7 +7,7 @@ these leaves an image that the sender still has, never one that it was told is s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
 
@@ -16,6 +16,7 @@ import structlog
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import GatewayError, UndecodableObject
 from dicom_gateway.receiving.batch_commit import BatchCommit, Received
+from dicom_gateway.receiving.repeat_bound import RepeatBound
 from dicom_gateway.receiving.spool import Spool, StoredFile
 from dicom_gateway.receiving.store_request import Identity, StoreRequest, identify
 from dicom_gateway.status import Status, written
@@ -38,6 +39,7 @@ class InstanceReceiver:
     settings: GatewaySettings
     batch_commit: BatchCommit
     clock: Callable[[], datetime]
+    refusals: RepeatBound = field(default_factory=RepeatBound)
 
     def open_spool(self, request: StoreRequest) -> Spool:
         """Begin an instance."""
@@ -55,8 +57,14 @@ class InstanceReceiver:
         return int(Status.SUCCESS)
 
     def refuse(self, error: OncueError, *, sop_instance_uid: str, calling_aet: str) -> int:
-        """Log and record that an instance was not accepted, and return the status that says so."""
+        """Log and record that an instance was not accepted, and return the status that says so.
+
+        A sender that goes on and on for one reason is answered, but no more written about for a while.
+        """
         status = status_of(error)
+        left_out = self.refusals.add(calling_aet, error.code, now=self.clock())
+        if left_out is None:
+            return status
         logger.warning(
             "instance.refused",
             code=error.code,
@@ -64,6 +72,7 @@ class InstanceReceiver:
             calling_aet=calling_aet,
             sop_instance_uid=sop_instance_uid,
             reason=str(error),
+            left_out=left_out,
         )
         try:
             with self.database.write() as session:

@@ -11,10 +11,11 @@ from dicom_gateway.receiving.association_records import AssociationRecords
 from dicom_gateway.receiving.negotiation import AcceptedContext
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.spool import Spool
-from dicom_gateway.receiving.store_request import StoreRequest, is_uid, safe_uid
+from dicom_gateway.receiving.store_request import StoreRequest, safe_uid
 from dicom_gateway.status import Status
 from storage.peers import Service
 from storage.studies import Origin
+from storage.uids import is_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,12 @@ class Services:
         return int(Status.UNRECOGNIZED_OPERATION)
 
     def ended(self, how: str) -> None:
-        """Put the end of the association on record; one that only echoed is counted."""
+        """Put the end of the association on record; one that only echoed is counted.
+
+        One that asked for nothing is put on record, too, since somebody may look for why; but not each of very many.
+        """
         records, caller = self._parts.records, self._admitted.caller
-        if self._recorded_as is None and self._has_echoed:
+        if self._recorded_as is None and (self._has_echoed or not records.is_due_without_request(caller.calling_aet)):
             records.echoed(caller.calling_aet)
             return
         association_id = self._association_id()

@@ -49,8 +49,9 @@ class SettingsAdmission:
         return Admitted(caller, caller.calling_aet, lane, frozenset(Service), None)
 
     def is_known_address(self, address: str) -> bool:
-        """Say whether an address is the machine's own, or lies in a network that was named."""
-        return bool(self._settings.allowed_networks) or ip_address(address.partition("%")[0]).is_loopback
+        """Say whether an address is the machine's own, or in networks that were named, or anybody may send."""
+        named = bool(self._settings.allowed_networks) or not self._settings.allowed_aets
+        return named or ip_address(address.partition("%")[0]).is_loopback
 
     def charge(self, _admitted: Admitted, _size_bytes: int) -> GatewayError | None:
         """Return None: the settings know no quotas."""

@@ -26,7 +26,7 @@ from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
 from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType
 from dicom_gateway.sending.data_set_pdus import DataSetPdus, DataSetSource
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, OncueError
 
 MAXIMUM_PDU_BYTES = 131_072
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
@@ -104,7 +104,7 @@ class RequestedAssociation:
         if not self.is_open:
             return
         self.is_open = False
-        with contextlib.suppress(GatewayError):
+        with contextlib.suppress(OncueError):
             self._channel.send(pdus.release_request())
             while self._read(_RELEASE_SECONDS).kind not in (PduType.RELEASE_RP, PduType.ABORT):
                 pass
@@ -114,7 +114,7 @@ class RequestedAssociation:
         if not self.is_open:
             return
         self.is_open = False
-        with contextlib.suppress(GatewayError):
+        with contextlib.suppress(OncueError):
             self._channel.send(pdus.abort_by_user())
             self._channel.finish()
 

@@ -29,6 +29,7 @@ from storage.uids import deterministic_uid
 
 LOOPBACK = "127.0.0.1"
 _FRAGMENT_BYTES = 1 << 16
+_ACCEPTANCE, _ABORT = 0x02, 0x07  # types of PDUs (PS3.8 9.3.1)
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 
@@ -124,12 +125,23 @@ class RawSender:
     """An association written by hand, so that nothing keeps what it sends within the rules."""
 
     def __init__(
-        self, port: int, *, transfer_syntax_uid: str = ExplicitVRLittleEndian, sop_class_uid: str = CTImageStorage
+        self,
+        port: int,
+        *,
+        transfer_syntax_uid: str = ExplicitVRLittleEndian,
+        sop_class_uid: str = CTImageStorage,
+        calling_aet: str = "HOSTILE",
+        connection: socket.socket | None = None,
     ) -> None:
-        self.socket = socket.create_connection((LOOPBACK, port), timeout=20)
-        self.socket.sendall(associate_request(sop_class_uid, transfer_syntax_uid))
-        kind, _ = self.read_pdu()
-        assert kind == 0x02, f"the association was not accepted: PDU type {kind}"
+        self.socket = connection or socket.create_connection((LOOPBACK, port), timeout=20)
+        try:
+            self.socket.sendall(associate_request(sop_class_uid, transfer_syntax_uid, calling_aet=calling_aet))
+            kind, _ = self.read_pdu()
+            if kind != _ACCEPTANCE:
+                raise ConnectionRefusedError(f"the association was not accepted: PDU type {kind}")
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +196,11 @@ class RawSender:
             kind, _ = self.read_pdu()
         except ConnectionError:
             return True
-        return kind == 0x07
+        return kind == _ABORT
+
+    def is_aborted(self) -> bool:
+        """Wait for the listener's next word, and say whether it was an abort."""
+        return self.read_pdu()[0] == _ABORT
 
     def _exactly(self, count: int) -> bytes:
         received = b""
@@ -196,7 +212,12 @@ class RawSender:
         return received
 
 
-def associate_request(sop_class_uid: str = CTImageStorage, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> bytes:
+def associate_request(
+    sop_class_uid: str = CTImageStorage,
+    transfer_syntax_uid: str = ExplicitVRLittleEndian,
+    *,
+    calling_aet: str = "HOSTILE",
+) -> bytes:
     """Encode an A-ASSOCIATE-RQ that proposes one SOP class in one transfer syntax as context 1."""
     context = build_context(sop_class_uid, transfer_syntax_uid)
     context.context_id = 1
@@ -206,7 +227,7 @@ def associate_request(sop_class_uid: str = CTImageStorage, transfer_syntax_uid: 
     implementation.implementation_class_uid = pydicom.uid.UID("1.2.3.4")
     request = A_ASSOCIATE()
     request.application_context_name = _APPLICATION_CONTEXT
-    request.calling_ae_title = "HOSTILE"
+    request.calling_ae_title = calling_aet
     request.called_ae_title = "ONCUE"
     request.presentation_context_definition_list = [context]
     request.user_information = [length, implementation]

@@ -12,7 +12,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.protocol.association_answer import Rejection, decode_acceptance, decode_rejection
+from dicom_gateway.protocol.association_answer import Acceptance, Rejection, decode_acceptance, decode_rejection
 
 
 def acceptance(*results: int) -> memoryview:
@@ -40,7 +40,7 @@ def acceptance(*results: int) -> memoryview:
 
 def test_an_acceptance_names_the_accepted_contexts_and_the_longest_pdu() -> None:
     found = decode_acceptance(acceptance(0, 3, 0, 4))
-    assert (found.context_ids, found.maximum_pdu_bytes) == ({1, 5}, 16382)
+    assert found == Acceptance(frozenset({1, 5}), 16382)
 
 
 @pytest.mark.parametrize("cut", [70, 75, 100, 130])

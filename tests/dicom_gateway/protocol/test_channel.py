@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, GatewayError, ProtocolViolation
+from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
 from dicom_gateway.protocol import pdus
 from dicom_gateway.protocol.channel import Channel
 from dicom_gateway.protocol.pdus import PduType
@@ -102,7 +102,7 @@ def test_an_association_that_waits_can_be_interrupted_and_still_says_goodbye(
     ends: tuple[Channel, socket.socket],
 ) -> None:
     channel, peer = ends
-    caught: list[GatewayError] = []
+    caught: list[AssociationInterrupted] = []
     entered = threading.Event()
 
     def wait() -> None:

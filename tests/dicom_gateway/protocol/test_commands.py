@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import io
 import struct
 
 import pytest
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 
 from dicom_gateway.errors import ProtocolViolation
@@ -28,7 +28,7 @@ def test_a_request_is_read() -> None:
 
 def test_another_implementation_reads_our_answer() -> None:
     encoded = response(decode(_WHOLE), 0xA700)
-    read = read_dataset(DicomBytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
+    read = read_dataset(io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
     assert read.CommandGroupLength == len(encoded) - 12
     assert (read.CommandField, read.MessageIDBeingRespondedTo, read.Status) == (0x8001, 7, 0xA700)
     assert (read.AffectedSOPClassUID, read.AffectedSOPInstanceUID) == ("1.2.3", "1.2.3.4")

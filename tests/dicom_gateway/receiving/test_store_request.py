@@ -6,9 +6,10 @@ import pytest
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.receiving.charsets import decode_text
-from dicom_gateway.receiving.store_request import address_allowed, is_uid, refusal_code, safe_title, safe_uid
+from dicom_gateway.receiving.store_request import address_allowed, refusal_code, safe_title, safe_uid
 from storage.domain import Lane
 from storage.errors import OncueError
+from storage.uids import is_uid
 
 
 @pytest.mark.parametrize(

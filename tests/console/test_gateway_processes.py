@@ -1,0 +1,126 @@
+"""One gateway in several processes on one port."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import select
+
+from console.supervision.ports import settle
+from dicom_gateway.status import Status
+from storage import audit, processes
+from storage.database import connect
+from storage.models import AssociationRow, StudyRow
+from tests.support.gateways import until
+from tests.support.senders import LOOPBACK, ct_image, echoes, store
+from tests.support.system import ONCUE, QUICK, environment, oncue_up, run_oncue
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPort:
+    """A running `oncue gateway --processes`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    state: Path
+
+    def members(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+
+@contextlib.contextmanager
+def gateway_of(count: int, state: Path) -> Iterator[SharedPort]:
+    port = settle(LOOPBACK, 0, key="gateway.port")
+    variables = {**QUICK, "ONCUE_GATEWAY_PORT": str(port), "ONCUE_GATEWAY_QUIET_SECONDS": "1"}
+    assert run_oncue("db", "upgrade", "--state", str(state), variables=variables).returncode == 0
+    with (state / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(
+            [ONCUE, "gateway", "--state", str(state), "--processes", str(count)],
+            stdout=log,
+            stderr=log,
+            env=environment(variables),
+        )
+    running = SharedPort(process, port, state)
+    try:
+        until(lambda: len(_alive(state)) == count, "the heartbeats of all processes")
+        yield running
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _alive(state: Path) -> set[str]:
+    database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
+    with contextlib.closing(database.engine.connect()), database.read() as session:
+        running = {process.id for process in processes.running(session, kind="gateway")}
+    database.dispose()
+    return running
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=5):
+        return True
+    return False
+
+
+def test_processes_share_the_port_and_the_first_one_closes_what_the_others_took_in(tmp_path: Path) -> None:
+    with gateway_of(3, tmp_path) as running:
+        until(lambda: _listens(running.port), "an open port")
+        for number in range(24):
+            assert store(running.port, ct_image(number=number)) == [Status.SUCCESS]
+        database = connect(f"sqlite:///{tmp_path / 'oncue.sqlite'}")
+        with database.read() as session:
+            takers = set(session.scalars(select(AssociationRow.process_id)))
+            assert len(list(session.scalars(select(StudyRow.id)))) == 1
+        assert len(takers) > 1
+
+        def closed() -> bool:
+            with database.read() as session:
+                return bool(audit.history(session, tag="study:closed"))
+
+        until(closed, "the close of the study")
+        database.dispose()
+        children = running.members()
+        assert len(children) == 3
+    assert running.process.returncode == 0
+    until(lambda: not any(child.is_running() for child in children), "the end of every process")
+    assert not _listens(running.port)
+
+
+def test_a_process_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
+    with gateway_of(2, tmp_path) as running:
+        before = {child.pid for child in running.members()}
+        running.members()[0].send_signal(signal.SIGKILL)
+        until(lambda: echoes(running.port), "an answer of the other process")
+        until(lambda: len({child.pid for child in running.members()} - before) == 1, "a new process")
+        until(lambda: len(_alive(tmp_path)) >= 2, "its heartbeat")
+
+
+def test_a_second_gateway_on_the_port_is_refused(tmp_path: Path) -> None:
+    with gateway_of(2, tmp_path) as running:
+        until(lambda: _listens(running.port), "an open port")
+        variables = {**QUICK, "ONCUE_GATEWAY_PORT": str(running.port)}
+        second = run_oncue("gateway", "--state", str(tmp_path), "--processes", "2", variables=variables)
+        assert second.returncode == 1
+        assert "cannot be listened on" in second.stderr
+
+
+@pytest.mark.peer
+def test_up_runs_as_many_gateway_processes_as_it_is_told(tmp_path: Path) -> None:
+    variables = {**QUICK, "ONCUE_GATEWAY_PROCESSES": "2"}
+    with oncue_up(tmp_path / "state", variables=variables) as system:
+        gateways = [child for child in psutil.Process(system.process.pid).children() if "gateway" in child.cmdline()]
+        assert len(gateways) == 2
+        assert store(system.port, ct_image()) == [Status.SUCCESS]
+        assert (system.state / "logs" / "gateway-2.log").is_file()
+        assert system.stop() == 0
