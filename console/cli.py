@@ -17,6 +17,7 @@ from console.commands import (
     backbones,
     classification,
     config,
+    console,
     db,
     deliveries,
     demo,
@@ -71,6 +72,7 @@ def oncue(
 
 app.command("up")(up.up)
 processes.register(app)
+app.add_typer(console.app, name="console")
 app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
 app.command("send")(send.send_files)
