@@ -1,6 +1,7 @@
 """The JSON API, in the forms of the command line. Addresses hold our numbers, no patient data.
 
-All requests read, except those that send a parametric map to a configured destination and that mark a study as read.
+All requests read, except those that send a parametric map to a configured destination and that mark a study as read:
+they need a token (``Authorization: Bearer TOKEN``).
 The few-shot workflow has its own routes in ``console.fewshot.api``, the history in ``console.history.api``.
 """
 
@@ -12,7 +13,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 
-from console.history.visitor import visitor
+from console.access.visitor import OnBehalfOf, visitor, visitor_of
 from console.schemas import (
     DeliveryForm,
     HealthForm,
@@ -37,7 +38,7 @@ OfPatient = Annotated[str | None, Header(alias="X-Patient-ID", max_length=64, de
 OfAccession = Annotated[
     str | None, Header(alias="X-Accession-Number", max_length=16, description="Only this Accession Number")
 ]
-By = Annotated[str | None, Body(embed=True, max_length=80, description="Who read it; default: whoever asks")]
+By = Annotated[OnBehalfOf, Body(embed=True)]
 
 
 def router(views: Views) -> APIRouter:
@@ -109,7 +110,7 @@ def _add_studies(routes: APIRouter, views: Views) -> None:
     @routes.post("/api/studies/{study_id}/read")
     def mark_read(request: Request, study_id: int, by: By = None) -> WorklistForm:
         """Mark the results of a study as read: it leaves the worklist until something new comes."""
-        return WorklistForm.model_validate(views.mark_read(study_id, actor=by or visitor(request)))
+        return WorklistForm.model_validate(views.mark_read(study_id, actor=visitor_of(request).on_behalf_of(by)))
 
     @routes.delete("/api/studies/{study_id}/read")
     def mark_unread(request: Request, study_id: int) -> WorklistForm:

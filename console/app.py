@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +13,10 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from console import api, pages
+from console import api, pages, sign_in
+from console.access.asked_host import path_of
+from console.access.authentication import Authentication
+from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
 from console.config import ConsoleSettings
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
@@ -19,14 +24,18 @@ from console.history.views import HistoryViews
 from console.views import Views
 from storage.database import Database
 from storage.errors import (
+    AccessRefused,
     CursorInvalid,
     DatabaseUnavailable,
+    ForeignOrigin,
     IllegalTransition,
     ItemRefused,
     ObjectMissing,
     OncueError,
     QuestionInvalid,
     RecordMissing,
+    TokenMissing,
+    TooManyAttempts,
     WriteConflict,
 )
 from storage.objects import ObjectStore
@@ -39,14 +48,17 @@ _HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" a browser sends the forms of our own pages with the origin "null", as another site's.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     # Pages hold patient data: nothing of them may stay in a cache.
     "Cache-Control": "no-store",
 }
-_ONLY_READ = frozenset({"GET", "HEAD", "OPTIONS"})
 _STATUS: dict[type[OncueError], int] = {
+    AccessRefused: 401,
+    ForeignOrigin: 403,
+    TooManyAttempts: 429,
     RecordMissing: 404,
     ObjectMissing: 404,
     CursorInvalid: 400,
@@ -63,8 +75,8 @@ def create_app(
 ) -> FastAPI:
     """Build the application on an open database and object store.
 
-    Most routes only read. A request can have a parametric map written and sent to one of ``destinations``, and the
-    few-shot workflow takes requests to fit, to evaluate and to promote an adapter.
+    Most routes only read. A request with a token can have a parametric map written and sent to one of
+    ``destinations``, and the few-shot workflow takes requests to fit, to evaluate and to promote an adapter.
     """
     # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
     app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
@@ -74,7 +86,11 @@ def create_app(
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
     app.include_router(pages.router(views, history))
+    authentication = Authentication(database, session_lifetime=timedelta(hours=settings.session_hours))
+    app.include_router(sign_in.router(authentication))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    policy = AccessPolicy(is_reading_open=not settings.asks_readers)
+    app.middleware("http")(AccessGuard(authentication, policy, answer=_answer_refusal))
     app.middleware("http")(_from_here_alone)
     app.middleware("http")(_with_headers)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
@@ -86,7 +102,7 @@ async def _from_here_alone(request: Request, call_next: Callable[[Request], Awai
     """Refuse what a page of another site has a browser send: a button there must change nothing here."""
     origin = request.headers.get("origin")
     is_foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if is_foreign and request.method not in _ONLY_READ:
+    if is_foreign and request.method not in ONLY_READ:
         return JSONResponse({"code": "foreign_origin", "message": "sent by a page of another site"}, status_code=403)
     return await call_next(request)
 
@@ -101,7 +117,28 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     """Answer one of our errors as JSON or as a page, with its code and its message."""
     if not isinstance(error, OncueError):
         raise error
-    status = _STATUS.get(type(error), 500)
-    if request.url.path.startswith("/api"):
-        return JSONResponse({"code": error.code, "message": str(error)}, status_code=status)
-    return pages.error_page(status, error.code, str(error))
+    return _answer(request, error)
+
+
+def _answer_refusal(request: Request, error: OncueError) -> Response:
+    """Answer what the guard refused: a page that only somebody with a token may read leads to the sign-in."""
+    if isinstance(error, TokenMissing) and request.method in ONLY_READ and not _is_for_programs(request):
+        return sign_in.way_in(request)
+    return _answer(request, error)
+
+
+def _answer(request: Request, error: OncueError) -> Response:
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if _is_for_programs(request):
+        answer: Response = JSONResponse({"code": error.code, "message": str(error)}, status_code=status)
+    else:
+        answer = pages.error_page(request, status, error)
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="oncue"'
+    if isinstance(error, TooManyAttempts):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
+
+
+def _is_for_programs(request: Request) -> bool:
+    return path_of(request).startswith("/api")

@@ -18,6 +18,7 @@ from console.commands import (
     certificates,
     classification,
     config,
+    console,
     db,
     deliveries,
     demo,
@@ -72,6 +73,7 @@ def oncue(
 
 app.command("up")(up.up)
 processes.register(app)
+app.add_typer(console.app, name="console")
 app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
 app.command("send")(send.send_files)

@@ -33,6 +33,7 @@ OTHER_VARIABLES = frozenset({"ONCUE_STATE", "ONCUE_CONFIG", "ONCUE_REQUIRE_PEERS
 TEST_PREFIX = "ONCUE_TEST_"
 """Variables that only the tests read: ONCUE_TEST_DATA and its like."""
 FILE_NAME = "oncue.toml"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Layer = Mapping[str, Mapping[str, Any]]
 
@@ -46,7 +47,14 @@ class ConsoleSettings(BaseModel):
     port: int = Field(default=8104, ge=0, le=65535, description="Port of the HTTP server")
     allow_remote: bool = Field(
         default=False,
-        description="Bind to other addresses than loopback. There is no login yet: only behind a proxy that has one",
+        description="Bind to other addresses than loopback. Tokens travel as they are: put a proxy with TLS in front",
+    )
+    read_with_token: bool = Field(
+        default=False,
+        description="Ask for a token for reading on loopback, too. On other addresses it is always asked for",
+    )
+    session_hours: float = Field(
+        default=12, gt=0, le=24 * 31, description="Hours after which a browser has to sign in anew"
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=("127.0.0.1", "localhost", "[::1]"),
@@ -57,6 +65,16 @@ class ConsoleSettings(BaseModel):
         ge=0,
         description="Hours after its last image at which a study leaves the worklist unread; 0 is never",
     )
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in _LOOPBACK
+
+    @property
+    def asks_readers(self) -> bool:
+        """Whether reading needs a token, too."""
+        return self.read_with_token or not self.is_on_loopback
 
 
 class Settings(BaseSettings):

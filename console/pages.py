@@ -1,4 +1,4 @@
-"""The pages: worklist, study and audit trail, rendered on the server, without scripts; forms are plain buttons."""
+"""The pages: worklist, study and audit trail; without scripts, forms are plain buttons."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from console.access.asked_host import path_of
+from console.access.guard import ONLY_READ
+from console.access.visitor import visitor, visitor_of
 from console.history.api import AuditQuery
 from console.history.links import AuditLinks
 from console.history.views import HistoryViews
-from console.history.visitor import visitor
 from console.schemas import measures_of, named_site, overlay_path, panel_path, why_not_sent
 from console.views import PAGE, Views
 from storage.domain import Presence
+from storage.errors import OncueError
 from storage.explanations import TILES
 from storage.study_pages import CappedCount, StudyList
 from storage.worklist import StudyEntry
@@ -35,6 +38,7 @@ _DATE_DIGITS = 8
 After = Annotated[str | None, Query(max_length=200)]
 Everything = Annotated[bool, Query(alias="all")]
 _LONGEST_FORM = 16_384
+_UNAUTHORIZED = http.HTTPStatus.UNAUTHORIZED
 
 
 _ADDRESSES: Mapping[StudyList, str] = {StudyList.WAITING: "/waiting", StudyList.NOT_APPLICABLE: "/set-aside"}
@@ -61,7 +65,7 @@ def router(views: Views, history: HistoryViews) -> APIRouter:
     def study(request: Request, study_id: int) -> str:
         dossier = views.read_study(study_id, actor=visitor(request))
         told = history.timeline(str(study_id), actor=None)
-        return _render("study.html", dossier=dossier, entry=dossier.entry, timeline=told, here="study")
+        return render(request, "study.html", dossier=dossier, entry=dossier.entry, timeline=told, here="study")
 
     @routes.post("/studies/{study_id}/read", response_class=RedirectResponse, status_code=303)
     def mark_read(request: Request, study_id: int) -> str:
@@ -84,20 +88,20 @@ def router(views: Views, history: HistoryViews) -> APIRouter:
 
 def _add_lists(routes: APIRouter, views: Views) -> None:
     @routes.get("/")
-    def worklist(*, after: After = None, everything: Everything = False) -> str:
+    def worklist(request: Request, *, after: After = None, everything: Everything = False) -> str:
         which = StudyList.ANALYSED if everything else StudyList.WORKLIST
         shown = [_list_page(views, which, after)]
         if after is None:
             shown += (_list_page(views, aside, None) for aside in (StudyList.WAITING, StudyList.NOT_APPLICABLE))
-        return _render_lists(views, shown)
+        return _render_lists(request, views, shown)
 
     @routes.get("/waiting")
-    def waiting(after: After = None) -> str:
-        return _render_lists(views, [_list_page(views, StudyList.WAITING, after)])
+    def waiting(request: Request, after: After = None) -> str:
+        return _render_lists(request, views, [_list_page(views, StudyList.WAITING, after)])
 
     @routes.get("/set-aside")
-    def set_aside(after: After = None) -> str:
-        return _render_lists(views, [_list_page(views, StudyList.NOT_APPLICABLE, after)])
+    def set_aside(request: Request, after: After = None) -> str:
+        return _render_lists(request, views, [_list_page(views, StudyList.NOT_APPLICABLE, after)])
 
 
 def _list_page(views: Views, which: StudyList, after: str | None) -> ListPage:
@@ -114,10 +118,11 @@ def _older(which: StudyList, cursor: str | None) -> str | None:
     return f"{_ADDRESSES.get(which, '/')}?{urlencode({'after': cursor, **more})}"
 
 
-def _render_lists(views: Views, shown: Sequence[ListPage]) -> str:
+def _render_lists(request: Request, views: Views, shown: Sequence[ListPage]) -> str:
     by_list = {page.which.value: page for page in shown}
     worklist = by_list.get("worklist") or by_list.get("analysed")
-    return _render(
+    return render(
+        request,
         "worklist.html",
         worklist=worklist,
         waiting=by_list.get("waiting"),
@@ -138,23 +143,43 @@ def _add_history(routes: APIRouter, history: HistoryViews) -> None:
             after=query.after,
             with_facets=True,
         )
-        return _render("audit.html", answer=answer, query=query, links=AuditLinks(query), here="audit")
+        return render(request, "audit.html", answer=answer, query=query, links=AuditLinks(query), here="audit")
 
     @routes.post("/audit/question")
     async def ask(request: Request) -> Response:
         # Filters are sent in the body and come back as an address that names no patient, and a study by our number.
-        typed = parse_qs((await request.body())[:_LONGEST_FORM].decode(errors="replace"))
+        typed = await form_fields(request)
         return RedirectResponse(await run_in_threadpool(history.address_of, typed), status_code=303)
 
 
-def error_page(status: int, code: str, message: str) -> HTMLResponse:
-    """Render an error as a page."""
+async def form_fields(request: Request) -> dict[str, list[str]]:
+    """Return what a form sent; 413 where it is longer than any form of ours, before the rest of it is read."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a form has {_LONGEST_FORM} bytes at most")
+    return parse_qs(body.decode(errors="replace"))
+
+
+def error_page(request: Request, status: int, error: OncueError) -> Response:
+    """Render an error as a page; where a token is missing it leads to the sign-in."""
     phrase = http.HTTPStatus(status).phrase
-    return HTMLResponse(_render("error.html", phrase=phrase, code=code, message=message, here=""), status_code=status)
+    page = render(request, "error.html", phrase=phrase, error=error, needs_token=status == _UNAUTHORIZED, here="")
+    return HTMLResponse(page, status_code=status)
 
 
-def _render(template: str, **values: object) -> str:
-    return _environment().get_template(template).render(**values)
+def sign_in_address(request: Request) -> str:
+    """Return the address to sign in at and then come back to the page that is shown."""
+    path, asked = path_of(request), request.scope["query_string"].decode("latin-1")
+    here = f"{path}?{asked}" if asked else path
+    return f"/sign-in?{urlencode({'next': here if request.method in ONLY_READ else '/'})}"
+
+
+def render(request: Request, template: str, **values: object) -> str:
+    """Render a page for whoever asks."""
+    given = {"visitor": visitor_of(request), "sign_in_address": sign_in_address(request), **values}
+    return _environment().get_template(template).render(given)
 
 
 @cache

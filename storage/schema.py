@@ -6,10 +6,11 @@ from sqlalchemy import MetaData
 
 from storage.audit_forwards import AuditForwardRow
 from storage.audit_tables import AuditEventRow
+from storage.console_tables import ConsoleTokenRow
 from storage.fewshot.tables import ClassificationTaskRow
 from storage.models import Model
 
-TABLES = (Model, AuditEventRow, AuditForwardRow, ClassificationTaskRow)
+TABLES = (Model, AuditEventRow, AuditForwardRow, ClassificationTaskRow, ConsoleTokenRow)
 """One of each module of tables: importing it puts all of that module into the metadata."""
 
 METADATA: MetaData = Model.metadata

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 # Libraries load these where they find them, 30 MB: a codec, where the gateway decodes no pixels, a way to download test
 # files, and colours for a log that is JSON.
 _NOT_FOR_GATEWAY = ("gdcm", "requests", "rich")
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def gateway_of_processes(state: Path, *, file: Path | None, flags: Layer) -> None:
@@ -103,9 +102,9 @@ def console(state: Path, *, file: Path | None) -> None:
 
     installation = _opened(state, file)
     settings = installation.settings.console
-    if settings.host not in _LOOPBACK and not settings.allow_remote:
+    if not settings.is_on_loopback and not settings.allow_remote:
         raise ConfigurationError(
-            f"console.host is {settings.host}, and the pages have no login: put a proxy with one in front, "
+            f"console.host is {settings.host}, and tokens travel as they are: put a proxy with TLS in front, "
             "then set console.allow_remote"
         )
     destinations = installation.settings.gateway.destinations

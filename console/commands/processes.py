@@ -1,4 +1,4 @@
-"""`oncue gateway`, `worker`, `relay` and `console`: one process each. `oncue up` runs all four."""
+"""`oncue gateway`, `worker` and `relay`: one process each. `oncue up` runs them all, and `oncue console`."""
 
 from __future__ import annotations
 
@@ -50,19 +50,8 @@ def run_relay(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> Non
     relay(state, file=config)
 
 
-def run_console(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> None:
-    """Run the web pages and the HTTP API. Ends on SIGTERM.
-
-    Example: oncue console --state ./oncue-state
-    """
-    from console.commands.compositions import console
-
-    console(state, file=config)
-
-
 def register(app: typer.Typer) -> None:
-    """Add the four commands to the root."""
+    """Add the three commands to the root."""
     app.command("gateway")(run_gateway)
     app.command("worker")(run_worker)
     app.command("relay")(run_relay)
-    app.command("console")(run_console)

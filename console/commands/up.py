@@ -45,11 +45,13 @@ def up(
 ) -> None:
     """Run gateway, relay, worker and console with an embedded Redis and SQLite until interrupted.
 
-    Prints one line, "ready", when images can be received. Logs go to DIR/logs.
+    Prints one line, "ready", when images can be received; at the very first start also a token to sign in with at the
+    pages. Logs go to DIR/logs.
 
     Example: oncue up --state ./oncue-state --port 11112 --destination ORTHANC@127.0.0.1:4242
     """
-    from console.supervision.machine import run_machine
+    from console.supervision.machine import TokenOwner, run_machine
+    from console.terminal.actor import command_line_actor, token_name
 
     destinations = [*(destination or []), *(more_destinations or [])]
     gateway: dict[str, Any] = {
@@ -61,7 +63,7 @@ def up(
         "quiet_seconds": quiet_seconds,
     }
     flags = {"gateway": _given(gateway), "console": _given({"port": console_port})}
-    run_machine(state, file=config, flags=flags)
+    run_machine(state, file=config, flags=flags, owner=TokenOwner(token_name(), command_line_actor()))
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

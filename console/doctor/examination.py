@@ -15,6 +15,7 @@ from console.doctor import (
     process_probes,
     routes_probe,
     storage_probes,
+    tokens_probe,
 )
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
@@ -29,6 +30,7 @@ PROBES: Mapping[str, Probe] = {
     "worker": process_probes.probe_worker,
     "routes": routes_probe.probe_routes,
     "ports": network_probes.probe_ports,
+    "tokens": tokens_probe.probe_tokens,
     "listener": network_probes.probe_listener,
     "certificates": certificates_probe.probe_certificates,
     "destinations": network_probes.probe_destinations,

@@ -1,17 +1,18 @@
 """The few-shot workflow over HTTP: tasks, adapters, evaluations, decisions, and requests that a worker carries out.
 
-The pages have no login, so whoever decides gives a name, and the record says ``api:NAME``. Bodies are JSON, which a
-browser sends to another site only after asking it, and it is never answered.
+What changes something needs a token, and the record says ``web/NAME``, or ``web/NAME/PERSON`` where a program does it
+for somebody. Bodies are JSON, which a browser sends to another site only after asking it, and it is never answered.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from console.access.visitor import OnBehalfOf, visitor_of
 from console.fewshot import views
 from console.fewshot.schemas import AdapterForm, EvaluationForm, FitRequestForm, PromotionForm, TaskDetailForm, TaskForm
 from storage.database import Database, utc_now
@@ -22,16 +23,15 @@ from storage.fewshot.promotions import Decision, Override
 
 
 class Signed(BaseModel):
-    """A request that changes something names who makes it."""
+    """A request that changes something may name for whom it is made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    by: Annotated[str, Field(min_length=1, max_length=80, description="Who decides; stands in the audit trail")]
+    by: OnBehalfOf = None
 
-    @property
-    def actor(self) -> str:
-        """What the audit trail says."""
-        return f"api:{self.by}"
+    def actor(self, request: Request) -> str:
+        """Return what the audit trail says."""
+        return visitor_of(request).on_behalf_of(self.by)
 
 
 class FitOptions(Signed):
@@ -95,17 +95,17 @@ def _add_reading(routes: APIRouter, database: Database) -> None:
 
 def _add_fit_requests(routes: APIRouter, database: Database) -> None:
     @routes.post("/tasks/{name}/adapters", status_code=202)
-    def fit(name: str, wanted: Annotated[FitOptions, Body()]) -> FitRequestForm:
+    def fit(request: Request, name: str, wanted: Annotated[FitOptions, Body()]) -> FitRequestForm:
         """Request a fit; a worker does it within seconds."""
         with database.write() as session:
             task = tasks.find(session, name)
             wish = Wish(RequestKind.FIT, None, wanted.head, wanted.seed)
             return FitRequestForm.model_validate(
-                fit_requests.place(session, task, wish, actor=wanted.actor, now=utc_now())
+                fit_requests.place(session, task, wish, actor=wanted.actor(request), now=utc_now())
             )
 
     @routes.post("/tasks/{name}/adapters/{adapter_id}/evaluations", status_code=202)
-    def evaluate(name: str, adapter_id: int, wanted: Annotated[Signed, Body()]) -> FitRequestForm:
+    def evaluate(request: Request, name: str, adapter_id: int, wanted: Annotated[Signed, Body()]) -> FitRequestForm:
         """Request an evaluation."""
         with database.write() as session:
             task = tasks.find(session, name)
@@ -113,7 +113,7 @@ def _add_fit_requests(routes: APIRouter, database: Database) -> None:
                 raise RecordMissing(f"task {name} has no adapter {adapter_id}")
             wish = Wish(RequestKind.EVALUATE, adapter_id)
             return FitRequestForm.model_validate(
-                fit_requests.place(session, task, wish, actor=wanted.actor, now=utc_now())
+                fit_requests.place(session, task, wish, actor=wanted.actor(request), now=utc_now())
             )
 
     @routes.get("/orders/{order_id}")
@@ -125,7 +125,9 @@ def _add_fit_requests(routes: APIRouter, database: Database) -> None:
 
 def _add_decisions(routes: APIRouter, database: Database) -> None:
     @routes.post("/tasks/{name}/promotions", status_code=201, response_model=PromotionForm)
-    def promote(name: str, wanted: Annotated[PromotionRequest, Body()]) -> PromotionForm | JSONResponse:
+    def promote(
+        request: Request, name: str, wanted: Annotated[PromotionRequest, Body()]
+    ) -> PromotionForm | JSONResponse:
         """Let an adapter predict where the gate allows it; 409 names the checks that stand in the way."""
         with database.write() as session:
             decided = promotions.promote(
@@ -134,7 +136,7 @@ def _add_decisions(routes: APIRouter, database: Database) -> None:
                 adapters.find(session, wanted.adapter),
                 overrides=[Override(check, reason) for check, reason in wanted.overrides.items()],
                 reason=wanted.reason,
-                actor=wanted.actor,
+                actor=wanted.actor(request),
                 now=utc_now(),
             )
         if decided.decision is Decision.REFUSED:
@@ -142,10 +144,10 @@ def _add_decisions(routes: APIRouter, database: Database) -> None:
         return PromotionForm.model_validate(decided)
 
     @routes.post("/tasks/{name}/rollbacks", status_code=201)
-    def roll_back(name: str, wanted: Annotated[RollbackRequest, Body()]) -> PromotionForm:
+    def roll_back(request: Request, name: str, wanted: Annotated[RollbackRequest, Body()]) -> PromotionForm:
         """Let the adapter before the current one predict again."""
         with database.write() as session:
             task = tasks.find(session, name)
             return PromotionForm.model_validate(
-                promotions.roll_back(session, task, reason=wanted.reason, actor=wanted.actor, now=utc_now())
+                promotions.roll_back(session, task, reason=wanted.reason, actor=wanted.actor(request), now=utc_now())
             )

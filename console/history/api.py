@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict
 
+from console.access.visitor import visitor
 from console.history.asking import Asked
 from console.history.forms import EventPageForm, FacetsForm, PatientKeyForm, SightingForm, TimelineForm
 from console.history.views import HistoryViews
-from console.history.visitor import visitor
 from console.schemas import EventForm
 from console.views import PAGE
 from storage.history.question import Order

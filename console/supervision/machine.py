@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import structlog
 
 from console.broker import BROKER_FOLDER
 from console.config import Layer, Settings, as_variables
-from console.installation import open_installation
+from console.installation import Installation, open_installation
 from console.supervision.child import Child
 from console.supervision.interruption import Interruption
 from console.supervision.lock import exclusive
@@ -26,7 +26,8 @@ from console.supervision.site import Endpoints, Site, programs
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.sender import echo
-from storage import logs
+from storage import console_tokens, logs
+from storage.database import utc_now
 from workers.errors import BrokerUnavailable
 from workers.queue.embedded_redis import EmbeddedRedis
 
@@ -37,8 +38,19 @@ _POLL_SECONDS = 0.2
 log = structlog.get_logger(__name__)
 
 
-def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
-    """Run the whole system until SIGINT or SIGTERM; prints one line, «ready», once images can be received."""
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """Whose the first token is: its name, and who made it as the audit trail says."""
+
+    name: str
+    actor: str
+
+
+def run_machine(state: Path, *, file: Path | None, flags: Layer, owner: TokenOwner) -> None:
+    """Run the whole system until SIGINT or SIGTERM; prints one line, «ready», once images can be received.
+
+    A second line at the very first start has a token of the console for its owner: it is shown this once.
+    """
     state = state.resolve()
     installation = open_installation(state, file=file, flags=flags)
     for folder in (state, state / "logs"):
@@ -55,7 +67,7 @@ def run_machine(state: Path, *, file: Path | None, flags: Layer) -> None:
             site = Site(children, interruption, tick=lambda: _keep(broker))
             site.run(
                 is_ready=lambda: _answers(installation.settings, endpoints),
-                on_ready=lambda: _announce(state, endpoints),
+                on_ready=lambda: _announce(state, endpoints, _first_token(installation, owner)),
             )
         Endpoints.forget(state)
 
@@ -130,8 +142,19 @@ def _serves(host: str, port: int, settings: Settings) -> bool:
             return False
 
 
-def _announce(state: Path, endpoints: Endpoints) -> None:
+def _first_token(installation: Installation, owner: TokenOwner) -> str | None:
+    """Make the installation's first token; None where there ever was one."""
+    with installation.database.write() as session:
+        if console_tokens.was_any_made(session):
+            return None
+        return console_tokens.make(session, owner.name, actor=owner.actor, now=utc_now())
+
+
+def _announce(state: Path, endpoints: Endpoints, token: str | None) -> None:
     endpoints.write(state)
-    sys.stdout.write("ready\n")
+    pages = f"http://{reachable(endpoints.console_host)}:{endpoints.console_port}"
+    shown_once = f"sign in at {pages}/sign-in with this token, which is shown this once: {token}\n" if token else ""
+    # In one piece: whoever reads no further than the first line may have closed the pipe before a second.
+    sys.stdout.write(f"ready\n{shown_once}")
     sys.stdout.flush()
     log.info("up.ready", port=endpoints.port, console_port=endpoints.console_port)

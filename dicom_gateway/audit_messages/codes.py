@@ -45,6 +45,7 @@ class EventType(Enum):
     SOFTWARE_CONFIGURATION = AuditCode("110131", _DCM, "Software Configuration")
     RESTRICTED_FUNCTION = AuditCode("110132", _DCM, "Use of Restricted Function")
     SECURITY_ATTRIBUTES_CHANGED = AuditCode("110135", _DCM, "Object Security Attributes Changed")
+    USER_SECURITY_ATTRIBUTES_CHANGED = AuditCode("110137", _DCM, "User Security Attributes Changed")
 
 
 class Role(Enum):

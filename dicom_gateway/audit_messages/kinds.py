@@ -71,6 +71,7 @@ def _accessed(action: Action) -> MessageKind:
 
 _SOFTWARE = _alert(EventType.SOFTWARE_CONFIGURATION)
 _SECURITY = _alert(EventType.SECURITY_ATTRIBUTES_CHANGED)
+_WHO_MAY = _alert(EventType.USER_SECURITY_ATTRIBUTES_CHANGED)
 _LOG_USED = _read(EventId.AUDIT_LOG_USED, Shape.LOG)
 
 KINDS: Mapping[str, MessageKind] = {
@@ -103,6 +104,8 @@ KINDS: Mapping[str, MessageKind] = {
     "model:removed": _SOFTWARE,
     "adapter:promoted": _SOFTWARE,
     "adapter:rolled-back": _SOFTWARE,
+    "token:made": _WHO_MAY,
+    "token:revoked": _WHO_MAY,
     "user:logged-in": _authentication(EventType.LOGIN),
     "user:login-refused": _authentication(EventType.LOGIN),
     "user:logged-out": _authentication(EventType.LOGOUT),

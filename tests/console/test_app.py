@@ -15,6 +15,7 @@ from storage.domain import Priority
 from storage.objects import ObjectStore
 from tests.console.conftest import Place
 from tests.support.records import PATIENT, PICTURE, analysed_study, deliver, failed_study, queued_study
+from tests.support.tokens import bearer, new_token
 
 PAGES = ("/", "/studies/1", "/audit", "/studies/999", "/nowhere", "/api/studies", "/api/audit", "/healthz")
 
@@ -34,7 +35,7 @@ def test_every_answer_forbids_scripts_caches_and_frames(place: Place, client: Te
     assert "script-src" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:8104"])
@@ -48,10 +49,14 @@ def test_loopback_names_are_ours(client: TestClient, host: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_nothing_can_be_changed_over_http(place: Place, client: TestClient, method: str) -> None:
+def test_what_is_for_reading_cannot_be_changed_with_a_token_either(
+    place: Place, client: TestClient, method: str
+) -> None:
     analysed_study(place.database, place.objects)
+    signed = bearer(new_token(place.database))
     for path in ("/", "/api/studies", "/api/studies/1", "/api/jobs/1", "/audit"):
-        assert client.request(method, path).status_code == 405
+        assert client.request(method, path, headers=signed).status_code == 405
+        assert client.request(method, path).status_code == 401
 
 
 def test_the_worklist_page_shows_studies_in_reading_order(place: Place, client: TestClient) -> None:

@@ -13,21 +13,12 @@ import uvicorn
 from console.app import create_app
 from console.config import ConsoleSettings
 from tests.console.conftest import Place
+from tests.support.chromium import SWITCHES, browsing
 from tests.support.peers import executable
 from tests.support.records import analysed_study, deliver, failed_study
+from tests.support.tokens import new_token
 
 pytestmark = pytest.mark.peer
-SWITCHES = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-)
 
 
 @pytest.fixture
@@ -41,8 +32,8 @@ def address(place: Place) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(place: Place) -> Iterator[str]:
-    app = create_app(place.database, place.objects, ConsoleSettings())
+def serving(place: Place, settings: ConsoleSettings | None = None) -> Iterator[str]:
+    app = create_app(place.database, place.objects, settings or ConsoleSettings())
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
@@ -91,3 +82,43 @@ def test_a_browser_draws_the_worklist_with_the_style_sheet(address: str, tmp_pat
         assert image.size == (900, 600)
         # The bar on top and the page below it differ in colour: the style sheet was loaded and obeyed.
         assert image.getpixel((450, 10)) != image.getpixel((450, 590))
+
+
+def test_a_person_signs_in_marks_a_study_as_read_and_signs_out(place: Place, address: str, tmp_path: Path) -> None:
+    token = new_token(place.database, "anna")
+    with browsing(tmp_path / "profile") as browser:
+        browser.open(f"{address}/studies/1")
+        assert "Sign in to mark it as read" in browser.text()
+        browser.press("main a[href^='/sign-in']")
+        browser.fill("#sign-in input[name=token]", "oncue_something-else")
+        browser.press("#sign-in button")
+        assert "token_unknown" in browser.text()
+        browser.fill("#sign-in input[name=token]", token)
+        browser.press("#sign-in button")
+        assert browser.path() == "/studies/1"
+        assert "Signed in as anna" in browser.text()
+        (cookie,) = browser.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], browser.ask("document.cookie")) == (True, "Strict", "")
+        browser.press("form[action='/studies/1/read'] button")
+        browser.open(f"{address}/studies/1")
+        assert "Read by web/anna" in browser.text()
+        browser.press("form[action='/sign-out'] button")
+        browser.open(f"{address}/studies/1")
+        assert "Signed in" not in browser.text()
+        assert browser.cookies() == []
+
+
+def test_where_readers_are_asked_a_browser_is_led_to_the_sign_in_and_back(place: Place, tmp_path: Path) -> None:
+    analysed_study(place.database, place.objects, 1)
+    token = new_token(place.database, "anna")
+    with (
+        serving(place, ConsoleSettings(read_with_token=True)) as asking,
+        browsing(tmp_path / "profile") as browser,
+    ):
+        browser.open(f"{asking}/audit?action=study%3A")
+        assert browser.path().startswith("/sign-in?next=")
+        assert "study:prioritised" not in browser.text()
+        browser.fill("#sign-in input[name=token]", token)
+        browser.press("#sign-in button")
+        assert browser.path() == "/audit?action=study%3A"
+        assert "study:prioritised" in browser.text()

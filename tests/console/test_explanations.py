@@ -21,6 +21,7 @@ from tests.support.commands import oncue
 from tests.support.readers import iod_errors
 from tests.support.records import PANEL, PATIENT, analysed_study, deliver, queued_study, written_study
 from tests.support.sources import LAYOUTS, store_study
+from tests.support.tokens import bearer, new_token
 
 PEER = "PACS@127.0.0.1:104"
 
@@ -28,7 +29,8 @@ PEER = "PACS@127.0.0.1:104"
 @pytest.fixture
 def client(place: Place) -> Iterator[TestClient]:
     app = create_app(place.database, place.objects, ConsoleSettings(), destinations=(PEER,))
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as opened:
+    signed = bearer(new_token(place.database))
+    with TestClient(app, base_url="http://127.0.0.1", headers=signed, raise_server_exceptions=False) as opened:
         yield opened
 
 

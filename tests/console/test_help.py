@@ -41,10 +41,9 @@ def commands() -> Iterator[tuple[str, ...]]:
 
     def walk(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         children = getattr(command, "commands", None)
-        if not children:
+        if not children or getattr(command, "invoke_without_command", False):
             yield words
-            return
-        for name, child in children.items():
+        for name, child in (children or {}).items():
             yield from walk(child, (*words, name))
 
     yield from walk(typer.main.get_command(app), ())

@@ -15,6 +15,7 @@ from console.config import ConsoleSettings
 from storage.domain import Priority
 from tests.console.conftest import Place
 from tests.support.records import PATIENT, analysed_study, closed_study, failed_study, queued_study
+from tests.support.tokens import bearer, new_token
 
 
 @pytest.fixture
@@ -58,25 +59,28 @@ def test_the_api_filters_and_keeps_patients_out_of_addresses(place: Place, clien
 def test_a_study_is_marked_as_read_by_the_api_and_put_back(place: Place, client: TestClient) -> None:
     analysed_study(place.database, place.objects)
     queued_study(place.database, 2)
+    client.headers.update(bearer(new_token(place.database, "ris")))
     marked = client.post("/api/studies/1/read", json={"by": "Dr. Jones"}).json()
-    assert (marked["unread"], marked["read_by"]) == (False, "Dr. Jones")
+    assert (marked["unread"], marked["read_by"]) == (False, "web/ris/Dr. Jones")
     assert client.get("/api/worklist").json() == []
     assert [entry["id"] for entry in client.get("/api/worklist?all=true").json()] == [1]
     assert client.delete("/api/studies/1/read").json()["unread"] is True
-    assert client.post("/api/studies/1/read").json()["read_by"] == "web/testclient"
+    assert client.post("/api/studies/1/read").json()["read_by"] == "web/ris"
+    assert client.post("/api/studies/1/read", json={"by": "nobody\x00"}).status_code == 422
     assert client.post("/api/studies/2/read").status_code == 409
     assert client.post("/api/studies/9/read").status_code == 404
 
 
 def test_a_button_marks_a_study_as_read_and_another_puts_it_back(place: Place, client: TestClient) -> None:
     analysed_study(place.database, place.objects)
+    client.headers.update(bearer(new_token(place.database)))
     assert 'action="/studies/1/read"' in client.get("/studies/1").text
     answer = client.post("/studies/1/read", headers={"Origin": "http://127.0.0.1"})
     assert answer.url.path == "/"
     assert "Nothing is left to read" in answer.text
     assert 'href="/studies/1"' in client.get("/?all=true").text
     study = client.get("/studies/1").text
-    assert "Read by web/testclient" in study
+    assert "Read by web/anna" in study
     assert 'action="/studies/1/unread"' in study
     assert client.post("/studies/1/unread").url.path == "/studies/1"
     assert 'href="/studies/1"' in client.get("/").text

@@ -126,11 +126,10 @@ def with_part(text: str, name: str, content: str) -> str:
 
 def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     children = getattr(command, "commands", None)
-    if not children:
+    if not children or getattr(command, "invoke_without_command", False):
         text = " ".join((command.help or "").split("\n\n")[0].split())
         yield words, text
-        return
-    for name, child in children.items():
+    for name, child in (children or {}).items():
         yield from _walk(child, (*words, name))
 
 

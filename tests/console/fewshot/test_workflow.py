@@ -16,6 +16,7 @@ from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from tests.support.classification import DRAFT, NOW, PASSING, THIN, judge, new_adapter, new_item, new_task
 from tests.support.commands import oncue
+from tests.support.tokens import bearer, new_token
 
 NAME = DRAFT.name
 
@@ -38,7 +39,7 @@ def state(tmp_path: Path) -> Path:
 def _client(state: Path) -> tuple[TestClient, Database]:
     database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
     app = create_app(database, ObjectStore(state / "objects"), ConsoleSettings())
-    return TestClient(app, base_url="http://127.0.0.1"), database
+    return TestClient(app, base_url="http://127.0.0.1", headers=bearer(new_token(database, "portal"))), database
 
 
 def test_promote_refuse_override_and_roll_back_from_the_command_line(state: Path) -> None:
@@ -73,15 +74,15 @@ def test_items_are_listed_without_a_name_and_relabelled_with_a_reason(state: Pat
 def test_decisions_over_http_are_signed_and_a_refusal_names_the_checks(state: Path) -> None:
     client, database = _client(state)
     base = f"/api/classification/tasks/{NAME}"
-    assert client.post(f"{base}/promotions", json={"adapter": 1}).status_code == 422
+    assert client.post(f"{base}/promotions", json={"by": "", "adapter": 1}).status_code == 422
     refused = client.post(f"{base}/promotions", json={"by": "Dr X", "adapter": 2})
     assert (refused.status_code, refused.json()["code"]) == (409, "promotion_refused")
     assert "subgroups:sex" in refused.json()["message"]
     assert client.post(f"{base}/promotions", json={"by": "Dr X", "adapter": 1}).status_code == 201
     body = {"by": "Dr X", "adapter": 2, "overrides": {"subgroups:sex": "known"}}
-    assert client.post(f"{base}/promotions", json=body).json()["actor"] == "api:Dr X"
-    back = client.post(f"{base}/rollbacks", json={"by": "Dr X", "reason": "worse"})
-    assert (back.status_code, back.json()["adapter"]) == (201, 1)
+    assert client.post(f"{base}/promotions", json=body).json()["actor"] == "web/portal/Dr X"
+    back = client.post(f"{base}/rollbacks", json={"reason": "worse"})
+    assert (back.status_code, back.json()["adapter"], back.json()["actor"]) == (201, 1, "web/portal")
     assert client.post(f"{base}/rollbacks", json={"by": "Dr X", "reason": "worse"}).status_code == 409
     shown = client.get(base).json()
     assert shown["task"]["predicting"] == 1
