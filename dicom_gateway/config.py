@@ -1,4 +1,4 @@
-"""Settings of the gateway: who may send, how patient it is, and where results go."""
+"""Settings of the gateway: where it listens, how patient it is, and where results go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
 
 from dicom_gateway.destinations import Destination
-from storage.domain import Lane
 
 
 def _destination(text: str) -> str:
@@ -24,8 +23,8 @@ DestinationText = Annotated[str, AfterValidator(_destination)]
 class GatewaySettings(BaseModel):
     """Listener, assembly and delivery.
 
-    The listener binds to loopback until somebody names another address: with no TLS and with any calling AE title
-    welcome, an open port would be open to the whole network by accident.
+    The listener binds to loopback until somebody names another address: without TLS, what arrives can be read on the
+    way. Who may send is no setting: peers are entries in the database (``storage.peers``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,14 +34,13 @@ class GatewaySettings(BaseModel):
         default="127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for every interface of the machine"
     )
     port: int = Field(default=11112, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
-    allowed_aets: tuple[AeTitle, ...] = Field(
-        default=(), description="Calling AE titles that may send; empty means any, which is warned about"
-    )
     allowed_networks: tuple[IPvAnyNetwork, ...] = Field(
-        default=(), description="Networks (CIDR) that may connect; empty means any"
+        default=(),
+        description="Networks (CIDR) that may connect at all, whatever the peers' entries say; empty means any",
     )
-    lanes: dict[AeTitle, Lane] = Field(
-        default={}, description="Lane of the studies of a calling AE title: stat, routine or batch; default routine"
+    admit_loopback: bool = Field(
+        default=True,
+        description="Senders on this machine need no entry among the peers; false behind a proxy on this machine",
     )
     routes: Path | None = Field(
         default=None,
@@ -89,10 +87,6 @@ class GatewaySettings(BaseModel):
     drain_seconds: float = Field(
         default=10.0, ge=0, description="On stopping, open associations may go on for so long before they are aborted"
     )
-
-    def lane(self, calling_aet: str) -> Lane:
-        """Return the lane of a sender's studies."""
-        return self.lanes.get(calling_aet, Lane.ROUTINE)
 
     def listening_on(self, port: int) -> Self:
         """Return the same settings with another port."""

@@ -42,11 +42,13 @@ def probe_ports(installation: Installation) -> Iterator[ExaminedPart]:
 def probe_listener(installation: Installation) -> Iterator[ExaminedPart]:
     """Ask our own listener by C-ECHO; one that is not running is a remark."""
     here = _endpoints(installation)
-    known = installation.settings.gateway.allowed_aets
     own = Destination(here.aet, reachable(here.host), here.port)
-    outcome = echo(own, calling_ae_title=known[0] if known else here.aet, timeouts=_PATIENCE)
+    outcome = echo(own, calling_ae_title=here.aet, timeouts=_PATIENCE)
     if not outcome.answered and not count_alive(installation, "gateway"):
         yield ExaminedPart("listener", PartHealth.REMARK, f"not running: {outcome.reason}")
+        return
+    if outcome.code == PeerRejectedObject.code and not installation.settings.gateway.admit_loopback:
+        yield ExaminedPart("listener", PartHealth.FINE, f"{own} answers; without an entry this machine is turned away")
         return
     yield _echoed("listener", own, outcome)
 

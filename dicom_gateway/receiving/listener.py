@@ -16,23 +16,37 @@ import structlog
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.contexts import accepted_contexts
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from dicom_gateway.receiving.admission import (
+    NETWORK_NOT_ALLOWED,
+    TOO_MANY_ASSOCIATIONS,
+    Admission,
+    Admitted,
+    Caller,
+    Refused,
+)
 from dicom_gateway.receiving.batch_commit import BatchCommit
 from dicom_gateway.receiving.echo_count import EchoCount, Echoes
 from dicom_gateway.receiving.messages import MessageHooks
-from dicom_gateway.receiving.receive import InstanceReceiver
+from dicom_gateway.receiving.peer_admission import PeerAdmission
+from dicom_gateway.receiving.peer_matching import MatchingRules
+from dicom_gateway.receiving.receive import InstanceReceiver, status_of
 from dicom_gateway.receiving.server import HardenedServer, Limits, ServerHooks
-from dicom_gateway.receiving.store_request import address_allowed, refusal_code, safe_title, safe_uid
+from dicom_gateway.receiving.spool import Spool
+from dicom_gateway.receiving.store_request import safe_title, safe_uid
 from dicom_gateway.status import Status
 from storage import associations
 from storage.database import Database
 from storage.errors import ConfigurationError, StorageError
 from storage.objects import ObjectStore
+from storage.peers import Service
 from storage.studies import Origin
 
 _ABORT_SECONDS = 2.0
@@ -40,19 +54,11 @@ _ABORT_SECONDS = 2.0
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of an association, as far as it says."""
-
-    calling_aet: str
-    called_aet: str
-    address: str
-
-
 @dataclass(slots=True)
 class OpenAssociation:
-    """What an open association did so far; ``recorded_as`` is our id for it once it is on record."""
+    """Who opened it, and what it did so far; ``recorded_as`` is our id for it once it is on record."""
 
+    admitted: Admitted
     recorded_as: str | None = None
     has_echoed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -70,6 +76,7 @@ class Listener:
         *,
         process_id: str,
         clock: Callable[[], datetime],
+        admission: Admission | None = None,
         on_association_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -77,6 +84,9 @@ class Listener:
         self._process_id = process_id
         self._clock = clock
         self._on_association_end = on_association_end
+        self._admission = admission or PeerAdmission(database, settings, clock)
+        self._fence = MatchingRules.of(settings)
+        self._admitted: dict[Association, Admitted] = {}
         self._receiver = InstanceReceiver(database, objects, settings, BatchCommit(database, clock), clock)
         self._open: dict[Association, OpenAssociation] = {}
         self._echoes = EchoCount()
@@ -98,8 +108,6 @@ class Listener:
     def start(self) -> None:
         """Bind the port and begin to accept; ConfigurationError where the address is taken or is not ours."""
         _quieten()
-        if not self._settings.allowed_aets:
-            logger.warning("listener.open_to_any_aet", hint="set allowed_aets to the peers that may send")
         entity = self._entity()
         address = (self._settings.host, self._settings.port)
         try:
@@ -138,8 +146,6 @@ class Listener:
     def _entity(self) -> AE:
         entity = AE(ae_title=self._settings.aet)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        entity.require_called_aet = True
-        entity.require_calling_aet = list(self._settings.allowed_aets)
         entity.maximum_associations = self._settings.maximum_associations
         entity.maximum_pdu_size = self._settings.maximum_pdu_bytes
         entity.acse_timeout = self._settings.acse_seconds
@@ -162,6 +168,7 @@ class Listener:
 
     def _handlers(self) -> list[evt.EventHandlerType]:
         return [
+            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ESTABLISHED, self._established),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_C_ECHO, self._echoed),
@@ -169,56 +176,50 @@ class Listener:
         ]
 
     def _accepts(self, address: str) -> bool:
-        if address_allowed(address, self._settings.allowed_networks):
-            return True
-        # Logged but not put on the audit chain: anybody who can send a SYN could make it grow without end.
-        logger.warning("connection.refused", code="network_not_allowed", address=address)
-        return False
+        """Close to what the settings keep out; strangers are heard, so that they can be named."""
+        if self._fence.is_fenced_out(address):
+            self._admission.note_refusal(Caller("", "", address), NETWORK_NOT_ALLOWED)
+            return False
+        return True
+
+    def _requested(self, event: evt.Event) -> None:
+        """Turn a caller away, or offer it what its entry allows it."""
+        association, caller = event.assoc, _caller(event.assoc)
+        answer = self._admission.admit(caller)
+        if isinstance(answer, Refused):
+            self._admission.note_refusal(caller, answer)
+            association.acse.send_reject(answer.reason.result, answer.reason.source, answer.reason.reason)
+            association.kill()
+            return
+        self._admitted[association] = answer
+        if answer.sop_classes is not None or answer.services != frozenset(Service):
+            association.acceptor.supported_contexts = _offered(answer)
 
     def _established(self, event: evt.Event) -> None:
         with self._changed:
-            self._open[event.assoc] = OpenAssociation()
+            self._open[event.assoc] = OpenAssociation(self._admitted[event.assoc])
         # Nothing is written yet: C-ECHO is answered whatever the database does.
 
     def _rejected(self, event: evt.Event) -> None:
-        peer = _peer(event.assoc)
-        code = refusal_code(
-            peer.calling_aet,
-            peer.called_aet,
-            own_aet=self._settings.aet,
-            allowed_aets=self._settings.allowed_aets,
-        )
-        code = code or "too_many_associations"
-        logger.warning(
-            "association.refused",
-            code=code,
-            calling_aet=peer.calling_aet,
-            called_aet=peer.called_aet,
-            address=peer.address,
-        )
-        try:
-            with self._database.write() as session:
-                associations.refused(
-                    session,
-                    calling_aet=peer.calling_aet,
-                    called_aet=peer.called_aet,
-                    remote_address=peer.address,
-                    code=code,
-                    now=self._clock(),
-                )
-        except StorageError as error:
-            logger.warning("association.not_recorded", code=error.code)
+        """Note what the library turned away: above its number of associations."""
+        self._admission.note_refusal(_caller(event.assoc), TOO_MANY_ASSOCIATIONS)
 
     def _echoed(self, event: evt.Event) -> int:
         self._open[event.assoc].has_echoed = True
         return int(Status.SUCCESS)
 
     def _store(self, event: evt.Event) -> int:
-        peer = _peer(event.assoc)
-        # On record before its first instance is, so that the study of that instance is held open.
-        association_id = self._recorded(event.assoc, self._open[event.assoc])
-        origin = Origin(peer.calling_aet, association_id, self._settings.lane(peer.calling_aet))
+        opened = self._open[event.assoc]
         request = cast("C_STORE", event.request)
+        # On record before its first instance is, so that the study of that instance is held open.
+        association_id = self._recorded(event.assoc, opened)
+        if isinstance(request.DataSet, Spool):
+            refusal = self._admission.charge(opened.admitted, request.DataSet.received_bytes)
+            if refusal is not None:
+                # Neither logged nor recorded for this image: the admission counts it, and a sender repeats it at will.
+                request.DataSet.discard()
+                return status_of(refusal)
+        origin = Origin(opened.admitted.caller.calling_aet, association_id, opened.admitted.lane)
         uid = safe_uid(str(request.AffectedSOPInstanceUID))
         return self._receiver.store(request.DataSet, sop_instance_uid=uid, origin=origin)
 
@@ -226,7 +227,7 @@ class Listener:
         opened = self._open.get(association)
         if opened is not None:
             self._recorded(association, opened)
-        self._receiver.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=_peer(association).calling_aet)
+        self._receiver.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=_caller(association).calling_aet)
 
     def _recorded(self, association: Association, opened: OpenAssociation) -> str | None:
         """Put an association on record if it is not yet, and return our id for it; None where that cannot be done."""
@@ -236,7 +237,7 @@ class Listener:
             return opened.recorded_as
 
     def _record_opened(self, association: Association) -> str | None:
-        peer = _peer(association)
+        peer = _caller(association)
         try:
             with self._database.write() as session:
                 association_id = associations.opened(
@@ -261,6 +262,7 @@ class Listener:
             # Assembly takes it for closed when this process stops or its heartbeat is lost.
             logger.warning("association.end_not_recorded", code=error.code)
         finally:
+            self._admitted.pop(association, None)
             with self._changed:
                 self._open.pop(association, None)
                 self._changed.notify_all()
@@ -268,7 +270,7 @@ class Listener:
 
     def _record_ended(self, association: Association, opened: OpenAssociation) -> None:
         if opened.recorded_as is None and opened.has_echoed:
-            self._record_echoes(self._echoes.add(_peer(association).calling_aet, now=self._clock()))
+            self._record_echoes(self._echoes.add(_caller(association).calling_aet, now=self._clock()))
             return
         association_id = self._recorded(association, opened)
         if association_id is not None:
@@ -293,13 +295,26 @@ class Listener:
             logger.warning("association.not_recorded", code=error.code)
 
 
-def _peer(association: Association) -> Peer:
+def _caller(association: Association) -> Caller:
     request = association.requestor.primitive
-    return Peer(
+    return Caller(
         calling_aet=safe_title(str(request.calling_ae_title)) if request else "",
         called_aet=safe_title(str(request.called_ae_title)) if request else "",
         address=str(association.requestor.address or ""),
     )
+
+
+def _offered(admitted: Admitted) -> list[PresentationContext]:
+    """Return the contexts that a caller may have: those of its services, and of these its SOP classes."""
+
+    def is_allowed(sop_class_uid: str) -> bool:
+        if sop_class_uid == Verification:
+            return Service.VERIFICATION in admitted.services
+        return Service.STORAGE in admitted.services and (
+            admitted.sop_classes is None or sop_class_uid in admitted.sop_classes
+        )
+
+    return [context for context in accepted_contexts() if is_allowed(str(context.abstract_syntax))]
 
 
 def _quieten() -> None:

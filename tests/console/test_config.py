@@ -98,14 +98,14 @@ def test_what_goes_to_children_as_variables_is_read_back_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer: dict[str, dict[str, Any]] = {
-        "gateway": {"aet": "MINE", "destinations": ["A@h:1", "B@h:2"], "lanes": {"ER": "stat"}},
-        "worker": {"broker_url": "redis://:p,w@127.0.0.1:1/0"},
+        "gateway": {"aet": "MINE", "destinations": ["A@h:1", "B@h:2"]},
+        "worker": {"broker_url": "redis://:p,w@127.0.0.1:1/0", "analysers": {"mine": "module:function"}},
     }
     for name, value in as_variables(layer).items():
         monkeypatch.setenv(name, value)
     settings = read(tmp_path).settings
     assert settings.gateway.destinations == ("A@h:1", "B@h:2")
-    assert settings.gateway.lane("ER") == "stat"
+    assert settings.worker.analysers == {"mine": "module:function"}
     assert settings.worker.broker_url.get_secret_value() == "redis://:p,w@127.0.0.1:1/0"
 
 
