@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -60,6 +60,14 @@ def network(text: str) -> str:
     if interface.ip != interface.network.network_address:
         raise PeerInvalid(f"{text!r} has bits behind its prefix; did you mean {interface.network} or {interface.ip}?")
     return str(interface.network)
+
+
+def address(text: str) -> str:
+    """Return an IP address."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise PeerInvalid(f"{text!r} is no IP address: write it as 10.20.0.7 or fd00::7") from None
 
 
 def certificate_name(text: str) -> str:
