@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 from pydicom.uid import UID
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
 from dicom_gateway.config import AeTitle
 from dicom_gateway.contexts import accepted_contexts
@@ -79,7 +80,7 @@ def certificate_name(text: str) -> str:
 
 def sop_class(text: str) -> str:
     """Return the UID of a storage SOP class, given as that or as its keyword, for example CTImageStorage."""
-    taken = {str(context.abstract_syntax) for context in accepted_contexts()}
+    taken = {str(context.abstract_syntax) for context in accepted_contexts()} - {Verification}
     uid = next((uid for uid in taken if text in (uid, UID(uid).keyword)), None)
     if uid is None:
         raise PeerInvalid(f"{text!r} is no SOP class that oncue takes; docs/conformance.md lists them")

@@ -143,3 +143,26 @@ def test_every_key_has_a_variable_of_its_own_and_a_description() -> None:
     names = [variable(key) for key in known_keys()]
     assert len(set(names)) == len(names)
     assert all(field.description for field in known_keys().values())
+
+
+def test_who_may_send_is_no_setting_any_more_and_the_commands_that_say_it_now_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _file(tmp_path, '[gateway]\nallowed_aets = ["CT1", "MR 2"]\nlanes = {CT1 = "stat", ER = "batch"}\n')
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path)
+    for words in (
+        f"gateway.allowed_aets and gateway.lanes in {tmp_path / 'oncue.toml'}",
+        "`oncue peers add CT1 --aet CT1 --lane stat`",
+        "`oncue peers add MR-2 --aet 'MR 2'`",
+        "`oncue peers add ER --aet ER --lane batch`",
+    ):
+        assert words in str(refused.value)
+    _file(tmp_path, "")
+    for text in ("CT1,MR2", '["CT1", "MR2"]'):
+        monkeypatch.setenv("ONCUE_GATEWAY_ALLOWED_AETS", text)
+        with pytest.raises(ConfigurationError, match="`oncue peers add MR2 --aet MR2`"):
+            read(tmp_path)
+    monkeypatch.setenv("ONCUE_GATEWAY_ALLOWED_AETS", "[]")
+    with pytest.raises(ConfigurationError, match="`oncue peers add NAME --aet AET` for each peer"):
+        read(tmp_path)
