@@ -58,11 +58,12 @@ def note(session: Session, attempts: Sequence[Attempts], *, events: int, now: da
     # In one order, so that two gateways do not wait for each other.
     news = tuple(each for each in sorted(attempts) if _count(session, each, now=now))
     for each in news[:events]:
+        who = each.calling_aet or each.address  # a connection that was closed unread has no title
         audit.record(
             session,
             "association:refused",
-            f"peer/{each.calling_aet}",
-            actor=each.calling_aet,
+            f"peer/{who}",
+            actor=who,
             now=now,
             details={"called": each.called_aet, "address": each.address, "code": each.code, "attempts": each.count},
         )

@@ -121,6 +121,9 @@ def test_an_address_outside_the_fence_is_closed_unread_and_counted(
         until(lambda: sum(row.count for row in refused(sqlite_database)) == 3, "the attempts, counted")
         (row,) = refused(sqlite_database)
         assert (row.calling_aet, row.address, row.code) == ("", "127.2.2.3", "network_not_allowed")
+    with sqlite_database.read() as session:
+        (event,) = audit.history(session, tag="association:refused")
+    assert (event.subject, event.actor) == ("peer/127.2.2.3", "127.2.2.3")
 
 
 def test_an_entry_gives_services_sop_classes_and_a_lane(sqlite_database: Database, objects: ObjectStore) -> None:
