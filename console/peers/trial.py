@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
-from console.config import Settings
 from console.peers.remedies import described
 from dicom_gateway.destinations import Destination
 from dicom_gateway.receiving.admission import Caller, Refused
@@ -42,12 +41,17 @@ class Tested:
     detail: str
 
 
-def try_entry(session: Session, name: str, settings: Settings, *, address: str | None = None) -> tuple[Tested, ...]:
-    """Test what an entry says, as the records stand now; RecordMissing where there is none of this name."""
+def try_entry(
+    session: Session, name: str, rules: MatchingRules, *, listens_on: str, address: str | None = None
+) -> tuple[Tested, ...]:
+    """Test what an entry says, as the records stand now; RecordMissing where there is none of this name.
+
+    ``listens_on`` is the address of the listener, ``address`` the one that the peer comes from, if that is known.
+    """
     entry = peers.find(session, name).entry
     return (
-        _admission(session, entry, settings, address),
-        *_reachability(entry, settings),
+        _admission(session, entry, rules, address),
+        *_reachability(entry, listens_on),
         _gateway(session),
         *_quotas(session, entry),
         *_refusals(session, entry),
@@ -64,8 +68,7 @@ def try_query(address: str, *, own_aet: str) -> Tested:
     return Tested("query address", passed=False, detail=f"[{outcome.code}] {outcome.reason}")
 
 
-def _admission(session: Session, entry: PeerEntry, settings: Settings, address: str | None) -> Tested:
-    rules = MatchingRules.of(settings.gateway)
+def _admission(session: Session, entry: PeerEntry, rules: MatchingRules, address: str | None) -> Tested:
     names = () if entry.certificate_name is None else (entry.certificate_name,)
     caller = Caller(entry.calling_aet, entry.called_aet or rules.own_aet, address or _address(entry, rules), names)
     found = PeerList(peers.entries(session), rules).match(caller)
@@ -85,13 +88,13 @@ def _address(entry: PeerEntry, rules: MatchingRules) -> str:
     return str(rules.networks[0][0]) if rules.networks else _SOMEWHERE
 
 
-def _reachability(entry: PeerEntry, settings: Settings) -> Iterator[Tested]:
+def _reachability(entry: PeerEntry, listens_on: str) -> Iterator[Tested]:
     is_here = entry.network is not None and ip_network(entry.network).is_loopback
-    if settings.gateway.host in _LOOPBACK and not is_here:
+    if listens_on in _LOOPBACK and not is_here:
         yield Tested(
             "listener",
             passed=False,
-            detail=f"it listens on {settings.gateway.host}, where only this machine reaches it: set gateway.host",
+            detail=f"it listens on {listens_on}, where only this machine reaches it: set gateway.host",
         )
 
 

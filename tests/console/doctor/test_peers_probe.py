@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from storage import refused_peers
 from storage.database import utc_now
 from storage.refused_peers import Attempts
@@ -21,7 +23,13 @@ def turn_away(place: Place, *titles: str, code: str = "calling_aet_unknown") -> 
         refused_peers.note(session, attempts, events=0, now=now)
 
 
-def test_without_entries_the_doctor_says_who_may_send_and_how_to_add_one(place: Place) -> None:
+def test_without_entries_the_doctor_says_who_may_send_and_how_to_add_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (part,) = examined(place)
+    assert part["verdict"] == "fine"
+    assert part["detail"] == "none: senders on this machine alone may send, and the listener is on 127.0.0.1 alone"
+    monkeypatch.setenv("ONCUE_GATEWAY_HOST", "10.20.0.1")
     (part,) = examined(place)
     assert part["verdict"] == "remark"
     assert part["detail"].startswith("none: senders on this machine alone may send; oncue peers add NAME --aet AET")

@@ -41,7 +41,8 @@ def test_what_other_gateways_used_counts_once_it_is_read() -> None:
 
 
 def test_threads_together_take_no_more_than_the_quota() -> None:
-    usage, entry, taken = HourlyUsage(), _entry(images=100), []
+    usage, entry = HourlyUsage(), _entry(images=100)
+    taken: list[bool] = []
 
     def take() -> None:
         taken.extend(usage.take(entry, IMAGE, now=NOW) for _ in range(50))

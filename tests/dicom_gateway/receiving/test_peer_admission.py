@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,18 +27,25 @@ from storage.peers import PeerEntry, Quotas, Service
 from storage.refused_peers import MOST_OF_AN_ADDRESS, RefusedPeer
 from tests.support.gateways import Running, running_gateway, until
 from tests.support.peers import echoscu, executable, run, storescu
-from tests.support.senders import association, ct_image, store
+from tests.support.senders import LOOPBACK, association, ct_image, store
 
 pytestmark = pytest.mark.slow
 CT = PeerEntry("ct", "CT")
+_TO_MID_HOUR = timedelta(minutes=30 - utc_now().minute)
 STRANGER = Caller("EVIL", "ONCUE", "127.6.6.6")
+
+
+def mid_hour() -> datetime:
+    """Return a time that no test is long enough to leave the hour of, for quotas begin anew with the next one."""
+    return utc_now() + _TO_MID_HOUR
 
 
 @contextlib.contextmanager
 def gateway_for(database: Database, objects: ObjectStore, *entries: PeerEntry, **settings: Any) -> Iterator[Running]:
-    for entry in entries:
-        change(database, lambda session, entry=entry: peers.add(session, entry, actor="cli:test", now=utc_now()))
-    with running_gateway(database, objects, admit_loopback=False, **settings) as running:
+    with database.write() as session:
+        for entry in entries:
+            peers.add(session, entry, actor="cli:test", now=utc_now())
+    with running_gateway(database, objects, clock=mid_hour, admit_loopback=False, **settings) as running:
         yield running
 
 
@@ -51,8 +59,8 @@ def refused(database: Database) -> tuple[RefusedPeer, ...]:
         return refused_peers.listed(session)
 
 
-def is_let_in(running: Running, **who: str) -> bool:
-    with association(running.port, **who) as opened:
+def is_let_in(running: Running, calling_aet: str = "CT", address: str = LOOPBACK) -> bool:
+    with association(running.port, calling_aet=calling_aet, address=address) as opened:
         return bool(opened.is_established)
 
 
@@ -99,14 +107,14 @@ def test_findscu_is_given_no_service_that_it_could_ask(sqlite_database: Database
             "127.0.0.1", str(running.port),
         )  # fmt: skip # a command line
         assert "No Acceptable Presentation Contexts" in asked.stdout
-        assert is_let_in(running, calling_aet="CT")
+        assert is_let_in(running)
 
 
 def test_a_peer_comes_from_its_network_alone(sqlite_database: Database, objects: ObjectStore) -> None:
     entry = PeerEntry("ct", "CT", network="127.1.0.0/16")
     with gateway_for(sqlite_database, objects, entry) as running:
-        assert is_let_in(running, calling_aet="CT", address="127.1.2.3")
-        assert not is_let_in(running, calling_aet="CT", address="127.2.2.3")
+        assert is_let_in(running, address="127.1.2.3")
+        assert not is_let_in(running, address="127.2.2.3")
         until(lambda: refused(sqlite_database) != (), "the other address among those turned away")
         assert [(row.address, row.code) for row in refused(sqlite_database)] == [("127.2.2.3", "network_not_allowed")]
 
@@ -115,9 +123,9 @@ def test_an_address_outside_the_fence_is_closed_unread_and_counted(
     sqlite_database: Database, objects: ObjectStore
 ) -> None:
     with gateway_for(sqlite_database, objects, CT, allowed_networks=("127.1.0.0/16",)) as running:
-        assert is_let_in(running, calling_aet="CT", address="127.1.2.3")
+        assert is_let_in(running, address="127.1.2.3")
         for _ in range(3):
-            assert not is_let_in(running, calling_aet="CT", address="127.2.2.3")
+            assert not is_let_in(running, address="127.2.2.3")
         until(lambda: sum(row.count for row in refused(sqlite_database)) == 3, "the attempts, counted")
         (row,) = refused(sqlite_database)
         assert (row.calling_aet, row.address, row.code) == ("", "127.2.2.3", "network_not_allowed")
@@ -157,7 +165,7 @@ def test_a_peer_that_is_kept_out_sends_nothing_more_over_the_association_that_it
             sqlite_database,
             lambda session: peers.set_allowed(session, "ct", allowed=False, actor="cli:test", now=utc_now()),
         )
-        until(lambda: not is_let_in(running, calling_aet="CT"), "the entry out of force")
+        until(lambda: not is_let_in(running), "the entry out of force")
         assert opened.send_c_store(ct_image(number=2)).Status == Status.NOT_AUTHORIZED
         assert len(running.instances()) == 1
     assert list(objects.incoming.iterdir()) == []
@@ -183,7 +191,7 @@ def test_a_quota_of_associations_outlives_a_restart_and_holds_for_all_gateways(
 ) -> None:
     entry = PeerEntry("ct", "CT", quotas=Quotas(associations=3))
     with gateway_for(database, objects, entry) as running:
-        assert [is_let_in(running, calling_aet="CT") for _ in range(2)] == [True, True]
+        assert [is_let_in(running) for _ in range(2)] == [True, True]
     with gateway_for(database, objects) as first, gateway_for(database, objects) as second:
         with association(first.port, calling_aet="CT") as third:
             assert third.is_established
@@ -191,12 +199,12 @@ def test_a_quota_of_associations_outlives_a_restart_and_holds_for_all_gateways(
             until(lambda: fourth.is_rejected, "the answer that the quota is used up")
             assert fourth.acceptor.primitive is not None
             assert fourth.acceptor.primitive.result == 2
-        until(lambda: not is_let_in(second, calling_aet="CT"), "the other gateway's share of the quota")
+        until(lambda: not is_let_in(second), "the other gateway's share of the quota")
 
 
 def test_the_last_association_of_a_peer_is_on_its_entry(sqlite_database: Database, objects: ObjectStore) -> None:
     with gateway_for(sqlite_database, objects, CT, PeerEntry("mr", "MR")) as running:
-        assert is_let_in(running, calling_aet="CT")
+        assert is_let_in(running)
     with sqlite_database.read() as session:
         assert [recorded.last_seen_at is not None for recorded in peers.listed(session)] == [True, False]
 
