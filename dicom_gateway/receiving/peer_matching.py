@@ -81,7 +81,8 @@ class PeerList:
             self._by_name[entry.name] = entry
         candidates = [one for group in self._by_title.values() for one in group if one.entry.allowed]
         self._anywhere = any(one.network is None for one in candidates)
-        self._networks = tuple({one.network for one in candidates if one.network is not None})
+        self._networks = frozenset(one.network for one in candidates if one.network is not None)
+        self._prefixes = frozenset((network.version, network.prefixlen) for network in self._networks)
 
     def find(self, name: str) -> PeerEntry | None:
         """Return the entry of this name."""
@@ -93,7 +94,7 @@ class PeerList:
             return True
         if self._rules.is_fenced_out(address):
             return False
-        return self._anywhere or (bool(self._networks) and address_allowed(address, self._networks))
+        return self._anywhere or self._is_in_a_network(_parsed(address))
 
     def match(self, caller: Caller) -> PeerEntry | Refused:
         """Return the entry that says most of a caller, or what keeps it out.
@@ -108,6 +109,14 @@ class PeerList:
         if self._rules.is_this_machine(caller.address) and caller.called_aet == self._rules.own_aet:
             return PeerEntry(LOOPBACK, caller.calling_aet)
         return found
+
+    def _is_in_a_network(self, address: IPv4Address | IPv6Address) -> bool:
+        """Look an address up once for each length of prefix: every connection is asked about, and networks are many."""
+        return any(
+            ip_network((address, length), strict=False) in self._networks
+            for version, length in self._prefixes
+            if version == address.version
+        )
 
     def _best(self, caller: Caller) -> _Candidate | Refused:
         """Narrow the entries of the title down, and say at which step none was left."""
