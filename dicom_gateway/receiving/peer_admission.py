@@ -46,6 +46,8 @@ class PeerAdmission:
         self._usage_added_at: datetime | None = None
         self._refusals = RefusalCount()
         self._budget = EventBudget()
+        self._recording = threading.Lock()
+        """Held while counts are added: at a stop the round in progress may not have ended, and would add them twice."""
         self._stopping = threading.Event()
         self._changes = Changes(database, poll_seconds=_LOOK_SECONDS)
         self._loop = Loop("peers", self._keep_up, seconds=_ROUND_SECONDS)
@@ -108,17 +110,13 @@ class PeerAdmission:
 
     def record_counts(self, *, with_usage: bool = True) -> None:
         """Put on record what was counted of those turned away, and of peers; what cannot be is kept for later."""
-        used = self._usage.pending() if with_usage else {}
-        if used:
-            self._record_usage(used)
-        attempts = self._refusals.take()
-        if not attempts:
-            return
-        try:
-            self._record_refusals(attempts)
-        except StorageError:
-            self._refusals.give_back(attempts)
-            raise
+        with self._recording:
+            used = self._usage.pending() if with_usage else {}
+            if used:
+                self._record_usage(used)
+            attempts = self._refusals.take()
+            if attempts:
+                self._record_refusals(attempts)
 
     def _list(self) -> PeerList:
         if self._peers is None:
@@ -147,10 +145,14 @@ class PeerAdmission:
     def _record_refusals(self, attempts: tuple[Attempts, ...]) -> None:
         now = self._clock()
         events = self._budget.left(now)
-        with self._database.write() as session:
-            news = refused_peers.note(session, attempts, events=events, now=now)
-            if self._budget.spend(len(news)):
-                refused_peers.note_beyond(session, len(news) - events, now=now)
+        try:
+            with self._database.write() as session:
+                news = refused_peers.note(session, attempts, events=events, now=now)
+                if self._budget.spend(len(news)):
+                    refused_peers.note_beyond(session, len(news) - events, now=now)
+        except StorageError:
+            self._refusals.give_back(attempts)
+            raise
         for each in news[:events]:
             logger.warning(
                 "association.refused",
