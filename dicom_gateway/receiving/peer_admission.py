@@ -46,8 +46,8 @@ class PeerAdmission:
         self._usage_added_at: datetime | None = None
         self._refusals = RefusalCount()
         self._budget = EventBudget()
+        # Held while counts are added: at a stop the round in progress may not have ended, and would add them twice.
         self._recording = threading.Lock()
-        """Held while counts are added: at a stop the round in progress may not have ended, and would add them twice."""
         self._stopping = threading.Event()
         self._changes = Changes(database, poll_seconds=_LOOK_SECONDS)
         self._loop = Loop("peers", self._keep_up, seconds=_ROUND_SECONDS)
