@@ -26,6 +26,8 @@ from console.commands import (
     evaluate,
     jobs,
     models,
+    peer_entries,
+    peers,
     phantom,
     processes,
     routes,
@@ -77,6 +79,11 @@ app.add_typer(console.app, name="console")
 app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
 app.command("send")(send.send_files)
+peers.app.command("add")(peer_entries.add_peer)
+peers.app.command("allow")(peer_entries.allow_peer)
+peers.app.command("block")(peer_entries.block_peer)
+peers.app.command("remove")(peer_entries.remove_peer)
+app.add_typer(peers.app, name="peers")
 app.add_typer(studies.app, name="studies")
 app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")

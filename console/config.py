@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
+from console.moved_settings import PEERS, read_variable, refuse_moved
 from dicom_gateway.config import GatewaySettings
 from storage.config import AuditSettings, StorageSettings
 from storage.errors import ConfigurationError
@@ -194,6 +195,7 @@ class _Environment(EnvSettingsSource):
 
 
 def _environment_layer() -> Layer:
+    _refuse_moved_variables()
     names = {variable(key): key for key in known_keys()}
     present = {name for name in map(str.upper, os.environ) if name.startswith(PREFIX)}
     present = {name for name in present if not name.startswith(TEST_PREFIX)}
@@ -206,11 +208,19 @@ def _environment_layer() -> Layer:
         raise ConfigurationError(f"an {PREFIX}* variable cannot be read: {error}") from error
 
 
+def _refuse_moved_variables() -> None:
+    moved = {key: variable(f"gateway.{key}") for key in PEERS}
+    held = {key: read_variable(os.environ[name]) for key, name in moved.items() if name in os.environ}
+    refuse_moved(held, where=" and ".join(moved[key] for key in held))
+
+
 def _file_layer(path: Path) -> Layer:
     try:
         values = TomlConfigSettingsSource(Settings, toml_file=path)()
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    gateway = values.get("gateway")
+    refuse_moved(gateway if isinstance(gateway, Mapping) else {}, where=str(path))
     known = known_keys()
     unknown = next((key for key in _keys_of(values) if key not in known), None)
     if unknown is not None:

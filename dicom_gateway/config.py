@@ -1,4 +1,4 @@
-"""Settings of the gateway: who may send, how patient it is, and where results go."""
+"""Settings of the gateway: where it listens, how patient it is, and where results go."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from dicom_gateway.destinations import Destination
-from storage.domain import Lane
 
 
 def _destination(text: str) -> str:
@@ -58,8 +57,8 @@ class ListenerSettings(BaseModel):
 class GatewaySettings(BaseModel):
     """Listeners, assembly and delivery.
 
-    The plain listener binds to loopback until somebody names another address: with no TLS and with any calling AE
-    title welcome, an open port would be open to the whole network by accident.
+    The plain listener binds to loopback until somebody names another address: without TLS, what arrives can be read on
+    the way. Who may send is no setting: peers are entries in the database (``storage.peers``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,14 +96,13 @@ class GatewaySettings(BaseModel):
     tls_destination_names: dict[str, str] = Field(
         default={}, description="Name in the certificate of a destination's host, where it is not the host itself"
     )
-    allowed_aets: tuple[AeTitle, ...] = Field(
-        default=(), description="Calling AE titles that may send; empty means any, which is warned about"
-    )
     allowed_networks: tuple[IPvAnyNetwork, ...] = Field(
-        default=(), description="Networks (CIDR) that may connect; empty means any"
+        default=(),
+        description="Networks (CIDR) that may connect at all, whatever the peers' entries say; empty means any",
     )
-    lanes: dict[AeTitle, Lane] = Field(
-        default={}, description="Lane of the studies of a calling AE title: stat, routine or batch; default routine"
+    admit_loopback: bool = Field(
+        default=True,
+        description="Senders on this machine need no entry among the peers; false behind a proxy on this machine",
     )
     routes: Path | None = Field(
         default=None,
@@ -179,10 +177,6 @@ class GatewaySettings(BaseModel):
         if self.tls_certificate is None and self.tls_key is not None:
             raise ValueError("gateway.tls_key is set without gateway.tls_certificate: set both")
         return self
-
-    def lane(self, calling_aet: str) -> Lane:
-        """Return the lane of a sender's studies."""
-        return self.lanes.get(calling_aet, Lane.ROUTINE)
 
     def listening_on(self, port: int) -> Self:
         """Return the same settings with another port."""

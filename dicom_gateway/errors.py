@@ -59,6 +59,14 @@ class InstanceTooLarge(GatewayError):
     status = Status.OUT_OF_RESOURCES
 
 
+class QuotaExceeded(GatewayError):
+    """A peer has used up what its entry allows it in an hour of the clock."""
+
+    code = "quota_exceeded"
+    status = Status.OUT_OF_RESOURCES
+    retryable = True
+
+
 class PeerUnreachable(GatewayError):
     """A peer did not answer, turned the association away for now, or broke it off."""
 

@@ -16,6 +16,7 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.receiving.peer_admission import PeerAdmission
 from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
@@ -81,12 +82,14 @@ class Gateway:
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
+        self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
             settings,
             database,
             objects,
             process_id=self.process_id,
             clock=clock,
+            admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
         )
@@ -113,6 +116,7 @@ class Gateway:
         with self._database.write() as session:
             processes.start(session, self.process_id, "gateway", now=self._clock())
             associations.close_lost(session, now=self._clock())
+        self._admission.start()
         self._listener.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
@@ -124,6 +128,7 @@ class Gateway:
             loop.stop()
         self._dispatcher.close()
         self._listener.stop()
+        self._admission.stop()
         self._heartbeat.stop()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.join()

@@ -69,20 +69,6 @@ def closed(session: Session, association_id: str, *, how: str, now: datetime) ->
     )
 
 
-def refused(
-    session: Session, *, calling_aet: str, called_aet: str, remote_address: str, code: str, now: datetime
-) -> None:
-    """Record that a peer was turned away before anything was received."""
-    audit.record(
-        session,
-        "association:refused",
-        f"peer/{calling_aet}",
-        actor=calling_aet,
-        now=now,
-        details={"called": called_aet, "address": remote_address, "code": code},
-    )
-
-
 def echoed(session: Session, *, count: int, peers: int, since: datetime, now: datetime) -> None:
     """Record how many associations, of how many calling AE titles, carried nothing but C-ECHO since a moment."""
     audit.record(

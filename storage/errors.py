@@ -26,6 +26,12 @@ class RoutesInvalid(ConfigurationError):
     code = "routes_invalid"
 
 
+class PeerInvalid(ConfigurationError):
+    """What was said of a peer cannot be an entry; the message says which word, and what it should be."""
+
+    code = "peer_invalid"
+
+
 class StorageError(OncueError):
     """Something durable could not be read or written."""
 

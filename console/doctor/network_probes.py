@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pydicom.uid import UID, Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SegmentationStorage
 
 from console.doctor.parts import ExaminedPart, PartHealth
-from console.doctor.process_probes import count_alive
+from console.doctor.process_probes import count_alive, current_endpoints
 from console.installation import Installation
 from console.supervision.lock import is_held
 from console.supervision.ports import is_taken, reachable
-from console.supervision.site import Endpoints
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.associations import PeerTimeouts
@@ -26,7 +25,7 @@ _PATIENCE = PeerTimeouts(connect_seconds=5, associate_seconds=5, answer_seconds=
 def probe_ports(installation: Installation) -> Iterator[ExaminedPart]:
     """Look who holds our ports: we, nobody, or somebody else."""
     runs = is_held(installation.state) or count_alive(installation, "gateway") > 0
-    here = _endpoints(installation)
+    here = current_endpoints(installation)
     further = installation.settings.gateway.listeners
     for name, host, port in (
         ("DICOM port", here.host, here.port),
@@ -44,19 +43,21 @@ def probe_ports(installation: Installation) -> Iterator[ExaminedPart]:
 
 def probe_listener(installation: Installation) -> Iterator[ExaminedPart]:
     """Ask our own listener by C-ECHO; one that is not running is a remark."""
-    here = _endpoints(installation)
-    known = installation.settings.gateway.allowed_aets
+    here = current_endpoints(installation)
     own = Destination(here.aet, reachable(here.host), here.port)
-    outcome = echo(own, calling_ae_title=known[0] if known else here.aet, timeouts=_PATIENCE)
+    outcome = echo(own, calling_ae_title=here.aet, timeouts=_PATIENCE)
     if not outcome.answered and not count_alive(installation, "gateway"):
         yield ExaminedPart("listener", PartHealth.REMARK, f"not running: {outcome.reason}")
+        return
+    if outcome.code == PeerRejectedObject.code and not installation.settings.gateway.admit_loopback:
+        yield ExaminedPart("listener", PartHealth.FINE, f"{own} answers; without an entry this machine is turned away")
         return
     yield _echoed("listener", own, outcome)
 
 
 def probe_destinations(installation: Installation) -> Iterator[ExaminedPart]:
     """Ask each destination by C-ECHO, and whether it takes the SOP classes of what it is sent."""
-    here = _endpoints(installation)
+    here = current_endpoints(installation)
     gateway = installation.settings.gateway
     tls = DestinationTls(gateway)
     texts = tuple(dict.fromkeys((*gateway.destinations, *here.destinations)))
@@ -80,9 +81,3 @@ def _echoed(subject: str, peer: Destination, outcome: EchoOutcome) -> ExaminedPa
     if outcome.answered:
         return ExaminedPart(subject, PartHealth.FINE, f"{peer} answered C-ECHO in {1000 * outcome.seconds:.0f} ms")
     return ExaminedPart(subject, PartHealth.BROKEN, f"[{outcome.code}] {outcome.reason}")
-
-
-def _endpoints(installation: Installation) -> Endpoints:
-    """Return where a running `oncue up` answers, or where the settings say that it would."""
-    noted = Endpoints.read(installation.state) if is_held(installation.state) else None
-    return noted or Endpoints.of(installation.settings)

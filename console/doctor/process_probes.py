@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from console.doctor.parts import ExaminedPart, PartHealth
 from console.installation import Installation
+from console.supervision.lock import is_held
+from console.supervision.site import Endpoints
 from storage import processes
 from storage.database import utc_now
 
@@ -30,6 +32,12 @@ def count_alive(installation: Installation, kind: str) -> int:
     now = utc_now()
     with installation.read() as session:
         return sum(process.is_alive(now) for process in processes.running(session, kind=kind))
+
+
+def current_endpoints(installation: Installation) -> Endpoints:
+    """Return where a running `oncue up` answers, or where the settings say that it would."""
+    noted = Endpoints.read(installation.state) if is_held(installation.state) else None
+    return noted or Endpoints.of(installation.settings)
 
 
 def _at_work(installation: Installation, kind: str) -> ExaminedPart:

@@ -125,9 +125,8 @@ def _keep(broker: EmbeddedRedis | None) -> None:
 
 def _answers(settings: Settings, endpoints: Endpoints) -> bool:
     """Say whether the listener answers C-ECHO and the console answers HTTP."""
-    known = settings.gateway.allowed_aets
     listener = Destination(endpoints.aet, reachable(endpoints.host), endpoints.port)
-    outcome = echo(listener, calling_ae_title=known[0] if known else endpoints.aet)
+    outcome = echo(listener, calling_ae_title=endpoints.aet)
     # A listener that turns us away by its own rules is there all the same.
     listens = outcome.answered or outcome.code == PeerRejectedObject.code
     return listens and _serves(reachable(endpoints.console_host), endpoints.console_port, settings)

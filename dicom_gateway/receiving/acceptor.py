@@ -16,7 +16,14 @@ from dicom_gateway.protocol import pdus
 from dicom_gateway.protocol.channel import REQUEST_LATE, Channel
 from dicom_gateway.protocol.pdus import AbortReason, Identification, PduType
 from dicom_gateway.receiving import association_request, negotiation
-from dicom_gateway.receiving.admission import Admission, Admitted, Caller, Refused, RejectReason
+from dicom_gateway.receiving.admission import (
+    TOO_MANY_ASSOCIATIONS,
+    Admission,
+    Admitted,
+    Caller,
+    Refused,
+    RejectReason,
+)
 from dicom_gateway.receiving.association import AssociationLimits, HowEnded, OpenAssociation
 from dicom_gateway.receiving.association_request import AssociationRequest
 from dicom_gateway.receiving.bounded_log import BoundedLog
@@ -35,7 +42,6 @@ _MOST_ENDING = 64
 _PROTOCOL_VERSION_1 = 0x0001
 _PROTOCOL_VERSION_UNKNOWN = RejectReason(1, 2, 2)
 _APPLICATION_CONTEXT_UNKNOWN = RejectReason(1, 1, 2)
-_FULL = Refused("too_many_associations", RejectReason(2, 3, 2))
 
 logger = structlog.get_logger(__name__)
 
@@ -158,9 +164,9 @@ class Acceptor:
             self._refuse(channel, caller, admitted)
             return
         association = OpenAssociation(caller, channel, self._shared.log)
-        slot = self._shared.slots.take(admitted.peer, caller.address, association.displace)
+        slot = self._shared.slots.take(admitted.place_holder, caller.address, association.displace)
         if slot is None:
-            self._refuse(channel, caller, _FULL)
+            self._refuse(channel, caller, TOO_MANY_ASSOCIATIONS)
             return
         self._shared.half_open.remove(arrival.connection)
         services = Services(self._shared.services, admitted)

@@ -1,4 +1,4 @@
-"""Who may open an association, and what it may do there: the questions that the listener asks."""
+"""Who may open an association: the question, its answers, and what is asked while the association is open."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from storage.peers import Service
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association, as far as it says.
-
-    ``certificate_names`` are those of its client certificate, CN and DNS names; empty without TLS.
-    """
+    """Who asks for an association, as far as it says."""
 
     calling_aet: str
     called_aet: str
     address: str
     certificate_names: tuple[str, ...] = ()
+    """Common name and DNS names of its client certificate; empty without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +34,8 @@ class RejectReason:
 class Admitted:
     """A caller that may open an association, and what it may do.
 
-    ``peer`` is its entry's name, "loopback" for the machine itself without an entry; ``sop_classes`` None means every
-    accepted one.
+    ``peer`` is the name of its entry, ``loopback`` for this machine itself without one. ``sop_classes`` None are all
+    that the listener takes.
     """
 
     caller: Caller
@@ -46,30 +44,52 @@ class Admitted:
     services: frozenset[Service]
     sop_classes: frozenset[str] | None
 
+    @property
+    def place_holder(self) -> str:
+        """Who an association's place counts for: a title under an entry, as senders on this machine share one."""
+        return f"{self.peer}/{self.caller.calling_aet}"
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A caller that may not open an association: a code for the records, and what it is told."""
+    """A caller that is turned away: a stable code for our records, and what it is told."""
 
     code: str
     reason: RejectReason
 
 
+_NO_REASON = RejectReason(result=1, source=1, reason=1)
+_LOCAL_LIMIT = RejectReason(result=2, source=3, reason=2)
+
+CALLING_AET_UNKNOWN = Refused("calling_aet_unknown", RejectReason(result=1, source=1, reason=3))
+CALLED_AET_UNKNOWN = Refused("called_aet_unknown", RejectReason(result=1, source=1, reason=7))
+# What is wrong with an address or a certificate is ours to know: whoever tries titles learns nothing of it.
+NETWORK_NOT_ALLOWED = Refused("network_not_allowed", _NO_REASON)
+CERTIFICATE_NOT_ALLOWED = Refused("certificate_not_allowed", _NO_REASON)
+PEER_BLOCKED = Refused("peer_blocked", _NO_REASON)
+# Transient: a sender that is told so keeps its images and tries again.
+QUOTA_EXCEEDED = Refused("quota_exceeded", _LOCAL_LIMIT)
+TOO_MANY_ASSOCIATIONS = Refused("too_many_associations", _LOCAL_LIMIT)
+
+
 class Admission(Protocol):
-    """Decides about callers. Threads share it."""
+    """Decides about callers. Threads share it, and every method is quick: none waits for the database."""
 
     def admit(self, caller: Caller) -> Admitted | Refused:
-        """Decide about one association; quick, without a query in the common case."""
+        """Say whether a caller may open an association; a caller that may is counted as having opened one."""
         ...
 
     def is_known_address(self, address: str) -> bool:
-        """Say, before any byte is read, whether an address may belong to a peer; loopback does."""
+        """Say before any byte is read whether an address may belong to a peer; loopback may.
+
+        False is no reason to close the connection: a stranger that is not heard cannot be named to anybody.
+        """
         ...
 
     def charge(self, admitted: Admitted, size_bytes: int) -> GatewayError | None:
-        """Count one image; return the error that it is refused with where that is beyond the peer's quota."""
+        """Count one image; return why it is not taken, None where it is. Its refusal is noted already."""
         ...
 
     def note_refusal(self, caller: Caller, refused: Refused) -> None:
-        """Put a refusal on record; rows and log lines stay bounded however often it happens."""
+        """Count that a caller was turned away; what is put on record and logged of it is bounded."""
         ...

@@ -17,7 +17,7 @@ from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementa
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.protocol.pdus import Identification
 from dicom_gateway.receiving.acceptor import Acceptor, Rules, Shared, Timing, Watchers
-from dicom_gateway.receiving.admission import Admission
+from dicom_gateway.receiving.admission import NETWORK_NOT_ALLOWED, Admission, Caller
 from dicom_gateway.receiving.association import AssociationLimits, OpenAssociation
 from dicom_gateway.receiving.association_records import AssociationRecords
 from dicom_gateway.receiving.batch_commit import BatchCommit
@@ -25,11 +25,10 @@ from dicom_gateway.receiving.bounded_log import BoundedLog
 from dicom_gateway.receiving.doors import Arrival, OpenDoor
 from dicom_gateway.receiving.half_open import HalfOpen, HalfOpenLimits
 from dicom_gateway.receiving.negotiation import Negotiation
+from dicom_gateway.receiving.peer_matching import MatchingRules
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.services import ServiceParts
-from dicom_gateway.receiving.settings_admission import SettingsAdmission
 from dicom_gateway.receiving.slots import SlotLimits, Slots
-from dicom_gateway.receiving.store_request import address_allowed
 from dicom_gateway.tls.doors import Door
 from storage.database import Database
 from storage.errors import ConfigurationError
@@ -53,11 +52,12 @@ class Listener:
         process_id: str,
         clock: Callable[[], datetime],
         on_association_end: Callable[[], None] = lambda: None,
-        admission: Admission | None = None,
+        admission: Admission,
         doors: Sequence[Door] | None = None,
     ) -> None:
         self._settings = settings
-        self._admission = admission or SettingsAdmission(database, settings, clock)
+        self._admission = admission
+        self._rules = MatchingRules.of(settings)
         self._doors = tuple(doors or (Door(settings.host, settings.port),))
         self._on_association_end = on_association_end
         self._receiver = InstanceReceiver(database, objects, settings, BatchCommit(database, clock), clock)
@@ -91,8 +91,6 @@ class Listener:
     def start(self) -> None:
         """Bind the ports and begin to accept; ConfigurationError where an address is taken or is not ours."""
         keep_identifiers_out_of_logs()
-        if not self._settings.allowed_aets:
-            logger.warning("listener.open_to_any_aet", hint="set allowed_aets to the peers that may send")
         bound: list[OpenDoor] = []
         try:
             for door in self._doors:
@@ -156,9 +154,8 @@ class Listener:
 
     def _arrived(self, arrival: Arrival) -> None:
         """Let a connection in by its address, count it as half-open, and give it a thread of its own."""
-        if not address_allowed(arrival.address, self._settings.allowed_networks):
-            # Logged but not put on the audit chain: anybody who can send a SYN could make it grow without end.
-            self._log.write("connection.refused", code="network_not_allowed", address=arrival.address, level="warning")
+        if self._rules.is_fenced_out(arrival.address):
+            self._admission.note_refusal(Caller("", "", arrival.address), NETWORK_NOT_ALLOWED)
             arrival.connection.close()
             return
         known = self._admission.is_known_address(arrival.address)

@@ -97,10 +97,13 @@ class Services:
         uid = safe_uid(incoming.command.sop_instance_uid)
         # On record before its first instance is, so that the study of that instance is held open.
         association_id = self._association_id()
-        error = incoming.refusal or self._parts.admission.charge(self._admitted, incoming.size_bytes)
+        if incoming.refusal is not None:
+            incoming.discard()
+            return receiver.refuse(incoming.refusal, sop_instance_uid=uid, calling_aet=calling_aet)
+        error = self._parts.admission.charge(self._admitted, incoming.size_bytes)
         if error is not None:
             incoming.discard()
-            return receiver.refuse(error, sop_instance_uid=uid, calling_aet=calling_aet)
+            return int(error.status)
         origin = Origin(calling_aet, association_id, self._admitted.lane)
         return receiver.store(incoming.spool, sop_instance_uid=uid, origin=origin)
 

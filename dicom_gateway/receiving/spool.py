@@ -64,6 +64,11 @@ class Spool(io.BytesIO):
         self._file: BinaryIO | None = None
         self._path: Path | None = None
 
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of the data set that were received so far."""
+        return self._received
+
     def write(self, piece: ReadableBuffer, /) -> int:
         """Append a fragment of the data set."""
         data = bytes(piece)

@@ -57,16 +57,6 @@ class Identity:
     facts: StudyFacts
 
 
-def refusal_code(calling_aet: str, called_aet: str, *, own_aet: str, allowed_aets: Iterable[str]) -> str | None:
-    """Return why an association is not wanted, or None where both titles are right."""
-    if called_aet.strip() != own_aet:
-        return "called_aet_unknown"
-    allowed = tuple(allowed_aets)
-    if allowed and calling_aet.strip() not in allowed:
-        return "calling_aet_unknown"
-    return None
-
-
 def address_allowed(address: str, networks: Iterable[Network]) -> bool:
     """Say whether a peer's address lies in one of the networks; no network at all means that any does."""
     allowed = tuple(networks)

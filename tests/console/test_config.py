@@ -98,14 +98,14 @@ def test_what_goes_to_children_as_variables_is_read_back_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer: dict[str, dict[str, Any]] = {
-        "gateway": {"aet": "MINE", "destinations": ["A@h:1", "B@h:2"], "lanes": {"ER": "stat"}},
-        "worker": {"broker_url": "redis://:p,w@127.0.0.1:1/0"},
+        "gateway": {"aet": "MINE", "destinations": ["A@h:1", "B@h:2"]},
+        "worker": {"broker_url": "redis://:p,w@127.0.0.1:1/0", "analysers": {"mine": "module:function"}},
     }
     for name, value in as_variables(layer).items():
         monkeypatch.setenv(name, value)
     settings = read(tmp_path).settings
     assert settings.gateway.destinations == ("A@h:1", "B@h:2")
-    assert settings.gateway.lane("ER") == "stat"
+    assert settings.worker.analysers == {"mine": "module:function"}
     assert settings.worker.broker_url.get_secret_value() == "redis://:p,w@127.0.0.1:1/0"
 
 
@@ -177,3 +177,26 @@ def test_a_listener_that_cannot_be_is_refused_with_its_reason(tmp_path: Path, te
 def test_the_password_of_the_private_key_is_masked(tmp_path: Path) -> None:
     _file(tmp_path, f'[gateway]\ntls_key_password = "{SECRET}"\n')
     assert SECRET not in oncue("config", "--state", tmp_path).out
+
+
+def test_who_may_send_is_no_setting_any_more_and_the_commands_that_say_it_now_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _file(tmp_path, '[gateway]\nallowed_aets = ["CT1", "MR 2"]\nlanes = {CT1 = "stat", ER = "batch"}\n')
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path)
+    for words in (
+        f"gateway.allowed_aets and gateway.lanes in {tmp_path / 'oncue.toml'}",
+        "`oncue peers add CT1 --aet CT1 --lane stat`",
+        "`oncue peers add MR-2 --aet 'MR 2'`",
+        "`oncue peers add ER --aet ER --lane batch`",
+    ):
+        assert words in str(refused.value)
+    _file(tmp_path, "")
+    for text in ("CT1,MR2", '["CT1", "MR2"]'):
+        monkeypatch.setenv("ONCUE_GATEWAY_ALLOWED_AETS", text)
+        with pytest.raises(ConfigurationError, match="`oncue peers add MR2 --aet MR2`"):
+            read(tmp_path)
+    monkeypatch.setenv("ONCUE_GATEWAY_ALLOWED_AETS", "[]")
+    with pytest.raises(ConfigurationError, match="`oncue peers add NAME --aet AET` for each peer"):
+        read(tmp_path)

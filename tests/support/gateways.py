@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import select
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
 from storage import audit, studies
-from storage.database import Database
+from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.models import JobRow, StudyRow
 from storage.objects import ObjectStore
@@ -56,10 +57,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_gateway(database: Database, objects: ObjectStore, **settings: Any) -> Iterator[Running]:
+def running_gateway(
+    database: Database, objects: ObjectStore, *, clock: Callable[[], datetime] = utc_now, **settings: Any
+) -> Iterator[Running]:
     """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""
     chosen = GatewaySettings(**({"port": 0, "quiet_seconds": 600, "drain_seconds": 0, **settings}))
-    gateway = Gateway(chosen, database, objects, routes=RoutesInForce(chosen.routes or ANY_ROUTE))
+    gateway = Gateway(chosen, database, objects, routes=RoutesInForce(chosen.routes or ANY_ROUTE), clock=clock)
     gateway.start()
     try:
         yield Running(gateway, database, objects)

@@ -82,8 +82,12 @@ def association(
     *,
     called_aet: str = "ONCUE",
     calling_aet: str = "MODALITY",
+    address: str = LOOPBACK,
 ) -> Iterator[Association]:
-    """Open an association with the listener and release it; it need not have been accepted."""
+    """Open an association with the listener and release it; it need not have been accepted.
+
+    ``address`` is ours: every address of 127.0.0.0/8 is this machine's, so peers can be told apart by theirs.
+    """
     entity = AE(ae_title=calling_aet)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     proposed = list(contexts or [build_context(CTImageStorage, ExplicitVRLittleEndian), build_context(Verification)])
@@ -94,6 +98,7 @@ def association(
         contexts=proposed,
         ae_title=called_aet,
         max_pdu=131_072,
+        bind_address=(address, 0),
         evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))],
     )
     try:

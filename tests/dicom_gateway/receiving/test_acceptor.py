@@ -194,7 +194,7 @@ def test_addresses_outside_the_allowed_networks_are_turned_away(
     sqlite_database: Database, objects: ObjectStore
 ) -> None:
     with (
-        running_gateway(sqlite_database, objects, allowed_networks=("10.0.0.0/8",)) as running,
+        running_gateway(sqlite_database, objects, allowed_networks=("10.0.0.0/8",), admit_loopback=False) as running,
         connections(running.port, 1, associate_request()) as (stranger,),
         contextlib.suppress(ConnectionResetError),
     ):

@@ -23,7 +23,7 @@ from dicom_gateway.errors import GatewayError, OutOfResources
 from dicom_gateway.receiving.admission import Admitted, Caller, Refused
 from dicom_gateway.receiving.doors import Door, Secured
 from dicom_gateway.receiving.listener import Listener
-from dicom_gateway.receiving.settings_admission import SettingsAdmission
+from dicom_gateway.receiving.peer_admission import PeerAdmission
 from dicom_gateway.status import Status
 from storage import audit, processes
 from storage.database import Database, utc_now
@@ -187,8 +187,8 @@ def test_health_checks_that_connect_and_leave_cost_nothing(running: Running) -> 
     assert echoes(running.port)
 
 
-class Restricted(SettingsAdmission):
-    """Admits as the settings say, but with what a test allows."""
+class Restricted(PeerAdmission):
+    """Admits as entries and settings say, but with what a test allows."""
 
     def __init__(
         self, database: Database, restrict: Callable[[Admitted], Admitted], quota: GatewayError | None

@@ -37,6 +37,7 @@ def test_associations_above_the_limit_are_rejected_for_now(sqlite_database: Data
             assert second.acceptor.primitive is not None
             assert second.acceptor.primitive.result == 2
         until(lambda: running.events("association:closed") != [], "the end of the first association")
+        until(lambda: running.events("association:refused") != [], "the refusal in the audit trail")
         assert '"code":"too_many_associations"' in running.events("association:refused")[0]
 
 

@@ -21,14 +21,13 @@ from dicom_gateway.status import Status
 from storage.database import Database
 from storage.models import StudyRow
 from storage.objects import ObjectStore
-from tests.support.gateways import running_gateway, until
+from tests.support.gateways import running_gateway
 from tests.support.peers import executable, run, storescu
 from tests.support.senders import (
     RawSender,
     association,
     ct_image,
     data_set_bytes,
-    echoes,
     encoded,
     store,
 )
@@ -305,21 +304,6 @@ def _rename(database: Database, old: str, new: str) -> None:
         session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
 
-@pytest.mark.parametrize(
-    ("called", "calling", "code"),
-    [("OTHER", "MODALITY", "called_aet_unknown"), ("ONCUE", "STRANGER", "calling_aet_unknown")],
-)
-def test_a_wrong_ae_title_is_rejected_and_recorded_with_a_code(
-    database: Database, objects: ObjectStore, called: str, calling: str, code: str
-) -> None:
-    with running_gateway(database, objects, allowed_aets=("MODALITY",)) as running:
-        with association(running.port, called_aet=called, calling_aet=calling) as opened:
-            assert opened.is_rejected
-        until(lambda: bool(running.events("association:refused")), "the refusal in the audit chain")
-        assert f'"code":"{code}"' in running.events("association:refused")[0]
-        assert echoes(running.port)
-
-
 @pytest.mark.peer
 def test_dcmsend_delivers_a_file_of_each_of_sixteen_transfer_syntaxes(
     sqlite_database: Database, objects: ObjectStore, real_data: Path
@@ -329,11 +313,3 @@ def test_dcmsend_delivers_a_file_of_each_of_sixteen_transfer_syntaxes(
         result = run(executable("dcmsend"), "-v", "+sd", "-aec", "ONCUE", "127.0.0.1", str(running.port), folder)
         assert result.returncode == 0, result.stdout
         assert "with status SUCCESS  : 21" in result.stdout
-
-
-def test_a_sender_is_put_into_its_lane(sqlite_database: Database, objects: ObjectStore) -> None:
-    with running_gateway(sqlite_database, objects, lanes={"EMERGENCY": "stat"}) as running:
-        store(running.port, ct_image("urgent"), calling_aet="EMERGENCY")
-        store(running.port, ct_image("other"))
-    with sqlite_database.read() as session:
-        assert [row.lane for row in session.query(StudyRow).order_by(StudyRow.id)] == ["stat", "routine"]

@@ -6,8 +6,7 @@ import pytest
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.receiving.charsets import decode_text
-from dicom_gateway.receiving.store_request import address_allowed, refusal_code, safe_title, safe_uid
-from storage.domain import Lane
+from dicom_gateway.receiving.store_request import address_allowed, safe_title, safe_uid
 from storage.errors import OncueError
 from storage.uids import is_uid
 
@@ -25,12 +24,6 @@ from storage.uids import is_uid
 )
 def test_an_address_is_held_against_the_networks(address: str, networks: list[str], allowed: bool) -> None:
     assert address_allowed(address, [ip_network(network) for network in networks]) is allowed
-
-
-def test_titles_are_compared_without_padding() -> None:
-    assert refusal_code(" CT ", "ONCUE ", own_aet="ONCUE", allowed_aets=("CT",)) is None
-    assert refusal_code("CT", "oncue", own_aet="ONCUE", allowed_aets=()) == "called_aet_unknown"
-    assert refusal_code("MR", "ONCUE", own_aet="ONCUE", allowed_aets=("CT",)) == "calling_aet_unknown"
 
 
 @pytest.mark.parametrize("text", ["", "1.2.3\n", "1.2.3 ", "1" * 65, "1.2.a", "../1", "1.2.\u0663"])
@@ -80,8 +73,3 @@ def test_a_destination_that_cannot_be_read_is_refused() -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in GatewaySettings.model_fields.values())
-
-
-def test_a_sender_without_a_lane_of_its_own_is_routine() -> None:
-    settings = GatewaySettings.model_validate({"lanes": {"ER": "stat"}})
-    assert (settings.lane("ER"), settings.lane("CT")) == (Lane.STAT, Lane.ROUTINE)

@@ -1,0 +1,143 @@
+"""A test of one entry: whether its peer would be let in now, what stands in its way, and whether it answers."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from console.peers.remedies import described
+from dicom_gateway.destinations import Destination
+from dicom_gateway.receiving.admission import Caller, Refused
+from dicom_gateway.receiving.peer_matching import MatchingRules, PeerList
+from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.sender import echo
+from storage import peer_usage, peers, processes, refused_peers
+from storage.database import utc_now
+from storage.peer_usage import Usage
+from storage.peers import PeerEntry
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_SOMEWHERE = "192.0.2.1"
+"""An address that nobody has (RFC 5737): it stands for any where an entry names no network."""
+_PATIENCE = PeerTimeouts(connect_seconds=5, associate_seconds=5, answer_seconds=5)
+_HTTP_SECONDS = 5.0
+_RECENTLY = timedelta(hours=1)
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """One thing that was looked at; the fields are the keys of ``oncue peers test --json``."""
+
+    subject: str
+    passed: bool
+    detail: str
+
+
+def try_entry(
+    session: Session, name: str, rules: MatchingRules, *, listens_on: str, address: str | None = None
+) -> tuple[Tested, ...]:
+    """Test what an entry says, as the records stand now; RecordMissing where there is none of this name.
+
+    ``listens_on`` is the address of the listener, ``address`` the one that the peer comes from, if that is known.
+    """
+    entry = peers.find(session, name).entry
+    return (
+        _admission(session, entry, rules, address),
+        *_reachability(entry, listens_on),
+        _gateway(session),
+        *_quotas(session, entry),
+        *_refusals(session, entry),
+    )
+
+
+def try_query(address: str, *, own_aet: str) -> Tested:
+    """Ask the peer whether it is there: by C-ECHO, or by QIDO-RS for one study (PS3.18 10.6)."""
+    if "://" in address:
+        return _dicomweb(address)
+    outcome = echo(Destination.parse(address), calling_ae_title=own_aet, timeouts=_PATIENCE)
+    if outcome.answered:
+        return Tested("query address", passed=True, detail=f"{address} answered C-ECHO")
+    return Tested("query address", passed=False, detail=f"[{outcome.code}] {outcome.reason}")
+
+
+def _admission(session: Session, entry: PeerEntry, rules: MatchingRules, address: str | None) -> Tested:
+    names = () if entry.certificate_name is None else (entry.certificate_name,)
+    caller = Caller(entry.calling_aet, entry.called_aet or rules.own_aet, address or _address(entry, rules), names)
+    found = PeerList(peers.entries(session), rules).match(caller)
+    who = f"{caller.calling_aet} at {caller.address}, calling {caller.called_aet}"
+    if isinstance(found, Refused):
+        return Tested("admission", passed=False, detail=f"{who}, would be turned away: [{found.code}]")
+    if found.name != entry.name:
+        return Tested("admission", passed=True, detail=f"{who}, would be let in by {found.name}, which says more of it")
+    services = ", ".join(sorted(found.services))
+    return Tested("admission", passed=True, detail=f"{who}, would be let in: lane {found.lane}, services {services}")
+
+
+def _address(entry: PeerEntry, rules: MatchingRules) -> str:
+    """Return an address that the peer could have."""
+    if entry.network is not None:
+        return str(ip_network(entry.network)[0])
+    return str(rules.networks[0][0]) if rules.networks else _SOMEWHERE
+
+
+def _reachability(entry: PeerEntry, listens_on: str) -> Iterator[Tested]:
+    is_here = entry.network is not None and ip_network(entry.network).is_loopback
+    if listens_on in _LOOPBACK and not is_here:
+        yield Tested(
+            "listener",
+            passed=False,
+            detail=f"it listens on {listens_on}, where only this machine reaches it: set gateway.host",
+        )
+
+
+def _gateway(session: Session) -> Tested:
+    now = utc_now()
+    at_work = sum(process.is_alive(now) for process in processes.running(session, kind="gateway"))
+    detail = f"{at_work} at work" if at_work else "none at work: `oncue up`"
+    return Tested("gateway", passed=at_work > 0, detail=detail)
+
+
+def _quotas(session: Session, entry: PeerEntry) -> Iterator[Tested]:
+    used = peer_usage.of_hour(session, peer_usage.hour_of(utc_now())).get(entry.name, Usage())
+    for what, count, bound in (
+        ("associations", used.associations, entry.quotas.associations),
+        ("images", used.images, entry.quotas.images),
+        ("megabytes", -(-used.size_bytes // _MEGABYTE), entry.quotas.megabytes),
+    ):
+        if bound is not None:
+            yield Tested(f"{what} per hour", passed=count < bound, detail=f"{count} of {bound} used in this hour")
+
+
+def _refusals(session: Session, entry: PeerEntry) -> Iterator[Tested]:
+    """Name what was turned away under this title lately; it says what the peer does otherwise than its entry."""
+    for refused in refused_peers.of_title(session, entry.calling_aet):
+        if utc_now() - refused.last_at < _RECENTLY:
+            yield Tested("turned away", passed=False, detail=described(refused))
+
+
+def _dicomweb(address: str) -> Tested:
+    parts = urlsplit(address)
+    host, path = parts.hostname or "", f"{parts.path.rstrip('/')}/studies?limit=1"
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=_HTTP_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=_HTTP_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Accept": "application/dicom+json"})
+        status = connection.getresponse().status  # the body, which names a patient, is not read
+    except (OSError, http.client.HTTPException) as error:
+        return Tested("query address", passed=False, detail=f"{address} does not answer ({type(error).__name__})")
+    finally:
+        connection.close()
+    passed = status in (http.HTTPStatus.OK, http.HTTPStatus.NO_CONTENT)
+    return Tested("query address", passed=passed, detail=f"{address} answered QIDO-RS with HTTP {status}")
