@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +23,6 @@ from dicom_gateway.contexts import accepted_contexts
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
-from dicom_gateway.receiving.batch_commit import BatchCommit
 from dicom_gateway.receiving.echo_count import EchoCount, Echoes
 from dicom_gateway.receiving.messages import MessageHooks
 from dicom_gateway.receiving.receive import InstanceReceiver
@@ -77,7 +77,7 @@ class Listener:
         self._process_id = process_id
         self._clock = clock
         self._on_association_end = on_association_end
-        self._receiver = InstanceReceiver(database, objects, settings, BatchCommit(database, clock), clock)
+        self._receiver = InstanceReceiver(database, objects, settings, process_id=process_id, clock=clock)
         self._open: dict[Association, OpenAssociation] = {}
         self._echoes = EchoCount()
         self._changed = threading.Condition()
@@ -110,6 +110,7 @@ class Listener:
             raise ConfigurationError(
                 f"cannot listen on {address[0]}:{address[1]} ({error.strerror}); choose another host or port"
             ) from error
+        self._receiver.start()
         entity._servers.append(server)  # noqa: SLF001 - its shutdown() takes itself out of this list
         self._server = server
         thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
@@ -129,7 +130,12 @@ class Listener:
                 association.abort()
             self._wait_until_idle(_ABORT_SECONDS)
         self._record_echoes(self._echoes.take())
+        self._receiver.stop()
         logger.info("listener.stopped")
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until every image that was acknowledged is on record, and say whether it is."""
+        return self._receiver.drain(seconds)
 
     def _wait_until_idle(self, seconds: float) -> bool:
         with self._changed:
@@ -237,29 +243,28 @@ class Listener:
 
     def _record_opened(self, association: Association) -> str | None:
         peer = _peer(association)
-        try:
-            with self._database.write() as session:
-                association_id = associations.opened(
-                    session,
-                    process_id=self._process_id,
-                    calling_aet=peer.calling_aet,
-                    called_aet=peer.called_aet,
-                    remote_address=peer.address,
-                    now=self._clock(),
-                )
-        except StorageError as error:
-            logger.warning("association.not_recorded", code=error.code, calling_aet=peer.calling_aet)
-            return None
-        return association_id
+        association_id, now = str(uuid.uuid4()), self._clock()
+        taken = self._receiver.note(
+            lambda session: associations.opened(
+                session,
+                association_id=association_id,
+                process_id=self._process_id,
+                calling_aet=peer.calling_aet,
+                called_aet=peer.called_aet,
+                remote_address=peer.address,
+                now=now,
+            ),
+            ahead=True,
+        )
+        if not taken:
+            logger.warning("association.not_recorded", code="out_of_resources", calling_aet=peer.calling_aet)
+        return association_id if taken else None
 
     def _ended(self, association: Association) -> None:
         opened = self._open.get(association)
         try:
             if opened is not None:
                 self._record_ended(association, opened)
-        except StorageError as error:
-            # Assembly takes it for closed when this process stops or its heartbeat is lost.
-            logger.warning("association.end_not_recorded", code=error.code)
         finally:
             with self._changed:
                 self._open.pop(association, None)
@@ -271,10 +276,17 @@ class Listener:
             self._record_echoes(self._echoes.add(_peer(association).calling_aet, now=self._clock()))
             return
         association_id = self._recorded(association, opened)
-        if association_id is not None:
-            how = "released" if association.is_released else "aborted"
-            with self._database.write() as session:
-                associations.closed(session, association_id, how=how, now=self._clock())
+        if association_id is None:
+            return
+        how = "released" if association.is_released else "aborted"
+        # In its turn, behind its images: it holds their studies open until they are on record.
+        taken = self._receiver.note(
+            lambda session: associations.closed(session, association_id, how=how, now=self._clock()),
+            then=self._on_association_end,
+        )
+        if not taken:
+            # Assembly takes it for closed when this process stops or its heartbeat is lost.
+            logger.warning("association.end_not_recorded", code="out_of_resources")
 
     def _record_echoes(self, echoes: Echoes | None) -> None:
         if echoes is None:

@@ -39,7 +39,8 @@ class Running:
         return self.gateway.port
 
     def instances(self) -> tuple[StoredInstance, ...]:
-        """Return every current instance of every study."""
+        """Return every current instance of every study, those just acknowledged among them."""
+        self.gateway.drain(_PATIENCE_SECONDS)
         with self.database.read() as session:
             ids = session.scalars(select(StudyRow.id).order_by(StudyRow.id)).all()
             return tuple(item for study_id in ids for item in studies.instances_of(session, study_id))
@@ -50,7 +51,8 @@ class Running:
             return [(row.study_id, row.revision) for row in session.scalars(select(JobRow).order_by(JobRow.id))]
 
     def events(self, tag: str) -> list[str]:
-        """Return the details of the audit events with a tag, oldest first."""
+        """Return the details of the audit events with a tag, oldest first, those of what just arrived among them."""
+        self.gateway.drain(_PATIENCE_SECONDS)
         with self.database.read() as session:
             return [event.details for event in audit.history(session, tag=tag, limit=1000)]
 
