@@ -113,7 +113,7 @@ def set_aside_files(objects: ObjectStore) -> Journal | None:
 
 def unregistered_studies(objects: ObjectStore) -> frozenset[bytes]:
     """Return the keys of studies with acknowledged images whose rows may be missing, in any gateway's journal."""
-    found = (_receipt(path) for folder in _folders(objects) for path in _filled(folder))
+    found = (_open_receipt(path) for folder in _folders(objects) for path in _filled(folder))
     return frozenset(receipt.study_key for receipt in found if receipt is not None)
 
 
@@ -138,12 +138,13 @@ def _filled(folder: Path) -> list[Path]:
     return filled
 
 
-def _receipt(path: Path) -> receipts.Receipt | None:
+def _open_receipt(path: Path) -> receipts.Receipt | None:
     try:
         with path.open("rb", buffering=0) as file:
-            return receipts.read(file.read(receipts.PREAMBLE_BYTES))
+            start = file.read(receipts.PREAMBLE_BYTES)
     except FileNotFoundError:
         return None
+    return None if receipts.is_registered(start) else receipts.read(start)
 
 
 def _taken(folder: Path) -> Journal | None:

@@ -38,6 +38,15 @@ class ObjectStore:
         """Make the folders that a put needs."""
         self.incoming.mkdir(parents=True, exist_ok=True)
 
+    def prepare_names(self) -> None:
+        """Make every folder that an object may get its name in, so that no link waits for one of them."""
+        present = {entry.name for entry in os.scandir(self.root)}
+        missing = [name for name in (f"{number:02x}" for number in range(256)) if name not in present]
+        for name in missing:
+            (self.root / name).mkdir(exist_ok=True)
+        if missing:
+            sync_folder(self.root)
+
     @property
     def incoming(self) -> Path:
         """Folder of files that are still being written, in the same file system as the objects."""

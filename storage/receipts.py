@@ -20,6 +20,9 @@ PREAMBLE_BYTES = 128
 BLANK = bytes(PREAMBLE_BYTES)
 """The preamble of a file whose row is committed; digests are those of files with this one."""
 
+REGISTERED_AT, REGISTERED = PREAMBLE_BYTES - 1, b"\x01"
+"""Where a receipt says that the row of its file is there, and what it then holds: a hint that may get lost."""
+
 _MAGIC = b"ONCUE\x00\x00\x01"
 _FIELDS = struct.Struct("<8s32sQ16s16s16sBq")
 _CHECK = struct.Struct("<L")
@@ -80,6 +83,11 @@ def read(start: bytes) -> Receipt | None:
         lane=_LANES[lane],
         received_at=_EPOCH + timedelta(microseconds=microseconds),
     )
+
+
+def is_registered(start: bytes) -> bool:
+    """Say whether a receipt's file is known to have its row."""
+    return start[REGISTERED_AT : REGISTERED_AT + 1] == REGISTERED
 
 
 def begins_with_one(start: bytes) -> bool:

@@ -69,11 +69,22 @@ def settle(objects: ObjectStore, images: Sequence[Acknowledged]) -> None:
             image.path.unlink()
 
 
+def mark_registered(images: Sequence[Acknowledged]) -> None:
+    """Note in files that their rows are there, for those who ask which studies wait for rows."""
+    for image in images:
+        with contextlib.suppress(FileNotFoundError):
+            _overwrite(image.path, receipts.REGISTERED, receipts.REGISTERED_AT)
+
+
 def blank(path: Path) -> None:
     """Take the receipt out of a file."""
+    _overwrite(path, receipts.BLANK, 0)
+
+
+def _overwrite(path: Path, content: bytes, offset: int) -> None:
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        os.pwrite(descriptor, receipts.BLANK, 0)
+        os.pwrite(descriptor, content, offset)
     finally:
         os.close(descriptor)
 

@@ -29,7 +29,8 @@ from storage.studies import Registration
 
 _GATHER_SECONDS = 0.1
 _MOST_IN_BATCH = 256
-_UNSETTLED_SECONDS = 1.0
+_UNSETTLED_SECONDS = 5.0
+_MOST_UNSETTLED = 1_024
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -52,6 +53,7 @@ class Ledger:
         self._open: set[Path] = set()
         self._unsettled: list[Acknowledged] = []
         self._unsettled_since = 0.0
+        self._marked = 0
         self._hurried = 0
         self._failures = 0
         self._stopping = False
@@ -244,17 +246,21 @@ class Ledger:
     def _settle_due(self) -> None:
         """Take registered files out of the journal: at once where nothing waits, else many together."""
         is_old = time.monotonic() - self._unsettled_since > _UNSETTLED_SECONDS
-        if not self._unsettled or (self._images and not is_old and len(self._unsettled) < _MOST_IN_BATCH):
-            return
+        can_wait = self._images and not is_old and len(self._unsettled) < _MOST_UNSETTLED
         try:
-            journal_files.settle(self._objects, self._unsettled)
+            if can_wait:
+                journal_files.mark_registered(self._unsettled[self._marked :])
+                self._marked = len(self._unsettled)
+                return
+            if self._unsettled:
+                journal_files.settle(self._objects, self._unsettled)
         except OSError as error:
             # They are registered, so nothing is lost: they leave the journal with those that come after them.
             logger.warning("ledger.not_settled", code="disk_failure", reason=error.strerror)
             return
         with self._changed:
             self._open.difference_update(image.path for image in self._unsettled)
-            self._unsettled = []
+            self._unsettled, self._marked = [], 0
             self._changed.notify_all()
 
     def _give_up(self, batch: Batch, error: Exception) -> None:

@@ -66,7 +66,8 @@ class InstanceReceiver:
     def start(self) -> None:
         """Make a journal, begin to register, and take over what dead gateways left; StorageFull where that fails."""
         self._journal = Journal.create(self._objects, self._process_id)
-        self._slots = SlotPool(self._journal)
+        self._objects.prepare_names()
+        self._slots = SlotPool(self._journal, self._objects)
         self._place = SpoolPlace(
             objects=self._objects,
             take_slot=self._slots.take,

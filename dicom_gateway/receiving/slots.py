@@ -1,4 +1,8 @@
-"""Files created ahead, so that no image waits for its own name to become durable."""
+"""Files created ahead, so that no image waits for its own name to become durable.
+
+The reserve of the disk is looked at when they are made, not for each image: so small images may eat into it by as much
+as the spare slots hold, a megabyte each.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,18 @@ from collections import deque
 
 from storage.errors import StorageFull
 from storage.journals import Journal, Slot
+from storage.objects import ObjectStore
 
-_SPARE = 64
-_FEW = 32
+_SPARE = 128
+_FEW = 64
 
 
 class SlotPool:
     """Hands out slots of a journal; a thread makes new ones while there are few left."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, objects: ObjectStore) -> None:
         self._journal = journal
+        self._objects = objects
         self._ready: deque[Slot] = deque()
         self._few = threading.Event()
         self._stopping = False
@@ -40,14 +46,15 @@ class SlotPool:
         try:
             slot = self._ready.popleft()
         except IndexError:
-            slot = self._made(1)
+            slot = self._made()
         if len(self._ready) < _FEW:
             self._few.set()
         return slot
 
-    def _made(self, count: int) -> Slot:
+    def _made(self) -> Slot:
+        self._objects.require_space()
         try:
-            (slot,) = self._journal.slots(count)
+            (slot,) = self._journal.slots(1)
         except OSError as error:
             raise disk_failure(error) from error
         return slot
@@ -59,8 +66,9 @@ class SlotPool:
             if self._stopping:
                 return
             try:
+                self._objects.require_space()
                 self._ready.extend(self._journal.slots(max(_SPARE - len(self._ready), 0)))
-            except OSError:
+            except (OSError, StorageFull):
                 # Whoever needs one tries by itself, and answers its sender; the next ``take`` has this tried again.
                 continue
 

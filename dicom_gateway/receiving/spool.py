@@ -116,7 +116,7 @@ class Spool(io.BytesIO):
         From then on it is not this spool's any more.
         """
         try:
-            slot = self._slot or self._take_slot()
+            slot = self._slot or self._place.take_slot()
             self._hash_buffer()
             receipt = self._receipt(study_instance_uid, origin, received_at)
             self._write_last(slot, receipts.preamble(receipt))
@@ -159,7 +159,8 @@ class Spool(io.BytesIO):
             return
         slot = self._slot
         if slot is None:
-            slot = self._slot = self._take_slot()
+            self._place.objects.require_space()
+            slot = self._slot = self._place.take_slot()
             _write_all(slot.descriptor, [receipts.BLANK + self._header])
         self._hash_buffer()
         with memoryview(self._buffer)[: self._filled] as content:
@@ -180,10 +181,6 @@ class Spool(io.BytesIO):
                 return
             _write_all(slot.descriptor, [content])
             os.pwrite(slot.descriptor, preamble, 0)
-
-    def _take_slot(self) -> Slot:
-        self._place.objects.require_space(self._received)
-        return self._place.take_slot()
 
     def _receipt(self, study_instance_uid: str, origin: Origin, received_at: datetime) -> Receipt:
         return Receipt(
