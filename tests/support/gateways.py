@@ -57,6 +57,11 @@ class Running:
             return [event.details for event in audit.history(session, tag=tag, limit=1000)]
 
 
+def half_received(objects: ObjectStore) -> list[Path]:
+    """Return the files that something was received into and that are not yet objects; slots in reserve are empty."""
+    return [path for path in objects.incoming.rglob("*") if path.is_file() and path.stat().st_size]
+
+
 @contextlib.contextmanager
 def running_gateway(database: Database, objects: ObjectStore, **settings: Any) -> Iterator[Running]:
     """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""

@@ -243,6 +243,7 @@ def test_a_refused_uid_that_is_none_is_not_written_into_the_records(
 ) -> None:
     with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
         sender.store("Doe^John", _WHOLE)
+        assert running.gateway.drain(30)
         with sqlite_database.read() as session:
             assert session.execute(text("SELECT count(*) FROM audit_events WHERE subject LIKE '%Doe%'")).scalar() == 0
 
@@ -252,6 +253,23 @@ def test_a_class_that_was_not_negotiated_is_refused_as_unsupported(
 ) -> None:
     with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
         assert sender.store(_UID, _WHOLE, sop_class_uid="1.2.3.4") == Status.SOP_CLASS_NOT_SUPPORTED
+
+
+def test_an_image_of_many_megabytes_is_stored_byte_for_byte(sqlite_database: Database, objects: ObjectStore) -> None:
+    image = ct_image(rows=1300, value=7)
+    with running_gateway(sqlite_database, objects) as running:
+        assert store(running.port, image) == [Status.SUCCESS]
+        (instance,) = running.instances()
+    assert data_set_bytes(objects.get(instance.digest)) == encoded(image)
+    assert objects.path(instance.digest).read_bytes() == objects.get(instance.digest)
+
+
+def test_images_are_acknowledged_while_the_database_is_locked(sqlite_database: Database, objects: ObjectStore) -> None:
+    images = [ct_image(number=number) for number in range(5)]
+    with running_gateway(sqlite_database, objects) as running:
+        with sqlite_database.write():
+            assert store(running.port, *images) == [Status.SUCCESS] * 5
+        assert len(running.instances()) == 5
 
 
 def test_a_full_disk_answers_out_of_resources_and_keeps_nothing(
@@ -348,6 +366,7 @@ def test_dcmsend_delivers_a_file_of_each_of_sixteen_transfer_syntaxes(
 def test_a_sender_is_put_into_its_lane(sqlite_database: Database, objects: ObjectStore) -> None:
     with running_gateway(sqlite_database, objects, lanes={"EMERGENCY": "stat"}) as running:
         store(running.port, ct_image("urgent"), calling_aet="EMERGENCY")
+        assert running.gateway.drain(30)
         store(running.port, ct_image("other"))
     with sqlite_database.read() as session:
         assert [row.lane for row in session.query(StudyRow).order_by(StudyRow.id)] == ["stat", "routine"]
