@@ -20,9 +20,9 @@ from dicom_gateway.loops import Loop
 from dicom_gateway.receiving.backlog import Acknowledged, Backlog, arrival
 from dicom_gateway.receiving.buffers import Buffers
 from dicom_gateway.receiving.elements import ElementWalks
+from dicom_gateway.receiving.journal_slots import SlotPool
 from dicom_gateway.receiving.ledger import Ledger
 from dicom_gateway.receiving.recovery import Recovery
-from dicom_gateway.receiving.slots import SlotPool
 from dicom_gateway.receiving.spool import Spool, SpoolPlace
 from dicom_gateway.receiving.store_request import StoreRequest, identify
 from dicom_gateway.status import Status, written

@@ -27,7 +27,7 @@ from dicom_gateway.errors import InstanceTooLarge, UndecodableObject
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID
 from dicom_gateway.receiving.buffers import BUFFER_BYTES, Buffers
 from dicom_gateway.receiving.elements import ElementWalks
-from dicom_gateway.receiving.slots import disk_failure
+from dicom_gateway.receiving.journal_slots import disk_failure
 from dicom_gateway.receiving.store_request import WANTED, StoreRequest
 from storage import receipts
 from storage.errors import OncueError

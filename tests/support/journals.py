@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.receiving.buffers import Buffers
 from dicom_gateway.receiving.elements import ElementWalks
-from dicom_gateway.receiving.slots import SlotPool
+from dicom_gateway.receiving.journal_slots import SlotPool
 from dicom_gateway.receiving.spool import KeptFile, Spool, SpoolPlace
 from dicom_gateway.receiving.store_request import StoreRequest
 from storage.database import utc_now
