@@ -111,6 +111,11 @@ def set_aside_files(objects: ObjectStore) -> Journal | None:
     return _taken(objects.set_aside)
 
 
+def set_aside_count(objects: ObjectStore) -> int:
+    """Return how many files the database refused."""
+    return len([path for path in _filled(objects.set_aside) if path.name != _LOCK])
+
+
 def unregistered_studies(objects: ObjectStore) -> frozenset[bytes]:
     """Return the keys of studies with acknowledged images whose rows may be missing, in any gateway's journal."""
     found = (_open_receipt(path) for folder in _folders(objects) for path in _filled(folder))

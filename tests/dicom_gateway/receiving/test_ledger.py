@@ -13,7 +13,7 @@ from dicom_gateway.receiving import journal_files
 from dicom_gateway.receiving.backlog import Acknowledged, Backlog
 from dicom_gateway.receiving.ledger import Ledger
 from dicom_gateway.receiving.recovery import Recovery
-from storage import audit, studies
+from storage import audit, journals, studies
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.journals import Journal
@@ -129,6 +129,7 @@ def test_an_image_that_the_database_refuses_is_set_aside_with_its_receipt_and_th
         assert (told.actor, told.outcome) == ("CT", "failed")
         assert journal_files.whole_receipt(objects.set_aside / refused.digest) is not None
         assert half_received(objects) == []
+        assert journals.set_aside_count(objects) == 1
 
 
 def test_what_was_set_aside_is_tried_again_when_a_gateway_starts(
