@@ -3,6 +3,9 @@
 All receivers run as child processes on loopback, one after another, and get the same generated CT images from the same
 sender (DCMTK storescu where installed, else pynetdicom), over one association and over four at once. Each repeat has
 fresh UIDs and a fresh order. Run: ``python -m benchmarks.ingest [--images N] [--repeats N] [--json]``.
+
+Beside the rate, the processor time of the receiving process for each image is measured, and for oncue how long after
+the last answer the last row was there: a rate that its ledger cannot keep up with would be no rate.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import platform
 import shutil
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -25,12 +29,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+ONCUE = "oncue gateway"
 SIZE = 512
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 SEND_SECONDS = 600.0
 
 
@@ -46,8 +52,20 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One run: images per second, processor time for each, and how long the last row came after the last answer."""
+
+    images_per_second: float
+    cpu_milliseconds: float
+    seconds_behind: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """Images per second of one receiver over so many associations: the median of the repeats, and all of them."""
+    """Images per second of one receiver over so many associations: the median of the repeats, and all of them.
+
+    ``cpu_milliseconds`` and ``seconds_behind`` are medians of what ``Run`` says.
+    """
 
     receiver: str
     durable: str
@@ -55,6 +73,8 @@ class Result:
     images_per_second: float
     runs: tuple[float, ...]
     ratio_to_oncue: float = 1.0
+    cpu_milliseconds: float | None = None
+    seconds_behind: float | None = None
 
 
 def ct_image(generator: np.random.Generator, *, study: str, series: str, number: int) -> Dataset:
@@ -88,11 +108,11 @@ def receivers() -> list[Receiver]:
     """Return the receivers that can be measured on this machine."""
     found = [
         Receiver(
-            "oncue gateway",
+            ONCUE,
             "ONCUE",
             _gateway_command,
             nodelay=True,
-            durable="file and folder fsynced, row committed with a flush",
+            durable="file flushed with all that its row needs",
         )
     ]
     storescp = _program("storescp")
@@ -118,30 +138,51 @@ def receivers() -> list[Receiver]:
     return found
 
 
-def measure(receiver: Receiver, folders: Sequence[Path]) -> float:
-    """Start a receiver, send it one folder per association at once, and return images per second."""
+def measure(receiver: Receiver, folders: Sequence[Path]) -> Run:
+    """Start a receiver, and send it one folder per association at once."""
     images = sum(1 for folder in folders for _ in folder.iterdir())
-    with tempfile.TemporaryDirectory() as state, _running(receiver, Path(state)) as port:
+    with tempfile.TemporaryDirectory() as state, running(receiver, Path(state)) as (port, process):
+        before = _cpu_seconds(process)
         started = time.perf_counter()
         senders = [
             subprocess.Popen(
-                _send_command(receiver.aet, port, folder),
-                env=_environment(nodelay=receiver.nodelay),
+                send_command(receiver.aet, port, folder),
+                env=environment(nodelay=receiver.nodelay),
                 stdout=subprocess.DEVNULL,
             )
             for folder in folders
         ]
         codes = [sender.wait(SEND_SECONDS) for sender in senders]
         seconds = time.perf_counter() - started
+        behind = _seconds_behind(Path(state), images) if receiver.name == ONCUE else None
+        cpu = _cpu_seconds(process) - before
     if any(codes):
         raise SystemExit(f"{receiver.name}: a sender failed with exit codes {codes}")
-    return images / seconds
+    return Run(images / seconds, cpu / images * 1000, behind)
 
 
-def run(images: int, repeats: int) -> list[Result]:
-    """Measure every receiver over one and four associations; repeats take turns so that drift hits all alike."""
-    chosen = receivers()
-    runs: dict[tuple[str, int], list[float]] = {}
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return the processor time of a process and its children, those that ended too."""
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(time.user + time.system for time in times) + times[0].children_user + times[0].children_system
+
+
+def _seconds_behind(state: Path, images: int) -> float:
+    """Wait until every image has its row, and return how long that took."""
+    started = time.perf_counter()
+    query = "SELECT count(*) FROM instances"
+    while time.perf_counter() - started < START_SECONDS:
+        with contextlib.closing(sqlite3.connect(state / "oncue.sqlite")) as database:
+            if database.execute(query).fetchone() == (images,):
+                return time.perf_counter() - started
+        time.sleep(0.05)
+    raise SystemExit("images that were acknowledged are not on record")
+
+
+def run(images: int, repeats: int, peers: Sequence[str] | None = None) -> list[Result]:
+    """Measure receivers over one and four associations; repeats take turns so that drift hits all alike."""
+    chosen = [one for one in receivers() if peers is None or one.name == ONCUE or one.name in peers]
+    runs: dict[tuple[str, int], list[Run]] = {}
     for _ in range(repeats):
         for associations in (1, 4):
             for receiver in chosen:
@@ -153,9 +194,11 @@ def run(images: int, repeats: int) -> list[Result]:
     return [_result(receiver, associations, runs) for associations in (1, 4) for receiver in chosen]
 
 
-def _result(receiver: Receiver, associations: int, runs: dict[tuple[str, int], list[float]]) -> Result:
-    rates = runs[receiver.name, associations]
-    ours = statistics.median(runs["oncue gateway", associations])
+def _result(receiver: Receiver, associations: int, runs: dict[tuple[str, int], list[Run]]) -> Result:
+    of_receiver = runs[receiver.name, associations]
+    rates = [run.images_per_second for run in of_receiver]
+    ours = statistics.median(run.images_per_second for run in runs[ONCUE, associations])
+    behind = [run.seconds_behind for run in of_receiver if run.seconds_behind is not None]
     median = statistics.median(rates)
     return Result(
         receiver=receiver.name,
@@ -164,6 +207,8 @@ def _result(receiver: Receiver, associations: int, runs: dict[tuple[str, int], l
         images_per_second=round(median, 1),
         runs=tuple(round(rate, 1) for rate in rates),
         ratio_to_oncue=round(median / ours, 2),
+        cpu_milliseconds=round(statistics.median(run.cpu_milliseconds for run in of_receiver), 2),
+        seconds_behind=round(statistics.median(behind), 2) if behind else None,
     )
 
 
@@ -202,7 +247,8 @@ def _orthanc_command(program: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-def _send_command(aet: str, port: int, folder: Path) -> list[str]:
+def send_command(aet: str, port: int, folder: Path) -> list[str]:
+    """Return the command that sends a folder over one association."""
     program = _program("storescu")
     if program:
         return [program, "+sd", "-pdu", "131072", "-aec", aet, "127.0.0.1", str(port), str(folder)]
@@ -234,19 +280,20 @@ def send(aet: str, port: int, folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _running(receiver: Receiver, state: Path) -> Iterator[int]:
+def running(receiver: Receiver, state: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Run a receiver on a free port; hands out the port and the process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     process = subprocess.Popen(
         receiver.command(port, state),
-        env=_environment(nodelay=receiver.nodelay),
+        env=environment(nodelay=receiver.nodelay),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         _wait_for(port)
-        yield port
+        yield port, psutil.Process(process.pid)
     finally:
         process.kill()
         process.wait()
@@ -263,7 +310,8 @@ def _wait_for(port: int) -> None:
         time.sleep(0.05)
 
 
-def _environment(*, nodelay: bool) -> dict[str, str]:
+def environment(*, nodelay: bool) -> dict[str, str]:
+    """Return the environment of a program of DCMTK, with Nagle's algorithm on or off."""
     environment = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
     return environment | {"TCP_NODELAY": "1"} if nodelay else environment
 
@@ -276,21 +324,25 @@ def _program(name: str) -> str | None:
 
 
 def _print_table(results: Sequence[Result]) -> None:
-    print("| associations | receiver | what success means | images/s (median) | runs | times oncue |")
-    print("|---|---|---|---|---|---|")
+    print("| associations | receiver | what success means | images/s (median) | runs | times oncue | CPU ms/image |")
+    print("|---|---|---|---|---|---|---|")
     for result in results:
         runs = ", ".join(f"{rate:.0f}" for rate in result.runs)
         print(
             f"| {result.associations} | {result.receiver} | {result.durable} | {result.images_per_second:.0f} "
-            f"| {runs} | {result.ratio_to_oncue:.2f} |"
+            f"| {runs} | {result.ratio_to_oncue:.2f} | {result.cpu_milliseconds:.1f} |"
         )
+    for result in results:
+        if result.seconds_behind is not None:
+            print(f"\n{result.associations} associations: the last row was there {result.seconds_behind:.2f} s later")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--images", type=int, default=200, help="images per measurement (0.5 MB each)")
+    parser.add_argument("--images", type=int, default=240, help="images per measurement (0.5 MB each)")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help="measure only oncue and receivers of these names")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--receive", nargs=2, metavar=("PORT", "STATE"), help=argparse.SUPPRESS)
     parser.add_argument("--send", nargs=3, metavar=("AET", "PORT", "FOLDER"), help=argparse.SUPPRESS)
@@ -301,7 +353,7 @@ def main() -> None:
     if options.send:
         raise SystemExit(send(options.send[0], int(options.send[1]), Path(options.send[2])))
     load = os.getloadavg()[0]
-    results = run(options.images, options.repeats)
+    results = run(options.images, options.repeats, options.peers)
     if options.json:
         machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "load_before": round(load, 2)}
         print(json.dumps({"machine": machine, "results": [asdict(result) for result in results]}))

@@ -68,7 +68,8 @@ def _measured(receiver: ingest.Receiver, folder: Path, repeats: int, work: Path)
     for repeat in range(repeats):
         for name in sorted(senders, reverse=bool(repeat % 2)):
             state = work / f"{receiver.aet}-{name}-{repeat}"
-            with ingest.running(receiver, state) as port:
+            state.mkdir()
+            with ingest.running(receiver, state) as (port, _):
                 started = time.perf_counter()
                 senders[name](port)
                 runs[name].append(count / (time.perf_counter() - started))
@@ -77,8 +78,8 @@ def _measured(receiver: ingest.Receiver, folder: Path, repeats: int, work: Path)
 
 
 def _storescu(aet: str, port: int, folder: Path) -> None:
-    command = ["storescu", "-aec", aet, "+sd", "127.0.0.1", str(port), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TCP_NODELAY": "1"})
+    command = ingest.send_command(aet, port, folder)
+    subprocess.run(command, check=True, capture_output=True, env=ingest.environment(nodelay=True))
 
 
 def _oncue(aet: str, port: int, folder: Path) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.series_facts import stored_series
-from storage import studies
+from storage import journals, receipts, studies
 from storage.database import Database
 from storage.objects import ObjectStore
 from storage.routes.in_force import RoutesInForce
@@ -41,11 +41,17 @@ class Assembly:
             now = self.clock()
             quiet = studies.quiet(session, quiet_seconds=self.quiet_seconds, now=now)
             seconds = studies.seconds_until_quiet(session, quiet_seconds=self.quiet_seconds, now=now)
+        unregistered = journals.unregistered_studies(self.objects) if quiet else frozenset()
         for study_id in quiet:
-            self._close(study_id)
+            self._close(study_id, unregistered)
         return seconds
 
-    def _close(self, study_id: int) -> None:
+    def _close(self, study_id: int, unregistered: frozenset[bytes]) -> None:
+        with self.database.read() as session:
+            uid = studies.uid_of(session, study_id)
+        # An image of it that its sender was told is safe must be in the revision that closes, whoever received it.
+        if receipts.study_key(uid) in unregistered:
+            return
         # Headers are read before the transaction: while it holds the study no image of it can be written.
         seen = self._see(study_id)
         with self.database.write() as session:

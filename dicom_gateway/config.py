@@ -136,6 +136,12 @@ class GatewaySettings(BaseModel):
     maximum_instance_megabytes: int = Field(
         default=4096, ge=1, description="Larger instances are refused; they are streamed to disk, so memory is no limit"
     )
+    maximum_unrecorded_images: int = Field(
+        default=10_000,
+        ge=1,
+        description="Images that may be safe on disk and wait for the database before further ones are refused",
+    )
+    maximum_unrecorded_megabytes: int = Field(default=16_384, ge=1, description="The same, by their size")
     maximum_pdu_bytes: int = Field(default=131_072, ge=4096, description="Largest P-DATA-TF that peers may send us")
     acse_seconds: float = Field(
         default=15.0, gt=0, description="A connection must have asked for an association by then"

@@ -44,6 +44,12 @@ class UndecodableObject(GatewayError):
     status = Status.CANNOT_UNDERSTAND
 
 
+class DataSetTooComplex(UndecodableObject):
+    """The data set has more elements, or sequences nested deeper, than any real one."""
+
+    code = "data_set_too_complex"
+
+
 class OutOfResources(GatewayError):
     """Nothing more can be stored durably at the moment."""
 

@@ -139,6 +139,10 @@ class Gateway:
         except StorageError as error:
             logger.warning("gateway.end_not_recorded", code=error.code)
 
+    def drain(self, seconds: float) -> bool:
+        """Wait until every image that was acknowledged is on record, and say whether it is."""
+        return self._listener.drain(seconds)
+
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:

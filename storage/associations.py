@@ -19,13 +19,20 @@ _MARK_EVERY = timedelta(seconds=1)
 
 
 def opened(
-    session: Session, *, process_id: str, calling_aet: str, called_aet: str, remote_address: str, now: datetime
+    session: Session,
+    *,
+    process_id: str,
+    calling_aet: str,
+    called_aet: str,
+    remote_address: str,
+    now: datetime,
+    association_id: str | None = None,
 ) -> str:
-    """Record that a peer opened an association, and return our id for it.
+    """Record that a peer opened an association, and return our id for it: a UUID, made here unless it is given.
 
     The gateway does so at the first request that is no C-ECHO, or at the end where there was none.
     """
-    association_id = str(uuid.uuid4())
+    association_id = association_id or str(uuid.uuid4())
     session.add(
         AssociationRow(
             id=association_id,

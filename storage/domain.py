@@ -171,7 +171,8 @@ class LabelEntry:
 class StoredInstance:
     """One received SOP instance: its identifiers and the object store's digest of its Part 10 file.
 
-    ``content_sha256`` digests the data set alone, as it came over the wire, without preamble and file meta.
+    ``content_sha256`` tells contents of one UID apart: that digest again, or in rows of earlier versions the one of the
+    data set alone, as it came over the wire, without preamble and file meta.
     """
 
     study_instance_uid: str

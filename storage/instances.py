@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -44,30 +45,33 @@ def restore(session: Session, study: StudyRow, instance: StoredInstance) -> None
     )
 
 
-def add(
-    session: Session,
-    study: StudyRow,
-    instance: StoredInstance,
-    *,
-    calling_aet: str,
-    now: datetime,
-) -> None:
-    """Write the row of an instance that is the current one from now on."""
-    session.execute(
-        _INSTANCES.insert(),
-        {
-            "study_id": study.id,
-            "revision": study.revision,
-            "series_instance_uid": instance.series_instance_uid,
-            "sop_instance_uid": instance.sop_instance_uid,
-            "sop_class_uid": instance.sop_class_uid,
-            "transfer_syntax_uid": instance.transfer_syntax_uid,
-            "modality": instance.modality,
-            "digest": instance.digest,
-            "content_sha256": instance.content_sha256,
-            "size_bytes": instance.size_bytes,
-            "calling_aet": calling_aet,
-            "received_at": now,
-            "current": True,
-        },
-    )
+def known(session: Session, study_id: int, found: Collection[StoredInstance]) -> set[tuple[str, str]]:
+    """Return which of some instances of a study have a row in any version, each as series and SOP Instance UID."""
+    uids = [instance.sop_instance_uid for instance in found]
+    query = select(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid)
+    query = query.where(InstanceRow.study_id == study_id, InstanceRow.sop_instance_uid.in_(uids))
+    return {(series_uid, uid) for series_uid, uid in session.execute(query)}
+
+
+def row_of(study: StudyRow, instance: StoredInstance, *, calling_aet: str, received_at: datetime) -> dict[str, object]:
+    """Return the row of an instance that is the current one from now on."""
+    return {
+        "study_id": study.id,
+        "revision": study.revision,
+        "series_instance_uid": instance.series_instance_uid,
+        "sop_instance_uid": instance.sop_instance_uid,
+        "sop_class_uid": instance.sop_class_uid,
+        "transfer_syntax_uid": instance.transfer_syntax_uid,
+        "modality": instance.modality,
+        "digest": instance.digest,
+        "content_sha256": instance.content_sha256,
+        "size_bytes": instance.size_bytes,
+        "calling_aet": calling_aet,
+        "received_at": received_at,
+        "current": True,
+    }
+
+
+def add(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows of instances."""
+    session.execute(_INSTANCES.insert(), rows)

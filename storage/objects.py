@@ -2,6 +2,9 @@
 
 A put is durable when it returns: bytes to a temporary file in the same file system, fsync, atomic rename, fsync of
 the folder. The same bytes put twice are stored once. No name from outside ever becomes part of a path.
+
+A received image may lie here with a receipt in its preamble for a moment (``storage.receipts``): it is read as if that
+were blank, which is what its digest is of.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from storage import receipts
 from storage.errors import ObjectCorrupt, ObjectMissing, StorageFull
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -34,10 +38,24 @@ class ObjectStore:
         """Make the folders that a put needs."""
         self.incoming.mkdir(parents=True, exist_ok=True)
 
+    def prepare_names(self) -> None:
+        """Make every folder that an object may get its name in, so that no link waits for one of them."""
+        present = {entry.name for entry in os.scandir(self.root)}
+        missing = [name for name in (f"{number:02x}" for number in range(256)) if name not in present]
+        for name in missing:
+            (self.root / name).mkdir(exist_ok=True)
+        if missing:
+            sync_folder(self.root)
+
     @property
     def incoming(self) -> Path:
         """Folder of files that are still being written, in the same file system as the objects."""
         return self.root / "incoming"
+
+    @property
+    def set_aside(self) -> Path:
+        """Folder of received files that the database refused to have a row of."""
+        return self.root / "set-aside"
 
     def path(self, digest: str) -> Path:
         """Return where an object lies; ``ValueError`` for anything that is not a SHA-256 in lower-case hex."""
@@ -69,12 +87,25 @@ class ObjectStore:
         target = self.path(digest)
         if target.exists():
             return digest
-        if not target.parent.is_dir():
-            target.parent.mkdir(exist_ok=True)
-            _fsync_folder(self.root)
+        self._make_folder(target.parent)
         temporary.replace(target)
-        _fsync_folder(target.parent)
+        sync_folder(target.parent)
         return digest
+
+    def link(self, file: Path, digest: str) -> None:
+        """Give an already fsynced file of this file system its digest as a second name, durable after ``sync_names``.
+
+        Where the digest has a file, that one stays.
+        """
+        target = self.path(digest)
+        self._make_folder(target.parent)
+        with contextlib.suppress(FileExistsError):
+            os.link(file, target)
+
+    def sync_names(self, digests: Iterable[str]) -> None:
+        """Make the names of linked objects durable."""
+        for folder in {self.path(digest).parent for digest in digests}:
+            sync_folder(folder)
 
     def get(self, digest: str) -> bytes:
         """Return an object's bytes, checked against the digest; ObjectMissing, ObjectCorrupt."""
@@ -82,6 +113,8 @@ class ObjectStore:
             content = self.path(digest).read_bytes()
         except FileNotFoundError as error:
             raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
+        if receipts.begins_with_one(content):
+            content = receipts.BLANK + content[receipts.PREAMBLE_BYTES :]
         if hashlib.sha256(content).hexdigest() != digest:
             raise ObjectCorrupt(f"object {digest[:12]} was changed on disk; restore it from a backup")
         return content
@@ -91,6 +124,8 @@ class ObjectStore:
         sha = hashlib.sha256()
         try:
             with self.path(digest).open("rb") as file:
+                start = file.read(receipts.PREAMBLE_BYTES)
+                sha.update(receipts.BLANK if receipts.begins_with_one(start) else start)
                 while piece := file.read(_READ_BYTES):
                     sha.update(piece)
         except FileNotFoundError as error:
@@ -103,10 +138,16 @@ class ObjectStore:
         removed = 0
         for path in self.incoming.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if now.timestamp() - path.stat().st_mtime > older_than_seconds:
+                # Folders are the journals of gateways, and not a matter of age.
+                if path.is_file() and now.timestamp() - path.stat().st_mtime > older_than_seconds:
                     path.unlink()
                     removed += 1
         return removed
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            sync_folder(self.root)
 
     def require_space(self, wanted_bytes: int = 0) -> None:
         """Raise StorageFull where ``wanted_bytes`` more would eat into the reserve."""
@@ -117,7 +158,8 @@ class ObjectStore:
             )
 
 
-def _fsync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make durable what names a folder holds."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

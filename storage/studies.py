@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -61,6 +61,16 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance whose file is durable: what it is, what it says of its study, who sent it, and when it was whole."""
+
+    instance: StoredInstance
+    facts: StudyFacts
+    origin: Origin
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedStudy:
     """A complete study: our number for it, its UID and revision, and since when it is complete."""
 
@@ -89,29 +99,33 @@ def register_instance(
 
     The study is taken until the transaction ends: whoever registers instances of several does so by their UIDs' order.
     """
+    arrival = Arrival(instance, facts, origin, received_at=now)
     study = _study(session, instance.study_instance_uid, facts, origin=origin, now=now)
-    if origin.association_id is not None:
-        associations.sends(session, origin.association_id, study.id, now=now)
-    versions = instances.versions(session, study.id, instance)
-    if versions.get(instance.content_sha256):
-        return Registration.DUPLICATE
-    outcome = Registration.CHANGED if versions else Registration.NEW
-    complete_until_now = study.closed_at is not None
-    if study.closed_at is not None and is_read(instance.sop_class_uid):
-        _reopen(session, study, instance, actor=origin.calling_aet, now=now)
-    if versions:
-        _follow(session, study, facts, actor=origin.calling_aet, now=now)
-        instances.set_aside(session, study, instance)
-    if instance.content_sha256 in versions:
-        instances.restore(session, study, instance)
-    else:
-        instances.add(session, study, instance, calling_aet=origin.calling_aet, now=now)
-    _record_instance(session, study, instance, origin=origin, outcome=outcome, now=now)
-    if study.closed_at is None:
-        study.last_instance_at = now
-    if complete_until_now or versions:
-        standing.refresh(session, study.id, recount=study.closed_at is not None)
-    return outcome
+    _note_senders(session, study, [arrival], now=now)
+    return _register(session, study, arrival, now=now)
+
+
+def register_instances(
+    session: Session,
+    arrivals: Sequence[Arrival],
+    *,
+    now: datetime,
+    content_of: Callable[[StoredInstance], str] | None = None,
+) -> tuple[Registration, ...]:
+    """Write the rows of instances as ``register_instance`` does for each, with few queries for each study.
+
+    Studies are taken in the order of their UIDs. ``content_of`` digests the data set of an instance alone; it is asked
+    where a UID came before, for rows of earlier versions tell contents apart by that.
+    """
+    by_study: dict[str, list[int]] = {}
+    for place, arrival in enumerate(arrivals):
+        by_study.setdefault(arrival.instance.study_instance_uid, []).append(place)
+    outcomes: dict[int, Registration] = {}
+    for uid in sorted(by_study):
+        places = by_study[uid]
+        of_study = [arrivals[place] for place in places]
+        outcomes.update(zip(places, _register_all(session, of_study, now=now, content_of=content_of), strict=True))
+    return tuple(outcomes[place] for place in range(len(arrivals)))
 
 
 def quiet(session: Session, *, quiet_seconds: float, now: datetime) -> tuple[int, ...]:
@@ -208,11 +222,17 @@ def senders_of(session: Session, study_id: int) -> dict[str, frozenset[str]]:
     return {uid: frozenset(titles) for uid, titles in found.items()}
 
 
-def instances_of(session: Session, study_id: int) -> tuple[StoredInstance, ...]:
-    """Return the current instances of a study, in the order in which they arrived."""
+def uid_of(session: Session, study_id: int) -> str:
+    """Return the Study Instance UID of a study; RecordMissing where there is none."""
     uid = session.scalar(select(StudyRow.study_instance_uid).where(StudyRow.id == study_id))
     if uid is None:
         raise RecordMissing(f"there is no study {study_id}")
+    return uid
+
+
+def instances_of(session: Session, study_id: int) -> tuple[StoredInstance, ...]:
+    """Return the current instances of a study, in the order in which they arrived."""
+    uid = uid_of(session, study_id)
     query = select(InstanceRow).where(InstanceRow.study_id == study_id, InstanceRow.current).order_by(InstanceRow.id)
     return tuple(
         StoredInstance(
@@ -244,12 +264,111 @@ def refused_instance(
     )
 
 
+def failed_instance(
+    session: Session, *, calling_aet: str, sop_instance_uid: str, code: str, digest: str, now: datetime
+) -> None:
+    """Record that an image that was accepted could not be registered, and by which name its file is kept."""
+    audit.record(
+        session,
+        "instance:failed",
+        f"instance/{sop_instance_uid}",
+        actor=calling_aet,
+        now=now,
+        details={"code": code, "digest": digest},
+    )
+
+
 def _is_quiet(quiet_seconds: float, now: datetime) -> ColumnElement[bool]:
     return and_(
         StudyRow.closed_at.is_(None),
         StudyRow.last_instance_at <= now - timedelta(seconds=quiet_seconds),
         ~associations.still_sending(now),
     )
+
+
+def _register_all(
+    session: Session,
+    arrivals: Sequence[Arrival],
+    *,
+    now: datetime,
+    content_of: Callable[[StoredInstance], str] | None,
+) -> list[Registration]:
+    """Register instances of one study: those whose UIDs are new at once, the others one after another."""
+    first = arrivals[0]
+    study = _study(session, first.instance.study_instance_uid, first.facts, origin=first.origin, now=now)
+    _note_senders(session, study, arrivals, now=now)
+    seen = instances.known(session, study.id, [arrival.instance for arrival in arrivals])
+    outcomes: list[Registration | None] = []
+    new: list[Arrival] = []
+    for arrival in arrivals:
+        name = (arrival.instance.series_instance_uid, arrival.instance.sop_instance_uid)
+        outcomes.append(None if name in seen else Registration.NEW)
+        if name not in seen:
+            new.append(arrival)
+        seen.add(name)
+    if new:
+        _add_new(session, study, new, now=now)
+    return [
+        outcome or _register(session, study, arrival, now=now, content_of=content_of)
+        for outcome, arrival in zip(outcomes, arrivals, strict=True)
+    ]
+
+
+def _register(
+    session: Session,
+    study: StudyRow,
+    arrival: Arrival,
+    *,
+    now: datetime,
+    content_of: Callable[[StoredInstance], str] | None = None,
+) -> Registration:
+    """Register one instance of a study that is taken, whether or not its UID came before."""
+    instance, actor = arrival.instance, arrival.origin.calling_aet
+    versions = instances.versions(session, study.id, instance)
+    if not versions:
+        _add_new(session, study, [arrival], now=now)
+        return Registration.NEW
+    if instance.content_sha256 not in versions and content_of is not None:
+        content = content_of(instance)
+        instance = replace(instance, content_sha256=content) if content in versions else instance
+    if versions.get(instance.content_sha256):
+        return Registration.DUPLICATE
+    complete_until_now = study.closed_at is not None
+    if complete_until_now and is_read(instance.sop_class_uid):
+        _reopen(session, study, instance, actor=actor, now=now)
+    _follow(session, study, arrival.facts, actor=actor, now=now)
+    instances.set_aside(session, study, instance)
+    if instance.content_sha256 in versions:
+        instances.restore(session, study, instance)
+    else:
+        instances.add(session, [_row(study, arrival)])
+    audit.record_all(session, [_event(study, arrival, "instance:changed", now=now)])
+    if study.closed_at is None:
+        study.last_instance_at = now
+    standing.refresh(session, study.id, recount=study.closed_at is not None)
+    return Registration.CHANGED
+
+
+def _add_new(session: Session, study: StudyRow, arrivals: Sequence[Arrival], *, now: datetime) -> None:
+    """Write the rows of instances whose UIDs are new; an image among them reopens a closed study."""
+    complete_until_now = study.closed_at is not None
+    if complete_until_now:
+        image = next((arrival for arrival in arrivals if is_read(arrival.instance.sop_class_uid)), None)
+        if image is not None:
+            _reopen(session, study, image.instance, actor=image.origin.calling_aet, now=now)
+    instances.add(session, [_row(study, arrival) for arrival in arrivals])
+    audit.record_all(session, [_event(study, arrival, "instance:stored", now=now) for arrival in arrivals])
+    if study.closed_at is None:
+        study.last_instance_at = now
+    if complete_until_now:
+        standing.refresh(session, study.id, recount=study.closed_at is not None)
+
+
+def _note_senders(session: Session, study: StudyRow, arrivals: Sequence[Arrival], *, now: datetime) -> None:
+    """Note which associations send a study, so that it is held open for them."""
+    for association_id in dict.fromkeys(arrival.origin.association_id for arrival in arrivals):
+        if association_id is not None:
+            associations.sends(session, association_id, study.id, now=now)
 
 
 def _study(session: Session, uid: str, facts: StudyFacts, *, origin: Origin, now: datetime) -> StudyRow:
@@ -339,20 +458,17 @@ def _reads(job: jobs.Job, instance: StoredInstance, known: Mapping[str, str]) ->
     return instance.series_instance_uid not in known and instance.modality in {known.get(uid) for uid in job.wanted}
 
 
-def _record_instance(
-    session: Session,
-    study: StudyRow,
-    instance: StoredInstance,
-    *,
-    origin: Origin,
-    outcome: Registration,
-    now: datetime,
-) -> None:
-    audit.record(
-        session,
-        "instance:stored" if outcome is Registration.NEW else "instance:changed",
+def _row(study: StudyRow, arrival: Arrival) -> dict[str, object]:
+    calling_aet = arrival.origin.calling_aet
+    return instances.row_of(study, arrival.instance, calling_aet=calling_aet, received_at=arrival.received_at)
+
+
+def _event(study: StudyRow, arrival: Arrival, tag: str, *, now: datetime) -> audit.AuditEvent:
+    instance = arrival.instance
+    return audit.event(
+        tag,
         f"instance/{instance.sop_instance_uid}",
-        actor=origin.calling_aet,
+        actor=arrival.origin.calling_aet,
         now=now,
         details={
             "study": instance.study_instance_uid,

@@ -25,6 +25,7 @@ from storage.errors import ConfigurationError, OncueError
 PROBES: Mapping[str, Probe] = {
     "disk": storage_probes.probe_disk,
     "database": storage_probes.probe_database,
+    "incoming": storage_probes.probe_incoming,
     "history": history_probe.probe_history,
     "gateway": process_probes.probe_gateway,
     "relay": process_probes.probe_relay,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from console.doctor.parts import ExaminedPart, PartHealth
 from console.installation import Installation
-from storage import migrate
+from storage import journals, migrate
 
 _MEGABYTE = 1_000_000
 _LOW_FACTOR = 5
@@ -26,6 +26,22 @@ def probe_disk(installation: Installation) -> Iterator[ExaminedPart]:
     yield ExaminedPart(
         "disk", _space_health(free, reserve), f"{free} MB free in {existing}, {reserve} MB of it are kept in reserve"
     )
+
+
+def probe_incoming(installation: Installation) -> Iterator[ExaminedPart]:
+    """Look whether received images wait for their rows, and whether the database refused any."""
+    objects = installation.objects
+    set_aside = journals.set_aside_count(objects)
+    studies = len(journals.unregistered_studies(objects))
+    if set_aside:
+        yield ExaminedPart(
+            "incoming",
+            PartHealth.BROKEN,
+            f"{set_aside} images that were acknowledged are not on record: the database refused them; see the events "
+            f"`instance:failed`. Their files are in {objects.set_aside}, and are tried again when a gateway starts",
+        )
+        return
+    yield ExaminedPart("incoming", PartHealth.FINE, f"images of {studies} studies wait to be put on record")
 
 
 def probe_database(installation: Installation) -> Iterator[ExaminedPart]:

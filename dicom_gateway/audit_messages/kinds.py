@@ -80,7 +80,12 @@ KINDS: Mapping[str, MessageKind] = {
     "process:refused": _alert(EventType.SOFTWARE_CONFIGURATION, "weights_mismatch", "pickle_refused", "code_refused"),
     "association:refused": _alert(EventType.NODE_AUTHENTICATION),
     "instance:refused": _alert(
-        EventType.RESTRICTED_FUNCTION, "peer_refused", "object_mismatch", "undecodable_object", "instance_too_large"
+        EventType.RESTRICTED_FUNCTION,
+        "peer_refused",
+        "object_mismatch",
+        "undecodable_object",
+        "data_set_too_complex",
+        "instance_too_large",
     ),
     "instance:stored": _received(Action.CREATE),
     "instance:changed": _received(Action.UPDATE),

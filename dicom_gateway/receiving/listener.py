@@ -20,7 +20,6 @@ from dicom_gateway.receiving.acceptor import Acceptor, Rules, Shared, Timing, Wa
 from dicom_gateway.receiving.admission import NETWORK_NOT_ALLOWED, Admission, Caller
 from dicom_gateway.receiving.association import AssociationLimits, OpenAssociation
 from dicom_gateway.receiving.association_records import AssociationRecords
-from dicom_gateway.receiving.batch_commit import BatchCommit
 from dicom_gateway.receiving.bounded_log import BoundedLog
 from dicom_gateway.receiving.doors import Arrival, OpenDoor
 from dicom_gateway.receiving.half_open import HalfOpen, HalfOpenLimits
@@ -60,8 +59,8 @@ class Listener:
         self._rules = MatchingRules.of(settings)
         self._doors = tuple(doors or (Door(settings.host, settings.port),))
         self._on_association_end = on_association_end
-        self._receiver = InstanceReceiver(database, objects, settings, BatchCommit(database, clock), clock)
-        self._records = AssociationRecords(database, process_id, clock)
+        self._receiver = InstanceReceiver(database, objects, settings, process_id=process_id, clock=clock)
+        self._records = AssociationRecords(self._receiver.note, process_id, clock, on_closed=on_association_end)
         self._log = BoundedLog()
         self._half_open = HalfOpen(
             HalfOpenLimits(settings.maximum_half_open, settings.maximum_half_open_per_address), self._log
@@ -99,6 +98,7 @@ class Listener:
             for opened in bound:
                 opened.close()
             raise
+        self._receiver.start()
         self._bound = tuple(bound)
         for opened, door in zip(self._bound, self._doors, strict=True):
             opened.start()
@@ -119,7 +119,12 @@ class Listener:
                 self._end_all(OpenAssociation.cut)
                 self._wait_until_idle(_ABORT_SECONDS)
         self._records.write_echoes()
+        self._receiver.stop()
         logger.info("listener.stopped")
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until every image that was acknowledged is on record, and say whether it is."""
+        return self._receiver.drain(seconds)
 
     def _made_acceptor(self) -> Acceptor:
         settings = self._settings

@@ -1,51 +1,115 @@
 """What happens to one received instance, and what its sender is told.
 
-The order is the promise: request checked, file durable, row committed, and only then 0x0000. A crash between any two of
-these leaves an image that the sender still has, never one that it was told is safe.
+The order is the promise: request checked, file durable in the journal with a receipt of all that its row needs, and
+only then 0x0000. The row follows from the journal, whatever dies in between. A crash before the file is durable leaves
+an image that the sender still has, never one that it was told is safe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from io import BytesIO
 
 import structlog
+from sqlalchemy.orm import Session
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import GatewayError, UndecodableObject
-from dicom_gateway.receiving.batch_commit import BatchCommit, Received
+from dicom_gateway.loops import Loop
+from dicom_gateway.receiving.backlog import Acknowledged, Backlog, arrival
+from dicom_gateway.receiving.buffers import Buffers
+from dicom_gateway.receiving.elements import ElementWalks
+from dicom_gateway.receiving.journal_slots import SlotPool
+from dicom_gateway.receiving.ledger import Ledger
+from dicom_gateway.receiving.recovery import Recovery
 from dicom_gateway.receiving.repeat_bound import RepeatBound
-from dicom_gateway.receiving.spool import Spool, StoredFile
-from dicom_gateway.receiving.store_request import Identity, StoreRequest, identify
+from dicom_gateway.receiving.spool import Spool, SpoolPlace
+from dicom_gateway.receiving.store_request import StoreRequest, identify
 from dicom_gateway.status import Status, written
 from storage import studies
 from storage.database import Database
-from storage.domain import StoredInstance
 from storage.errors import OncueError, StorageError
+from storage.journals import Journal
 from storage.objects import ObjectStore
-from storage.studies import Origin, Registration
+from storage.studies import Origin
+
+_TAKE_OVER_SECONDS = 20.0
+_STOP_SECONDS = 30.0
 
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class InstanceReceiver:
-    """Takes instances into the object store and the database."""
+    """Takes instances into the journal, and has the ledger put them on record. Started before it is used."""
 
-    database: Database
-    objects: ObjectStore
-    settings: GatewaySettings
-    batch_commit: BatchCommit
-    clock: Callable[[], datetime]
-    refusals: RepeatBound = field(default_factory=RepeatBound)
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        settings: GatewaySettings,
+        *,
+        process_id: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._objects = objects
+        self._settings = settings
+        self._process_id = process_id
+        self._clock = clock
+        backlog = Backlog(settings.maximum_unrecorded_images, settings.maximum_unrecorded_megabytes << 20)
+        self._ledger = Ledger(database, objects, backlog, clock=clock)
+        self._recovery = Loop("journals", Recovery(objects, self._ledger).take_over, seconds=_TAKE_OVER_SECONDS)
+        self._walks = ElementWalks()
+        self._refusals = RepeatBound()
+        self._journal: Journal | None = None
+        self._slots: SlotPool | None = None
+        self._place: SpoolPlace | None = None
+
+    def start(self) -> None:
+        """Make a journal, begin to register, and take over what dead gateways left; StorageFull where that fails."""
+        self._journal = Journal.create(self._objects, self._process_id)
+        self._objects.prepare_names()
+        self._slots = SlotPool(self._journal, self._objects)
+        self._place = SpoolPlace(
+            objects=self._objects,
+            take_slot=self._slots.take,
+            buffers=Buffers(),
+            walks=self._walks,
+            maximum_bytes=self._settings.maximum_instance_megabytes << 20,
+        )
+        self._slots.start()
+        self._ledger.start()
+        self._recovery.start()
+
+    def stop(self) -> None:
+        """Register what was received, as far as the database answers; the rest waits in the journal for a gateway."""
+        self._recovery.stop()
+        self._ledger.stop(_STOP_SECONDS)
+        self._recovery.join()
+        if self._slots is not None:
+            self._slots.stop()
+        if self._journal is not None:
+            self._journal.close()
+
+    def drain(self, seconds: float = _STOP_SECONDS) -> bool:
+        """Wait until everything received is on record, and say whether it is; an outage of the database ends that."""
+        return self._ledger.drain(seconds)
+
+    def note(
+        self, write: Callable[[Session], object], *, ahead: bool = False, then: Callable[[], None] | None = None
+    ) -> bool:
+        """Have something about an association written in its turn, ``ahead`` of the images that wait or behind them.
+
+        ``then`` is called when it is committed. False where it is not taken, for too much waits for the database.
+        """
+        return self._ledger.note(write, ahead=ahead, then=then)
 
     def open_spool(self, request: StoreRequest) -> Spool:
         """Begin an instance."""
-        return Spool(self.objects, request, maximum_bytes=self.settings.maximum_instance_megabytes << 20)
+        if self._place is None:
+            raise RuntimeError("the receiver is not started")
+        return Spool(self._place, request)
 
-    def store(self, data_set: BytesIO | None, *, sop_instance_uid: str, origin: Origin) -> int:
+    def store(self, data_set: Spool | None, *, sop_instance_uid: str, origin: Origin) -> int:
         """Take one received data set in and return the DIMSE status of the answer."""
         try:
             self._take(data_set, origin)
@@ -57,12 +121,9 @@ class InstanceReceiver:
         return int(Status.SUCCESS)
 
     def refuse(self, error: OncueError, *, sop_instance_uid: str, calling_aet: str) -> int:
-        """Log and record that an instance was not accepted, and return the status that says so.
-
-        A sender that goes on and on for one reason is answered, but no more written about for a while.
-        """
+        """Log and record that an instance was not accepted, and return the status that says so."""
         status = status_of(error)
-        left_out = self.refusals.add(calling_aet, error.code, now=self.clock())
+        left_out = self._refusals.add(calling_aet, error.code, now=self._clock())
         if left_out is None:
             return status
         logger.warning(
@@ -74,34 +135,31 @@ class InstanceReceiver:
             reason=str(error),
             left_out=left_out,
         )
-        try:
-            with self.database.write() as session:
-                studies.refused_instance(
-                    session,
-                    calling_aet=calling_aet,
-                    sop_instance_uid=sop_instance_uid,
-                    code=error.code,
-                    status=status,
-                    now=self.clock(),
-                )
-        except StorageError as unrecorded:
+        taken = self._ledger.note(
+            lambda session: studies.refused_instance(
+                session,
+                calling_aet=calling_aet,
+                sop_instance_uid=sop_instance_uid,
+                code=error.code,
+                status=status,
+                now=self._clock(),
+            )
+        )
+        if not taken:
             # The sender is refused all the same; with the database down there is only the log to say so.
-            logger.warning("instance.refusal_not_recorded", code=unrecorded.code, calling_aet=calling_aet)
+            logger.warning("instance.refusal_not_recorded", code="out_of_resources", calling_aet=calling_aet)
         return status
 
-    def _take(self, data_set: BytesIO | None, origin: Origin) -> None:
-        if not isinstance(data_set, Spool):
+    def _take(self, data_set: Spool | None, origin: Origin) -> None:
+        if data_set is None:
             raise UndecodableObject("the C-STORE request has no data set")
         try:
             identity = identify(data_set.elements(), data_set.request)
-            kept = data_set.keep()
-            received = Received(_instance(data_set.request, identity, kept), identity.facts, origin)
-            outcome = self.batch_commit.register(received)
+            self._ledger.require_room()
+            kept = data_set.keep(identity.study_instance_uid, origin, received_at=self._clock())
+            self._ledger.submit(Acknowledged(kept.path, arrival(data_set.request, identity, kept.receipt)))
         finally:
             data_set.discard()
-        if outcome is Registration.CHANGED:
-            logger.warning("instance.changed", calling_aet=origin.calling_aet, digest=kept.digest)
-        logger.debug("instance.stored", outcome=outcome.value, calling_aet=origin.calling_aet, digest=kept.digest)
 
 
 def status_of(error: OncueError) -> int:
@@ -109,17 +167,3 @@ def status_of(error: OncueError) -> int:
     if isinstance(error, GatewayError):
         return int(error.status)
     return int(Status.OUT_OF_RESOURCES if isinstance(error, StorageError) else Status.PROCESSING_FAILURE)
-
-
-def _instance(request: StoreRequest, identity: Identity, kept: StoredFile) -> StoredInstance:
-    return StoredInstance(
-        study_instance_uid=identity.study_instance_uid,
-        series_instance_uid=identity.series_instance_uid,
-        sop_instance_uid=request.sop_instance_uid,
-        sop_class_uid=request.sop_class_uid,
-        transfer_syntax_uid=request.transfer_syntax_uid,
-        modality=identity.modality,
-        digest=kept.digest,
-        content_sha256=kept.content_sha256,
-        size_bytes=kept.size_bytes,
-    )

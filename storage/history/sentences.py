@@ -20,6 +20,7 @@ _SENTENCES: Mapping[str, str] = {
     "study:read": "{actor} read the study",
     "instance:stored": "{count} from {actor}",
     "instance:changed": "An image came again from {actor} with other content",
+    "instance:failed": "An image from {actor} could not be put on record and was set aside: {code}",
     "instance:refused": "An image from {actor} was refused: {code}",
     "job:opened": "Job {number} was opened in lane {lane}",
     "job:kept": "The result of job {number} still stands",

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from dicom_gateway.assembly import Assembly
 from dicom_gateway.config import GatewaySettings
@@ -13,11 +14,14 @@ from storage import associations, processes, studies, worklist
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance, StudyState
 from storage.errors import RoutesInvalid
+from storage.journals import Journal
+from storage.models import StudyRow
 from storage.objects import ObjectStore
 from storage.routes.file import SHIPPED
 from storage.routes.in_force import RoutesInForce
 from storage.studies import Origin, StudyFacts
 from tests.support.gateways import ANY_ROUTE, Running, running_gateway, until
+from tests.support.journals import put_into_journal
 from tests.support.senders import association, ct_image, store
 
 pytestmark = pytest.mark.slow
@@ -38,6 +42,7 @@ def test_an_association_that_is_still_open_holds_its_study_back(database: Databa
     with running_gateway(database, objects, quiet_seconds=_QUICK) as running:
         with association(running.port) as opened:
             opened.send_c_store(ct_image("held"))
+            assert running.gateway.drain(30)
             store(running.port, ct_image("other"))
             until(lambda: running.jobs() != [], "the job of the other study")
             assert running.jobs() == [(2, 1)]
@@ -65,6 +70,7 @@ def test_the_end_of_an_association_closes_its_study_without_waiting_for_the_next
         running = Running(gateway, sqlite_database, objects)
         with association(running.port) as opened:
             opened.send_c_store(ct_image())
+            assert gateway.drain(30)
             later.set()
             assert running.jobs() == []
         until(lambda: running.jobs() == [(1, 1)], "the job of the study whose sender left")
@@ -103,6 +109,31 @@ def test_the_association_of_a_gateway_that_died_holds_nothing_back(
     Assembly(sqlite_database, objects, RoutesInForce(), 10, utc_now).close_quiet()
     with sqlite_database.read() as session:
         assert studies.quiet(session, quiet_seconds=10, now=utc_now()) == ()
+
+
+def test_a_study_stays_open_while_an_image_of_it_is_in_any_journal_and_closes_once_it_is_taken_over(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    registered, waiting = ct_image(number=1), ct_image(number=2)
+    with running_gateway(sqlite_database, objects) as running:
+        store(running.port, registered)
+    assembly = Assembly(sqlite_database, objects, RoutesInForce(ANY_ROUTE), 0.001, utc_now)
+    journal = Journal.create(objects, "gateway-other")
+    put_into_journal(objects, journal, waiting)
+    assembly.close_quiet()
+    assert _is_open(sqlite_database)
+    journal.close()  # its process dies
+    assembly.close_quiet()
+    assert _is_open(sqlite_database)
+    with running_gateway(sqlite_database, objects) as running:
+        until(lambda: len(running.instances()) == 2, "the image of the dead gateway")
+    assembly.close_quiet()
+    assert not _is_open(sqlite_database)
+
+
+def _is_open(database: Database) -> bool:
+    with database.read() as session:
+        return session.scalars(select(StudyRow.closed_at)).one() is None
 
 
 def test_a_study_that_no_route_wants_is_set_aside_with_its_reasons(database: Database, objects: ObjectStore) -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from storage import associations, audit, jobs, processes, studies, worklist
 from storage.database import Database
 from storage.domain import JobState, Lane, StoredInstance, StudyState
 from storage.errors import LeaseLost, RecordMissing
+from storage.models import InstanceRow
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
 from storage.studies import Registration, SeenStudy
@@ -55,6 +57,62 @@ def _register(
     origin = studies.Origin("SENDER", association_id)
     with database.write() as session:
         return studies.register_instance(session, instance, studies.StudyFacts(patient), origin=origin, now=now)
+
+
+def _arrival(instance: StoredInstance, association_id: str | None = None) -> studies.Arrival:
+    origin = studies.Origin("SENDER", association_id)
+    return studies.Arrival(instance, studies.StudyFacts("P1"), origin, received_at=NOW)
+
+
+def test_a_batch_of_instances_is_registered_as_one_after_another_would_be(database: Database) -> None:
+    _register(database, _instance(1))
+    _register(database, _instance(2))
+    other = replace(_instance(1), study_instance_uid="1.2.2", series_instance_uid="1.2.2.1")
+    batch = [
+        _instance(3),
+        _instance(3),
+        _instance(1, content="c"),
+        _instance(2),
+        other,
+        _instance(4),
+        _instance(4, content="d"),
+    ]
+    association_id = _associate(database)
+    with database.write() as session:
+        outcomes = studies.register_instances(session, [_arrival(one, association_id) for one in batch], now=NOW)
+    new, duplicate, changed = Registration.NEW, Registration.DUPLICATE, Registration.CHANGED
+    assert outcomes == (new, duplicate, changed, duplicate, new, new, changed)
+    with database.read() as session:
+        current = {item.sop_instance_uid: item.digest[0] for item in studies.instances_of(session, 1)}
+        assert current == {"1.2.5.1": "c", "1.2.5.2": "b", "1.2.5.3": "b", "1.2.5.4": "d"}
+        assert len(audit.history(session, tag="instance:stored")) == 5
+        assert len(audit.history(session, tag="instance:changed")) == 2
+        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == (), "both are being sent"
+
+
+def test_a_batch_with_an_image_of_a_closed_study_reopens_it_once(database: Database) -> None:
+    _register(database, _instance(1))
+    _close(database, now=NOW + timedelta(seconds=20))
+    later = NOW + timedelta(seconds=30)
+    with database.write() as session:
+        studies.register_instances(session, [_arrival(_instance(number)) for number in (2, 3)], now=later)
+    with database.read() as session:
+        (reopened,) = audit.history(session, tag="study:reopened")
+        assert reopened.details == '{"revision":2}'
+        assert len(studies.instances_of(session, 1)) == 3
+        assert studies.quiet(session, quiet_seconds=10, now=later + timedelta(seconds=11)) == (1,)
+
+
+def test_the_time_of_an_image_on_record_is_when_it_was_whole_and_a_study_is_quiet_from_its_registration_on(
+    database: Database,
+) -> None:
+    registered = NOW + timedelta(minutes=5)
+    with database.write() as session:
+        studies.register_instances(session, [_arrival(_instance(1))], now=registered)
+    with database.read() as session:
+        assert session.scalars(select(InstanceRow.received_at)).one() == NOW
+        assert studies.quiet(session, quiet_seconds=10, now=registered + timedelta(seconds=9)) == ()
+        assert studies.quiet(session, quiet_seconds=10, now=registered + timedelta(seconds=11)) == (1,)
 
 
 def _associate(database: Database) -> str:

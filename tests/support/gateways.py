@@ -40,7 +40,8 @@ class Running:
         return self.gateway.port
 
     def instances(self) -> tuple[StoredInstance, ...]:
-        """Return every current instance of every study."""
+        """Return every current instance of every study, those just acknowledged among them."""
+        self.gateway.drain(_PATIENCE_SECONDS)
         with self.database.read() as session:
             ids = session.scalars(select(StudyRow.id).order_by(StudyRow.id)).all()
             return tuple(item for study_id in ids for item in studies.instances_of(session, study_id))
@@ -51,9 +52,15 @@ class Running:
             return [(row.study_id, row.revision) for row in session.scalars(select(JobRow).order_by(JobRow.id))]
 
     def events(self, tag: str) -> list[str]:
-        """Return the details of the audit events with a tag, oldest first."""
+        """Return the details of the audit events with a tag, oldest first, those of what just arrived among them."""
+        self.gateway.drain(_PATIENCE_SECONDS)
         with self.database.read() as session:
             return [event.details for event in audit.history(session, tag=tag, limit=1000)]
+
+
+def half_received(objects: ObjectStore) -> list[Path]:
+    """Return the files that something was received into and that are not yet objects; slots in reserve are empty."""
+    return [path for path in objects.incoming.rglob("*") if path.is_file() and path.stat().st_size]
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ def test_one_part_alone_must_be_fine(place: Place) -> None:
     assert [item["subject"] for item in ran.json] == ["relay", "worker"]
     wrong = oncue("doctor", "--state", place.state, "--only", "weather")
     assert wrong.code == 2
-    assert "disk, database, history, gateway" in wrong.err
+    assert "disk, database, incoming, history, gateway" in wrong.err
 
 
 @pytest.mark.peer

@@ -14,7 +14,7 @@ from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.status import Status
 from storage.database import Database, utc_now
 from storage.objects import ObjectStore
-from tests.support.gateways import Running, running_gateway, until
+from tests.support.gateways import Running, half_received, running_gateway, until
 from tests.support.senders import LOOPBACK, RawSender, associate_request, ct_image, echoes, encoded, store
 
 _IMAGE = ct_image()
@@ -141,8 +141,9 @@ def test_a_sender_that_does_not_wait_for_answers_gets_them_one_after_another(
             hasty.send_command(str(image.SOPInstanceUID))
             hasty.send_fragment(encoded(image), control=0b10)
         assert [hasty.read_status() for _ in images] == [Status.SUCCESS] * 20
+    assert running.gateway.drain(30)
     assert len(running.instances()) == 20
-    assert list(objects.incoming.iterdir()) == []
+    assert half_received(objects) == []
 
 
 def test_a_sender_that_never_takes_its_answers_costs_no_memory_and_is_cut(
@@ -163,7 +164,7 @@ def test_an_image_that_breaks_off_leaves_nothing_behind(running: Running, object
         sender.send_command(_UID)
         sender.send_fragment(_CONTENT[:200], control=0)
     until(lambda: running.events("association:closed") != [], "the end of the association")
-    assert list(objects.incoming.iterdir()) == []
+    assert half_received(objects) == []
     assert running.instances() == ()
 
 

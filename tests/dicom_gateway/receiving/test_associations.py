@@ -82,6 +82,7 @@ def test_an_association_is_on_record_before_its_first_instance(database: Databas
     with running_gateway(database, objects) as running, association(running.port) as opened:
         assert opened.send_c_echo().Status == Status.SUCCESS
         assert opened.send_c_store(ct_image()).Status == Status.SUCCESS
+        assert running.gateway.drain(30)
         with database.read() as session:
             tags = [event.tag for event in audit.history(session)]
         assert tags.index("association:opened") < tags.index("instance:stored")

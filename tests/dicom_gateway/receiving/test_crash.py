@@ -12,15 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from dicom_gateway.status import Status
 from storage import audit, studies
+from storage.audit import AuditEvent
 from storage.database import connect
 from storage.domain import StoredInstance
+from storage.models import InstanceRow
 from storage.objects import ObjectStore
 from tests.conftest import ROOT
+from tests.support.gateway_process import Moment
+from tests.support.gateways import half_received, until
 from tests.support.proving import problems
-from tests.support.senders import association, ct_image, store
+from tests.support.senders import association, ct_image, data_set_bytes, encoded, store
 
 
 @dataclass
@@ -90,6 +95,9 @@ def test_every_image_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path
             child.kill()
             sending.join(60)
             acknowledged += stream.acknowledged
+    with gateway_process(tmp_path) as child:
+        until(lambda: half_received(ObjectStore(tmp_path / "objects")) == [], "the registration of what was left")
+        child.kill()
     instances = {item.sop_instance_uid: item for item in kept(tmp_path)}
     assert set(acknowledged) <= set(instances)
     objects = ObjectStore(tmp_path / "objects")
@@ -97,15 +105,67 @@ def test_every_image_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path
         objects.verify(item.digest)
 
 
+def registered(state: Path, count: int) -> bool:
+    """Say whether so many images are on record and out of every journal."""
+    database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
+    with database.read() as session:
+        rows = len(session.scalars(select(InstanceRow.id)).all())
+    database.dispose()
+    return rows == count and half_received(ObjectStore(state / "objects")) == []
+
+
 @pytest.mark.slow
-def test_an_image_killed_between_file_and_row_was_not_acknowledged_and_can_be_sent_again(tmp_path: Path) -> None:
-    image = ct_image()
-    with gateway_process(tmp_path, "before-commit") as child:
-        assert store(child.port, image) == [-1]
+def test_an_image_killed_before_it_is_durable_was_not_acknowledged_and_leaves_nothing(tmp_path: Path) -> None:
+    with gateway_process(tmp_path, Moment.BEFORE_DURABLE) as child:
+        assert store(child.port, ct_image()) == [-1]
         child.process.wait(20)
-    assert kept(tmp_path) == ()
     with gateway_process(tmp_path) as child:
+        until(lambda: registered(tmp_path, 0), "the removal of what was not acknowledged")
+        assert store(child.port, ct_image()) == [Status.SUCCESS]
+        until(lambda: registered(tmp_path, 1), "the image")
+        child.kill()
+    assert len(kept(tmp_path)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [moment for moment in Moment if moment is not Moment.BEFORE_DURABLE])
+def test_an_image_that_is_durable_is_on_record_once_whichever_step_is_the_last(tmp_path: Path, moment: Moment) -> None:
+    image = ct_image()
+    with gateway_process(tmp_path, moment) as child:
+        answer = store(child.port, image)
+        assert answer == [-1] if moment is Moment.BEFORE_ANSWER else answer in ([Status.SUCCESS], [-1])
+        child.process.wait(60)
+    with gateway_process(tmp_path) as child:
+        until(lambda: registered(tmp_path, 1), "the image that the dead gateway had in its journal")
         assert store(child.port, image) == [Status.SUCCESS]
+        until(lambda: registered(tmp_path, 1), "the same image again")
+        child.kill()
+    (instance,) = kept(tmp_path)
+    objects = ObjectStore(tmp_path / "objects")
+    assert data_set_bytes(objects.path(instance.digest).read_bytes()) == encoded(image)
+    assert objects.path(instance.digest).read_bytes() == objects.get(instance.digest)
+    assert len(stored_events(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_a_gateway_killed_while_it_takes_a_journal_over_leaves_it_to_the_next_one(tmp_path: Path) -> None:
+    with gateway_process(tmp_path, Moment.BEFORE_NAME) as child:
+        store(child.port, ct_image())
+        child.process.wait(60)
+    for moment in (Moment.BEFORE_ROW, Moment.AFTER_COMMIT, Moment.AFTER_BLANK):
+        with gateway_process(tmp_path, moment) as child:
+            child.process.wait(60)
+    with gateway_process(tmp_path) as child:
+        until(lambda: registered(tmp_path, 1), "the image of the first gateway")
         child.kill()
     (instance,) = kept(tmp_path)
     ObjectStore(tmp_path / "objects").verify(instance.digest)
+    assert len(stored_events(tmp_path)) == 1
+
+
+def stored_events(state: Path) -> tuple[AuditEvent, ...]:
+    database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
+    with database.read() as session:
+        found = audit.history(session, tag="instance:stored")
+    database.dispose()
+    return found

@@ -14,8 +14,8 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_gateway.errors import UndecodableObject
-from dicom_gateway.receiving.elements import read_elements
+from dicom_gateway.errors import DataSetTooComplex, UndecodableObject
+from dicom_gateway.receiving.elements import ElementWalks, read_elements
 from dicom_gateway.receiving.store_request import SOP_INSTANCE, WANTED
 from tests.support.senders import ct_image, data_set_bytes
 
@@ -81,8 +81,20 @@ def test_an_identifier_that_comes_twice_is_refused() -> None:
 
 
 def test_sequences_nested_without_end_are_refused() -> None:
-    with pytest.raises(UndecodableObject, match="deep"):
+    with pytest.raises(DataSetTooComplex, match="deep"):
         read_elements(struct.pack("<HHL", 0x0008, 0x1115, 0xFFFFFFFF) * 10_000, ImplicitVRLittleEndian, WANTED)
+
+
+def test_a_data_set_of_millions_of_elements_is_refused_as_too_complex() -> None:
+    element = struct.pack("<HHL", 0x0009, 0x1001, 0)
+    with pytest.raises(DataSetTooComplex, match="more than"):
+        ElementWalks().read(element * 2_100_000, ImplicitVRLittleEndian, WANTED)
+
+
+def test_a_long_walk_reads_what_a_short_one_does() -> None:
+    element = struct.pack("<HHL", 0x0009, 0x1001, 0)
+    content = element * 100_000 + struct.pack("<HHL", 0x0010, 0x0020, 4) + b"REAL"
+    assert ElementWalks().read(content, ImplicitVRLittleEndian, WANTED) == {0x00100020: b"REAL"}
 
 
 @given(st.binary(max_size=400), st.sampled_from(_SYNTAXES))

@@ -21,7 +21,7 @@ from dicom_gateway.status import Status
 from storage.database import Database
 from storage.models import StudyRow
 from storage.objects import ObjectStore
-from tests.support.gateways import running_gateway
+from tests.support.gateways import running_gateway, until
 from tests.support.peers import executable, run, storescu
 from tests.support.senders import (
     RawSender,
@@ -46,7 +46,7 @@ def test_an_acknowledged_image_is_in_the_database_and_in_the_object_store(
     assert instance.sop_instance_uid == image.SOPInstanceUID
     assert instance.study_instance_uid == image.StudyInstanceUID
     assert data_set_bytes(file) == encoded(image)
-    assert instance.content_sha256 == hashlib.sha256(encoded(image)).hexdigest()
+    assert instance.content_sha256 == instance.digest == hashlib.sha256(file).hexdigest()
     assert file[:132] == bytes(128) + b"DICM"
     assert instance.size_bytes == len(file)
 
@@ -152,8 +152,7 @@ def test_every_real_file_is_stored_byte_for_byte_or_its_transfer_syntax_is_refus
     assert set(sent) == set(kept)
     assert len(sent) > 250
     for uid, item in kept.items():
-        assert item.content_sha256 in sent[uid]
-        assert hashlib.sha256(data_set_bytes(objects.get(item.digest))).hexdigest() == item.content_sha256
+        assert hashlib.sha256(data_set_bytes(objects.get(item.digest))).hexdigest() in sent[uid]
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, JPEG2000Lossless])
@@ -235,7 +234,7 @@ def test_a_bad_image_is_refused_with_its_status_and_the_next_one_is_taken(
         assert f'"status":"0x{status:04X}"' in refusal
         assert sender.store(_UID, _WHOLE) == Status.SUCCESS
         assert len(running.instances()) == 1
-    assert list(objects.incoming.iterdir()) == []
+    assert [path for path in objects.incoming.rglob("*") if path.is_file()] == []
 
 
 def test_a_refused_uid_that_is_none_is_not_written_into_the_records(
@@ -243,6 +242,7 @@ def test_a_refused_uid_that_is_none_is_not_written_into_the_records(
 ) -> None:
     with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
         sender.store("Doe^John", _WHOLE)
+        assert running.gateway.drain(30)
         with sqlite_database.read() as session:
             assert session.execute(text("SELECT count(*) FROM audit_events WHERE subject LIKE '%Doe%'")).scalar() == 0
 
@@ -252,6 +252,23 @@ def test_a_class_that_was_not_negotiated_is_refused_as_unsupported(
 ) -> None:
     with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
         assert sender.store(_UID, _WHOLE, sop_class_uid="1.2.3.4") == Status.SOP_CLASS_NOT_SUPPORTED
+
+
+def test_an_image_of_many_megabytes_is_stored_byte_for_byte(sqlite_database: Database, objects: ObjectStore) -> None:
+    image = ct_image(rows=1300, value=7)
+    with running_gateway(sqlite_database, objects) as running:
+        assert store(running.port, image) == [Status.SUCCESS]
+        (instance,) = running.instances()
+    assert data_set_bytes(objects.get(instance.digest)) == encoded(image)
+    assert objects.path(instance.digest).read_bytes() == objects.get(instance.digest)
+
+
+def test_images_are_acknowledged_while_the_database_is_locked(sqlite_database: Database, objects: ObjectStore) -> None:
+    images = [ct_image(number=number) for number in range(5)]
+    with running_gateway(sqlite_database, objects) as running:
+        with sqlite_database.write():
+            assert store(running.port, *images) == [Status.SUCCESS] * 5
+        assert len(running.instances()) == 5
 
 
 def test_a_full_disk_answers_out_of_resources_and_keeps_nothing(
@@ -270,21 +287,35 @@ def test_an_instance_above_the_limit_is_refused_and_the_association_goes_on(
     with running_gateway(sqlite_database, objects, maximum_instance_megabytes=1) as running:
         large, small = ct_image(number=1, rows=1024), ct_image(number=2)
         assert store(running.port, large, small) == [Status.OUT_OF_RESOURCES, Status.SUCCESS]
-    assert list(objects.incoming.iterdir()) == []
+    assert [path for path in objects.incoming.rglob("*") if path.is_file()] == []
 
 
-def test_a_broken_database_answers_out_of_resources_and_the_image_can_be_sent_again(
+def test_an_image_that_comes_while_the_database_is_broken_is_on_record_when_it_works_again(
     database: Database, objects: ObjectStore
 ) -> None:
     with running_gateway(database, objects) as running:
         _rename(database, "instances", "instances_away")
-        assert store(running.port, ct_image()) == [Status.OUT_OF_RESOURCES]
-        _rename(database, "instances_away", "instances")
         assert store(running.port, ct_image()) == [Status.SUCCESS]
-        assert len(running.instances()) == 1
+        _rename(database, "instances_away", "instances")
+        until(lambda: len(running.instances()) == 1, "the image on record")
+        assert len(running.events("association:opened")) == len(running.events("association:closed")) == 1
 
 
-def test_a_database_that_cannot_record_an_association_does_not_stop_the_image_after_it(
+def test_more_than_may_wait_for_the_database_is_refused_and_can_be_sent_again(
+    database: Database, objects: ObjectStore
+) -> None:
+    with running_gateway(database, objects, maximum_unrecorded_images=2) as running:
+        _rename(database, "instances", "instances_away")
+        images = [ct_image(number=number) for number in range(3)]
+        assert store(running.port, *images) == [Status.SUCCESS, Status.SUCCESS, Status.OUT_OF_RESOURCES]
+        _rename(database, "instances_away", "instances")
+        until(lambda: len(running.instances()) == 2, "those that were acknowledged on record")
+        assert store(running.port, images[2]) == [Status.SUCCESS]
+        assert len(running.instances()) == 3
+        assert '"code":"out_of_resources"' in running.events("instance:refused")[0]
+
+
+def test_a_database_that_cannot_record_an_association_does_not_stop_its_images(
     database: Database, objects: ObjectStore
 ) -> None:
     with running_gateway(database, objects) as running:
@@ -296,6 +327,7 @@ def test_a_database_that_cannot_record_an_association_does_not_stop_the_image_af
             assert running.events("association:opened") == []
             _rename(database, "associations_away", "associations")
             assert opened.send_c_store(ct_image(number=2)).Status == Status.SUCCESS
+        until(lambda: len(running.instances()) == 2, "both images on record")
         assert len(running.events("association:opened")) == 1
 
 
