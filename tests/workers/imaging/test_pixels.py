@@ -23,10 +23,11 @@ from tests.support.dicom import (
     structured_report,
     truncated,
 )
+from workers.decoding.codecs import PLUGINS
 from workers.errors import OversizedInstance, UnreadableInstance
 from workers.imaging.codestreams import codestream_size
 from workers.imaging.parsing import ReadLimits
-from workers.imaging.pixels import PLUGINS, decode_frames
+from workers.imaging.pixels import decode_frames
 
 PLAN = SeriesPlan(shape=(3, 48, 40))
 _CODECS = {"JPEG-LS": uid.JPEGLSLossless, "JPEG 2000": uid.JPEG2000Lossless, "RLE": uid.RLELossless}
