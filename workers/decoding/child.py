@@ -84,6 +84,8 @@ def _decode_into(shared: SharedFrames, request: Request, decode_frames: Decode) 
         for place, frame in zip(
             places, decode_frames(list(shared.encoded()), request.syntax, request.layout), strict=False
         ):
+            if frame.shape != place.shape:
+                raise FrameMismatch  # noqa: TRY301 - as a codec of ours does
             place[...] = frame
             done += 1
     except MemoryError as error:

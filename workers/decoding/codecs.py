@@ -39,14 +39,14 @@ class FrameMismatch(Exception):
 
 
 def decode(frames: Sequence[bytes], syntax: str, layout: FrameLayout) -> Iterator[Frame]:
-    """Yield each decoded frame in the layout's shape and type.
+    """Yield each decoded frame in the layout's type.
 
-    FrameMismatch for another size; whatever a codec raises where it cannot read one.
+    FrameMismatch for samples that are larger; whatever a codec raises where it cannot read one.
     """
     extended = syntax == uid.JPEGExtended12Bit and layout.bits_stored > _EIGHT_BITS
     decoded = _decode_extended(frames, layout) if extended else _decode(frames, syntax, layout)
     for frame in decoded:
-        if frame.shape != layout.shape or frame.dtype.itemsize > layout.dtype.itemsize:
+        if frame.dtype.itemsize > layout.dtype.itemsize:
             raise FrameMismatch
         yield frame.astype(layout.dtype, copy=False)
 

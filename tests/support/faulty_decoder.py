@@ -1,0 +1,108 @@
+"""A decoder whose frames say what is to go wrong: run in place of the real one, under the same limits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from workers.decoding.child import serve
+from workers.decoding.codecs import Frame
+from workers.decoding.encoded_frames import FrameLayout
+
+BABBLE = b"babble"
+CRASH = b"crash"
+EAT = b"eat"
+ENDED = b"ended"
+FORGET = b"forget"
+HALF = b"half"
+INHERITED = b"inherited"
+RAISE = b"raise"
+SILENT = b"silent"
+SLEEP = b"sleep"
+SPIN = b"spin"
+SURPRISE = b"surprise"
+WHO = b"who"
+
+
+class Panic(BaseException):
+    """What a codec in Rust raises."""
+
+
+def misbehave(frames: Sequence[bytes], syntax: str, layout: FrameLayout) -> Iterator[Frame]:
+    """Do what each frame names; a number is a frame of that value."""
+    del syntax
+    for content in frames:
+        yield _frame(content, layout)
+
+
+def _frame(content: bytes, layout: FrameLayout) -> Frame:
+    if content in _FAULTS:
+        _FAULTS[content]()
+    if content == FORGET:
+        return np.zeros((1, 1), layout.dtype)
+    return np.full(layout.shape, _value(content), layout.dtype)
+
+
+def _value(content: bytes) -> int:
+    if content == WHO:
+        return os.getpid() % 65_536
+    if content == INHERITED:
+        return sum(name.startswith("ONCUE_") for name in os.environ) + 100 * len(os.listdir("/proc/self/fd"))
+    return int(content)
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _eat() -> None:
+    """Take memory until there is none."""
+    eaten = []
+    while True:
+        eaten.append(np.ones(1_000_000))
+
+
+def _eat_and_say_less() -> None:
+    """Do the same as a codec in C does, which only says that it failed."""
+    try:
+        _eat()
+    except MemoryError:
+        raise RuntimeError("failed to decode image") from None
+
+
+def _quote() -> None:
+    raise ValueError("quoted from the file: Doe^Jane")
+
+
+def _panic() -> None:
+    raise Panic
+
+
+def _babble() -> None:
+    os.write(int(sys.argv[1]), b'{"outcome": "decoded"}\n')
+
+
+_FAULTS: Mapping[bytes, Callable[[], object]] = {
+    BABBLE: _babble,
+    CRASH: lambda: ctypes.string_at(0),
+    EAT: _eat,
+    ENDED: lambda: os.kill(os.getpid(), signal.SIGKILL),
+    HALF: _eat_and_say_less,
+    RAISE: _quote,
+    SILENT: lambda: os._exit(3),
+    SLEEP: lambda: time.sleep(600),
+    SPIN: _spin,
+    SURPRISE: _panic,
+}
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), misbehave)
