@@ -9,7 +9,6 @@ Run: ``python -m benchmarks.decoding [--slices N] [--size N] [--repeats N]``.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
@@ -48,8 +47,6 @@ def main() -> None:
             print(f"| {syntax.name} | {megabytes:.0f} | {cells} |", flush=True)
             for crew in crews:
                 crew.close()
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
-    print(f"\nThe largest decoder had {largest:.0f} MB in memory.")
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,7 +63,7 @@ def _stored(objects: ObjectStore, syntax: uid.UID, slices: int, size: int) -> li
     found = []
     across = np.hypot(*(np.indices((size, size)) - size / 2)) / size
     for image in series(SeriesPlan(modality="CT", shape=(slices, size, size))):
-        grey = np.where(across < 0.4, 1000 + 60 * np.cos(across * 30), 20) + chance.normal(0, 12, across.shape)  # noqa: PLR2004
+        grey = np.where(across < 0.4, 1000 + 60 * np.cos(across * 30), 20) + chance.normal(0, 12, across.shape)
         image.PixelData = grey.clip(0, 4095).astype("<u2").tobytes()
         kept = put(objects, image if syntax == uid.ExplicitVRLittleEndian else compressed(image, syntax))
         found.append((kept.digest, kept.size_bytes))

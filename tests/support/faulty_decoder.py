@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -54,7 +55,8 @@ def _value(content: bytes) -> int:
     if content == WHO:
         return os.getpid() % 65_536
     if content == INHERITED:
-        return sum(name.startswith("ONCUE_") for name in os.environ) + 100 * len(os.listdir("/proc/self/fd"))
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        return sum(name.startswith("ONCUE_") for name in os.environ) + 100 * files
     return int(content)
 
 

@@ -167,10 +167,10 @@ def _environment() -> dict[str, str]:
 def _failure(answer: Answer, request: EncodedFrames) -> WorkerError:
     where, what = f"object {request.digest[:12]}", _named(request)
     if answer.outcome is Outcome.INCONSISTENT:
-        return PixelDataInconsistent(f"{where}: {what} hold other pixels than the header promises; send it again")
+        return PixelDataInconsistent(f"{where}: other pixels than the header promises in {what}; send it again")
     if answer.outcome is Outcome.OUT_OF_MEMORY:
         return DecoderOutOfMemory(
-            f"{where}: {what} need more memory than an image of {request.layout.rows}x{request.layout.columns} may;"
+            f"{where}: decoding {what} took more memory than {request.layout.rows}x{request.layout.columns} pixels may;"
             " send the instance again uncompressed or exclude it"
         )
     return UnreadableInstance(
@@ -180,8 +180,8 @@ def _failure(answer: Answer, request: EncodedFrames) -> WorkerError:
 
 def _too_slow(request: EncodedFrames) -> DecoderTooSlow:
     return DecoderTooSlow(
-        f"object {request.digest[:12]}: decoding {_named(request)} took longer than images of"
-        f" {request.layout.rows}x{request.layout.columns} may; send the instance again uncompressed or exclude it"
+        f"object {request.digest[:12]}: decoding {_named(request)} took longer than"
+        f" {request.layout.rows}x{request.layout.columns} pixels may; send the instance uncompressed or exclude it"
     )
 
 

@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -47,7 +47,7 @@ class Decoders:
         self._idle: list[DecoderProcess] = []
         self._lent = 0
 
-    def decode(self, requests: Iterable[EncodedFrames]) -> Iterator[Decoded]:
+    def decode(self, requests: Iterable[EncodedFrames]) -> Generator[Decoded, None, None]:
         """Yield each request with its decoded frames, in order; a few are decoded ahead of the one that is yielded.
 
         UnreadableInstance, PixelDataInconsistent, DecoderCrashed, DecoderOutOfMemory or DecoderTooSlow for the first

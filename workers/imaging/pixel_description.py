@@ -15,7 +15,7 @@ from storage.objects import ObjectStore
 from workers.decoding.codecs import PLUGINS
 from workers.decoding.encoded_frames import FrameLayout
 from workers.errors import OversizedInstance, PixelDataInconsistent, UnreadableInstance
-from workers.imaging.codestreams import codestream_size
+from workers.imaging.codestreams import codestream_size, has_end
 from workers.imaging.parsing import ReadLimits, parsing, read_dataset
 from workers.imaging.precincts import promises_too_much
 
@@ -144,6 +144,8 @@ def _require_same_size(frame: bytes, pixels: DescribedPixels) -> None:
             f"{where}: a frame holds {size.rows}x{size.columns}x{size.components} pixels, "
             f"the header promises {layout.rows}x{layout.columns}x{layout.samples}"
         )
+    if not has_end(frame):
+        raise PixelDataInconsistent(f"{where}: a frame is truncated, its {name} codestream has no end; send it again")
     if size.precision > layout.bits_allocated:
         raise PixelDataInconsistent(
             f"{where}: a frame holds samples of {size.precision} bits, the header has room for {layout.bits_allocated}"
