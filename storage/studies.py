@@ -49,6 +49,8 @@ class StudyFacts:
     accession_number: str = ""
     study_date: str = ""
     study_description: str = ""
+    text_note: str = ""
+    """A code where text could not be read as the image says; it belongs to that image alone, and is no patient data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def register_instance(
         instances.restore(session, study, instance)
     else:
         instances.add(session, study, instance, calling_aet=origin.calling_aet, now=now)
-    _record_instance(session, study, instance, origin=origin, outcome=outcome, now=now)
+    _record_instance(session, study, instance, facts, origin=origin, outcome=outcome, now=now)
     if study.closed_at is None:
         study.last_instance_at = now
     if complete_until_now or versions:
@@ -339,10 +341,16 @@ def _reads(job: jobs.Job, instance: StoredInstance, known: Mapping[str, str]) ->
     return instance.series_instance_uid not in known and instance.modality in {known.get(uid) for uid in job.wanted}
 
 
+def _text_note(facts: StudyFacts) -> dict[str, str]:
+    """Return what an instance's event says of its text: nothing where that is as it should be."""
+    return {"text": facts.text_note} if facts.text_note else {}
+
+
 def _record_instance(
     session: Session,
     study: StudyRow,
     instance: StoredInstance,
+    facts: StudyFacts,
     *,
     origin: Origin,
     outcome: Registration,
@@ -360,6 +368,7 @@ def _record_instance(
             "revision": study.revision,
             "digest": instance.digest,
             "bytes": instance.size_bytes,
+            **_text_note(facts),
         },
         study=audit.concerned(study),
     )
