@@ -1,4 +1,8 @@
-"""A decoder whose frames say what is to go wrong: run in place of the real one, under the same limits."""
+"""A decoder whose frames say what is to go wrong: run in place of the real one, under the same limits.
+
+A frame is a number, which is the value of its pixels, or ends with the name of a fault; a codestream without one is
+decoded as it should be.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from workers.decoding.child import serve
-from workers.decoding.codecs import Frame
+from workers.decoding.codecs import Frame, decode
 from workers.decoding.encoded_frames import FrameLayout
 
 BABBLE = b"babble"
@@ -30,6 +34,7 @@ SLEEP = b"sleep"
 SPIN = b"spin"
 SURPRISE = b"surprise"
 WHO = b"who"
+_CODESTREAM = b"\xff\x4f"
 
 
 class Panic(BaseException):
@@ -37,18 +42,17 @@ class Panic(BaseException):
 
 
 def misbehave(frames: Sequence[bytes], syntax: str, layout: FrameLayout) -> Iterator[Frame]:
-    """Do what each frame names; a number is a frame of that value."""
-    del syntax
+    """Do what each frame names."""
     for content in frames:
-        yield _frame(content, layout)
-
-
-def _frame(content: bytes, layout: FrameLayout) -> Frame:
-    if content in _FAULTS:
-        _FAULTS[content]()
-    if content == FORGET:
-        return np.zeros((1, 1), layout.dtype)
-    return np.full(layout.shape, _value(content), layout.dtype)
+        named = next((name for name in _FAULTS if content.rstrip(b"\0").endswith(name)), None)
+        if named is not None:
+            _FAULTS[named]()
+        if content.startswith(_CODESTREAM):
+            yield from decode([content], syntax, layout)
+        elif content == FORGET:
+            yield np.zeros((1, 1), layout.dtype)
+        else:
+            yield np.full(layout.shape, _value(content), layout.dtype)
 
 
 def _value(content: bytes) -> int:
