@@ -20,6 +20,7 @@ from pydicom.tag import Tag
 from pydicom.valuerep import PersonName
 
 from dicom_gateway.errors import SourceUnusable
+from dicom_gateway.usable_text import with_usable_text
 from storage.domain import FrameRef
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
@@ -126,7 +127,7 @@ def read_sources(frames: Iterable[FrameRef], objects: ObjectStore) -> tuple[Data
 def read_header(digest: str, objects: ObjectStore) -> Dataset:
     """Read one stored instance without its pixels; ObjectMissing, ObjectCorrupt, SourceUnusable."""
     try:
-        return pydicom.dcmread(objects.path(digest), stop_before_pixels=True)
+        return with_usable_text(pydicom.dcmread(objects.path(digest), stop_before_pixels=True))
     except FileNotFoundError as error:
         raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
     except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, struct.error) as error:

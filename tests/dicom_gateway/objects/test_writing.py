@@ -179,3 +179,17 @@ def test_a_patient_keeps_the_name_whatever_character_set_it_is_in(
         assert b"PN\x2e\x00" + padded in content
         assert b"CS" + struct.pack("<H", len(even)) + even in content
         assert pydicom.dcmread(objects.path(written.digest)).PatientID == study.datasets[0].PatientID
+
+
+@pytest.mark.slow
+def test_a_character_set_that_is_none_is_not_written_on(objects: ObjectStore) -> None:
+    study = store_study(LAYOUTS[0], objects, SpecificCharacterSet="ISO_IR 100", PatientName="M\u00fcller^J\u00f6rg")
+    contents = (objects.get(frame.digest).replace(b"ISO_IR 100", b"utf-16    ") for frame in study.frames)
+    frames = tuple(
+        replace(frame, digest=objects.put(content)) for frame, content in zip(study.frames, contents, strict=True)
+    )
+    labels = study.lesion_labels()
+    for written in write(replace(study.analysis(labels), frames=frames, label_map=LabelMap(labels, frames)), objects):
+        content = objects.get(written.digest)
+        assert "M\u00fcller^J\u00f6rg".encode("latin-1") in content
+        assert "SpecificCharacterSet" not in pydicom.dcmread(objects.path(written.digest))
