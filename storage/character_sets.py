@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 
-_SAMPLE = "AZaz09^=\\"
+_SAMPLE = "AZaz09^=\\" * 10
 
 
 def misleads(terms: Iterable[object]) -> bool:
