@@ -14,6 +14,7 @@ def with_usable_text(dataset: Dataset) -> Dataset:
     """
     named = dataset.get("SpecificCharacterSet") or ""
     if misleads([named] if isinstance(named, str) else named):
-        dataset.set_original_encoding(*dataset.original_encoding, "iso8859")
+        implicit, little_endian = dataset.original_encoding
+        dataset.set_original_encoding(implicit, little_endian, "iso8859")
         del dataset["SpecificCharacterSet"]
     return dataset

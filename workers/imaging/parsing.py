@@ -111,7 +111,8 @@ def _with_usable_text(dataset: Dataset) -> Dataset:
     """Forget a character set that is none: an image is not refused for its text."""
     named = dataset.get("SpecificCharacterSet") or ""
     if misleads([named] if isinstance(named, str) else named):
-        dataset.set_original_encoding(*dataset.original_encoding, "iso8859")
+        implicit, little_endian = dataset.original_encoding
+        dataset.set_original_encoding(implicit, little_endian, "iso8859")
         del dataset["SpecificCharacterSet"]
     return dataset
 
