@@ -22,8 +22,8 @@ class Allowance:
 class DecodingLimits:
     """From the size of a request to its allowance.
 
-    Measured on noise, which is the most work: JPEG 2000 takes 12 bytes a sample (15 where the image is small) and 0.09 s
-    of a processor for a decoded megabyte, the other codecs less of both.
+    Measured on noise, which is the most work: JPEG 2000 takes 12 bytes a sample (15 where the image is small) and
+    0.09 s of a processor for a decoded megabyte, the other codecs less of both.
     """
 
     base_bytes: int = 256_000_000
