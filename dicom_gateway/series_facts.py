@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from dicom_gateway.usable_text import with_usable_text
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
 from storage.progress import OnProgress, unheard
@@ -59,7 +60,9 @@ def read_facts(series: SeriesImages) -> SeriesFacts:
     have said unsaid; what was received tells modality and SOP classes in any case.
     """
     header = _header(series.files[len(series.files) // 2]) if series.files else Dataset()
-    return facts_of(header, series, frames=_frames(header, series.files))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as while it was parsed: values are converted when they are looked at
+        return facts_of(header, series, frames=_frames(header, series.files))
 
 
 def facts_of(header: Dataset, series: SeriesImages, *, frames: int) -> SeriesFacts:
@@ -138,7 +141,7 @@ def _header(path: Path) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # departures from the standard are judged by value
         try:
-            return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+            return with_usable_text(dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS)))
         except (OSError, InvalidDicomError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
             return Dataset()
 

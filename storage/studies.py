@@ -49,6 +49,8 @@ class StudyFacts:
     accession_number: str = ""
     study_date: str = ""
     study_description: str = ""
+    text_note: str = ""
+    """A code where text could not be read as the image says; it belongs to that image alone, and is no patient data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +460,11 @@ def _reads(job: jobs.Job, instance: StoredInstance, known: Mapping[str, str]) ->
     return instance.series_instance_uid not in known and instance.modality in {known.get(uid) for uid in job.wanted}
 
 
+def _text_note(facts: StudyFacts) -> dict[str, str]:
+    """Return what an instance's event says of its text: nothing where that is as it should be."""
+    return {"text": facts.text_note} if facts.text_note else {}
+
+
 def _row(study: StudyRow, arrival: Arrival) -> dict[str, object]:
     calling_aet = arrival.origin.calling_aet
     return instances.row_of(study, arrival.instance, calling_aet=calling_aet, received_at=arrival.received_at)
@@ -476,6 +483,8 @@ def _event(study: StudyRow, arrival: Arrival, tag: str, *, now: datetime) -> aud
             "revision": study.revision,
             "digest": instance.digest,
             "bytes": instance.size_bytes,
+            **_text_note(arrival.facts),
+            **_text_note(facts),
         },
         study=audit.concerned(study),
     )

@@ -17,6 +17,30 @@ class UnreadableInstance(WorkerError):
     code = "unreadable_instance"
 
 
+class PixelDataInconsistent(UnreadableInstance):
+    """The pixel data is of another size, number or encoding than the header says: nothing of it is believed."""
+
+    code = "pixel_data_inconsistent"
+
+
+class DecoderCrashed(WorkerError):
+    """The process that decodes pixel data died over an image; the worker and its other images did not notice."""
+
+    code = "decoder_crashed"
+
+
+class DecoderOutOfMemory(WorkerError):
+    """Decoding an image took more memory than one of its size may need."""
+
+    code = "decoder_out_of_memory"
+
+
+class DecoderTooSlow(WorkerError):
+    """Decoding an image took longer than one of its size may take."""
+
+    code = "decoder_too_slow"
+
+
 class OversizedInstance(WorkerError):
     """An instance promises more pixels than the limit allows; refused before decoding."""
 

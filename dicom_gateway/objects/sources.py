@@ -12,10 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.valuerep import PersonName
 
 from dicom_gateway.errors import SourceUnusable
+from dicom_gateway.usable_text import with_usable_text
 from storage.domain import FrameRef
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
@@ -68,6 +73,9 @@ _BLANK = (
     "ReferringPhysicianName",
 )
 _REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "Modality")
+_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""What (0008,0005) speaks of (PS3.5 6.1.2.2)."""
+_ESCAPE = b"\x1b"
 _CARRIED = (
     "Manufacturer",
     "ManufacturerModelName",
@@ -119,7 +127,7 @@ def read_sources(frames: Iterable[FrameRef], objects: ObjectStore) -> tuple[Data
 def read_header(digest: str, objects: ObjectStore) -> Dataset:
     """Read one stored instance without its pixels; ObjectMissing, ObjectCorrupt, SourceUnusable."""
     try:
-        return pydicom.dcmread(objects.path(digest), stop_before_pixels=True)
+        return with_usable_text(pydicom.dcmread(objects.path(digest), stop_before_pixels=True))
     except FileNotFoundError as error:
         raise ObjectMissing(f"object {digest[:12]} is not in the store") from error
     except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, struct.error) as error:
@@ -172,3 +180,29 @@ def copy_identity(source: Dataset, target: Dataset) -> None:
             target.add(source[keyword])
         elif keyword in target and keyword not in _BLANK:
             delattr(target, keyword)
+
+
+def keep_text(source: Dataset, target: Dataset) -> None:
+    """Give a finished object the bytes of its source's text where they are more than ASCII.
+
+    What a character set does not cover is lost when it is decoded and encoded again, and a patient whose name has
+    changed is another one to an archive. ``source`` is freshly read: an element that was looked at is decoded. Last
+    before the object is encoded, for the same reason.
+    """
+    for keyword in _IDENTITY:
+        tag = Tag(keyword)
+        stored = source.get_item(tag)
+        if not isinstance(stored, RawDataElement) or dictionary_VR(tag) not in _TEXT_VRS or tag not in target:
+            continue
+        value = stored.value or b""
+        if target[tag].value and (not value.isascii() or _ESCAPE in value):
+            as_stored = _StoredName(value) if dictionary_VR(tag) == "PN" else value
+            target[tag] = DataElement(tag, dictionary_VR(tag), as_stored, already_converted=True)
+
+
+class _StoredName(PersonName):
+    """A name that is written as it was stored, whatever the character set of its data set."""
+
+    def encode(self, encodings: Sequence[str] | None = None) -> bytes:
+        del encodings
+        return bytes(self.original_string)

@@ -18,7 +18,7 @@ from dicom_gateway.objects.rejection import RejectionReason, build_rejection
 from dicom_gateway.objects.report import build_report
 from dicom_gateway.objects.segmentation import build_segmentation
 from dicom_gateway.objects.segments import has_segments
-from dicom_gateway.objects.sources import inherited_uids, read_header, read_sources
+from dicom_gateway.objects.sources import inherited_uids, keep_text, read_header, read_sources
 from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
@@ -65,8 +65,9 @@ def write_objects(
         predecessor=predecessor,
     )
     check_object(report, references=uids, inherited=inherited)
-    written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects)]
-    return (*written, _store(report, ObjectKind.SR, objects))
+    like = analysis.frames[0].digest
+    written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects, like=like)]
+    return (*written, _store(report, ObjectKind.SR, objects, like=like))
 
 
 def write_rejection(
@@ -88,7 +89,7 @@ def write_rejection(
     dataset = build_rejection(rejected, written_at=written_at, equipment=equipment, reason=reason)
     uids = [item.sop_instance_uid for item in objects_to_reject]
     check_object(dataset, references=uids, inherited=inherited_uids(rejected))
-    return _store(dataset, ObjectKind.KO, objects)
+    return _store(dataset, ObjectKind.KO, objects, like=objects_to_reject[0].digest)
 
 
 def write_parametric_map(
@@ -167,10 +168,12 @@ def _write_map(
     check_object(
         dataset, references=[str(source.SOPInstanceUID) for source in sources], inherited=inherited_uids(sources)
     )
-    return _store(dataset, ObjectKind.PM, objects)
+    return _store(dataset, ObjectKind.PM, objects, like=analysis.frames[0].digest)
 
 
-def _store(dataset: Dataset, kind: ObjectKind, objects: ObjectStore) -> WrittenObject:
+def _store(dataset: Dataset, kind: ObjectKind, objects: ObjectStore, *, like: str) -> WrittenObject:
+    """Encode and store an object; ``like`` is the digest of the image that its patient and study are those of."""
+    keep_text(read_header(like, objects), dataset)
     content = part10(dataset)
     return WrittenObject(
         kind=kind,

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
 
 from pydicom.charset import decode_bytes, python_encoding
 
-_DEFAULT = "iso8859"
+_NOTHING_SAID = "latin_1"
+"""Where no character set is named, only ASCII may follow (PS3.5 6.1.2.1); most who write more mean this."""
+_NOTHING_KNOWN = "ascii"
 _ESCAPE = b"\x1b"
+_REPLACEMENT = "\ufffd"
 _NO_DELIMITERS: set[int] = set()
+
+
+class TextNote(StrEnum):
+    """What is wrong with the text of a data set, and how it is shown all the same: with U+FFFD for what is not known.
+
+    The file keeps every byte as it came.
+    """
+
+    UNKNOWN_SET = "character_set_unknown"
+    """(0008,0005) names a set that is not defined (PS3.3 C.12.1.1.2)."""
+    CONTRADICTED = "character_set_contradicted"
+    """A value holds what the named sets cannot encode, or lacks the escape sequence of the one that can."""
 
 
 def decode_text(value: bytes, specific_character_set: bytes, *, longest: int) -> str:
@@ -17,23 +33,47 @@ def decode_text(value: bytes, specific_character_set: bytes, *, longest: int) ->
 
     What cannot be decoded becomes U+FFFD. ``specific_character_set`` is the raw value, empty for the default one.
     """
-    encodings = _encodings(specific_character_set)
-    text = _decoded(value, encodings)
+    text = _decoded(value, _encodings(_terms(specific_character_set)))
     return "".join(character for character in text if not _is_control(character)).strip()[:longest].rstrip()
 
 
-def _encodings(specific_character_set: bytes) -> Sequence[str]:
-    terms = specific_character_set.decode("ascii", errors="replace").split("\\")
-    return [python_encoding.get(term.strip(" \0"), _DEFAULT) for term in terms]
+def text_note(values: Iterable[bytes], specific_character_set: bytes) -> TextNote | None:
+    """Return what is wrong with the text of a data set, or None where it is as (0008,0005) says."""
+    terms = _terms(specific_character_set)
+    if any(term not in python_encoding for term in terms):
+        return TextNote.UNKNOWN_SET
+    encodings = [
+        _NOTHING_KNOWN if not term else encoding for term, encoding in zip(terms, _encodings(terms), strict=True)
+    ]
+    if any(_REPLACEMENT in _decoded(value, encodings) for value in values):
+        return TextNote.CONTRADICTED
+    return None
+
+
+def _terms(specific_character_set: bytes) -> list[str]:
+    return [term.strip(" \0") for term in specific_character_set.decode("ascii", errors="replace").split("\\")]
+
+
+def _encodings(terms: Sequence[str]) -> list[str]:
+    """Return Python's names of the sets. The default one beside others is taken at its word, alone it seldom is."""
+    alone = len(terms) == 1
+    return [
+        (_NOTHING_SAID if alone else _NOTHING_KNOWN) if not term else python_encoding.get(term, _NOTHING_KNOWN)
+        for term in terms
+    ]
 
 
 def _decoded(value: bytes, encodings: Sequence[str]) -> str:
+    """Decode a value; an escape sequence that leads to no set that was named stays, as U+FFFD and what follows it."""
+    text = None
     if _ESCAPE in value:
         try:
-            return decode_bytes(value, encodings, _NO_DELIMITERS)
+            text = decode_bytes(value, encodings, _NO_DELIMITERS)
         except (UnicodeError, LookupError, Warning):
-            return value.decode(_DEFAULT, errors="replace")
-    return value.decode(encodings[0], errors="replace")
+            text = None
+    if text is None:
+        text = value.decode(encodings[0], errors="replace")
+    return text.replace("\x1b", _REPLACEMENT)
 
 
 def _is_control(character: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from dicom_gateway.errors import ObjectMismatch, UndecodableObject
-from dicom_gateway.receiving.charsets import decode_text
+from dicom_gateway.receiving.charsets import decode_text, text_note
 from storage.studies import StudyFacts
 from storage.uids import is_uid
 
@@ -19,7 +19,7 @@ _DATE = re.compile(r"[0-9]{8}\Z")
 
 CHARACTER_SET, SOP_CLASS, SOP_INSTANCE, STUDY_DATE = 0x00080005, 0x00080016, 0x00080018, 0x00080020
 ACCESSION_NUMBER, MODALITY, STUDY_DESCRIPTION = 0x00080050, 0x00080060, 0x00081030
-PATIENT_ID, STUDY_INSTANCE, SERIES_INSTANCE = 0x00100020, 0x0020000D, 0x0020000E
+PATIENT_NAME, PATIENT_ID, STUDY_INSTANCE, SERIES_INSTANCE = 0x00100010, 0x00100020, 0x0020000D, 0x0020000E
 
 WANTED = frozenset(
     {
@@ -30,12 +30,14 @@ WANTED = frozenset(
         ACCESSION_NUMBER,
         MODALITY,
         STUDY_DESCRIPTION,
+        PATIENT_NAME,
         PATIENT_ID,
         STUDY_INSTANCE,
         SERIES_INSTANCE,
     }
 )
 """The elements of a data set that are looked at when it arrives."""
+_TEXTS = (PATIENT_NAME, PATIENT_ID, STUDY_DESCRIPTION, ACCESSION_NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,13 @@ def identify(elements: Mapping[int, bytes], request: StoreRequest) -> Identity:
 
 def _facts(elements: Mapping[int, bytes]) -> StudyFacts:
     date = _text(elements, STUDY_DATE, longest=8)
+    note = text_note([elements[tag] for tag in _TEXTS if tag in elements], elements.get(CHARACTER_SET, b""))
     return StudyFacts(
         patient_id=_text(elements, PATIENT_ID, longest=64),
         accession_number=_text(elements, ACCESSION_NUMBER, longest=16),
         study_date=date if _DATE.match(date) else "",
         study_description=_text(elements, STUDY_DESCRIPTION, longest=64),
+        text_note="" if note is None else note.value,
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from pydicom.dataset import Dataset
 
 from dicom_gateway.series_facts import read_folder
@@ -46,3 +47,12 @@ def test_whoever_waits_for_a_long_folder_hears_of_every_file(tmp_path: Path) -> 
     read_folder(tmp_path, lambda done, total: heard.append((done, total)))
     total = len(datasets) + 1
     assert heard == [(done, total) for done in range(1, total + 1)]
+
+
+@pytest.mark.parametrize("character_set", ["ISO_IR 999", "rot13", "utf-16", "undefined"])
+def test_a_character_set_that_is_none_leaves_what_a_series_says_readable(tmp_path: Path, character_set: str) -> None:
+    image = series(SeriesPlan(description="AX FLAIR"))[0]
+    image.SpecificCharacterSet = "ISO_IR 100"
+    (tmp_path / "image.dcm").write_bytes(part10(image).replace(b"ISO_IR 100", character_set.encode().ljust(10)))
+    ((facts,),) = read_folder(tmp_path).values()
+    assert (facts.series_description, facts.modality) == ("AX FLAIR", "MR")

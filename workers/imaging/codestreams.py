@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _J2K_START = b"\xff\x4f\xff\x51"
 _JPEG_START = b"\xff\xd8"
+_END = b"\xff\xd9"
 # Start-of-frame markers (ISO/IEC 10918-1 B.1.1.3 and JPEG-LS 14495-1 C.1.1); C4, C8 and CC are not frames.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _MARKER_PREFIX = 0xFF
@@ -34,6 +35,15 @@ def codestream_size(frame: bytes) -> FrameSize | None:
     except (struct.error, IndexError):
         return None
     return None
+
+
+def has_end(frame: bytes) -> bool:
+    """Say whether a JPEG, JPEG-LS or JPEG 2000 codestream was not cut off: all end with the marker FFD9.
+
+    Neither family lets those two bytes stand anywhere in its image data (ISO/IEC 10918-1 B.1.1.5, 15444-1 D.4.1); what
+    some writers put behind them does not count.
+    """
+    return _END in frame
 
 
 def _jpeg_size(frame: bytes) -> FrameSize | None:

@@ -16,6 +16,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from storage.character_sets import misleads
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
 from workers.errors import OversizedInstance, UnreadableInstance
@@ -101,8 +102,19 @@ def read_dataset(
         raise UnreadableInstance(f"object {digest[:12]}: {syntax.name} is not accepted; send it uncompressed")
     with parsing(digest, doing="parsing the data set"):
         if keywords is None:
-            return dcmread(path)
-        return dcmread(path, stop_before_pixels=True, specific_tags=[Tag(keyword) for keyword in keywords])
+            return _with_usable_text(dcmread(path))
+        wanted = [Tag(keyword) for keyword in (*keywords, "SpecificCharacterSet")]
+        return _with_usable_text(dcmread(path, stop_before_pixels=True, specific_tags=wanted))
+
+
+def _with_usable_text(dataset: Dataset) -> Dataset:
+    """Forget a character set that is none: an image is not refused for its text."""
+    named = dataset.get("SpecificCharacterSet") or ""
+    if misleads([named] if isinstance(named, str) else named):
+        implicit, little_endian = dataset.original_encoding
+        dataset.set_original_encoding(implicit, little_endian, "iso8859")
+        del dataset["SpecificCharacterSet"]
+    return dataset
 
 
 def _require_modest_size(path: Path, digest: str, limits: ReadLimits) -> None:

@@ -15,7 +15,7 @@ from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
 from workers.imaging.borders import extremes, undeclared_background
 from workers.imaging.grids import regular_grid
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits
-from workers.imaging.pixels import decode_frames
+from workers.imaging.pixels import decode_instances
 from workers.imaging.series import SeriesRef
 from workers.imaging.slices import Slice
 
@@ -99,17 +99,17 @@ def _voxels(
     declared = any(part.header.padding for part in ordered)
     padded = np.zeros(voxels.shape, dtype=bool) if declared else None
     places = {(part.header.stored.digest, part.plane.frame_number or 1): z for z, part in enumerate(ordered)}
-    for digest in dict.fromkeys(part.header.stored.digest for part in ordered):
-        for number, frame in enumerate(decode_frames(objects, digest, limits=limits), start=1):
-            z = places.pop((digest, number), None)
-            if z is None:
-                continue  # a frame of another part of the series
-            if frame.shape != voxels.shape[1:]:
-                raise UnreadableInstance(f"object {digest[:12]}: the pixels are not what the header promises")
-            voxels[z] = _units(frame, ordered[z])
-            padding = ordered[z].header.padding
-            if padded is not None and padding is not None:
-                padded[z] = padding.covers(frame)
+    digests = dict.fromkeys(part.header.stored.digest for part in ordered)
+    for digest, number, frame in decode_instances(objects, digests, limits=limits):
+        z = places.pop((digest, number), None)
+        if z is None:
+            continue  # a frame of another part of the series
+        if frame.shape != voxels.shape[1:]:
+            raise UnreadableInstance(f"object {digest[:12]}: the pixels are not what the header promises")
+        voxels[z] = _units(frame, ordered[z])
+        padding = ordered[z].header.padding
+        if padded is not None and padding is not None:
+            padded[z] = padding.covers(frame)
     if places:
         raise UnreadableInstance(f"{len(places)} slices of the series have no pixels of their own; send it again")
     return voxels, padded

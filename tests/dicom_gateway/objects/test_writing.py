@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage.deliveries import WrittenObject
-from storage.domain import Analysis
+from storage.domain import Analysis, LabelMap
 from storage.errors import ObjectCorrupt, ObjectMissing
 from storage.objects import ObjectStore
 from tests.conftest import ROOT
@@ -143,3 +144,52 @@ def test_ill_formed_source_values_are_kept_and_never_quoted(
     assert "1960-13-45" not in caplog.text
     assert "Nobody" not in caplog.text
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (b"ISO_IR 999", "Müller^Jörg".encode("latin-1")),
+        (b"ISO-8859-1", "Müller^Jörg".encode("latin-1")),
+        (b"ISO_IR 192", "Müller^Jörg".encode("latin-1")),
+        (b"ISO_IR 192", "Müller^Jörg".encode()),
+        (b"ISO_IR 100", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"),
+        (b"ISO 2022 IR 87", "山田^太郎".encode("shift_jis")),
+        (rb"\ISO 2022 IR 87", "山田^太郎".encode("shift_jis")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's word on each of these
+@pytest.mark.slow
+def test_a_patient_keeps_the_name_whatever_character_set_it_is_in(
+    character_set: bytes, name: bytes, objects: ObjectStore
+) -> None:
+    study = store_study(LAYOUTS[0], objects, SpecificCharacterSet="ISO_IR 100", PatientName="N" * 46)
+    even, padded = character_set.ljust(len(character_set) + len(character_set) % 2), name.ljust(46)
+
+    def with_text(content: bytes) -> bytes:
+        renamed = content.replace(b"N" * 46, padded)
+        return renamed.replace(b"CS\x0a\x00ISO_IR 100", b"CS" + struct.pack("<H", len(even)) + even)
+
+    frames = tuple(replace(frame, digest=objects.put(with_text(objects.get(frame.digest)))) for frame in study.frames)
+    analysis = replace(
+        study.analysis(study.lesion_labels()), frames=frames, label_map=LabelMap(study.lesion_labels(), frames)
+    )
+    for written in write(analysis, objects):
+        content = objects.get(written.digest)
+        assert b"PN\x2e\x00" + padded in content
+        assert b"CS" + struct.pack("<H", len(even)) + even in content
+        assert pydicom.dcmread(objects.path(written.digest)).PatientID == study.datasets[0].PatientID
+
+
+@pytest.mark.slow
+def test_a_character_set_that_is_none_is_not_written_on(objects: ObjectStore) -> None:
+    study = store_study(LAYOUTS[0], objects, SpecificCharacterSet="ISO_IR 100", PatientName="M\u00fcller^J\u00f6rg")
+    contents = (objects.get(frame.digest).replace(b"ISO_IR 100", b"utf-16    ") for frame in study.frames)
+    frames = tuple(
+        replace(frame, digest=objects.put(content)) for frame, content in zip(study.frames, contents, strict=True)
+    )
+    labels = study.lesion_labels()
+    for written in write(replace(study.analysis(labels), frames=frames, label_map=LabelMap(labels, frames)), objects):
+        content = objects.get(written.digest)
+        assert "M\u00fcller^J\u00f6rg".encode("latin-1") in content
+        assert "SpecificCharacterSet" not in pydicom.dcmread(objects.path(written.digest))

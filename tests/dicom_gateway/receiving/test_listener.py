@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -67,11 +69,35 @@ def test_what_the_worklist_shows_is_decoded_and_cut_to_size(sqlite_database: Dat
         assert study.study_date == ""
 
 
-def test_text_that_cannot_be_decoded_does_not_refuse_the_image(sqlite_database: Database, objects: ObjectStore) -> None:
+@pytest.mark.parametrize(
+    ("character_set", "name", "shown", "note"),
+    [
+        (b"ISO_IR 999", "Müller^Jörg".encode("latin-1"), "Sch\ufffddel", "character_set_unknown"),
+        (b"ISO_IR 192", "Müller^Jörg".encode("latin-1"), "Sch\ufffddel", "character_set_contradicted"),
+        (rb"\ISO 2022 IR 87", "山田^太郎".encode("shift_jis"), "Sch\ufffddel", "character_set_contradicted"),
+        (b"ISO_IR 100", "Müller^Jörg".encode("latin-1"), "Schädel", None),
+    ],
+)
+def test_an_image_is_kept_whatever_its_text_is(
+    sqlite_database: Database, objects: ObjectStore, character_set: bytes, *, name: bytes, shown: str, note: str | None
+) -> None:
     image = ct_image()
-    content = encoded(image).replace(b"ISO_IR 100", b"ISO_IR 192").replace(b"Thorax", b"\xff\xfe\x80ax\x1b")
+    image.SpecificCharacterSet, image.PatientName, image.StudyDescription = "ISO_IR 100", "N" * 20, "D" * 8
+    even = character_set + b" " * (len(character_set) % 2)
+    content = (
+        encoded(image)
+        .replace(b"\x0a\x00ISO_IR 100", struct.pack("<H", len(even)) + even)
+        .replace(b"N" * 20, name.ljust(20))
+        .replace(b"D" * 8, "Schädel".encode("latin-1").ljust(8))
+    )
     with running_gateway(sqlite_database, objects) as running, RawSender(running.port) as sender:
         assert sender.store(image.SOPInstanceUID, content) == Status.SUCCESS
+        (event,) = running.events("instance:stored")
+        (instance,) = running.instances()
+    assert json.loads(event).get("text") == note
+    assert data_set_bytes(objects.get(instance.digest)) == content
+    with sqlite_database.read() as session:
+        assert session.query(StudyRow).one().study_description == shown
 
 
 def test_a_resent_image_is_acknowledged_and_stored_once(database: Database, objects: ObjectStore) -> None:

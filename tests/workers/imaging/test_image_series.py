@@ -126,4 +126,4 @@ def test_an_image_that_cannot_be_decoded_costs_the_others_nothing(objects: Objec
     ]
     found = images_of(headers, objects, rules=XRAY)
     assert len(found.images) == 1
-    assert _reasons(found) == [(LeftOutReason.NO_IMAGE, 1, "unreadable_instance")]
+    assert _reasons(found) == [(LeftOutReason.NO_IMAGE, 1, "pixel_data_inconsistent")]

@@ -118,3 +118,13 @@ def test_an_object_that_is_gone_stops_the_scan(objects: ObjectStore) -> None:
     stored = replace(put(objects, series(PLAN)[0]), digest="0" * 64)
     with pytest.raises(ObjectMissing):
         read_headers([stored], objects)
+
+
+@pytest.mark.parametrize("character_set", [b"ISO_IR 999", b"rot13     ", b"utf-16    ", b"undefined "])
+def test_an_image_is_read_whatever_character_set_it_names(objects: ObjectStore, character_set: bytes) -> None:
+    image = series(PLAN)[0]
+    image.SpecificCharacterSet, image.SeriesDescription = "ISO_IR 100", "Sch\u00e4del"
+    content = part10(image).replace(b"ISO_IR 100", character_set)
+    header = read_header(put(objects, content, like=image), objects)
+    assert header.description == "SCH\u00c4DEL"
+    assert len(header.planes) == 1

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
@@ -23,10 +25,18 @@ from tests.support.dicom import (
     structured_report,
     truncated,
 )
-from workers.errors import OversizedInstance, UnreadableInstance
+from workers.decoding.codecs import PLUGINS
+from workers.decoding.decoders import Decoders
+from workers.errors import (
+    DecoderCrashed,
+    DecoderOutOfMemory,
+    OversizedInstance,
+    PixelDataInconsistent,
+    UnreadableInstance,
+)
 from workers.imaging.codestreams import codestream_size
 from workers.imaging.parsing import ReadLimits
-from workers.imaging.pixels import PLUGINS, decode_frames
+from workers.imaging.pixels import decode_frames, decode_instances
 
 PLAN = SeriesPlan(shape=(3, 48, 40))
 _CODECS = {"JPEG-LS": uid.JPEGLSLossless, "JPEG 2000": uid.JPEG2000Lossless, "RLE": uid.RLELossless}
@@ -99,17 +109,80 @@ def test_garbage_in_any_compressed_syntax_is_refused(objects: ObjectStore, synta
 
 
 @pytest.mark.parametrize("syntax", _CODECS.values(), ids=_CODECS)
-def test_a_codestream_cut_short_is_refused_or_keeps_its_shape(objects: ObjectStore, syntax: uid.UID) -> None:
+def test_a_codestream_cut_short_is_refused(objects: ObjectStore, syntax: uid.UID) -> None:
     instance = compressed(series(PLAN)[0], syntax)
     (frame,) = generate_frames(instance.PixelData, number_of_frames=1)
     instance.PixelData = encapsulate([frame[: len(frame) // 2]])
     instance["PixelData"].is_undefined_length = True
-    try:
-        frames = _decoded(objects, instance)
-    except UnreadableInstance:
-        return
-    # Some codecs conceal missing data by design; then the picture is whole in shape.
-    assert [decoded.shape for decoded in frames] == [(48, 40)]
+    with pytest.raises(UnreadableInstance):
+        _decoded(objects, instance)
+
+
+@pytest.mark.parametrize("after", [b"\0", b"\xff", bytes(64)])
+def test_what_a_writer_puts_behind_a_codestream_does_no_harm(objects: ObjectStore, after: bytes) -> None:
+    instance = compressed(series(PLAN)[0], uid.JPEG2000Lossless)
+    (frame,) = generate_frames(instance.PixelData, number_of_frames=1)
+    instance.PixelData = encapsulate([frame + after])
+    instance["PixelData"].is_undefined_length = True
+    assert np.array_equal(_decoded(objects, instance)[0], PLAN.values()[0])
+
+
+def test_a_codestream_with_larger_samples_than_the_header_says_is_refused(objects: ObjectStore) -> None:
+    instance = compressed(series(PLAN)[0], uid.JPEG2000Lossless)
+    instance.BitsAllocated, instance.BitsStored, instance.HighBit = 8, 8, 7
+    with pytest.raises(PixelDataInconsistent, match="samples of 12 bits, the header has room for 8"):
+        _decoded(objects, instance)
+
+
+def test_frames_are_found_by_their_extended_offset_table(objects: ObjectStore) -> None:
+    instance = enhanced(PLAN)
+    instance.compress(uid.JPEG2000Lossless, encapsulate_ext=True, generate_instance_uid=False)
+    assert "ExtendedOffsetTable" in instance
+    assert np.array_equal(np.stack(_decoded(objects, instance)), PLAN.values())
+
+
+def test_instances_come_in_order_whether_compressed_or_not(objects: ObjectStore) -> None:
+    plan = replace(PLAN, shape=(9, 48, 40))
+    mixed = [compressed(one, uid.RLELossless) if index % 4 < 2 else one for index, one in enumerate(series(plan))]
+    digests = [put(objects, one).digest for one in mixed]
+    found = list(decode_instances(objects, digests))
+    assert [(digest, number) for digest, number, _ in found] == [(digest, 1) for digest in digests]
+    assert np.array_equal(np.stack([frame for _, _, frame in found]), plan.values())
+
+
+def test_a_long_multi_frame_instance_is_decoded_in_parts(objects: ObjectStore) -> None:
+    plan = replace(PLAN, shape=(300, 48, 40))
+    instance = enhanced(plan)
+    instance.BitsStored, instance.HighBit = 16, 15
+    frames = _decoded(objects, compressed(instance, uid.RLELossless))
+    assert np.array_equal(np.stack(frames), plan.values())
+
+
+def test_uncompressed_pixels_need_no_decoder(objects: ObjectStore) -> None:
+    nowhere = Decoders(most=1, program="workers.decoding.no_such_program")
+    plain, squeezed = series(PLAN)[0], compressed(series(PLAN)[1], uid.RLELossless)
+    (frame,) = decode_frames(objects, put(objects, plain).digest, decoders=nowhere)
+    assert np.array_equal(frame, PLAN.values()[0])
+    with pytest.raises(DecoderCrashed, match="exit code 1"):
+        list(decode_frames(objects, put(objects, squeezed).digest, decoders=nowhere))
+
+
+@pytest.mark.slow
+def test_a_few_bytes_that_promise_a_huge_image_cost_the_worker_nothing(objects: ObjectStore) -> None:
+    instance = compressed(series(replace(PLAN, shape=(1, 64, 64)))[0], uid.JPEG2000Lossless)
+    (frame,) = generate_frames(instance.PixelData, number_of_frames=1)
+    stream = bytearray(frame)
+    # Nine thousand pixels a side, one tile, and the smallest code blocks that the standard knows: five million of them.
+    struct.pack_into(">IIIIII", stream, stream.index(b"\xff\x51") + 6, 9000, 9000, 0, 0, 9000, 9000)
+    coding = stream.index(b"\xff\x52")
+    stream[coding + 10 : coding + 12] = b"\0\0"
+    instance.Rows = instance.Columns = 9000
+    instance.PixelData = encapsulate([bytes(stream)])
+    instance["PixelData"].is_undefined_length = True
+    before = psutil.Process().memory_info().rss
+    with pytest.raises((DecoderOutOfMemory, UnreadableInstance)):
+        _decoded(objects, instance)
+    assert psutil.Process().memory_info().rss - before < 100_000_000
 
 
 def test_missing_frames_are_refused(objects: ObjectStore) -> None:
