@@ -11,7 +11,10 @@ from datetime import datetime
 
 import structlog
 
-from dicom_gateway.assembly import Assembly
+from dicom_gateway.completeness.assembly import Assembly, Stored
+from dicom_gateway.completeness.rules import EARLY, Rules
+from dicom_gateway.completeness.source_questions import SourceQuestions
+from dicom_gateway.completeness.sources import QueryAddress, Sources, no_address
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
@@ -38,8 +41,8 @@ logger = structlog.get_logger(__name__)
 class Gateway:
     """Everything between oncue and its DICOM peers.
 
-    ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
-    RoutesInvalid where their file is wrong.
+    ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings';
+    ``query_address`` says where senders answer queries. RoutesInvalid where the file of routes is wrong.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Gateway:
         *,
         equipment: Equipment | None = None,
         routes: RoutesInForce | None = None,
+        query_address: QueryAddress = no_address,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.process_id = f"gateway-{socket.gethostname()[:32]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -69,7 +73,11 @@ class Gateway:
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
         routes = routes or RoutesInForce(settings.routes)
-        self._assembly = _assembly_loop(settings, Assembly(database, objects, routes, settings.quiet_seconds, clock))
+        rules = Rules.of(settings)
+        sources = Sources(query_address, calling_aet=settings.aet, seconds=settings.source_seconds)
+        self._assembly = _assembly_loop(rules, Assembly(Stored(database, objects, routes), rules, sources, clock))
+        questions = SourceQuestions(database, rules, sources, clock, on_answer=self._assembly.wake)
+        self._sources = Loop("sources", questions.ask_due, seconds=_slowest_look(rules))
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
@@ -122,7 +130,7 @@ class Gateway:
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
-        return self._assembly, self._reports, self._delivery, self._watch
+        return self._assembly, self._sources, self._reports, self._delivery, self._watch
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -144,9 +152,13 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
 
 
-def _assembly_loop(settings: GatewaySettings, assembly: Assembly) -> Loop:
-    # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
-    return Loop("assembly", assembly.close_quiet, seconds=min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS))
+def _assembly_loop(rules: Rules, assembly: Assembly) -> Loop:
+    return Loop("assembly", assembly.close_complete, seconds=_slowest_look(rules))
+
+
+def _slowest_look(rules: Rules) -> float:
+    # No longer than half of what a study must be quiet, so one that is new has its time noted before it can be due.
+    return min(rules.shortest_quiet_seconds * EARLY, _SLOWEST_ASSEMBLY_SECONDS)
 
 
 def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:

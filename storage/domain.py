@@ -20,9 +20,15 @@ Vector = tuple[float, float, float]
 
 
 class StudyState(StrEnum):
-    """Where a study stands: still arriving, wanted by no route, or as the newest jobs of its routes."""
+    """Where a study stands: still arriving, wanted by no route, or as the newest jobs of its routes.
+
+    HELD and SET_ASIDE: something of it was still missing at its deadline, and a person is to say what becomes of it. A
+    held one is analysed when the rest comes, too; one that was set aside is not, unless a late image reopens it.
+    """
 
     RECEIVING = "receiving"
+    HELD = "held"
+    SET_ASIDE = "set_aside"
     NOT_APPLICABLE = "not_applicable"
     QUEUED = "queued"
     RUNNING = "running"

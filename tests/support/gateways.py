@@ -7,16 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from dicom_gateway.completeness.assembly import Assembly, Stored
+from dicom_gateway.completeness.rules import Rules
+from dicom_gateway.completeness.sources import QueryAddress, Sources, no_address
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
 from storage import audit, studies
-from storage.database import Database
+from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.models import JobRow, StudyRow
 from storage.objects import ObjectStore
@@ -65,6 +69,20 @@ def running_gateway(database: Database, objects: ObjectStore, **settings: Any) -
         yield Running(gateway, database, objects)
     finally:
         gateway.stop()
+
+
+def assembly(
+    database: Database,
+    objects: ObjectStore,
+    routes: Path = ANY_ROUTE,
+    *,
+    rules: Rules | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    query_address: QueryAddress = no_address,
+) -> Assembly:
+    """Return what closes the studies of a database; by default whatever is there at once."""
+    sources = Sources(query_address, calling_aet="ONCUE", seconds=5)
+    return Assembly(Stored(database, objects, RoutesInForce(routes)), rules or Rules(quiet_seconds=0), sources, clock)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

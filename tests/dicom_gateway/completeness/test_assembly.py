@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_gateway.assembly import Assembly
+from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
 from storage import associations, processes, studies, worklist
@@ -17,7 +17,8 @@ from storage.objects import ObjectStore
 from storage.routes.file import SHIPPED
 from storage.routes.in_force import RoutesInForce
 from storage.studies import Origin, StudyFacts
-from tests.support.gateways import ANY_ROUTE, Running, running_gateway, until
+from tests.support.gateways import ANY_ROUTE, Running, assembly, running_gateway, until
+from tests.support.routing import quiet_studies
 from tests.support.senders import association, ct_image, store
 
 pytestmark = pytest.mark.slow
@@ -100,9 +101,9 @@ def test_the_association_of_a_gateway_that_died_holds_nothing_back(
         )
         instance = StoredInstance("1.2", "1.2.3", "1.2.3.4", "1.2.840", "1.2.840", "CT", "0" * 64, "1" * 64, 10)
         studies.register_instance(session, instance, StudyFacts(), origin=Origin("CT", opened), now=begun)
-    Assembly(sqlite_database, objects, RoutesInForce(), 10, utc_now).close_quiet()
+    assembly(sqlite_database, objects, rules=Rules(quiet_seconds=10)).close_complete()
     with sqlite_database.read() as session:
-        assert studies.quiet(session, quiet_seconds=10, now=utc_now()) == ()
+        assert quiet_studies(session, quiet_seconds=10, now=utc_now()) == ()
 
 
 def test_a_study_that_no_route_wants_is_set_aside_with_its_reasons(database: Database, objects: ObjectStore) -> None:
