@@ -103,7 +103,7 @@ def _body(address: str, deadline: float) -> bytes:
     limit.daemon = True
     limit.start()
     try:
-        return _exchanged(connection, address)
+        body = _exchanged(connection, address)
     except (OSError, HTTPException) as error:
         if is_late.is_set() or isinstance(error, TimeoutError):
             raise SourceTooSlow("the source did not end its answer in time") from error
@@ -111,6 +111,9 @@ def _body(address: str, deadline: float) -> bytes:
     finally:
         limit.cancel()
         connection.close()
+    if is_late.is_set():
+        raise SourceTooSlow("the source did not end its answer in time")
+    return body
 
 
 def _connection(address: str, seconds: float) -> HTTPConnection:

@@ -10,10 +10,10 @@ from pydicom import dcmread
 
 from phantom.study import PhantomStudy, write_phantom_study
 from storage import studies
+from storage.closing import SeenStudy
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.objects import ObjectStore
-from storage.studies import SeenStudy
 from tests.support.routing import close_as_head, close_quiet, quiet_studies
 
 
