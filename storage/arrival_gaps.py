@@ -33,7 +33,7 @@ _LONGEST_SECONDS = 900.0
 def measure(session: Session, study_id: int, *, now: datetime) -> None:
     """Write down the longest pauses of a study that has just closed, in place of those of its earlier revisions."""
     session.execute(delete(ArrivalGapRow).where(ArrivalGapRow.study_id == study_id))
-    for (calling_aet, modality), seconds in _longest(_moments(session, study_id)).items():
+    for (calling_aet, modality), seconds in sorted(_longest(_moments(session, study_id)).items()):
         row = ArrivalGapRow(
             study_id=study_id, calling_aet=calling_aet, modality=modality, longest_seconds=seconds, measured_at=now
         )

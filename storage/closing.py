@@ -12,22 +12,22 @@ from sqlalchemy.orm import Session
 
 from storage import (
     arrival_gaps,
-    arrivals,
     associations,
     audit,
     route_jobs,
     routings,
     series,
     standing,
+    study_arrivals,
     study_locks,
 )
-from storage.arrivals import Arrival
 from storage.audit import Detail
 from storage.models import InstanceRow, JobRow, ResultObjectRow, StudyArrivalRow, StudyRow
 from storage.routes.file import Routes
 from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts
 from storage.sop_kinds import ImageKind, classes_of
+from storage.study_arrivals import StudyArrival
 
 _HELD_ARE_WATCHED = timedelta(hours=1)
 """A held study that nothing came of for so long is not looked at any more; an image or a release brings it back."""
@@ -61,7 +61,7 @@ class ArrivingStudy:
     revision: int
     last_instance_at: datetime
     being_sent: bool
-    arrival: Arrival
+    arrival: StudyArrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def close(
     if study is None or not _still_holds(session, study, decision, now=now):
         return None
     study.closed_at = now
-    arrival = arrivals.closed(session, study)
+    arrival = study_arrivals.closed(session, study)
     count = session.scalar(select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)) or 0
     audit.record(
         session,
@@ -143,7 +143,7 @@ def _is_looked_at(now: datetime) -> ColumnElement[bool]:
 
 
 def _arriving(study: StudyRow, row: StudyArrivalRow | None, *, being_sent: bool) -> ArrivingStudy:
-    arrival = arrivals.read(row) if row is not None else Arrival(study.id, since=study.opened_at)
+    arrival = study_arrivals.read(row) if row is not None else StudyArrival(study.id, since=study.opened_at)
     return ArrivingStudy(
         id=study.id,
         study_instance_uid=study.study_instance_uid,

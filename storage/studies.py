@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import (
-    arrivals,
     associations,
     audit,
     instances,
@@ -20,6 +19,7 @@ from storage import (
     patient_keys,
     series,
     standing,
+    study_arrivals,
     study_locks,
     superseding,
 )
@@ -114,7 +114,7 @@ def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> in
         raise IllegalTransition(f"study {study_id} is still arriving; its routes are asked when it is complete")
     study.revision += 1
     study.closed_at = None
-    arrivals.let_go(session, study, now=now)
+    study_arrivals.let_go(session, study, now=now)
     audit.record(
         session,
         "study:rerouted",
@@ -248,7 +248,7 @@ def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, acto
     """Begin the next revision, and stop the jobs that would have read the late image."""
     study.revision += 1
     study.closed_at = None
-    arrivals.reopened(session, study, now=now)
+    study_arrivals.reopened(session, study, now=now)
     audit.record(
         session,
         "study:reopened",

@@ -9,14 +9,14 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import arrivals, held_results, jobs, route_results, routings, study_pages
-from storage.arrivals import Arrival
+from storage import held_results, jobs, route_results, routings, study_arrivals, study_pages
 from storage.domain import JobState, Priority, StudyState
 from storage.errors import RecordMissing
 from storage.held_results import RouteResult
 from storage.jobs import Job
 from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.routings import RoutedStudy
+from storage.study_arrivals import StudyArrival
 from storage.study_pages import ANY_STUDY, StudyFilter, StudyList
 
 _AT_ONCE = 500
@@ -154,7 +154,7 @@ def _entries(
     counts, results = _instance_counts(session, arriving), route_results.of_studies(session, ids)
     unwanted = [number for number in ids if standings[number].state == StudyState.NOT_APPLICABLE.value]
     routed = routings.latest(session, unwanted)
-    on_their_way = arrivals.of_studies(session, ids)
+    on_their_way = study_arrivals.of_studies(session, ids)
     return tuple(
         _entry(
             row,
@@ -176,7 +176,7 @@ def _entry(
     *,
     instances: int,
     routed: RoutedStudy | None,
-    arrival: Arrival | None,
+    arrival: StudyArrival | None,
     cursor: str | None,
 ) -> StudyEntry:
     state = held_results.state_of(

@@ -146,12 +146,12 @@ def release_study(
     from console.schemas import WorklistForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
-    from storage import arrivals, worklist
+    from storage import study_arrivals, worklist
     from storage.database import utc_now
 
     with open_installation(state, file=config).write() as session:
         study_id = _number(session, study)
-        arrivals.release(session, study_id, actor=command_line_actor(), now=utc_now())
+        study_arrivals.release(session, study_id, actor=command_line_actor(), now=utc_now())
         form = WorklistForm.model_validate(worklist.find(session, study_id))
     if as_json:
         write_forms([form])

@@ -18,14 +18,14 @@ from dicom_gateway.completeness.required_series import waiting_routes
 from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.completeness.sources import Sources
 from dicom_gateway.series_facts import stored_series
-from storage import arrivals, closing, studies
-from storage.arrivals import HeldBack, Waiting
+from storage import closing, studies, study_arrivals
 from storage.audit import Detail
 from storage.closing import ArrivingStudy, Decision, Reason, SeenStudy
 from storage.database import Database
 from storage.domain import StudyState
 from storage.objects import ObjectStore
 from storage.routes.in_force import RoutesInForce
+from storage.study_arrivals import HeldBack, Waiting
 
 _CLOCKS_DIFFER = timedelta(seconds=5)
 """Gateways on other machines may be ahead by so much; an image from farther ahead tells of a clock that went back."""
@@ -116,14 +116,14 @@ class Assembly:
         state, reason = _HELD[judged.step], judged.waits_for or Waiting.IMAGES
         held = HeldBack(state, reason, view.study.last_instance_at, self._told(view, judged))
         with self._stored.database.write() as session:
-            is_held = arrivals.hold_back(session, view.study.id, held, now=self._clock())
+            is_held = study_arrivals.hold_back(session, view.study.id, held, now=self._clock())
         if is_held:
             logger.warning("study.held", study=view.study.id, code=reason.value, state=state.value)
 
     def _wait(self, view: View, reason: Waiting) -> None:
         details = self._told(view, Judgement(Step.WAIT, waits_for=reason))
         with self._stored.database.write() as session:
-            arrivals.wait(session, view.study.id, reason, details=details, now=self._clock())
+            study_arrivals.wait(session, view.study.id, reason, details=details, now=self._clock())
 
     def _told(self, view: View, judged: Judgement) -> dict[str, Detail]:
         expected = view.study.arrival.expected
@@ -131,7 +131,7 @@ class Assembly:
 
     def _start_again(self, study: ArrivingStudy, now: datetime) -> None:
         with self._stored.database.write() as session:
-            arrivals.clock_went_back(session, study.id, now=now)
+            study_arrivals.clock_went_back(session, study.id, now=now)
         logger.warning("study.clock_went_back", study=study.id, code="clock_went_back")
 
     def _see(self, study: ArrivingStudy) -> SeenStudy:

@@ -9,8 +9,8 @@ from enum import Enum
 
 from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.config import AtDeadline
-from storage.arrivals import Arrival, Waiting
 from storage.closing import ArrivingStudy, Reason
+from storage.study_arrivals import StudyArrival, Waiting
 
 _ANSWER_GRACE_SECONDS = 5.0
 
@@ -71,7 +71,7 @@ def judge(view: View, rules: Rules, *, now: datetime) -> Judgement:
     return Judgement(step, waits_for=judged.waits_for)
 
 
-def is_answered(arrival: Arrival, since: datetime) -> bool:
+def is_answered(arrival: StudyArrival, since: datetime) -> bool:
     """Say whether the source answered a question that was asked at a moment or later."""
     return (
         arrival.asked_at is not None
@@ -115,7 +115,7 @@ def _early(view: View, quiet_at: datetime) -> datetime:
     return view.study.last_instance_at + timedelta(seconds=view.quiet_seconds * EARLY)
 
 
-def _patience(arrival: Arrival, quiet_at: datetime, rules: Rules) -> datetime:
+def _patience(arrival: StudyArrival, quiet_at: datetime, rules: Rules) -> datetime:
     """Return until when an answer is waited for: a gateway that asks may die over it."""
     begun = max(quiet_at, arrival.asked_at) if arrival.asked_at is not None else quiet_at
     return begun + timedelta(seconds=rules.source_seconds + _ANSWER_GRACE_SECONDS)

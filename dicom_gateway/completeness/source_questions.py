@@ -11,7 +11,7 @@ from dicom_gateway.completeness.judgement import is_answered
 from dicom_gateway.completeness.quiet_time import QuietTime
 from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.sources import Sources
-from storage import arrivals, closing
+from storage import closing, study_arrivals
 from storage.closing import ArrivingStudy
 from storage.database import Database
 
@@ -79,11 +79,11 @@ class SourceQuestions:
         study = question.study
         with self._database.write() as session:
             asked_before = study.arrival.asked_at
-            if not arrivals.ask(session, study.id, asked_before=asked_before, now=self._clock()):
+            if not study_arrivals.ask(session, study.id, asked_before=asked_before, now=self._clock()):
                 return
         answer = self._sources.answer(question.addresses, study.study_instance_uid, own=question.own)
         with self._database.write() as session:
-            arrivals.answered(session, study.id, answer, now=self._clock())
+            study_arrivals.answered(session, study.id, answer, now=self._clock())
 
 
 def _due_at(study: ArrivingStudy, quiet_seconds: float) -> datetime:

@@ -16,8 +16,8 @@ from dicom_gateway.completeness.qido import count_by_qido
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import SourceSilent, StudyUnknownToSource
 from storage import arrival_gaps
-from storage.arrivals import SourceAnswer
 from storage.errors import ConfigurationError, OncueError
+from storage.study_arrivals import SourceAnswer
 
 _LEFT_ALONE_SECONDS = 30.0
 
@@ -42,6 +42,7 @@ class Sources:
         self._calling_aet = calling_aet
         self._seconds = seconds
         self._silent_until: dict[str, float] = {}
+        self._told: dict[str, str] = {}
 
     def addresses(self, session: Session, study_id: int) -> tuple[str, ...]:
         """Return where the senders of a study answer queries."""
@@ -75,14 +76,22 @@ class Sources:
         except OncueError as error:
             if isinstance(error, SourceSilent):
                 self._silent_until[address] = time.monotonic() + _LEFT_ALONE_SECONDS
-            logger.warning("source.not_counted", source=address, code=error.code, reason=str(error))
+            self._tell(address, error)
             raise
+        self._told.pop(address, None)
         return counted
+
+    def _tell(self, address: str, error: OncueError) -> None:
+        """Log why a source does not count its images, once until it does so again or fails otherwise."""
+        if self._told.get(address) != error.code:
+            self._told[address] = error.code
+            logger.warning("source.not_counted", source=address, code=error.code, reason=str(error))
 
     def _asked(self, address: str, study_instance_uid: str) -> SourceCount:
         if not address.startswith(("http://", "https://")):
             source = Destination.parse(address)
             return count_by_find(source, study_instance_uid, calling_aet=self._calling_aet, seconds=self._seconds)
-        if not urlsplit(address).hostname:
-            raise ConfigurationError(f"{address} names no host; write https://HOST/dicom-web")
+        parts = urlsplit(address)
+        if not parts.hostname or parts.username is not None:
+            raise ConfigurationError("a source's address is https://HOST/dicom-web, with a host and without a password")
         return count_by_qido(address, study_instance_uid, seconds=self._seconds)

@@ -60,10 +60,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_gateway(database: Database, objects: ObjectStore, **settings: Any) -> Iterator[Running]:
+def running_gateway(
+    database: Database, objects: ObjectStore, *, query_address: QueryAddress = no_address, **settings: Any
+) -> Iterator[Running]:
     """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""
     chosen = GatewaySettings(**({"port": 0, "quiet_seconds": 600, "drain_seconds": 0, **settings}))
-    gateway = Gateway(chosen, database, objects, routes=RoutesInForce(chosen.routes or ANY_ROUTE))
+    routes = RoutesInForce(chosen.routes or ANY_ROUTE)
+    gateway = Gateway(chosen, database, objects, routes=routes, query_address=query_address)
     gateway.start()
     try:
         yield Running(gateway, database, objects)

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.config import AtDeadline
-from storage import arrivals, associations, processes, studies
+from storage import associations, processes, studies, study_arrivals
 from storage.database import Database
 from storage.domain import StudyState
 from storage.errors import IllegalTransition, RecordMissing
@@ -38,13 +38,13 @@ wait_for = [{ modality = ["PT"] }]
 def _expect(place: Arriving, number: int) -> None:
     """Have the source of the first study answer with a number of images."""
     with place.database.write() as session:
-        assert arrivals.ask(session, 1, asked_before=_asked(place), now=place.clock())
-        arrivals.answered(session, 1, arrivals.SourceAnswer(number), now=place.clock())
+        assert study_arrivals.ask(session, 1, asked_before=_asked(place), now=place.clock())
+        study_arrivals.answered(session, 1, study_arrivals.SourceAnswer(number), now=place.clock())
 
 
 def _asked(place: Arriving) -> object:
     with place.database.read() as session:
-        known = arrivals.of_studies(session, [1])
+        known = study_arrivals.of_studies(session, [1])
     return known[1].asked_at if known else None
 
 
@@ -224,7 +224,7 @@ def test_a_study_that_is_held_is_analysed_when_it_is_released(database: Database
     assert (entry.state, entry.code, place.analyses()) == (StudyState.HELD, "expected_instances", 0)
     assert len(place.events("study:held")) == 1
     with database.write() as session:
-        arrivals.release(session, 1, actor="cli:me", now=place.clock())
+        study_arrivals.release(session, 1, actor="cli:me", now=place.clock())
     place.look()
     assert json.loads(place.events("study:closed")[0])["reason"] == "released"
     assert place.entry().state is StudyState.QUEUED
@@ -253,7 +253,7 @@ def test_a_study_that_was_set_aside_is_analysed_when_it_is_released(database: Da
     assert (place.entry().state, place.analyses()) == (StudyState.SET_ASIDE, 0)
     assert len(place.events("study:set-aside")) == 1
     with database.write() as session:
-        arrivals.release(session, 1, actor="cli:me", now=place.clock())
+        study_arrivals.release(session, 1, actor="cli:me", now=place.clock())
     place.look()
     assert (place.entry().state, place.entry().revision) == (StudyState.QUEUED, 1)
 
@@ -284,9 +284,9 @@ def test_what_is_complete_or_not_there_cannot_be_released(database: Database, ob
     place.image()
     place.look(10)
     with database.write() as session, pytest.raises(IllegalTransition, match="complete"):
-        arrivals.release(session, 1, actor="cli:me", now=place.clock())
+        study_arrivals.release(session, 1, actor="cli:me", now=place.clock())
     with database.write() as session, pytest.raises(RecordMissing):
-        arrivals.release(session, 99, actor="cli:me", now=place.clock())
+        study_arrivals.release(session, 99, actor="cli:me", now=place.clock())
 
 
 def test_a_study_whose_routes_are_asked_again_waits_for_nothing(database: Database, objects: ObjectStore) -> None:

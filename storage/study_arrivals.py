@@ -35,7 +35,7 @@ class Waiting(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class StudyArrival:
     """How far one study is; ``late_revisions`` counts the late images in a row that opened a revision.
 
     ``expected`` is how many images its source said to hold at ``answered_at``; ``ask_code`` says why it could not tell.
@@ -72,7 +72,7 @@ class HeldBack:
     details: Mapping[str, Detail]
 
 
-def of_studies(session: Session, ids: Sequence[int]) -> dict[int, Arrival]:
+def of_studies(session: Session, ids: Sequence[int]) -> dict[int, StudyArrival]:
     """Return how far some studies are, those alone that there is a row of."""
     return {
         row.study_id: read(row)
@@ -80,9 +80,9 @@ def of_studies(session: Session, ids: Sequence[int]) -> dict[int, Arrival]:
     }
 
 
-def read(row: StudyArrivalRow) -> Arrival:
+def read(row: StudyArrivalRow) -> StudyArrival:
     """Return a row as what it says."""
-    return Arrival(
+    return StudyArrival(
         study_id=row.study_id,
         since=row.since,
         late_revisions=row.late_revisions,
@@ -116,7 +116,7 @@ def let_go(session: Session, study: StudyRow, *, now: datetime) -> None:
     session.flush()
 
 
-def closed(session: Session, study: StudyRow) -> Arrival:
+def closed(session: Session, study: StudyRow) -> StudyArrival:
     """Take note that a study is closed, and return how far it was; the caller holds it and records the event."""
     row = _row(session, study)
     before = read(row)
@@ -218,6 +218,8 @@ def clock_went_back(session: Session, study_id: int, *, now: datetime) -> None:
     study.last_instance_at = min(study.last_instance_at, now)
     row = _row(session, study)
     row.since = min(row.since, now)
+    if row.asked_at is not None and row.asked_at > now:
+        row.asked_at = row.answered_at = None
 
 
 def _taken(session: Session, study_id: int) -> StudyRow:
