@@ -27,13 +27,13 @@ class StudyState(StrEnum):
     """
 
     RECEIVING = "receiving"
-    HELD = "held"
-    SET_ASIDE = "set_aside"
     NOT_APPLICABLE = "not_applicable"
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    HELD = "held"
+    SET_ASIDE = "set_aside"
 
 
 class JobState(StrEnum):

@@ -24,6 +24,7 @@ from storage.closing import ArrivingStudy, Decision, Reason, SeenStudy
 from storage.database import Database
 from storage.domain import StudyState
 from storage.objects import ObjectStore
+from storage.routes.file import Routes
 from storage.routes.in_force import RoutesInForce
 from storage.study_arrivals import HeldBack, Waiting
 
@@ -57,6 +58,7 @@ class Assembly:
         self._clock = clock
         self._quiet = QuietTime(rules)
         self._seen: dict[int, tuple[datetime, SeenStudy]] = {}
+        self._judged: dict[int, tuple[ArrivingStudy, Routes, datetime]] = {}
 
     def close_complete(self) -> float | None:
         """Close every study that is complete now; return in how many seconds the next may be, None where none will.
@@ -75,7 +77,7 @@ class Assembly:
         if study.last_instance_at > now + _CLOCKS_DIFFER:
             self._start_again(study, now)
             return 0.0
-        earliest = self._rules.earliest_look(study)
+        earliest = max(self._rules.earliest_look(study), self._judged_until(study))
         if now < earliest:
             return (earliest - now).total_seconds()
         view = self._view(study, now)
@@ -88,7 +90,15 @@ class Assembly:
             self._wait(view, judged.waits_for)
         if judged.look_again is None:
             return None
+        self._judged[study.id] = (study, self._stored.routes.current(), judged.look_again)
         return max((judged.look_again - now).total_seconds(), 0.0)
+
+    def _judged_until(self, study: ArrivingStudy) -> datetime:
+        """Return until when the last judgement of a study stands: nothing has changed since that it rests on."""
+        known = self._judged.get(study.id)
+        if known is None or known[0] != study or known[1] is not self._stored.routes.current():
+            return study.last_instance_at
+        return known[2]
 
     def _view(self, study: ArrivingStudy, now: datetime) -> View:
         with self._stored.database.read() as session:
@@ -148,8 +158,9 @@ class Assembly:
         return seen
 
     def _forget_but(self, open_now: set[int]) -> None:
-        for study_id in self._seen.keys() - open_now:
-            del self._seen[study_id]
+        for known in (self._seen, self._judged):
+            for study_id in known.keys() - open_now:
+                del known[study_id]
 
 
 def _images(session: Session, study: ArrivingStudy) -> int:

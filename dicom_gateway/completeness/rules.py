@@ -49,6 +49,8 @@ class Rules:
         """Return before when nothing can be decided about a study: most are looked at while images still pour in."""
         if study.arrival.released_at is not None:
             return study.last_instance_at
+        if study.being_sent and study.arrival.expected is None:
+            return self.deadline(study)
         soonest = study.last_instance_at + timedelta(seconds=self.shortest_quiet_seconds * EARLY)
         return min(soonest, self.deadline(study))
 

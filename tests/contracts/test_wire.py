@@ -36,7 +36,7 @@ def test_the_tasks_keep_their_names_and_their_queues() -> None:
 
 
 def test_states_and_kinds_keep_their_words() -> None:
-    assert " ".join(StudyState) == "receiving not_applicable queued running succeeded failed"
+    assert " ".join(StudyState) == ("receiving not_applicable queued running succeeded failed held set_aside")
     assert [state.value for state in JobState] == ["queued", "running", "succeeded", "failed", "superseded"]
     assert [state.value for state in DeliveryState] == ["pending", "sending", "sent", "refused", "superseded"]
     assert [kind.value for kind in ObjectKind] == ["SEG", "SR", "PM", "KO"]

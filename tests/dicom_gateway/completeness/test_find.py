@@ -40,8 +40,7 @@ def _files(folder: Path, *, images_of_study: int) -> list[Path]:
 
 @pytest.mark.slow
 def test_orthanc_says_how_many_images_it_holds_of_each_series(tmp_path: Path) -> None:
-    settings = {"DicomAlwaysAllowFind": True, "DicomAlwaysAllowStore": True}
-    with orthanc(tmp_path, **settings) as peer:
+    with orthanc(tmp_path, DicomAlwaysAllowFind=True, DicomAlwaysAllowStore=True) as peer:
         source = Destination(peer.ae_title, "127.0.0.1", peer.port)
         with pytest.raises(StudyUnknownToSource):
             _count(source)

@@ -23,6 +23,7 @@ from dicom_gateway.errors import (
 )
 from storage.uids import deterministic_uid
 from tests.support.peers import free_port, orthanc, storescu
+from tests.support.required import missing_peer
 from tests.support.senders import ct_image
 
 STUDY = deterministic_uid("test-study", "study")
@@ -80,7 +81,7 @@ def series(uid: str, *, instances: object, study: str = STUDY) -> dict[str, Any]
 @pytest.mark.slow
 def test_orthanc_says_how_many_images_it_holds(tmp_path: Path) -> None:
     if not PLUGIN.exists():
-        pytest.skip("Orthanc's DICOMweb plugin is not installed")
+        missing_peer("Orthanc's DICOMweb plugin is not installed")
     with orthanc(tmp_path, DicomAlwaysAllowStore=True, Plugins=[str(PLUGIN)]) as peer:
         base = f"http://127.0.0.1:{peer.http_port}/dicom-web"
         with pytest.raises(StudyUnknownToSource):
