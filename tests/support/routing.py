@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from storage import closing, studies
+from storage import closing, studies, study_locks
 from storage.closing import Decision, Reason, SeenStudy
 from storage.routes.file import Routes, load_routes
 from storage.routes.series_facts import SeriesFacts
@@ -43,7 +43,8 @@ def quiet_studies(session: Session, *, quiet_seconds: float, now: datetime) -> t
 def close_quiet(
     session: Session, study_id: int, whole: SeenStudy, *, quiet_seconds: float, now: datetime
 ) -> tuple[int, ...] | None:
-    """Close a study that is quiet, and return its jobs; None where it is not."""
+    """Close a study that is quiet, and return its jobs; None where it is not. It is taken before it is looked at."""
+    study_locks.take(session, study_id)
     study = next((one for one in closing.arriving(session, now=now) if one.id == study_id), None)
     if study is None or study.last_instance_at > now - timedelta(seconds=quiet_seconds):
         return None
