@@ -136,7 +136,8 @@ class WorklistForm(StudyForm):
     """One study in reading order: the study's form, our number for it, and what else the reader weighs; no patient.
 
     ``reasons`` say of a study that no route wants why each does not apply. ``read_at`` and ``read_by`` say when and by
-    whom it was marked as read; ``unread`` is true again where a new result came since.
+    whom it was marked as read; ``unread`` is true again where a new result came since. ``waits_for`` is what an open
+    study waits for, ``expected_instances`` how many images its source said to hold.
     """
 
     id: int
@@ -147,6 +148,8 @@ class WorklistForm(StudyForm):
     last_instance_at: IsoTime
     analyses: Sequence[RouteResultDetailForm]
     reasons: list[str]
+    waits_for: str | None
+    expected_instances: int | None
     unread: bool
     read_at: IsoTime | None
     read_by: str | None

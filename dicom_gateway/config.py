@@ -30,6 +30,18 @@ AeTitle = Annotated[
 DestinationText = Annotated[str, AfterValidator(_destination)]
 
 
+class AtDeadline(StrEnum):
+    """What becomes of a study of which something is missing at its deadline.
+
+    ANALYSE: what is there is analysed. HOLD: it waits for the rest, or until a person releases it. SET_ASIDE: it is
+    not analysed unless a person releases it or another image comes.
+    """
+
+    ANALYSE = "analyse"
+    HOLD = "hold"
+    SET_ASIDE = "set_aside"
+
+
 class ClientCertificates(StrEnum):
     """Whether a TLS listener asks for the caller's certificate; one that is shown must always hold."""
 
@@ -116,7 +128,29 @@ class GatewaySettings(BaseModel):
         description="Destinations that get a rejection note (IHE IOCM) when a result that they have is superseded",
     )
     quiet_seconds: float = Field(
-        default=10.0, gt=0, description="A study is complete when nothing arrived for so long and nobody is sending it"
+        default=10.0,
+        gt=0,
+        description="A study is complete when nothing arrived for so long and nobody is sending it; where"
+        " quiet times are learned, that of senders of whom too little is known",
+    )
+    quiet_learned: bool | None = Field(
+        default=None,
+        description="Learn quiet times from senders' pauses, by modality; by default where quiet_seconds is not set",
+    )
+    quiet_least_seconds: float = Field(default=5.0, gt=0, description="Learned quiet times are at least so long")
+    quiet_most_seconds: float = Field(default=120.0, gt=0, description="Learned quiet times are at most so long")
+    late_quiet_most_seconds: float = Field(
+        default=900.0, gt=0, description="The quiet time of a study doubles with each late image in a row, up to this"
+    )
+    deadline_seconds: float = Field(
+        default=1800.0, gt=0, description="A study is not waited for any longer after its revision was opened"
+    )
+    at_deadline: AtDeadline = Field(
+        default=AtDeadline.ANALYSE,
+        description="What becomes of a study of which something is missing then: analyse, hold or set_aside",
+    )
+    source_seconds: float = Field(
+        default=10.0, gt=0, description="How long a source may take to say how many images it holds of a study"
     )
     processes: int = Field(
         default=1, ge=1, le=64, description="Processes that receive on the same port; the limits below are shared out"
@@ -165,6 +199,17 @@ class GatewaySettings(BaseModel):
     drain_seconds: float = Field(
         default=10.0, ge=0, description="On stopping, open associations may go on for so long before they are aborted"
     )
+
+    @property
+    def learns_quiet(self) -> bool:
+        """Whether quiet times are learned: a time that somebody set is kept to, unless they ask for both."""
+        return "quiet_seconds" not in self.model_fields_set if self.quiet_learned is None else self.quiet_learned
+
+    @model_validator(mode="after")
+    def _quiet_times_are_in_order(self) -> Self:
+        if self.quiet_least_seconds > self.quiet_most_seconds:
+            raise ValueError("quiet_least_seconds is above quiet_most_seconds: no learned quiet time lies between")
+        return self
 
     @model_validator(mode="after")
     def _has_what_tls_needs(self) -> Self:

@@ -165,3 +165,34 @@ class CertificateUnusable(ConfigurationError):
     """A certificate, private key or revocation list of the settings cannot be read, or does not belong together."""
 
     code = "certificate_unusable"
+
+
+class SourceSilent(GatewayError):
+    """The source of a study, asked how many images it holds, cannot be reached or broke off."""
+
+    code = "source_unreachable"
+    retryable = True
+
+
+class SourceTooSlow(SourceSilent):
+    """The source of a study did not end its answer in time."""
+
+    code = "source_too_slow"
+
+
+class SourceRefused(GatewayError):
+    """The source of a study does not answer such questions, or not ours."""
+
+    code = "source_refused"
+
+
+class SourceAnswerInvalid(GatewayError):
+    """What the source of a study answers is no count of its images: no number, another study, or without an end."""
+
+    code = "source_answer_invalid"
+
+
+class StudyUnknownToSource(GatewayError):
+    """The source of a study holds nothing of it."""
+
+    code = "study_unknown_to_source"

@@ -11,7 +11,10 @@ from datetime import datetime
 
 import structlog
 
-from dicom_gateway.assembly import Assembly
+from dicom_gateway.completeness.assembly import Assembly, Stored
+from dicom_gateway.completeness.rules import EARLY, Rules
+from dicom_gateway.completeness.source_questions import SourceQuestions
+from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.objects.equipment import Equipment
@@ -24,7 +27,7 @@ from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
 from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
-from storage import associations, processes
+from storage import associations, peers, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.errors import StorageError
@@ -42,9 +45,10 @@ logger = structlog.get_logger(__name__)
 class Gateway:
     """Everything between oncue and its DICOM peers.
 
-    ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings'.
-    RoutesInvalid where their file is wrong, CertificateUnusable where a file that TLS listeners need is. One that
-    ``only_receives`` leaves assembly, reports and deliveries to another process.
+    ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings';
+    ``query_address`` says where senders answer queries. RoutesInvalid where the file of routes is wrong,
+    CertificateUnusable where a file that TLS listeners need is. One that ``only_receives`` leaves assembly, reports and
+    deliveries to another process.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Gateway:
         *,
         equipment: Equipment | None = None,
         routes: RoutesInForce | None = None,
+        query_address: QueryAddress = peers.query_address,
         clock: Callable[[], datetime] = utc_now,
         only_receives: bool = False,
     ) -> None:
@@ -77,7 +82,12 @@ class Gateway:
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
         routes = routes or RoutesInForce(settings.routes)
-        self._assembly = _assembly_loop(settings, Assembly(database, objects, routes, settings.quiet_seconds, clock))
+        rules = Rules.of(settings)
+        tls = DestinationTls(settings)
+        sources = Sources(query_address, calling_aet=settings.aet, seconds=settings.source_seconds, tls=tls)
+        self._assembly = _assembly_loop(rules, Assembly(Stored(database, objects, routes), rules, sources, clock))
+        questions = SourceQuestions(database, rules, sources, clock, on_answer=self._assembly.wake)
+        self._sources = Loop("sources", questions.ask_due, seconds=_slowest_look(rules))
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
@@ -147,7 +157,7 @@ class Gateway:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:
             return ()
-        return self._assembly, self._reports, self._delivery, self._watch, self._expiry
+        return self._assembly, self._sources, self._reports, self._delivery, self._watch, self._expiry
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -171,9 +181,13 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
 
 
-def _assembly_loop(settings: GatewaySettings, assembly: Assembly) -> Loop:
-    # No longer than a study must be quiet, so one that is new has its time noted before it can be due.
-    return Loop("assembly", assembly.close_quiet, seconds=min(settings.quiet_seconds, _SLOWEST_ASSEMBLY_SECONDS))
+def _assembly_loop(rules: Rules, assembly: Assembly) -> Loop:
+    return Loop("assembly", assembly.close_complete, seconds=_slowest_look(rules))
+
+
+def _slowest_look(rules: Rules) -> float:
+    # No longer than half of what a study must be quiet, so one that is new has its time noted before it can be due.
+    return min(rules.shortest_quiet_seconds * EARLY, _SLOWEST_ASSEMBLY_SECONDS)
 
 
 def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:

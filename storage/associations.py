@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
@@ -13,7 +13,8 @@ from storage.models import AssociationRow, AssociationStudyRow, ProcessRow, Stud
 from storage.processes import STALE_AFTER
 
 HOLD = timedelta(seconds=60)
-"""An association that sent no image for so long holds no study open: peers keep associations for their next study."""
+"""An association that sent no image of a study for so long does not hold it open: peers keep associations for the next
+study, and routers send one study after another over the same one."""
 
 _MARK_EVERY = timedelta(seconds=1)
 
@@ -106,21 +107,25 @@ def sends(session: Session, association_id: str, study_id: int, *, now: datetime
         return
     if row.last_store_at is None or now - row.last_store_at >= _MARK_EVERY:
         row.last_store_at = now
-    if session.get(AssociationStudyRow, (association_id, study_id)) is None:
-        new_rows.add_if_new(session, AssociationStudyRow, {"association_id": association_id, "study_id": study_id})
+    sent = session.get(AssociationStudyRow, (association_id, study_id))
+    if sent is None:
+        values = {"association_id": association_id, "study_id": study_id, "last_store_at": now}
+        new_rows.add_if_new(session, AssociationStudyRow, values)
+    elif sent.last_store_at is None or now - sent.last_store_at >= _MARK_EVERY:
+        sent.last_store_at = now
 
 
 def still_sending(now: datetime) -> ColumnElement[bool]:
-    """Return the condition «an association at work sent something of this study», for a query on studies.
+    """Return the condition «an association is at work on this study», for a query on studies.
 
-    At work is one that is open, of a living gateway, and that sent an image of any study within HOLD.
+    At work is one that is open, of a living gateway, and that sent an image of this very study within HOLD.
     """
     return exists().where(
         and_(
             AssociationStudyRow.study_id == StudyRow.id,
             AssociationStudyRow.association_id == AssociationRow.id,
             AssociationRow.closed_at.is_(None),
-            AssociationRow.last_store_at >= now - HOLD,
+            func.coalesce(AssociationStudyRow.last_store_at, AssociationRow.last_store_at) >= now - HOLD,
             AssociationRow.process_id == ProcessRow.id,
             ProcessRow.stopped_at.is_(None),
             ProcessRow.seen_at >= now - STALE_AFTER,

@@ -20,7 +20,11 @@ Vector = tuple[float, float, float]
 
 
 class StudyState(StrEnum):
-    """Where a study stands: still arriving, wanted by no route, or as the newest jobs of its routes."""
+    """Where a study stands: still arriving, wanted by no route, or as the newest jobs of its routes.
+
+    HELD and SET_ASIDE: something of it was still missing at its deadline, and a person is to say what becomes of it. A
+    held one is analysed when the rest comes, too; one that was set aside is not, unless a late image reopens it.
+    """
 
     RECEIVING = "receiving"
     NOT_APPLICABLE = "not_applicable"
@@ -28,6 +32,8 @@ class StudyState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    HELD = "held"
+    SET_ASIDE = "set_aside"
 
 
 class JobState(StrEnum):

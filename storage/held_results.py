@@ -135,8 +135,10 @@ def rank_of(priority: Priority | None) -> int:
     return priority.rank if priority else len(Priority)
 
 
-def state_of(results: Sequence[RouteResult], *, closed: bool) -> StudyState:
-    """Return the state that a study is in."""
+def state_of(results: Sequence[RouteResult], *, closed: bool, hold: str | None = None) -> StudyState:
+    """Return the state that a study is in; ``hold`` says whether it waits for a person, and how."""
+    if hold is not None:
+        return StudyState(hold)
     if not closed:
         return StudyState.RECEIVING
     states = {result.state for result in results}

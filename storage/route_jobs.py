@@ -76,9 +76,9 @@ def _lane(answer: RouteAnswer, study: StudyRow) -> Lane:
 
 
 def _wanted(answer: RouteAnswer, contents: Mapping[str, list[str]], routes_sha256: str) -> jobs.Wanted:
-    """Return what a route wants; the digest is over the images of its series and over all that the route says."""
+    """Return what a route wants; the digest is over the images of its series and over what the route does."""
     route = answer.route
-    sha = hashlib.sha256(route.model_dump_json().encode())
+    sha = hashlib.sha256(route.model_dump_json(exclude={"wait_for"}).encode())
     for series_uid in sorted(answer.wanted):
         for content in sorted(contents.get(series_uid, [])):
             sha.update(f"\n{series_uid}\x1f{content}".encode())

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage import held_results
 from storage.domain import StudyState
-from storage.models import AnalysisRow, InstanceRow, JobRow, StandingRow, StudyRow
+from storage.models import AnalysisRow, InstanceRow, JobRow, StandingRow, StudyArrivalRow, StudyRow
 
 
 def refresh(session: Session, study_id: int, *, recount: bool = False) -> StandingRow:
@@ -25,11 +25,13 @@ def refresh(session: Session, study_id: int, *, recount: bool = False) -> Standi
     """
     row = _locked(session, study_id)
     results = held_results.of_studies(session, [study_id], waits_for=lambda _: None).get(study_id, ())
-    closed_at, last_instance_at = session.execute(
-        select(StudyRow.closed_at, StudyRow.last_instance_at).where(StudyRow.id == study_id)
+    closed_at, last_instance_at, hold = session.execute(
+        select(StudyRow.closed_at, StudyRow.last_instance_at, StudyArrivalRow.hold)
+        .outerjoin(StudyArrivalRow, StudyArrivalRow.study_id == StudyRow.id)
+        .where(StudyRow.id == study_id)
     ).one()
     lead = held_results.leading(results)
-    row.state = held_results.state_of(results, closed=closed_at is not None).value
+    row.state = held_results.state_of(results, closed=closed_at is not None, hold=hold).value
     row.complete = closed_at is not None
     row.rank = held_results.rank_of(held_results.priority_of(lead))
     row.minus_confidence = 0.0 - ((lead.confidence if lead else None) or 0.0)

@@ -1,13 +1,13 @@
-"""Studies as they arrive: register an instance once, know when a study is complete, reopen it for a late image."""
+"""Studies as they arrive: register an instance once, and reopen a study for a late image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import (
@@ -17,19 +17,15 @@ from storage import (
     jobs,
     new_rows,
     patient_keys,
-    route_jobs,
-    routings,
     series,
     standing,
+    study_arrivals,
     study_locks,
     superseding,
 )
 from storage.domain import Lane, StoredInstance
 from storage.errors import IllegalTransition, RecordMissing
 from storage.models import InstanceRow, StudyRow
-from storage.routes.file import Routes
-from storage.routes.routing import route_study
-from storage.routes.series_facts import SeriesFacts
 from storage.sop_kinds import is_read
 
 
@@ -82,14 +78,6 @@ class ClosedStudy:
     closed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SeenStudy:
-    """A study as routes see it: what its series say, and the routes that are in force."""
-
-    routes: Routes
-    series: tuple[SeriesFacts, ...]
-
-
 def register_instance(
     session: Session, instance: StoredInstance, facts: StudyFacts, *, origin: Origin, now: datetime
 ) -> Registration:
@@ -130,56 +118,6 @@ def register_instances(
     return tuple(outcomes[place] for place in range(len(arrivals)))
 
 
-def quiet(session: Session, *, quiet_seconds: float, now: datetime) -> tuple[int, ...]:
-    """Return the studies that nothing arrived for lately and that no open association is still sending."""
-    query = select(StudyRow.id).where(_is_quiet(quiet_seconds, now)).order_by(StudyRow.last_instance_at)
-    return tuple(session.scalars(query))
-
-
-def seconds_until_quiet(session: Session, *, quiet_seconds: float, now: datetime) -> float | None:
-    """Return in how many seconds the next open study goes quiet if nothing more arrives for it; None where none will.
-
-    Studies that are quiet by now are left out, those that an open association holds back among them.
-    """
-    quiet_before = now - timedelta(seconds=quiet_seconds)
-    first = session.scalar(
-        select(func.min(StudyRow.last_instance_at)).where(
-            StudyRow.closed_at.is_(None), StudyRow.last_instance_at > quiet_before
-        )
-    )
-    return None if first is None else (first - quiet_before).total_seconds()
-
-
-def close(
-    session: Session, study_id: int, seen: SeenStudy, *, quiet_seconds: float, now: datetime
-) -> tuple[int, ...] | None:
-    """Close a study that is still quiet, ask the routes, and open a job for each that wants something new of it.
-
-    Returns the jobs' numbers, none for a study that no route wants; None where an image came between.
-    """
-    study = study_locks.take(session, study_id)
-    still_quiet = select(StudyRow.id).where(StudyRow.id == study_id, _is_quiet(quiet_seconds, now))
-    if study is None or session.scalar(still_quiet) is None:
-        return None
-    study.closed_at = now
-    count = session.scalar(select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)) or 0
-    audit.record(
-        session,
-        "study:closed",
-        f"study/{study.study_instance_uid}",
-        actor="assembly",
-        now=now,
-        details={"revision": study.revision, "instances": count},
-        study=audit.concerned(study),
-    )
-    series.save(session, study_id, seen.series, now=now)
-    routing = route_study(seen.routes, seen.series)
-    routings.record(session, study, routing, seen.routes, now=now)
-    opened = route_jobs.open_jobs(session, study, routing, now=now)
-    standing.refresh(session, study_id, recount=True)
-    return opened
-
-
 def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> int:
     """Open a complete study anew, so that the gateway asks the routes of today about it; return its revision.
 
@@ -192,6 +130,7 @@ def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> in
         raise IllegalTransition(f"study {study_id} is still arriving; its routes are asked when it is complete")
     study.revision += 1
     study.closed_at = None
+    study_arrivals.let_go(session, study, now=now)
     audit.record(
         session,
         "study:rerouted",
@@ -277,14 +216,6 @@ def failed_instance(
         actor=calling_aet,
         now=now,
         details={"code": code, "digest": digest},
-    )
-
-
-def _is_quiet(quiet_seconds: float, now: datetime) -> ColumnElement[bool]:
-    return and_(
-        StudyRow.closed_at.is_(None),
-        StudyRow.last_instance_at <= now - timedelta(seconds=quiet_seconds),
-        ~associations.still_sending(now),
     )
 
 
@@ -438,6 +369,7 @@ def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, acto
     """Begin the next revision, and stop the jobs that would have read the late image."""
     study.revision += 1
     study.closed_at = None
+    study_arrivals.reopened(session, study, now=now)
     audit.record(
         session,
         "study:reopened",
@@ -484,7 +416,6 @@ def _event(study: StudyRow, arrival: Arrival, tag: str, *, now: datetime) -> aud
             "digest": instance.digest,
             "bytes": instance.size_bytes,
             **_text_note(arrival.facts),
-            **_text_note(facts),
         },
         study=audit.concerned(study),
     )

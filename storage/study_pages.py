@@ -40,6 +40,9 @@ class StudyList(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
+_OPEN = frozenset({StudyState.RECEIVING, StudyState.HELD})
+"""States of studies that still arrive."""
+
 _IN_READING_ORDER = frozenset({StudyList.WORKLIST, StudyList.ANALYSED})
 
 _ON_LIST: Mapping[StudyList, tuple[ColumnElement[bool], ...]] = {
@@ -140,9 +143,9 @@ def _parts(session: Session, which: StudyList, wanted: StudyFilter) -> list[_Par
     if wanted.patient_id is not None or wanted.accession_number is not None:
         return [_gathered(which, wanted)]
     parts = []
-    if wanted.state is not StudyState.RECEIVING:
+    if wanted.state not in _OPEN:
         parts.append(_complete(which, wanted, sort=which in _IN_READING_ORDER and _is_narrow(session, wanted)))
-    if wanted.state in (None, StudyState.RECEIVING) and which is not StudyList.NOT_APPLICABLE:
+    if wanted.state in (None, *_OPEN) and which is not StudyList.NOT_APPLICABLE:
         parts.append(_gathered(which, wanted, StudyRow.closed_at.is_(None)))
     return parts
 

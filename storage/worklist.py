@@ -9,13 +9,14 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import held_results, jobs, route_results, routings, study_pages
+from storage import held_results, jobs, route_results, routings, study_arrivals, study_pages
 from storage.domain import JobState, Priority, StudyState
 from storage.errors import RecordMissing
 from storage.held_results import RouteResult
 from storage.jobs import Job
 from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.routings import RoutedStudy
+from storage.study_arrivals import StudyArrival
 from storage.study_pages import ANY_STUDY, StudyFilter, StudyList
 
 _AT_ONCE = 500
@@ -59,6 +60,10 @@ class StudyEntry:
     read_by: str | None = None
     unread: bool = False
     """Whether there is a result that nobody has marked as read."""
+    waits_for: str | None = None
+    """What a study that is quiet waits for: ``expected_instances`` of its source, or a ``required_series``."""
+    expected_instances: int | None = None
+    """How many images its source said to hold, None where it was not asked or did not say."""
     cursor: str | None = None
     """The place behind this entry, in the list that it is on; None outside of a list."""
 
@@ -149,6 +154,7 @@ def _entries(
     counts, results = _instance_counts(session, arriving), route_results.of_studies(session, ids)
     unwanted = [number for number in ids if standings[number].state == StudyState.NOT_APPLICABLE.value]
     routed = routings.latest(session, unwanted)
+    on_their_way = study_arrivals.of_studies(session, ids)
     return tuple(
         _entry(
             row,
@@ -156,6 +162,7 @@ def _entries(
             results.get(row.id, ()),
             instances=standings[row.id].instances if row.closed_at is not None else counts.get(row.id, 0),
             routed=routed.get(row.id),
+            arrival=on_their_way.get(row.id),
             cursor=cursors.get(row.id) if cursors else None,
         )
         for row in rows
@@ -169,9 +176,13 @@ def _entry(
     *,
     instances: int,
     routed: RoutedStudy | None,
+    arrival: StudyArrival | None,
     cursor: str | None,
 ) -> StudyEntry:
-    state = held_results.state_of(analyses, closed=row.closed_at is not None)
+    state = held_results.state_of(
+        analyses, closed=row.closed_at is not None, hold=arrival.hold.value if arrival and arrival.hold else None
+    )
+    waits_for = arrival.waits_for.value if arrival and arrival.waits_for else None
     leading = held_results.leading(analyses)
     newest = max(analyses, key=lambda one: one.job_id, default=None)
     telling = next((one for one in analyses if one.state.value == state.value), newest)
@@ -188,7 +199,7 @@ def _entry(
         label=leading.label if leading else None,
         job_id=telling.job_id if telling else None,
         result_revision=leading.result_revision if leading else None,
-        code=telling.code if telling else None,
+        code=waits_for or (telling.code if telling else None),
         patient_id=row.patient_id,
         accession_number=row.accession_number,
         study_date=row.study_date,
@@ -200,6 +211,8 @@ def _entry(
         read_at=standing.read_at,
         read_by=standing.read_by,
         unread=standing.unread,
+        waits_for=waits_for,
+        expected_instances=arrival.expected if arrival else None,
         cursor=cursor,
     )
 

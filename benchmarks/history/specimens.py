@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from benchmarks.history.kinds import ROUTES, Kind
-from storage import analyses, arrays, deliveries, job_messages, jobs, reading, reports, studies
+from storage import analyses, arrays, closing, deliveries, job_messages, jobs, reading, reports, studies
+from storage.closing import Decision, Reason, SeenStudy
 from storage.database import Database
 from storage.deliveries import WrittenObject
 from storage.domain import (
@@ -74,11 +75,12 @@ def _arrive(database: Database, specimen: Specimen) -> tuple[int, tuple[int, ...
             later = now + timedelta(seconds=number)
             studies.register_instance(session, _instance(specimen, number), facts, origin=origin, now=later)
     series = SeriesFacts(f"{specimen.uid}.1", kind.modality, body_part_examined=kind.body_part, frames=24)
-    closing = now + timedelta(minutes=2)
+    moment = now + timedelta(minutes=2)
     with database.write() as session:
-        (study_id,) = studies.quiet(session, quiet_seconds=60, now=closing)
-        seen = studies.SeenStudy(ROUTES, (series,))
-        return study_id, studies.close(session, study_id, seen, quiet_seconds=60, now=closing) or ()
+        (study,) = closing.arriving(session, now=moment)
+        decision = Decision(Reason.QUIET, study.last_instance_at, {"quiet_seconds": 60})
+        seen = SeenStudy(ROUTES, (series,))
+        return study.id, closing.close(session, study.id, seen, decision=decision, now=moment) or ()
 
 
 def _instance(specimen: Specimen, number: int) -> StoredInstance:

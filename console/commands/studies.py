@@ -46,7 +46,7 @@ OfState = Annotated[
     typer.Option(
         "--in",
         metavar="STATE",
-        help="Only receiving, not_applicable, queued, running, succeeded or failed ones.",
+        help="Only receiving, held, set_aside, not_applicable, queued, running, succeeded or failed ones.",
     ),
 ]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who read it; default: who is logged in here.")]
@@ -130,6 +130,33 @@ def mark_read(
         write_forms([form])
         return
     write_line(f"study {study_id} is {'to be read again' if undo else 'marked as read'}")
+
+
+@app.command("release")
+def release_study(
+    study: Study, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Have a study analysed with the images that are there, though it waits, is held or was set aside.
+
+    A running gateway does so within seconds.
+
+    Example: oncue studies release 1 --state ./oncue-state
+    """
+    from console.installation import open_installation
+    from console.schemas import WorklistForm
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_forms, write_line
+    from storage import study_arrivals, worklist
+    from storage.database import utc_now
+
+    with open_installation(state, file=config).write() as session:
+        study_id = _number(session, study)
+        study_arrivals.release(session, study_id, actor=command_line_actor(), now=utc_now())
+        form = WorklistForm.model_validate(worklist.find(session, study_id))
+    if as_json:
+        write_forms([form])
+        return
+    write_line(f"study {study_id} is released: a running gateway asks the routes about the images that are there")
 
 
 @app.command("show")
@@ -290,6 +317,8 @@ def _summary(dossier: Dossier) -> list[tuple[str, object]]:
         ("images", entry.instances),
         ("priority", entry.priority),
         ("routes", in_one_cell(entry)),
+        *([("waits for", entry.waits_for)] if entry.waits_for else []),
+        *([("its source holds", entry.expected_instances)] if entry.expected_instances is not None else []),
         *(("not applicable", reason) for reason in entry.reasons),
     ]
 

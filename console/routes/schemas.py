@@ -23,7 +23,7 @@ class RouteForm(RecordSchema):
     """One route in ``oncue routes list --json``, with the file that it stands in and that file's digest.
 
     ``lane`` is null where the sender's holds, ``task`` where whichever fits does; ``conditions`` on
-    series and ``requirements`` of their volumes are in words.
+    series, ``requirements`` of their volumes and what the study ``waits_for`` are in words.
     """
 
     name: str
@@ -37,6 +37,7 @@ class RouteForm(RecordSchema):
     secondary_capture: bool
     conditions: list[str]
     requirements: list[str]
+    waits_for: list[str]
     file: str
     routes_sha256: str
 

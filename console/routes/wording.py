@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from storage.routes.conditions import Conditions
 from storage.routes.regions import Side
 from storage.routes.requirements import Requirements
+from storage.routes.route import Route
 
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right"}
 
@@ -14,6 +15,11 @@ _SIDES = {Side.LEFT: "left", Side.RIGHT: "right"}
 def in_words(asked: Conditions) -> tuple[str, ...]:
     """Return what a series must be for a route to want it; all parts must hold."""
     return tuple(_parts(asked))
+
+
+def waits_in_words(route: Route) -> tuple[str, ...]:
+    """Return what else must have come of a study before it is closed, until its deadline."""
+    return tuple(f"a series of {', '.join(_parts(asked))}" for asked in route.wait_for)
 
 
 def requirements_in_words(asked: Requirements) -> tuple[str, ...]:

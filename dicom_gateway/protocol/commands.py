@@ -26,9 +26,10 @@ _NUMBERS = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE})
 
 
 class CommandField(IntEnum):
-    """The requests that we know (PS3.7 Table E.1-1)."""
+    """The requests that we make or answer (PS3.7 Table E.1-1)."""
 
     C_STORE_RQ = 0x0001
+    C_FIND_RQ = 0x0020
     C_ECHO_RQ = 0x0030
     C_CANCEL_RQ = 0x0FFF
 
@@ -96,6 +97,17 @@ def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) ->
         + _number_element(_PRIORITY, _MEDIUM)
         + _number_element(_DATA_SET_TYPE, _DATA_SET)
         + _uid_element(_SOP_INSTANCE, sop_instance_uid)
+    )
+
+
+def find_request(message_id: int, sop_class_uid: str) -> bytes:
+    """Encode a C-FIND request of medium priority, whose identifier follows (PS3.7 9.3.2.1)."""
+    return _with_length(
+        _uid_element(_SOP_CLASS, sop_class_uid)
+        + _number_element(_COMMAND_FIELD, CommandField.C_FIND_RQ)
+        + _number_element(_MESSAGE_ID, message_id)
+        + _number_element(_PRIORITY, _MEDIUM)
+        + _number_element(_DATA_SET_TYPE, _DATA_SET)
     )
 
 

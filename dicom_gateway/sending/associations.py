@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import (
+    AssociationInterrupted,
     ConnectionLost,
     GatewayError,
     PeerRejectedObject,
@@ -24,7 +25,7 @@ from dicom_gateway.protocol import association_answer, commands, pdus
 from dicom_gateway.protocol.channel import Channel, Pdu
 from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
 from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType
-from dicom_gateway.sending.data_set_pdus import DataSetPdus, DataSetSource
+from dicom_gateway.sending.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 from storage.errors import ConfigurationError, OncueError
 
@@ -32,6 +33,8 @@ MAXIMUM_PDU_BYTES = 131_072
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
 _RELEASE_SECONDS = 10.0
 _LAST_MESSAGE_ID = 0xFFFF
+_LARGEST_IDENTIFIER_BYTES = 1 << 20
+_PENDING = frozenset({0xFF00, 0xFF01})  # statuses of a C-FIND that goes on (PS3.4 Table C.4-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,19 @@ class Proposal:
 
     sop_class_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One answer to a C-FIND: its status, and the identifier as it is encoded, where there is one."""
+
+    status: int
+    identifier: bytes | None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether more answers follow."""
+        return self.status in _PENDING
 
 
 class RequestedAssociation:
@@ -99,6 +115,28 @@ class RequestedAssociation:
                 self._channel.send(window)
             return self._status(CommandField.C_STORE_RQ)
 
+    def find(self, proposal: Proposal, identifier: bytes) -> Iterator[Match]:
+        """Ask by C-FIND in an accepted context, and yield what the peer answers; the last one is no match.
+
+        What is not taken of the answers is not read, so the association is good for another question only behind the
+        last. AssociationInterrupted once ``interrupt`` was called.
+        """
+        context_id = self.accepted[proposal]
+        with self._exchange():
+            self._send_command(context_id, commands.find_request(self._next_id(), proposal.sop_class_uid))
+            for window in self._data_sets.of(context_id, BytesSource(identifier)):
+                self._channel.send(window)
+        while True:
+            with self._exchange():
+                match = self._match(CommandField.C_FIND_RQ)
+            yield match
+            if not match.is_pending:
+                return
+
+    def interrupt(self, code: str) -> None:
+        """Have the thread that waits for the peer stop waiting: AssociationInterrupted there. Any thread may call."""
+        self._channel.interrupt(code)
+
     def release(self) -> None:
         """End the association in good order; a peer that does not answer is left."""
         if not self.is_open:
@@ -129,6 +167,9 @@ class RequestedAssociation:
         except ProtocolViolation as error:
             self.abort()
             raise PeerUnreachable(f"{self._destination} did not answer as it should: {error}") from error
+        except AssociationInterrupted:
+            self.is_open = False
+            raise
         except BaseException:
             self.abort()
             raise
@@ -142,14 +183,17 @@ class RequestedAssociation:
 
     def _status(self, request: CommandField) -> int:
         """Wait for the answer to the request that was just sent."""
-        answer = commands.decode_answer(self._received(is_command=True))
+        return self._match(request).status
+
+    def _match(self, request: CommandField) -> Match:
+        """Wait for an answer to the request that was just sent, and for the data set behind it."""
+        answer = commands.decode_answer(self._received(LARGEST_COMMAND_BYTES, is_command=True))
         if (answer.field, answer.responds_to) != (request, self._message_id):
             raise ProtocolViolation("an answer to another request", code="unexpected_answer")
-        if answer.has_data_set:
-            self._received(is_command=False)
-        return answer.status
+        data_set = self._received(_LARGEST_IDENTIFIER_BYTES, is_command=False) if answer.has_data_set else None
+        return Match(answer.status, data_set)
 
-    def _received(self, *, is_command: bool) -> bytes:
+    def _received(self, most_bytes: int, *, is_command: bool) -> bytes:
         """Return a command set, or the data set behind one, put together from its fragments."""
         content, is_last = bytearray(), False
         while not is_last:
@@ -163,8 +207,8 @@ class RequestedAssociation:
                     raise ProtocolViolation("fragments in the wrong order", code="unexpected_fragment")
                 content += fragment.content
                 is_last = fragment.is_last
-            if len(content) > LARGEST_COMMAND_BYTES:
-                raise ProtocolViolation("an answer larger than any can be", code="command_too_long")
+            if len(content) > most_bytes:
+                raise ProtocolViolation("an answer larger than any can be", code="answer_too_long")
         return bytes(content)
 
     def _read(self, seconds: float) -> Pdu:

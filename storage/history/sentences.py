@@ -10,6 +10,12 @@ from storage.audit import AuditEvent
 _SENTENCES: Mapping[str, str] = {
     "study:opened": "The first image arrived from {actor}, in lane {lane}",
     "study:closed": "The study was complete with {instances} images, revision {revision}",
+    "study:waiting": "The study was quiet, and waits for {reason}",
+    "study:counted": "The source of the study holds {expected} images",
+    "study:count-failed": "The source of the study did not say how many images it holds: {code}",
+    "study:held": "The study was held back at its deadline: {reason} missing",
+    "study:set-aside": "The study was set aside at its deadline: {reason} missing",
+    "study:released": "{actor} released the study",
     "study:reopened": "A late image from {actor} opened revision {revision}",
     "study:rerouted": "{actor} had its routes asked again, revision {revision}",
     "study:patient-changed": "A corrected image from {actor} named another patient",

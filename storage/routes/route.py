@@ -51,7 +51,8 @@ class Route(BaseModel):
 
     ``task`` names the few-shot task that labels findings (None: whichever fits the volume), ``lane`` overrides the
     sender's, ``pool`` names the workers that serve the route, ``secondary_capture`` lets captured pictures pass for
-    images of their modality, as an ultrasound scanner's stills often are. Results whose input is farther from the
+    images of their modality, as an ultrasound scanner's stills often are. A study is not closed, until its deadline,
+    before a series has come for each of ``wait_for``. Results whose input is farther from the
     analyser's training data than ``unfamiliar_above`` are kept and, unless ``unfamiliar`` says so, not sent.
     """
 
@@ -61,6 +62,7 @@ class Route(BaseModel):
     analyser: str = Field(min_length=1, max_length=64)
     match: Conditions
     require: Requirements = Requirements()
+    wait_for: tuple[Conditions, ...] = ()
     prefer: tuple[Preference, ...] = ()
     prompt: str | None = Field(default=None, min_length=1, max_length=1000)
     task: str | None = Field(default=None, min_length=1, max_length=64)

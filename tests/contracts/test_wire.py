@@ -36,7 +36,7 @@ def test_the_tasks_keep_their_names_and_their_queues() -> None:
 
 
 def test_states_and_kinds_keep_their_words() -> None:
-    assert " ".join(StudyState) == "receiving not_applicable queued running succeeded failed"
+    assert " ".join(StudyState) == ("receiving not_applicable queued running succeeded failed held set_aside")
     assert [state.value for state in JobState] == ["queued", "running", "succeeded", "failed", "superseded"]
     assert [state.value for state in DeliveryState] == ["pending", "sending", "sent", "refused", "superseded"]
     assert [kind.value for kind in ObjectKind] == ["SEG", "SR", "PM", "KO"]
@@ -81,7 +81,7 @@ def test_the_listings_keep_their_fields() -> None:
 def test_the_details_keep_their_fields() -> None:
     study, job = list(StudyForm.model_fields), list(JobForm.model_fields)
     more = ["id", "label", "result_revision", "job_id", "code", "last_instance_at", "reasons"]
-    more += ["unread", "read_at", "read_by"]
+    more += ["waits_for", "expected_instances", "unread", "read_at", "read_by"]
     assert list(WorklistForm.model_fields) == [*study, *more]
     more = ["reason", "lane", "opened_at", "started_at", "finished_at", "worker"]
     routed = ["route", "analyser", "pool", "routes_sha256", "wanted"]

@@ -16,7 +16,7 @@ from storage.errors import IllegalTransition, LeaseLost, RecordMissing
 from storage.job_messages import DueJob
 from storage.models import JobRow
 from storage.processes import Served
-from tests.support.routing import close_as_head
+from tests.support.routing import close_as_head, quiet_studies
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -28,7 +28,7 @@ def _open(database: Database, study: str = "1.2.3", *, lane: Lane = Lane.ROUTINE
     origin = studies.Origin("SENDER", None, lane)
     with database.write() as session:
         studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=NOW)
-        (study_id,) = studies.quiet(session, quiet_seconds=0, now=NOW)
+        (study_id,) = quiet_studies(session, quiet_seconds=0, now=NOW)
         job_id = close_as_head(session, study_id, quiet_seconds=0, now=NOW)
     assert job_id is not None
     return job_id

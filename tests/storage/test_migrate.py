@@ -10,14 +10,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from storage import analyses, associations, jobs, migrate, reports, revisions, studies, worklist
+from storage import analyses, associations, jobs, migrate, reports, revisions, worklist
 from storage.database import Database, connect
 from storage.domain import JobState, Priority, StudyState
 from storage.errors import SchemaMismatch
 from storage.models import Model
 from storage.objects import ObjectStore
 from tests.support.records import result, with_organs
-from tests.support.routing import close_as_head
+from tests.support.routing import close_as_head, quiet_studies
 from tests.support.upgrading import upgrade
 
 BEFORE_ROUTES = Path(__file__).parents[1] / "support" / "before-routes.sql"
@@ -87,7 +87,7 @@ def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_
         (entry,) = worklist.studies(session)
         (job,) = jobs.listed(session)
         (pending,) = reports.due(session, now=datetime(2026, 3, 2, tzinfo=UTC))
-        assert studies.quiet(session, quiet_seconds=10, now=datetime(2026, 3, 1, 12, 0, 50, tzinfo=UTC)) == ()
+        assert quiet_studies(session, quiet_seconds=10, now=datetime(2026, 3, 1, 12, 0, 50, tzinfo=UTC)) == ()
     assert (entry.state, entry.finding, entry.volume_ml) == (StudyState.RECEIVING, "Lesion", 2.5)
     assert [(one.route, one.priority) for one in entry.analyses] == [("head-mr", Priority.HIGH)]
     assert (job.route, job.wanted, job.state) == ("head-mr", (), JobState.SUCCEEDED)

@@ -9,14 +9,15 @@ import pytest
 from sqlalchemy import select
 
 from storage import associations, audit, jobs, processes, studies, worklist
+from storage.closing import SeenStudy
 from storage.database import Database
 from storage.domain import JobState, Lane, StoredInstance, StudyState
 from storage.errors import LeaseLost, RecordMissing
 from storage.models import InstanceRow
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
-from storage.studies import Registration, SeenStudy
-from tests.support.routing import close_as_head, head_series, seen
+from storage.studies import Registration
+from tests.support.routing import close_as_head, close_quiet, head_series, quiet_studies, seen
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -125,14 +126,14 @@ def _associate(database: Database) -> str:
 
 def _close_seen(database: Database, whole: SeenStudy, *, now: datetime) -> tuple[int, ...]:
     with database.write() as session:
-        opened = studies.close(session, 1, whole, quiet_seconds=10, now=now)
+        opened = close_quiet(session, 1, whole, quiet_seconds=10, now=now)
     assert opened is not None
     return opened
 
 
 def _close(database: Database, *, now: datetime, quiet_seconds: float = 10) -> int | None:
     with database.write() as session:
-        found = studies.quiet(session, quiet_seconds=quiet_seconds, now=now)
+        found = quiet_studies(session, quiet_seconds=quiet_seconds, now=now)
         return close_as_head(session, found[0], quiet_seconds=quiet_seconds, now=now) if found else None
 
 
@@ -283,11 +284,11 @@ def test_an_association_protects_every_study_that_it_sent(database: Database) ->
     other = replace(_instance(9), study_instance_uid="1.2.3.9")
     _register(database, other, association_id=association_id, now=NOW + timedelta(seconds=5))
     with database.read() as session:
-        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == ()
+        assert quiet_studies(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == ()
     with database.write() as session:
         associations.closed(session, association_id, how="released", now=NOW + timedelta(seconds=21))
     with database.read() as session:
-        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=21)) == (1, 2)
+        assert quiet_studies(session, quiet_seconds=10, now=NOW + timedelta(seconds=21)) == (1, 2)
 
 
 def test_an_association_kept_open_without_images_holds_nothing_for_long(database: Database) -> None:
@@ -297,8 +298,8 @@ def test_an_association_kept_open_without_images_holds_nothing_for_long(database
     with database.write() as session:
         processes.beat(session, "gateway-1", now=later)
     with database.read() as session:
-        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == ()
-        assert studies.quiet(session, quiet_seconds=10, now=later) == (1,)
+        assert quiet_studies(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == ()
+        assert quiet_studies(session, quiet_seconds=10, now=later) == (1,)
 
 
 def test_a_study_that_goes_quiet_opens_one_job(database: Database) -> None:
@@ -363,7 +364,7 @@ def test_an_image_between_two_looks_keeps_the_study_open(database: Database) -> 
     _register(database, _instance(1))
     later = NOW + timedelta(seconds=11)
     with database.read() as session:
-        (study_id,) = studies.quiet(session, quiet_seconds=10, now=later)
+        (study_id,) = quiet_studies(session, quiet_seconds=10, now=later)
     _register(database, _instance(2), now=later)
     with database.write() as session:
         assert close_as_head(session, study_id, quiet_seconds=10, now=later) is None

@@ -14,7 +14,7 @@ from storage.errors import IllegalTransition, LeaseLost
 from storage.models import AnalysisRow, ReportRow
 from storage.objects import ObjectStore
 from tests.support.records import DESTINATION, NOW, analysed_study, finish_again, series_facts
-from tests.support.routing import close_as_head, seen
+from tests.support.routing import close_as_head, close_quiet, quiet_studies, seen
 
 LATER = NOW + timedelta(hours=1)
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -27,7 +27,7 @@ def _late_image(database: Database, uid: str, *, number: int = 99) -> int:
     origin = studies.Origin("SENDER", None)
     with database.write() as session:
         studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=LATER)
-        study = next(one for one in studies.quiet(session, quiet_seconds=0, now=LATER))
+        study = next(one for one in quiet_studies(session, quiet_seconds=0, now=LATER))
         job_id = close_as_head(session, study, quiet_seconds=0, now=LATER)
     assert job_id is not None
     return job_id
@@ -61,8 +61,8 @@ def _corrected(database: Database, uid: str, *, body_part: str, content: str) ->
         studies.register_instance(
             session, instance, studies.StudyFacts(), origin=studies.Origin("SENDER", None), now=LATER
         )
-        study = next(one for one in studies.quiet(session, quiet_seconds=0, now=LATER))
-        opened = studies.close(session, study, seen(series_facts(uid, body_part=body_part)), quiet_seconds=0, now=LATER)
+        study = next(one for one in quiet_studies(session, quiet_seconds=0, now=LATER))
+        opened = close_quiet(session, study, seen(series_facts(uid, body_part=body_part)), quiet_seconds=0, now=LATER)
     assert opened is not None
     return opened
 

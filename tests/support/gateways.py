@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from dicom_gateway.completeness.assembly import Assembly, Stored
+from dicom_gateway.completeness.rules import Rules
+from dicom_gateway.completeness.sources import QueryAddress, Sources, no_address
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
 from storage import audit, studies
@@ -65,16 +68,36 @@ def half_received(objects: ObjectStore) -> list[Path]:
 
 @contextlib.contextmanager
 def running_gateway(
-    database: Database, objects: ObjectStore, *, clock: Callable[[], datetime] = utc_now, **settings: Any
+    database: Database,
+    objects: ObjectStore,
+    *,
+    query_address: QueryAddress = no_address,
+    clock: Callable[[], datetime] = utc_now,
+    **settings: Any,
 ) -> Iterator[Running]:
     """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""
     chosen = GatewaySettings(**({"port": 0, "quiet_seconds": 600, "drain_seconds": 0, **settings}))
-    gateway = Gateway(chosen, database, objects, routes=RoutesInForce(chosen.routes or ANY_ROUTE), clock=clock)
+    routes = RoutesInForce(chosen.routes or ANY_ROUTE)
+    gateway = Gateway(chosen, database, objects, routes=routes, query_address=query_address, clock=clock)
     gateway.start()
     try:
         yield Running(gateway, database, objects)
     finally:
         gateway.stop()
+
+
+def assembly(
+    database: Database,
+    objects: ObjectStore,
+    routes: Path = ANY_ROUTE,
+    *,
+    rules: Rules | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    query_address: QueryAddress = no_address,
+) -> Assembly:
+    """Return what closes the studies of a database; by default whatever is there at once."""
+    sources = Sources(query_address, calling_aet="ONCUE", seconds=5)
+    return Assembly(Stored(database, objects, RoutesInForce(routes)), rules or Rules(quiet_seconds=0), sources, clock)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

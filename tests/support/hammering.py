@@ -20,12 +20,14 @@ from storage import (
     reports,
     studies,
 )
+from storage.closing import SeenStudy
 from storage.database import Database, utc_now
 from storage.deliveries import WrittenObject
 from storage.domain import Analysis, JobState, Lane, ObjectKind, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost
 from storage.studies import Registration
 from tests.support.records import EXPLICIT, MR_IMAGE, TWO_HEAD_ROUTES, series_facts
+from tests.support.routing import close_quiet, quiet_studies
 
 STUDIES = tuple(f"2.25.{number}" for number in range(7001, 7005))
 DESTINATIONS = ("PACS@10.0.0.1:104", "ARCHIVE@10.0.0.2:104")
@@ -83,7 +85,7 @@ class Hammer:
 
     def _close(self) -> None:
         with self.database.read() as session:
-            quiet = studies.quiet(session, quiet_seconds=0, now=utc_now())
+            quiet = quiet_studies(session, quiet_seconds=0, now=utc_now())
         if not quiet:
             return
         study_id = self.dice.choice(quiet)
@@ -91,8 +93,8 @@ class Hammer:
             uid = studies.instances_of(session, study_id)[0].study_instance_uid
         wanted = series_facts(uid, body_part=self.dice.choice(("HEAD", "HEAD", "HEAD", "KNEE")))
         with self.database.write() as session:
-            seen = studies.SeenStudy(TWO_HEAD_ROUTES, (wanted,))
-            studies.close(session, study_id, seen, quiet_seconds=0, now=utc_now())
+            seen = SeenStudy(TWO_HEAD_ROUTES, (wanted,))
+            close_quiet(session, study_id, seen, quiet_seconds=0, now=utc_now())
 
     def _publish(self) -> None:
         with self.database.read() as session:

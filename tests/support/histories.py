@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from storage import analyses, jobs, reading, studies
+from storage.closing import SeenStudy
 from storage.database import Database
 from storage.domain import Analysis, JobState, Presence, Priority, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
@@ -19,6 +20,7 @@ from storage.jobs import Claim
 from storage.objects import ObjectStore
 from storage.routes.file import load_routes
 from tests.support.records import EXPLICIT, MR_IMAGE, NOW, TWO_HEAD_ROUTES, result, series_facts
+from tests.support.routing import close_quiet, quiet_studies
 
 _REPORT = "1.2.840.10008.5.1.4.1.1.88.33"
 _STUDIES = 4
@@ -58,10 +60,10 @@ class History:
         routes = self.chance.choice([TWO_HEAD_ROUTES, TWO_HEAD_ROUTES, load_routes()])
         part = self.chance.choice(["HEAD", "HEAD", "HEAD", "KNEE"])
         with self.database.write() as session:
-            for study_id in studies.quiet(session, quiet_seconds=0, now=self.now):
+            for study_id in quiet_studies(session, quiet_seconds=0, now=self.now):
                 (first, *_) = studies.instances_of(session, study_id)
-                seen = studies.SeenStudy(routes, (series_facts(first.study_instance_uid, body_part=part),))
-                studies.close(session, study_id, seen, quiet_seconds=0, now=self.now)
+                seen = SeenStudy(routes, (series_facts(first.study_instance_uid, body_part=part),))
+                close_quiet(session, study_id, seen, quiet_seconds=0, now=self.now)
 
     def _claim(self) -> None:
         with self.database.write() as session:

@@ -10,11 +10,11 @@ from pydicom import dcmread
 
 from phantom.study import PhantomStudy, write_phantom_study
 from storage import studies
+from storage.closing import SeenStudy
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.objects import ObjectStore
-from storage.studies import SeenStudy
-from tests.support.routing import close_as_head
+from tests.support.routing import close_as_head, close_quiet, quiet_studies
 
 
 def small_phantom(folder: Path, *, seed: int = 1, lesion: bool = True) -> PhantomStudy:
@@ -44,9 +44,9 @@ def queue_study(
             studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=now)
     with database.write() as session:
         later = now + timedelta(seconds=1)
-        for study_id in studies.quiet(session, quiet_seconds=0, now=later):
+        for study_id in quiet_studies(session, quiet_seconds=0, now=later):
             if whole is not None:
-                opened = studies.close(session, study_id, whole, quiet_seconds=0, now=later)
+                opened = close_quiet(session, study_id, whole, quiet_seconds=0, now=later)
                 return (opened or ())[0]
             job_id = close_as_head(session, study_id, quiet_seconds=0, now=later)
             if job_id is not None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from storage import analyses, arrays, deliveries, jobs, reports, studies
+from storage.closing import SeenStudy
 from storage.database import Database
 from storage.deliveries import WrittenObject
 from storage.domain import (
@@ -31,6 +32,7 @@ from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
 from storage.routes.file import Routes, load_routes, parse_routes
 from storage.routes.series_facts import SeriesFacts
+from tests.support.routing import close_quiet, quiet_studies
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -96,11 +98,11 @@ def closed_study(
             studies.register_instance(
                 session, _instance(uid, index), facts, origin=studies.Origin("MODALITY", None), now=NOW
             )
-    seen = studies.SeenStudy(routes or load_routes(), (series_facts(uid, body_part=body_part),))
+    seen = SeenStudy(routes or load_routes(), (series_facts(uid, body_part=body_part),))
     with database.write() as session:
         later = NOW + timedelta(seconds=60)
-        (study_id,) = studies.quiet(session, quiet_seconds=1, now=later)
-        job_ids = studies.close(session, study_id, seen, quiet_seconds=1, now=later)
+        (study_id,) = quiet_studies(session, quiet_seconds=1, now=later)
+        job_ids = close_quiet(session, study_id, seen, quiet_seconds=1, now=later)
     assert job_ids is not None
     return Closed(uid, study_id, job_ids)
 

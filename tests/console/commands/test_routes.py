@@ -9,14 +9,13 @@ import pytest
 from sqlalchemy import delete
 
 from console.demo.unwanted_study import write_unwanted_study
-from dicom_gateway.assembly import Assembly
 from storage import studies
 from storage.database import utc_now
 from storage.models import RoutingRow, SeriesRow
 from storage.routes.file import SHIPPED
-from storage.routes.in_force import RoutesInForce
 from tests.console.conftest import Place
 from tests.support.commands import oncue
+from tests.support.gateways import assembly
 from tests.support.queued import small_phantom, stored_instances
 
 TWO_ROUTES = """version = 1
@@ -70,7 +69,7 @@ def arrive(place: Place, folder: Path, *, routes: Path | None = None) -> str:
     with place.database.write() as session:
         for instance in stored_instances(place.objects, files, study_uid=uid):
             studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=utc_now())
-    Assembly(place.database, place.objects, RoutesInForce(routes), 0.0, utc_now).close_quiet()
+    assembly(place.database, place.objects, routes).close_complete()
     return uid
 
 
@@ -272,7 +271,7 @@ def test_a_study_that_no_route_wanted_is_routed_again_once_the_file_is_mended(
     assert applied == {"study_instance_uid": before["study_instance_uid"], "revision": 2}
     still = oncue("routes", "apply", "1", "--state", place.state)
     assert (still.code, "[illegal_transition]" in still.err) == (1, True)
-    Assembly(place.database, place.objects, RoutesInForce(two_routes), 0.0, utc_now).close_quiet()
+    assembly(place.database, place.objects, two_routes).close_complete()
     (after,) = oncue("studies", "list", "--state", place.state, "--json").json
     assert (after["state"], [one["route"] for one in after["analyses"]]) == ("queued", ["limb-mr"])
     assert "study:rerouted" in {event["tag"] for event in oncue("audit", "list", "--state", place.state, "--json").json}
@@ -286,6 +285,6 @@ def test_a_job_for_a_pool_that_was_a_slip_is_replaced_when_the_mended_routes_are
     mended.write_text(TWO_ROUTES)
     arrive(place, folder / "head", routes=wrong)
     oncue("routes", "apply", "1", "--state", place.state)
-    Assembly(place.database, place.objects, RoutesInForce(mended), 0.0, utc_now).close_quiet()
+    assembly(place.database, place.objects, mended).close_complete()
     listed = oncue("jobs", "list", "--state", place.state, "--json").json
     assert [job["state"] for job in listed] == ["queued", "superseded"]

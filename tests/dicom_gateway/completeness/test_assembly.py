@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from dicom_gateway.assembly import Assembly
+from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
 from storage import associations, processes, studies, worklist
@@ -20,8 +20,9 @@ from storage.objects import ObjectStore
 from storage.routes.file import SHIPPED
 from storage.routes.in_force import RoutesInForce
 from storage.studies import Origin, StudyFacts
-from tests.support.gateways import ANY_ROUTE, Running, running_gateway, until
+from tests.support.gateways import ANY_ROUTE, Running, assembly, running_gateway, until
 from tests.support.journals import put_into_journal
+from tests.support.routing import quiet_studies
 from tests.support.senders import association, ct_image, store
 
 pytestmark = pytest.mark.slow
@@ -106,9 +107,9 @@ def test_the_association_of_a_gateway_that_died_holds_nothing_back(
         )
         instance = StoredInstance("1.2", "1.2.3", "1.2.3.4", "1.2.840", "1.2.840", "CT", "0" * 64, "1" * 64, 10)
         studies.register_instance(session, instance, StudyFacts(), origin=Origin("CT", opened), now=begun)
-    Assembly(sqlite_database, objects, RoutesInForce(), 10, utc_now).close_quiet()
+    assembly(sqlite_database, objects, rules=Rules(quiet_seconds=10)).close_complete()
     with sqlite_database.read() as session:
-        assert studies.quiet(session, quiet_seconds=10, now=utc_now()) == ()
+        assert quiet_studies(session, quiet_seconds=10, now=utc_now()) == ()
 
 
 def test_a_study_stays_open_while_an_image_of_it_is_in_any_journal_and_closes_once_it_is_taken_over(
@@ -117,17 +118,17 @@ def test_a_study_stays_open_while_an_image_of_it_is_in_any_journal_and_closes_on
     registered, waiting = ct_image(number=1), ct_image(number=2)
     with running_gateway(sqlite_database, objects) as running:
         store(running.port, registered)
-    assembly = Assembly(sqlite_database, objects, RoutesInForce(ANY_ROUTE), 0.001, utc_now)
+    closing = assembly(sqlite_database, objects)
     journal = Journal.create(objects, "gateway-other")
     put_into_journal(objects, journal, waiting)
-    assembly.close_quiet()
+    closing.close_complete()
     assert _is_open(sqlite_database)
     journal.close()  # its process dies
-    assembly.close_quiet()
+    closing.close_complete()
     assert _is_open(sqlite_database)
     with running_gateway(sqlite_database, objects) as running:
         until(lambda: len(running.instances()) == 2, "the image of the dead gateway")
-    assembly.close_quiet()
+    closing.close_complete()
     assert not _is_open(sqlite_database)
 
 

@@ -1,0 +1,158 @@
+"""Asking sources by QIDO-RS: Orthanc's DICOMweb plugin, and services that lie."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_gateway.completeness.counts import SeriesCount
+from dicom_gateway.completeness.qido import count_by_qido
+from dicom_gateway.errors import (
+    SourceAnswerInvalid,
+    SourceRefused,
+    SourceSilent,
+    SourceTooSlow,
+    StudyUnknownToSource,
+)
+from storage.uids import deterministic_uid
+from tests.support.peers import free_port, orthanc, storescu
+from tests.support.required import missing_peer
+from tests.support.senders import ct_image
+
+STUDY = deterministic_uid("test-study", "study")
+SERIES = deterministic_uid("test-series", "study")
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextlib.contextmanager
+def service(answer: Answer) -> Iterator[str]:
+    """Run an HTTP server on loopback that answers each GET as a test wants."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with contextlib.suppress(OSError):
+                answer(self)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/dicom-web"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def saying(content: object, *, status: int = 200) -> Answer:
+    """Return what answers with an object as JSON, or with bytes as they are."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def series(uid: str, *, instances: object, study: str = STUDY) -> dict[str, Any]:
+    """Return a series in the DICOM JSON Model."""
+    return {
+        "0020000D": {"vr": "UI", "Value": [study]},
+        "0020000E": {"vr": "UI", "Value": [uid]},
+        "00080060": {"vr": "CS", "Value": ["CT"]},
+        "00201209": {"vr": "IS", "Value": [instances]},
+    }
+
+
+@pytest.mark.slow
+def test_orthanc_says_how_many_images_it_holds(tmp_path: Path) -> None:
+    if not PLUGIN.exists():
+        missing_peer("Orthanc's DICOMweb plugin is not installed")
+    with orthanc(tmp_path, DicomAlwaysAllowStore=True, Plugins=[str(PLUGIN)]) as peer:
+        base = f"http://127.0.0.1:{peer.http_port}/dicom-web"
+        with pytest.raises(StudyUnknownToSource):
+            count_by_qido(base, STUDY, seconds=20)
+        paths = [tmp_path / f"{number}.dcm" for number in range(3)]
+        for number, path in enumerate(paths):
+            ct_image(number=number).save_as(path, enforce_file_format=True)
+        assert storescu(peer.ae_title, peer.port, *paths).returncode == 0
+        assert count_by_qido(base, STUDY, seconds=20) == {SERIES: SeriesCount("CT", 3)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>",
+        b"[" * 100_000,
+        {"a": 1},
+        [1, 2],
+        [series("1.2", instances="many")],
+        [series("1.2", instances=-1)],
+        [series("1.2", instances=1e300)],
+        [series("1.2", instances=4, study="1.9")],
+        [series("", instances=4)],
+    ],
+)
+def test_what_is_no_count_is_no_answer(content: object) -> None:
+    with service(saying(content)) as base, pytest.raises(SourceAnswerInvalid):
+        count_by_qido(base, STUDY, seconds=10)
+
+
+def test_a_service_that_leaves_numbers_out_has_its_instances_counted() -> None:
+    without = series("1.2", instances=0)
+    del without["00201209"]
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        saying([without] * 3 if "/instances" in handler.path else [without])(handler)
+
+    with service(answer) as base:
+        assert count_by_qido(base, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+
+
+def test_a_redirection_is_not_followed() -> None:
+    with service(saying(b"", status=302)) as base, pytest.raises(SourceRefused):
+        count_by_qido(base, STUDY, seconds=10)
+
+
+def test_a_service_that_drips_its_answer_is_cut_when_its_time_is_over() -> None:
+    ended = threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Drip: ")
+        while not ended.wait(0.1):
+            handler.wfile.write(b"a")
+            handler.wfile.flush()
+
+    with service(answer) as base:
+        with pytest.raises(SourceTooSlow):
+            count_by_qido(base, STUDY, seconds=1)
+        ended.set()
+
+
+def test_an_answer_without_an_end_is_cut() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            handler.wfile.write(b" " * (1 << 20))
+
+    with service(answer) as base, pytest.raises(SourceAnswerInvalid, match="MiB"):
+        count_by_qido(base, STUDY, seconds=30)
+
+
+def test_a_service_that_is_not_there_is_unreachable() -> None:
+    with pytest.raises(SourceSilent):
+        count_by_qido(f"http://127.0.0.1:{free_port()}/dicom-web", STUDY, seconds=5)
