@@ -12,5 +12,6 @@ from tests.support.attacked_gateway import AttackedGateway, attacked_gateway
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[AttackedGateway]:
-    with attacked_gateway(tmp_path_factory.mktemp("attacked") / "state", sqlite_template) as running:
+    folder = tmp_path_factory.mktemp("attacked") / "state"
+    with attacked_gateway(folder, sqlite_template, maximum_instance_megabytes=32) as running:
         yield running

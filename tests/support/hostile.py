@@ -84,6 +84,11 @@ class Hostile:
             pass
         return True
 
+    def end(self) -> None:
+        """Say that nothing more will be sent; what the gateway says can still be read."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Close with a TCP reset instead of an end."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_LINGER)

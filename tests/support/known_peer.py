@@ -1,19 +1,21 @@
 """A peer that a gateway knows, which asks again and again whether it is there, each time over a new association.
 
-It is a process of its own (``python -m tests.support.known_peer PORT``), so that what it measures is the gateway's
-time and not that of the test which attacks it. It prints one line for each try: the seconds, or what went wrong.
+It is a process of its own, so that what it measures is the gateway's time and not that of the test which attacks it:
+``python -m tests.support.known_peer PORT [CA CERTIFICATE KEY]``. It prints one line for each try: the seconds, or what
+went wrong.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,10 +74,13 @@ class KnownPeer:
 
 
 @contextlib.contextmanager
-def known_peer(port: int) -> Iterator[KnownPeer]:
-    """Run a known peer until the block ends; the block begins when it was answered once."""
+def known_peer(port: int, *, secured: Sequence[Path] = ()) -> Iterator[KnownPeer]:
+    """Run a known peer until the block ends; the block begins when it has asked once.
+
+    ``secured`` are its authority, certificate and key (PEM), where it asks over TLS.
+    """
     peer = KnownPeer()
-    command = [sys.executable, "-m", "tests.support.known_peer", str(port)]
+    command = [sys.executable, "-m", "tests.support.known_peer", str(port), *map(str, secured)]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         reader = threading.Thread(target=_read, args=(process, peer), daemon=True)
         reader.start()
@@ -93,9 +98,12 @@ def _read(process: subprocess.Popen[str], peer: KnownPeer) -> None:
             peer.take(line)
 
 
-def verify(port: int) -> None:
+def verify(port: int, *, tls: ssl.SSLContext | None = None) -> None:
     """Ask once over a new association; OSError where there is no answer, ConnectionError where it is another one."""
-    with socket.create_connection((_LOOPBACK, port), timeout=_LONGEST_ECHO_SECONDS) as connection:
+    with (
+        socket.create_connection((_LOOPBACK, port), timeout=_LONGEST_ECHO_SECONDS) as plain,
+        _secured(plain, tls) as connection,
+    ):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         proposal = [context(1, VERIFICATION, (IMPLICIT,))]
         connection.sendall(association_request(proposal, calling_aet="MODALITY"))
@@ -106,6 +114,18 @@ def verify(port: int) -> None:
             raise ConnectionError("the answer is not a success")
         connection.sendall(pdu(RELEASE_RQ, bytes(4)))
         _expect(connection, RELEASE_RP)
+
+
+def _secured(connection: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
+    return connection if tls is None else tls.wrap_socket(connection, server_hostname=_LOOPBACK)
+
+
+def client_context(authority: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """Return what a TLS client needs that trusts one authority, and may show a certificate."""
+    tls = ssl.create_default_context(cafile=authority)
+    if certificate is not None:
+        tls.load_cert_chain(certificate, key)
+    return tls
 
 
 def _expect(connection: socket.socket, kind: int) -> bytes:
@@ -126,13 +146,14 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return received
 
 
-def main(port: int) -> None:
+def main(port: int, secured: Sequence[Path]) -> None:
     """Ask until killed."""
+    tls = client_context(*secured) if secured else None
     pause = threading.Event()
     while True:
         began = time.monotonic()
         try:
-            verify(port)
+            verify(port, tls=tls)
         except OSError as error:
             sys.stdout.write(f"{type(error).__name__}: {error}\n")
         else:
@@ -142,4 +163,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), [Path(argument) for argument in sys.argv[2:]])
