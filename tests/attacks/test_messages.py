@@ -82,25 +82,23 @@ def test_data_that_drips_is_cut_at_its_deadline(gateway: AttackedGateway) -> Non
 
 
 def test_an_image_without_end_takes_neither_memory_nor_disk(gateway: AttackedGateway) -> None:
-    """The largest instance that this gateway takes has 32 MB; each sender sends three times as much."""
-    largest = 32 << 20
-    most_on_disk: list[int] = [0]
+    """The largest instance that this gateway takes has 32 MB; each sender sends twice as much."""
+    largest, senders, on_disk = 32 << 20, 3, [0]
+    piece = p_data(fragment(1, 0, bytes(100_000))) * 20
 
-    def pour(number: int) -> None:
+    def pour(_: int) -> None:
         with Hostile(gateway.port) as hostile:
             if not hostile.associate() or not hostile.send(_STORE):
                 return
-            piece = p_data(fragment(1, 0, bytes(100_000)))
-            for _ in range(3 * largest // 100_000):
+            for _ in range(2 * largest // len(piece)):
                 if not hostile.send(piece):
                     return
-                if number == 0:
-                    most_on_disk.append(gateway.footprint().incoming_bytes)
+                on_disk.append(gateway.incoming_bytes())
 
     with under_attack(gateway) as peer:
-        at_once(3, pour)
+        at_once(senders, pour)
         peer.asks(1)
-    assert max(most_on_disk) <= 3 * (largest + (1 << 20)) + (8 << 20)
+    assert max(on_disk) <= senders * (largest + len(piece))
 
 
 def test_an_image_that_is_too_large_is_refused_and_the_association_goes_on(gateway: AttackedGateway) -> None:

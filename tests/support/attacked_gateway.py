@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +73,18 @@ class AttackedGateway:
                 sockets=len(self.process.net_connections()),
                 descriptors=self.process.num_fds(),
                 memory_bytes=self.process.memory_info().rss,
-                incoming_bytes=self._incoming_bytes(),
+                incoming_bytes=self.incoming_bytes(),
             )
         except psutil.Error:
             pytest.fail(f"the gateway is gone:\n{self.log.read_text(errors='replace')[-2000:]}")
+
+    def incoming_bytes(self) -> int:
+        """Return how many bytes lie in the folder of files that are still being written."""
+        found = 0
+        for path in (self.state / "objects" / "incoming").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found += path.stat().st_size
+        return found
 
     def open_associations(self) -> int:
         """Return how many associations are open on record."""
@@ -94,24 +102,20 @@ class AttackedGateway:
         """Return its log so far."""
         return self.log.read_text(errors="replace").splitlines()
 
-    def _incoming_bytes(self) -> int:
-        found = 0
-        for path in (self.state / "objects" / "incoming").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                found += path.stat().st_size
-        return found
-
 
 @contextlib.contextmanager
-def attacked_gateway(state: Path, template: Path | None = None, **settings: Any) -> Iterator[AttackedGateway]:
+def attacked_gateway(
+    state: Path, template: Path | None = None, *, prepare: Callable[[], None] = lambda: None, **settings: Any
+) -> Iterator[AttackedGateway]:
     """Run a gateway on a free port until the block ends, impatient unless ``settings`` say otherwise.
 
-    ``template`` is the file of a migrated database, which saves a second. The gateway has received one image when the
-    block begins.
+    ``template`` is the file of a migrated database, which saves a second; ``prepare`` is called before the start. The
+    gateway has received one image when the block begins.
     """
     state.mkdir(parents=True)
     if template is not None:
         shutil.copy(template, state / "oncue.sqlite")
+    prepare()
     log, said = state / "gateway.log", state / "port"
     chosen = json.dumps({**_IMPATIENT, **settings})
     command = [sys.executable, "-m", "tests.support.gateway_process", str(state), "-", chosen]
