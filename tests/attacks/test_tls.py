@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
     authority = Authority(folder)
     server, client = authority.issue("gateway", address="127.0.0.1"), authority.issue("modality")
     port = free_port()
-    settings = {
+    settings: dict[str, Any] = {
         "listeners": [{"host": "127.0.0.1", "port": port, "tls": True, "client_certificates": "required"}],
         "tls_certificate": str(server.certificate),
         "tls_key": str(server.key),
