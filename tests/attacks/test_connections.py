@@ -10,7 +10,17 @@ import pytest
 from tests.support.attacked_gateway import AttackedGateway, under_attack
 from tests.support.gateways import until
 from tests.support.hostile import Hostile, at_once, connections
-from tests.support.pdus import ABORT, ASSOCIATE_RQ, association_request, pdu
+from tests.support.pdus import (
+    ABORT,
+    ASSOCIATE_RQ,
+    COMMAND,
+    LAST,
+    association_request,
+    fragment,
+    p_data,
+    pdu,
+    store_command,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -88,12 +98,14 @@ def test_idle_associations_of_one_peer_keep_no_other_out(gateway: AttackedGatewa
         peer.asks(10)
 
 
-def test_idle_associations_of_many_peers_give_way(gateway: AttackedGateway) -> None:
-    """They may fill every slot for a moment; who comes then is let in before long."""
+@pytest.mark.parametrize("stalled", [False, True], ids=["idle", "stalled"])
+def test_associations_of_many_peers_in_which_nothing_moves_give_way(gateway: AttackedGateway, stalled: bool) -> None:
+    """They may fill every place for a moment; who comes then is let in before long."""
+    begun = p_data(fragment(1, COMMAND | LAST, store_command("1.2.3")), fragment(1, 0, bytes(100))) if stalled else b""
     with contextlib.ExitStack() as stack:
         for number in range(40):
-            idle = stack.enter_context(Hostile(gateway.port, address=f"127.0.0.{100 + number}"))
-            idle.send(association_request(calling_aet=f"IDLE{number}"))
+            holder = stack.enter_context(Hostile(gateway.port, address=f"127.0.0.{100 + number}"))
+            holder.send(association_request(calling_aet=f"IDLE{number}") + begun)
 
         def is_let_in() -> bool:
             with Hostile(gateway.port, address="127.0.0.1") as newcomer:
