@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import threading
+from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.support.attacked_gateway import AttackedGateway, under_attack
+from tests.support.attacked_gateway import AttackedGateway, attacked_gateway, under_attack
 from tests.support.gateways import until
 from tests.support.hostile import Hostile, at_once, connections
+from tests.support.known_peer import verify
 from tests.support.pdus import (
     ABORT,
     ASSOCIATE_RQ,
@@ -130,3 +134,34 @@ def test_requests_that_are_aborted_at_once_leave_nothing(gateway: AttackedGatewa
 
     with under_attack(gateway):
         at_once(4, ask_and_abort)
+
+
+def test_a_gateway_out_of_descriptors_comes_back(tmp_path: Path, sqlite_template: Path) -> None:
+    """More connections than it may hold descriptors for: it neither dies nor spins, and serves again afterwards."""
+    with attacked_gateway(tmp_path / "state", sqlite_template) as gateway:
+        most = gateway.footprint().descriptors + 12
+        gateway.process.rlimit(psutil.RLIMIT_NOFILE, (most, most))
+        lines = len(gateway.log_lines())
+        with contextlib.ExitStack() as stack:
+            for last in range(30, 50):
+                stack.enter_context(connections(gateway.port, 8, b"\x01", address=f"127.0.0.{last}"))
+            until(lambda: gateway.process.num_fds() >= most, "the last descriptor")
+            assert _share_of_a_core(gateway) < 0.5
+        until(lambda: _answers(gateway), "an answer")
+        assert len(gateway.log_lines()) - lines < 300
+        with under_attack(gateway) as peer:
+            peer.asks(3)
+
+
+def _share_of_a_core(gateway: AttackedGateway, *, seconds: float = 2.0) -> float:
+    before = sum(gateway.process.cpu_times()[:2])
+    threading.Event().wait(seconds)
+    return float(sum(gateway.process.cpu_times()[:2]) - before) / seconds
+
+
+def _answers(gateway: AttackedGateway) -> bool:
+    try:
+        verify(gateway.port)
+    except OSError:
+        return False
+    return True

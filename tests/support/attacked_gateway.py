@@ -41,6 +41,9 @@ _SPARE_DESCRIPTORS = 48  # the database keeps connections for the next ones, of 
 _SAMPLE_SECONDS = 0.02
 _IMPATIENT = {"acse_seconds": 2, "pdu_seconds": 2, "network_seconds": 20, "drain_seconds": 0}
 
+_PATIENT_MARKS = ("PATIENT-17", "Zo\\u00eb", "Zoë", "ACC-1")
+"""What of a patient the images of ``ct_image`` hold."""
+
 _studies = itertools.count(1)
 
 
@@ -160,9 +163,12 @@ def under_attack(
 
 
 def assert_faultless(lines: Sequence[str]) -> None:
-    """Fail where lines of a log tell of an exception that nobody expected."""
+    """Fail where lines of a log tell of an exception that nobody expected, of a patient, or are not the log's own."""
     at = next((at for at, line in enumerate(lines) if "Traceback" in line or "unexpected_error" in line), None)
     assert at is None, "\n".join(lines[at : at + 40] if at is not None else ())
+    for line in lines:
+        assert json.loads(line), line
+        assert not any(mark in line for mark in _PATIENT_MARKS), line
 
 
 def _assert_answered(peer: KnownPeer) -> None:
