@@ -84,9 +84,9 @@ class AttackedGateway:
     def incoming_bytes(self) -> int:
         """Return how many bytes lie in the folder of files that are still being written."""
         found = 0
-        for path in (self.state / "objects" / "incoming").iterdir():
+        for path in (self.state / "objects" / "incoming").rglob("*"):
             with contextlib.suppress(FileNotFoundError):
-                found += path.stat().st_size
+                found += path.stat().st_size if path.is_file() else 0
         return found
 
     def open_associations(self) -> int:
@@ -121,7 +121,7 @@ def attacked_gateway(
     prepare()
     log, said = state / "gateway.log", state / "port"
     chosen = json.dumps({**_IMPATIENT, **settings})
-    command = [sys.executable, "-m", "tests.support.gateway_process", str(state), "-", chosen]
+    command = [sys.executable, "-m", "tests.support.configured_gateway", str(state), chosen]
     with (
         log.open("wb") as errors,
         said.open("wb") as output,
