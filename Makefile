@@ -40,6 +40,10 @@ test: $(STAMP) ## Run every test; peers that are not installed are skipped unles
 test-fast: $(STAMP) ## Run what needs no peer and is not slow: for the hand, between two edits
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not peer and not slow" $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## Send hostile bytes to a gateway of its own: SECONDS=300, SEED=<number> to repeat
+	$(BIN)/python -m tests.support.fuzzing --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## Format, lint, types, import contracts, spelling
 	$(BIN)/ruff format --check .
