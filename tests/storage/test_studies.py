@@ -88,7 +88,7 @@ def test_a_batch_of_instances_is_registered_as_one_after_another_would_be(databa
         assert current == {"1.2.5.1": "c", "1.2.5.2": "b", "1.2.5.3": "b", "1.2.5.4": "d"}
         assert len(audit.history(session, tag="instance:stored")) == 5
         assert len(audit.history(session, tag="instance:changed")) == 2
-        assert studies.quiet(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == (), "both are being sent"
+        assert quiet_studies(session, quiet_seconds=10, now=NOW + timedelta(seconds=20)) == (), "both are being sent"
 
 
 def test_a_batch_with_an_image_of_a_closed_study_reopens_it_once(database: Database) -> None:
@@ -101,7 +101,7 @@ def test_a_batch_with_an_image_of_a_closed_study_reopens_it_once(database: Datab
         (reopened,) = audit.history(session, tag="study:reopened")
         assert reopened.details == '{"revision":2}'
         assert len(studies.instances_of(session, 1)) == 3
-        assert studies.quiet(session, quiet_seconds=10, now=later + timedelta(seconds=11)) == (1,)
+        assert quiet_studies(session, quiet_seconds=10, now=later + timedelta(seconds=11)) == (1,)
 
 
 def test_the_time_of_an_image_on_record_is_when_it_was_whole_and_a_study_is_quiet_from_its_registration_on(
@@ -112,8 +112,8 @@ def test_the_time_of_an_image_on_record_is_when_it_was_whole_and_a_study_is_quie
         studies.register_instances(session, [_arrival(_instance(1))], now=registered)
     with database.read() as session:
         assert session.scalars(select(InstanceRow.received_at)).one() == NOW
-        assert studies.quiet(session, quiet_seconds=10, now=registered + timedelta(seconds=9)) == ()
-        assert studies.quiet(session, quiet_seconds=10, now=registered + timedelta(seconds=11)) == (1,)
+        assert quiet_studies(session, quiet_seconds=10, now=registered + timedelta(seconds=9)) == ()
+        assert quiet_studies(session, quiet_seconds=10, now=registered + timedelta(seconds=11)) == (1,)
 
 
 def _associate(database: Database) -> str:

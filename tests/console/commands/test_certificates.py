@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_send_speaks_tls_with_the_certificates_it_is_given(
     folder, port = tmp_path / "certificates", free_port()
     (tmp_path / "images").mkdir()
     ct_image().save_as(tmp_path / "images" / "1.dcm", enforce_file_format=True)
-    settings = {
+    settings: dict[str, Any] = {
         "listeners": ({"port": port},),
         "tls_certificate": folder / "server.pem",
         "tls_key": folder / "server.key",

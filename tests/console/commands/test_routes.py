@@ -69,7 +69,7 @@ def arrive(place: Place, folder: Path, *, routes: Path | None = None) -> str:
     with place.database.write() as session:
         for instance in stored_instances(place.objects, files, study_uid=uid):
             studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=utc_now())
-    assembly(place.database, place.objects, routes).close_complete()
+    assembly(place.database, place.objects, routes or SHIPPED).close_complete()
     return uid
 
 

@@ -104,7 +104,7 @@ def test_a_listener_that_runs_shows_its_certificate_and_one_that_kept_an_old_one
     listener = {"port": free_port()}
     configure(tls_callers_ca=authority.certificate, listeners=[listener])
     assert examined(place)[-1][:2] == ("TLS listener", "remark"), "not running yet"
-    settings = {
+    settings: dict[str, Any] = {
         "listeners": (listener,),
         "tls_certificate": gateway.certificate,
         "tls_key": gateway.key,

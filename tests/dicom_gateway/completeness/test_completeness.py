@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,7 @@ def _expect(place: Arriving, number: int) -> None:
         study_arrivals.answered(session, 1, study_arrivals.SourceAnswer(number), now=place.clock())
 
 
-def _asked(place: Arriving) -> object:
+def _asked(place: Arriving) -> datetime | None:
     with place.database.read() as session:
         known = study_arrivals.of_studies(session, [1])
     return known[1].asked_at if known else None

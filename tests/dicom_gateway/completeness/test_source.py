@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_study_waits_until_everything_came_that_its_archive_holds(
         missing_peer("Orthanc's DICOMweb plugin is not installed")
     port = free_port()
     plugins = [str(PLUGIN)] if how == "qido" else []
-    allowed = {"DicomAlwaysAllowFind": True, "DicomAlwaysAllowStore": True, "Plugins": plugins}
+    allowed: dict[str, Any] = {"DicomAlwaysAllowFind": True, "DicomAlwaysAllowStore": True, "Plugins": plugins}
     with orthanc(tmp_path, modalities=[("ONCUE", port)], **allowed) as peer:
         names = _fill(peer, tmp_path, images=3)
         addresses = {

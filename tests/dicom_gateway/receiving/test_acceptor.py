@@ -11,6 +11,7 @@ import pytest
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.receiving.listener import Listener
+from dicom_gateway.receiving.peer_admission import PeerAdmission
 from dicom_gateway.status import Status
 from storage.database import Database, utc_now
 from storage.objects import ObjectStore
@@ -183,7 +184,15 @@ def test_a_command_in_pieces_and_its_data_in_one_pdu_are_understood(running: Run
 
 
 def test_a_listener_that_waits_for_peers_ends_at_once(sqlite_database: Database, objects: ObjectStore) -> None:
-    listener = Listener(GatewaySettings(port=0), sqlite_database, objects, process_id="gateway-1", clock=utc_now)
+    settings = GatewaySettings(port=0)
+    listener = Listener(
+        settings,
+        sqlite_database,
+        objects,
+        process_id="gateway-1",
+        clock=utc_now,
+        admission=PeerAdmission(sqlite_database, settings, utc_now),
+    )
     listener.start()
     stopping = threading.Thread(target=listener.stop, daemon=True)
     stopping.start()

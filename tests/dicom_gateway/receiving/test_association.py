@@ -21,10 +21,10 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import GatewayError, OutOfResources
 from dicom_gateway.receiving.admission import Admitted, Caller, Refused
-from dicom_gateway.receiving.doors import Door, Secured
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
 from dicom_gateway.status import Status
+from dicom_gateway.tls.doors import Door, Secured
 from storage import audit, processes
 from storage.database import Database, utc_now
 from storage.objects import ObjectStore

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from tests.support.sources import LAYOUTS, SourceStudy, store_study
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
-_QUICK = {"delivery_poll_seconds": 0.05, "connect_seconds": 1, "acse_seconds": 1, "answer_seconds": 5}
+_QUICK: dict[str, Any] = {"delivery_poll_seconds": 0.05, "connect_seconds": 1, "acse_seconds": 1, "answer_seconds": 5}
 
 
 @pytest.fixture
@@ -121,7 +122,10 @@ def test_seg_and_sr_wait_for_a_certificate_that_is_trusted_and_travel_over_tls_t
     _analysed(sqlite_database, objects, source)
     options = ("+tls", str(pacs.key), str(pacs.certificate), "-ic")
     with peers.dcmtk_storescp(tmp_path, *options) as peer:
-        settings = {"destinations": (f"tls://STORESCP@127.0.0.1:{peer.port}",), "tls_destinations_ca": trusted}
+        settings: dict[str, Any] = {
+            "destinations": (f"tls://STORESCP@127.0.0.1:{peer.port}",),
+            "tls_destinations_ca": trusted,
+        }
         with running_gateway(sqlite_database, objects, **settings, **_QUICK) as running:
             until(lambda: len(running.events("delivery:postponed")) >= 2, "the first attempt to fail")
             first = _deliveries(running)[0]

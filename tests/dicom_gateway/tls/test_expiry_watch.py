@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -35,6 +36,6 @@ def test_the_log_says_when_a_certificate_runs_out(tmp_path: Path, later: timedel
 
 def test_a_gateway_says_so_when_it_starts(sqlite_database: Database, objects: ObjectStore, tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("gateway.example", days=-1)
-    files = {"tls_certificate": pair.certificate, "tls_key": pair.key}
+    files: dict[str, Any] = {"tls_certificate": pair.certificate, "tls_key": pair.key}
     with capture_logs() as logged, running_gateway(sqlite_database, objects, **files):
         until(lambda: "certificate_expired" in [entry.get("code") for entry in logged], "a word on the certificate")

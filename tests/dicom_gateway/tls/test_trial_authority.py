@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_gateway_and_its_callers_meet_with_what_was_issued(
     authority = TrialAuthority.open(tmp_path / "certificates", now=utc_now())
     server = authority.issue_server(["localhost", "127.0.0.1"], now=utc_now())
     client = authority.issue_client("CT 1", now=utc_now())
-    settings = {
+    settings: dict[str, Any] = {
         "listeners": ({"port": 0},),
         "tls_certificate": server.certificate,
         "tls_key": server.key,
