@@ -40,7 +40,8 @@ from dicom_gateway.errors import (
     SourceTooSlow,
     StudyUnknownToSource,
 )
-from dicom_gateway.sending.associations import PeerTimeouts, Proposal, RequestedAssociation, open_association
+from dicom_gateway.sending.associations import PeerTimeouts, open_association
+from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 _CONNECT_SECONDS = 5.0

@@ -18,15 +18,10 @@ from dicom_gateway.errors import (
     PeerUnreachable,
     UndecodableObject,
 )
-from dicom_gateway.sending.associations import (
-    MOST_CONTEXTS,
-    PeerTimeouts,
-    Proposal,
-    RequestedAssociation,
-    open_association,
-)
+from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, open_association
 from dicom_gateway.sending.data_set_pdus import BytesSource, FileSource
 from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing, data_set_offset, encoded
+from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
 from dicom_gateway.status import DUPLICATE, PeerAnswer, answer_of, meaning, written
 from dicom_gateway.tls.destination_handshake import DestinationTls
 

@@ -14,8 +14,9 @@ from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachab
 from dicom_gateway.protocol import commands, pdus
 from dicom_gateway.protocol.commands import Command
 from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult, Identification
-from dicom_gateway.sending.associations import PeerTimeouts, Proposal, open_association
+from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.data_set_pdus import BytesSource
+from dicom_gateway.sending.requested_association import Proposal
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 PROPOSAL = Proposal(CT, EXPLICIT)

@@ -1,0 +1,191 @@
+"""An open association that we requested: one request at a time, each answered before the next."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, PeerUnreachable, ProtocolViolation
+from dicom_gateway.protocol import commands, pdus
+from dicom_gateway.protocol.channel import Channel, Pdu
+from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
+from dicom_gateway.protocol.pdus import PduType
+from dicom_gateway.sending.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
+from storage.errors import OncueError
+
+MAXIMUM_PDU_BYTES = 131_072
+_RELEASE_SECONDS = 10.0
+_LAST_MESSAGE_ID = 0xFFFF
+_LARGEST_IDENTIFIER_BYTES = 1 << 20
+_PENDING = frozenset({0xFF00, 0xFF01})  # statuses of a C-FIND that goes on (PS3.4 Table C.4-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One presentation context to propose: a SOP class in one transfer syntax."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One answer to a C-FIND: its status, and the identifier as it is encoded, where there is one."""
+
+    status: int
+    identifier: bytes | None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether more answers follow."""
+        return self.status in _PENDING
+
+
+class RequestedAssociation:
+    """An open association: one request at a time, each answered before the next.
+
+    ``accepted`` are the proposals that the peer took, with their context ids. PeerUnreachable where the peer does not
+    answer a request in time, breaks off or breaks the protocol; the association is over then.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        destination: Destination,
+        accepted: Mapping[Proposal, int],
+        *,
+        maximum_pdu_bytes: int,
+        answer_seconds: float,
+    ) -> None:
+        self.accepted = accepted
+        self.is_open = True
+        self._channel = channel
+        self._destination = destination
+        self._maximum_pdu_bytes = maximum_pdu_bytes
+        self._answer_seconds = answer_seconds
+        self._data_sets = DataSetPdus(maximum_pdu_bytes)
+        self._message_id = 0
+
+    def echo(self, context_id: int) -> int:
+        """Ask by C-ECHO whether the peer is there, and return the status of its answer."""
+        with self._exchange():
+            self._send_command(context_id, commands.echo_request(self._next_id()))
+            return self._status(CommandField.C_ECHO_RQ)
+
+    def store(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> int:
+        """Send one instance by C-STORE in an accepted context, and return the status of the answer.
+
+        OSError where the data set cannot be read; where that shows only after its beginning was sent, the association
+        is over.
+        """
+        context_id = self.accepted[proposal]
+        windows = self._data_sets.of(context_id, data_set)
+        first = next(windows)
+        request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
+        with self._exchange():
+            self._send_command(context_id, request)
+            self._channel.send(first)
+            for window in windows:
+                self._channel.send(window)
+            return self._status(CommandField.C_STORE_RQ)
+
+    def find(self, proposal: Proposal, identifier: bytes) -> Iterator[Match]:
+        """Ask by C-FIND in an accepted context, and yield what the peer answers; the last one is no match.
+
+        What is not taken of the answers is not read, so the association is good for another question only behind the
+        last. AssociationInterrupted once ``interrupt`` was called.
+        """
+        context_id = self.accepted[proposal]
+        with self._exchange():
+            self._send_command(context_id, commands.find_request(self._next_id(), proposal.sop_class_uid))
+            for window in self._data_sets.of(context_id, BytesSource(identifier)):
+                self._channel.send(window)
+        while True:
+            with self._exchange():
+                match = self._match(CommandField.C_FIND_RQ)
+            yield match
+            if not match.is_pending:
+                return
+
+    def interrupt(self, code: str) -> None:
+        """Have the thread that waits for the peer stop waiting: AssociationInterrupted there. Any thread may call."""
+        self._channel.interrupt(code)
+
+    def release(self) -> None:
+        """End the association in good order; a peer that does not answer is left."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        with contextlib.suppress(OncueError):
+            self._channel.send(pdus.release_request())
+            while self._read(_RELEASE_SECONDS).kind not in (PduType.RELEASE_RP, PduType.ABORT):
+                pass
+
+    def abort(self) -> None:
+        """End the association at once, by A-ABORT."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        with contextlib.suppress(OncueError):
+            self._channel.send(pdus.abort_by_user())
+            self._channel.finish()
+
+    @contextlib.contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """End the association over whatever goes wrong in the middle of a request: nobody knows where the peer is."""
+        try:
+            yield
+        except ConnectionLost as error:
+            self.is_open = False
+            raise PeerUnreachable(f"{self._destination} broke the association off") from error
+        except ProtocolViolation as error:
+            self.abort()
+            raise PeerUnreachable(f"{self._destination} did not answer as it should: {error}") from error
+        except AssociationInterrupted:
+            self.is_open = False
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def _next_id(self) -> int:
+        self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
+        return self._message_id
+
+    def _send_command(self, context_id: int, command: bytes) -> None:
+        self._channel.send(pdus.command_pdus(context_id, command, maximum_pdu_bytes=self._maximum_pdu_bytes))
+
+    def _status(self, request: CommandField) -> int:
+        """Wait for the answer to the request that was just sent."""
+        return self._match(request).status
+
+    def _match(self, request: CommandField) -> Match:
+        """Wait for an answer to the request that was just sent, and for the data set behind it."""
+        answer = commands.decode_answer(self._received(LARGEST_COMMAND_BYTES, is_command=True))
+        if (answer.field, answer.responds_to) != (request, self._message_id):
+            raise ProtocolViolation("an answer to another request", code="unexpected_answer")
+        data_set = self._received(_LARGEST_IDENTIFIER_BYTES, is_command=False) if answer.has_data_set else None
+        return Match(answer.status, data_set)
+
+    def _received(self, most_bytes: int, *, is_command: bool) -> bytes:
+        """Return a command set, or the data set behind one, put together from its fragments."""
+        content, is_last = bytearray(), False
+        while not is_last:
+            pdu = self._read(self._answer_seconds)
+            if pdu.kind is PduType.ABORT:
+                raise ConnectionLost("the peer aborted the association")
+            if pdu.kind is not PduType.P_DATA_TF:
+                raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
+            for fragment in pdus.fragments(pdu.body):
+                if is_last or fragment.is_command is not is_command:
+                    raise ProtocolViolation("fragments in the wrong order", code="unexpected_fragment")
+                content += fragment.content
+                is_last = fragment.is_last
+            if len(content) > most_bytes:
+                raise ProtocolViolation("an answer larger than any can be", code="answer_too_long")
+        return bytes(content)
+
+    def _read(self, seconds: float) -> Pdu:
+        return self._channel.read_pdu(idle_seconds=seconds, longest_bytes=MAXIMUM_PDU_BYTES)
