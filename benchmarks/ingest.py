@@ -34,7 +34,8 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-ONCUE = "oncue gateway"
+ONCUE, ONCUE_IN_TWO = "oncue gateway", "oncue gateway, two processes"
+_READY = "ready-"
 SIZE = 512
 START_SECONDS = 120.0
 SEND_SECONDS = 600.0
@@ -49,6 +50,8 @@ class Receiver:
     command: Callable[[int, Path], list[str]]
     nodelay: bool
     durable: str
+    processes: int = 0
+    """How many of its processes say that they are ready; others are when they listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,14 @@ def receivers() -> list[Receiver]:
     """Return the receivers that can be measured on this machine."""
     found = [
         Receiver(
-            ONCUE,
+            name,
             "ONCUE",
-            _gateway_command,
+            _gateway_command(processes),
             nodelay=True,
             durable="file flushed with all that its row needs",
+            processes=processes,
         )
+        for name, processes in ((ONCUE, 1), (ONCUE_IN_TWO, 2))
     ]
     storescp = _program("storescp")
     if storescp:
@@ -154,7 +159,7 @@ def measure(receiver: Receiver, folders: Sequence[Path]) -> Run:
         ]
         codes = [sender.wait(SEND_SECONDS) for sender in senders]
         seconds = time.perf_counter() - started
-        behind = _seconds_behind(Path(state), images) if receiver.name == ONCUE else None
+        behind = _seconds_behind(Path(state), images) if receiver.aet == "ONCUE" else None
         cpu = _cpu_seconds(process) - before
     if any(codes):
         raise SystemExit(f"{receiver.name}: a sender failed with exit codes {codes}")
@@ -181,7 +186,7 @@ def _seconds_behind(state: Path, images: int) -> float:
 
 def run(images: int, repeats: int, peers: Sequence[str] | None = None) -> list[Result]:
     """Measure receivers over one and four associations; repeats take turns so that drift hits all alike."""
-    chosen = [one for one in receivers() if peers is None or one.name == ONCUE or one.name in peers]
+    chosen = [one for one in receivers() if peers is None or one.aet == "ONCUE" or one.name in peers]
     runs: dict[tuple[str, int], list[Run]] = {}
     for _ in range(repeats):
         for associations in (1, 4):
@@ -212,8 +217,11 @@ def _result(receiver: Receiver, associations: int, runs: dict[tuple[str, int], l
     )
 
 
-def _gateway_command(port: int, state: Path) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state)]
+def _gateway_command(processes: int) -> Callable[[int, Path], list[str]]:
+    def command(port: int, state: Path) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state), str(processes)]
+
+    return command
 
 
 def _storescp_command(program: str) -> Callable[[int, Path], list[str]]:
@@ -255,8 +263,8 @@ def send_command(aet: str, port: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "benchmarks.ingest", "--send", aet, str(port), str(folder)]
 
 
-def receive(port: int, state: Path) -> None:
-    """Run oncue's gateway, with its defaults, until terminated."""
+def receive(port: int, state: Path, processes: int, *, only_receives: bool = False) -> None:
+    """Run oncue's gateway, with its defaults, until terminated; in several processes where more than one is asked."""
     from dicom_gateway.config import GatewaySettings
     from dicom_gateway.gateway import Gateway
     from storage import logs, migrate
@@ -266,7 +274,13 @@ def receive(port: int, state: Path) -> None:
     logs.configure("ERROR")
     database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
     migrate.upgrade(database)
-    Gateway(GatewaySettings(port=port), database, ObjectStore(state / "objects")).start()
+    settings = GatewaySettings(port=port, processes=processes)
+    Gateway(settings, database, ObjectStore(state / "objects"), only_receives=only_receives).start()
+    (state / f"{_READY}{os.getpid()}").touch()
+    if not only_receives:
+        command = [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state), str(processes)]
+        for _ in range(processes - 1):
+            subprocess.Popen([*command, "--beside"])
     threading.Event().wait()
 
 
@@ -292,21 +306,25 @@ def running(receiver: Receiver, state: Path) -> Iterator[tuple[int, psutil.Proce
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(port)
+        _wait_for(lambda: _listens(port) and len(list(state.glob(f"{_READY}*"))) >= receiver.processes)
         yield port, psutil.Process(process.pid)
     finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
         process.kill()
         process.wait()
 
 
-def _wait_for(port: int) -> None:
+def _listens(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_for(is_ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        with contextlib.closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    while not is_ready():
         if time.monotonic() > deadline:
-            raise SystemExit(f"nothing listens on port {port}")
+            raise SystemExit("a receiver did not start")
         time.sleep(0.05)
 
 
@@ -334,7 +352,8 @@ def _print_table(results: Sequence[Result]) -> None:
         )
     for result in results:
         if result.seconds_behind is not None:
-            print(f"\n{result.associations} associations: the last row was there {result.seconds_behind:.2f} s later")
+            late = f"the last row was there {result.seconds_behind:.2f} s after the last answer"
+            print(f"\n{result.receiver}, {result.associations} associations: {late}")
 
 
 def main() -> None:
@@ -344,11 +363,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peers", nargs="*", metavar="NAME", help="measure only oncue and receivers of these names")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--receive", nargs=2, metavar=("PORT", "STATE"), help=argparse.SUPPRESS)
+    parser.add_argument("--receive", nargs=3, metavar=("PORT", "STATE", "PROCESSES"), help=argparse.SUPPRESS)
+    parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--send", nargs=3, metavar=("AET", "PORT", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.receive:
-        receive(int(options.receive[0]), Path(options.receive[1]))
+        port, state, processes = options.receive
+        receive(int(port), Path(state), int(processes), only_receives=options.beside)
         return
     if options.send:
         raise SystemExit(send(options.send[0], int(options.send[1]), Path(options.send[2])))

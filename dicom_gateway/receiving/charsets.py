@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 
 from pydicom.charset import decode_bytes, python_encoding
 
@@ -14,6 +15,8 @@ _NOTHING_KNOWN = "ascii"
 _ESCAPE = b"\x1b"
 _REPLACEMENT = "\ufffd"
 _NO_DELIMITERS: set[int] = set()
+_REMEMBERED = 1024
+"""Texts that are remembered: the images of a series say the same, one after another."""
 
 
 class TextNote(StrEnum):
@@ -28,6 +31,7 @@ class TextNote(StrEnum):
     """A value holds what the named sets cannot encode, or lacks the escape sequence of the one that can."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def decode_text(value: bytes, specific_character_set: bytes, *, longest: int) -> str:
     """Decode one text value by (0008,0005) and return at most ``longest`` characters without control characters.
 
@@ -42,33 +46,36 @@ def text_note(values: Iterable[bytes], specific_character_set: bytes) -> TextNot
     terms = _terms(specific_character_set)
     if any(term not in python_encoding for term in terms):
         return TextNote.UNKNOWN_SET
-    encodings = [
+    encodings = tuple(
         _NOTHING_KNOWN if not term else encoding for term, encoding in zip(terms, _encodings(terms), strict=True)
-    ]
+    )
     if any(_REPLACEMENT in _decoded(value, encodings) for value in values):
         return TextNote.CONTRADICTED
     return None
 
 
-def _terms(specific_character_set: bytes) -> list[str]:
-    return [term.strip(" \0") for term in specific_character_set.decode("ascii", errors="replace").split("\\")]
+@lru_cache(maxsize=_REMEMBERED)
+def _terms(specific_character_set: bytes) -> tuple[str, ...]:
+    return tuple(term.strip(" \0") for term in specific_character_set.decode("ascii", errors="replace").split("\\"))
 
 
-def _encodings(terms: Sequence[str]) -> list[str]:
+@lru_cache(maxsize=_REMEMBERED)
+def _encodings(terms: tuple[str, ...]) -> tuple[str, ...]:
     """Return Python's names of the sets. The default one beside others is taken at its word, alone it seldom is."""
     alone = len(terms) == 1
-    return [
+    return tuple(
         (_NOTHING_SAID if alone else _NOTHING_KNOWN) if not term else python_encoding.get(term, _NOTHING_KNOWN)
         for term in terms
-    ]
+    )
 
 
-def _decoded(value: bytes, encodings: Sequence[str]) -> str:
+@lru_cache(maxsize=_REMEMBERED)
+def _decoded(value: bytes, encodings: tuple[str, ...]) -> str:
     """Decode a value; an escape sequence that leads to no set that was named stays, as U+FFFD and what follows it."""
     text = None
     if _ESCAPE in value:
         try:
-            text = decode_bytes(value, encodings, _NO_DELIMITERS)
+            text = decode_bytes(value, list(encodings), _NO_DELIMITERS)
         except (UnicodeError, LookupError, Warning):
             text = None
     if text is None:
