@@ -310,7 +310,8 @@ def running(receiver: Receiver, state: Path) -> Iterator[tuple[int, psutil.Proce
         yield port, psutil.Process(process.pid)
     finally:
         for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # storescp's forks end with their association
+                child.kill()
         process.kill()
         process.wait()
 

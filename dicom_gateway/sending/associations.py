@@ -127,7 +127,9 @@ def _agreed(
     ours = Identification(MAXIMUM_PDU_BYTES, IMPLEMENTATION_CLASS_UID, implementation_version_name())
     deadline = time.monotonic() + timeouts.associate_seconds
     try:
-        channel.send(pdus.associate_request(destination.ae_title, calling_ae_title, proposed, ours))
+        # A peer that is gone may have said why: a TLS alert is there to be read.
+        with contextlib.suppress(ConnectionLost):
+            channel.send(pdus.associate_request(destination.ae_title, calling_ae_title, proposed, ours))
         answer = channel.read_first(deadline=deadline, longest_bytes=MAXIMUM_PDU_BYTES)
         if answer.kind is PduType.ASSOCIATE_AC:
             return association_answer.decode_acceptance(answer.body)

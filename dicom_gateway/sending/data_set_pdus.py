@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 from dicom_gateway.protocol.pdus import FRAGMENT_HEAD_BYTES, HEADER, fragment_head
 
 _WINDOW_BYTES = 1 << 20
+_AHEAD_BYTES = 1 << 10  # a command with two UIDs takes a quarter of it
 _LONGEST_FRAGMENT_BYTES = 128 << 10
 _MOST_PIECES = 512  # of one readv; systems allow 1024
 
@@ -59,17 +60,21 @@ class DataSetPdus:
         room = maximum_pdu_bytes + HEADER.size - FRAGMENT_HEAD_BYTES if maximum_pdu_bytes else _LONGEST_FRAGMENT_BYTES
         self._fragment_bytes = max(2, min(room, _LONGEST_FRAGMENT_BYTES) & ~1)  # even, as DCMTK and others send them
         count = max(1, min(_WINDOW_BYTES // self._fragment_bytes, _MOST_PIECES))
-        self._buffer = memoryview(bytearray(count * (FRAGMENT_HEAD_BYTES + self._fragment_bytes)))
+        self._buffer = memoryview(bytearray(_AHEAD_BYTES + count * (FRAGMENT_HEAD_BYTES + self._fragment_bytes)))
 
-    def of(self, context_id: int, source: DataSetSource) -> Iterator[memoryview]:
+    def of(self, context_id: int, source: DataSetSource, *, ahead: bytes = b"") -> Iterator[memoryview]:
         """Yield windows of whole PDUs; each holds until the next is asked for.
+
+        The first begins with the PDUs ``ahead``, those of the command: sent by themselves they would wake the peer
+        once more.
 
         OSError where the source ends early, or cannot be read: the first window is read before anything is yielded.
         """
-        left = source.size
+        left, begun = source.size, len(ahead)
+        self._buffer[:begun] = ahead
         while left:
-            at, pieces = 0, []
-            while left and at < len(self._buffer):
+            at, pieces = begun, []
+            while left and at + FRAGMENT_HEAD_BYTES + min(left, self._fragment_bytes) <= len(self._buffer):
                 size = min(left, self._fragment_bytes)
                 left -= size
                 begin = at + FRAGMENT_HEAD_BYTES
@@ -78,6 +83,7 @@ class DataSetPdus:
                 at = begin + size
             _fill(source, pieces)
             yield self._buffer[:at]
+            begun = 0
 
 
 def _fill(source: DataSetSource, pieces: list[memoryview]) -> None:

@@ -19,6 +19,7 @@ from pynetdicom.dsutils import encode, split_dataset
 
 from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from dicom_gateway.sending.file_head import read_head
 from dicom_gateway.sending.requested_association import Proposal
 
 # Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
@@ -31,12 +32,16 @@ TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One file to send, and what its data set says of it; ``transfer_syntax_uid`` is how it is encoded on disk."""
+    """One file to send, and what its data set says of it; ``transfer_syntax_uid`` is how it is encoded on disk.
+
+    ``data_set_at`` is where its data set begins, if that is known and it can travel as it lies.
+    """
 
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    data_set_at: int | None = None
 
     @property
     def proposals(self) -> tuple[Proposal, ...]:
@@ -52,6 +57,10 @@ def read_outgoing(path: Path) -> Outgoing | None:
     (PS3.10 7.1). A file without preamble or file meta information is read too.
     """
     keep_identifiers_out_of_logs()
+    head = read_head(path)
+    if head is not None and all(UID(uid).is_valid for uid in (head.sop_class_uid, head.sop_instance_uid)):
+        at = head.data_set_at if head.is_consistent else None
+        return Outgoing(path, head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid, at)
     if not _begins_like_dicom(path):
         return None
     try:
@@ -73,6 +82,13 @@ def data_set_offset(outgoing: Outgoing) -> int | None:
     It can where the file meta information is that of the data set, whose length is even: peers refuse a request that
     names other UIDs than the data set, and abort over an odd length (PS3.5 7.1.1). OSError.
     """
+    if outgoing.data_set_at is not None:
+        return outgoing.data_set_at
+    head = read_head(outgoing.path)
+    if head is not None:
+        says = (head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
+        asked = (outgoing.sop_class_uid, outgoing.sop_instance_uid, outgoing.transfer_syntax_uid)
+        return head.data_set_at if head.is_consistent and says == asked else None
     try:
         meta, offset = split_dataset(outgoing.path)
     except InvalidDicomError:

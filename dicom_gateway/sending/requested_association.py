@@ -71,7 +71,7 @@ class RequestedAssociation:
     def echo(self, context_id: int) -> int:
         """Ask by C-ECHO whether the peer is there, and return the status of its answer."""
         with self._exchange():
-            self._send_command(context_id, commands.echo_request(self._next_id()))
+            self._channel.send(self._command(context_id, commands.echo_request(self._next_id())))
             return self._status(CommandField.C_ECHO_RQ)
 
     def store(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> int:
@@ -81,11 +81,10 @@ class RequestedAssociation:
         is over.
         """
         context_id = self.accepted[proposal]
-        windows = self._data_sets.of(context_id, data_set)
-        first = next(windows)
         request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
+        windows = self._data_sets.of(context_id, data_set, ahead=self._command(context_id, request))
+        first = next(windows)
         with self._exchange():
-            self._send_command(context_id, request)
             self._channel.send(first)
             for window in windows:
                 self._channel.send(window)
@@ -98,9 +97,11 @@ class RequestedAssociation:
         last. AssociationInterrupted once ``interrupt`` was called.
         """
         context_id = self.accepted[proposal]
+        request = commands.find_request(self._next_id(), proposal.sop_class_uid)
         with self._exchange():
-            self._send_command(context_id, commands.find_request(self._next_id(), proposal.sop_class_uid))
-            for window in self._data_sets.of(context_id, BytesSource(identifier)):
+            for window in self._data_sets.of(
+                context_id, BytesSource(identifier), ahead=self._command(context_id, request)
+            ):
                 self._channel.send(window)
         while True:
             with self._exchange():
@@ -154,8 +155,8 @@ class RequestedAssociation:
         self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         return self._message_id
 
-    def _send_command(self, context_id: int, command: bytes) -> None:
-        self._channel.send(pdus.command_pdus(context_id, command, maximum_pdu_bytes=self._maximum_pdu_bytes))
+    def _command(self, context_id: int, command: bytes) -> bytes:
+        return pdus.command_pdus(context_id, command, maximum_pdu_bytes=self._maximum_pdu_bytes)
 
     def _status(self, request: CommandField) -> int:
         """Wait for the answer to the request that was just sent."""

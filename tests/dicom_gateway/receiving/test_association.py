@@ -30,7 +30,7 @@ from storage.database import Database, utc_now
 from storage.objects import ObjectStore
 from storage.peers import Service
 from tests.support.certificates import Authority
-from tests.support.gateways import Running, running_gateway, until
+from tests.support.gateways import Running, half_received, running_gateway, until
 from tests.support.senders import LOOPBACK, RawSender, associate_request, association, ct_image, echoes, encoded, store
 
 _IMAGE = ct_image()
@@ -141,7 +141,7 @@ def test_a_release_in_the_middle_of_an_image_is_granted_and_leaves_nothing_behin
         assert sender.read_pdu() == (0x06, bytes(4))
         assert sender.socket.recv(1) == b""
     until(lambda: ends(running) == ['{"how":"released"}'], "the end of the association")
-    assert list(objects.incoming.iterdir()) == []
+    assert half_received(objects) == []
     assert running.instances() == ()
 
 

@@ -31,6 +31,13 @@ def accept(connection: socket.socket, answer: ContextAnswer = ACCEPTED) -> None:
     connection.sendall(pdus.associate_accept(bytes(64), pdus.DICOM_APPLICATION_CONTEXT, [answer], ours))
 
 
+def release(connection: socket.socket) -> None:
+    """Take what comes until a request for release ends it, and grant that."""
+    while not connection.recv(65_536).endswith(pdus.release_request()):
+        pass
+    connection.sendall(pdus.release_response())
+
+
 def answer(connection: socket.socket, message_id: int, field: int = 1) -> None:
     request = Command(field, message_id, has_data_set=True, sop_class_uid=CT, sop_instance_uid="1.2")
     connection.sendall(pdus.command_pdus(1, commands.response(request, 0), maximum_pdu_bytes=20))
@@ -62,7 +69,9 @@ def store(destination: Destination, *, times: int = 1) -> list[int]:
 
 
 def test_an_answer_in_many_pieces_is_put_together() -> None:
-    with peer(accept, lambda connection: answer(connection, 1), lambda connection: answer(connection, 2)) as found:
+    with peer(
+        accept, lambda connection: answer(connection, 1), lambda connection: answer(connection, 2), release
+    ) as found:
         assert store(found, times=2) == [0, 0]
 
 

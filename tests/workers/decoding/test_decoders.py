@@ -51,7 +51,8 @@ def values(decoders: Decoders, *requests: EncodedFrames) -> list[list[int]]:
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if "decod" in " ".join(child.cmdline())}
+    """Return the decoders of these tests; those that other tests in this process left at work are not theirs."""
+    return {child.pid for child in psutil.Process().children() if PROGRAM in " ".join(child.cmdline())}
 
 
 def test_requests_come_back_in_order_whatever_process_had_them(decoders: Decoders) -> None:
