@@ -21,6 +21,10 @@ def run_gateway(
 
     Example: oncue gateway --state ./oncue-state
     """
+    from dicom_gateway.memory_arenas import share_arenas
+
+    share_arenas()  # before anything that starts threads is imported
+
     from console.commands.compositions import gateway, gateway_of_processes
 
     flags = {} if processes is None else {"gateway": {"processes": processes}}
