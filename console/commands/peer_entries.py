@@ -185,6 +185,8 @@ def _show(form: PeerForm, *, as_json: bool) -> None:
         write_forms([form])
         return
     origin = f"from {form.network}" if form.network else "from any address"
+    if form.certificate_name:
+        origin += f", certificate {form.certificate_name}"
     write_line(f"peer {form.name} may send: it calls itself {form.calling_aet}, {origin}, lane {form.lane}")
 
 
