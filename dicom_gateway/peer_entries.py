@@ -88,13 +88,13 @@ def sop_class(text: str) -> str:
 
 
 def query_address(text: str) -> str:
-    """Return where a peer answers questions: ``AET@HOST:PORT`` for C-FIND, or the base URL of its DICOMweb service.
+    """Return where a peer answers questions: a destination for C-FIND, or the base URL of its DICOMweb service.
 
     A URL may hold no user, password, query or fragment: it is shown in lists.
     """
     if len(text) > _LONGEST_ADDRESS:
         raise PeerInvalid(f"a query address has at most {_LONGEST_ADDRESS} characters")
-    if "://" not in text:
+    if "://" not in text or text.startswith("tls://"):
         try:
             return str(Destination.parse(text))
         except ConfigurationError as error:
@@ -103,7 +103,9 @@ def query_address(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    form = "write it as https://HOST/PATH, for example https://pacs.example.org/dicom-web"
+    form = (
+        "write it as https://HOST/PATH, for example https://pacs.example.org/dicom-web, or as AET@HOST:PORT for C-FIND"
+    )
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - it is read here because that checks it

@@ -51,7 +51,11 @@ Megabytes = Annotated[
 ]
 Query = Annotated[
     str | None,
-    typer.Option("--query", metavar="ADDRESS", help="Where it answers questions: AET@HOST:PORT, or https:// DICOMweb."),
+    typer.Option(
+        "--query",
+        metavar="ADDRESS",
+        help="Where it answers questions: AET@HOST:PORT, tls://AET@HOST:PORT, or https:// DICOMweb.",
+    ),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of the entry of this name.")]
 Who = Annotated[

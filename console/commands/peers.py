@@ -95,7 +95,7 @@ def try_peer(
         tested = [*try_entry(session, name, MatchingRules.of(gateway), ports=ports, address=asked)]
         query = peers.find(session, name).entry.query_address
     if query is not None:
-        tested.append(try_query(query, own_aet=gateway.aet))
+        tested.append(try_query(query, gateway))
     if as_json:
         write_json([asdict(one) for one in tested])
     else:

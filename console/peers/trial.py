@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from console.peers.remedies import described
-from dicom_gateway.config import ClientCertificates, ListenerSettings
+from dicom_gateway.config import ClientCertificates, GatewaySettings, ListenerSettings
 from dicom_gateway.destinations import Destination
 from dicom_gateway.receiving.admission import Caller, Refused
 from dicom_gateway.receiving.peer_matching import MatchingRules, PeerList
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import echo
+from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import peer_usage, peers, processes, refused_peers
 from storage.database import utc_now
 from storage.peer_usage import Usage
@@ -60,11 +61,12 @@ def try_entry(
     )
 
 
-def try_query(address: str, *, own_aet: str) -> Tested:
+def try_query(address: str, gateway: GatewaySettings) -> Tested:
     """Ask the peer whether it is there: by C-ECHO, or by QIDO-RS for one study (PS3.18 10.6)."""
-    if "://" in address:
+    if address.startswith(("http://", "https://")):
         return _dicomweb(address)
-    outcome = echo(Destination.parse(address), calling_ae_title=own_aet, timeouts=_PATIENCE)
+    tls = DestinationTls(gateway)
+    outcome = echo(Destination.parse(address), calling_ae_title=gateway.aet, timeouts=_PATIENCE, tls=tls)
     if outcome.answered:
         return Tested("query address", passed=True, detail=f"{address} answered C-ECHO")
     return Tested("query address", passed=False, detail=f"[{outcome.code}] {outcome.reason}")
