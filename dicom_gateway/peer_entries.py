@@ -37,11 +37,14 @@ def peer_name(text: str) -> str:
 
 
 def name_for(calling_aet: str, taken: Iterable[str]) -> str:
-    """Return a free name for the entry of a title: the title, as far as a name may hold it, and a number."""
-    known = {LOOPBACK, *taken}
+    """Return a free name for the entry of a title: the title, as far as a name may hold it, and a number.
+
+    A name that differs from a taken one by small letters alone is not free: people would take one for the other.
+    """
+    known = {name.casefold() for name in (LOOPBACK, *taken)}
     base = _NOT_OF_NAMES.sub("-", calling_aet).lstrip("._-") or "peer"
     names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(known) + 2))
-    return next(name for name in names if name not in known)
+    return next(name for name in names if name.casefold() not in known)
 
 
 def ae_title(text: str) -> str:

@@ -69,5 +69,6 @@ def test_a_free_name_is_found_for_a_title() -> None:
     assert peer_entries.name_for("CT1", ()) == "CT1"
     assert peer_entries.name_for("CT 1/2", ()) == "CT-1-2"
     assert peer_entries.name_for("CT1", ("CT1", "CT1-2")) == "CT1-3"
+    assert peer_entries.name_for("CT1", ("ct1",)) == "CT1-2"
     assert peer_entries.name_for("loopback", ()) == "loopback-2"
     assert peer_entries.name_for("***", ()) == "peer"
