@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -39,7 +39,7 @@ from console.commands import (
     up,
     worklist,
 )
-from storage.errors import OncueError
+from storage.errors import FileUnusable, OncueError
 
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
 app = typer.Typer(
@@ -117,9 +117,17 @@ app.command("config")(config.show_settings)
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on standard error and exit code 1."""
+    """Run the command line; an error of ours or of a file is one line on standard error and exit code 1."""
     try:
         app()
     except OncueError as error:
-        sys.stderr.write(f"error [{error.code}]: {error}\n")
-        raise SystemExit(1) from None
+        _end(error)
+    except OSError as error:
+        if error.filename is None:  # no file that somebody named: the traceback says more
+            raise
+        _end(FileUnusable(f"{error.filename} cannot be used ({error.strerror}); check the path and its rights"))
+
+
+def _end(error: OncueError) -> NoReturn:
+    sys.stderr.write(f"error [{error.code}]: {error}\n")
+    raise SystemExit(1) from None

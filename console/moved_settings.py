@@ -26,7 +26,7 @@ def refuse_moved(gateway: Mapping[str, Any], *, where: str) -> None:
     commands = _commands(titles, lanes) or "`oncue peers add NAME --aet AET` for each peer"
     raise ConfigurationError(
         f"{keys} in {where}: peers are entries in the database now, and without one nobody beyond this machine may "
-        f"send. Take it out, then {commands} (docs/peers.md)"
+        f"send. Take {'them' if len(present) > 1 else 'it'} out, start oncue, then {commands} (docs/peers.md)"
     )
 
 

@@ -37,11 +37,14 @@ def peer_name(text: str) -> str:
 
 
 def name_for(calling_aet: str, taken: Iterable[str]) -> str:
-    """Return a free name for the entry of a title: the title, as far as a name may hold it, and a number."""
-    known = {LOOPBACK, *taken}
+    """Return a free name for the entry of a title: the title, as far as a name may hold it, and a number.
+
+    A name that differs from a taken one by small letters alone is not free: people would take one for the other.
+    """
+    known = {name.casefold() for name in (LOOPBACK, *taken)}
     base = _NOT_OF_NAMES.sub("-", calling_aet).lstrip("._-") or "peer"
     names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(known) + 2))
-    return next(name for name in names if name not in known)
+    return next(name for name in names if name.casefold() not in known)
 
 
 def ae_title(text: str) -> str:
@@ -88,13 +91,13 @@ def sop_class(text: str) -> str:
 
 
 def query_address(text: str) -> str:
-    """Return where a peer answers questions: ``AET@HOST:PORT`` for C-FIND, or the base URL of its DICOMweb service.
+    """Return where a peer answers questions: a destination for C-FIND, or the base URL of its DICOMweb service.
 
     A URL may hold no user, password, query or fragment: it is shown in lists.
     """
     if len(text) > _LONGEST_ADDRESS:
         raise PeerInvalid(f"a query address has at most {_LONGEST_ADDRESS} characters")
-    if "://" not in text:
+    if "://" not in text or text.startswith("tls://"):
         try:
             return str(Destination.parse(text))
         except ConfigurationError as error:
@@ -103,7 +106,9 @@ def query_address(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    form = "write it as https://HOST/PATH, for example https://pacs.example.org/dicom-web"
+    form = (
+        "write it as https://HOST/PATH, for example https://pacs.example.org/dicom-web, or as AET@HOST:PORT for C-FIND"
+    )
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - it is read here because that checks it

@@ -20,6 +20,12 @@ class ConfigurationError(OncueError):
     code = "configuration_error"
 
 
+class FileUnusable(ConfigurationError):
+    """A file or folder that a command was given cannot be read, made or written."""
+
+    code = "file_unusable"
+
+
 class RoutesInvalid(ConfigurationError):
     """The file of routes is not one: the message names line and rule."""
 

@@ -267,6 +267,8 @@ class RefusedPeerRow(Model):
         UniqueConstraint("calling_aet", "called_aet", "address"),
         Index(None, "address", "last_at"),
         Index(None, "last_at"),
+        # People let callers in by their number: it must never come to mean somebody else.
+        {"sqlite_autoincrement": True},
     )
 
 

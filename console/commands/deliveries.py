@@ -46,7 +46,8 @@ def show_deliveries(
 
     wanted = chosen(DeliveryState, of_state)
     headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")
-    form, empty = ListedDeliveryForm.model_validate, "nothing has been sent on its way yet"
+    empty = "nothing has been sent on its way yet" if wanted is None and after is None else "no such delivery"
+    form = ListedDeliveryForm.model_validate
     listing = Listing("Deliveries", headers, _row, form, empty=empty, cursor=lambda delivery: delivery.cursor)
     listing.show(
         lambda session: deliveries.listed(session, state=wanted, limit=limit, after=after),

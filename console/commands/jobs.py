@@ -44,7 +44,8 @@ def show_jobs(
 
     wanted = chosen(JobState, of_state)
     headers = ("job", "route", "state", "rev", "attempts", "code", "opened", "study UID")
-    form, empty = ListedJobForm.model_validate, "no job has been opened yet"
+    empty = "no job has been opened yet" if wanted is None and after is None else "no such job"
+    form = ListedJobForm.model_validate
     listing = Listing("Jobs", headers, _row, form, empty=empty, cursor=lambda job: job.cursor)
     listing.show(
         lambda session: worklist.listed_jobs(session, state=wanted, limit=limit, after=after),

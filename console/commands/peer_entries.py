@@ -51,7 +51,11 @@ Megabytes = Annotated[
 ]
 Query = Annotated[
     str | None,
-    typer.Option("--query", metavar="ADDRESS", help="Where it answers questions: AET@HOST:PORT, or https:// DICOMweb."),
+    typer.Option(
+        "--query",
+        metavar="ADDRESS",
+        help="Where it answers questions: AET@HOST:PORT, tls://AET@HOST:PORT, or https:// DICOMweb.",
+    ),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of the entry of this name.")]
 Who = Annotated[
@@ -185,6 +189,8 @@ def _show(form: PeerForm, *, as_json: bool) -> None:
         write_forms([form])
         return
     origin = f"from {form.network}" if form.network else "from any address"
+    if form.certificate_name:
+        origin += f", certificate {form.certificate_name}"
     write_line(f"peer {form.name} may send: it calls itself {form.calling_aet}, {origin}, lane {form.lane}")
 
 

@@ -83,17 +83,19 @@ def try_peer(
     from console.peers.trial import try_entry, try_query
     from console.terminal.output import write_json, write_table
     from dicom_gateway import peer_entries
+    from dicom_gateway.config import ListenerSettings
     from dicom_gateway.receiving.peer_matching import MatchingRules
     from storage import peers
 
     installation = _installation(state, config)
-    gateway, listens_on = installation.settings.gateway, current_endpoints(installation).host
+    gateway, plain = installation.settings.gateway, current_endpoints(installation)
+    ports = (ListenerSettings(host=plain.host, port=plain.port, tls=False), *gateway.listeners)
     asked = None if address is None else peer_entries.address(address)
     with installation.read() as session:
-        tested = [*try_entry(session, name, MatchingRules.of(gateway), listens_on=listens_on, address=asked)]
+        tested = [*try_entry(session, name, MatchingRules.of(gateway), ports=ports, address=asked)]
         query = peers.find(session, name).entry.query_address
     if query is not None:
-        tested.append(try_query(query, own_aet=gateway.aet))
+        tested.append(try_query(query, gateway))
     if as_json:
         write_json([asdict(one) for one in tested])
     else:

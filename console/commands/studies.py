@@ -89,7 +89,8 @@ def show_studies(
         accession_number=accession,
     )
     headers = ("study", "rev", "state", "priority", "images", "finding", "ml", "confidence", "code", "routes", "UID")
-    form, empty = ListedStudyForm.model_validate, "no study has arrived yet"
+    empty = "no study has arrived yet" if wanted == StudyFilter() and after is None else "no such study"
+    form = ListedStudyForm.model_validate
     listing = Listing("Studies", headers, _row, form, empty=empty, cursor=lambda entry: entry.cursor)
     listing.show(
         lambda session: worklist.studies(session, limit=limit, after=after, wanted=wanted),

@@ -62,11 +62,14 @@ def show_worklist(
         patient_id=patient,
         accession_number=accession,
     )
+    is_narrowed = wanted != StudyFilter() or after is not None
     which = StudyList.ANALYSED if everything else StudyList.WORKLIST
     if not everything:
         wanted = wanted.in_time(read(state, file=config).settings.console.worklist_hours, now=utc_now())
     headers = ("priority", "study", "rev", "finding", "label", "ml", "confidence", "routes", "accession", "UID")
     empty = "nothing has been analysed yet" if everything else "nothing has been analysed yet, or all of it is read"
+    if is_narrowed:
+        empty = "no such study is analysed" if everything else "no such study is analysed, or all of them are read"
     form = ListedWorklistForm.model_validate
     listing = Listing("Worklist", headers, _row, form, empty=empty, cursor=lambda entry: entry.cursor)
     listing.show(

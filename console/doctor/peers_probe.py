@@ -9,13 +9,13 @@ from console.doctor.parts import ExaminedPart, PartHealth
 from console.doctor.process_probes import current_endpoints
 from console.installation import Installation
 from console.peers.remedies import described, remedy
+from console.peers.trial import LOOPBACK
 from storage import peers, refused_peers
 from storage.database import utc_now
 from storage.peers import PeerEntry
 
 _RECENTLY = timedelta(days=1)
 _MOST_NAMED = 10
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _ON_PURPOSE = "peer_blocked"
 
 
@@ -41,8 +41,10 @@ def _entries(entries: Sequence[PeerEntry], installation: Installation) -> Examin
     if allowed:
         return ExaminedPart("peers", PartHealth.FINE, f"{allowed} may send, {len(entries) - allowed} kept out")
     beyond = "senders on this machine alone" if installation.settings.gateway.admit_loopback else "nobody"
-    host = current_endpoints(installation).host
-    if host in _LOOPBACK:
-        return ExaminedPart("peers", PartHealth.FINE, f"none: {beyond} may send, and the listener is on {host} alone")
+    further = installation.settings.gateway.listeners
+    hosts = dict.fromkeys((current_endpoints(installation).host, *(listener.host for listener in further)))
+    if LOOPBACK.issuperset(hosts):
+        where = " and ".join(hosts)
+        return ExaminedPart("peers", PartHealth.FINE, f"none: {beyond} may send, and the listener is on {where} alone")
     add = f"oncue peers add NAME --aet AET --state {installation.state}"
     return ExaminedPart("peers", PartHealth.REMARK, f"none: {beyond} may send; {add}")

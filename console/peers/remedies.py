@@ -16,7 +16,8 @@ _REMEDIES: Mapping[str, str] = {
     "network_not_allowed": "its entry names another network; if this is the same peer: {allow}",
     "certificate_not_allowed": "its client certificate has not the name that its entry wants: compare both "
     "(oncue peers list), or correct the entry (oncue peers add NAME ... --replace)",
-    "peer_blocked": "its entry keeps it out on purpose; to let it in again: oncue peers allow NAME",
+    "peer_blocked": "its entry keeps it out on purpose; to let it in again: oncue peers allow NAME "
+    "(oncue peers list shows the name)",
     "quota_exceeded": "it has used up its quota of the hour: find out why it sends so much, or raise the quota "
     "(oncue peers add NAME ... --replace)",
     "too_many_associations": "it opens too many associations at once: set its own limit lower, or raise "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
@@ -13,17 +13,20 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from console.peers.remedies import described
+from dicom_gateway.config import ClientCertificates, GatewaySettings, ListenerSettings
 from dicom_gateway.destinations import Destination
 from dicom_gateway.receiving.admission import Caller, Refused
 from dicom_gateway.receiving.peer_matching import MatchingRules, PeerList
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import echo
+from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import peer_usage, peers, processes, refused_peers
 from storage.database import utc_now
 from storage.peer_usage import Usage
 from storage.peers import PeerEntry
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts of a listener that only this machine reaches."""
 _SOMEWHERE = "192.0.2.1"
 """An address that nobody has (RFC 5737): it stands for any where an entry names no network."""
 _PATIENCE = PeerTimeouts(connect_seconds=5, associate_seconds=5, answer_seconds=5)
@@ -42,27 +45,28 @@ class Tested:
 
 
 def try_entry(
-    session: Session, name: str, rules: MatchingRules, *, listens_on: str, address: str | None = None
+    session: Session, name: str, rules: MatchingRules, *, ports: Sequence[ListenerSettings], address: str | None = None
 ) -> tuple[Tested, ...]:
     """Test what an entry says, as the records stand now; RecordMissing where there is none of this name.
 
-    ``listens_on`` is the address of the listener, ``address`` the one that the peer comes from, if that is known.
+    ``ports`` are all that the gateway listens on, ``address`` is the one that the peer comes from, if that is known.
     """
     entry = peers.find(session, name).entry
     return (
         _admission(session, entry, rules, address),
-        *_reachability(entry, listens_on),
+        *_reachability(entry, ports),
         _gateway(session),
         *_quotas(session, entry),
         *_refusals(session, entry),
     )
 
 
-def try_query(address: str, *, own_aet: str) -> Tested:
+def try_query(address: str, gateway: GatewaySettings) -> Tested:
     """Ask the peer whether it is there: by C-ECHO, or by QIDO-RS for one study (PS3.18 10.6)."""
-    if "://" in address:
+    if address.startswith(("http://", "https://")):
         return _dicomweb(address)
-    outcome = echo(Destination.parse(address), calling_ae_title=own_aet, timeouts=_PATIENCE)
+    tls = DestinationTls(gateway)
+    outcome = echo(Destination.parse(address), calling_ae_title=gateway.aet, timeouts=_PATIENCE, tls=tls)
     if outcome.answered:
         return Tested("query address", passed=True, detail=f"{address} answered C-ECHO")
     return Tested("query address", passed=False, detail=f"[{outcome.code}] {outcome.reason}")
@@ -88,14 +92,20 @@ def _address(entry: PeerEntry, rules: MatchingRules) -> str:
     return str(rules.networks[0][0]) if rules.networks else _SOMEWHERE
 
 
-def _reachability(entry: PeerEntry, listens_on: str) -> Iterator[Tested]:
+def _reachability(entry: PeerEntry, ports: Sequence[ListenerSettings]) -> Iterator[Tested]:
+    """Say what keeps the peer from every port: none where it could show a certificate, or none beyond this machine."""
+    if entry.certificate_name is not None:
+        ports = [port for port in ports if port.tls and port.client_certificates is not ClientCertificates.NONE]
+        if not ports:
+            detail = "its entry wants a client certificate, and no listener asks for one: set gateway.listeners"
+            yield Tested("listener", passed=False, detail=detail)
+            return
     is_here = entry.network is not None and ip_network(entry.network).is_loopback
-    if listens_on in _LOOPBACK and not is_here:
-        yield Tested(
-            "listener",
-            passed=False,
-            detail=f"it listens on {listens_on}, where only this machine reaches it: set gateway.host",
-        )
+    if not is_here and all(port.host in LOOPBACK for port in ports):
+        hosts = " and ".join(dict.fromkeys(port.host for port in ports))
+        key = "the host of one in gateway.listeners" if entry.certificate_name else "gateway.host or gateway.listeners"
+        detail = f"it listens on {hosts}, where only this machine reaches it: set {key}"
+        yield Tested("listener", passed=False, detail=detail)
 
 
 def _gateway(session: Session) -> Tested:

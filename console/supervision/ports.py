@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 
 from storage.errors import ConfigurationError
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound to
+_OF_PORTS = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
+"""Errors that another port helps against; with any other the address is wrong."""
 
 
 def settle(host: str, port: int, *, key: str) -> int:
@@ -16,9 +19,11 @@ def settle(host: str, port: int, *, key: str) -> int:
         with contextlib.closing(_bound(host, port)) as probe:
             return int(probe.getsockname()[1])
     except OSError as error:
-        raise ConfigurationError(
-            f"{host}:{port} cannot be listened on ({error.strerror}); end what holds it, or set {key}"
-        ) from error
+        address = key.partition(" ")[0].removesuffix("port") + "host"
+        advice = (
+            f"end what holds it, or set {key}" if error.errno in _OF_PORTS else f"set {address} to one of this machine"
+        )
+        raise ConfigurationError(f"{host}:{port} cannot be listened on ({error.strerror}); {advice}") from error
 
 
 def is_taken(host: str, port: int) -> bool:

@@ -46,7 +46,7 @@ def check_pair(certificate: Path, key: Path, password: str) -> None:
         raise CertificateUnusable(f"{key} is encrypted: set gateway.tls_key_password") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         wrong = "its password is another one, or it" if secret else "it"
-        raise CertificateUnusable(f"{key}: {wrong} is no private key in PEM form") from error
+        raise CertificateUnusable(f"{key}: {wrong} holds no private key in PEM form") from error
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*form) != public.public_bytes(*form):
         raise CertificateUnusable(f"{key} is not the private key of {certificate}: the two belong together")

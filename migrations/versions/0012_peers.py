@@ -77,6 +77,7 @@ def _make_refused_peers() -> None:
         sa.UniqueConstraint(
             "calling_aet", "called_aet", "address", name=op.f("uq_refused_peers_calling_aet_called_aet_address")
         ),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_refused_peers_address_last_at"), "refused_peers", ["address", "last_at"])
     op.create_index(op.f("ix_refused_peers_last_at"), "refused_peers", ["last_at"])

@@ -187,7 +187,7 @@ def test_who_may_send_is_no_setting_any_more_and_the_commands_that_say_it_now_ar
         read(tmp_path)
     for words in (
         f"gateway.allowed_aets and gateway.lanes in {tmp_path / 'oncue.toml'}",
-        "`oncue peers add CT1 --aet CT1 --lane stat`",
+        "Take them out, start oncue, then `oncue peers add CT1 --aet CT1 --lane stat`",
         "`oncue peers add MR-2 --aet 'MR 2'`",
         "`oncue peers add ER --aet ER --lane batch`",
     ):

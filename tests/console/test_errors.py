@@ -94,3 +94,15 @@ def test_a_worker_without_a_broker_says_what_to_set(place: Place) -> None:
     ran = oncue("worker", "--state", place.state)
     assert ran.code == 1
     assert "error [configuration_error]: no broker: set worker.broker_url" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("up", "--state"), ("certificates", "make", "--name", "gateway", "--state"), ("phantom", "--out")],
+    ids=" ".join,
+)
+def test_a_folder_that_cannot_be_made_is_one_coded_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    ran = oncue(*arguments, tmp_path / "file" / "state")
+    assert (ran.code, ran.err.count("\n")) == (1, 1), ran.err
+    assert ran.err.startswith(f"error [file_unusable]: {tmp_path / 'file'}")

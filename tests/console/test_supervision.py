@@ -57,6 +57,8 @@ def test_a_free_port_is_found_and_a_taken_one_is_named(tmp_path: Path) -> None:
         assert is_taken("127.0.0.1", port)
         with pytest.raises(ConfigurationError, match=r"cannot be listened on .* set gateway\.port"):
             settle("127.0.0.1", port, key="gateway.port")
+    with pytest.raises(ConfigurationError, match=r"set gateway\.host to one of this machine"):
+        settle("203.0.113.77", 0, key="gateway.port (--port)")  # an address that nobody has (RFC 5737)
     assert (reachable("0.0.0.0"), reachable("::"), reachable("10.0.0.1")) == ("127.0.0.1", "::1", "10.0.0.1")  # noqa: S104 - a name, nothing is bound
 
 

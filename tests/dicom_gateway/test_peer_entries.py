@@ -22,6 +22,7 @@ from storage.errors import PeerInvalid
         (peer_entries.sop_class, "CTImageStorage", CTImageStorage),
         (peer_entries.sop_class, CTImageStorage, CTImageStorage),
         (peer_entries.query_address, "PACS@10.0.0.2:104", "PACS@10.0.0.2:104"),
+        (peer_entries.query_address, "tls://PACS@10.0.0.2:2762", "tls://PACS@10.0.0.2:2762"),
         (peer_entries.query_address, "https://pacs:8443/dicom-web", "https://pacs:8443/dicom-web"),
     ],
 )
@@ -47,6 +48,7 @@ def test_what_is_said_of_a_peer_is_read(read: Callable[[str], str], text: str, v
         (peer_entries.sop_class, "1.2.3.4", "docs/conformance.md"),
         (peer_entries.sop_class, "Verification", "docs/conformance.md"),
         (peer_entries.query_address, "PACS", "AET@HOST:PORT"),
+        (peer_entries.query_address, "tls://PACS@pacs", "is not complete"),
         (peer_entries.query_address, "ftp://pacs/", "no URL of a DICOMweb service"),
         (peer_entries.query_address, "https://jones:secret@pacs/", "a user, a password"),
         (peer_entries.query_address, "https://pacs/?token=secret", "a query"),
@@ -67,5 +69,6 @@ def test_a_free_name_is_found_for_a_title() -> None:
     assert peer_entries.name_for("CT1", ()) == "CT1"
     assert peer_entries.name_for("CT 1/2", ()) == "CT-1-2"
     assert peer_entries.name_for("CT1", ("CT1", "CT1-2")) == "CT1-3"
+    assert peer_entries.name_for("CT1", ("ct1",)) == "CT1-2"
     assert peer_entries.name_for("loopback", ()) == "loopback-2"
     assert peer_entries.name_for("***", ()) == "peer"

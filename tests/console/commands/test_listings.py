@@ -312,6 +312,11 @@ def test_a_forged_event_is_named_and_the_exit_code_says_so(anywhere: Place) -> N
 def test_tables_are_for_people_and_empty_ones_say_so(place: Place) -> None:
     for arguments, sentence in (
         (("studies", "list"), "no study has arrived yet"),
+        (("studies", "list", "--in", "held"), "no such study"),
+        (("jobs", "list", "--in", "failed"), "no such job"),
+        (("deliveries", "list", "--in", "refused"), "no such delivery"),
+        (("worklist", "--priority", "STAT"), "no such study is analysed, or all of them are read"),
+        (("worklist", "--all", "--priority", "STAT"), "no such study is analysed"),
         (("jobs", "list"), "no job has been opened yet"),
         (("deliveries", "list"), "nothing has been sent on its way yet"),
         (("worklist",), "nothing has been analysed yet"),

@@ -39,7 +39,8 @@ def test_an_entry_is_added_listed_replaced_and_removed(anywhere: Place) -> None:
         "--sop-class", "CTImageStorage", "--sop-class", "MRImageStorage", "--images-per-hour", 500,
         "--certificate-name", "ct1.example.org", "--query", "PACS@10.20.0.2:104",
     )  # fmt: skip # a command line
-    assert added.out.startswith("peer ct1 may send: it calls itself CT1, from 10.20.0.7/32, lane stat"), added.err
+    told = "it calls itself CT1, from 10.20.0.7/32, certificate ct1.example.org, lane stat"
+    assert added.out == f"peer ct1 may send: {told}\n", added.err
     with anywhere.database.write() as session:
         used = {(peer_usage.hour_of(utc_now()), "ct1"): Usage(2, 40, 20_500_000)}
         peer_usage.add(session, used, now=utc_now())
@@ -169,3 +170,30 @@ def test_what_stands_in_the_way_of_a_peer_is_named(place: Place) -> None:
     assert "there is no peer mr" in ask(place, "test", "mr").err
     with place.database.read() as session:
         assert peers.query_address(session, "CT1") is None
+
+
+def test_a_peer_may_come_by_any_listener_that_could_let_it_in(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(place, "add", "ct1", "--aet", "CT1", "--network", "10.20.0.7")
+    ask(place, "add", "ct2", "--aet", "CT2", "--network", "10.20.0.8", "--certificate-name", "CT2")
+    assert "set gateway.host" in found_by_test(place, "ct1")["listener"][1]
+    assert "no listener asks for one" in found_by_test(place, "ct2")["listener"][1]
+    monkeypatch.setenv("ONCUE_GATEWAY_LISTENERS", '[{"host": "10.20.0.1", "port": 11113, "tls": false}]')
+    assert "listener" not in found_by_test(place, "ct1")
+    assert "no listener asks for one" in found_by_test(place, "ct2")["listener"][1]
+    for key in ("CERTIFICATE", "KEY", "CALLERS_CA"):
+        monkeypatch.setenv(f"ONCUE_GATEWAY_TLS_{key}", str(tmp_path / "any.pem"))
+    monkeypatch.setenv("ONCUE_GATEWAY_LISTENERS", '[{"host": "127.0.0.1"}]')
+    assert "only this machine reaches it" in found_by_test(place, "ct2")["listener"][1]
+    monkeypatch.setenv("ONCUE_GATEWAY_LISTENERS", '[{"host": "10.20.0.1"}]')
+    assert "listener" not in found_by_test(place, "ct2")
+
+
+def test_the_number_of_a_caller_never_becomes_that_of_another(anywhere: Place) -> None:
+    turn_away(anywhere, "CT1", "10.20.0.7")
+    (first,) = listed(anywhere, "--refused")
+    assert ask(anywhere, "allow", first["number"]).code == 0
+    turn_away(anywhere, "EVIL", "10.20.0.66")
+    assert ask(anywhere, "allow", first["number"]).code == 1
+    assert [form["calling_aet"] for form in listed(anywhere)] == ["CT1"]

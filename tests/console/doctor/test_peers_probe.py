@@ -33,6 +33,10 @@ def test_without_entries_the_doctor_says_who_may_send_and_how_to_add_one(
     (part,) = examined(place)
     assert part["verdict"] == "remark"
     assert part["detail"].startswith("none: senders on this machine alone may send; oncue peers add NAME --aet AET")
+    monkeypatch.delenv("ONCUE_GATEWAY_HOST")
+    monkeypatch.setenv("ONCUE_GATEWAY_LISTENERS", '[{"host": "10.20.0.1", "port": 11113, "tls": false}]')
+    (part,) = examined(place)
+    assert part["verdict"] == "remark"
 
 
 def test_a_stranger_is_named_with_the_command_that_lets_it_in(place: Place) -> None:
