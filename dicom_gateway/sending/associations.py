@@ -27,6 +27,8 @@ from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Propo
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 from storage.errors import ConfigurationError
 
+_LEAST_PDU_BYTES = 8
+"""A P-DATA-TF of two bytes of a data set: with less, nothing can be sent in pieces of an even length."""
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
 
 
@@ -66,6 +68,12 @@ def open_association(
             maximum_pdu_bytes=acceptance.maximum_pdu_bytes,
             answer_seconds=timeouts.answer_seconds,
         )
+        if 0 < acceptance.maximum_pdu_bytes < _LEAST_PDU_BYTES:
+            association.abort()
+            raise PeerRejectedObject(
+                f"{destination} takes PDUs of {acceptance.maximum_pdu_bytes} bytes, which leave no room for a message; "
+                "check its maximum length"
+            )
         if not association.accepted:
             association.abort()
             raise PeerRejectedObject(
