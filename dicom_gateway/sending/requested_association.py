@@ -80,8 +80,8 @@ class RequestedAssociation:
     def store(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> int:
         """Send one instance by C-STORE in an accepted context, and return the status of the answer.
 
-        OSError where the data set is empty or cannot be read; where that shows only after its beginning was sent, the association
-        is over.
+        OSError where the data set is empty or cannot be read; where that shows only after its beginning was sent, the
+        association is over.
         """
         context_id = self.accepted[proposal]
         request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
