@@ -184,6 +184,20 @@ def test_half_a_file_in_a_dead_journal_is_removed_and_a_changed_one_too(
     assert list(objects.incoming.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_read_keeps_no_other_from_its_row(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    dead = Journal.create(objects, "dead")
+    unreadable = dead.folder / "00000000"
+    unreadable.mkdir()
+    put_into_journal(objects, dead, ct_image(number=1))
+    dead.close()
+    with running_ledger(sqlite_database, objects) as ledger:
+        Recovery(objects, ledger).take_over()
+    assert len(on_record(sqlite_database)) == 1
+    assert unreadable.is_dir()
+
+
 def test_an_older_version_in_a_dead_journal_does_not_take_the_place_of_the_newer_one(
     database: Database, objects: ObjectStore, journal: Journal
 ) -> None:
