@@ -64,7 +64,7 @@ def open_association(
         association = RequestedAssociation(
             channel,
             destination,
-            {proposal: number for proposal, number in contexts.items() if number in acceptance.context_ids},
+            {proposal: number for proposal, number in contexts.items() if _is_accepted(proposal, number, acceptance)},
             maximum_pdu_bytes=acceptance.maximum_pdu_bytes,
             answer_seconds=timeouts.answer_seconds,
         )
@@ -150,6 +150,12 @@ def _agreed(
     except ProtocolViolation as error:
         raise _no_answer(destination) from error
     raise _no_answer(destination)
+
+
+def _is_accepted(proposal: Proposal, context_id: int, acceptance: association_answer.Acceptance) -> bool:
+    """Say whether a peer takes a proposal; in a transfer syntax that was not proposed it would misread what we send."""
+    syntax = acceptance.transfer_syntaxes.get(context_id)
+    return syntax is not None and syntax in ("", proposal.transfer_syntax_uid)
 
 
 def _rejected(destination: Destination, rejection: association_answer.Rejection) -> GatewayError:

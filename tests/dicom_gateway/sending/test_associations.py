@@ -122,6 +122,14 @@ def test_a_peer_that_does_not_answer_as_it_should_is_tried_again_later(steps: tu
             ),
             PeerRejectedObject,
         ),
+        (
+            lambda connection: accept(connection, ContextAnswer(1, ContextResult.ACCEPTANCE, "1.2.840.10008.1.2")),
+            PeerRejectedObject,
+        ),
+        (
+            lambda connection: accept(connection, ContextAnswer(3, ContextResult.ACCEPTANCE, EXPLICIT)),
+            PeerRejectedObject,
+        ),
     ],
 )
 def test_a_refusal_says_whether_trying_later_helps(step: Script, error: type[GatewayError]) -> None:
