@@ -30,6 +30,18 @@ def versions(session: Session, study_id: int, instance: StoredInstance) -> dict[
     return dict(session.execute(query).all())
 
 
+def came_before_current(
+    session: Session, study_id: int, instance: StoredInstance, *, received_at: datetime, now: datetime
+) -> bool:
+    """Say whether the current version of an instance was received after a moment.
+
+    It was not where it lies ahead of ``now``: then the clock was set back since, and times say nothing.
+    """
+    is_newer = (InstanceRow.received_at > received_at, InstanceRow.received_at <= now)
+    query = select(InstanceRow.id).where(*same_uid(study_id, instance), InstanceRow.current, *is_newer)
+    return session.scalar(query.limit(1)) is not None
+
+
 def set_aside(session: Session, study: StudyRow, instance: StoredInstance) -> None:
     """Make no version of an instance the current one, for another takes their place."""
     session.execute(update(InstanceRow).where(*same_uid(study.id, instance)).values(current=False))

@@ -32,10 +32,13 @@ class Slot:
     descriptor: int
 
     def discard(self) -> None:
-        """Close and remove it."""
+        """Empty, close and remove it, as far as the disk lets us: an empty one that stays means nothing to anybody."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.descriptor, 0)
         with contextlib.suppress(OSError):
             os.close(self.descriptor)
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
 
 class Journal:

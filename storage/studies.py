@@ -35,6 +35,7 @@ class Registration(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"
     CHANGED = "changed"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def register_instance(
     """Write the row of an instance whose bytes are already durable.
 
     The same UID in the same series with the current content is a DUPLICATE and changes nothing; with other content
-    both are kept and the one that came last is current. A new or changed image of a closed study opens its next
+    both are kept and the one that came last is current: one that was received before it, and waited in the journal of
+    a dead gateway, is SUPERSEDED from the start. A new or changed image of a closed study opens its next
     revision; what is no image (a report, a presentation state, a key object) joins the revision that is there.
 
     The study is taken until the transaction ends: whoever registers instances of several does so by their UIDs' order.
@@ -266,6 +268,10 @@ def _register(
         instance = replace(instance, content_sha256=content) if content in versions else instance
     if versions.get(instance.content_sha256):
         return Registration.DUPLICATE
+    if instances.came_before_current(session, study.id, instance, received_at=arrival.received_at, now=now):
+        if instance.content_sha256 in versions:
+            return Registration.DUPLICATE
+        return _keep_beside(session, study, arrival, now=now)
     complete_until_now = study.closed_at is not None
     if complete_until_now and is_read(instance.sop_class_uid):
         _reopen(session, study, instance, actor=actor, now=now)
@@ -280,6 +286,13 @@ def _register(
         study.last_instance_at = now
     standing.refresh(session, study.id, recount=study.closed_at is not None)
     return Registration.CHANGED
+
+
+def _keep_beside(session: Session, study: StudyRow, arrival: Arrival, *, now: datetime) -> Registration:
+    """Keep a version that a newer one has replaced; no study waits for it, and no result rests on it."""
+    instances.add(session, [{**_row(study, arrival), "current": False}])
+    audit.record_all(session, [_event(study, arrival, "instance:stored", now=now)])
+    return Registration.SUPERSEDED
 
 
 def _add_new(session: Session, study: StudyRow, arrivals: Sequence[Arrival], *, now: datetime) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from io import BytesIO
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import, from a table
@@ -46,7 +47,19 @@ from dicom_gateway.tls.destination_handshake import DestinationTls
 
 _CONNECT_SECONDS = 5.0
 _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NotImplementedError, struct.error)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+    struct.error,
+    BytesLengthException,
+    OSError,  # of a stream in memory: it ends where more is due
+    EOFError,
+    RecursionError,  # sequences in sequences; NotImplementedError is the other RuntimeError
+)
 """What pydicom raises on values that are none."""
 
 

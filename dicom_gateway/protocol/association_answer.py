@@ -13,6 +13,7 @@ _REJECTION_BYTES = 4
 _CONTEXT_FIXED_BYTES = 4
 _ITEM = Struct(">BxH")
 _CONTEXT, _USER_INFORMATION, _MAXIMUM_LENGTH = 0x21, 0x50, 0x51
+_TRANSFER_SYNTAX = 0x40
 _MAXIMUM_LENGTH_BYTES = 4
 _MOST_ITEMS = 1024
 _REASONS: Mapping[tuple[int, int], str] = {
@@ -31,9 +32,12 @@ _FOR_GOOD = 1
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What was agreed on: ids of the accepted contexts, and the longest P-DATA-TF that the peer takes, 0 for any."""
+    """What was agreed on: transfer syntaxes by the ids of the accepted contexts, and the longest P-DATA-TF, 0 for any.
 
-    context_ids: frozenset[int]
+    A transfer syntax is empty where the peer does not name one.
+    """
+
+    transfer_syntaxes: Mapping[int, str]
     maximum_pdu_bytes: int
 
 
@@ -47,19 +51,21 @@ class Rejection:
 
 def decode_acceptance(body: memoryview) -> Acceptance:
     """Read the content of an A-ASSOCIATE-AC; ProtocolViolation where it is malformed."""
-    accepted: set[int] = set()
+    accepted: dict[int, str] = {}
     maximum_pdu_bytes = 0
     for kind, content in _items(body[_FIXED_BYTES:]):
         if kind == _CONTEXT:
             if len(content) < _CONTEXT_FIXED_BYTES:
                 raise invalid("the answer to a presentation context is cut off")
             if content[2] == ContextResult.ACCEPTANCE:
-                accepted.add(content[0])
+                accepted[content[0]] = _transfer_syntax(content[_CONTEXT_FIXED_BYTES:])
+            else:
+                accepted.pop(content[0], None)
         elif kind == _USER_INFORMATION:
             for inner, value in _items(content):
                 if inner == _MAXIMUM_LENGTH and len(value) == _MAXIMUM_LENGTH_BYTES:
                     maximum_pdu_bytes = int.from_bytes(value, "big")
-    return Acceptance(frozenset(accepted), maximum_pdu_bytes)
+    return Acceptance(accepted, maximum_pdu_bytes)
 
 
 def decode_rejection(body: memoryview) -> Rejection:
@@ -68,6 +74,11 @@ def decode_rejection(body: memoryview) -> Rejection:
         raise invalid("a rejection is not four bytes")
     _, result, source, reason = body
     return Rejection(result == _FOR_GOOD, _REASONS.get((source, reason), f"source {source}, reason {reason}"))
+
+
+def _transfer_syntax(content: memoryview) -> str:
+    names = [bytes(value) for kind, value in _items(content) if kind == _TRANSFER_SYNTAX]
+    return names[0].decode("ascii", errors="replace").rstrip(" \0") if names else ""
 
 
 def _items(content: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -64,6 +64,17 @@ class Channel:
             self._fill(time.monotonic() + idle_seconds, late="association_silent")
         return self._read(longest_bytes, time.monotonic() + self._pdu_seconds, late="pdu_too_slow")
 
+    def read_pdu_by(self, *, deadline: float, longest_bytes: int) -> Pdu:
+        """Return the next PDU, which must be there in full by ``deadline``, however many come before it.
+
+        Errors as of ``read_pdu``. A peer that always has another PDU ready is late as well.
+        """
+        if self._interruption:
+            raise AssociationInterrupted(self._interruption)
+        if time.monotonic() >= deadline:
+            raise _late("answer_late")
+        return self._read(longest_bytes, deadline, late="answer_late")
+
     def send(self, data: bytes | memoryview) -> None:
         """Write everything; ConnectionLost where the peer is gone, or does not take it in time."""
         deadline = time.monotonic() + self._send_seconds
@@ -174,7 +185,7 @@ class Channel:
         left = deadline - time.monotonic()
         self._poller.register(self._connection, events)
         if left <= 0 or not self._poller.poll(left * _MILLISECONDS):
-            raise ProtocolViolation("the peer did not do its part in time", code=late)
+            raise _late(late)
         if self._interruption and late not in ("linger", "answer_not_taken"):
             raise AssociationInterrupted(self._interruption)
 
@@ -187,3 +198,7 @@ class Channel:
         # Not the method of a TLS socket, which would drop its state under the thread that uses it.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._connection, how)
+
+
+def _late(code: str) -> ProtocolViolation:
+    return ProtocolViolation("the peer did not do its part in time", code=code)

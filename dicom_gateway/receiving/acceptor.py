@@ -168,10 +168,11 @@ class Acceptor:
         if slot is None:
             self._refuse(channel, caller, TOO_MANY_ASSOCIATIONS)
             return
-        self._shared.half_open.remove(arrival.connection)
         services = Services(self._shared.services, admitted)
+        # Open before it is no longer half-open: whoever stops the listener finds every connection in one of the two.
         self._watchers.on_open(association)
         try:
+            self._shared.half_open.remove(arrival.connection)
             contexts = self._accept(channel, request, admitted)
             limits = self._rules.limits
             messages = Messages(

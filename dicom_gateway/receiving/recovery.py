@@ -28,6 +28,7 @@ class Recovery:
         self._objects = objects
         self._ledger = ledger
         self._has_retried = False
+        self._passed_over: set[Path] = set()
 
     def take_over(self) -> None:
         """Take over every journal whose process is gone; once, also try again what was set aside before."""
@@ -58,14 +59,33 @@ class Recovery:
 
     def _whole(self, paths: list[Path], journal: Journal) -> Iterator[Acknowledged]:
         for path in paths:
-            receipt = journal_files.whole_receipt(path)
-            if receipt is None:
-                if journal.folder != self._objects.set_aside:
-                    path.unlink()
-                continue
             try:
-                yield journal_files.acknowledged(path, receipt)
-            except OncueError as error:
-                self._ledger.set_aside(
-                    path, receipt.digest, calling_aet=receipt.calling_aet, sop_instance_uid="unknown", code=error.code
-                )
+                image = self._read(path, is_set_aside=journal.folder == self._objects.set_aside)
+            except OSError as error:
+                self._pass_over(path, error)
+                continue
+            if image is not None:
+                yield image
+
+    def _read(self, path: Path, *, is_set_aside: bool) -> Acknowledged | None:
+        """Return the image of a file; one that is not whole was never acknowledged, and is removed."""
+        receipt = journal_files.whole_receipt(path)
+        if receipt is None:
+            if not is_set_aside:
+                path.unlink()
+            return None
+        try:
+            return journal_files.acknowledged(path, receipt)
+        except OncueError as error:
+            self._ledger.set_aside(
+                path, receipt.digest, calling_aet=receipt.calling_aet, sop_instance_uid="unknown", code=error.code
+            )
+            return None
+
+    def _pass_over(self, path: Path, error: OSError) -> None:
+        """Leave a file that the disk will not give where it is, and go on with those behind it; logged once."""
+        if path not in self._passed_over:
+            self._passed_over.add(path)
+            logger.warning(
+                "journal.file_unreadable", code="disk_failure", journal=path.parent.name, reason=error.strerror
+            )

@@ -7,6 +7,7 @@ What is larger goes to disk as it arrives, so memory does not grow with the size
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -124,10 +125,12 @@ class Spool:
             receipt = self._receipt(study_instance_uid, origin, received_at)
             self._write_last(slot, receipts.preamble(receipt))
             os.fdatasync(slot.descriptor)
-            os.close(slot.descriptor)
         except OSError as error:
             raise disk_failure(error) from error
         self._slot = None
+        # All is durable, whatever closing says; and a descriptor is closed once, for its number is another's at once.
+        with contextlib.suppress(OSError):
+            os.close(slot.descriptor)
         return KeptFile(slot.path, receipt)
 
     def discard(self) -> None:

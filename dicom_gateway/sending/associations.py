@@ -27,6 +27,8 @@ from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Propo
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 from storage.errors import ConfigurationError
 
+_LEAST_PDU_BYTES = 8
+"""A P-DATA-TF of two bytes of a data set: with less, nothing can be sent in pieces of an even length."""
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
 
 
@@ -62,10 +64,16 @@ def open_association(
         association = RequestedAssociation(
             channel,
             destination,
-            {proposal: number for proposal, number in contexts.items() if number in acceptance.context_ids},
+            {proposal: number for proposal, number in contexts.items() if _is_accepted(proposal, number, acceptance)},
             maximum_pdu_bytes=acceptance.maximum_pdu_bytes,
             answer_seconds=timeouts.answer_seconds,
         )
+        if 0 < acceptance.maximum_pdu_bytes < _LEAST_PDU_BYTES:
+            association.abort()
+            raise PeerRejectedObject(
+                f"{destination} takes PDUs of {acceptance.maximum_pdu_bytes} bytes, which leave no room for a message; "
+                "check its maximum length"
+            )
         if not association.accepted:
             association.abort()
             raise PeerRejectedObject(
@@ -142,6 +150,12 @@ def _agreed(
     except ProtocolViolation as error:
         raise _no_answer(destination) from error
     raise _no_answer(destination)
+
+
+def _is_accepted(proposal: Proposal, context_id: int, acceptance: association_answer.Acceptance) -> bool:
+    """Say whether a peer takes a proposal; in a transfer syntax that was not proposed it would misread what we send."""
+    syntax = acceptance.transfer_syntaxes.get(context_id)
+    return syntax is not None and syntax in ("", proposal.transfer_syntax_uid)
 
 
 def _rejected(destination: Destination, rejection: association_answer.Rejection) -> GatewayError:

@@ -68,9 +68,12 @@ class DataSetPdus:
         The first begins with the PDUs ``ahead``, those of the command: sent by themselves they would wake the peer
         once more.
 
-        OSError where the source ends early, or cannot be read: the first window is read before anything is yielded.
+        OSError where the source is empty, ends early, or cannot be read: the first window is read before anything is
+        yielded.
         """
         left, begun = source.size, len(ahead)
+        if left < 1:
+            raise OSError("there is no data set")
         self._buffer[:begun] = ahead
         while left:
             at, pieces = begun, []

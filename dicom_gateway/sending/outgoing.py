@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -28,6 +29,21 @@ TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
     ExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     DeflatedExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
 }
+
+_UNREADABLE = (
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+)
+"""What pydicom raises on bytes that are no data set, or a broken one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +87,13 @@ def read_outgoing(path: Path) -> Outgoing | None:
         if not all(uid.is_valid for uid in uids):
             return None
         return Outgoing(path, uids[0], uids[1], _encoding(header))
-    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError, TypeError):
+    except _UNREADABLE:
         # Read with force, any file reaches the parser; all that it raises means that this one is no DICOM file.
         return None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return None  # not the disk's: the parser's own, for a sequence that is cut off
 
 
 def data_set_offset(outgoing: Outgoing) -> int | None:
@@ -108,7 +128,7 @@ def encoded(outgoing: Outgoing, transfer_syntax_uid: str) -> bytes:
         dataset = pydicom.dcmread(outgoing.path, force=True)
         syntax = UID(transfer_syntax_uid)
         content = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
-    except (InvalidDicomError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise UndecodableObject(f"the object cannot be read or encoded: {type(error).__name__}") from error
     if content is None:
         raise UndecodableObject("the object cannot be encoded")

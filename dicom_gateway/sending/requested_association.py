@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from storage.errors import OncueError
 
 MAXIMUM_PDU_BYTES = 131_072
 _RELEASE_SECONDS = 10.0
+_SLOWEST_BYTES_PER_SECOND = 8 << 10
+"""A peer that takes a data set slower than this, all in all, is given up."""
 _LAST_MESSAGE_ID = 0xFFFF
 _LARGEST_IDENTIFIER_BYTES = 1 << 20
 _PENDING = frozenset({0xFF00, 0xFF01})  # statuses of a C-FIND that goes on (PS3.4 Table C.4-1)
@@ -77,16 +80,19 @@ class RequestedAssociation:
     def store(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> int:
         """Send one instance by C-STORE in an accepted context, and return the status of the answer.
 
-        OSError where the data set cannot be read; where that shows only after its beginning was sent, the association
-        is over.
+        OSError where the data set is empty or cannot be read; where that shows only after its beginning was sent, the
+        association is over.
         """
         context_id = self.accepted[proposal]
         request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
         windows = self._data_sets.of(context_id, data_set, ahead=self._command(context_id, request))
         first = next(windows)
+        deadline = time.monotonic() + self._answer_seconds + data_set.size / _SLOWEST_BYTES_PER_SECOND
         with self._exchange():
             self._channel.send(first)
             for window in windows:
+                if time.monotonic() >= deadline:
+                    raise ProtocolViolation("it takes the data set too slowly", code="data_set_not_taken")
                 self._channel.send(window)
             return self._status(CommandField.C_STORE_RQ)
 
@@ -121,7 +127,8 @@ class RequestedAssociation:
         self.is_open = False
         with contextlib.suppress(OncueError):
             self._channel.send(pdus.release_request())
-            while self._read(_RELEASE_SECONDS).kind not in (PduType.RELEASE_RP, PduType.ABORT):
+            deadline = time.monotonic() + _RELEASE_SECONDS
+            while self._read(deadline).kind not in (PduType.RELEASE_RP, PduType.ABORT):
                 pass
 
     def abort(self) -> None:
@@ -164,17 +171,19 @@ class RequestedAssociation:
 
     def _match(self, request: CommandField) -> Match:
         """Wait for an answer to the request that was just sent, and for the data set behind it."""
-        answer = commands.decode_answer(self._received(LARGEST_COMMAND_BYTES, is_command=True))
+        deadline = time.monotonic() + self._answer_seconds
+        answer = commands.decode_answer(self._received(LARGEST_COMMAND_BYTES, deadline, is_command=True))
         if (answer.field, answer.responds_to) != (request, self._message_id):
             raise ProtocolViolation("an answer to another request", code="unexpected_answer")
-        data_set = self._received(_LARGEST_IDENTIFIER_BYTES, is_command=False) if answer.has_data_set else None
-        return Match(answer.status, data_set)
+        if not answer.has_data_set:
+            return Match(answer.status, None)
+        return Match(answer.status, self._received(_LARGEST_IDENTIFIER_BYTES, deadline, is_command=False))
 
-    def _received(self, most_bytes: int, *, is_command: bool) -> bytes:
+    def _received(self, most_bytes: int, deadline: float, *, is_command: bool) -> bytes:
         """Return a command set, or the data set behind one, put together from its fragments."""
         content, is_last = bytearray(), False
         while not is_last:
-            pdu = self._read(self._answer_seconds)
+            pdu = self._read(deadline)
             if pdu.kind is PduType.ABORT:
                 raise ConnectionLost("the peer aborted the association")
             if pdu.kind is not PduType.P_DATA_TF:
@@ -188,5 +197,5 @@ class RequestedAssociation:
                 raise ProtocolViolation("an answer larger than any can be", code="answer_too_long")
         return bytes(content)
 
-    def _read(self, seconds: float) -> Pdu:
-        return self._channel.read_pdu(idle_seconds=seconds, longest_bytes=MAXIMUM_PDU_BYTES)
+    def _read(self, deadline: float) -> Pdu:
+        return self._channel.read_pdu_by(deadline=deadline, longest_bytes=MAXIMUM_PDU_BYTES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,25 @@ def test_the_journal_of_a_killed_process_can_be_taken_over(objects: ObjectStore)
     subprocess.run([sys.executable, "-c", program, str(objects.root)], cwd=ROOT, check=False)
     assert _names(objects) == ["dead"]
     assert _names(objects) == ["dead"], "its files are still there, so it is for the next one"
+
+
+def test_a_slot_is_given_up_where_its_name_cannot_be_removed(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.create(objects, "read-only")
+    (slot,) = journal.slots(1)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", read_only)
+        slot.discard()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(slot.descriptor)
+    assert receipts.read(slot.path.read_bytes()) is None
+    slot.path.unlink()
+    journal.close()
 
 
 def test_of_two_that_take_over_one_gets_it(objects: ObjectStore) -> None:

@@ -65,6 +65,30 @@ def _arrival(instance: StoredInstance, association_id: str | None = None) -> stu
     return studies.Arrival(instance, studies.StudyFacts("P1"), origin, received_at=NOW)
 
 
+def test_a_version_received_before_the_current_one_is_kept_beside_it_unless_the_clock_was_set_back(
+    database: Database,
+) -> None:
+    later = NOW + timedelta(minutes=5)
+    _register(database, _instance(1, content="b"), now=NOW)
+    _register(database, _instance(1, content="c"), now=later)
+    early = [_arrival(_instance(1, content=content)) for content in "bd"]
+    early = [replace(arrival, received_at=NOW) for arrival in early]
+    with database.write() as session:
+        outcomes = studies.register_instances(session, early, now=later)
+    assert outcomes == (Registration.DUPLICATE, Registration.SUPERSEDED)
+    assert _current(database) == {"c"}
+    with database.write() as session:
+        studies.register_instances(session, early[1:], now=later)
+        assert len(session.scalars(select(InstanceRow)).all()) == 3
+    assert _register(database, _instance(1, content="e"), now=NOW) is Registration.CHANGED
+    assert _current(database) == {"e"}, "the clock was set back behind the current version, so it says nothing"
+
+
+def _current(database: Database) -> set[str]:
+    with database.read() as session:
+        return {item.digest[0] for item in studies.instances_of(session, 1)}
+
+
 def test_a_batch_of_instances_is_registered_as_one_after_another_would_be(database: Database) -> None:
     _register(database, _instance(1))
     _register(database, _instance(2))

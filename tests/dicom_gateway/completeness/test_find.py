@@ -15,7 +15,7 @@ from dicom_gateway.completeness.find import count_by_find
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import GatewayError, SourceAnswerInvalid, SourceSilent, SourceTooSlow, StudyUnknownToSource
 from storage.uids import deterministic_uid
-from tests.support.find_scp import find_scp, series_answer
+from tests.support.find_scp import find_scp, raw_find_scp, series_answer
 from tests.support.peers import dcmtk_archive, free_port, orthanc, storescu
 from tests.support.senders import ct_image
 
@@ -87,6 +87,24 @@ def test_an_answer_about_another_study_is_none() -> None:
         yield PENDING, series_answer(query, 1, instances=4)
 
     with find_scp(answers) as source, pytest.raises(SourceAnswerInvalid, match="another study"):
+        _count(source)
+
+
+NESTED = b"\x08\x00\x15\x11SQ\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        pytest.param(NESTED * 2_000, id="sequences-in-sequences"),
+        pytest.param(NESTED, id="an-item-without-an-end"),
+        pytest.param(b"\x20\x00\x09\x12US\x03\x00abc", id="a-number-of-three-bytes"),
+        pytest.param(b"\x20\x00\x0d\x00UI\x40\x00" + b"1.2", id="a-value-that-is-cut-off"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_an_identifier_that_cannot_be_read_is_no_answer(identifier: bytes) -> None:
+    with raw_find_scp(identifier) as source, pytest.raises(SourceAnswerInvalid):
         _count(source)
 
 

@@ -40,7 +40,7 @@ def acceptance(*results: int) -> memoryview:
 
 def test_an_acceptance_names_the_accepted_contexts_and_the_longest_pdu() -> None:
     found = decode_acceptance(acceptance(0, 3, 0, 4))
-    assert found == Acceptance(frozenset({1, 5}), 16382)
+    assert found == Acceptance({1: "1.2.840.10008.1.2", 5: "1.2.840.10008.1.2"}, 16382)
 
 
 @pytest.mark.parametrize("cut", [70, 75, 100, 130])

@@ -184,6 +184,46 @@ def test_half_a_file_in_a_dead_journal_is_removed_and_a_changed_one_too(
     assert list(objects.incoming.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_read_keeps_no_other_from_its_row(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    dead = Journal.create(objects, "dead")
+    unreadable = dead.folder / "00000000"
+    unreadable.mkdir()
+    put_into_journal(objects, dead, ct_image(number=1))
+    dead.close()
+    with running_ledger(sqlite_database, objects) as ledger:
+        Recovery(objects, ledger).take_over()
+    assert len(on_record(sqlite_database)) == 1
+    assert unreadable.is_dir()
+
+
+def test_an_older_version_in_a_dead_journal_does_not_take_the_place_of_the_newer_one(
+    database: Database, objects: ObjectStore, journal: Journal
+) -> None:
+    dead = Journal.create(objects, "dead")
+    on_record_before = acknowledged(objects, dead, 1)
+    waiting = put_into_journal(objects, dead, ct_image(number=2))
+    with running_ledger(database, objects) as ledger:
+        # The gateway died behind the commit of the one, and before that of the other.
+        with database.write() as session:
+            studies.register_instances(session, [on_record_before.arrival], now=utc_now())
+        newer = []
+        for number in (1, 2):
+            kept = put_into_journal(objects, journal, ct_image(number=number, rows=48))
+            newer.append(journal_files.acknowledged(kept.path, kept.receipt))
+            ledger.submit(newer[-1])
+        assert ledger.drain(_PATIENCE)
+        dead.close()
+        Recovery(objects, ledger).take_over()
+        assert ledger.drain(_PATIENCE)
+    assert {instance.digest for instance in on_record(database)} == {image.digest for image in newer}
+    assert len(events(database, "instance:changed")) == 1
+    assert len(events(database, "instance:stored")) == 3
+    objects.verify(waiting.receipt.digest)
+    assert half_received(objects) == []
+
+
 def _record(session: object, tag: str) -> None:
     audit.record(session, tag, "association/1", actor="CT", now=utc_now())  # type: ignore[arg-type]  # as notes get it
 

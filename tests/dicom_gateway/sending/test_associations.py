@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -22,12 +23,14 @@ CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 PROPOSAL = Proposal(CT, EXPLICIT)
 SHORT = PeerTimeouts(connect_seconds=2, associate_seconds=2, answer_seconds=1)
 ACCEPTED = ContextAnswer(1, ContextResult.ACCEPTANCE, EXPLICIT)
+EMPTY_FRAGMENT = pdus.HEADER.pack(4, 6) + (2).to_bytes(4, "big") + bytes((1, 0b01))
+BOUND_SECONDS = 20
 Script = Callable[[socket.socket], None]
 
 
-def accept(connection: socket.socket, answer: ContextAnswer = ACCEPTED) -> None:
+def accept(connection: socket.socket, answer: ContextAnswer = ACCEPTED, *, maximum_pdu_bytes: int = 16_384) -> None:
     connection.recv(4096)
-    ours = Identification(16_384, "1.2.3", "PEER")
+    ours = Identification(maximum_pdu_bytes, "1.2.3", "PEER")
     connection.sendall(pdus.associate_accept(bytes(64), pdus.DICOM_APPLICATION_CONTEXT, [answer], ours))
 
 
@@ -41,6 +44,19 @@ def release(connection: socket.socket) -> None:
 def answer(connection: socket.socket, message_id: int, field: int = 1) -> None:
     request = Command(field, message_id, has_data_set=True, sop_class_uid=CT, sop_instance_uid="1.2")
     connection.sendall(pdus.command_pdus(1, commands.response(request, 0), maximum_pdu_bytes=20))
+
+
+def flood(connection: socket.socket) -> None:
+    """Send PDUs without an end, each of them a fragment that is not the last one of a command set."""
+    while True:
+        connection.sendall(EMPTY_FRAGMENT * 500)
+
+
+def drip(connection: socket.socket) -> None:
+    """Send such a PDU now and then, so that no wait for one of them is long."""
+    while True:
+        connection.sendall(EMPTY_FRAGMENT)
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager
@@ -106,8 +122,79 @@ def test_a_peer_that_does_not_answer_as_it_should_is_tried_again_later(steps: tu
             ),
             PeerRejectedObject,
         ),
+        (
+            lambda connection: accept(connection, ContextAnswer(1, ContextResult.ACCEPTANCE, "1.2.840.10008.1.2")),
+            PeerRejectedObject,
+        ),
+        (
+            lambda connection: accept(connection, ContextAnswer(3, ContextResult.ACCEPTANCE, EXPLICIT)),
+            PeerRejectedObject,
+        ),
     ],
 )
 def test_a_refusal_says_whether_trying_later_helps(step: Script, error: type[GatewayError]) -> None:
     with peer(step) as destination, pytest.raises(error):
         store(destination)
+
+
+@pytest.mark.parametrize("endless", [flood, drip])
+def test_an_answer_without_an_end_is_not_waited_for(endless: Script) -> None:
+    started = time.monotonic()
+    with peer(accept, endless) as destination, pytest.raises(PeerUnreachable):
+        store(destination)
+    assert time.monotonic() - started < BOUND_SECONDS
+
+
+@pytest.mark.parametrize("endless", [flood, drip])
+def test_a_peer_that_never_grants_the_release_is_left(endless: Script) -> None:
+    started = time.monotonic()
+    with peer(accept, lambda connection: answer(connection, 1), endless) as destination:
+        assert store(destination) == [0]
+    assert time.monotonic() - started < BOUND_SECONDS
+
+
+@pytest.mark.parametrize("maximum", range(1, 8))
+def test_a_peer_whose_maximum_length_leaves_no_room_is_refused(maximum: int) -> None:
+    with (
+        peer(lambda connection: accept(connection, maximum_pdu_bytes=maximum)) as destination,
+        pytest.raises(PeerRejectedObject, match="maximum length"),
+    ):
+        store(destination)
+
+
+def test_the_shortest_maximum_length_with_room_is_kept_to() -> None:
+    def take(connection: socket.socket) -> None:
+        received = bytearray()
+        while not received.endswith(pdus.release_request()):
+            received += connection.recv(65_536)
+            if len(received) >= sent_bytes and not answered:
+                answered.append(1)
+                answer(connection, 1)
+        lengths.extend(_lengths(received[: -len(pdus.release_request())]))
+        connection.sendall(pdus.release_response())
+
+    answered: list[int] = []
+    lengths: list[int] = []
+    sent_bytes = 50 * 14
+    with peer(lambda connection: accept(connection, maximum_pdu_bytes=8), take) as destination:
+        assert store(destination) == [0]
+    assert set(lengths) == {8}
+
+
+def test_an_empty_data_set_is_an_error_that_leaves_the_association_open() -> None:
+    with (
+        peer(accept, lambda connection: answer(connection, 2), release) as destination,
+        open_association(destination, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association,
+    ):
+        with pytest.raises(OSError, match="there is no data set"):
+            association.store(PROPOSAL, "1.2.1", BytesSource(b""))
+        assert association.store(PROPOSAL, "1.2.2", BytesSource(bytes(100))) == 0
+
+
+def _lengths(received: bytes) -> list[int]:
+    found, at = [], 0
+    while at < len(received):
+        _, length = pdus.HEADER.unpack_from(received, at)
+        found.append(length)
+        at += pdus.HEADER.size + length
+    return found

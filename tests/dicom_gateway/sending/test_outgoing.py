@@ -11,10 +11,11 @@ from pydicom.uid import UID
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
-from dicom_gateway.sending.folders import send_folder
+from dicom_gateway.sending.folders import find_outgoing, send_folder
 from dicom_gateway.status import PeerAnswer
 from storage.objects import ObjectStore
 from tests.support.peers import orthanc
+from tests.support.senders import ct_image
 from tests.support.sources import LAYOUTS, store_study
 from tests.support.storage_scp import scp
 
@@ -90,3 +91,14 @@ def test_a_folder_without_dicom_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(NothingToSend, match="no DICOM file"):
         send_folder(tmp_path, Destination("PACS", "127.0.0.1", 104))
+
+
+@pytest.mark.parametrize("depth", [1, 2_000])
+def test_a_file_that_no_parser_gets_through_keeps_no_other_from_being_sent(tmp_path: Path, depth: int) -> None:
+    head = bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    nested = b"\x08\x00\x06\x00SQ\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
+    (tmp_path / "broken.dcm").write_bytes(head + nested * depth)
+    ct_image().save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    found, skipped = find_outgoing(tmp_path)
+    assert [outgoing.path.name for outgoing in found] == ["image.dcm"]
+    assert skipped == 1
