@@ -191,7 +191,7 @@ def test_an_empty_data_set_is_an_error_that_leaves_the_association_open() -> Non
         assert association.store(PROPOSAL, "1.2.2", BytesSource(bytes(100))) == 0
 
 
-def _lengths(received: bytes) -> list[int]:
+def _lengths(received: bytes | bytearray) -> list[int]:
     found, at = [], 0
     while at < len(received):
         _, length = pdus.HEADER.unpack_from(received, at)
