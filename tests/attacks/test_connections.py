@@ -139,7 +139,7 @@ def test_requests_that_are_aborted_at_once_leave_nothing(gateway: AttackedGatewa
 def test_a_gateway_out_of_descriptors_comes_back(tmp_path: Path, sqlite_template: Path) -> None:
     """More connections than it may hold descriptors for: it neither dies nor spins, and serves again afterwards."""
     with attacked_gateway(tmp_path / "state", sqlite_template) as gateway:
-        most = gateway.footprint().descriptors + 12
+        most = gateway.process.num_fds() + 12
         gateway.process.rlimit(psutil.RLIMIT_NOFILE, (most, most))
         lines = len(gateway.log_lines())
         with contextlib.ExitStack() as stack:
