@@ -30,7 +30,7 @@ from tests.support.senders import association, ct_image, data_set_bytes, encoded
 
 @dataclass
 class Child:
-    """A gateway process and the port that it listens on."""
+    """A gateway process and the port that it listens on, 0 where it was killed before that."""
 
     process: subprocess.Popen[str]
     port: int
@@ -47,7 +47,7 @@ def gateway_process(state: Path, moment: str = "") -> Iterator[Child]:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         try:
-            yield Child(process, next(int(line) for line in lines if line.strip().isdigit()))
+            yield Child(process, next((int(line) for line in lines if line.strip().isdigit()), 0))
         finally:
             process.kill()
 
