@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -92,9 +93,10 @@ class AttackedGateway:
     def incoming_bytes(self) -> int:
         """Return how many bytes lie in the folder of files that are still being written."""
         found = 0
-        for path in (self.state / "objects" / "incoming").rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                found += path.stat().st_size if path.is_file() else 0
+        for folder, _, names in os.walk(self.state / "objects" / "incoming"):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    found += Path(folder, name).stat().st_size
         return found
 
     def open_associations(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,7 +64,14 @@ class Running:
 
 def half_received(objects: ObjectStore) -> list[Path]:
     """Return the files that something was received into and that are not yet objects; slots in reserve are empty."""
-    return [path for path in objects.incoming.rglob("*") if path.is_file() and path.stat().st_size]
+    found = []
+    # Not rglob, which fails over the journal of a dead gateway that is removed meanwhile.
+    for folder, _, names in os.walk(objects.incoming):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                if (path := Path(folder, name)).stat().st_size:
+                    found.append(path)
+    return found
 
 
 @contextlib.contextmanager
