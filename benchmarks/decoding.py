@@ -40,9 +40,9 @@ def main() -> None:
         for syntax in _SYNTAXES:
             stored = _stored(objects, syntax, arguments.slices, arguments.size)
             digests, megabytes = [digest for digest, _ in stored], sum(size for _, size in stored) / 1e6
-            ways: list[Callable[[], None]] = [lambda digests=digests: _here(objects, digests)]  # type: ignore[misc]
+            ways: list[Callable[[], None]] = [lambda digests=digests: _here(objects, digests)]  # type: ignore[misc] # its types cannot be told from a default
             crews = [Decoders(most=most) for most in (1, 2, 4)]
-            ways += [lambda crew=crew, digests=digests: _apart(objects, digests, crew) for crew in crews]  # type: ignore[misc]
+            ways += [lambda crew=crew, digests=digests: _apart(objects, digests, crew) for crew in crews]  # type: ignore[misc] # its types cannot be told from a default
             cells = " | ".join(f"{_median(way, arguments.repeats):.2f}" for way in ways)
             print(f"| {syntax.name} | {megabytes:.0f} | {cells} |", flush=True)
             for crew in crews:

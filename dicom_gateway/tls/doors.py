@@ -93,8 +93,8 @@ def certificate_names(connection: ssl.SSLSocket) -> tuple[str, ...]:
     Names that are not printable, or longer than names are, are left out: they match nothing.
     """
     certificate = connection.getpeercert() or {}
-    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate.get("subject", ())  # type: ignore[assignment]
-    alternatives: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())  # type: ignore[assignment]
+    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate.get("subject", ())  # type: ignore[assignment] # the stubs know a looser type
+    alternatives: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())  # type: ignore[assignment] # the stubs know a looser type
     common = [value for part in subject for key, value in part if key == "commonName"]
     dns = [value for kind, value in alternatives if kind == "DNS"]
     fit = (name for name in (*common, *dns) if name.isprintable() and len(name) <= _LONGEST_NAME)
