@@ -9,6 +9,7 @@ import pytest
 
 from dicom_gateway.status import Status
 from tests.support.attacked_gateway import AttackedGateway, under_attack
+from tests.support.gateways import until
 from tests.support.hostile import Hostile, at_once
 from tests.support.pdus import (
     ABORT,
@@ -117,6 +118,8 @@ def test_a_data_set_that_is_not_what_it_says_is_refused(gateway: AttackedGateway
     "uid", ["../../../../tmp/oncue", "1.2.3/../4", "1" * 65, "", "1.2.\0.3", "a", "1.2\r\n", "1.2.3 ' OR 1=1"], ids=repr
 )
 def test_a_uid_that_is_none_names_no_file(gateway: AttackedGateway, uid: str) -> None:
+    # What the attacks before were answered for gets its name, its row and its place a moment after the answer.
+    until(lambda: gateway.incoming_bytes() == 0, "the images of the attacks before to be in their places")
     files = {path for path in gateway.state.parent.rglob("*") if path.is_file()}
     with Hostile(gateway.port) as hostile:
         assert hostile.associate()
