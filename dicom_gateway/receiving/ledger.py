@@ -170,8 +170,8 @@ class Ledger:
 
     def _pause(self, error: Exception) -> None:
         """Wait before the next try; of an outage the beginning is logged, and its end."""
-        code = error.code if isinstance(error, OncueError) else "unexpected_error"
         if self._failures == 0:
+            code = _code_of(error)
             logger.warning("ledger.waiting", code=code, images=self._backlog.images, error=type(error).__name__)
         with self._changed:
             self._failures += 1
@@ -264,7 +264,7 @@ class Ledger:
             self._changed.notify_all()
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
-        code = error.code if isinstance(error, OncueError) else "unexpected_error"
+        code = _code_of(error)
         for image in batch.images:
             self.set_aside(
                 image.path,
@@ -286,3 +286,9 @@ def _will_pass(error: Exception) -> bool:
     if isinstance(error, OncueError):
         return error.retryable or isinstance(error, SchemaMismatch)
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "disk_failure"
+    return error.code if isinstance(error, OncueError) else "unexpected_error"
