@@ -15,7 +15,8 @@ class SendOutcome:
     """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason.
 
     A stored one has no code; its reason is a note where the peer held it already. ``file`` is where it lies; its name
-    may identify a patient, so it goes to whoever sends a folder and never into a log.
+    may identify a patient, so it goes to whoever sends a folder and never into a log. ``was_offered`` is false where
+    the peer could not be called at all.
     """
 
     sop_instance_uid: str
@@ -24,6 +25,7 @@ class SendOutcome:
     code: str
     reason: str
     file: str = ""
+    was_offered: bool = True
 
     @property
     def is_unanswered(self) -> bool:
@@ -45,7 +47,8 @@ def answered(outgoing: Outgoing, status: int, destination: object) -> SendOutcom
     return SendOutcome(outgoing.sop_instance_uid, verdict, status, error.code, said, str(outgoing.path))
 
 
-def failed(outgoing: Outgoing, error: GatewayError) -> SendOutcome:
+def failed(outgoing: Outgoing, error: GatewayError, *, was_offered: bool = True) -> SendOutcome:
     """Return the outcome of an instance that no peer gave a status for."""
     verdict = PeerAnswer.TRANSIENT if error.retryable else PeerAnswer.PERMANENT
-    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, str(error), str(outgoing.path))
+    reason, file = str(error), str(outgoing.path)
+    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, reason, file, was_offered)

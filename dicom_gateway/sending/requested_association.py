@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dicom_gateway.protocol.channel import Channel, Pdu
 from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
 from dicom_gateway.protocol.pdus import PduType
 from dicom_gateway.sending.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
+from dicom_gateway.sending.limits import Pace
 from storage.errors import OncueError
 
 MAXIMUM_PDU_BYTES = 131_072
@@ -71,6 +73,7 @@ class RequestedAssociation:
         *,
         maximum_pdu_bytes: int,
         answer_seconds: float,
+        pace: Pace,
     ) -> None:
         self.accepted = accepted
         self.is_open = True
@@ -78,6 +81,7 @@ class RequestedAssociation:
         self._destination = destination
         self._maximum_pdu_bytes = maximum_pdu_bytes
         self._answer_seconds = answer_seconds
+        self._pace = pace
         self._data_sets = DataSetPdus(maximum_pdu_bytes)
         self._message_id = 0
 
@@ -104,13 +108,8 @@ class RequestedAssociation:
         ``meanwhile`` is called when all is sent and the peer works on its answer: the next request may be prepared
         there. OSError where the rest of the data set cannot be read; the association is over then.
         """
-        deadline = time.monotonic() + self._answer_seconds + prepared.size / _SLOWEST_BYTES_PER_SECOND
         with self._exchange(), contextlib.closing(prepared.following):
-            self._channel.send(prepared.first)
-            for window in prepared.following:
-                if time.monotonic() >= deadline:
-                    raise ProtocolViolation("it takes the data set too slowly", code="data_set_not_taken")
-                self._channel.send(window)
+            self._send_data_set(prepared)
             meanwhile()
             return self._answer(CommandField.C_STORE_RQ, prepared.message_id).status
 
@@ -176,6 +175,16 @@ class RequestedAssociation:
             self.abort()
             raise
 
+    def _send_data_set(self, prepared: PreparedStore) -> None:
+        """Send all of a request, at the pace of the destination, whose waits are not the peer's."""
+        deadline = time.monotonic() + self._answer_seconds + prepared.size / _SLOWEST_BYTES_PER_SECOND
+        for window in itertools.chain((prepared.first,), prepared.following):
+            for piece in self._pace.pieces(window):
+                deadline += self._pace.wait(len(piece))
+                if time.monotonic() >= deadline:
+                    raise ProtocolViolation("it takes the data set too slowly", code="data_set_not_taken")
+                self._channel.send(piece)
+
     def _next_id(self) -> int:
         self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         return self._message_id
@@ -200,6 +209,9 @@ class RequestedAssociation:
             pdu = self._read(deadline)
             if pdu.kind is PduType.ABORT:
                 raise ConnectionLost("the peer aborted the association")
+            if pdu.kind is PduType.RELEASE_RQ:
+                self._channel.send(pdus.release_response())
+                raise ConnectionLost("the peer released the association")
             if pdu.kind is not PduType.P_DATA_TF:
                 raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
             for fragment in pdus.fragments(pdu.body):

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
+from dicom_gateway.errors import GatewayError, PeerRejectedObject
 from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, open_association
-from dicom_gateway.sending.outcomes import Report, SendOutcome, failed
+from dicom_gateway.sending.batch import Calling, send_batch
+from dicom_gateway.sending.limits import Pace, SendLimits
+from dicom_gateway.sending.outcomes import Report, SendOutcome
 from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing
 from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
-from dicom_gateway.sending.storing import store_in_turn
 from dicom_gateway.status import PeerAnswer, answer_of, meaning, written
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 DEFAULT_AE_TITLE = "ONCUE"
-# How often a batch is taken up again after the peer broke off in the middle of it.
-_ASSOCIATIONS = 4
 _VERIFICATION = Proposal(str(Verification), str(ImplicitVRLittleEndian))
 
 
@@ -39,22 +36,6 @@ class EchoOutcome:
     """SOP classes of those asked about that the peer takes in none of the transfer syntaxes we send."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Calling:
-    """How peers are called: under which AE title, how patiently, with which certificates."""
-
-    ae_title: str
-    timeouts: PeerTimeouts
-    tls: DestinationTls | None
-
-    def open(
-        self, destination: Destination, proposals: Iterable[Proposal]
-    ) -> AbstractContextManager[RequestedAssociation]:
-        return open_association(
-            destination, proposals, calling_ae_title=self.ae_title, timeouts=self.timeouts, tls=self.tls
-        )
-
-
 def send(
     objects: Sequence[Outgoing],
     destination: Destination,
@@ -62,16 +43,22 @@ def send(
     calling_ae_title: str = DEFAULT_AE_TITLE,
     timeouts: PeerTimeouts | None = None,
     tls: DestinationTls | None = None,
+    limits: SendLimits | None = None,
+    pace: Pace | None = None,
     on_outcome: Report | None = None,
 ) -> tuple[SendOutcome, ...]:
     """Send a batch by C-STORE and return one outcome for each object, in order; nothing is raised for a peer's fault.
 
-    Only the SOP classes and transfer syntaxes of the batch are proposed. ``on_outcome`` is called after each object.
+    Only the SOP classes and transfer syntaxes of the batch are proposed. ``pace`` is that of the destination where
+    others send to it at the same time; without one, the limits' rate is this call's own. ``on_outcome`` is called after
+    each object.
     """
     outcomes: list[SendOutcome] = []
-    calling = _Calling(calling_ae_title, timeouts or PeerTimeouts(), tls)
-    for batch in _batches(objects):
-        for outcome in _send_batch(batch, destination, calling):
+    limits = limits or SendLimits()
+    pace = pace or Pace(limits.kilobytes_per_second)
+    calling = Calling(calling_ae_title, timeouts or PeerTimeouts(), tls, limits, pace)
+    for batch in _batches(objects, limits.transfer_syntaxes):
+        for outcome in send_batch(batch, destination, calling):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
@@ -92,7 +79,9 @@ def echo(
     proposals += [Proposal(uid, syntax) for uid in sop_classes for syntax in TRAVELS_AS[ExplicitVRLittleEndian]]
     untaken: tuple[str, ...] = ()
     try:
-        with _Calling(calling_ae_title, timeouts or PeerTimeouts(), tls).open(destination, proposals) as association:
+        with open_association(
+            destination, proposals, calling_ae_title=calling_ae_title, timeouts=timeouts or PeerTimeouts(), tls=tls
+        ) as association:
             taken = {proposal.sop_class_uid for proposal in association.accepted}
             untaken = tuple(uid for uid in sop_classes if uid not in taken)
             status = _echoed(association, destination)
@@ -116,44 +105,16 @@ def _echoed(association: RequestedAssociation, destination: Destination) -> int:
     return association.echo(context_id)
 
 
-def _batches(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
+def _batches(objects: Sequence[Outgoing], wanted: tuple[str, ...] | None) -> Iterator[list[Outgoing]]:
     """Cut the objects, in order, into batches whose presentation contexts fit one association."""
     batch: list[Outgoing] = []
     proposals: set[Proposal] = set()
     for outgoing in objects:
-        if len(proposals | set(outgoing.proposals)) > MOST_CONTEXTS:
+        more = proposals.union(outgoing.travels_as(wanted))
+        if len(more) > MOST_CONTEXTS:
             yield batch
-            batch, proposals = [], set()
+            batch, more = [], set(outgoing.travels_as(wanted))
         batch.append(outgoing)
-        proposals |= set(outgoing.proposals)
+        proposals = more
     if batch:
         yield batch
-
-
-def _send_batch(batch: Sequence[Outgoing], destination: Destination, calling: _Calling) -> Iterator[SendOutcome]:
-    """Send a batch; where the peer breaks off over one object, the ones behind it get another association."""
-    rest = list(batch)
-    for _ in range(_ASSOCIATIONS):
-        sent = 0
-        for outcome in _send_over_association(rest, destination, calling):
-            yield outcome
-            sent += 1
-        rest = rest[sent:]
-        if not rest:
-            return
-    for outgoing in rest:
-        yield failed(outgoing, PeerUnreachable(f"{destination} broke {_ASSOCIATIONS} associations off"))
-
-
-def _send_over_association(
-    batch: Sequence[Outgoing], destination: Destination, calling: _Calling
-) -> Iterator[SendOutcome]:
-    """Send until the batch or the association ends; a refused association is the outcome of every object."""
-    proposals = itertools.chain.from_iterable(outgoing.proposals for outgoing in batch)
-    try:
-        with calling.open(destination, proposals) as association:
-            yield from store_in_turn(batch, association, destination)
-    except GatewayError as error:
-        # Only opening the association raises, so no outcome of this batch has been given yet.
-        for outgoing in batch:
-            yield failed(outgoing, error)

@@ -18,22 +18,43 @@ Ready = tuple[Outgoing, PreparedStore | GatewayError]
 
 
 def store_in_turn(
-    objects: Sequence[Outgoing], association: RequestedAssociation, destination: Destination
+    objects: Sequence[Outgoing],
+    association: RequestedAssociation,
+    destination: Destination,
+    *,
+    wanted: tuple[str, ...] | None = None,
 ) -> Iterator[SendOutcome]:
-    """Send one object after another and yield what became of each, until all are sent or the association is over."""
-    queue = _Queue(objects, association, destination)
+    """Send one object after another and yield what became of each, until all are sent or the association is over.
+
+    ``wanted`` are the transfer syntaxes that the destination is set to want, None for any.
+    """
+    queue = _Queue(objects, association, destination, wanted)
     for outgoing, ready in queue:
         yield _stored(outgoing, ready, association, destination, queue)
         if not association.is_open:
             return
 
 
+def unwanted(outgoing: Outgoing, destination: object) -> PeerRejectedObject:
+    """Return the error for an object that can travel in none of the transfer syntaxes that a destination wants."""
+    sop_class, syntax = UID(outgoing.sop_class_uid).name, UID(outgoing.transfer_syntax_uid).name
+    return PeerRejectedObject(
+        f"{destination} is set to want transfer syntaxes that {sop_class} as {syntax} cannot be written in; change "
+        "those of the destination"
+    )
+
+
 class _Queue(Iterator[Ready]):
     """The objects in order, each made ready when it is its turn, or before by ``look_ahead``."""
 
     def __init__(
-        self, objects: Sequence[Outgoing], association: RequestedAssociation, destination: Destination
+        self,
+        objects: Sequence[Outgoing],
+        association: RequestedAssociation,
+        destination: Destination,
+        wanted: tuple[str, ...] | None,
     ) -> None:
+        self._wanted = wanted
         self._association = association
         self._destination = destination
         self._taken: dict[tuple[str, str], tuple[Proposal, ...]] = {}
@@ -54,6 +75,8 @@ class _Queue(Iterator[Ready]):
     def _ready(self, outgoing: Outgoing) -> PreparedStore | GatewayError:
         taken = self._proposals(outgoing)
         if not taken:
+            if not outgoing.travels_as(self._wanted):
+                return unwanted(outgoing, self._destination)
             sop_class, syntax = UID(outgoing.sop_class_uid).name, UID(outgoing.transfer_syntax_uid).name
             return PeerRejectedObject(f"{self._destination} does not take {sop_class} as {syntax}")
         try:
@@ -68,7 +91,7 @@ class _Queue(Iterator[Ready]):
         kind = (outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if kind not in self._taken:
             accepted = self._association.accepted
-            self._taken[kind] = tuple(one for one in outgoing.proposals if one in accepted)
+            self._taken[kind] = tuple(one for one in outgoing.travels_as(self._wanted) if one in accepted)
         return self._taken[kind]
 
 

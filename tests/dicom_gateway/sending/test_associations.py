@@ -102,7 +102,7 @@ def test_an_answer_in_many_pieces_is_put_together() -> None:
     [
         ((accept, lambda connection: answer(connection, 9)), "answer to another request"),
         ((accept, lambda connection: answer(connection, 1, field=0x30)), "answer to another request"),
-        ((accept, lambda connection: connection.sendall(pdus.release_request())), "RELEASE_RQ where an answer is due"),
+        ((accept, lambda connection: connection.sendall(pdus.release_request())), "broke the association off"),
         ((accept, lambda connection: connection.sendall(pdus.abort(0))), "broke the association off"),
         ((accept, lambda connection: connection.shutdown(socket.SHUT_RDWR)), "broke the association off"),
         ((accept, lambda connection: connection.sendall(b"\x99" * 50)), "unknown type"),
