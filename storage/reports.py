@@ -161,6 +161,7 @@ def object_row(
     if known is not None:
         return known
     row = ResultObjectRow(
+        study_id=session.get_one(JobRow, job_id).study_id,
         job_id=job_id,
         kind=item.kind.value,
         sop_instance_uid=item.sop_instance_uid,
@@ -170,6 +171,7 @@ def object_row(
         digest=item.digest,
         size_bytes=item.size_bytes,
         written_at=now,
+        flaw=item.flaw,
     )
     session.add(row)
     session.flush()

@@ -89,7 +89,7 @@ def write_rejection(
     dataset = build_rejection(rejected, written_at=written_at, equipment=equipment, reason=reason)
     uids = [item.sop_instance_uid for item in objects_to_reject]
     check_object(dataset, references=uids, inherited=inherited_uids(rejected))
-    return _store(dataset, ObjectKind.KO, objects, like=objects_to_reject[0].digest)
+    return _store(dataset, ObjectKind.REJECTION, objects, like=objects_to_reject[0].digest)
 
 
 def write_parametric_map(

@@ -251,7 +251,7 @@ def _check_deliveries(session: Session, events: Sequence[AuditEvent]) -> None:
         assert max(ended, default=0) <= row.attempts
         if row.state != DeliveryState.SENDING.value:
             assert DeliveryState(row.state) is after.get(own[row.id][-1][0], DeliveryState.PENDING)
-        if row.state == DeliveryState.PENDING.value and row.attempts == 0 and item.kind != "KO":
+        if row.state == DeliveryState.PENDING.value and row.attempts == 0 and item.kind != "REJECT":
             assert item.job_id not in superseded
 
 

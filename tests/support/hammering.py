@@ -210,7 +210,7 @@ class Hammer:
                 if self.dice.random() < 0.5:
                     rejections.needless(session, note.job_id, now=utc_now())
                 else:
-                    written = _written(note.job_id, ObjectKind.KO)
+                    written = _written(note.job_id, ObjectKind.REJECTION)
                     rejections.written(session, note.job_id, written, destinations=DESTINATIONS[:1], now=utc_now())
 
     def _reroute(self) -> None:
