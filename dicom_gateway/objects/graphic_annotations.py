@@ -27,19 +27,22 @@ from storage.domain import Analysis, Finding, LabelMap
 
 # An element of VR FL holds 65534 bytes in Explicit VR (PS3.5 7.1.2): 8191 points of two floats.
 _MOST_POINTS = 8000
+_WHITE = 0xFFFF  # a P-Value
 
 
 def layers_of(analysis: Analysis) -> dict[int, GraphicLayer]:
-    """Return a layer for each lesion by its number, in the colour of its segment."""
-    return {
-        finding.number: GraphicLayer(
+    """Return a layer for each lesion by its number, in the colour of its segment, and white on a grey display."""
+    layers = {}
+    for finding in lesions(analysis):
+        layer = GraphicLayer(
             layer_name=f"LESION_{finding.number}",
             order=finding.number,
             description=_name(finding),
             display_color=CIELabColor.from_rgb(*lesion_colour(finding.number)),
         )
-        for finding in lesions(analysis)
-    }
+        layer.GraphicLayerRecommendedDisplayGrayscaleValue = _WHITE
+        layers[finding.number] = layer
+    return layers
 
 
 def annotations_of(
