@@ -59,9 +59,7 @@ def test_dcmqi_finds_each_lesion_where_it_lies(layout: Layout, objects: ObjectSt
     study = store_study(layout, objects)
     path = saved(built(study), tmp_path / "map.dcm")
     found = labelled_points(path, tmp_path / "read")
-    assert found == {
-        number: grid_points(study.lesion_labels() == number, study.affine) for number in (1, 2)
-    }
+    assert found == {number: grid_points(study.lesion_labels() == number, study.affine) for number in (1, 2)}
 
 
 def test_it_holds_the_segments_of_the_segmentation_and_a_background(objects: ObjectStore) -> None:
