@@ -160,7 +160,7 @@ def _answer(request: Request, error: OncueError) -> Response:
 
 def _status(error: OncueError) -> int:
     if isinstance(error, RequestRefused):
-        return error.status
+        return error.http_status
     return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 

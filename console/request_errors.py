@@ -14,14 +14,14 @@ _MOST_FAULTS = 3
 
 
 class RequestRefused(OncueError):
-    """A request is not one that the console takes; ``headers`` belong to the answer."""
+    """A request is not one that the console takes."""
 
     code = "request_refused"
-    status: int = http.HTTPStatus.BAD_REQUEST
+    http_status: int = http.HTTPStatus.BAD_REQUEST
 
     def __init__(self, message: str, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status = self.status if status is None else status
+        self.http_status = self.http_status if status is None else status
         self.headers = dict(headers or {})
 
 
@@ -29,21 +29,21 @@ class PathUnknown(RequestRefused):
     """Nothing stands at this path."""
 
     code = "path_unknown"
-    status = http.HTTPStatus.NOT_FOUND
+    http_status = http.HTTPStatus.NOT_FOUND
 
 
 class MethodNotAllowed(RequestRefused):
     """The path is there, for other methods than this one."""
 
     code = "method_not_allowed"
-    status = http.HTTPStatus.METHOD_NOT_ALLOWED
+    http_status = http.HTTPStatus.METHOD_NOT_ALLOWED
 
 
 class RequestInvalid(RequestRefused):
     """A part of the path, of the question or of the body is not what it must be."""
 
     code = "request_invalid"
-    status = http.HTTPStatus.UNPROCESSABLE_ENTITY
+    http_status = http.HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def of_routing(error: HTTPException) -> RequestRefused:
