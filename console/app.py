@@ -9,11 +9,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from console import api, pages, sign_in
+from console import api, pages, request_errors, sign_in
 from console.access.asked_host import path_of
 from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
@@ -21,6 +23,8 @@ from console.config import ConsoleSettings
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews
+from console.request_errors import RequestRefused
+from console.schemas import ErrorForm
 from console.views import Views
 from storage.database import Database
 from storage.errors import (
@@ -79,7 +83,13 @@ def create_app(
     ``destinations``, and the few-shot workflow takes requests to fit, to evaluate and to promote an adapter.
     """
     # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
-    app = FastAPI(title="oncue", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        title="oncue",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        responses={"4XX": {"model": ErrorForm, "description": "What is wrong with the request"}},
+    )
     views = Views(database, objects, destinations, settings.worklist_hours)
     app.include_router(api.router(views))
     app.include_router(fewshot_api.router(database))
@@ -95,6 +105,8 @@ def create_app(
     app.middleware("http")(_with_headers)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
     app.add_exception_handler(OncueError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_error)
     return app
 
 
@@ -114,7 +126,11 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    """Answer one of our errors as JSON or as a page, with its code and its message."""
+    """Answer one of our errors, or of the framework's, as JSON or as a page, with its code and its message."""
+    if isinstance(error, HTTPException):
+        error = request_errors.of_routing(error)
+    elif isinstance(error, RequestValidationError):
+        error = request_errors.of_validation(error)
     if not isinstance(error, OncueError):
         raise error
     return _answer(request, error)
@@ -128,7 +144,7 @@ def _answer_refusal(request: Request, error: OncueError) -> Response:
 
 
 def _answer(request: Request, error: OncueError) -> Response:
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    status = _status(error)
     if _is_for_programs(request):
         answer: Response = JSONResponse({"code": error.code, "message": str(error)}, status_code=status)
     else:
@@ -137,7 +153,15 @@ def _answer(request: Request, error: OncueError) -> Response:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="oncue"'
     if isinstance(error, TooManyAttempts):
         answer.headers["Retry-After"] = str(error.seconds)
+    if isinstance(error, RequestRefused):
+        answer.headers.update(error.headers)
     return answer
+
+
+def _status(error: OncueError) -> int:
+    if isinstance(error, RequestRefused):
+        return error.http_status
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 
 def _is_for_programs(request: Request) -> bool:

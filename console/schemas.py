@@ -380,3 +380,10 @@ class HealthForm(RecordSchema):
     database: bool
     complete: bool = Field(validation_alias="is_complete")
     processes: Annotated[dict[str, int], BeforeValidator(_alive_by_kind)]
+
+
+class ErrorForm(RecordSchema):
+    """Why a request was not answered as asked; ``code`` is stable and safe to script against."""
+
+    code: str
+    message: str

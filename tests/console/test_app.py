@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -224,6 +225,48 @@ def test_without_a_database_health_is_503_and_pages_say_so(tmp_path: Path) -> No
         assert client.get("/").status_code == 503
         assert client.get("/api/studies").json()["code"] == "database_unavailable"
     database.dispose()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code", "named"),
+    [
+        ("GET /api/nothing", 404, "path_unknown", "/api/openapi.json"),
+        ("GET /api", 404, "path_unknown", ""),
+        ("OPTIONS /api/studies", 405, "method_not_allowed", "takes GET"),
+        ("GET /api/studies/secret", 422, "request_invalid", "path study_id: "),
+        ("GET /api/studies?limit=secret", 422, "request_invalid", "query limit: "),
+        ("GET /api/audit?limit=-1", 422, "request_invalid", "greater than or equal to 1"),
+        ("GET /api/studies/99", 404, "record_missing", ""),
+    ],
+)
+def test_what_no_route_takes_is_answered_as_every_other_error_is(
+    client: TestClient, asked: str, status: int, code: str, named: str
+) -> None:
+    answer = client.request(*asked.split())
+    assert answer.status_code == status
+    assert set(answer.json()) == {"code", "message"}
+    assert answer.json()["code"] == code
+    assert named in answer.json()["message"]
+    assert "secret" not in answer.text
+    assert answer.headers.get("Allow") == ("GET" if status == 405 else None)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/studies/secret", 422), ("/static/nothing", 404)])
+def test_what_no_page_takes_is_answered_by_a_page(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert ("path_unknown" if status == 404 else "request_invalid") in answer.text
+    assert "secret" not in answer.text.replace(quote(path, safe=""), "")
+
+
+def test_the_openapi_document_describes_every_refusal(client: TestClient) -> None:
+    document = client.get("/api/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            schema = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/ErrorForm"}
 
 
 def test_the_openapi_document_describes_every_json_answer(client: TestClient) -> None:

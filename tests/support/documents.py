@@ -23,6 +23,7 @@ from console.commands.laboratory import LaboratoryMissing
 from console.config import Settings, known_keys, variable
 from console.demo.journey import JourneyFailed
 from console.demo.pacs import PacsFailed
+from console.request_errors import RequestRefused
 from console.supervision.site import StartFailed
 from dicom_gateway.audit_messages.kinds import KINDS
 from dicom_gateway.contexts import accepted_contexts, transfer_syntaxes
@@ -35,6 +36,7 @@ ELSEWHERE = (
     PacsFailed,
     JourneyFailed,
     LaboratoryMissing,
+    RequestRefused,
     dicom_gateway.errors.GatewayError,
     workers.errors.WorkerError,
     lab.errors.UnreadableCase,

@@ -1,4 +1,4 @@
-"""A disk that is full or takes no writes, a database that is locked: what was acknowledged is there afterwards."""
+"""Full and read-only disks, a locked database, a clock that jumps: what was acknowledged is there afterwards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from sqlalchemy import select
 
 from dicom_gateway.status import Status
 from storage import audit
-from storage.models import InstanceRow
+from storage.database import Database, utc_now
+from storage.models import InstanceRow, StudyRow
 from storage.objects import ObjectStore
 from tests.support.attacked_gateway import AttackedGateway, assert_faultless, attacked_gateway
-from tests.support.gateways import half_received, until
+from tests.support.gateways import Running, half_received, running_gateway, until
 from tests.support.known_peer import known_peer
 from tests.support.mounts import SmallDisk, read_only, small_disk
-from tests.support.senders import ct_image, store
+from tests.support.senders import association, ct_image, data_set_bytes, encoded, store
 from tests.support.streams import Stream
 from tests.support.system import QUICK, run_oncue
 
@@ -129,6 +131,44 @@ def test_a_database_that_is_locked_for_longer_than_anybody_waits_for_it_costs_no
         assert after.enough.is_set()
         _keeps(gateway, [*before.acknowledged, *after.acknowledged])
         assert_faultless(gateway.log_lines())
+
+
+@dataclass
+class JumpingClock:
+    """The time of day, and how far it was set on or back."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=2), timedelta(days=-2)], ids=["on", "back"])
+def test_a_clock_that_jumps_while_images_come_loses_none_and_the_study_is_closed_with_all(
+    sqlite_database: Database, objects: ObjectStore, jump: timedelta
+) -> None:
+    clock = JumpingClock()
+    images = [ct_image(number=number) for number in range(1, 6)]
+    corrected = ct_image(number=1, value=7)
+    with running_gateway(sqlite_database, objects, clock=clock, quiet_seconds=1) as running:
+        with association(running.port) as opened:
+            for image in images[:3]:
+                assert opened.send_c_store(image).Status == Status.SUCCESS
+            assert running.gateway.drain(30)
+            clock.ahead = jump
+            for image in (*images[3:], corrected):
+                assert opened.send_c_store(image).Status == Status.SUCCESS
+        kept = {item.sop_instance_uid: item.digest for item in running.instances()}
+        assert kept.keys() == {str(image.SOPInstanceUID) for image in images}
+        first = objects.get(kept[str(corrected.SOPInstanceUID)])
+        assert data_set_bytes(first) == encoded(corrected)
+        until(lambda: _is_closed(running), "the close of the study with everything in it")
+        assert len(running.events("study:opened")) == 1
+
+
+def _is_closed(running: Running) -> bool:
+    with running.database.read() as session:
+        return session.scalar(select(StudyRow.closed_at)) is not None
 
 
 def _waits_for_database(gateway: AttackedGateway) -> bool:
