@@ -17,9 +17,7 @@ GET = HttpRequest("GET", "/dicom-web/studies", {"Accept": "application/dicom+jso
 
 
 @contextlib.contextmanager
-def answering(
-    *pieces: bytes, then_wait: bool = False, host: str = "127.0.0.1"
-) -> Iterator[tuple[Service, list[bytes]]]:
+def answering(*pieces: bytes, then_wait: bool = False) -> Iterator[tuple[Service, list[bytes]]]:
     """Run a service that answers one request with these bytes, and closes then or waits for the end of the test."""
     received: list[bytes] = []
     done = threading.Event()
