@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class Calling:
         )
 
 
-def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Calling) -> Iterator[SendOutcome]:
+def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Calling) -> Generator[SendOutcome]:
     """Send a batch whose presentation contexts fit one association, and yield what became of each object, in order.
 
     It goes on as long as associations bring answers: an object over which the peer broke off is the first of the next
