@@ -21,6 +21,8 @@ REQUEST_LATE = "association_request_late"
 
 _FIRST_BUFFER_BYTES = 64 << 10
 _LEAST_ROOM_BYTES = 16 << 10
+_SEND_BYTES = 32 << 10
+"""The kernel locks a connection while it takes bytes in, and acknowledgements wait for that: small sends are faster."""
 _LINGER_SECONDS = 1.0
 _MOST_LINGER_BYTES = 256 << 10
 _MILLISECONDS = 1000
@@ -82,7 +84,7 @@ class Channel:
         self._is_sending = True
         try:
             while left:
-                left = left[self._send_some(left, deadline) :]
+                left = left[self._send_some(left[:_SEND_BYTES], deadline) :]
         finally:
             self._is_sending = False
 

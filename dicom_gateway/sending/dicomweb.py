@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
 
@@ -35,6 +35,7 @@ _MOST_REQUEST_BYTES = 24 << 20
 _MOST_OBJECTS = 100
 _MOST_ANSWER_BYTES = 4 << 20
 _SLOWEST_BYTES_PER_SECOND = 8 << 10
+_SECONDS_AN_OBJECT = 5.0
 _BARREN_REQUESTS = 10
 """So many failures in a row find the one bad object among a hundred; after that the service is given up."""
 
@@ -54,18 +55,33 @@ def store(
 ) -> tuple[SendOutcome, ...]:
     """Send objects by STOW-RS and return one outcome for each, in order; nothing is raised for a peer's fault.
 
-    A request holds at most 24 MiB and 100 objects, or what the limits say; ``answer_seconds`` is for each object of it.
-    ``status`` of an outcome is the failure or warning reason of the answer, 0 for neither. ``credentials`` is a file as
-    of ``read_credentials``. ``pace`` is that of the destination where others send to it at the same time.
+    A request holds at most 24 MiB and 100 objects, or what the limits say; the service has ``answer_seconds`` for it,
+    and up to 5 more for each object behind the first. ``status`` of an outcome is the failure or warning reason of the
+    answer, 0 for neither. ``credentials`` is a file as of ``read_credentials``, read at each call. ``pace`` is that of
+    the destination where others send to it at the same time.
     """
     limits = limits or SendLimits()
-    calling = _Calling(address, credentials, tls, timeouts or PeerTimeouts(), pace or Pace(limits.kilobytes_per_second))
     outcomes: list[SendOutcome] = []
-    for outcome in _Upload(calling, limits).outcomes(objects):
+    try:
+        authorization = {} if credentials is None else _authorization(credentials)
+        denied = None
+    except ConfigurationError as error:
+        authorization, denied = {}, PeerDeniedAccess(f"{address}: {error}")
+    pace = pace or Pace(limits.kilobytes_per_second)
+    calling = _Calling(address, authorization, tls, timeouts or PeerTimeouts(), pace)
+    for outcome in _Upload(calling, limits, denied).outcomes(objects):
         outcomes.append(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
     return tuple(outcomes)
+
+
+def _authorization(path: Path) -> dict[str, str]:
+    """Return the header that says who asks; FileUnusable."""
+    found = read_credentials(path)
+    if found.is_exposed:
+        logger.warning("dicomweb.credentials_exposed", code="credentials_exposed", path=str(path), remedy="chmod 600")
+    return {"Authorization": found.authorization}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +89,7 @@ class _Calling:
     """How a service is called: with which credentials and certificates, how patiently, at which pace."""
 
     service: WebService
-    credentials: Path | None
+    authorization: Mapping[str, str] = field(repr=False)
     tls: DestinationTls | None
     timeouts: PeerTimeouts
     pace: Pace
@@ -81,7 +97,6 @@ class _Calling:
     def ask(self, parts: Sequence[StowPart]) -> Verdict:
         """Send one request, and return what its answer means; PartUnreadable."""
         try:
-            headers = self._headers()
             connection = connect(
                 self.service,
                 connect_seconds=self.timeouts.connect_seconds,
@@ -92,21 +107,21 @@ class _Calling:
             return Refusal(error, is_of_an_object=False, was_offered=False)
         try:
             with contextlib.closing(connection):
-                answer = self._exchanged(connection, StowRequest(parts), headers, objects=len(parts))
+                answer = self._exchanged(connection, StowRequest(parts), objects=len(parts))
         except (ServiceTooSlow, PeerUntrusted, PeerAnswerInvalid) as error:
             return Refusal(error, is_of_an_object=False)
         except PeerUnreachable as error:
             return Refusal(error, is_of_an_object=True)
         return judge(answer, [part.outgoing for part in parts], self.service)
 
-    def _exchanged(
-        self, connection: socket, body: StowRequest, headers: Mapping[str, str], *, objects: int
-    ) -> HttpAnswer:
-        deadline = Deadline(objects * self.timeouts.answer_seconds + body.length / _SLOWEST_BYTES_PER_SECOND)
+    def _exchanged(self, connection: socket, body: StowRequest, *, objects: int) -> HttpAnswer:
+        answer_seconds = self.timeouts.answer_seconds
+        seconds = answer_seconds + (objects - 1) * min(answer_seconds, _SECONDS_AN_OBJECT)
+        deadline = Deadline(seconds + body.length / _SLOWEST_BYTES_PER_SECOND)
         request = HttpRequest(
             "POST",
             f"{self.service.path}/studies",
-            {"Content-Type": body.content_type, "Accept": "application/dicom+json", **headers},
+            {"Content-Type": body.content_type, "Accept": "application/dicom+json", **self.authorization},
             self._paced(body, deadline),
             body.length,
         )
@@ -118,19 +133,6 @@ class _Calling:
                 deadline.extend(self.pace.wait(len(part)))
                 yield part
 
-    def _headers(self) -> dict[str, str]:
-        """Return the header that tells who asks; the file is read each time, for tokens are renewed."""
-        if self.credentials is None:
-            return {}
-        try:
-            found = read_credentials(self.credentials)
-        except ConfigurationError as error:
-            raise PeerDeniedAccess(f"{self.service}: {error}") from error
-        if found.is_exposed:
-            path = str(self.credentials)
-            logger.warning("dicomweb.credentials_exposed", code="credentials_exposed", path=path, remedy="chmod 600")
-        return {"Authorization": found.authorization}
-
 
 @dataclass(slots=True)
 class _Upload:
@@ -138,8 +140,8 @@ class _Upload:
 
     calling: _Calling
     limits: SendLimits
+    _given_up: GatewayError | None
     _barren: int = 0
-    _given_up: GatewayError | None = None
 
     def outcomes(self, objects: Sequence[Outgoing]) -> Iterator[SendOutcome]:
         """Yield what became of each object, in order."""

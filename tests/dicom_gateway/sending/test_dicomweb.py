@@ -320,6 +320,18 @@ def test_a_service_that_says_it_goes_on_gets_the_whole_request(tmp_path: Path) -
     assert service.requests[0].uids == uids(objects)
 
 
+def test_a_service_that_takes_its_time_over_each_object_gets_all(tmp_path: Path) -> None:
+    objects = written(tmp_path, 6)
+
+    def answer(handler: BaseHTTPRequestHandler, request: Request) -> None:
+        time.sleep(0.25 * len(request.uids))  # three times as long as one answer may take
+        storing()(handler, request)
+
+    with stow_service(answer) as service:
+        assert verdicts(store(objects, service.address, timeouts=HASTY)) == [STORED] * 6
+    assert len(service.requests) == 1
+
+
 def test_a_service_that_never_answers_is_given_up_and_asked_for_nothing_more(tmp_path: Path) -> None:
     objects = written(tmp_path, 4)
     done = threading.Event()
