@@ -265,7 +265,12 @@ def send_command(aet: str, port: int, folder: Path) -> list[str]:
 
 def receive(port: int, state: Path, processes: int, *, only_receives: bool = False) -> None:
     """Run oncue's gateway, with its defaults, until terminated; in several processes where more than one is asked."""
+    from dicom_gateway.memory_arenas import share_arenas
+
+    share_arenas()
+
     from dicom_gateway.config import GatewaySettings
+    from dicom_gateway.cyclic_garbage import exempt_what_is_there
     from dicom_gateway.gateway import Gateway
     from storage import logs, migrate
     from storage.database import connect
@@ -276,6 +281,7 @@ def receive(port: int, state: Path, processes: int, *, only_receives: bool = Fal
     migrate.upgrade(database)
     settings = GatewaySettings(port=port, processes=processes)
     Gateway(settings, database, ObjectStore(state / "objects"), only_receives=only_receives).start()
+    exempt_what_is_there()
     (state / f"{_READY}{os.getpid()}").touch()
     if not only_receives:
         command = [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state), str(processes)]

@@ -28,6 +28,8 @@ from storage.objects import ObjectStore
 from storage.studies import Registration
 
 _GATHER_SECONDS = 0.1
+_GATHER_MORE_SECONDS = 0.2
+_MANY = 16
 _MOST_IN_BATCH = 256
 _UNSETTLED_SECONDS = 5.0
 _MOST_UNSETTLED = 1_024
@@ -50,7 +52,7 @@ class Ledger:
         self._changed = threading.Condition()
         self._images: deque[Acknowledged] = deque()
         self._notes: deque[Note] = deque()
-        self._open: set[Path] = set()
+        self._open: set[str] = set()
         self._unsettled: list[Acknowledged] = []
         self._unsettled_since = 0.0
         self._marked = 0
@@ -81,7 +83,7 @@ class Ledger:
         """Have an image registered whose file is durable."""
         with self._changed:
             self._backlog.add(image)
-            self._open.add(image.path)
+            self._open.add(image.name)
             self._images.append(image)
             # The thread gathers: it is woken by the first image, and by the one that fills a batch.
             if len(self._images) in (1, _MOST_IN_BATCH):
@@ -109,10 +111,10 @@ class Ledger:
 
     def wait_for(self, images: Collection[Acknowledged]) -> bool:
         """Wait until images are registered or set aside; False where the thread is stopped before that."""
-        paths = {image.path for image in images}
+        names = {image.name for image in images}
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or paths.isdisjoint(self._open))
-            return paths.isdisjoint(self._open)
+            self._changed.wait_for(lambda: self._stopping or names.isdisjoint(self._open))
+            return names.isdisjoint(self._open)
 
     def set_aside(self, path: Path, digest: str, *, calling_aet: str, sop_instance_uid: str, code: str) -> None:
         """Keep a file that cannot be registered where it is not tried again and again, and say so; never drop it."""
@@ -155,13 +157,17 @@ class Ledger:
         with self._changed:
             again = _LONGEST_PAUSE_SECONDS if self._unsettled else None
             self._changed.wait_for(lambda: self._stopping or self._images or self._notes, timeout=again)
-            self._changed.wait_for(
-                lambda: self._stopping or self._hurried or len(self._images) >= _MOST_IN_BATCH, timeout=_GATHER_SECONDS
-            )
+            self._gather_until(lambda: len(self._images) >= _MOST_IN_BATCH, seconds=_GATHER_SECONDS)
+            if len(self._images) >= _MANY:
+                # Then more are on their way: a large batch costs little more than a small one of as many studies.
+                self._gather_until(lambda: len(self._images) >= _MOST_IN_BATCH, seconds=_GATHER_MORE_SECONDS)
             images = tuple(self._images.popleft() for _ in range(min(len(self._images), _MOST_IN_BATCH)))
             notes = tuple(self._notes)
             self._notes.clear()
         return Batch(images, notes)
+
+    def _gather_until(self, is_enough: Callable[[], bool], *, seconds: float) -> None:
+        self._changed.wait_for(lambda: self._stopping or self._hurried or is_enough(), timeout=seconds)
 
     def _put_back(self, parts: deque[Batch]) -> None:
         with self._changed:
@@ -259,7 +265,7 @@ class Ledger:
             logger.warning("ledger.not_settled", code="disk_failure", reason=error.strerror)
             return
         with self._changed:
-            self._open.difference_update(image.path for image in self._unsettled)
+            self._open.difference_update(image.name for image in self._unsettled)
             self._unsettled, self._marked = [], 0
             self._changed.notify_all()
 
@@ -277,7 +283,7 @@ class Ledger:
             logger.error("ledger.note_refused", code=code, error=type(error).__name__)
         with self._changed:
             self._backlog.take_out(batch)
-            self._open.difference_update(image.path for image in batch.images)
+            self._open.difference_update(image.name for image in batch.images)
             self._changed.notify_all()
 
 
