@@ -108,8 +108,8 @@ class ObjectStore:
 
     def sync_names(self, digests: Iterable[str]) -> None:
         """Make the names of linked objects durable."""
-        for folder in {os.path.dirname(self._name(digest)) for digest in digests}:
-            sync_folder(folder)
+        for name in {_checked(digest)[:2] for digest in digests}:
+            sync_folder(self.root / name)
 
     def get(self, digest: str) -> bytes:
         """Return an object's bytes, checked against the digest; ObjectMissing, ObjectCorrupt."""
@@ -149,9 +149,7 @@ class ObjectStore:
         return removed
 
     def _name(self, digest: str) -> str:
-        if not _DIGEST.match(digest):
-            raise ValueError("not a SHA-256 digest")
-        return f"{self.root}/{digest[:2]}/{digest}"
+        return f"{self.root}/{_checked(digest)[:2]}/{digest}"
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -167,10 +165,16 @@ class ObjectStore:
             )
 
 
-def sync_folder(folder: Path | str) -> None:
+def sync_folder(folder: Path) -> None:
     """Make durable what names a folder holds."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _checked(digest: str) -> str:
+    if not _DIGEST.match(digest):
+        raise ValueError("not a SHA-256 digest")
+    return digest
