@@ -8,10 +8,11 @@ finds the journal begins again at the first; each step done twice is as good as 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -102,17 +103,14 @@ class Ledger:
 
     def drain(self, seconds: float) -> bool:
         """Wait until nothing waits any more, and say whether that is so; no longer than until the database fails."""
-        with self._changed:
-            self._hurried += 1
-            self._changed.notify_all()
+        with self._changed, self._hurry():
             self._changed.wait_for(lambda: self._is_done() or self._failures > 0, timeout=seconds)
-            self._hurried -= 1
             return self._is_done()
 
     def wait_for(self, images: Collection[Acknowledged]) -> bool:
         """Wait until images are registered or set aside; False where the thread is stopped before that."""
         names = {image.name for image in images}
-        with self._changed:
+        with self._changed, self._hurry():
             self._changed.wait_for(lambda: self._stopping or names.isdisjoint(self._open))
             return names.isdisjoint(self._open)
 
@@ -165,6 +163,16 @@ class Ledger:
             notes = tuple(self._notes)
             self._notes.clear()
         return Batch(images, notes)
+
+    @contextlib.contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Have nothing gathered while somebody waits; the lock is held."""
+        self._hurried += 1
+        self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._hurried -= 1
 
     def _gather_until(self, is_enough: Callable[[], bool], *, seconds: float) -> None:
         self._changed.wait_for(lambda: self._stopping or self._hurried or is_enough(), timeout=seconds)
