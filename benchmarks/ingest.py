@@ -277,7 +277,12 @@ def receive(port: int, state: Path, processes: int, *, only_receives: bool = Fal
 
     ``more`` are settings that differ from its defaults.
     """
+    from dicom_gateway.memory_arenas import share_arenas
+
+    share_arenas()
+
     from dicom_gateway.config import GatewaySettings
+    from dicom_gateway.cyclic_garbage import exempt_what_is_there
     from dicom_gateway.gateway import Gateway
     from storage import logs, migrate
     from storage.database import connect
@@ -288,6 +293,7 @@ def receive(port: int, state: Path, processes: int, *, only_receives: bool = Fal
     migrate.upgrade(database)
     settings = GatewaySettings(**{"port": port, "processes": processes, **more})
     Gateway(settings, database, ObjectStore(state / "objects"), only_receives=only_receives).start()
+    exempt_what_is_there()
     (state / f"{_READY}{os.getpid()}").touch()
     if not only_receives:
         command = [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state), str(processes)]

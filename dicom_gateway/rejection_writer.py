@@ -9,7 +9,6 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.writing import write_rejection
 from storage import rejections
 from storage.database import Database
 from storage.errors import OncueError
@@ -57,6 +56,8 @@ class RejectionWriter:
             with self.database.write() as session:
                 rejections.needless(session, pending.job_id, now=self.clock())
             return
+        from dicom_gateway.objects.writing import write_rejection  # not before it is needed, as in ``report_writer``
+
         note = write_rejection(rejected, self.objects, written_at=pending.superseded_at, equipment=self.equipment)
         with self.database.write() as session:
             rejections.written(session, pending.job_id, note, destinations=receivers, now=self.clock())

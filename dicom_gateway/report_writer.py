@@ -10,7 +10,6 @@ import structlog
 
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
-from dicom_gateway.objects.writing import write_objects
 from storage import analyses, reports
 from storage.database import Database
 from storage.deliveries import WrittenObject
@@ -56,6 +55,9 @@ class ReportWriter:
             logger.info("report.written", job=report.job_id, objects=[item.kind.value for item in written])
 
     def _objects_of(self, report: PendingReport) -> tuple[WrittenObject, ...]:
+        # 20 MB of tables of codes come with it, which a gateway that has no report to write does not need.
+        from dicom_gateway.objects.writing import write_objects
+
         with self.database.read() as session:
             analysis = analyses.load(session, report.job_id, self.objects)
             replaced = reports.replaced_report(session, report.job_id)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import cast
 
 from sqlalchemy import Table, func, select
@@ -20,6 +21,7 @@ from storage.audit_tables import AuditEventRow
 from storage.models import JobRow, StudyRow
 
 _EVENTS = cast("Table", AuditEventRow.__table__)
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 _FOUND_BY = ("series", "route", "model", "weights")
 """Details that events can be asked for by: they have columns of their own."""
 
@@ -34,6 +36,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
     @classmethod
+    @lru_cache(maxsize=256)
     def of(cls, tag: str) -> Outcome:
         """Return what a tag says of it: its verb is «refused» or «failed», or it went well."""
         verb = tag.rpartition(":")[2]
@@ -181,4 +184,4 @@ def event_of(row: AuditEventRow) -> AuditEvent:
 
 
 def _canonical(details: Mapping[str, Detail]) -> str:
-    return json.dumps(dict(details), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode(dict(details))

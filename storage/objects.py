@@ -59,9 +59,7 @@ class ObjectStore:
 
     def path(self, digest: str) -> Path:
         """Return where an object lies; ``ValueError`` for anything that is not a SHA-256 in lower-case hex."""
-        if not _DIGEST.match(digest):
-            raise ValueError("not a SHA-256 digest")
-        return self.root / digest[:2] / digest
+        return Path(self._name(digest))
 
     def put(self, chunks: bytes | Iterable[bytes]) -> str:
         """Store bytes durably and return their digest; StorageFull where the reserve would be touched."""
@@ -97,15 +95,21 @@ class ObjectStore:
 
         Where the digest has a file, that one stays.
         """
-        target = self.path(digest)
-        self._make_folder(target.parent)
-        with contextlib.suppress(FileExistsError):
+        # Text and no check of the folder first: every received image passes here.
+        target = self._name(digest)
+        try:
             os.link(file, target)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self._make_folder(Path(target).parent)
+            with contextlib.suppress(FileExistsError):
+                os.link(file, target)
 
     def sync_names(self, digests: Iterable[str]) -> None:
         """Make the names of linked objects durable."""
-        for folder in {self.path(digest).parent for digest in digests}:
-            sync_folder(folder)
+        for name in {_checked(digest)[:2] for digest in digests}:
+            sync_folder(self.root / name)
 
     def get(self, digest: str) -> bytes:
         """Return an object's bytes, checked against the digest; ObjectMissing, ObjectCorrupt."""
@@ -144,6 +148,9 @@ class ObjectStore:
                     removed += 1
         return removed
 
+    def _name(self, digest: str) -> str:
+        return f"{self.root}/{_checked(digest)[:2]}/{digest}"
+
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
@@ -165,3 +172,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _checked(digest: str) -> str:
+    if not _DIGEST.match(digest):
+        raise ValueError("not a SHA-256 digest")
+    return digest

@@ -13,6 +13,7 @@ import uuid
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from storage.domain import Lane
 
@@ -28,6 +29,7 @@ _FIELDS = struct.Struct("<8s32sQ16s16s16sBq")
 _CHECK = struct.Struct("<L")
 _LANES = (Lane.STAT, Lane.ROUTINE, Lane.BATCH)
 _NO_ASSOCIATION = bytes(16)
+_REMEMBERED = 256
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +46,7 @@ class Receipt:
     received_at: datetime
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def study_key(study_instance_uid: str) -> bytes:
     """Return what stands for a study in a receipt: 16 bytes, for its UID may be as long as half a preamble."""
     return hashlib.sha256(study_instance_uid.encode()).digest()[:16]
@@ -51,18 +54,22 @@ def study_key(study_instance_uid: str) -> bytes:
 
 def preamble(receipt: Receipt) -> bytes:
     """Return the 128 bytes that hold a receipt."""
-    association = _NO_ASSOCIATION if receipt.association_id is None else uuid.UUID(receipt.association_id).bytes
     fields = _FIELDS.pack(
         _MAGIC,
         bytes.fromhex(receipt.digest),
         receipt.size_bytes,
         receipt.study_key,
         receipt.calling_aet.encode("ascii", errors="replace")[:16].ljust(16),
-        association,
+        _association_bytes(receipt.association_id),
         _LANES.index(receipt.lane),
         (receipt.received_at - _EPOCH) // timedelta(microseconds=1),
     )
     return (fields + _CHECK.pack(zlib.crc32(fields))).ljust(PREAMBLE_BYTES, b"\0")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _association_bytes(association_id: str | None) -> bytes:
+    return _NO_ASSOCIATION if association_id is None else uuid.UUID(association_id).bytes
 
 
 def read(start: bytes) -> Receipt | None:

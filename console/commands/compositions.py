@@ -43,6 +43,7 @@ def gateway(state: Path, *, file: Path | None, flags: Layer, only_receives: bool
     from console.history.forwarding import forwarding_thread
     from console.history.log_key import sealing_thread
     from console.routes.routes_file import routes_of_site
+    from dicom_gateway.cyclic_garbage import exempt_what_is_there
     from dicom_gateway.gateway import Gateway
 
     interruption = Interruption.armed()
@@ -59,6 +60,7 @@ def gateway(state: Path, *, file: Path | None, flags: Layer, only_receives: bool
             stack.enter_context(sealing_thread(installation, "gateway"))
             stack.enter_context(forwarding_thread(installation))
         process.start()
+        exempt_what_is_there()
         interruption.stop.wait()
         process.stop()
 

@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
 from dicom_gateway.protocol.pdus import HEADER, PDU_TYPES, AbortReason, PduType
@@ -20,7 +20,8 @@ REQUEST_LATE = "association_request_late"
 """The code of a connection that did not ask for an association in time."""
 
 _FIRST_BUFFER_BYTES = 64 << 10
-_LEAST_ROOM_BYTES = 16 << 10
+_AHEAD_BYTES = 16 << 10
+"""So much is read of what follows a PDU: the beginning of the next one, which is moved to the front, or small ones."""
 _SEND_BYTES = 32 << 10
 """The kernel locks a connection while it takes bytes in, and acknowledgements wait for that: small sends are faster."""
 _LINGER_SECONDS = 1.0
@@ -28,8 +29,7 @@ _MOST_LINGER_BYTES = 256 << 10
 _MILLISECONDS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Pdu:
+class Pdu(NamedTuple):
     """A PDU that is there in full. Its ``body`` holds until the next one is read."""
 
     kind: PduType
@@ -63,7 +63,7 @@ class Channel:
         if self._interruption:
             raise AssociationInterrupted(self._interruption)
         if self._start == self._end:
-            self._fill(time.monotonic() + idle_seconds, late="association_silent")
+            self._fill(HEADER.size, time.monotonic() + idle_seconds, late="association_silent")
         return self._read(longest_bytes, time.monotonic() + self._pdu_seconds, late="pdu_too_slow")
 
     def read_pdu_by(self, *, deadline: float, longest_bytes: int) -> Pdu:
@@ -122,11 +122,12 @@ class Channel:
 
     def _read(self, longest_bytes: int, deadline: float, *, late: str) -> Pdu:
         while self._end - self._start < HEADER.size:
-            self._fill(deadline, late)
-        kind, length = HEADER.unpack_from(self._view, self._start)
-        if kind not in PDU_TYPES:
+            self._fill(HEADER.size, deadline, late)
+        number, length = HEADER.unpack_from(self._view, self._start)
+        kind = PDU_TYPES.get(number)
+        if kind is None:
             raise ProtocolViolation(
-                f"a PDU of the unknown type {kind}",
+                f"a PDU of the unknown type {number}",
                 code="unrecognized_pdu",
                 abort_reason=AbortReason.UNRECOGNIZED_PDU,
             )
@@ -138,15 +139,16 @@ class Channel:
             )
         whole = HEADER.size + length
         while self._end - self._start < whole:
-            self._fill(deadline, late)
+            self._fill(whole, deadline, late)
         body = self._view[self._start + HEADER.size : self._start + whole]
         self._start += whole
-        return Pdu(PduType(kind), body)
+        return Pdu(kind, body)
 
-    def _fill(self, deadline: float, late: str) -> None:
-        """Read what is there into the buffer, or wait until something is."""
-        self._make_room()
-        room = self._view[self._end :]
+    def _fill(self, wanted: int, deadline: float, late: str) -> None:
+        """Read what is there of a PDU of ``wanted`` bytes and a little more into the buffer, or wait for it."""
+        most = wanted + _AHEAD_BYTES
+        self._make_room(most)
+        room = self._view[self._end : self._start + most]
         while True:
             try:
                 count = self._connection.recv_into(room)
@@ -162,14 +164,16 @@ class Channel:
                 self._end += count
                 return
 
-    def _make_room(self) -> None:
-        """Begin anew where all is read, move the rest to the front, or grow where that is all that came so far."""
-        if self._start == self._end:
+    def _make_room(self, most: int) -> None:
+        """Begin anew where all is read, move the rest to the front, or grow where the buffer is full of what came."""
+        left = self._end - self._start
+        if not left:
             self._start = self._end = 0
-        elif len(self._view) - self._end < _LEAST_ROOM_BYTES:
-            left = self._end - self._start
-            into = self._view if self._start else memoryview(bytearray(2 * len(self._view)))
-            into[:left] = self._view[self._start : self._end]
+        elif len(self._view) - self._start < most:
+            is_full = left == len(self._view)
+            into = memoryview(bytearray(min(2 * left, most))) if is_full else self._view
+            if is_full or self._start:
+                into[:left] = self._view[self._start : self._end]
             self._view, self._start, self._end = into, 0, left
 
     def _send_some(self, data: memoryview, deadline: float) -> int:

@@ -25,6 +25,11 @@ class Acknowledged:
     arrival: Arrival
 
     @property
+    def name(self) -> str:
+        """Where its file is in the journal, as text: to hash a path costs more."""
+        return str(self.path)
+
+    @property
     def digest(self) -> str:
         """Name of the file in the object store."""
         return self.arrival.instance.digest

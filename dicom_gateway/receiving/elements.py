@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from mmap import mmap
+from typing import Any, NamedTuple
 
 from pydicom.uid import UID
 
@@ -26,8 +29,18 @@ _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _MOST_ELEMENTS = 2_000_000
 _DEEPEST = 64
 _LONGEST_VALUE = 16_384
+_REMEMBERED = 64
 _SHORT_WALK = 20_000
 """So many elements are a few milliseconds of work; data sets of more are walked one at a time."""
+
+
+class _Syntax(NamedTuple):
+    """How headers are read in a transfer syntax."""
+
+    implicit: bool
+    explicit_header: Callable[..., tuple[Any, ...]]
+    implicit_header: Callable[..., tuple[Any, ...]]
+    long_length: Callable[..., tuple[Any, ...]]
 
 
 class ElementWalks:
@@ -64,15 +77,14 @@ def read_elements(
 class _Walk:
     """Where a walk is. ``open`` holds, for each open sequence or item, its end tag and the syntax outside it."""
 
-    __slots__ = ("content", "found", "implicit", "in_pixels", "open", "order", "past_pixels", "position", "wanted")
+    __slots__ = ("content", "found", "implicit", "in_pixels", "open", "past_pixels", "position", "syntax", "wanted")
 
     def __init__(self, content: Content, transfer_syntax_uid: str, wanted: AbstractSet[int], start: int) -> None:
-        syntax = UID(transfer_syntax_uid)
+        self.syntax = _syntax(transfer_syntax_uid)
         self.content = content
         self.wanted = wanted
         self.position = start
-        self.implicit = bool(syntax.is_implicit_VR)
-        self.order = "<" if syntax.is_little_endian else ">"
+        self.implicit = self.syntax.implicit
         self.open: list[tuple[int, bool]] = []
         self.found: dict[int, bytes] = {}
         self.in_pixels = False
@@ -99,9 +111,7 @@ class _Walk:
 
     def _step_over(self, elements: int) -> bool:  # noqa: C901, PLR0912 - every call in this loop costs each image dear
         content, end, wanted, found = self.content, len(self.content), self.wanted, self.found
-        explicit_header = struct.Struct(f"{self.order}HH2sH").unpack_from
-        implicit_header = struct.Struct(f"{self.order}HHL").unpack_from
-        long_length = struct.Struct(f"{self.order}L").unpack_from
+        _, explicit_header, implicit_header, long_length = self.syntax
         position = self.position
         for _ in range(elements):
             if position >= end and not self.open:
@@ -166,3 +176,15 @@ class _Walk:
         _, self.implicit = self.open.pop()
         if self.in_pixels and not self.open:
             self.past_pixels, self.in_pixels = True, False
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _syntax(transfer_syntax_uid: str) -> _Syntax:
+    syntax = UID(transfer_syntax_uid)
+    order = "<" if syntax.is_little_endian else ">"
+    return _Syntax(
+        bool(syntax.is_implicit_VR),
+        struct.Struct(f"{order}HH2sH").unpack_from,
+        struct.Struct(f"{order}HHL").unpack_from,
+        struct.Struct(f"{order}L").unpack_from,
+    )

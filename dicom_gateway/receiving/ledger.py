@@ -8,10 +8,11 @@ finds the journal begins again at the first; each step done twice is as good as 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from storage.objects import ObjectStore
 from storage.registering import Registration
 
 _GATHER_SECONDS = 0.1
+_GATHER_MORE_SECONDS = 0.2
+_MANY = 16
 _MOST_IN_BATCH = 256
 _UNSETTLED_SECONDS = 5.0
 _MOST_UNSETTLED = 1_024
@@ -50,7 +53,7 @@ class Ledger:
         self._changed = threading.Condition()
         self._images: deque[Acknowledged] = deque()
         self._notes: deque[Note] = deque()
-        self._open: set[Path] = set()
+        self._open: set[str] = set()
         self._unsettled: list[Acknowledged] = []
         self._unsettled_since = 0.0
         self._marked = 0
@@ -81,7 +84,7 @@ class Ledger:
         """Have an image registered whose file is durable."""
         with self._changed:
             self._backlog.add(image)
-            self._open.add(image.path)
+            self._open.add(image.name)
             self._images.append(image)
             # The thread gathers: it is woken by the first image, and by the one that fills a batch.
             if len(self._images) in (1, _MOST_IN_BATCH):
@@ -100,19 +103,16 @@ class Ledger:
 
     def drain(self, seconds: float) -> bool:
         """Wait until nothing waits any more, and say whether that is so; no longer than until the database fails."""
-        with self._changed:
-            self._hurried += 1
-            self._changed.notify_all()
+        with self._changed, self._hurry():
             self._changed.wait_for(lambda: self._is_done() or self._failures > 0, timeout=seconds)
-            self._hurried -= 1
             return self._is_done()
 
     def wait_for(self, images: Collection[Acknowledged]) -> bool:
         """Wait until images are registered or set aside; False where the thread is stopped before that."""
-        paths = {image.path for image in images}
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or paths.isdisjoint(self._open))
-            return paths.isdisjoint(self._open)
+        names = {image.name for image in images}
+        with self._changed, self._hurry():
+            self._changed.wait_for(lambda: self._stopping or names.isdisjoint(self._open))
+            return names.isdisjoint(self._open)
 
     def set_aside(self, path: Path, digest: str, *, calling_aet: str, sop_instance_uid: str, code: str) -> None:
         """Keep a file that cannot be registered where it is not tried again and again, and say so; never drop it."""
@@ -155,13 +155,27 @@ class Ledger:
         with self._changed:
             again = _LONGEST_PAUSE_SECONDS if self._unsettled else None
             self._changed.wait_for(lambda: self._stopping or self._images or self._notes, timeout=again)
-            self._changed.wait_for(
-                lambda: self._stopping or self._hurried or len(self._images) >= _MOST_IN_BATCH, timeout=_GATHER_SECONDS
-            )
+            self._gather_until(lambda: len(self._images) >= _MOST_IN_BATCH, seconds=_GATHER_SECONDS)
+            if len(self._images) >= _MANY:
+                # Then more are on their way: a large batch costs little more than a small one of as many studies.
+                self._gather_until(lambda: len(self._images) >= _MOST_IN_BATCH, seconds=_GATHER_MORE_SECONDS)
             images = tuple(self._images.popleft() for _ in range(min(len(self._images), _MOST_IN_BATCH)))
             notes = tuple(self._notes)
             self._notes.clear()
         return Batch(images, notes)
+
+    @contextlib.contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Have nothing gathered while somebody waits; the lock is held."""
+        self._hurried += 1
+        self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._hurried -= 1
+
+    def _gather_until(self, is_enough: Callable[[], bool], *, seconds: float) -> None:
+        self._changed.wait_for(lambda: self._stopping or self._hurried or is_enough(), timeout=seconds)
 
     def _put_back(self, parts: deque[Batch]) -> None:
         with self._changed:
@@ -259,7 +273,7 @@ class Ledger:
             logger.warning("ledger.not_settled", code="disk_failure", reason=error.strerror)
             return
         with self._changed:
-            self._open.difference_update(image.path for image in self._unsettled)
+            self._open.difference_update(image.name for image in self._unsettled)
             self._unsettled, self._marked = [], 0
             self._changed.notify_all()
 
@@ -277,7 +291,7 @@ class Ledger:
             logger.error("ledger.note_refused", code=code, error=type(error).__name__)
         with self._changed:
             self._backlog.take_out(batch)
-            self._open.difference_update(image.path for image in batch.images)
+            self._open.difference_update(image.name for image in batch.images)
             self._changed.notify_all()
 
 

@@ -149,6 +149,11 @@ class Spool:
         if self._received // _SPACE_CHECK_BYTES != (self._received + size) // _SPACE_CHECK_BYTES:
             self._place.objects.require_space()
         self._received += size
+        filled = self._filled + size
+        if self._buffer is not None and filled <= BUFFER_BYTES:
+            self._buffer[self._filled : filled] = data
+            self._filled = filled
+            return
         while len(data):
             if self._buffer is None:
                 self._buffer = self._place.buffers.take()

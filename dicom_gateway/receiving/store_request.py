@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from dicom_gateway.errors import ObjectMismatch, UndecodableObject
@@ -38,6 +39,9 @@ WANTED = frozenset(
 )
 """The elements of a data set that are looked at when it arrives."""
 _TEXTS = (PATIENT_NAME, PATIENT_ID, STUDY_DESCRIPTION, ACCESSION_NUMBER)
+_FACTS = (CHARACTER_SET, STUDY_DATE, *_TEXTS)
+_REMEMBERED = 256
+"""Studies of which the facts are remembered: the images of one say the same, one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,14 @@ def identify(elements: Mapping[int, bytes], request: StoreRequest) -> Identity:
         study_instance_uid=_uid(elements, STUDY_INSTANCE, "Study Instance UID"),
         series_instance_uid=_uid(elements, SERIES_INSTANCE, "Series Instance UID"),
         modality=_text(elements, MODALITY, longest=16),
-        facts=_facts(elements),
+        facts=_facts(tuple(elements.get(tag) for tag in _FACTS)),
     )
 
 
-def _facts(elements: Mapping[int, bytes]) -> StudyFacts:
+@lru_cache(maxsize=_REMEMBERED)
+def _facts(values: tuple[bytes | None, ...]) -> StudyFacts:
+    """Return what the values of ``_FACTS`` say; None is an element that is missing."""
+    elements = {tag: value for tag, value in zip(_FACTS, values, strict=True) if value is not None}
     date = _text(elements, STUDY_DATE, longest=8)
     note = text_note([elements[tag] for tag in _TEXTS if tag in elements], elements.get(CHARACTER_SET, b""))
     return StudyFacts(

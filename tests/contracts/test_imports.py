@@ -100,3 +100,9 @@ def test_every_dependency_is_pinned_to_a_release_that_it_allows() -> None:
 
 def test_torch_is_pinned_to_the_release_that_these_tests_run_with() -> None:
     assert importlib.metadata.version("torch").partition("+")[0] == pins()["torch"]
+
+
+def test_a_gateway_loads_what_writes_reports_with_the_first_one_that_it_writes() -> None:
+    """Its tables of codes take 20 MB, in each process of a gateway that only receives, too."""
+    code = "import sys, dicom_gateway.gateway; sys.exit('highdicom' in sys.modules or 'pydicom.sr' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0

@@ -65,3 +65,23 @@ def test_the_reserve_is_never_used(objects: ObjectStore) -> None:
     assert caught.value.retryable
     assert "reserve" in str(caught.value)
     assert not full.path(DIGEST).exists()
+
+
+def test_a_file_gets_its_digest_as_a_second_name_whether_or_not_its_folder_is_there(objects: ObjectStore) -> None:
+    received = objects.incoming / "00000001"
+    received.write_bytes(CONTENT)
+    assert not objects.path(DIGEST).parent.exists()
+    for _ in range(2):  # a batch that a crash interrupted is done again
+        objects.link(received, DIGEST)
+        objects.sync_names([DIGEST])
+        assert objects.get(DIGEST) == CONTENT
+    assert objects.path(DIGEST).samefile(received)
+
+
+def test_no_name_from_outside_becomes_part_of_a_path(objects: ObjectStore) -> None:
+    received = objects.incoming / "00000001"
+    received.write_bytes(CONTENT)
+    with pytest.raises(ValueError, match="digest"):
+        objects.link(received, "../../outside")
+    with pytest.raises(ValueError, match="digest"):
+        objects.sync_names(["../../outside"])
