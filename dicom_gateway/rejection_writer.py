@@ -10,7 +10,7 @@ import structlog
 
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_rejection
-from storage import rejections
+from storage import deletions, rejections
 from storage.database import Database
 from storage.errors import OncueError
 from storage.objects import ObjectStore
@@ -57,6 +57,8 @@ class RejectionWriter:
             with self.database.write() as session:
                 rejections.needless(session, pending.job_id, now=self.clock())
             return
+        with self.database.read() as session:
+            deletions.require_results(session, pending.job_id)
         note = write_rejection(rejected, self.objects, written_at=pending.superseded_at, equipment=self.equipment)
         with self.database.write() as session:
             rejections.written(session, pending.job_id, note, destinations=receivers, now=self.clock())
