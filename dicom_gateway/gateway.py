@@ -49,9 +49,8 @@ class Gateway:
 
     ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings';
     ``query_address`` says where senders answer queries; ``retention`` has nothing deleted by default. RoutesInvalid
-    where the file of routes is wrong,
-    CertificateUnusable where a file that TLS listeners need is. One that ``only_receives`` leaves assembly, reports and
-    deliveries to another process.
+    where the file of routes is wrong, CertificateUnusable where a file that TLS listeners need is. One that
+    ``only_receives`` leaves assembly, reports, deliveries and retention to another process.
     """
 
     def __init__(

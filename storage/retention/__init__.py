@@ -1,1 +1,1 @@
-"""Retention of images, results and pictures: rules, plans, deletion. That of the audit trail is in `storage.history`."""
+"""Retention of images, results and pictures: rules, plans, deletion. `storage.history` has that of the audit trail."""

@@ -43,9 +43,10 @@ class Target:
 
 
 def targets(rules: tuple[RetentionRule, ...]) -> Iterator[Target]:
-    """Return what rules are for, in their order."""
+    """Return what rules that delete are for, in their order."""
     for rule in rules:
-        yield from (Target(rule, kind, governed(rules, rule, kind)) for kind in rule.delete)
+        if not rule.keep:
+            yield from (Target(rule, kind, governed(rules, rule, kind)) for kind in rule.delete)
 
 
 def latest(rule: RetentionRule, now: datetime) -> datetime:

@@ -52,8 +52,9 @@ def discard(database: Database, objects: ObjectStore, *, now: datetime, limit: i
         shared = _referred_to(session, listed)
     withdrawn: dict[str, os.stat_result] = {}
     for item in listed:
-        state = None if item.digest in shared else objects.withdraw(item.digest)
-        if state is not None:
+        if item.digest in shared:
+            objects.put_back(item.digest)  # a crash may have left it out of its place
+        elif (state := objects.withdraw(item.digest)) is not None:
             withdrawn[item.digest] = state
     with database.read() as session:
         shared |= _referred_to(session, [item for item in listed if item.digest in withdrawn])
