@@ -73,9 +73,14 @@ def require_results(session: Session, job_id: int) -> None:
         raise ResultsDeleted(f"job {job_id}: {said}; its numbers stay on record")
 
 
+def lacks_pictures(session: Session, job_id: int) -> bool:
+    """Say whether pictures of a job's result were deleted."""
+    return bool(session.scalar(select(_missing_files(AnalysisFileRow.job_id == job_id, Holding.PICTURES).exists())))
+
+
 def require_pictures(session: Session, job_id: int) -> None:
     """Raise PicturesDeleted where pictures of a job's result were deleted."""
-    if session.scalar(select(_missing_files(AnalysisFileRow.job_id == job_id, Holding.PICTURES).exists())):
+    if lacks_pictures(session, job_id):
         said = _said(session, _study_of(session, job_id), Holding.PICTURES)
         raise PicturesDeleted(f"job {job_id}: {said}")
 

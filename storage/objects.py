@@ -134,10 +134,12 @@ class ObjectStore:
             return None
 
     def put_back(self, digest: str) -> None:
-        """Undo ``withdraw``."""
-        with contextlib.suppress(FileNotFoundError):
-            self.link(self.leaving / digest, digest)
-            (self.leaving / digest).unlink()
+        """Undo ``withdraw``, durably; nothing happens where it was not withdrawn."""
+        withdrawn = self.leaving / digest
+        if withdrawn.exists():
+            self.link(withdrawn, digest)
+            sync_folder(self.path(digest).parent)
+            withdrawn.unlink(missing_ok=True)
 
     def remove_withdrawn(self, digest: str) -> None:
         """Delete an object that was withdrawn."""

@@ -157,8 +157,8 @@ class Assembly:
         with self._stored.database.read() as session:
             instances = studies.instances_of(session, study.id)
             senders = studies.senders_of(session, study.id)
-            known = series.of_deleted(session, study.id)
-        seen = SeenStudy(routes, stored_series(instances, self._stored.objects, senders, known=known))
+            deleted = series.of_deleted(session, study.id)
+        seen = SeenStudy(routes, stored_series(instances, self._stored.objects, senders, known=deleted))
         self._seen[study.id] = (study.last_instance_at, seen)
         return seen
 
