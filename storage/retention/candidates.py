@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -23,9 +24,11 @@ _KEEPS: Mapping[Holding, InstrumentedAttribute[bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Candidate:
-    """A study that is old enough; ``images`` counts the current ones, ``image_bytes`` is the size of all."""
+class Candidate(NamedTuple):
+    """A study that is old enough; ``images`` counts the current ones, ``image_bytes`` is the size of all.
+
+    A tuple, for hundreds of thousands are put in order.
+    """
 
     arrived_at: datetime
     study_id: int

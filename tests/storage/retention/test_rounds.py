@@ -16,7 +16,7 @@ from storage.fewshot import items, tasks
 from storage.models import DeliveryRow, InstanceRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.receipts import study_key
-from storage.retention import deleting, discarding, rounds
+from storage.retention import deleting, discarding, turns
 from storage.retention.candidates import targets
 from storage.retention.obstacles import Journals
 from tests.support.retained import ARRIVED, EVERYTHING, MONTH_LATER, NO_ROUTE, Kept, rules_of
@@ -294,7 +294,7 @@ def test_a_file_that_was_stored_again_lately_stays_for_an_hour(kept: Kept) -> No
 def test_one_gateway_deletes_at_a_time(kept: Kept) -> None:
     kept.study(routes=NO_ROUTE)
     with kept.database.write() as session:
-        assert rounds.turns.take(session, "gateway-2", now=MONTH_LATER)
+        assert turns.take(session, "gateway-2", now=MONTH_LATER)
     with pytest.raises(RetentionBusy):
         kept.run(IMAGES)
     assert kept.run(IMAGES, now=MONTH_LATER + timedelta(minutes=3)).studies == 1  # its process is dead
@@ -377,12 +377,12 @@ def test_the_oldest_go_first_while_the_disk_is_too_full(kept: Kept, monkeypatch:
 
     with monkeypatch.context() as full:
         # How full a disk is cannot be arranged for real.
-        full.setattr(rounds.shutil, "disk_usage", lambda _: Usage)
+        full.setattr("storage.retention.rounds.shutil.disk_usage", lambda _: Usage)
         done = kept.run(rule)
     assert done.studies == 2
     with kept.database.read() as session:
         assert [bool(deletions.of_study(session, number)) for number in range(1, 5)] == [True, True, False, False]
     Usage.used = 50 * size
     with monkeypatch.context() as full:
-        full.setattr(rounds.shutil, "disk_usage", lambda _: Usage)
+        full.setattr("storage.retention.rounds.shutil.disk_usage", lambda _: Usage)
         assert kept.run(rule).studies == 0
