@@ -81,6 +81,15 @@ class Kept:
             assert close_quiet(session, study_id, seen, quiet_seconds=1, now=now + timedelta(minutes=1)) is not None
         return study_id
 
+    def close_if_open(self, number: int, *, routes: Routes | None = None, now: datetime) -> None:
+        """Close a study unless it is closed."""
+        with self.database.read() as session:
+            closed_at = session.scalar(
+                select(StudyRow.closed_at).where(StudyRow.study_instance_uid == f"2.25.{1000 + number}")
+            )
+        if closed_at is None:
+            self.close(number, routes=routes, now=now)
+
     def put(self, text: str) -> str:
         """Store a file that was last stored long ago."""
         digest = self.objects.put(text.encode())
