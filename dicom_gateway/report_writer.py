@@ -11,7 +11,7 @@ import structlog
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_objects
-from storage import analyses, reports
+from storage import analyses, deletions, reports
 from storage.database import Database
 from storage.deliveries import WrittenObject
 from storage.errors import OncueError
@@ -58,6 +58,7 @@ class ReportWriter:
     def _objects_of(self, report: PendingReport) -> tuple[WrittenObject, ...]:
         with self.database.read() as session:
             analysis = analyses.load(session, report.job_id, self.objects)
+            deletions.require_sources(session, report.job_id)
             replaced = reports.replaced_report(session, report.job_id)
         written = write_objects(
             analysis,

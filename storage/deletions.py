@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from storage.deletion_tables import AnalysisFileRow, StudyDeletionRow
 from storage.domain import Holding
 from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted
-from storage.models import InstanceRow, JobRow, ResultObjectRow
+from storage.models import AnalysisRow, InstanceRow, JobRow, ResultObjectRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,13 @@ def require_images(session: Session, study_id: int, series: Collection[str] = ()
     if session.scalar(query) is not None:
         said = _said(session, study_id, Holding.IMAGES)
         raise ImagesDeleted(f"study {study_id}: {said}; send the study again and its images are stored again")
+
+
+def require_sources(session: Session, job_id: int) -> None:
+    """Raise ImagesDeleted where images were deleted that a job's result is of: its objects are written from them."""
+    query = select(JobRow.study_id, AnalysisRow.series_instance_uid).join(AnalysisRow, AnalysisRow.job_id == JobRow.id)
+    for study_id, series_uid in session.execute(query.where(JobRow.id == job_id)):
+        require_images(session, study_id, [series_uid])
 
 
 def require_results(session: Session, job_id: int) -> None:

@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
+from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.report_writer import ReportWriter
 from storage import audit, deletions, deliveries, jobs, kept_studies, studies, study_arrivals
 from storage.database import Database
 from storage.deletion_tables import DiscardedObjectRow
 from storage.domain import Holding, JobState, StudyState
 from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted, RetentionBusy
 from storage.fewshot import items, tasks
-from storage.models import DeliveryRow, InstanceRow, StandingRow, StudyRow
+from storage.models import AnalysisRow, DeliveryRow, InstanceRow, ReportRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.receipts import study_key
 from storage.retention import deleting, discarding, turns
@@ -329,6 +331,36 @@ def test_a_corrected_image_of_deleted_ones_has_a_job_that_says_so(kept: Kept) ->
         with pytest.raises(ImagesDeleted, match="send the study again"):
             deletions.require_images(session, 1, newest.wanted)
     assert (newest.state, before.state) == (JobState.QUEUED, JobState.SUCCEEDED)
+
+
+def test_a_job_that_lacked_its_images_is_opened_anew_when_they_come_again(kept: Kept) -> None:
+    kept.sent()
+    kept.run(IMAGES)
+    kept.receive(kept.image(1, 7), now=MONTH_LATER)
+    kept.close(1, now=MONTH_LATER)
+    with kept.database.write() as session:
+        held = jobs.claim(session, 2, owner="w", lease_seconds=60, now=MONTH_LATER)
+        assert held is not None
+        jobs.fail(session, held, code=ImagesDeleted.code, reason="x", retryable=False, now=MONTH_LATER)
+    later = MONTH_LATER + timedelta(hours=1)
+    kept.receive(*(kept.image(1, index) for index in range(2)), now=later)
+    kept.close(1, now=later)
+    with kept.database.read() as session:
+        states = {job.id: job.state for job in jobs.listed(session)}
+    assert states == {1: JobState.SUCCEEDED, 2: JobState.SUPERSEDED, 3: JobState.QUEUED}
+
+
+def test_objects_are_not_written_from_images_that_are_gone(kept: Kept) -> None:
+    job_id = kept.sent()
+    with kept.database.write() as session:
+        session.execute(update(AnalysisRow).values(series_instance_uid="2.25.1001.1"))
+    kept.run(IMAGES)
+    with kept.database.write() as session:
+        session.execute(update(ReportRow).values(state="pending", next_attempt_at=ARRIVED))
+    ReportWriter(kept.database, kept.objects, Equipment(), (), lambda: MONTH_LATER).write_due()
+    with kept.database.read() as session:
+        report = session.get_one(ReportRow, job_id)
+        assert (report.state, report.code) == ("failed", "images_deleted")
 
 
 def test_whoever_asks_for_what_is_deleted_is_told(kept: Kept) -> None:
