@@ -14,6 +14,7 @@ from storage.domain import StoredInstance
 from storage.models import InstanceRow
 from storage.objects import ObjectStore
 from storage.retention import discarding
+from storage.studies import Registration
 from tests.support.retained import NO_ROUTE, Kept
 
 _ROUNDS = 15
@@ -49,6 +50,21 @@ def test_an_image_that_comes_again_while_it_is_deleted_keeps_its_file(
             if session.scalars(select(InstanceRow.deleted_at)).one() is not None:
                 pytest.fail("an image that came again is not on record")
         kept.close_if_open(1, routes=NO_ROUTE, now=arrived)
+
+
+def test_an_image_whose_row_is_not_written_yet_keeps_its_file(database: Database, objects: ObjectStore) -> None:
+    kept = Kept(database, objects)
+    arrived = utc_now() - timedelta(days=1)
+    kept.study(routes=NO_ROUTE, images=1, now=arrived)
+    image = kept.image(1)
+    _journal(objects).write_bytes(objects.get(image.digest))
+    objects.link(_journal(objects), image.digest)  # and the database does not answer for a while
+    rule = {"name": "images", "delete": ["images"], "older_than_days": 0.5}
+    assert kept.retention(rule, now=utc_now()).run(most_files=10).freed.files == 0
+    assert objects.path(image.digest).is_file()
+    assert kept.receive(image, now=utc_now()) == (Registration.AGAIN,)
+    kept.retention(rule, now=utc_now() + timedelta(hours=2)).run(most_files=10)
+    assert objects.path(image.digest).is_file()
 
 
 def _journal(objects: ObjectStore) -> Path:
