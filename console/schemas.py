@@ -222,7 +222,7 @@ class DeliveryDetailForm(DeliveryForm):
     """One delivery in ``oncue deliveries show --json``."""
 
     study_instance_uid: str
-    job_id: int
+    job_id: int | None
     next_attempt_at: IsoTime
     sent_at: IsoTime | None
 

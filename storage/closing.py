@@ -22,7 +22,7 @@ from storage import (
     study_locks,
 )
 from storage.audit import Detail
-from storage.models import InstanceRow, JobRow, ResultObjectRow, StudyArrivalRow, StudyRow
+from storage.models import InstanceRow, ResultObjectRow, StudyArrivalRow, StudyRow
 from storage.routes.file import Routes
 from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts
@@ -134,8 +134,8 @@ def images_of(session: Session, study_id: int) -> int:
 
 def own_series(session: Session, study_id: int) -> frozenset[str]:
     """Return the series that oncue wrote for a study: a source that holds them counts them, too."""
-    query = select(ResultObjectRow.series_instance_uid).join(JobRow, JobRow.id == ResultObjectRow.job_id)
-    return frozenset(session.scalars(query.where(JobRow.study_id == study_id)))
+    query = select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_id == study_id)
+    return frozenset(session.scalars(query))
 
 
 def _is_looked_at(now: datetime) -> ColumnElement[bool]:

@@ -95,16 +95,18 @@ def require_pictures(session: Session, job_id: int) -> None:
 def require_object(session: Session, item: ResultObjectRow) -> None:
     """Raise ResultsDeleted where an object that oncue wrote was deleted."""
     if item.deleted_at is not None:
-        said = _said(session, _study_of(session, item.job_id), Holding.RESULTS)
+        said = _said(session, item.study_id, Holding.RESULTS)
         raise ResultsDeleted(f"object {item.sop_instance_uid} cannot be sent: {said}")
 
 
 def _lacks(session: Session, study_id: int, kind: Holding) -> bool:
     if kind is Holding.IMAGES:
-        missing = select(InstanceRow.id).where(_missing_images(study_id))
-    else:
-        missing = _missing_files(JobRow.study_id == study_id, kind)
-    return session.scalar(missing.limit(1)) is not None
+        return session.scalar(select(InstanceRow.id).where(_missing_images(study_id)).limit(1)) is not None
+    missing = [_missing_files(JobRow.study_id == study_id, kind)]
+    if kind is Holding.RESULTS:
+        written = ResultObjectRow.study_id == study_id, ResultObjectRow.deleted_at.is_not(None)
+        missing.append(select(ResultObjectRow.id).where(*written))
+    return any(session.scalar(query.limit(1)) is not None for query in missing)
 
 
 def _missing_images(study_id: int) -> ColumnElement[bool]:

@@ -11,14 +11,17 @@ from sqlalchemy.orm import Session
 
 from storage import audit, deletions, leases, study_locks
 from storage.cursors import number_place
-from storage.domain import DeliveryState, ObjectKind
+from storage.domain import DeliveryState, ObjectKind, Priority
 from storage.errors import IllegalTransition, RecordMissing
-from storage.models import DeliveryRow, JobRow, ResultObjectRow, StudyRow
+from storage.models import DeliveryRow, ResultObjectRow, StudyRow
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenObject:
-    """One DICOM object that lies in the object store under ``digest``, ready to be sent."""
+    """One DICOM object that lies in the object store under ``digest``, ready to be sent.
+
+    ``flaw`` says what a check found wrong with it: such a one is kept and never sent.
+    """
 
     kind: ObjectKind
     sop_instance_uid: str
@@ -27,14 +30,18 @@ class WrittenObject:
     transfer_syntax_uid: str
     digest: str
     size_bytes: int
+    flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One object on its way to one destination, as it stands. ``status`` is the DIMSE status of the last attempt."""
+    """One object on its way to one destination, as it stands. ``status`` is the DIMSE status of the last attempt.
+
+    ``job_id`` is None where the object is the notice of a study that was not analysed.
+    """
 
     id: int
-    job_id: int
+    job_id: int | None
     study_instance_uid: str
     written: WrittenObject
     destination: str
@@ -67,8 +74,10 @@ _LONGEST_BACKOFF_SECONDS = 15 * 60
 def open_deliveries(session: Session, item: ResultObjectRow, destinations: Sequence[str], *, now: datetime) -> None:
     """Add one pending delivery of an object for each destination that has none yet; the caller has taken the study.
 
-    ResultsDeleted where retention deleted the object.
+    One with a flaw goes nowhere. ResultsDeleted where retention deleted it.
     """
+    if item.flaw is not None:
+        return
     deletions.require_object(session, item)
     known = set(session.scalars(select(DeliveryRow.destination).where(DeliveryRow.object_id == item.id)))
     for destination in destinations:
@@ -77,6 +86,7 @@ def open_deliveries(session: Session, item: ResultObjectRow, destinations: Seque
         row = DeliveryRow(
             object_id=item.id,
             destination=destination,
+            rank=len(Priority),
             state=DeliveryState.PENDING.value,
             attempts=0,
             next_attempt_at=now,
@@ -228,6 +238,7 @@ def written_object(row: ResultObjectRow) -> WrittenObject:
         transfer_syntax_uid=row.transfer_syntax_uid,
         digest=row.digest,
         size_bytes=row.size_bytes,
+        flaw=row.flaw,
     )
 
 
@@ -235,8 +246,7 @@ def _query() -> Select[DeliveryRow, ResultObjectRow, str]:
     return (
         select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
-        .join(JobRow, JobRow.id == ResultObjectRow.job_id)
-        .join(StudyRow, StudyRow.id == JobRow.study_id)
+        .join(StudyRow, StudyRow.id == ResultObjectRow.study_id)
     )
 
 
@@ -309,5 +319,5 @@ def _record(session: Session, row: DeliveryRow, tag: str, *, now: datetime, acto
             "status": None if row.status is None else f"0x{row.status:04X}",
             "code": row.code,
         },
-        study=audit.study_of_job(session, item.job_id),
+        study=audit.study_of(session, item.study_id),
     )

@@ -101,12 +101,20 @@ class Priority(StrEnum):
 
 
 class ObjectKind(StrEnum):
-    """The DICOM objects that oncue writes."""
+    """The DICOM objects that oncue writes: the forms that a result may take, and the note that rejects them.
+
+    SC: pictures of the slices that matter. KO: the key object that names them. PDF: one page for a person.
+    """
 
     SEG = "SEG"
+    LABELMAP = "LABELMAP"
     SR = "SR"
-    PM = "PM"
+    SC = "SC"
+    GSPS = "GSPS"
     KO = "KO"
+    PDF = "PDF"
+    PM = "PM"
+    REJECTION = "REJECT"
 
 
 class Holding(StrEnum):

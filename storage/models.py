@@ -535,13 +535,42 @@ class RejectionRow(Model):
     __table_args__ = (Index(None, "state", "next_attempt_at"),)
 
 
+class NoticeRow(Model):
+    """What destinations are told of a study revision that was not analysed; an outbox.
+
+    ``route`` is that of the job that failed, and empty where no route wanted the study; ``subject_code`` says why.
+    """
+
+    __tablename__ = "notices"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    revision: Mapped[int]
+    route: Mapped[str] = mapped_column(String(64))
+    subject_code: Mapped[str] = mapped_column(_CODE)
+    opened_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (UniqueConstraint("study_id", "revision", "route"), Index(None, "state", "next_attempt_at"))
+
+
 class ResultObjectRow(Model):
-    """One DICOM object that oncue wrote; ``deleted_at`` is when retention deleted its file."""
+    """One DICOM object that oncue wrote: of a job's analysis, or as the notice of a study that was not analysed.
+
+    ``flaw`` says what a check found wrong with it, for which it is kept and not sent; ``deleted_at`` is when
+    retention deleted its file.
+    """
 
     __tablename__ = "result_objects"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("analyses.job_id"))
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("analyses.job_id"))
+    notice_id: Mapped[int | None] = mapped_column(ForeignKey("notices.id"))
     kind: Mapped[str] = mapped_column(String(8))
     sop_instance_uid: Mapped[str] = mapped_column(_UID, index=True)
     sop_class_uid: Mapped[str] = mapped_column(_UID)
@@ -550,19 +579,24 @@ class ResultObjectRow(Model):
     digest: Mapped[str] = mapped_column(_SHA)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     written_at: Mapped[datetime]
+    flaw: Mapped[str | None] = mapped_column(Text)
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"), Index(None, "digest"))
 
 
 class DeliveryRow(Model):
-    """One object on its way to one destination (``AET@HOST:PORT``)."""
+    """One object on its way to one destination: the name of an entry, or ``AET@HOST:PORT`` of a setting.
+
+    ``rank`` is that of the study's priority when it was put on its way: the lowest goes first.
+    """
 
     __tablename__ = "deliveries"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     object_id: Mapped[int] = mapped_column(ForeignKey("result_objects.id"))
     destination: Mapped[str] = mapped_column(String(300))
+    rank: Mapped[int]
     state: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int]
     next_attempt_at: Mapped[datetime]
@@ -577,4 +611,61 @@ class DeliveryRow(Model):
         UniqueConstraint("object_id", "destination"),
         Index(None, "state", "next_attempt_at"),
         Index(None, "state", "id"),
+        Index(None, "destination", "state", "rank", "next_attempt_at"),
     )
+
+
+class DestinationRow(Model):
+    """One receiver of results. Columns that are None are not asked of what is sent there, or are no limit.
+
+    ``forms``, ``routes``, ``priorities`` and ``transfer_syntaxes`` are lists with commas; ``credentials`` is the path
+    of a file. ``series_number_base``, ``series_description`` and ``character_set`` are how its objects are written.
+    """
+
+    __tablename__ = "destinations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), unique=True)
+    address: Mapped[str] = mapped_column(String(300))
+    forms: Mapped[str] = mapped_column(Text)
+    routes: Mapped[str | None] = mapped_column(Text)
+    priorities: Mapped[str | None] = mapped_column(String(64))
+    transfer_syntaxes: Mapped[str | None] = mapped_column(Text)
+    series_number_base: Mapped[int | None]
+    series_description: Mapped[str | None] = mapped_column(String(64))
+    character_set: Mapped[str | None] = mapped_column(String(64))
+    keeps_segmentations: Mapped[bool]
+    rejection_notes: Mapped[bool]
+    unanalysed: Mapped[str] = mapped_column(String(16))
+    associations: Mapped[int]
+    objects_per_association: Mapped[int | None]
+    kilobytes_per_second: Mapped[int | None]
+    credentials: Mapped[str | None] = mapped_column(Text)
+    paused: Mapped[bool]
+    added_by: Mapped[str] = mapped_column(String(96))
+    added_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class DestinationCircuitRow(Model):
+    """Whether a destination is left alone for a while, since it could not be reached; none where nothing is wrong."""
+
+    __tablename__ = "destination_circuits"
+
+    destination: Mapped[str] = mapped_column(String(300), primary_key=True)
+    failures: Mapped[int]
+    open_until: Mapped[datetime | None]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+    changed_at: Mapped[datetime]
+
+
+class DestinationNegotiationRow(Model):
+    """What a destination said that it takes, as JSON: transfer syntaxes by SOP class; ``code`` where it did not say."""
+
+    __tablename__ = "destination_negotiations"
+
+    destination: Mapped[str] = mapped_column(String(300), primary_key=True)
+    taken: Mapped[str] = mapped_column(Text)
+    code: Mapped[str | None] = mapped_column(_CODE)
+    asked_at: Mapped[datetime]

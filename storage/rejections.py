@@ -45,7 +45,7 @@ def receivers(session: Session, job_id: int, wanting: Collection[str]) -> tuple[
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
         .where(
             ResultObjectRow.job_id == job_id,
-            ResultObjectRow.kind != ObjectKind.KO.value,
+            ResultObjectRow.kind != ObjectKind.REJECTION.value,
             DeliveryRow.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)),
             DeliveryRow.destination.in_(wanting),
         )
@@ -55,7 +55,7 @@ def receivers(session: Session, job_id: int, wanting: Collection[str]) -> tuple[
 
 def rejected_objects(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
     """Return the objects of a job that a note names: all but notes themselves."""
-    return tuple(item for item in reports.objects_of(session, job_id) if item.kind is not ObjectKind.KO)
+    return tuple(item for item in reports.objects_of(session, job_id) if item.kind is not ObjectKind.REJECTION)
 
 
 def written(

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, study_locks, superseding
+from storage import audit, deliveries, outbox, standing, study_locks, superseding
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
@@ -161,6 +161,7 @@ def object_row(
     if known is not None:
         return known
     row = ResultObjectRow(
+        study_id=session.get_one(JobRow, job_id).study_id,
         job_id=job_id,
         kind=item.kind.value,
         sop_instance_uid=item.sop_instance_uid,
@@ -170,9 +171,11 @@ def object_row(
         digest=item.digest,
         size_bytes=item.size_bytes,
         written_at=now,
+        flaw=item.flaw,
     )
     session.add(row)
     session.flush()
+    standing.note_written(session, row.study_id)
     audit.record(
         session,
         "object:written",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import held_results
@@ -47,6 +47,12 @@ def refresh(session: Session, study_id: int, *, recount: bool = False) -> Standi
         _recount(session, row)
     session.flush()
     return row
+
+
+def note_written(session: Session, study_id: int) -> None:
+    """Note that an object was written for a study that the caller has taken: retention may delete it again."""
+    missing = StandingRow.study_id == study_id, StandingRow.keeps_results.is_(False)
+    session.execute(update(StandingRow).where(*missing).values(keeps_results=True))
 
 
 def begin(session: Session, study_id: int, *, now: datetime) -> None:
@@ -118,8 +124,9 @@ def _keeps(session: Session, study_id: int) -> tuple[bool, bool]:
     own = JobRow.study_id == study_id
     files = select(AnalysisFileRow.job_id).join(JobRow, JobRow.id == AnalysisFileRow.job_id)
     files = files.where(own, AnalysisFileRow.deleted_at.is_(None))
-    written = select(ResultObjectRow.id).join(JobRow, JobRow.id == ResultObjectRow.job_id)
-    written = written.where(own, ResultObjectRow.deleted_at.is_(None))
+    written = select(ResultObjectRow.id).where(
+        ResultObjectRow.study_id == study_id, ResultObjectRow.deleted_at.is_(None)
+    )
     results = exists(files.where(AnalysisFileRow.kind == Holding.RESULTS.value))
     pictures = exists(files.where(AnalysisFileRow.kind == Holding.PICTURES.value))
     has_results, has_objects, has_pictures = session.execute(select(results, exists(written), pictures)).one()

@@ -36,8 +36,7 @@ def take_of_job(session: Session, job_id: int) -> StudyRow | None:
 def take_of_delivery(session: Session, delivery_id: int) -> StudyRow | None:
     """Take the study of a delivery as ``take`` does; None where there is no such delivery."""
     study_id = (
-        select(JobRow.study_id)
-        .join(ResultObjectRow, ResultObjectRow.job_id == JobRow.id)
+        select(ResultObjectRow.study_id)
         .join(DeliveryRow, DeliveryRow.object_id == ResultObjectRow.id)
         .where(DeliveryRow.id == delivery_id)
         .scalar_subquery()

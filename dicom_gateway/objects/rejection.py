@@ -69,6 +69,7 @@ def build_rejection(
     _require_one_study(rejected)
     uids = sorted(str(dataset.SOPInstanceUID) for dataset in rejected)
     study_instance_uid = str(rejected[0].StudyInstanceUID)
+    # The kind of the SOP class: notes had their UIDs derived from it before key objects were a form.
     identity = derived_identity(ObjectKind.KO, study_instance_uid, reason.value, *uids)
     document = _highdicom_document([_evidence(dataset) for dataset in rejected], reason, identity, equipment=equipment)
     copy_identity(rejected[0], document)

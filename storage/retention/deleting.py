@@ -69,12 +69,8 @@ def _kept(study_id: int, kind: Holding) -> list[Select[str, int | None]]:
     )
     if kind is Holding.PICTURES:
         return [files]
-    written = (
-        select(ResultObjectRow.digest, ResultObjectRow.size_bytes)
-        .join(JobRow, JobRow.id == ResultObjectRow.job_id)
-        .where(JobRow.study_id == study_id, ResultObjectRow.deleted_at.is_(None))
-    )
-    return [files, written]
+    written = select(ResultObjectRow.digest, ResultObjectRow.size_bytes)
+    return [files, written.where(ResultObjectRow.study_id == study_id, ResultObjectRow.deleted_at.is_(None))]
 
 
 def _mark(session: Session, study_id: int, kind: Holding, *, now: datetime) -> None:
@@ -87,7 +83,9 @@ def _mark(session: Session, study_id: int, kind: Holding, *, now: datetime) -> N
     files = update(AnalysisFileRow).where(AnalysisFileRow.job_id.in_(jobs), AnalysisFileRow.kind == kind.value)
     session.execute(files.where(AnalysisFileRow.deleted_at.is_(None)).values(deleted_at=now))
     if kind is Holding.RESULTS:
-        written = update(ResultObjectRow).where(ResultObjectRow.job_id.in_(jobs), ResultObjectRow.deleted_at.is_(None))
+        written = update(ResultObjectRow).where(
+            ResultObjectRow.study_id == study_id, ResultObjectRow.deleted_at.is_(None)
+        )
         session.execute(written.values(deleted_at=now))
 
 

@@ -52,18 +52,19 @@ def growth(session: Session, *, now: datetime) -> Growth:
     images_gone = gone.join(StandingRow, StandingRow.study_id == StudyDeletionRow.study_id).where(*lately)
     received = _sum(session, select(func.sum(StandingRow.image_bytes)).where(*lately))
     received += _sum(session, images_gone.where(StudyDeletionRow.kind == Holding.IMAGES.value))
-    written = sum(_written(session, row, lately) for row in (AnalysisFileRow, ResultObjectRow))
+    written = _written(session, lately)
     deleted = _sum(session, gone.where(StudyDeletionRow.deleted_at >= since))
     return Growth(days, received / days, written / days, deleted / days)
 
 
-def _written(
-    session: Session, row: type[AnalysisFileRow | ResultObjectRow], lately: tuple[ColumnElement[bool], ...]
-) -> int:
+def _written(session: Session, lately: tuple[ColumnElement[bool], ...]) -> int:
     """Return the bytes of the files that were written for some studies, deleted ones too."""
-    query = select(func.sum(row.size_bytes)).select_from(StandingRow)
-    query = query.join(JobRow, JobRow.study_id == StandingRow.study_id).join(row, row.job_id == JobRow.id)
-    return _sum(session, query.where(*lately))
+    files = select(func.sum(AnalysisFileRow.size_bytes)).select_from(StandingRow)
+    files = files.join(JobRow, JobRow.study_id == StandingRow.study_id)
+    files = files.join(AnalysisFileRow, AnalysisFileRow.job_id == JobRow.id)
+    objects = select(func.sum(ResultObjectRow.size_bytes)).select_from(StandingRow)
+    objects = objects.join(ResultObjectRow, ResultObjectRow.study_id == StandingRow.study_id)
+    return _sum(session, files.where(*lately)) + _sum(session, objects.where(*lately))
 
 
 def _sum(session: Session, query: Select[int | None]) -> int:

@@ -19,6 +19,7 @@ from storage.models import (
     DeliveryRow,
     InstanceRow,
     JobRow,
+    NoticeRow,
     RejectionRow,
     ReportRow,
     ResultObjectRow,
@@ -83,7 +84,7 @@ def _checks(session: Session, rule: RetentionRule, now: datetime) -> list[tuple[
         (Obstacle.KEPT, exists().where(KeptStudyRow.study_id == StudyRow.id)),
         (Obstacle.ARRIVING, StudyRow.closed_at.is_(None)),
         (Obstacle.ANALYSED, _at_work()),
-        (Obstacle.UNWRITTEN, _outboxes(ReportState.PENDING.value, RejectionState.PENDING.value)),
+        (Obstacle.UNWRITTEN, _outboxes(ReportState.PENDING, RejectionState.PENDING)),
         (Obstacle.ON_THE_WAY, exists(_deliveries().where(DeliveryRow.state.in_(on_the_way)))),
         *refused,
         *unsent,
@@ -98,20 +99,21 @@ def _at_work() -> ColumnElement[bool]:
     )
 
 
-def _outboxes(report: str, rejection: str) -> ColumnElement[bool]:
-    """Return whether reports, or rejection notes, are in a state."""
+def _outboxes(report: ReportState, rejection: RejectionState) -> ColumnElement[bool]:
+    """Return whether reports, rejection notes or notices are in a state; notices have those of reports."""
     reports = select(ReportRow.job_id).join(JobRow, JobRow.id == ReportRow.job_id)
     notes = select(RejectionRow.job_id).join(JobRow, JobRow.id == RejectionRow.job_id)
     return or_(
-        exists(_own(reports).where(ReportRow.state == report)),
-        exists(_own(notes).where(RejectionRow.state == rejection)),
+        exists(_own(reports).where(ReportRow.state == report.value)),
+        exists(_own(notes).where(RejectionRow.state == rejection.value)),
+        exists().where(NoticeRow.study_id == StudyRow.id, NoticeRow.state == report.value),
     )
 
 
 def _refused() -> ColumnElement[bool]:
     """Return whether a destination refused something, or it could not even be written: a person is to look at it."""
     refused = exists(_deliveries().where(DeliveryRow.state == DeliveryState.REFUSED.value))
-    return or_(refused, _outboxes(ReportState.FAILED.value, RejectionState.FAILED.value))
+    return or_(refused, _outboxes(ReportState.FAILED, RejectionState.FAILED))
 
 
 def _unsent() -> ColumnElement[bool]:
@@ -142,7 +144,7 @@ def _analysed_since(rule: RetentionRule, now: datetime) -> ColumnElement[bool]:
 
 def _deliveries() -> Select[int]:
     query = select(DeliveryRow.id).join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
-    return _own(query.join(JobRow, JobRow.id == ResultObjectRow.job_id))
+    return query.where(ResultObjectRow.study_id == StudyRow.id).correlate(StudyRow)
 
 
 def _own(query: Select[int]) -> Select[int]:

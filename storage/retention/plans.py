@@ -111,7 +111,7 @@ def _sizes_of_files(session: Session, kind: Holding, ids: Sequence[int]) -> Iter
     yield _summed(session.execute(files.where(AnalysisFileRow.deleted_at.is_(None))).one())
     if kind is Holding.RESULTS:
         written = select(func.count(), func.sum(ResultObjectRow.size_bytes))
-        written = written.join(JobRow, JobRow.id == ResultObjectRow.job_id).where(JobRow.study_id.in_(ids))
+        written = written.where(ResultObjectRow.study_id.in_(ids))
         yield _summed(session.execute(written.where(ResultObjectRow.deleted_at.is_(None))).one())
 
 

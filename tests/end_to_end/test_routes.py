@@ -165,7 +165,7 @@ def test_a_corrected_patient_has_the_old_results_taken_back_and_may_be_corrected
         (study,) = system.wait_for("studies", "list", until=lambda found: found[0]["revision"] == 3 and _ended(found))
         assert study["state"] == "succeeded"
         found = system.wait_for("deliveries", "list", until=lambda found: len(found) == 8 and _sent(found))
-        assert sum(one["kind"] == "KO" for one in found) == 2
+        assert sum(one["kind"] == "REJECT" for one in found) == 2
 
 
 def _of_patient(head: Path, folder: Path, patient_id: str) -> Path:

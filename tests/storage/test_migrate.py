@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 from storage import analyses, associations, jobs, migrate, reports, revisions, worklist
 from storage.database import Database, connect
 from storage.domain import JobState, Priority, StudyState
-from storage.errors import SchemaMismatch
+from storage.errors import DatabaseUnavailable, SchemaMismatch
 from storage.models import Model
 from storage.objects import ObjectStore
 from tests.support.records import analysed_study, closed_study, result, with_organs
@@ -196,8 +196,15 @@ def test_files_of_earlier_analyses_are_named_for_retention(database: Database, o
     assert len(before[0]) == 4
     assert [bool(row.keeps_pictures) for row in before[1]] == [True, False]
     database.dispose()
-    migrate.downgrade(database, "0014")
+    migrate.downgrade(database, "0015")
     migrate.upgrade(database)
     migrate.check(database)
     with database.read() as session:
         assert [session.execute(text(query)).all() for query in (files, kept)] == before
+
+
+def test_a_database_that_is_not_there_is_said_so_whatever_is_asked_of_its_schema() -> None:
+    nobody = connect("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    for ask in (revisions.current_revision, migrate.upgrade, migrate.check):
+        with pytest.raises(DatabaseUnavailable):
+            ask(nobody)

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from storage import jobs, studies
+from storage import jobs
+from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
 from storage.domain import Priority, StoredInstance
 from storage.models import ResultObjectRow, StudyRow
 from storage.objects import ObjectStore
+from storage.registering import Registration, register_instances
 from storage.retention.rounds import Retention, Round
 from storage.retention.rules import RetentionRule, RetentionSettings
 from storage.routes.file import Routes, load_routes, parse_routes
@@ -65,12 +67,12 @@ class Kept:
         sop = f"{uid}.1.{index + 1}"
         return StoredInstance(uid, f"{uid}.1", sop, MR_IMAGE, EXPLICIT, "MR", digest, digest, size)
 
-    def receive(self, *images: StoredInstance, now: datetime) -> tuple[studies.Registration, ...]:
+    def receive(self, *images: StoredInstance, now: datetime) -> tuple[Registration, ...]:
         """Register images as the gateway does."""
-        origin, facts = studies.Origin("MODALITY", None), studies.StudyFacts(records.PATIENT, "ACC", "20260301", "Head")
-        arrivals = [studies.Arrival(image, facts, origin, now) for image in images]
+        origin, facts = Origin("MODALITY", None), StudyFacts(records.PATIENT, "ACC", "20260301", "Head")
+        arrivals = [Arrival(image, facts, origin, now) for image in images]
         with self.database.write() as session:
-            return studies.register_instances(session, arrivals, now=now)
+            return register_instances(session, arrivals, now=now)
 
     def close(self, number: int, *, routes: Routes | None = None, now: datetime) -> int:
         """Close a study, its series seen as a head MR; return our number for it."""

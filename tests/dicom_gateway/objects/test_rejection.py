@@ -42,7 +42,7 @@ def reject(
 @pytest.mark.peer
 def test_a_note_names_everything_that_it_takes_back(written: tuple[WrittenObject, ...], objects: ObjectStore) -> None:
     note = reject(written, objects)
-    assert (note.kind, note.sop_class_uid) == (ObjectKind.KO, KeyObjectSelectionDocumentStorage)
+    assert (note.kind, note.sop_class_uid) == (ObjectKind.REJECTION, KeyObjectSelectionDocumentStorage)
     path = objects.path(note.digest)
     dataset = pydicom.dcmread(path)
     assert dataset.Modality == "KO"

@@ -13,8 +13,8 @@ from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.models import InstanceRow
 from storage.objects import ObjectStore
+from storage.registering import Registration
 from storage.retention import discarding
-from storage.studies import Registration
 from tests.support.retained import NO_ROUTE, Kept
 
 _ROUNDS = 15

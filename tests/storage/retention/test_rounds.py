@@ -18,6 +18,7 @@ from storage.fewshot import items, tasks
 from storage.models import AnalysisRow, DeliveryRow, InstanceRow, ReportRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.receipts import study_key
+from storage.registering import Registration
 from storage.retention import deleting, discarding, turns
 from storage.retention.candidates import targets
 from storage.retention.obstacles import Journals
@@ -271,7 +272,7 @@ def test_a_crash_while_a_file_is_out_of_its_place_loses_nothing_that_came_again(
             deleting.delete(session, 1, target, waiting=Journals(frozenset()), actor="gateway-1", now=MONTH_LATER)
     for image in (again, gone):
         assert kept.objects.withdraw(image.digest) is not None
-    assert kept.receive(again, now=MONTH_LATER) == (studies.Registration.AGAIN,)
+    assert kept.receive(again, now=MONTH_LATER) == (Registration.AGAIN,)
     kept.retention(IMAGES, now=MONTH_LATER + timedelta(minutes=5)).run(most_files=100)
     assert kept.files() == {again.digest}
     assert list(kept.objects.leaving.iterdir()) == []
@@ -309,14 +310,14 @@ def test_images_that_come_again_are_stored_again_and_their_result_still_holds(ke
     job_id = kept.sent()
     kept.run(IMAGES)
     images = [kept.image(1, index) for index in range(2)]
-    assert kept.receive(*images, now=MONTH_LATER) == (studies.Registration.AGAIN,) * 2
+    assert kept.receive(*images, now=MONTH_LATER) == (Registration.AGAIN,) * 2
     kept.close(1, now=MONTH_LATER)
     with kept.database.read() as session:
         assert deletions.standing(session, 1) == ()
         deletions.require_images(session, 1)
         assert [job.id for job in jobs.listed(session)] == [job_id]
         assert session.get_one(StandingRow, 1).state == StudyState.SUCCEEDED.value
-    assert kept.receive(*images, now=MONTH_LATER) == (studies.Registration.DUPLICATE,) * 2
+    assert kept.receive(*images, now=MONTH_LATER) == (Registration.DUPLICATE,) * 2
     assert kept.run(IMAGES, now=MONTH_LATER + timedelta(days=29)).studies == 0
     assert kept.run(IMAGES, now=MONTH_LATER + timedelta(days=31)).studies == 1
 
