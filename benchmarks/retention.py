@@ -142,7 +142,8 @@ def _rows(
         ],
     )
     yield ResultObjectRow, [
-        {"id": 2 * n + index, "study_id": n, "job_id": n, "kind": ("SEG", "SR")[index], "sop_instance_uid": f"2.25.{n}.9.{index}",
+        {"id": 2 * n + index, "study_id": n, "job_id": n, "kind": ("SEG", "SR")[index],
+         "sop_instance_uid": f"2.25.{n}.9.{index}",
          "sop_class_uid": "1", "series_instance_uid": "1", "transfer_syntax_uid": "1",
          "digest": _sha("sr", n, index), "size_bytes": 1000, "written_at": arrived}
         for n in numbers
