@@ -30,6 +30,7 @@ from console.commands import (
     peers,
     phantom,
     processes,
+    retention,
     routes,
     send,
     site_models,
@@ -88,6 +89,7 @@ app.add_typer(studies.app, name="studies")
 app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(retention.app, name="retention")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
 audit.app.command("verify")(audit_proofs.verify_log)

@@ -27,6 +27,7 @@ from console.moved_settings import PEERS, read_variable, refuse_moved
 from dicom_gateway.config import GatewaySettings
 from storage.config import AuditSettings, StorageSettings
 from storage.errors import ConfigurationError
+from storage.retention.rules import RetentionSettings
 from workers.config import WorkerSettings
 
 PREFIX = "ONCUE_"
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
 
     storage: StorageSettings = Field(default_factory=StorageSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)

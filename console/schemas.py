@@ -12,6 +12,7 @@ from pydantic import AliasPath, BeforeValidator, Field, Json, ValidationInfo, fi
 
 from console.fewshot.schemas import PredictionForm
 from console.record_schema import IsoTime, RecordSchema
+from console.retention_forms import DeletionForm, KeptStudyForm
 from console.views import AliveProcesses
 from storage.domain import (
     Algorithm,
@@ -364,7 +365,10 @@ class ResultForm(RecordSchema):
 
 
 class StudyDetailForm(RecordSchema):
-    """One study with everything on record of it; ``result`` is the leading one of ``results``."""
+    """One study with everything on record of it; ``result`` is the leading one of ``results``.
+
+    ``deletions`` say what retention deleted of it, ``kept`` who keeps it from that.
+    """
 
     study: WorklistForm = Field(validation_alias="entry")
     jobs: list[JobDetailForm]
@@ -372,6 +376,8 @@ class StudyDetailForm(RecordSchema):
     results: list[ResultForm]
     deliveries: list[DeliveryForm]
     events: list[EventForm]
+    deletions: list[DeletionForm]
+    kept: KeptStudyForm | None
 
 
 class HealthForm(RecordSchema):

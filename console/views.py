@@ -8,7 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage import analyses, audit, deliveries, jobs, processes, reading, study_pages, study_record, worklist
+from storage import (
+    analyses,
+    audit,
+    deletions,
+    deliveries,
+    jobs,
+    processes,
+    reading,
+    study_pages,
+    study_record,
+    worklist,
+)
 from storage.database import Database, utc_now
 from storage.deliveries import Delivery
 from storage.domain import DeliveryState, JobState
@@ -146,11 +157,14 @@ class Views:
         return found
 
     def picture(self, job_id: int, digest: str, *, actor: str) -> bytes:
-        """Return a PNG picture to somebody, only where the job's own analysis names it; ObjectMissing otherwise."""
+        """Return a PNG picture to somebody, only where the job's own analysis names it; ObjectMissing otherwise.
+
+        PicturesDeleted where retention deleted it.
+        """
         with self.database.read() as session:
-            named = analyses.pictures_of(session, job_id)
-        if digest not in named:
-            raise ObjectMissing("this job has no such picture")
+            if digest not in analyses.pictures_of(session, job_id):
+                raise ObjectMissing("this job has no such picture")
+            deletions.require_pictures(session, job_id)
         reader = Reader(actor, utc_now())
         with self.database.read() as session:
             on_record = readings.is_visiting(session, audit.study_of_job(session, job_id), reader)

@@ -22,6 +22,7 @@ from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
 from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
+from dicom_gateway.retention_rounds import RetentionRounds
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from dicom_gateway.tls.destination_handshake import DestinationTls
@@ -32,6 +33,7 @@ from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.errors import StorageError
 from storage.objects import ObjectStore
+from storage.retention.rules import RetentionSettings
 from storage.routes.in_force import RoutesInForce
 
 _SLOWEST_ASSEMBLY_SECONDS = 5.0
@@ -46,9 +48,9 @@ class Gateway:
     """Everything between oncue and its DICOM peers.
 
     ``equipment`` is what it calls itself in the objects that it writes; ``routes`` are by default the settings';
-    ``query_address`` says where senders answer queries. RoutesInvalid where the file of routes is wrong,
-    CertificateUnusable where a file that TLS listeners need is. One that ``only_receives`` leaves assembly, reports and
-    deliveries to another process.
+    ``query_address`` says where senders answer queries; ``retention`` has nothing deleted by default. RoutesInvalid
+    where the file of routes is wrong, CertificateUnusable where a file that TLS listeners need is. One that
+    ``only_receives`` leaves assembly, reports, deliveries and retention to another process.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Gateway:
         *,
         equipment: Equipment | None = None,
         routes: RoutesInForce | None = None,
+        retention: RetentionSettings | None = None,
         query_address: QueryAddress = peers.query_address,
         clock: Callable[[], datetime] = utc_now,
         only_receives: bool = False,
@@ -91,6 +94,9 @@ class Gateway:
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
+        retention = retention or RetentionSettings()
+        rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
+        self._retention = Loop("retention", rounds.run, seconds=retention.every_seconds)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
@@ -157,7 +163,15 @@ class Gateway:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:
             return ()
-        return self._assembly, self._sources, self._reports, self._delivery, self._watch, self._expiry
+        return (
+            self._assembly,
+            self._sources,
+            self._reports,
+            self._delivery,
+            self._watch,
+            self._expiry,
+            self._retention,
+        )
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""

@@ -10,7 +10,7 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
-from storage import analyses, jobs, reports
+from storage import analyses, deletions, jobs, reports
 from storage.database import Database
 from storage.deliveries import Delivery, WrittenObject
 from storage.errors import RecordMissing
@@ -48,6 +48,7 @@ class MapRequests:
     def _write(self, job_id: int) -> WrittenObject:
         with self.database.read() as session:
             analysis = analyses.load(session, job_id, self.objects)
+            deletions.require_sources(session, job_id)
             moment = reports.moment_of(session, job_id)
             study_instance_uid = jobs.find(session, job_id).study_instance_uid
             replaced = reports.replaced_report(session, job_id)

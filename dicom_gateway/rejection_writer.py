@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.objects.equipment import Equipment
-from storage import rejections
+from storage import deletions, rejections
 from storage.database import Database
 from storage.errors import OncueError
 from storage.objects import ObjectStore
@@ -56,6 +56,8 @@ class RejectionWriter:
             with self.database.write() as session:
                 rejections.needless(session, pending.job_id, now=self.clock())
             return
+        with self.database.read() as session:
+            deletions.require_results(session, pending.job_id)
         from dicom_gateway.objects.writing import write_rejection  # not before it is needed, as in ``report_writer``
 
         note = write_rejection(rejected, self.objects, written_at=pending.superseded_at, equipment=self.equipment)

@@ -10,7 +10,7 @@ import structlog
 
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
-from storage import analyses, reports
+from storage import analyses, deletions, reports
 from storage.database import Database
 from storage.deliveries import WrittenObject
 from storage.errors import OncueError
@@ -60,6 +60,7 @@ class ReportWriter:
 
         with self.database.read() as session:
             analysis = analyses.load(session, report.job_id, self.objects)
+            deletions.require_sources(session, report.job_id)
             replaced = reports.replaced_report(session, report.job_id)
         written = write_objects(
             analysis,

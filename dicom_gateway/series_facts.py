@@ -89,14 +89,24 @@ def facts_of(header: Dataset, series: SeriesImages, *, frames: int) -> SeriesFac
 
 
 def stored_series(
-    instances: Iterable[StoredInstance], objects: ObjectStore, senders: Mapping[str, frozenset[str]]
+    instances: Iterable[StoredInstance],
+    objects: ObjectStore,
+    senders: Mapping[str, frozenset[str]],
+    *,
+    known: Mapping[str, SeriesFacts] | None = None,
 ) -> tuple[SeriesFacts, ...]:
-    """Read what routes look at of each series of a stored study; ``senders`` are the calling AE titles by series."""
+    """Read what routes look at of each series of a stored study; ``senders`` are the calling AE titles by series.
+
+    ``known`` are the facts of series, by UID, that are taken as they are: their images were deleted.
+    """
+    kept = known or {}
     by_series: dict[str, list[StoredInstance]] = defaultdict(list)
     for instance in instances:
         by_series[instance.series_instance_uid].append(instance)
     return tuple(
-        read_facts(
+        kept[uid]
+        if uid in kept
+        else read_facts(
             SeriesImages(
                 series_instance_uid=uid,
                 modality=found[0].modality,

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs, sites, standing, superseding
+from storage import analysis_files, arrays, audit, deletions, jobs, sites, standing, superseding
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -47,6 +47,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     session.add_all(_structure_row(held.job_id, structure) for structure in analysis.structures)
     _save_predictions(session, held.job_id, analysis.findings, now=now)
     save_explanation(session, held.job_id, analysis.explanation)
+    analysis_files.save(session, held.job_id, analysis, grid_digest=grid_digest)
     superseding.supersede_results(session, held.study_id, held.route, by=held.job_id, actor=held.owner, now=now)
     session.merge(
         ReportRow(
@@ -92,10 +93,11 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
 
 
 def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
-    """Return the analysis of a job; RecordMissing where it has none."""
+    """Return the analysis of a job; RecordMissing where it has none, ResultsDeleted where retention deleted it."""
     row = session.get(AnalysisRow, job_id)
     if row is None:
         raise RecordMissing(f"job {job_id} has no analysis")
+    deletions.require_results(session, job_id)
     job = session.get_one(JobRow, job_id)
     frames, label_map = arrays.load_grid(objects, row.grid_digest)
     return Analysis(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage import audit, leases, study_locks
+from storage import audit, deletions, leases, study_locks
 from storage.cursors import number_place
 from storage.domain import DeliveryState, ObjectKind, Priority
 from storage.errors import IllegalTransition, RecordMissing
@@ -74,10 +74,11 @@ _LONGEST_BACKOFF_SECONDS = 15 * 60
 def open_deliveries(session: Session, item: ResultObjectRow, destinations: Sequence[str], *, now: datetime) -> None:
     """Add one pending delivery of an object for each destination that has none yet; the caller has taken the study.
 
-    One with a flaw goes nowhere.
+    One with a flaw goes nowhere. ResultsDeleted where retention deleted it.
     """
     if item.flaw is not None:
         return
+    deletions.require_object(session, item)
     known = set(session.scalars(select(DeliveryRow.destination).where(DeliveryRow.object_id == item.id)))
     for destination in destinations:
         if destination in known:
@@ -166,11 +167,12 @@ def postponed(
 
 
 def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> None:
-    """Send a refused or already sent object once more."""
+    """Send a refused or already sent object once more; ResultsDeleted where retention deleted it."""
     study_locks.take_of_delivery(session, delivery_id)
     row = session.get(DeliveryRow, delivery_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise RecordMissing(f"there is no delivery {delivery_id}; see `oncue deliveries list`")
+    deletions.require_object(session, session.get_one(ResultObjectRow, row.object_id, populate_existing=True))
     _step(row, DeliveryState.PENDING)
     row.next_attempt_at = now
     _record(session, row, "delivery:retried", now=now, actor=actor)

@@ -117,6 +117,18 @@ class ObjectKind(StrEnum):
     REJECTION = "REJECT"
 
 
+class Holding(StrEnum):
+    """What the object store holds of a study, as retention tells it apart.
+
+    IMAGES: the instances received. RESULTS: the DICOM objects written, and the label map, attention and saliency maps
+    that they are made of. PICTURES: overlays and panels. What analyses say in numbers stays in the database.
+    """
+
+    IMAGES = "images"
+    RESULTS = "results"
+    PICTURES = "pictures"
+
+
 class Presence(StrEnum):
     """Whether the analyser found what it looked for.
 

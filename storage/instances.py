@@ -30,6 +30,28 @@ def versions(session: Session, study_id: int, instance: StoredInstance) -> dict[
     return dict(session.execute(query).all())
 
 
+def is_deleted(session: Session, study_id: int, instance: StoredInstance) -> bool:
+    """Say whether retention deleted the file of this very version of an instance."""
+    query = select(InstanceRow.id).where(*_this_version(study_id, instance), InstanceRow.deleted_at.is_not(None))
+    return session.scalar(query.limit(1)) is not None
+
+
+def came_again(session: Session, study: StudyRow, instance: StoredInstance, *, calling_aet: str, now: datetime) -> None:
+    """Note that a version is there again that retention had deleted; it keeps its place among the versions."""
+    session.execute(
+        update(InstanceRow)
+        .where(*_this_version(study.id, instance))
+        .values(
+            digest=instance.digest,
+            size_bytes=instance.size_bytes,
+            revision=study.revision,
+            calling_aet=calling_aet,
+            received_at=now,
+            deleted_at=None,
+        )
+    )
+
+
 def came_before_current(
     session: Session, study_id: int, instance: StoredInstance, *, received_at: datetime, now: datetime
 ) -> bool:
@@ -49,11 +71,8 @@ def set_aside(session: Session, study: StudyRow, instance: StoredInstance) -> No
 
 def restore(session: Session, study: StudyRow, instance: StoredInstance) -> None:
     """Make an earlier version current again, as when a correction is taken back."""
-    same_content = InstanceRow.content_sha256 == instance.content_sha256
     session.execute(
-        update(InstanceRow)
-        .where(*same_uid(study.id, instance), same_content)
-        .values(current=True, revision=study.revision)
+        update(InstanceRow).where(*_this_version(study.id, instance)).values(current=True, revision=study.revision)
     )
 
 
@@ -87,3 +106,7 @@ def row_of(study: StudyRow, instance: StoredInstance, *, calling_aet: str, recei
 def add(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows of instances."""
     session.execute(_INSTANCES.insert(), rows)
+
+
+def _this_version(study_id: int, instance: StoredInstance) -> tuple[ColumnElement[bool], ...]:
+    return (*same_uid(study_id, instance), InstanceRow.content_sha256 == instance.content_sha256)

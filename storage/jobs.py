@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage import audit, leases, standing, study_locks
+from storage import audit, deletions, leases, standing, study_locks
 from storage.cursors import number_place
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
@@ -219,7 +219,11 @@ def release_owner(session: Session, owner: str, *, innocent: Collection[int] = (
 
 
 def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
-    """Queue a finished job again with its attempts counted anew; IllegalTransition for one that is not finished."""
+    """Queue a finished job again with its attempts counted anew; IllegalTransition for one that is not finished.
+
+    ImagesDeleted where retention deleted what it reads. ResultsDeleted where it deleted what an earlier attempt wrote:
+    the same UIDs would come to name other bytes.
+    """
     study_locks.take_of_job(session, job_id)
     row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
     if row is None:
@@ -234,6 +238,8 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
         raise IllegalTransition(
             f"the result of job {job_id} does not hold any more, for its route no longer wants the study"
         )
+    deletions.require_images(session, row.study_id, json.loads(row.wanted))
+    deletions.require_results(session, job_id)
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
     record(session, row, "job:retried", actor=actor, now=now)

@@ -120,7 +120,8 @@ class StandingRow(Model):
     ``arrived_at`` is that of the study's last image once the study is complete, and behind it while it arrives.
     ``minus_confidence`` is the negated confidence of the leading result, so that one index holds the reading order.
     ``instances`` counts the current ones while the study is complete. ``read_at`` to ``read_results`` are the mark that
-    somebody set, and hold what was read; ``unread`` and ``waiting`` say which lists the study is on.
+    somebody set, and hold what was read; ``unread`` and ``waiting`` say which lists the study is on. ``keeps_images``
+    to ``keeps_pictures`` say of which kinds files are kept, and ``image_bytes`` how large the images are together.
     """
 
     __tablename__ = "standings"
@@ -140,6 +141,10 @@ class StandingRow(Model):
     read_by: Mapped[str | None] = mapped_column(String(96))
     read_rank: Mapped[int | None]
     read_results: Mapped[str | None] = mapped_column(Text)
+    image_bytes: Mapped[int] = mapped_column(BigInteger)
+    keeps_images: Mapped[bool]
+    keeps_results: Mapped[bool]
+    keeps_pictures: Mapped[bool]
 
     __table_args__ = (
         Index("ix_standings_arrived", "arrived_at", "study_id", **_where("complete")),
@@ -148,6 +153,10 @@ class StandingRow(Model):
         Index("ix_standings_unread", *_READING_ORDER, **_where("unread", "complete")),
         Index("ix_standings_analysed", *_READING_ORDER, **_where("analysed", "complete")),
         Index("ix_standings_state", "state", "arrived_at", "study_id"),
+        *(
+            Index(f"ix_standings_{flag}", "state", "rank", "arrived_at", "study_id", **_where(flag))
+            for flag in ("keeps_images", "keeps_results", "keeps_pictures")
+        ),
     )
 
 
@@ -320,7 +329,10 @@ class RoutingRow(Model):
 
 
 class InstanceRow(Model):
-    """One received instance. ``current`` is False where the same UID arrived later with other content."""
+    """One received instance. ``current`` is False where the same UID arrived later with other content.
+
+    ``deleted_at`` is when retention deleted its file, None while that is kept.
+    """
 
     __tablename__ = "instances"
 
@@ -338,6 +350,7 @@ class InstanceRow(Model):
     calling_aet: Mapped[str] = mapped_column(_AET)
     received_at: Mapped[datetime]
     current: Mapped[bool]
+    deleted_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("study_id", "sop_instance_uid", "content_sha256"),)
 
@@ -548,7 +561,8 @@ class NoticeRow(Model):
 class ResultObjectRow(Model):
     """One DICOM object that oncue wrote: of a job's analysis, or as the notice of a study that was not analysed.
 
-    ``flaw`` says what a check found wrong with it, for which it is kept and not sent.
+    ``flaw`` says what a check found wrong with it, for which it is kept and not sent; ``deleted_at`` is when
+    retention deleted its file.
     """
 
     __tablename__ = "result_objects"
@@ -566,8 +580,9 @@ class ResultObjectRow(Model):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     written_at: Mapped[datetime]
     flaw: Mapped[str | None] = mapped_column(Text)
+    deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"),)
+    __table_args__ = (UniqueConstraint("job_id", "sop_instance_uid"), Index(None, "digest"))
 
 
 class DeliveryRow(Model):

@@ -3,6 +3,9 @@
 A put is durable when it returns: bytes to a temporary file in the same file system, fsync, atomic rename, fsync of
 the folder. The same bytes put twice are stored once. No name from outside ever becomes part of a path.
 
+Whoever stores what is there already renews its time: a file goes only after nobody has stored it for a while, so bytes
+that are about to get a row are never deleted in between (``storage.retention``).
+
 A received image may lie here with a receipt in its preamble for a moment (``storage.receipts``): it is read as if that
 were blank, which is what its digest is of.
 """
@@ -53,6 +56,11 @@ class ObjectStore:
         return self.root / "incoming"
 
     @property
+    def leaving(self) -> Path:
+        """Folder of objects that are being deleted: out of the way of whoever stores the same bytes anew."""
+        return self.root / "leaving"
+
+    @property
     def set_aside(self) -> Path:
         """Folder of received files that the database refused to have a row of."""
         return self.root / "set-aside"
@@ -83,7 +91,7 @@ class ObjectStore:
     def adopt(self, temporary: Path, digest: str) -> str:
         """Rename an already fsynced file of this file system to its digest and make the name durable."""
         target = self.path(digest)
-        if target.exists():
+        if _renewed(target):
             return digest
         self._make_folder(target.parent)
         temporary.replace(target)
@@ -97,14 +105,47 @@ class ObjectStore:
         """
         # Text and no check of the folder first: every received image passes here.
         target = self._name(digest)
-        try:
-            os.link(file, target)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            self._make_folder(Path(target).parent)
-            with contextlib.suppress(FileExistsError):
+        while True:
+            try:
                 os.link(file, target)
+            except FileNotFoundError:
+                self._make_folder(Path(target).parent)
+            except FileExistsError:
+                if _renewed(Path(target)):
+                    return
+                # It was deleted in this moment: once more.
+            else:
+                return
+
+    def size(self, digest: str) -> int:
+        """Return the size of an object in bytes; 0 where there is none."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def withdraw(self, digest: str) -> os.stat_result | None:
+        """Take an object out of its place, from where it can be put back; None where it is in neither place."""
+        self.leaving.mkdir(exist_ok=True)
+        withdrawn = self.leaving / digest
+        with contextlib.suppress(FileNotFoundError):
+            self.path(digest).replace(withdrawn)
+        try:
+            return withdrawn.stat()
+        except FileNotFoundError:
+            return None
+
+    def put_back(self, digest: str) -> None:
+        """Undo ``withdraw``, durably; nothing happens where it was not withdrawn."""
+        withdrawn = self.leaving / digest
+        if withdrawn.exists():
+            self.link(withdrawn, digest)
+            sync_folder(self.path(digest).parent)
+            withdrawn.unlink(missing_ok=True)
+
+    def remove_withdrawn(self, digest: str) -> None:
+        """Delete an object that was withdrawn."""
+        (self.leaving / digest).unlink(missing_ok=True)
 
     def sync_names(self, digests: Iterable[str]) -> None:
         """Make the names of linked objects durable."""
@@ -163,6 +204,15 @@ class ObjectStore:
             raise StorageFull(
                 f"{free // 1_000_000} MB free, {self.reserve_bytes // 1_000_000} MB are kept in reserve; free space"
             )
+
+
+def _renewed(file: Path) -> bool:
+    """Say whether a file is there, and have it count as stored just now."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -37,6 +37,8 @@ class Registration(StrEnum):
     DUPLICATE = "duplicate"
     CHANGED = "changed"
     SUPERSEDED = "superseded"
+    AGAIN = "again"
+    """Retention had deleted it, and it is stored again."""
 
 
 def register_instance(
@@ -44,10 +46,11 @@ def register_instance(
 ) -> Registration:
     """Write the row of an instance whose bytes are already durable.
 
-    The same UID in the same series with the current content is a DUPLICATE and changes nothing; with other content
-    both are kept and the one that came last is current: one that was received before it, and waited in the journal of
-    a dead gateway, is SUPERSEDED from the start. A new or changed image of a closed study opens its next
-    revision; what is no image (a report, a presentation state, a key object) joins the revision that is there.
+    The same UID in the same series with the current content is a DUPLICATE and changes nothing, or stored AGAIN where
+    retention had deleted it. With other content both are kept and the one that came last is current: one that was
+    received before it, and waited in the journal of a dead gateway, is SUPERSEDED from the start. A new or changed
+    image of a closed study opens its next revision; what is no image (a report, a presentation state, a key object)
+    joins the revision that is there.
 
     The study is taken until the transaction ends: whoever registers instances of several does so by their UIDs' order.
     """
@@ -125,6 +128,8 @@ def _register(
     if instance.content_sha256 not in versions and content_of is not None:
         content = content_of(instance)
         instance = replace(instance, content_sha256=content) if content in versions else instance
+    if _came_again(session, study, replace(arrival, instance=instance), versions, now=now):
+        return Registration.AGAIN
     if versions.get(instance.content_sha256):
         return Registration.DUPLICATE
     if instances.came_before_current(session, study.id, instance, received_at=arrival.received_at, now=now):
@@ -145,6 +150,30 @@ def _register(
         study.last_instance_at = now
     standing.refresh(session, study.id, recount=study.closed_at is not None)
     return Registration.CHANGED
+
+
+def _came_again(
+    session: Session, study: StudyRow, arrival: Arrival, versions: Mapping[str, bool], *, now: datetime
+) -> bool:
+    """Note that a version that retention had deleted is there again; say whether it is the current one.
+
+    A complete study opens anew for that; its routes keep their results where all their images are those of before.
+    """
+    instance, calling_aet = arrival.instance, arrival.origin.calling_aet
+    is_current = versions.get(instance.content_sha256)
+    if is_current is None or not instances.is_deleted(session, study.id, instance):
+        return False
+    complete_until_now = study.closed_at is not None
+    if is_current and complete_until_now and is_read(instance.sop_class_uid):
+        _reopen(session, study, instance, actor=calling_aet, now=now)
+    instances.came_again(session, study, instance, calling_aet=calling_aet, now=arrival.received_at)
+    if is_current:
+        audit.record_all(session, [instance_events.of_arrival(study, arrival, "instance:stored", now=now)])
+        if study.closed_at is None:
+            study.last_instance_at = now
+        if complete_until_now:
+            standing.refresh(session, study.id, recount=study.closed_at is not None)
+    return is_current
 
 
 def _keep_beside(session: Session, study: StudyRow, arrival: Arrival, *, now: datetime) -> Registration:

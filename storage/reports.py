@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, study_locks, superseding
+from storage import audit, deliveries, outbox, standing, study_locks, superseding
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
@@ -175,6 +175,7 @@ def object_row(
     )
     session.add(row)
     session.flush()
+    standing.note_written(session, row.study_id)
     audit.record(
         session,
         "object:written",

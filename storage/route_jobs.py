@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, jobs, superseding
 from storage.domain import JobState, Lane
+from storage.errors import ImagesDeleted
 from storage.models import InstanceRow, StudyRow
 from storage.routes.routing import RouteAnswer, Routing
 
@@ -53,13 +54,17 @@ def _open(
     lane: Lane,
     now: datetime,
 ) -> int | None:
-    """Open a route's job, or return None where the one before was for the very same images and its result holds."""
+    """Open a route's job, or return None where the one before was for the very same images and its result holds.
+
+    One that failed because retention had deleted its images is tried anew: they may have come again.
+    """
     if before is not None:
         job, sha256 = before
-        if sha256 == wanted.sha256:
+        lacked_images = job.state is JobState.FAILED and job.code == ImagesDeleted.code
+        if sha256 == wanted.sha256 and not lacked_images:
             _record_kept(session, study, job, now=now)
             return None
-        if job.state in _UNFINISHED:
+        if job.state in _UNFINISHED or lacked_images:
             jobs.supersede(session, job.id, now=now)
         superseding.hold_back(session, study.id, job.route, now=now)
     return jobs.open_job(session, study.id, study.revision, wanted=wanted, lane=lane, now=now)

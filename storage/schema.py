@@ -7,10 +7,11 @@ from sqlalchemy import MetaData
 from storage.audit_forwards import AuditForwardRow
 from storage.audit_tables import AuditEventRow
 from storage.console_tables import ConsoleTokenRow
+from storage.deletion_tables import AnalysisFileRow
 from storage.fewshot.tables import ClassificationTaskRow
 from storage.models import Model
 
-TABLES = (Model, AuditEventRow, AuditForwardRow, ClassificationTaskRow, ConsoleTokenRow)
+TABLES = (Model, AuditEventRow, AuditForwardRow, ClassificationTaskRow, ConsoleTokenRow, AnalysisFileRow)
 """One of each module of tables: importing it puts all of that module into the metadata."""
 
 METADATA: MetaData = Model.metadata

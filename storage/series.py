@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from storage import deletions
 from storage.models import SeriesRow
 from storage.routes.series_facts import SeriesFacts
 
@@ -28,6 +29,16 @@ def of_study(session: Session, study_id: int) -> tuple[SeriesFacts, ...]:
     """Return the facts of the series of a study by UID; empty where it has not closed yet."""
     query = select(SeriesRow.facts).where(SeriesRow.study_id == study_id).order_by(SeriesRow.series_instance_uid)
     return tuple(_facts(text) for text in session.scalars(query))
+
+
+def of_deleted(session: Session, study_id: int) -> dict[str, SeriesFacts]:
+    """Return the facts of those series of a study whose images retention deleted, by UID."""
+    deleted = deletions.deleted_series(session, study_id)
+    return {
+        facts.series_instance_uid: facts
+        for facts in of_study(session, study_id)
+        if facts.series_instance_uid in deleted
+    }
 
 
 def _text(facts: SeriesFacts) -> str:

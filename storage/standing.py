@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import held_results
-from storage.domain import StudyState
-from storage.models import AnalysisRow, InstanceRow, JobRow, StandingRow, StudyArrivalRow, StudyRow
+from storage.deletion_tables import AnalysisFileRow
+from storage.domain import Holding, StudyState
+from storage.models import AnalysisRow, InstanceRow, JobRow, ResultObjectRow, StandingRow, StudyArrivalRow, StudyRow
 
 
 def refresh(session: Session, study_id: int, *, recount: bool = False) -> StandingRow:
@@ -41,10 +42,17 @@ def refresh(session: Session, study_id: int, *, recount: bool = False) -> Standi
     row.analysed = bool(valid)
     row.waiting = not valid and row.state != StudyState.NOT_APPLICABLE.value
     row.unread = bool(valid) and not _is_read(row, valid)
+    row.keeps_results, row.keeps_pictures = _keeps(session, study_id)
     if recount:
-        row.instances = _count(session, study_id)
+        _recount(session, row)
     session.flush()
     return row
+
+
+def note_written(session: Session, study_id: int) -> None:
+    """Note that an object was written for a study that the caller has taken: retention may delete it again."""
+    missing = StandingRow.study_id == study_id, StandingRow.keeps_results.is_(False)
+    session.execute(update(StandingRow).where(*missing).values(keeps_results=True))
 
 
 def begin(session: Session, study_id: int, *, now: datetime) -> None:
@@ -95,9 +103,31 @@ def arriving(study_id: int, moment: datetime) -> StandingRow:
         analysed=False,
         waiting=True,
         unread=False,
+        image_bytes=0,
+        keeps_images=False,
+        keeps_results=False,
+        keeps_pictures=False,
     )
 
 
-def _count(session: Session, study_id: int) -> int:
-    query = select(func.count()).where(InstanceRow.study_id == study_id, InstanceRow.current)
-    return session.scalar(query) or 0
+def _recount(session: Session, row: StandingRow) -> None:
+    """Count the current instances, and add up the files that are kept, those of earlier versions too."""
+    rows = InstanceRow.study_id == row.study_id
+    row.instances = session.scalar(select(func.count()).where(rows, InstanceRow.current)) or 0
+    kept = select(func.count(), func.sum(InstanceRow.size_bytes)).where(rows, InstanceRow.deleted_at.is_(None))
+    files, size_bytes = session.execute(kept).one()
+    row.keeps_images, row.image_bytes = files > 0, int(size_bytes or 0)
+
+
+def _keeps(session: Session, study_id: int) -> tuple[bool, bool]:
+    """Say whether there are files of the study's results, and pictures of them."""
+    own = JobRow.study_id == study_id
+    files = select(AnalysisFileRow.job_id).join(JobRow, JobRow.id == AnalysisFileRow.job_id)
+    files = files.where(own, AnalysisFileRow.deleted_at.is_(None))
+    written = select(ResultObjectRow.id).where(
+        ResultObjectRow.study_id == study_id, ResultObjectRow.deleted_at.is_(None)
+    )
+    results = exists(files.where(AnalysisFileRow.kind == Holding.RESULTS.value))
+    pictures = exists(files.where(AnalysisFileRow.kind == Holding.PICTURES.value))
+    has_results, has_objects, has_pictures = session.execute(select(results, exists(written), pictures)).one()
+    return bool(has_results or has_objects), bool(has_pictures)

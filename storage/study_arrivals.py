@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, standing, study_locks
+from storage import audit, deletions, standing, study_locks
 from storage.audit import Detail
 from storage.domain import StudyState
 from storage.errors import IllegalTransition, RecordMissing
@@ -128,10 +128,11 @@ def closed(session: Session, study: StudyRow) -> StudyArrival:
 def release(session: Session, study_id: int, *, actor: str, now: datetime) -> None:
     """Have a study analysed with the images that are there, though something of it is missing.
 
-    One that was set aside is opened again for it, in the same revision. Raises RecordMissing, and IllegalTransition
-    for a study that is complete.
+    One that was set aside is opened again for it, in the same revision. Raises RecordMissing, IllegalTransition for a
+    study that is complete, and ImagesDeleted where retention deleted images of it.
     """
     study = _taken(session, study_id)
+    deletions.require_images(session, study_id)
     row = _row(session, study)
     if study.closed_at is not None and row.hold is None:
         raise IllegalTransition(

@@ -10,12 +10,14 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import analyses, deliveries, jobs, reports, worklist
+from storage import analyses, deletions, deliveries, jobs, kept_studies, reports, worklist
 from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
+from storage.deletions import Deletion
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import Algorithm, Finding, ReportState, StageTiming, Structure, TriageDecision, is_unfamiliar
 from storage.explanations import KeptExplanation
+from storage.kept_studies import KeptStudy
 from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
 
 
@@ -48,6 +50,8 @@ class Result:
     superseded_at: datetime | None
     superseded_by: int | None
     structures: tuple[Structure, ...] = ()
+    pictures_deleted: bool = False
+    """Whether retention deleted pictures of it."""
 
     @property
     def is_superseded(self) -> bool:
@@ -74,6 +78,10 @@ class Dossier:
     objects: tuple[WrittenObject, ...]
     deliveries: tuple[Delivery, ...]
     events: tuple[AuditEvent, ...]
+    deletions: tuple[Deletion, ...] = ()
+    """What retention deleted of it and is not there again."""
+    kept: KeptStudy | None = None
+    """Who keeps it from every rule."""
 
     @property
     def result(self) -> Result | None:
@@ -95,6 +103,8 @@ def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
         objects=tuple(written for job_id in valid for written in reports.objects_of(session, job_id)),
         deliveries=_deliveries(session, job_ids),
         events=_events(session, entry.study_instance_uid, limit=events),
+        deletions=deletions.standing(session, study_id),
+        kept=kept_studies.of_studies(session, [study_id]).get(study_id),
     )
 
 
@@ -140,6 +150,7 @@ def _result(session: Session, row: AnalysisRow, job: JobRow, report: ReportRow) 
         superseded_at=row.superseded_at,
         superseded_by=row.superseded_by,
         structures=analyses.structures_of(session, row.job_id),
+        pictures_deleted=deletions.lacks_pictures(session, row.job_id),
     )
 
 

@@ -53,6 +53,7 @@ def gateway(state: Path, *, file: Path | None, flags: Layer, only_receives: bool
         installation.database,
         installation.objects,
         routes=routes_of_site(installation),
+        retention=installation.settings.retention,
         only_receives=only_receives,
     )
     with contextlib.ExitStack() as stack:

@@ -169,14 +169,16 @@ def _tried(
     from console.routes.reading import study_on_record
     from console.site_models.folder_study import study_of_folder
     from console.site_models.trial import try_on
-    from storage import studies
+    from storage import deletions, studies
 
     device = str(_place(installation).device)
     if Path(subject).is_dir():
         with study_of_folder(Path(subject)) as (instances, objects):
             return try_on(analyser, instances, objects, watch=watch, device=device, pictures=out)
     with installation.read() as session:
-        instances = studies.instances_of(session, study_on_record(session, subject).id)
+        study_id = study_on_record(session, subject).id
+        deletions.require_images(session, study_id)
+        instances = studies.instances_of(session, study_id)
     return try_on(analyser, instances, installation.objects, watch=watch, device=device, pictures=out)
 
 

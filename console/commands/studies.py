@@ -24,6 +24,7 @@ from console.terminal.options import (
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from storage.deletions import Deletion
     from storage.deliveries import Delivery
     from storage.domain import Finding, Structure
     from storage.study_record import Dossier, Result
@@ -51,6 +52,13 @@ OfState = Annotated[
 ]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who read it; default: who is logged in here.")]
 Undo = Annotated[bool, typer.Option("--undo", help="Take the mark back: the study is on the worklist again.")]
+KeptBy = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who keeps it; default: who is logged in here.")
+]
+WhyKept = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; stays with the study, and out of the audit trail.")
+]
+LetGo = Annotated[bool, typer.Option("--undo", help="Let the rules of retention have it again.")]
 Saliency = Annotated[bool, typer.Option("--saliency", help="Where the classifier looked, not the segmenter.")]
 
 
@@ -160,6 +168,37 @@ def release_study(
     write_line(f"study {study_id} is released: a running gateway asks the routes about the images that are there")
 
 
+@app.command("keep")
+def keep_study(
+    study: Study,
+    state: State = DEFAULT_STATE,
+    *,
+    by: KeptBy = None,
+    reason: WhyKept = None,
+    undo: LetGo = False,
+    config: ConfigFile = None,
+) -> None:
+    """Keep everything of a study, whatever the rules of retention say, until somebody lets it go.
+
+    Example: oncue studies keep 1 --reason "teaching case"
+    """
+    from console.installation import open_installation
+    from console.terminal.actor import command_line_actor
+    from console.terminal.output import write_line
+    from storage import kept_studies
+    from storage.database import utc_now
+
+    if undo == (reason is not None):
+        raise typer.BadParameter("give --reason TEXT to keep it, or --undo to let it go")
+    with open_installation(state, file=config).write() as session:
+        study_id, actor = _number(session, study), by or command_line_actor()
+        if reason is None:
+            kept_studies.let_go(session, study_id, actor=actor, now=utc_now())
+        else:
+            kept_studies.keep(session, study_id, reason=reason, actor=actor, now=utc_now())
+    write_line(f"study {study_id} is {'let go: the rules of retention count for it' if undo else 'kept'}")
+
+
 @app.command("show")
 def show_study(
     study: Study, state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False
@@ -210,13 +249,14 @@ def explain_study(
     from console.installation import open_installation
     from console.terminal.output import write_json, write_line
     from console.terminal.recorded_reading import record_reading
-    from storage import analyses
+    from storage import analyses, deletions
     from storage.history.readings import export_made
 
     installation = open_installation(state, file=config)
     with installation.read() as session:
         entry = _dossier(session, study)
         job_id = _job_of(entry, route)
+        deletions.require_pictures(session, job_id)
         analysis = analyses.load(session, job_id, installation.objects)
     record_reading(
         installation.database, lambda session, reader: export_made(session, job_id, reader, what="an explanation")
@@ -321,7 +361,14 @@ def _summary(dossier: Dossier) -> list[tuple[str, object]]:
         *([("waits for", entry.waits_for)] if entry.waits_for else []),
         *([("its source holds", entry.expected_instances)] if entry.expected_instances is not None else []),
         *(("not applicable", reason) for reason in entry.reasons),
+        *((f"{one.kind} deleted", _deletion(one)) for one in dossier.deletions),
+        *([("kept by", f"{dossier.kept.kept_by}: {dossier.kept.reason}")] if dossier.kept else []),
     ]
+
+
+def _deletion(deletion: Deletion) -> str:
+    size = f"{deletion.files} files, {deletion.size_bytes / 1_000_000:,.1f} MB"
+    return f"on {deletion.deleted_at:%Y-%m-%d %H:%M} UTC by rule {deletion.rule}: {size}"
 
 
 def _likeness(result: Result) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from console.installation import Installation
 from dicom_gateway.errors import NoSeriesFound
 from dicom_gateway.series_facts import read_folder, stored_series
-from storage import studies, worklist
+from storage import series, studies, worklist
 from storage.errors import ConfigurationError, ObjectMissing, RecordMissing
 from storage.objects import ObjectStore
 from storage.progress import OnProgress
@@ -45,8 +45,9 @@ def series_of_study(installation: Installation, study: str) -> tuple[str, tuple[
 def arrived_series(session: Session, study_id: int, objects: ObjectStore) -> tuple[SeriesFacts, ...]:
     """Read the series of a study as it stands now from its stored images; ObjectMissing where one is gone."""
     instances, senders = studies.instances_of(session, study_id), studies.senders_of(session, study_id)
+    known = series.of_deleted(session, study_id)
     try:
-        return stored_series(instances, objects, senders)
+        return stored_series(instances, objects, senders, known=known)
     except OSError as error:
         raise ObjectMissing(f"an image of study {study_id} cannot be read: {error.strerror}") from error
 

@@ -18,7 +18,7 @@ from dicom_gateway.completeness.required_series import waiting_routes
 from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.completeness.sources import Sources
 from dicom_gateway.series_facts import stored_series
-from storage import closing, journals, receipts, studies, study_arrivals
+from storage import closing, journals, receipts, series, studies, study_arrivals
 from storage.audit import Detail
 from storage.closing import ArrivingStudy, Decision, Reason, SeenStudy
 from storage.database import Database
@@ -157,7 +157,8 @@ class Assembly:
         with self._stored.database.read() as session:
             instances = studies.instances_of(session, study.id)
             senders = studies.senders_of(session, study.id)
-        seen = SeenStudy(routes, stored_series(instances, self._stored.objects, senders))
+            deleted = series.of_deleted(session, study.id)
+        seen = SeenStudy(routes, stored_series(instances, self._stored.objects, senders, known=deleted))
         self._seen[study.id] = (study.last_instance_at, seen)
         return seen
 

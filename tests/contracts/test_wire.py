@@ -86,7 +86,8 @@ def test_the_details_keep_their_fields() -> None:
     more = ["reason", "lane", "opened_at", "started_at", "finished_at", "worker"]
     routed = ["route", "analyser", "pool", "routes_sha256", "wanted"]
     assert list(JobDetailForm.model_fields) == [*job, *routed, *more]
-    assert list(StudyDetailForm.model_fields) == ["study", "jobs", "result", "results", "deliveries", "events"]
+    study = ["study", "jobs", "result", "results", "deliveries", "events"]
+    assert list(StudyDetailForm.model_fields) == [*study, "deletions", "kept"]
     assert list(EventPageForm.model_fields) == ["events", "cursor", "facets"]
     assert list(TimelineForm.model_fields) == ["study", "days", "complete"]
     assert " ".join(StepForm.model_fields) == "seq at until tag actor outcome sentence events seconds"

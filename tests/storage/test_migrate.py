@@ -16,7 +16,7 @@ from storage.domain import JobState, Priority, StudyState
 from storage.errors import DatabaseUnavailable, SchemaMismatch
 from storage.models import Model
 from storage.objects import ObjectStore
-from tests.support.records import result, with_organs
+from tests.support.records import analysed_study, closed_study, result, with_organs
 from tests.support.routing import close_as_head, quiet_studies
 from tests.support.upgrading import upgrade
 
@@ -184,6 +184,23 @@ def _execute(database: Database, script: Path) -> None:
         for statement in script.read_text().split(";\n"):
             if statement.strip():
                 session.execute(text(statement))
+
+
+def test_files_of_earlier_analyses_are_named_for_retention(database: Database, objects: ObjectStore) -> None:
+    analysed_study(database, objects, 1)
+    closed_study(database, 2, body_part="KNEE")
+    files = "SELECT job_id, digest, kind FROM analysis_files ORDER BY digest"
+    kept = "SELECT study_id, image_bytes, keeps_images, keeps_results, keeps_pictures FROM standings ORDER BY study_id"
+    with database.read() as session:
+        before = [session.execute(text(query)).all() for query in (files, kept)]
+    assert len(before[0]) == 4
+    assert [bool(row.keeps_pictures) for row in before[1]] == [True, False]
+    database.dispose()
+    migrate.downgrade(database, "0015")
+    migrate.upgrade(database)
+    migrate.check(database)
+    with database.read() as session:
+        assert [session.execute(text(query)).all() for query in (files, kept)] == before
 
 
 def test_a_database_that_is_not_there_is_said_so_whatever_is_asked_of_its_schema() -> None:

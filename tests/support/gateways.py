@@ -25,6 +25,7 @@ from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.models import JobRow, StudyRow
 from storage.objects import ObjectStore
+from storage.retention.rules import RetentionSettings
 from storage.routes.in_force import RoutesInForce
 
 ANY_ROUTE = Path(__file__).with_name("any-route.toml")
@@ -81,12 +82,15 @@ def running_gateway(
     *,
     query_address: QueryAddress = no_address,
     clock: Callable[[], datetime] = utc_now,
+    retention: RetentionSettings | None = None,
     **settings: Any,
 ) -> Iterator[Running]:
     """Run a gateway on a free loopback port until the block ends; it closes studies only when told to be quick."""
     chosen = GatewaySettings(**({"port": 0, "quiet_seconds": 600, "drain_seconds": 0, **settings}))
     routes = RoutesInForce(chosen.routes or ANY_ROUTE)
-    gateway = Gateway(chosen, database, objects, routes=routes, query_address=query_address, clock=clock)
+    gateway = Gateway(
+        chosen, database, objects, routes=routes, retention=retention, query_address=query_address, clock=clock
+    )
     gateway.start()
     try:
         yield Running(gateway, database, objects)

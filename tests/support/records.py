@@ -139,7 +139,7 @@ def analysed_study(
     analysis = replace(
         _analysis(overlay, priority=priority, confidence=confidence, present=present),
         out_of_distribution=out_of_distribution,
-        explanation=_explanation(objects, panel) if present else None,
+        explanation=explanation(objects, panel) if present else None,
     )
     save_result(database, objects, queued.job_id, analysis, number=number)
     return Recorded(queued.study_instance_uid, queued.job_id, overlay, panel)
@@ -230,7 +230,8 @@ def _written(number: int, kind: ObjectKind) -> WrittenObject:
     return WrittenObject(kind, uid, "1.2.840.10008.5.1.4.1.1.66.4", f"{uid}.1", EXPLICIT, "b" * 64, 1000)
 
 
-def _explanation(objects: ObjectStore, panel: str) -> KeptExplanation:
+def explanation(objects: ObjectStore, panel: str) -> KeptExplanation:
+    """Return what a result may show: an attention map, and one panel."""
     attention = arrays.save_attention(objects, np.array([[[0, 51], [102, 255]]], dtype=np.uint8))
     return KeptExplanation(attention, (Panel(1, panel, 0, 0.75, 0.05, 0.5, 0.125),))
 
