@@ -97,7 +97,8 @@ def _place(analysis: Analysis, picture: KeyPicture, source: Dataset | None) -> l
     series, instance = (str(source.get(keyword) or "").strip() for keyword in ("SeriesNumber", "InstanceNumber"))
     parts += [f"series {plain(series)}"] if series else []
     parts += [f"frame {number}"] if number is not None else [f"image {plain(instance)}"] if instance else []
-    return [", ".join(parts)] if parts else []
+    place = ", ".join(parts)
+    return [place[0].upper() + place[1:]] if place else []
 
 
 def _algorithms(analysis: Analysis) -> list[str]:
