@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.codes import plain
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.key_pictures import KeyPicture, lesion_labels
+from dicom_gateway.objects.key_pictures import KeyPicture, lesion_plane
 from dicom_gateway.objects.segments import lesions
 from storage.domain import Analysis, Extent, Finding, Presence
 
@@ -53,7 +53,7 @@ def lesions_on(analysis: Analysis, slice_index: int | None) -> tuple[Finding, ..
     found = lesions(analysis)
     if slice_index is None or analysis.label_map is None:
         return found
-    present = set(np.unique(lesion_labels(analysis, analysis.label_map)[slice_index]).tolist())
+    present = set(np.unique(lesion_plane(analysis, analysis.label_map, slice_index)).tolist())
     return tuple(finding for finding in found if finding.number in present)
 
 
@@ -97,7 +97,8 @@ def _place(analysis: Analysis, picture: KeyPicture, source: Dataset | None) -> l
     series, instance = (str(source.get(keyword) or "").strip() for keyword in ("SeriesNumber", "InstanceNumber"))
     parts += [f"series {plain(series)}"] if series else []
     parts += [f"frame {number}"] if number is not None else [f"image {plain(instance)}"] if instance else []
-    return [", ".join(parts)] if parts else []
+    place = ", ".join(parts)
+    return [place[0].upper() + place[1:]] if place else []
 
 
 def _algorithms(analysis: Analysis) -> list[str]:
