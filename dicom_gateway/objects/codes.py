@@ -50,6 +50,7 @@ PRESENT = DicomCode("52101004", "SCT", "Present")
 ABSENT = DicomCode("272519000", "SCT", "Absent")
 
 ARTIFICIAL_INTELLIGENCE = DicomCode("123110", "DCM", "Artificial Intelligence")
+MEASUREMENT_REPORT = DicomCode("126000", "DCM", "Imaging Measurement Report")
 PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
 VOLUME = DicomCode("118565006", "SCT", "Volume")

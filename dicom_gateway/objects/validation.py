@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
     KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
     SegmentationStorage,
@@ -70,6 +71,14 @@ _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
         "VerificationFlag",
         "CurrentRequestedProcedureEvidenceSequence",
     ),
+    EncapsulatedPDFStorage: (
+        "ConversionType",
+        "BurnedInAnnotation",
+        "SourceInstanceSequence",
+        "DocumentTitle",
+        "MIMETypeOfEncapsulatedDocument",
+        "EncapsulatedDocument",
+    ),
     KeyObjectSelectionDocumentStorage: (
         "ValueType",
         "ConceptNameCodeSequence",
@@ -100,6 +109,10 @@ def check_object(dataset: Dataset, *, references: Iterable[str], inherited: Coll
         _require_shares(dataset)
     if dataset.SOPClassUID in (SegmentationStorage, ParametricMapStorage):
         _require_references(set(references), _image_references(dataset))
+    elif dataset.SOPClassUID == EncapsulatedPDFStorage:
+        _require_page(dataset)
+        named = {str(reference.ReferencedSOPInstanceUID) for reference in dataset.SourceInstanceSequence}
+        _require_references(set(references), named)
     else:
         evidence = _evidence(dataset)
         _require_references(set(references), evidence)
@@ -168,6 +181,13 @@ def _require_shares(dataset: Dataset) -> None:
         raise ObjectInvalid("the parametric map does not hold the frames that it promises")
     if not ((values >= 0.0) & (values <= 1.0)).all():
         raise ObjectInvalid("the parametric map holds values outside 0 to 1")
+
+
+def _require_page(dataset: Dataset) -> None:
+    """Check that the document is a PDF file from its first line to its last."""
+    content = bytes(dataset.EncapsulatedDocument)
+    if not content.startswith(b"%PDF-") or not content.rstrip(b"\0\r\n").endswith(b"%%EOF"):
+        raise ObjectInvalid("the encapsulated document is no whole PDF file")
 
 
 def _require_references(wanted: set[str], named: set[str]) -> None:
