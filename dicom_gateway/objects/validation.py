@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     EncapsulatedPDFStorage,
     KeyObjectSelectionDocumentStorage,
@@ -28,6 +29,14 @@ _COMMON = (
     "Manufacturer",
     "ContentDate",
     "ContentTime",
+)
+_DOCUMENT = (
+    "ValueType",
+    "ConceptNameCodeSequence",
+    "ContentSequence",
+    "CompletionFlag",
+    "VerificationFlag",
+    "CurrentRequestedProcedureEvidenceSequence",
 )
 # Type 1 of each IOD, beyond the common ones: these carry a value. Type 2 below are there, if empty.
 _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
@@ -63,14 +72,8 @@ _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
         "ContentLabel",
         "FloatPixelData",
     ),
-    Comprehensive3DSRStorage: (
-        "ValueType",
-        "ConceptNameCodeSequence",
-        "ContentSequence",
-        "CompletionFlag",
-        "VerificationFlag",
-        "CurrentRequestedProcedureEvidenceSequence",
-    ),
+    BasicTextSRStorage: _DOCUMENT,
+    Comprehensive3DSRStorage: _DOCUMENT,
     EncapsulatedPDFStorage: (
         "ConversionType",
         "BurnedInAnnotation",

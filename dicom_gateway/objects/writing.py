@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import part10
+from dicom_gateway.objects.notice import UnanalysedStudy, build_notice
 from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.rejection import RejectionReason, build_rejection
@@ -20,6 +22,7 @@ from dicom_gateway.objects.segmentation import build_segmentation
 from dicom_gateway.objects.segments import has_segments
 from dicom_gateway.objects.sources import inherited_uids, keep_text, read_header, read_sources
 from dicom_gateway.objects.standard_tables import shrink_tables
+from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle, encode_text, fit_description
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
@@ -90,6 +93,32 @@ def write_rejection(
     uids = [item.sop_instance_uid for item in objects_to_reject]
     check_object(dataset, references=uids, inherited=inherited_uids(rejected))
     return _store(dataset, ObjectKind.REJECTION, objects, like=objects_to_reject[0].digest)
+
+
+def write_notice(
+    subject: UnanalysedStudy, objects: ObjectStore, *, equipment: Equipment, style: ObjectStyle = DEFAULT_STYLE
+) -> WrittenObject:
+    """Build, check and store the notice that a study was not analysed.
+
+    The same subject, equipment and style give the same bytes. Raises ObjectMissing, SourceUnusable, ObjectInvalid,
+    StorageFull.
+    """
+    keep_identifiers_out_of_logs()
+    shrink_tables()
+    if not subject.instances:
+        raise SourceUnusable("no image of the study is there any more")
+    like = subject.instances[0].digest
+    source = read_header(like, objects)
+    dataset = build_notice(subject, source, equipment=equipment, style=style)
+    uids = {
+        uid for one in subject.instances for uid in (one.series_instance_uid, one.sop_instance_uid, one.sop_class_uid)
+    }
+    check_object(
+        dataset,
+        references=[instance.sop_instance_uid for instance in subject.instances],
+        inherited=inherited_uids([source]) | uids,
+    )
+    return _store(dataset, ObjectKind.SR, objects, like=like, style=style)
 
 
 def write_parametric_map(
@@ -171,9 +200,13 @@ def _write_map(
     return _store(dataset, ObjectKind.PM, objects, like=analysis.frames[0].digest)
 
 
-def _store(dataset: Dataset, kind: ObjectKind, objects: ObjectStore, *, like: str) -> WrittenObject:
+def _store(
+    dataset: Dataset, kind: ObjectKind, objects: ObjectStore, *, like: str, style: ObjectStyle = DEFAULT_STYLE
+) -> WrittenObject:
     """Encode and store an object; ``like`` is the digest of the image that its patient and study are those of."""
-    keep_text(read_header(like, objects), dataset)
+    if not encode_text(dataset, style):
+        keep_text(read_header(like, objects), dataset)
+    fit_description(dataset)
     content = part10(dataset)
     return WrittenObject(
         kind=kind,
