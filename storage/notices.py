@@ -149,9 +149,7 @@ def needless(session: Session, notice: PendingNotice, *, now: datetime) -> None:
         _record(session, row, "notice:needless", now=now)
 
 
-def failed(
-    session: Session, notice: PendingNotice, *, code: str, reason: str, retryable: bool, now: datetime
-) -> None:
+def failed(session: Session, notice: PendingNotice, *, code: str, reason: str, retryable: bool, now: datetime) -> None:
     """Record that a notice could not be written; tried again later where that can help."""
     row = _held(session, notice)
     if row is None:
@@ -174,9 +172,7 @@ def _row(session: Session, study_id: int, subject: Subject) -> NoticeRow:
     if known is not None:
         _step(known, NoticeState.PENDING)
         return known
-    row = NoticeRow(
-        study_id=study_id, revision=subject.revision, route=subject.route, state=NoticeState.PENDING.value
-    )
+    row = NoticeRow(study_id=study_id, revision=subject.revision, route=subject.route, state=NoticeState.PENDING.value)
     session.add(row)
     return row
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +48,16 @@ def _finding_lines(analysis: Analysis, picture: KeyPicture) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def short_caption(analysis: Analysis, picture: KeyPicture) -> str:
+    """Return which slice a picture shows and the numbers of the lesions on it; empty where nobody knows."""
+    if picture.slice_index is None:
+        return ""
+    place = f"Slice {picture.slice_index + 1} of {len(analysis.frames)}"
+    numbers = ", ".join(str(finding.number) for finding in lesions_on(analysis, picture.slice_index))
+    heat = ", with where the classifier looked" if picture.is_heated else ""
+    return f"{place}: No. {numbers}{heat}" if numbers else f"{place}{heat}"
+
+
 def lesions_on(analysis: Analysis, slice_index: int | None) -> tuple[Finding, ...]:
     """Return the lesions that a slice shows, by their number; all of them where the slice is not known."""
     found = lesions(analysis)
@@ -64,7 +73,7 @@ def _lesion(finding: Finding) -> str:
         sizes = [f"{finding.volume_ml:.2f} ml", f"longest {finding.longest_diameter_mm:.1f} mm"]
     elif finding.extent is Extent.AREA:
         sizes = [f"{finding.area_mm2 / 100.0:.2f} cm2", f"longest {finding.longest_diameter_mm:.1f} mm"]
-    parts = [*sizes, f"certainty {100.0 * finding.confidence:.0f} %", *_labels(finding)]
+    parts = [*sizes, f"certainty {100.0 * finding.confidence:.0f}%", *_labels(finding)]
     return f"{plain(finding.concept.meaning)} {finding.number}: {', '.join(parts)}"
 
 
@@ -73,13 +82,13 @@ def _labels(finding: Finding) -> list[str]:
         return [f"class left to the reader ({plain(finding.abstained)})"]
     if finding.label is None:
         return []
-    share = f" {100.0 * finding.label_probability:.0f} %" if finding.label_probability is not None else ""
+    share = f" {100.0 * finding.label_probability:.0f}%" if finding.label_probability is not None else ""
     return [f"{plain(finding.label)}{share}"]
 
 
 def _statement(finding: Finding) -> str:
     if finding.presence is Presence.ABSENT:
-        return f"{plain(finding.concept.meaning)}: none found, certainty {100.0 * finding.confidence:.0f} %"
+        return f"{plain(finding.concept.meaning)}: none found, certainty {100.0 * finding.confidence:.0f}%"
     return f"Whole image: {', '.join(_labels(finding)) or 'no label'}"
 
 
@@ -87,7 +96,7 @@ def _origin_lines(
     analysis: Analysis, picture: KeyPicture, source: Dataset | None, equipment: Equipment
 ) -> tuple[str, ...]:
     names = [_produced(f"{equipment.model_name} {equipment.software_version}"), *_algorithms(analysis)]
-    return tuple([*_place(analysis, picture, source), *names])
+    return (*_place(analysis, picture, source), *names)
 
 
 def _place(analysis: Analysis, picture: KeyPicture, source: Dataset | None) -> list[str]:
@@ -112,18 +121,3 @@ def _algorithms(analysis: Analysis) -> list[str]:
 
 def _produced(text: str) -> str:
     return plain(text, 100)
-
-
-def wrapped(lines: Sequence[str], fits: "Fits") -> list[str]:
-    """Break lines between words where they are too long for who draws them."""
-    out: list[str] = []
-    for line in lines:
-        start = ""
-        for word in line.split():
-            longer = f"{start} {word}".strip()
-            if start and not fits(longer):
-                out.append(start)
-                longer = word
-            start = longer
-        out.append(start)
-    return out

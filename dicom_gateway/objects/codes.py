@@ -59,6 +59,9 @@ ARTIFICIAL_INTELLIGENCE = DicomCode("123110", "DCM", "Artificial Intelligence")
 MEASUREMENT_REPORT = DicomCode("126000", "DCM", "Imaging Measurement Report")
 PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
+SOURCE_IMAGE_FOR_PROCESSING = DicomCode("121322", "DCM", "Source image for image processing operation")
+OF_INTEREST = DicomCode("113000", "DCM", "Of Interest")
+
 VOLUME = DicomCode("118565006", "SCT", "Volume")
 AREA = DicomCode("42798000", "SCT", "Area")
 LONG_AXIS = DicomCode("103339001", "SCT", "Long Axis")

@@ -1,7 +1,7 @@
 """DICOM Label Map Segmentation (PS3.3 A.51 and C.8.20.2, Segmentation Type LABELMAP): one number for each pixel.
 
 It holds what the binary segmentation holds, under UIDs of its own: the same segments with the same numbers and tracking
-UIDs, and a background segment 0. Frames have 8 bits, for there are at most 255 segments, and those without a segment are
+UIDs, and a background segment 0. Frames have 8 bits, for there are at most 255 segments; those without a segment are
 left out. Pixels are MONOCHROME2 and each segment has its recommended colour; with a palette there would be no such
 colours, and readers that know none would show nothing.
 """

@@ -64,7 +64,9 @@ _WORDS: Mapping[str, Words] = {
         ),
         _OTHER_IMAGES,
     ),
-    **dict.fromkeys(("pixel_data_inconsistent", "unreadable_instance", "object_corrupt", "object_missing"), _UNREADABLE),
+    **dict.fromkeys(
+        ("pixel_data_inconsistent", "unreadable_instance", "object_corrupt", "object_missing"), _UNREADABLE
+    ),
     **dict.fromkeys(("duplicate_position", "incomplete_volume", "invalid_geometry", "mixed_geometry"), _GEOMETRY),
 }
 

@@ -34,7 +34,5 @@ def opposite(letters: str) -> str:
 
 
 def _letters(direction: Sequence[float]) -> str:
-    named = [
-        (abs(cosine), _AXES[axis][cosine > 0.0]) for axis, cosine in enumerate(direction) if abs(cosine) > _LEANS
-    ]
+    named = [(abs(cosine), _AXES[axis][cosine > 0.0]) for axis, cosine in enumerate(direction) if abs(cosine) > _LEANS]
     return "".join(letter for _, letter in sorted(named, key=lambda one: -one[0]))

@@ -128,9 +128,7 @@ def _highdicom_segmentation(
             segmentation_type=SegmentationTypeValues.LABELMAP if as_label_map else SegmentationTypeValues.BINARY,
             segment_descriptions=segment_descriptions(analysis, series.first),
             series_instance_uid=identity.series_instance_uid,
-            series_number=(
-                equipment.label_map_series_number if as_label_map else equipment.segmentation_series_number
-            ),
+            series_number=(equipment.label_map_series_number if as_label_map else equipment.segmentation_series_number),
             sop_instance_uid=identity.sop_instance_uid,
             instance_number=1,
             manufacturer=equipment.manufacturer,

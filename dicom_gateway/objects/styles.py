@@ -1,4 +1,4 @@
-"""How a destination wants its objects numbered, named and encoded; each such style gives objects with UIDs of their own.
+"""How a destination wants its objects numbered, named and encoded: each such style gives objects of its own.
 
 One UID always names the same bytes: an object that is written in two styles is two objects.
 """
@@ -32,8 +32,9 @@ class ObjectStyle:
     """The style of the objects of a destination; None leaves what every other destination gets.
 
     ``series_number_base`` is added to 1 for SEG, 2 for SR, 3 for PM, 5 for LABELMAP, 6 for SC, 7 for GSPS, 8 for KO,
-    9 for PDF and 10 for notices; without it the base is 99000. ``character_set`` is a defined term of Specific Character Set, or
-    several with backslashes (PS3.3 C.12.1.1.2): text is written in it where it holds all of an object's text.
+    9 for PDF and 10 for notices; without it the base is 99000. ``character_set`` is a defined term of Specific
+    Character Set, or several with backslashes (PS3.3 C.12.1.1.2): text is written in it where it holds all of an
+    object's text.
     Raises StyleInvalid where a value cannot stand in a DICOM object.
     """
 
@@ -75,7 +76,8 @@ def encode_text(dataset: Dataset, style: ObjectStyle) -> bool:
     """Have a finished object's text written in the style's character set, and say whether it will be.
 
     An object keeps the set of its source where the style names none, where its text could not all be read, or where
-    the set does not hold all of it: a patient whose name has changed is another one to an archive.
+    the set does not hold all of it: a patient whose name has changed is another one to an archive. The series
+    description is no reason to, since it can be reduced (``fit_description``).
     """
     if style.character_set is None:
         return False
@@ -101,7 +103,7 @@ def fit_description(dataset: Dataset) -> None:
 
 def _texts(dataset: Dataset) -> Iterator[str]:
     for element in dataset.iterall():
-        if element.VR in TEXT_VRS and element.value:
+        if element.VR in TEXT_VRS and element.value and element.keyword != "SeriesDescription":
             single = isinstance(element.value, str | PersonName)
             yield from map(str, [element.value] if single else element.value)
 
@@ -124,13 +126,17 @@ def _encodes(encoding: str, character: str) -> bool:
 
 
 def _is_long_string(text: str) -> bool:
-    return 0 < len(text.strip()) and len(text) <= _DESCRIPTION_CHARACTERS and text.isprintable() and "\\" not in text
+    return bool(text.strip()) and len(text) <= _DESCRIPTION_CHARACTERS and text.isprintable() and "\\" not in text
 
 
 def _require_defined_terms(terms: Sequence[str]) -> None:
-    """Check a value of Specific Character Set (PS3.3 C.12.1.1.2): alone, one that stands alone; code extensions else."""
-    known = all(term in DEFINED_TERMS or (not term and len(terms) > 1 and place == 0) for place, term in enumerate(terms))
+    """Check a value of Specific Character Set (PS3.3 C.12.1.1.2): of several, each has code extensions."""
+    known = all(
+        term in DEFINED_TERMS or (not term and len(terms) > 1 and place == 0) for place, term in enumerate(terms)
+    )
     if not known:
-        raise StyleInvalid("the character set has a value that is no defined term of Specific Character Set (0008,0005)")
+        raise StyleInvalid(
+            "the character set has a value that is no defined term of Specific Character Set (0008,0005)"
+        )
     if len(terms) > 1 and not all(term.startswith(_EXTENSION) for term in terms if term):
         raise StyleInvalid("of several character sets each must be one with code extensions, as ISO 2022 IR 100")
