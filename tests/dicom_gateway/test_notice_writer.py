@@ -112,7 +112,9 @@ def test_destinations_of_one_style_share_an_object_and_others_get_their_own(
 ) -> None:
     with sqlite_database.write() as session:
         add_told(session, "RIS", now=NOW)
-        add_told(session, "ARCHIVE", now=NOW, series_number_base=500, series_description="AI", character_set="ISO_IR 192")
+        add_told(
+            session, "ARCHIVE", now=NOW, series_number_base=500, series_description="AI", character_set="ISO_IR 192"
+        )
     writer(sqlite_database, objects).write_due()
     found = {name: one.written for name, one in sent(sqlite_database).items()}
     assert found["PACS"] == found["RIS"]
