@@ -20,10 +20,10 @@ from storage.objects import ObjectStore
 from storage.routes.series_facts import SeriesFacts
 from tests.support.peers import executable, orthanc, run, storescu
 from tests.support.readers import entity_errors, iod_errors
+from tests.support.records import NOW
 from tests.support.routing import close_quiet, quiet_studies, seen
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 from tests.support.told_destinations import add_told
-from tests.support.records import NOW
 
 LATER = NOW + timedelta(hours=1)
 

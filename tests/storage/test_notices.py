@@ -53,7 +53,7 @@ def write(database: Database, *, receivers: tuple[str, ...] = ("PACS",)) -> None
         notices.written(session, notice, [(written_as(str(notice.opened_at.timestamp())), receivers)], now=NOW)
 
 
-def late_image(database: Database, uid: str, *, body_part: str = "HEAD") -> int | None:
+def late_image(database: Database, uid: str) -> int | None:
     instance = StoredInstance(uid, f"{uid}.1", f"{uid}.99", MR_IMAGE, "1.2.3", "MR", "9" * 64, "8" * 64, 10)
     with database.write() as session:
         studies.register_instance(
