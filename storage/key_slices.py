@@ -19,8 +19,11 @@ def key_slices(lesions: NDArray[uint8], organs: NDArray[uint8], *, most: int) ->
 def choose_slices(labels: NDArray[uint8], *, most: int) -> tuple[int, ...]:
     """Return up to ``most`` slices by lesion area, in the order of the stack; spread evenly where there is none."""
     areas = np.count_nonzero(labels, axis=(1, 2))
-    if not areas.any():
-        return spread_slices(labels, most=most)
+    return widest_slices(areas, most=most) if areas.any() else spread_slices(labels, most=most)
+
+
+def widest_slices(areas: NDArray[intp], *, most: int) -> tuple[int, ...]:
+    """Return up to ``most`` slices of those with an area, by the area of each, in the order of the stack."""
     chosen = np.sort(np.argsort(-areas, kind="stable")[: min(most, np.count_nonzero(areas))])
     return tuple(int(z) for z in chosen)
 
@@ -33,7 +36,11 @@ def spread_slices(organs: NDArray[uint8], *, most: int) -> tuple[int, ...]:
     return tuple(int(z) for z in chosen)
 
 
-def largest_slices(labels: NDArray[uint8]) -> tuple[int, ...]:
-    """Return the slice in which each number covers the most pixels, each slice once, in the order of the stack."""
-    numbers = [int(number) for number in np.unique(labels) if number]
-    return tuple(sorted({int(np.count_nonzero(labels == number, axis=(1, 2)).argmax()) for number in numbers}))
+def areas_by_number(labels: NDArray[uint8]) -> NDArray[intp]:
+    """Return how many pixels each number has in each slice: ``[z, 256]``."""
+    return np.array([np.bincount(plane.reshape(-1), minlength=256) for plane in labels], dtype=intp)
+
+
+def largest_slices(areas: NDArray[intp]) -> tuple[int, ...]:
+    """Return the slice in which each number has the largest area ``[z, number]``, each once, in the stack's order."""
+    return tuple(sorted({int(of_number.argmax()) for of_number in areas.T if of_number.any()}))

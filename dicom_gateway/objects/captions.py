@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.codes import plain
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.key_pictures import KeyPicture, lesion_labels
+from dicom_gateway.objects.key_pictures import KeyPicture, lesion_plane
 from dicom_gateway.objects.segments import lesions
 from storage.domain import Analysis, Extent, Finding, Presence
 
@@ -63,7 +63,7 @@ def lesions_on(analysis: Analysis, slice_index: int | None) -> tuple[Finding, ..
     found = lesions(analysis)
     if slice_index is None or analysis.label_map is None:
         return found
-    present = set(np.unique(lesion_labels(analysis, analysis.label_map)[slice_index]).tolist())
+    present = set(np.unique(lesion_plane(analysis, analysis.label_map, slice_index)).tolist())
     return tuple(finding for finding in found if finding.number in present)
 
 

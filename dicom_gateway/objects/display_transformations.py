@@ -71,11 +71,11 @@ def _full_range(source: Dataset, rescale: Rescale | None) -> Window | None:
 
 def _macro(source: Dataset, frame_number: int | None, name: str) -> Dataset:
     """Return the functional group of a frame, its own before the shared one; the image itself where it has none."""
-    own = source.get("PerFrameFunctionalGroupsSequence")
-    shared = source.get("SharedFunctionalGroupsSequence")
-    if frame_number is not None and own and frame_number <= len(own) and own[frame_number - 1].get(name):
-        return own[frame_number - 1][name].value[0]
-    return shared[0][name].value[0] if shared and shared[0].get(name) else source
+    own = source.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = source.get("SharedFunctionalGroupsSequence") or ()
+    groups = [*own[frame_number - 1 : frame_number], *shared[:1]] if frame_number is not None else []
+    macros: list[Dataset] = [macro for group in groups for macro in group.get(name, ())]
+    return macros[0] if macros else source
 
 
 def _first(holder: Dataset, keyword: str) -> float | None:

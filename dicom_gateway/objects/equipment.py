@@ -53,8 +53,18 @@ class Equipment:
 
     def numbered_from(self, base: int) -> Self:
         """Return the same equipment with series numbers that count on from another base than 99000."""
-        numbers = [name for name in self.__dataclass_fields__ if name.endswith("_series_number")]
-        return replace(self, **{name: base + number for number, name in enumerate(numbers, start=1)})
+        return replace(
+            self,
+            segmentation_series_number=base + 1,
+            report_series_number=base + 2,
+            parametric_map_series_number=base + 3,
+            rejection_series_number=base + 4,
+            label_map_series_number=base + 5,
+            capture_series_number=base + 6,
+            presentation_state_series_number=base + 7,
+            key_object_series_number=base + 8,
+            report_page_series_number=base + 9,
+        )
 
     @property
     def device_uid(self) -> str:

@@ -14,7 +14,7 @@ from dicom_gateway.objects.captions import short_caption
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.flat_images import is_flat
 from dicom_gateway.objects.key_objects import build_key_objects
-from dicom_gateway.objects.key_pictures import key_frames, key_pictures
+from dicom_gateway.objects.key_pictures import key_pictures
 from dicom_gateway.objects.label_map import build_label_map
 from dicom_gateway.objects.parametric_map import build_parametric_map
 from dicom_gateway.objects.predecessors import PredecessorDocument
@@ -24,7 +24,7 @@ from dicom_gateway.objects.report_page import build_report_page
 from dicom_gateway.objects.secondary_captures import build_secondary_captures
 from dicom_gateway.objects.segmentation import build_segmentation
 from dicom_gateway.objects.segments import has_segments
-from dicom_gateway.objects.sources import inherited_uids, read_sources, source_series
+from dicom_gateway.objects.sources import SourceSeries, inherited_uids, read_sources, source_series
 from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.storing import Expectation, store_object
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
@@ -55,7 +55,7 @@ class Material:
     """What forms are built of. ``segmentation`` is the SEG where anything was drawn, written or not."""
 
     analysis: Analysis
-    sources: Sequence[Dataset]
+    series: SourceSeries
     objects: ObjectStore
     options: Options
     segmentation: Dataset | None
@@ -63,7 +63,7 @@ class Material:
     @property
     def source_uids(self) -> tuple[str, ...]:
         """The SOP Instance UIDs of the sources."""
-        return tuple(str(source.SOPInstanceUID) for source in self.sources)
+        return tuple(str(source.SOPInstanceUID) for source in self.series.datasets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ def write_forms(
     shrink_tables()
     options = Options(written_at=written_at, equipment=equipment, predecessor=predecessor, style=style)
     material = _material(analysis, objects, options, forms)
-    inherited = inherited_uids(material.sources) | (predecessor.uids if predecessor else frozenset())
+    inherited = inherited_uids(material.series.datasets) | (predecessor.uids if predecessor else frozenset())
     written: list[WrittenObject] = []
     results: dict[ObjectKind, Dataset] = {}
     failure: OncueError | None = None
@@ -137,10 +137,10 @@ def write_forms(
 
 
 def _material(analysis: Analysis, objects: ObjectStore, options: Options, forms: Collection[ObjectKind]) -> Material:
-    sources = read_sources(analysis.frames, objects)
+    series = source_series(read_sources(analysis.frames, objects))
     needed = has_segments(analysis) and not {ObjectKind.SEG, ObjectKind.SR}.isdisjoint(forms)
-    segmentation = build_segmentation(analysis, sources, **options) if needed else None
-    return Material(analysis, sources, objects, options, segmentation)
+    segmentation = build_segmentation(analysis, series, **options) if needed else None
+    return Material(analysis, series, objects, options, segmentation)
 
 
 def _segmentation(material: Material, results: Results) -> Sequence[Draft]:
@@ -152,7 +152,7 @@ def _label_map(material: Material, results: Results) -> Sequence[Draft]:
     del results
     if not has_segments(material.analysis):
         return []
-    dataset = build_label_map(material.analysis, material.sources, **material.options)
+    dataset = build_label_map(material.analysis, material.series, **material.options)
     return [Draft(dataset, material.source_uids)]
 
 
@@ -160,7 +160,7 @@ def _report(material: Material, results: Results) -> Sequence[Draft]:
     """Refer to the SEG whether it goes to the same receiver or not: a report has one content."""
     del results
     segmentation = material.segmentation
-    dataset = build_report(material.analysis, material.sources, segmentation=segmentation, **material.options)
+    dataset = build_report(material.analysis, material.series, segmentation=segmentation, **material.options)
     drawn = () if segmentation is None else (str(segmentation.SOPInstanceUID),)
     return [Draft(dataset, (*material.source_uids, *drawn))]
 
@@ -168,7 +168,7 @@ def _report(material: Material, results: Results) -> Sequence[Draft]:
 def _captures(material: Material, results: Results) -> Sequence[Draft]:
     del results
     pictures = key_pictures(material.analysis, material.objects)
-    captures = build_secondary_captures(material.analysis, material.sources, pictures, **material.options)
+    captures = build_secondary_captures(material.analysis, material.series, pictures, **material.options)
     return [Draft(capture, ()) for capture in captures]
 
 
@@ -188,7 +188,7 @@ def _report_page(material: Material, results: Results) -> Sequence[Draft]:
 def _presentation_states(material: Material, results: Results) -> Sequence[Draft]:
     del results
     return [
-        Draft(state, ()) for state in build_presentation_states(material.analysis, material.sources, **material.options)
+        Draft(state, ()) for state in build_presentation_states(material.analysis, material.series, **material.options)
     ]
 
 
@@ -196,20 +196,19 @@ def _key_objects(material: Material, results: Results) -> Sequence[Draft]:
     """Name the frames that matter, and of what was written the segmentation, in one form, and the report."""
     drawn = results.get(ObjectKind.SEG) or results.get(ObjectKind.LABELMAP)
     named = [result for result in (drawn, results.get(ObjectKind.SR)) if result is not None]
-    dataset = build_key_objects(material.analysis, material.sources, results=named, **material.options)
+    dataset = build_key_objects(material.analysis, material.series, results=named, **material.options)
     if dataset is None:
         return []
-    frames = {frame.sop_instance_uid for frame in key_frames(material.analysis)}
-    return [Draft(dataset, frames | {str(result.SOPInstanceUID) for result in named})]
+    return [Draft(dataset, [str(result.SOPInstanceUID) for result in named])]
 
 
 def _parametric_map(material: Material, results: Results) -> Sequence[Draft]:
     del results
     kept = material.analysis.explanation
-    if kept is None or is_flat(source_series(material.sources), material.analysis.frames):
+    if kept is None or is_flat(material.series, material.analysis.frames):
         return []
     attention = arrays.load_attention(material.objects, kept.attention)
-    dataset = build_parametric_map(material.analysis, attention, material.sources, **material.options)
+    dataset = build_parametric_map(material.analysis, attention, material.series, **material.options)
     return [Draft(dataset, material.source_uids)]
 
 

@@ -19,9 +19,10 @@ from numpy import bool_
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from dicom_gateway.objects.captions import lesions_on
 from dicom_gateway.objects.codes import plain
 from dicom_gateway.objects.contours import outlines
-from dicom_gateway.objects.key_pictures import lesion_labels
+from dicom_gateway.objects.key_pictures import lesion_plane
 from dicom_gateway.objects.segments import lesion_colour, lesions
 from storage.domain import Analysis, Finding, LabelMap
 
@@ -54,22 +55,21 @@ def annotations_of(
     layers: Mapping[int, GraphicLayer],
 ) -> list[GraphicAnnotation]:
     """Return the outline and the name of each lesion on each of some slices; ``headers`` are by SOP Instance UID."""
-    labels = lesion_labels(analysis, label_map)
     annotations = []
     for z in slices:
         frame = label_map.frames[z]
-        for finding in lesions(analysis):
-            mask = labels[z] == finding.number
-            if mask.any():
-                annotations.append(
-                    GraphicAnnotation(
-                        referenced_images=[headers[frame.sop_instance_uid]],
-                        graphic_layer=layers[finding.number],
-                        referenced_frame_number=frame.frame_number,
-                        graphic_objects=_polylines(mask, finding),
-                        text_objects=[_text(mask, finding)],
-                    )
+        plane = lesion_plane(analysis, label_map, z)
+        for finding in lesions_on(analysis, z):
+            mask = plane == finding.number
+            annotations.append(
+                GraphicAnnotation(
+                    referenced_images=[headers[frame.sop_instance_uid]],
+                    graphic_layer=layers[finding.number],
+                    referenced_frame_number=frame.frame_number,
+                    graphic_objects=_polylines(mask, finding),
+                    text_objects=[_text(mask, finding)],
                 )
+            )
     return annotations
 
 

@@ -17,7 +17,7 @@ from dicom_gateway.objects.key_references import leave_references_unnamed
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import frames_by_instance
-from dicom_gateway.objects.sources import copy_identity, reference_header, source_series
+from dicom_gateway.objects.sources import Sources, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, FrameRef, ObjectKind
 
@@ -26,7 +26,7 @@ _DESCRIPTION = "Frames in which oncue AI found lesions - not for primary diagnos
 
 def build_key_objects(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     results: Sequence[Dataset] = (),
     written_at: datetime,

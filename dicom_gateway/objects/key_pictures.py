@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from storage import arrays
 from storage.domain import Analysis, FrameRef, LabelMap
-from storage.key_slices import choose_slices, key_slices, largest_slices
+from storage.key_slices import areas_by_number, key_slices, largest_slices, widest_slices
 from storage.objects import ObjectStore
 
 _FEW = 3
@@ -44,10 +43,10 @@ def key_pictures(analysis: Analysis, objects: ObjectStore) -> tuple[KeyPicture, 
     return tuple(KeyPicture(png, z, heated) for png, (z, heated) in zip(pngs, drawn, strict=True))
 
 
-def lesion_labels(analysis: Analysis, label_map: LabelMap) -> NDArray[uint8]:
-    """Return the numbers of the lesions alone, ``[z, y, x]``; 0 elsewhere."""
-    last = max((finding.number for finding in analysis.findings), default=0)
-    return np.where(label_map.labels <= last, label_map.labels, uint8(0))
+def lesion_plane(analysis: Analysis, label_map: LabelMap, slice_index: int) -> NDArray[uint8]:
+    """Return the numbers of the lesions alone in one slice, ``[y, x]``; 0 elsewhere."""
+    plane = label_map.labels[slice_index]
+    return np.where(plane <= _last_lesion(analysis), plane, uint8(0))
 
 
 def key_frames(analysis: Analysis) -> tuple[FrameRef, ...]:
@@ -55,17 +54,17 @@ def key_frames(analysis: Analysis) -> tuple[FrameRef, ...]:
 
     In the order of the stack; none where there is no lesion, since nothing marks a frame then.
     """
-    if analysis.label_map is None:
+    label_map = analysis.label_map
+    if label_map is None or not _last_lesion(analysis):
         return ()
-    labels = lesion_labels(analysis, analysis.label_map)
-    if not labels.any():
-        return ()
-    drawn = choose_slices(labels, most=len(analysis.overlays) or _FEW)
-    return _frames(analysis.label_map.frames, {*drawn, *largest_slices(labels)})
+    areas = areas_by_number(label_map.labels)[:, 1 : _last_lesion(analysis) + 1]
+    drawn = widest_slices(areas.sum(axis=1), most=len(analysis.overlays) or _FEW)
+    return tuple(label_map.frames[z] for z in sorted({*drawn, *largest_slices(areas)}))
 
 
-def _frames(frames: Sequence[FrameRef], slices: set[int]) -> tuple[FrameRef, ...]:
-    return tuple(frames[z] for z in sorted(slices))
+def _last_lesion(analysis: Analysis) -> int:
+    """Return the highest number of a lesion; those of organs lie above."""
+    return max((finding.number for finding in analysis.findings), default=0)
 
 
 def _numbers(analysis: Analysis) -> tuple[NDArray[uint8], NDArray[uint8]]:
@@ -73,5 +72,8 @@ def _numbers(analysis: Analysis) -> tuple[NDArray[uint8], NDArray[uint8]]:
     if analysis.label_map is None:
         nothing = np.zeros((len(analysis.frames), 1, 1), uint8)
         return nothing, nothing
-    lesions = lesion_labels(analysis, analysis.label_map)
-    return lesions, np.asarray(analysis.label_map.labels - lesions, dtype=uint8)
+    labels = analysis.label_map.labels
+    if not analysis.structures:
+        return labels, np.zeros((len(labels), 1, 1), uint8)
+    lesions = np.where(labels <= _last_lesion(analysis), labels, uint8(0))
+    return lesions, labels - lesions

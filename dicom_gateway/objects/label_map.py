@@ -8,7 +8,6 @@ colours, and readers that know none would show nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from pydicom.dataset import Dataset
@@ -16,13 +15,14 @@ from pydicom.dataset import Dataset
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.segmentation import build_of_kind
+from dicom_gateway.objects.sources import Sources
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, ObjectKind
 
 
 def build_label_map(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     written_at: datetime,
     equipment: Equipment,

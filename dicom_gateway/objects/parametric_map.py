@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,7 +25,7 @@ from dicom_gateway.objects.identity import ObjectIdentity, object_identity, sett
 from dicom_gateway.objects.planes import plane_headers
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
-from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
+from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Algorithm, Analysis, ObjectKind
 
@@ -50,7 +49,7 @@ SALIENCY_MAP = MapContent("AI_SALIENCY", "Classifier saliency of oncue AI - not 
 def build_parametric_map(
     analysis: Analysis,
     attention: NDArray[uint8],
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     written_at: datetime,
     equipment: Equipment,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -42,6 +43,11 @@ class Plane:
 
 def planes_of(series: SourceSeries, frames: Sequence[FrameRef]) -> tuple[Plane, ...]:
     """Read the plane of each frame; SourceUnusable where one is missing or they are not one stack."""
+    return _planes_of(series, tuple(frames))
+
+
+@lru_cache(maxsize=1)  # every form of one result asks for the same planes
+def _planes_of(series: SourceSeries, frames: tuple[FrameRef, ...]) -> tuple[Plane, ...]:
     by_uid = series.by_uid()
     planes = []
     for number, frame in enumerate(frames, start=1):

@@ -6,7 +6,6 @@ name, with the tracking UID that it has in segmentation and report. The grey val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from pydicom.dataset import Dataset
@@ -17,12 +16,11 @@ from dicom_gateway.objects.anatomy import state_laterality
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.display_settings import ImageGroup, apply_display, image_groups
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.graphic_annotations import annotations_of, layers_of
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
-from dicom_gateway.objects.key_pictures import lesion_labels
+from dicom_gateway.objects.key_pictures import lesion_plane
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.segments import lesions
-from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
+from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, LabelMap, ObjectKind
 from storage.uids import deterministic_uid
@@ -32,7 +30,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 def build_presentation_states(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     written_at: datetime,
     equipment: Equipment,
@@ -78,7 +76,7 @@ def is_grey(series: SourceSeries) -> bool:
 
 
 def _slices_with_lesions(analysis: Analysis, label_map: LabelMap) -> list[int]:
-    return [z for z, plane in enumerate(lesion_labels(analysis, label_map)) if plane.any()]
+    return [z for z in range(len(label_map.frames)) if lesion_plane(analysis, label_map, z).any()]
 
 
 def _highdicom_state(
@@ -93,6 +91,8 @@ def _highdicom_state(
 ) -> Dataset:
     # Loaded when the first state is written: few destinations ask for them.
     from highdicom.pr import GrayscaleSoftcopyPresentationState
+
+    from dicom_gateway.objects.graphic_annotations import annotations_of, layers_of
 
     layers = layers_of(analysis)
     headers = group.headers(series, label_map.frames)

@@ -22,14 +22,14 @@ from dicom_gateway.objects.identity import ObjectIdentity, object_identity, sett
 from dicom_gateway.objects.measurement_groups import GroupBuilder
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.predecessors import PredecessorDocument
-from dicom_gateway.objects.sources import copy_identity, reference_header, source_series
+from dicom_gateway.objects.sources import Sources, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, ObjectKind
 
 
 def build_report(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     segmentation: Dataset | None,
     written_at: datetime,

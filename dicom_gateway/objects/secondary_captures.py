@@ -26,12 +26,12 @@ from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.flat_images import is_flat
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
-from dicom_gateway.objects.key_pictures import KeyPicture, lesion_labels
+from dicom_gateway.objects.key_pictures import KeyPicture, lesion_plane
 from dicom_gateway.objects.orientation import letters_of, opposite, stated_letters
 from dicom_gateway.objects.planes import Plane, planes_of
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import frame_reference
-from dicom_gateway.objects.sources import SourceSeries, copy_identity, reference_header, source_series
+from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, Extent, FrameRef, ObjectKind
 from storage.uids import deterministic_uid
@@ -43,7 +43,7 @@ _LOSS = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompr
 
 def build_secondary_captures(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     pictures: Sequence[KeyPicture],
     *,
     written_at: datetime,
@@ -113,7 +113,7 @@ class _View:
         """Return the mask of each lesion that a picture shows."""
         if self.analysis.label_map is None or picture.slice_index is None:
             return {}
-        labels = lesion_labels(self.analysis, self.analysis.label_map)[picture.slice_index]
+        labels = lesion_plane(self.analysis, self.analysis.label_map, picture.slice_index)
         shown = lesions_on(self.analysis, picture.slice_index)
         return {finding.number: labels == finding.number for finding in shown}
 

@@ -23,7 +23,7 @@ from dicom_gateway.objects.planes import plane_headers
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.segments import lesions, organs, segment_descriptions
-from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
+from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, LabelMap, ObjectKind
 
@@ -37,7 +37,7 @@ _CONTENT = {
 
 def build_segmentation(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     written_at: datetime,
     equipment: Equipment,
@@ -65,7 +65,7 @@ def build_segmentation(
 def build_of_kind(
     kind: ObjectKind,
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     *,
     written_at: datetime,
     equipment: Equipment,

@@ -118,6 +118,10 @@ class SourceSeries:
         return {str(dataset.SOPInstanceUID): dataset for dataset in self.datasets}
 
 
+Sources = Sequence[Dataset] | SourceSeries
+"""The headers of an analysis's distinct source instances, in any order; as a series they have been checked already."""
+
+
 def read_sources(frames: Iterable[FrameRef], objects: ObjectStore) -> tuple[Dataset, ...]:
     """Read the header of each distinct instance once, in order; ObjectMissing, SourceUnusable."""
     digests = dict.fromkeys(frame.digest for frame in frames)
@@ -135,8 +139,10 @@ def read_header(digest: str, objects: ObjectStore) -> Dataset:
         raise SourceUnusable(f"object {digest[:12]} cannot be read as a DICOM file") from error
 
 
-def source_series(sources: Sequence[Dataset]) -> SourceSeries:
+def source_series(sources: Sources) -> SourceSeries:
     """Check that the sources are instances of one series of one study; SourceUnusable otherwise."""
+    if isinstance(sources, SourceSeries):
+        return sources
     if not sources:
         raise SourceUnusable("the analysis names no source image")
     for keyword in _REFERENCE[:4]:
