@@ -177,7 +177,7 @@ def _report_page(material: Material, results: Results) -> Sequence[Draft]:
     shown = key_pictures(material.analysis, material.objects)
     dataset = build_report_page(
         material.analysis,
-        material.sources,
+        material.series,
         [picture.png for picture in shown],
         captions=[short_caption(material.analysis, picture) for picture in shown],
         **material.options,

@@ -20,14 +20,14 @@ from dicom_gateway.objects.identity import ObjectIdentity, in_zone, object_ident
 from dicom_gateway.objects.page_content import TITLE, page_content
 from dicom_gateway.objects.page_layout import draw_page
 from dicom_gateway.objects.predecessors import PredecessorDocument
-from dicom_gateway.objects.sources import SourceSeries, copy_identity, leave_blank, source_series
+from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, leave_blank, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, ObjectKind
 
 
 def build_report_page(
     analysis: Analysis,
-    sources: Sequence[Dataset],
+    sources: Sources,
     pictures: Sequence[bytes],
     *,
     written_at: datetime,

@@ -36,13 +36,14 @@ from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, SourceStudy, stor
 
 AXIAL, ENHANCED = LAYOUTS[0], LAYOUTS[5]
 ALL = tuple(BUILDERS)
-SEG, LABELMAP, SR, SC, GSPS, KO, PM = (
+SEG, LABELMAP, SR, SC, GSPS, KO, PDF, PM = (
     ObjectKind.SEG,
     ObjectKind.LABELMAP,
     ObjectKind.SR,
     ObjectKind.SC,
     ObjectKind.GSPS,
     ObjectKind.KO,
+    ObjectKind.PDF,
     ObjectKind.PM,
 )
 
@@ -71,7 +72,7 @@ def read(written: Collection[WrittenObject], objects: ObjectStore) -> list[Datas
 def test_all_forms_are_sound_and_belong_together(layout: Layout, objects: ObjectStore) -> None:
     study = store_study(layout, objects)
     written = write(full(study, objects), objects)
-    assert [item.kind for item in written] == [SEG, LABELMAP, SR, SC, SC, SC, GSPS, KO, PM]
+    assert [item.kind for item in written] == [SEG, LABELMAP, SR, SC, SC, SC, GSPS, KO, PDF, PM]
     assert [item.flaw for item in written] == [None] * len(written)
     assert [item.sop_class_uid for item in written] == [SOP_CLASSES[item.kind] for item in written]
     paths = [objects.path(item.digest) for item in written]
@@ -137,7 +138,7 @@ def test_a_revision_has_objects_of_its_own(objects: ObjectStore) -> None:
 def test_a_flat_image_has_every_form_but_a_map(plan: FlatPlan, objects: ObjectStore) -> None:
     source = store_flat(plan, objects)
     written = write(pictured(source, lesion_labels(), objects), objects)
-    assert kinds(written) == [kind for kind in (SEG, LABELMAP, SR, SC, GSPS, KO) if kind is not GSPS or plan is not US]
+    assert kinds(written) == [kind for kind in (SEG, LABELMAP, SR, SC, GSPS, KO, PDF) if kind is not GSPS or plan is not US]
     assert [item.flaw for item in written] == [None] * len(written)
     assert [iod_errors(objects.path(item.digest)) for item in written] == [[]] * len(written)
 

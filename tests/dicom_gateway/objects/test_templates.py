@@ -33,9 +33,7 @@ KNOWN: Mapping[str, str] = {
 
 
 def report(analysis: Analysis, objects: ObjectStore, predecessor: PredecessorDocument | None = None) -> WrittenObject:
-    written = write_objects(
-        analysis, objects, written_at=WRITTEN_AT, equipment=Equipment(), predecessor=predecessor
-    )
+    written = write_objects(analysis, objects, written_at=WRITTEN_AT, equipment=Equipment(), predecessor=predecessor)
     return written[-1]
 
 
