@@ -64,6 +64,7 @@ class Equipment:
             presentation_state_series_number=base + 7,
             key_object_series_number=base + 8,
             report_page_series_number=base + 9,
+            notice_series_number=base + 10,
         )
 
     @property

@@ -20,7 +20,6 @@ from dicom_gateway.objects.parametric_map import build_parametric_map
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.presentation_state import build_presentation_states
 from dicom_gateway.objects.report import build_report
-from dicom_gateway.objects.report_page import build_report_page
 from dicom_gateway.objects.secondary_captures import build_secondary_captures
 from dicom_gateway.objects.segmentation import build_segmentation
 from dicom_gateway.objects.segments import has_segments
@@ -173,6 +172,9 @@ def _captures(material: Material, results: Results) -> Sequence[Draft]:
 
 
 def _report_page(material: Material, results: Results) -> Sequence[Draft]:
+    # Loaded when the first page is written: few destinations ask for them.
+    from dicom_gateway.objects.report_page import build_report_page
+
     del results
     shown = key_pictures(material.analysis, material.objects)
     dataset = build_report_page(

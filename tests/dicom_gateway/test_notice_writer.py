@@ -15,7 +15,7 @@ from dicom_gateway.objects.equipment import Equipment
 from storage import audit, deliveries, notices, studies
 from storage.database import Database
 from storage.domain import NoticeState, ObjectKind, StoredInstance
-from storage.models import DestinationRow, NoticeRow
+from storage.models import DeliveryRow, DestinationRow, NoticeRow, ResultObjectRow
 from storage.objects import ObjectStore
 from storage.routes.series_facts import SeriesFacts
 from tests.support.peers import executable, orthanc, run, storescu
@@ -158,7 +158,7 @@ def test_a_notice_that_is_written_twice_is_the_same_object(
     with sqlite_database.write() as session:
         row = session.scalars(select(NoticeRow)).one()
         row.state = NoticeState.PENDING.value
-        session.query(deliveries.DeliveryRow).delete()
-        session.query(deliveries.ResultObjectRow).delete()
+        session.query(DeliveryRow).delete()
+        session.query(ResultObjectRow).delete()
     one.write_due()
     assert sent(sqlite_database)["PACS"].written == first
