@@ -17,6 +17,7 @@ from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
+from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -76,6 +77,7 @@ class Gateway:
         equipment = equipment or Equipment()
         self._writer = ReportWriter(database, objects, equipment, settings.destinations, clock)
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
+        self._notices = NoticeWriter(database, objects, equipment, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
             database, objects, _dispatch(settings, self.process_id, clock), on_free=deliver_now.set
@@ -183,7 +185,7 @@ class Gateway:
         return 0.0
 
     def _write_reports(self) -> None:
-        if self._writer.write_due() + self._rejections.write_due():
+        if self._writer.write_due() + self._rejections.write_due() + self._notices.write_due():
             self._delivery.wake()
 
     def _send_deliveries(self) -> float | None:

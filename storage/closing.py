@@ -14,6 +14,7 @@ from storage import (
     arrival_gaps,
     associations,
     audit,
+    notices,
     route_jobs,
     routings,
     series,
@@ -122,6 +123,10 @@ def close(
     routing = route_study(seen.routes, seen.series)
     routings.record(session, study, routing, seen.routes, now=now)
     opened = route_jobs.open_jobs(session, study, routing, now=now)
+    if routing.applies:
+        notices.withdraw(session, study_id, notices.NO_ROUTE, actor="assembly", now=now)
+    else:
+        notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
     return opened
 

@@ -183,7 +183,18 @@ def call_off(session: Session, job_id: int, *, now: datetime) -> None:
 
     The caller has taken the study. Whether one has begun is known once its row is held: a gateway may be taking it.
     """
-    written = select(ResultObjectRow.id).where(ResultObjectRow.job_id == job_id)
+    _call_off(session, select(ResultObjectRow.id).where(ResultObjectRow.job_id == job_id), now=now)
+
+
+def call_off_notice(session: Session, notice_id: int, *, now: datetime) -> None:
+    """Call off the deliveries of a notice that have not begun: what it says is not so any more.
+
+    The caller has taken the study.
+    """
+    _call_off(session, select(ResultObjectRow.id).where(ResultObjectRow.notice_id == notice_id), now=now)
+
+
+def _call_off(session: Session, written: Select[int], *, now: datetime) -> None:
     query = (
         select(DeliveryRow)
         .where(DeliveryRow.object_id.in_(written), DeliveryRow.state == DeliveryState.PENDING.value)

@@ -78,6 +78,19 @@ class RejectionState(StrEnum):
     FAILED = "failed"
 
 
+class NoticeState(StrEnum):
+    """Whether destinations have been told of a study that was not analysed.
+
+    NEEDLESS: none of them wants to know any more. SUPERSEDED: it is analysed after all, or for another reason not.
+    """
+
+    PENDING = "pending"
+    WRITTEN = "written"
+    NEEDLESS = "needless"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
 class Lane(StrEnum):
     """The Celery queue that a job waits in, most urgent first."""
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage import audit, deletions, leases, standing, study_locks
+from storage import audit, deletions, leases, notices, standing, study_locks
 from storage.cursors import number_place
 from storage.domain import JobState, Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
@@ -118,6 +118,7 @@ def open_job(session: Session, study_id: int, revision: int, *, wanted: Wanted, 
     session.flush()
     details = {"lane": lane.value, "routes": wanted.routes_sha256, "series_count": len(wanted.series)}
     record(session, row, "job:opened", actor="assembly", now=now, details=details)
+    notices.withdraw(session, study_id, wanted.route, actor="assembly", now=now)
     return row.id
 
 
@@ -166,6 +167,7 @@ def fail(session: Session, held: Claim, *, code: str, reason: str, retryable: bo
     _finish(row, JobState.FAILED, now=now)
     row.code, row.reason = code, reason
     record(session, row, "job:failed", actor=held.owner, now=now, details={"code": code})
+    notices.open_notice(session, row.study_id, _subject(row, code), now=now)
     standing.refresh(session, row.study_id)
     return JobState.FAILED
 
@@ -243,6 +245,7 @@ def retry(session: Session, job_id: int, *, actor: str, now: datetime) -> None:
     _requeue(row, delay_seconds=0, now=now)
     row.attempts, row.code, row.reason = 0, None, None
     record(session, row, "job:retried", actor=actor, now=now)
+    notices.withdraw(session, row.study_id, row.route, actor=actor, now=now)
     standing.refresh(session, row.study_id)
 
 
@@ -256,6 +259,7 @@ def supersede(session: Session, job_id: int, *, now: datetime) -> None:
     leases.end(row)
     row.finished_at = now
     record(session, row, "job:superseded", actor="assembly", now=now)
+    notices.withdraw(session, row.study_id, row.route, actor="assembly", now=now)
 
 
 def unfinished(session: Session, study_id: int) -> tuple[Job, ...]:
@@ -353,6 +357,11 @@ def _take_back(session: Session, row: JobRow, *, now: datetime) -> None:
     row.code = WorkerLost.code
     row.reason = f"the worker died or hung {row.attempts} times on this study; look at its log, then retry the job"
     record(session, row, "job:failed", actor="relay", now=now, details={"code": WorkerLost.code})
+    notices.open_notice(session, row.study_id, _subject(row, WorkerLost.code), now=now)
+
+
+def _subject(row: JobRow, code: str) -> notices.Subject:
+    return notices.Subject(row.revision, code, route=row.route)
 
 
 def _uncount(session: Session, row: JobRow, *, actor: str, reason: str, now: datetime) -> None:

@@ -9,11 +9,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, standing, study_locks, superseding
+from storage import audit, deliveries, outbox, study_locks, superseding, written_objects
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
 from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
+from storage.written_objects import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,35 +161,5 @@ def object_row(
     ).one_or_none()
     if known is not None:
         return known
-    row = ResultObjectRow(
-        study_id=session.get_one(JobRow, job_id).study_id,
-        job_id=job_id,
-        kind=item.kind.value,
-        sop_instance_uid=item.sop_instance_uid,
-        sop_class_uid=item.sop_class_uid,
-        series_instance_uid=item.series_instance_uid,
-        transfer_syntax_uid=item.transfer_syntax_uid,
-        digest=item.digest,
-        size_bytes=item.size_bytes,
-        written_at=now,
-        flaw=item.flaw,
-    )
-    session.add(row)
-    session.flush()
-    standing.note_written(session, row.study_id)
-    audit.record(
-        session,
-        "object:written",
-        f"instance/{item.sop_instance_uid}",
-        actor=actor,
-        now=now,
-        details={
-            "job": job_id,
-            "series": item.series_instance_uid,
-            "kind": item.kind.value,
-            "digest": item.digest,
-            "bytes": item.size_bytes,
-        },
-        study=audit.study_of_job(session, job_id),
-    )
-    return row
+    study_id = session.get_one(JobRow, job_id).study_id
+    return written_objects.add(session, item, Origin(study_id, job_id=job_id), actor=actor, now=now)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deletions, standing, study_locks
+from storage import audit, deletions, notices, standing, study_locks
 from storage.audit import Detail
 from storage.domain import StudyState
 from storage.errors import IllegalTransition, RecordMissing
@@ -177,6 +177,8 @@ def hold_back(session: Session, study_id: int, held: HeldBack, *, now: datetime)
     details = {"reason": held.reason.value, "revision": study.revision, **held.details}
     tag = "study:set-aside" if gives_up else "study:held"
     _record(session, study, tag, actor=_ACTOR, now=now, details=details)
+    if gives_up:
+        notices.open_notice(session, study_id, notices.Subject(study.revision, notices.SET_ASIDE), now=now)
     standing.refresh(session, study_id, recount=gives_up)
     return True
 

@@ -101,7 +101,7 @@ def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
         jobs=found,
         results=tuple(results),
         objects=tuple(written for job_id in valid for written in reports.objects_of(session, job_id)),
-        deliveries=_deliveries(session, job_ids),
+        deliveries=_deliveries(session, study_id),
         events=_events(session, entry.study_instance_uid, limit=events),
         deletions=deletions.standing(session, study_id),
         kept=kept_studies.of_studies(session, [study_id]).get(study_id),
@@ -154,11 +154,11 @@ def _result(session: Session, row: AnalysisRow, job: JobRow, report: ReportRow) 
     )
 
 
-def _deliveries(session: Session, job_ids: Sequence[int]) -> tuple[Delivery, ...]:
+def _deliveries(session: Session, study_id: int) -> tuple[Delivery, ...]:
     query = (
         select(DeliveryRow.id)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
-        .where(ResultObjectRow.job_id.in_(job_ids))
+        .where(ResultObjectRow.study_id == study_id)
         .order_by(DeliveryRow.id.desc())
     )
     return deliveries.chosen(session, session.scalars(query).all())[::-1]

@@ -48,6 +48,16 @@ def _finding_lines(analysis: Analysis, picture: KeyPicture) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def short_caption(analysis: Analysis, picture: KeyPicture) -> str:
+    """Return which slice a picture shows and the numbers of the lesions on it; empty where nobody knows."""
+    if picture.slice_index is None:
+        return ""
+    place = f"Slice {picture.slice_index + 1} of {len(analysis.frames)}"
+    numbers = ", ".join(str(finding.number) for finding in lesions_on(analysis, picture.slice_index))
+    heat = ", with where the classifier looked" if picture.is_heated else ""
+    return f"{place}: No. {numbers}{heat}" if numbers else f"{place}{heat}"
+
+
 def lesions_on(analysis: Analysis, slice_index: int | None) -> tuple[Finding, ...]:
     """Return the lesions that a slice shows, by their number; all of them where the slice is not known."""
     found = lesions(analysis)

@@ -25,6 +25,12 @@ with 99 are private). Its concepts:
 | NOT_CALIBRATED | Not calibrated | value of CALIBRATION: the image states no size, and nothing was measured |
 | DETECTOR_PLANE | At the detector plane | value of CALIBRATION: sizes are not corrected for magnification |
 | LESION_VOLUME | Total volume of lesions | name of a measurement of an organ in ml: of the lesions that lie in it |
+| NOT_ANALYSED | Study not analysed automatically | title of a notice |
+| REASON | Reason for no analysis | name of a coded value, a code of oncue as in its log |
+| ROUTE | Route of analysis | name of a text: the route that failed |
+| UNMET | Condition not met | name of a text: what a route asks and the study is not |
+| SERIES_RECEIVED | Series received | name of a container of a notice, one for each series |
+| IMAGES | Images | name of a text: how many images of a series were received |
 | AUDIT_CHECKPOINT | Audit log checkpoint | name of a text: a signed note on the audit log, in Base64 |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
@@ -50,6 +56,7 @@ PRESENT = DicomCode("52101004", "SCT", "Present")
 ABSENT = DicomCode("272519000", "SCT", "Absent")
 
 ARTIFICIAL_INTELLIGENCE = DicomCode("123110", "DCM", "Artificial Intelligence")
+MEASUREMENT_REPORT = DicomCode("126000", "DCM", "Imaging Measurement Report")
 PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
 SOURCE_IMAGE_FOR_PROCESSING = DicomCode("121322", "DCM", "Source image for image processing operation")
@@ -66,6 +73,19 @@ MILLIMETER = DicomCode("mm", "UCUM", "mm")
 SQUARE_MILLIMETER = DicomCode("mm2", "UCUM", "square millimeter")
 PERCENT = DicomCode("%", "UCUM", "percent")
 NO_UNITS = DicomCode("1", "UCUM", "no units")
+
+NOT_ANALYSED = DicomCode("NOT_ANALYSED", PRIVATE_SCHEME, "Study not analysed automatically")
+REASON = DicomCode("REASON", PRIVATE_SCHEME, "Reason for no analysis")
+ROUTE = DicomCode("ROUTE", PRIVATE_SCHEME, "Route of analysis")
+UNMET = DicomCode("UNMET", PRIVATE_SCHEME, "Condition not met")
+SERIES_RECEIVED = DicomCode("SERIES_RECEIVED", PRIVATE_SCHEME, "Series received")
+IMAGES = DicomCode("IMAGES", PRIVATE_SCHEME, "Images")
+COMMENT = DicomCode("121106", "DCM", "Comment")
+MODALITY = DicomCode("121139", "DCM", "Modality")
+STUDY_INSTANCE_UID = DicomCode("110180", "DCM", "Study Instance UID")
+SERIES_INSTANCE_UID = DicomCode("112002", "DCM", "Series Instance UID")
+LANGUAGE = DicomCode("121049", "DCM", "Language of Content Item and Descendants")
+ENGLISH = DicomCode("en", "RFC5646", "English")
 
 AUDIT_CHECKPOINT = DicomCode("AUDIT_CHECKPOINT", PRIVATE_SCHEME, "Audit log checkpoint")
 CLASS = DicomCode("CLASS", PRIVATE_SCHEME, "Few-shot class")

@@ -8,6 +8,7 @@ from dicom_gateway.objects.codes import PROCESSING_EQUIPMENT
 from dicom_gateway.objects.equipment import Equipment
 
 FOUND_LESIONS = "Detected, segmented and classified lesions automatically"
+TOLD = "Told that the study was not analysed"
 TOOK_BACK = "Took back results of its own"
 
 

@@ -47,6 +47,7 @@ class Equipment:
     presentation_state_series_number: int = 99007
     key_object_series_number: int = 99008
     report_page_series_number: int = 99009
+    notice_series_number: int = 99010
     content_creator: str = "oncue^AI"
     utc_offset: str | None = None
 
@@ -63,6 +64,7 @@ class Equipment:
             presentation_state_series_number=base + 7,
             key_object_series_number=base + 8,
             report_page_series_number=base + 9,
+            notice_series_number=base + 10,
         )
 
     @property

@@ -10,6 +10,7 @@ from typing import TypedDict
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_gateway.objects.captions import short_caption
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.flat_images import is_flat
 from dicom_gateway.objects.key_objects import build_key_objects
@@ -91,7 +92,7 @@ def write_forms(
     The same analysis, forms, moment, equipment and style give the same bytes, so a repetition stores nothing new.
     ``written_at`` is timezone-aware and belongs to the job. ``predecessor`` is the report that the SR replaces: it is
     named there, and gives all objects UIDs of their own even where nothing else has changed. A form that does not apply
-    is left out: SEG and LABELMAP without a segment, GSPS and KO without a lesion, GSPS on colour images, SC and PDF
+    is left out: SEG and LABELMAP without a segment, GSPS and KO without a lesion, GSPS on colour images, SC
     without pictures, PM without attention map or place in the patient. One that fails its check is returned with its
     flaw. One other than SEG and SR that cannot be built is logged and left out, unless nothing else is written.
     Raises ObjectMissing, SourceUnusable, ObjectInvalid, StorageFull.
@@ -170,6 +171,22 @@ def _captures(material: Material, results: Results) -> Sequence[Draft]:
     return [Draft(capture, ()) for capture in captures]
 
 
+def _report_page(material: Material, results: Results) -> Sequence[Draft]:
+    # Loaded when the first page is written: few destinations ask for them.
+    from dicom_gateway.objects.report_page import build_report_page
+
+    del results
+    shown = key_pictures(material.analysis, material.objects)
+    dataset = build_report_page(
+        material.analysis,
+        material.series,
+        [picture.png for picture in shown],
+        captions=[short_caption(material.analysis, picture) for picture in shown],
+        **material.options,
+    )
+    return [Draft(dataset, material.source_uids)]
+
+
 def _presentation_states(material: Material, results: Results) -> Sequence[Draft]:
     del results
     return [
@@ -204,6 +221,7 @@ BUILDERS: Mapping[ObjectKind, Callable[[Material, Results], Sequence[Draft]]] = 
     ObjectKind.SC: _captures,
     ObjectKind.GSPS: _presentation_states,
     ObjectKind.KO: _key_objects,
+    ObjectKind.PDF: _report_page,
     ObjectKind.PM: _parametric_map,
 }
 """The builder of each form, in the order in which they are written: what is referred to comes first."""

@@ -81,7 +81,7 @@ def _algorithm_parts(algorithm: Algorithm) -> tuple[str, ...]:
 
 def settle(dataset: Dataset, identity: ObjectIdentity, *, written_at: datetime, equipment: Equipment) -> None:
     """Replace every clock reading and random UID that the library put in by the job's fixed time and derived UIDs."""
-    moment = _in_zone(written_at, dataset.get("TimezoneOffsetFromUTC") or equipment.utc_offset)
+    moment = in_zone(written_at, dataset.get("TimezoneOffsetFromUTC") or equipment.utc_offset)
     if not dataset.get("TimezoneOffsetFromUTC") and equipment.utc_offset:
         dataset.TimezoneOffsetFromUTC = equipment.utc_offset
     for keyword in ("InstanceCreation", "Content", "Series"):
@@ -102,7 +102,7 @@ def settle(dataset: Dataset, identity: ObjectIdentity, *, written_at: datetime, 
     dataset.file_meta.ImplementationVersionName = f"ONCUE_{equipment.software_version}"[:16]
 
 
-def _in_zone(written_at: datetime, offset: str | None) -> datetime:
+def in_zone(written_at: datetime, offset: str | None) -> datetime:
     """Express a moment in an offset like ``+0100``; UTC where there is none or it cannot be read."""
     text = (offset or "").strip()
     if len(text) != _OFFSET_CHARACTERS or text[0] not in "+-" or not text[1:].isdigit():

@@ -13,6 +13,7 @@ from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
 from dicom_gateway.objects.key_pictures import key_frames
+from dicom_gateway.objects.key_references import leave_references_unnamed
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import frames_by_instance
@@ -58,6 +59,7 @@ def build_key_objects(
     evidence += [_result(result) for result in results]
     document = _highdicom_document(evidence, identity, equipment=style.applied_to(equipment))
     _name_frames(document, frames)
+    leave_references_unnamed(document)
     copy_identity(series.first, document)
     settle(document, identity, written_at=written_at, equipment=equipment)
     return document

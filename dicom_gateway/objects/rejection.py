@@ -16,6 +16,7 @@ from dicom_gateway.errors import ObjectInvalid, SourceUnusable
 from dicom_gateway.objects.contribution import TOOK_BACK, contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, derived_identity, settle
+from dicom_gateway.objects.key_references import leave_references_unnamed
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.sources import copy_identity, reference_header
 from storage.domain import ObjectKind
@@ -72,6 +73,7 @@ def build_rejection(
     # The kind of the SOP class: notes had their UIDs derived from it before key objects were a form.
     identity = derived_identity(ObjectKind.KO, study_instance_uid, reason.value, *uids)
     document = _highdicom_document([_evidence(dataset) for dataset in rejected], reason, identity, equipment=equipment)
+    leave_references_unnamed(document)
     copy_identity(rejected[0], document)
     settle(document, identity, written_at=written_at, equipment=equipment)
     return document

@@ -174,9 +174,14 @@ def reference_header(dataset: Dataset) -> Dataset:
     for keyword in _REFERENCE + _CARRIED:
         if dataset.get(keyword) not in (None, ""):
             header.add(dataset[keyword])
-    for keyword in _BLANK:
-        setattr(header, keyword, "")
+    leave_blank(header)
     return header
+
+
+def leave_blank(target: Dataset) -> None:
+    """Give an object the attributes of patient and study that it must have, empty (type 2; PS3.3 C.7.1.1, C.7.2.1)."""
+    for keyword in _BLANK:
+        setattr(target, keyword, "")
 
 
 def copy_identity(source: Dataset, target: Dataset) -> None:

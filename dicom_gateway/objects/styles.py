@@ -31,9 +31,10 @@ DEFINED_TERMS = frozenset(
 class ObjectStyle:
     """The style of the objects of a destination; None leaves what every other destination gets.
 
-    ``series_number_base`` is added to 1 for SEG, 2 for SR, 3 for PM, 5 for LABELMAP, 6 for SC, 7 for GSPS, 8 for KO
-    and 9 for PDF; without it the base is 99000. ``character_set`` is a defined term of Specific Character Set, or
-    several with backslashes (PS3.3 C.12.1.1.2): text is written in it where it holds all of an object's text.
+    ``series_number_base`` is added to 1 for SEG, 2 for SR, 3 for PM, 5 for LABELMAP, 6 for SC, 7 for GSPS, 8 for KO,
+    9 for PDF and 10 for notices; without it the base is 99000. ``character_set`` is a defined term of Specific
+    Character Set, or several with backslashes (PS3.3 C.12.1.1.2): text is written in it where it holds all of an
+    object's text.
     Raises StyleInvalid where a value cannot stand in a DICOM object.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     EncapsulatedPDFStorage,
     GrayscaleSoftcopyPresentationStateStorage,
@@ -44,6 +45,15 @@ _MULTI_FRAME = (
     "SoftwareVersions",
     "ContentLabel",
 )
+_DOCUMENT = (
+    *_MADE_WHEN,
+    "ValueType",
+    "ConceptNameCodeSequence",
+    "ContentSequence",
+    "CompletionFlag",
+    "VerificationFlag",
+    "CurrentRequestedProcedureEvidenceSequence",
+)
 _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
     SegmentationStorage: (*_MULTI_FRAME, "SegmentationType", "SegmentSequence", "DimensionIndexSequence", "PixelData"),
     LABEL_MAP_SEGMENTATION_STORAGE: (*_MULTI_FRAME, "SegmentationType", "SegmentSequence", "PixelData"),
@@ -78,19 +88,14 @@ _WITH_VALUE: Mapping[str, tuple[str, ...]] = {
     ),
     EncapsulatedPDFStorage: (
         *_MADE_WHEN,
+        "ConversionType",
         "BurnedInAnnotation",
+        "DocumentTitle",
         "MIMETypeOfEncapsulatedDocument",
         "EncapsulatedDocument",
     ),
-    Comprehensive3DSRStorage: (
-        *_MADE_WHEN,
-        "ValueType",
-        "ConceptNameCodeSequence",
-        "ContentSequence",
-        "CompletionFlag",
-        "VerificationFlag",
-        "CurrentRequestedProcedureEvidenceSequence",
-    ),
+    BasicTextSRStorage: _DOCUMENT,
+    Comprehensive3DSRStorage: _DOCUMENT,
     KeyObjectSelectionDocumentStorage: (
         *_MADE_WHEN,
         "ValueType",
@@ -173,8 +178,11 @@ def _require_graphics(dataset: Dataset) -> None:
 
 
 def _require_document(dataset: Dataset) -> None:
-    if dataset.MIMETypeOfEncapsulatedDocument != "application/pdf" or dataset.EncapsulatedDocument[:5] != b"%PDF-":
-        raise ObjectInvalid("the encapsulated document is no PDF")
+    """Check that the document is a PDF file from its first line to its last."""
+    content = bytes(dataset.EncapsulatedDocument)
+    is_whole = content.startswith(b"%PDF-") and content.rstrip(b"\0\r\n").endswith(b"%%EOF")
+    if dataset.MIMETypeOfEncapsulatedDocument != "application/pdf" or not is_whole:
+        raise ObjectInvalid("the encapsulated document is no whole PDF file")
 
 
 def _state_references(dataset: Dataset) -> set[str]:
@@ -220,6 +228,7 @@ _RULES: Mapping[str, tuple[Callable[[Dataset], None], ...]] = {
     SecondaryCaptureImageStorage: (require_colours,),
     GrayscaleSoftcopyPresentationStateStorage: (_require_graphics,),
     EncapsulatedPDFStorage: (_require_document,),
+    BasicTextSRStorage: (_require_evidence,),
     Comprehensive3DSRStorage: (_require_evidence,),
     KeyObjectSelectionDocumentStorage: (_require_evidence,),
 }

@@ -9,14 +9,17 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.forms import write_forms
+from dicom_gateway.objects.notice import UnanalysedStudy, build_notice
 from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.rejection import RejectionReason, build_rejection
 from dicom_gateway.objects.sources import inherited_uids, read_header, read_sources
 from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.storing import Expectation, require_sound, store_object
+from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
 from storage.deliveries import WrittenObject
@@ -71,6 +74,26 @@ def write_rejection(
     expected = Expectation(uids, inherited_uids(rejected))
     like = objects_to_reject[0].digest
     return require_sound(store_object(dataset, ObjectKind.REJECTION, objects, like=like, expected=expected))
+
+
+def write_notice(
+    subject: UnanalysedStudy, objects: ObjectStore, *, equipment: Equipment, style: ObjectStyle = DEFAULT_STYLE
+) -> WrittenObject:
+    """Build, check and store the notice that a study was not analysed.
+
+    The same subject, equipment and style give the same bytes. Raises ObjectMissing, SourceUnusable, ObjectInvalid,
+    StorageFull.
+    """
+    keep_identifiers_out_of_logs()
+    shrink_tables()
+    if not subject.instances:
+        raise SourceUnusable("no image of the study is there any more")
+    like = subject.instances[0].digest
+    source = read_header(like, objects)
+    dataset = build_notice(subject, source, equipment=equipment, style=style)
+    named = [instance.sop_instance_uid for instance in subject.instances]
+    expected = Expectation(named, inherited_uids([source]) | subject.uids)
+    return require_sound(store_object(dataset, ObjectKind.SR, objects, like=like, expected=expected, style=style))
 
 
 def write_parametric_map(

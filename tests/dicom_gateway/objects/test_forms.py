@@ -36,13 +36,14 @@ from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, SourceStudy, stor
 
 AXIAL, ENHANCED = LAYOUTS[0], LAYOUTS[5]
 ALL = tuple(BUILDERS)
-SEG, LABELMAP, SR, SC, GSPS, KO, PM = (
+SEG, LABELMAP, SR, SC, GSPS, KO, PDF, PM = (
     ObjectKind.SEG,
     ObjectKind.LABELMAP,
     ObjectKind.SR,
     ObjectKind.SC,
     ObjectKind.GSPS,
     ObjectKind.KO,
+    ObjectKind.PDF,
     ObjectKind.PM,
 )
 
@@ -71,7 +72,7 @@ def read(written: Collection[WrittenObject], objects: ObjectStore) -> list[Datas
 def test_all_forms_are_sound_and_belong_together(layout: Layout, objects: ObjectStore) -> None:
     study = store_study(layout, objects)
     written = write(full(study, objects), objects)
-    assert [item.kind for item in written] == [SEG, LABELMAP, SR, SC, SC, SC, GSPS, KO, PM]
+    assert [item.kind for item in written] == [SEG, LABELMAP, SR, SC, SC, SC, GSPS, KO, PDF, PM]
     assert [item.flaw for item in written] == [None] * len(written)
     assert [item.sop_class_uid for item in written] == [SOP_CLASSES[item.kind] for item in written]
     paths = [objects.path(item.digest) for item in written]
@@ -137,7 +138,8 @@ def test_a_revision_has_objects_of_its_own(objects: ObjectStore) -> None:
 def test_a_flat_image_has_every_form_but_a_map(plan: FlatPlan, objects: ObjectStore) -> None:
     source = store_flat(plan, objects)
     written = write(pictured(source, lesion_labels(), objects), objects)
-    assert kinds(written) == [kind for kind in (SEG, LABELMAP, SR, SC, GSPS, KO) if kind is not GSPS or plan is not US]
+    expected = [SEG, LABELMAP, SR, SC, GSPS, KO, PDF]
+    assert kinds(written) == [kind for kind in expected if kind is not GSPS or plan is not US]
     assert [item.flaw for item in written] == [None] * len(written)
     assert [iod_errors(objects.path(item.digest)) for item in written] == [[]] * len(written)
 
@@ -145,16 +147,16 @@ def test_a_flat_image_has_every_form_but_a_map(plan: FlatPlan, objects: ObjectSt
 def test_forms_that_do_not_apply_are_left_out(objects: ObjectStore) -> None:
     study = store_study(AXIAL, objects)
     nothing = np.zeros_like(study.lesion_labels())
-    assert kinds(write(with_pictures(study.analysis(nothing), nothing, objects), objects)) == [SR, SC]
-    assert kinds(write(study.analysis(nothing), objects)) == [SR]
+    assert kinds(write(with_pictures(study.analysis(nothing), nothing, objects), objects)) == [SR, SC, PDF]
+    assert kinds(write(study.analysis(nothing), objects)) == [SR, PDF]
     organs = drawn_alone(study)
     assert organs.label_map is not None
     shown = with_pictures(organs, nothing, objects, organs=organs.label_map.labels)
-    assert kinds(write(shown, objects)) == [SEG, LABELMAP, SR, SC]
+    assert kinds(write(shown, objects)) == [SEG, LABELMAP, SR, SC, PDF]
     both = drawn_beside(study, study.lesion_labels())
-    assert kinds(write(both, objects)) == [SEG, LABELMAP, SR, GSPS, KO]
+    assert kinds(write(both, objects)) == [SEG, LABELMAP, SR, GSPS, KO, PDF]
     image = store_flat(US, objects)
-    assert kinds(write(image.assessment(label="benign", label_probability=0.7), objects)) == [SR]
+    assert kinds(write(image.assessment(label="benign", label_probability=0.7), objects)) == [SR, PDF]
     assert write(image.assessment(label="benign", label_probability=0.7), objects, [SEG, GSPS, KO]) == ()
 
 
@@ -195,8 +197,8 @@ def test_a_form_that_cannot_be_built_holds_up_no_other(objects: ObjectStore) -> 
     analysis = replace(full(study, objects), overlays=("ab" * 32,))
     with structlog.testing.capture_logs() as logged:
         assert kinds(write(analysis, objects)) == [SEG, LABELMAP, SR, GSPS, KO, PM]
-    (event,) = [entry for entry in logged if entry["event"] == "form.failed"]
-    assert (event["form"], event["code"]) == ("SC", ObjectMissing.code)
+    failed = [(entry["form"], entry["code"]) for entry in logged if entry["event"] == "form.failed"]
+    assert failed == [("SC", ObjectMissing.code), ("PDF", ObjectMissing.code)]
     with pytest.raises(ObjectMissing):
         write(analysis, objects, [SC])
 

@@ -1,0 +1,59 @@
+"""Rows of DICOM objects that were written: of a job's analysis, or as the notice of a study that was not analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from storage import audit, standing
+from storage.deliveries import WrittenObject
+from storage.models import ResultObjectRow
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an object was written for: a job or a notice, of one study."""
+
+    study_id: int
+    job_id: int | None = None
+    notice_id: int | None = None
+
+
+def add(session: Session, item: WrittenObject, origin: Origin, *, actor: str, now: datetime) -> ResultObjectRow:
+    """Record an object that was written; the caller has taken the study."""
+    row = ResultObjectRow(
+        study_id=origin.study_id,
+        job_id=origin.job_id,
+        notice_id=origin.notice_id,
+        kind=item.kind.value,
+        sop_instance_uid=item.sop_instance_uid,
+        sop_class_uid=item.sop_class_uid,
+        series_instance_uid=item.series_instance_uid,
+        transfer_syntax_uid=item.transfer_syntax_uid,
+        digest=item.digest,
+        size_bytes=item.size_bytes,
+        written_at=now,
+        flaw=item.flaw,
+    )
+    session.add(row)
+    session.flush()
+    standing.note_written(session, origin.study_id)
+    audit.record(
+        session,
+        "object:written",
+        f"instance/{item.sop_instance_uid}",
+        actor=actor,
+        now=now,
+        details={
+            "job": origin.job_id,
+            "series": item.series_instance_uid,
+            "kind": item.kind.value,
+            "digest": item.digest,
+            "bytes": item.size_bytes,
+            **({"notice": origin.notice_id} if origin.notice_id is not None else {}),
+        },
+        study=audit.study_of(session, origin.study_id),
+    )
+    return row
