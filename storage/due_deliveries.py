@@ -1,0 +1,130 @@
+"""Which deliveries are due, by destination: a few seeks in one index each, however many wait for whatever reason.
+
+The index is (state, destination, rank, next_attempt_at, id). No query reads the rows of a destination that it is not
+about, nor those that are not due: each asks for one rank, in which the rows stand in the order of their times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, distinct, func, select
+from sqlalchemy.orm import Session
+
+from storage import leases
+from storage.domain import DeliveryState, Priority
+from storage.models import DeliveryRow
+
+RANKS = range(len(Priority) + 1)
+"""The ranks of the priorities, and behind them that of what has none."""
+
+_PENDING = DeliveryRow.state == DeliveryState.PENDING.value
+_SENDING = DeliveryRow.state == DeliveryState.SENDING.value
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one destination: how many are due (counted to a cap), the most urgent rank, and when more are.
+
+    ``rank`` is None where nothing is due, ``next_at`` where nothing is due later.
+    """
+
+    destination: str
+    due: int
+    rank: int | None
+    next_at: datetime | None
+
+
+def destinations(session: Session, *, now: datetime) -> tuple[str, ...]:
+    """Return the destinations that have pending deliveries, due or not, or whose sender's lease ran out."""
+    names = select(func.min(DeliveryRow.destination).label("destination")).where(_PENDING).cte("names", recursive=True)
+    following = select(func.min(DeliveryRow.destination)).where(_PENDING, DeliveryRow.destination > names.c.destination)
+    # One seek for each destination: DISTINCT would read every pending row.
+    names = names.union_all(select(following.scalar_subquery()).where(names.c.destination.is_not(None)))
+    pending = session.scalars(select(names.c.destination).where(names.c.destination.is_not(None)))
+    left = select(DeliveryRow.destination).where(_SENDING, leases.ran_out(DeliveryRow.lease_expires_at, now=now))
+    return tuple(sorted({*pending, *session.scalars(left.distinct())}))
+
+
+def waiting(session: Session, destination: str, *, cap: int, now: datetime) -> Waiting:
+    """Return what waits for a destination, counted to ``cap`` in each rank."""
+    counts = [_count(_due(destination, rank, now), cap) for rank in RANKS]
+    left = _count(_left_behind(destination, now), cap)
+    later = [select(func.min(DeliveryRow.next_attempt_at)).where(*_later(destination, rank, now)) for rank in RANKS]
+    found, *by_rank = session.execute(select(left, *counts)).one()
+    times = session.execute(select(*(query.scalar_subquery() for query in later))).one()
+    urgent = RANKS[0] if found else next((rank for rank, number in zip(RANKS, by_rank, strict=True) if number), None)
+    next_at = min((moment for moment in times if moment is not None), default=None)
+    return Waiting(destination, found + sum(by_rank), urgent, next_at)
+
+
+def more_urgent(session: Session, destination: str, rank: int, *, now: datetime) -> bool:
+    """Say whether something of a lower rank is due for a destination."""
+    return any(
+        session.scalar(select(DeliveryRow.id).where(*_due(destination, lower, now)).limit(1)) is not None
+        for lower in RANKS[:rank]
+    )
+
+
+def open_batches(session: Session, destination: str, *, now: datetime) -> int:
+    """Return how many batches are on their way to a destination, in whatever process; each has an owner of its own."""
+    query = select(func.count(distinct(DeliveryRow.lease_owner))).where(
+        _SENDING, DeliveryRow.destination == destination, DeliveryRow.lease_expires_at >= now
+    )
+    return session.scalar(query) or 0
+
+
+def taken(session: Session, destination: str, *, limit: int, now: datetime) -> Sequence[DeliveryRow]:
+    """Lock what is due for a destination, in its order: what a sender left behind, then by rank, the oldest first.
+
+    Rows that another gateway is taking are left out. They are locked without their studies, which a late image may
+    hold: nothing is waited for while they are held.
+    """
+    left = select(DeliveryRow).where(*_left_behind(destination, now)).order_by(DeliveryRow.rank, DeliveryRow.id)
+    rows = [*_locked(session, left, limit)]
+    for rank in RANKS:
+        if len(rows) >= limit:
+            break
+        due = select(DeliveryRow).where(*_due(destination, rank, now))
+        due = due.order_by(DeliveryRow.next_attempt_at, DeliveryRow.id)
+        rows += _locked(session, due, limit - len(rows))
+    return rows
+
+
+def held(session: Session, ids: Collection[int], owner: str) -> Sequence[DeliveryRow]:
+    """Lock those of some deliveries that ``owner`` still holds, in the order of their numbers."""
+    query = select(DeliveryRow).where(DeliveryRow.id.in_(ids), _SENDING, DeliveryRow.lease_owner == owner)
+    query = query.order_by(DeliveryRow.id).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(query).all()
+
+
+def _due(destination: str, rank: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (*_of(destination, rank), DeliveryRow.next_attempt_at <= now)
+
+
+def _later(destination: str, rank: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (*_of(destination, rank), DeliveryRow.next_attempt_at > now)
+
+
+def _of(destination: str, rank: int) -> tuple[ColumnElement[bool], ...]:
+    return _PENDING, DeliveryRow.destination == destination, DeliveryRow.rank == rank
+
+
+def _left_behind(destination: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        _SENDING,
+        DeliveryRow.destination == destination,
+        leases.ran_out(DeliveryRow.lease_expires_at, now=now),
+    )
+
+
+def _count(conditions: tuple[ColumnElement[bool], ...], cap: int) -> ColumnElement[int]:
+    some = select(DeliveryRow.id).where(*conditions).limit(cap).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()
+
+
+def _locked(session: Session, query: Select[DeliveryRow], limit: int) -> Sequence[DeliveryRow]:
+    query = query.limit(limit).with_for_update(skip_locked=True).execution_options(populate_existing=True)
+    return session.scalars(query).all()
