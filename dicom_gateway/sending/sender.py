@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
@@ -36,8 +36,7 @@ class SendOutcome:
     """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason.
 
     A stored one has no code; its reason is a note where the peer held it already. ``file`` is where it lies; its name
-    may identify a patient, so it goes to whoever sends a folder and never into a log. ``unreached`` where no association
-    could be had at all, which says nothing of the instance.
+    may identify a patient, so it goes to whoever sends a folder and never into a log.
     """
 
     sop_instance_uid: str
@@ -46,7 +45,6 @@ class SendOutcome:
     code: str
     reason: str
     file: str = ""
-    unreached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +181,8 @@ def _send_over_association(
                     return
     except GatewayError as error:
         # Only opening the association raises, so no outcome of this batch has been given yet.
-        unreached = not isinstance(error, PeerRejectedObject) or error.of_association
         for outgoing in batch:
-            yield replace(_failure(outgoing, error), unreached=unreached)
+            yield _failure(outgoing, error)
 
 
 def _send_one(outgoing: Outgoing, association: RequestedAssociation, destination: Destination) -> SendOutcome:
