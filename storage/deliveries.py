@@ -232,11 +232,11 @@ def postponed(
     code: str,
     reason: str,
     now: datetime,
-    draw: Draw = no_jitter,
+    draw: Draw | None = no_jitter,
 ) -> None:
     """Record that this attempt failed but a later one may not; the delay doubles up to a quarter of an hour.
 
-    ``draw`` shortens it at random.
+    ``draw`` shortens it at random. With None there is no delay: it is the destination that is waited for.
     """
     held = _held(session, delivery_id, owner)
     if held is None:
@@ -244,7 +244,7 @@ def postponed(
     row, study = held
     _step(row, DeliveryState.PENDING)
     row.status, row.code, row.reason = status, code, reason
-    row.next_attempt_at = now + _BACKOFF.pause(row.attempts, draw=draw)
+    row.next_attempt_at = now if draw is None else now + _BACKOFF.pause(row.attempts, draw=draw)
     _record(session, row, study, "delivery:postponed", now=now)
 
 

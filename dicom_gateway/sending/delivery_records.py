@@ -9,8 +9,8 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.errors import PeerRejectedObject
-from dicom_gateway.sending.sender import SendOutcome
-from dicom_gateway.status import PeerAnswer, meaning, written
+from dicom_gateway.sending.outcomes import SendOutcome
+from dicom_gateway.status import PeerAnswer
 from storage import circuits, deliveries
 from storage.backoff import Draw
 from storage.circuits import CircuitState, Fault, Signal
@@ -32,8 +32,7 @@ class DeliveryRecords:
 
     def stored(self, delivery: Delivery, outcome: SendOutcome) -> None:
         """Record that the peer stored an object, with the remark that its status is."""
-        status = outcome.status or 0
-        note = outcome.reason or (f"answered {written(status)}: {meaning(status)}" if status else None)
+        status, note = outcome.status or 0, outcome.reason or None
         with self.database.write() as session:
             now = self.clock()
             deliveries.sent(session, delivery.id, owner=self.owner, status=status, note=note, now=now)
@@ -65,9 +64,9 @@ class DeliveryRecords:
                 code=outcome.code,
                 reason=outcome.reason,
                 now=self.clock(),
-                draw=self.draw,
+                draw=None if not outcome.was_offered else self.draw,
             )
-        if not outcome.unreached:  # the line about the circuit tells of all of those
+        if outcome.was_offered:  # the line about the circuit tells of all of those
             logger.warning(
                 "delivery.postponed",
                 delivery=delivery.id,

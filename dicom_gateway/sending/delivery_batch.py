@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dicom_gateway.receivers import Receiver
 from dicom_gateway.sending import sender
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery_records import DeliveryRecords
+from dicom_gateway.sending.limits import Pace, SendLimits
+from dicom_gateway.sending.outcomes import Report, SendOutcome
 from dicom_gateway.sending.outgoing import Outgoing
-from dicom_gateway.sending.sender import SendOutcome
 from dicom_gateway.status import PeerAnswer
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.circuits import CircuitState, Signal
@@ -31,9 +33,7 @@ class Caller:
     timeouts: PeerTimeouts
     tls: DestinationTls | None = None
 
-    def send(
-        self, objects: list[Outgoing], receiver: Receiver, *, on_outcome: Callable[[SendOutcome], None]
-    ) -> None:
+    def send(self, objects: Sequence[Outgoing], receiver: Receiver, pace: Pace, on_outcome: Report) -> None:
         """Send objects to a receiver in order; ``on_outcome`` is called after each, and may raise to end it."""
         sender.send(
             objects,
@@ -41,11 +41,13 @@ class Caller:
             calling_ae_title=self.calling_aet,
             timeouts=self.timeouts,
             tls=self.tls,
+            limits=_limits(receiver),
+            pace=pace,
             on_outcome=on_outcome,
         )
 
 
-class Batch:
+class DeliveryBatch:
     """Some deliveries to one receiver, held by one owner.
 
     ``may_go_on`` is asked between two objects with the rank of the next one; what is left when it says no goes back.
@@ -75,20 +77,15 @@ class Batch:
     @property
     def held(self) -> tuple[int, ...]:
         """The deliveries that nothing is on record of yet. Any thread may ask."""
-        return (*self._left, *(delivery.id for delivery, _ in tuple(self._failed)))
+        return (*tuple(self._left), *(delivery.id for delivery, _ in tuple(self._failed)))
 
-    def send(self, caller: Caller, objects: ObjectStore) -> None:
+    def send(self, caller: Caller, objects: ObjectStore, pace: Pace) -> None:
         """Send what is whole of it, and put on record what became of each object. OncueError where that fails."""
         ready = list(self._whole(objects))
         pending = iter(ready)
-        try:
-            caller.send(
-                [_outgoing(delivery, objects) for delivery in ready],
-                self.receiver,
-                on_outcome=lambda outcome: self._take(next(pending), outcome),
-            )
-        except _BatchEnded:
-            pass
+        outgoing = [_outgoing(delivery, objects) for delivery in ready]
+        with contextlib.suppress(_BatchEnded):
+            caller.send(outgoing, self.receiver, pace, lambda outcome: self._take(next(pending), outcome))
         self._settle_failed()
         self._records.handed_back(tuple(self._left))
         self._left.clear()
@@ -112,11 +109,9 @@ class Batch:
 
     def _take(self, delivery: Delivery, outcome: SendOutcome) -> None:
         """Put on record what is settled; what failed waits for the end of the batch, which says why."""
-        if outcome.unreached or outcome.verdict is PeerAnswer.TRANSIENT:
+        if not outcome.was_offered or outcome.verdict is PeerAnswer.TRANSIENT:
             self._failed.append((delivery, outcome))
             del self._left[delivery.id]
-            if outcome.unreached:
-                return
         else:
             self._settle(delivery, outcome)
         if self._left and self._is_time_to_look() and not self._may_go_on(next(iter(self._left.values())).rank):
@@ -142,8 +137,8 @@ class Batch:
         """Put on record what failed: over the objects, or over a receiver that is in trouble."""
         signal = self._signal()
         before = CircuitState.CLOSED if signal is None else self._records.failed(signal, self._failed[-1][1])
-        unreached = [delivery.id for delivery, outcome in self._failed if outcome.unreached]
-        unserved = [delivery.id for delivery, outcome in self._failed if not outcome.unreached]
+        unreached = [delivery.id for delivery, outcome in self._failed if not outcome.was_offered]
+        unserved = [delivery.id for delivery, outcome in self._failed if outcome.was_offered]
         if before is CircuitState.CLOSED:
             for delivery, outcome in self._failed:
                 self._records.settled(delivery, outcome)
@@ -154,13 +149,13 @@ class Batch:
 
     def _signal(self) -> Signal | None:
         """Return what the batch showed of its receiver; None where it is as it should be."""
-        if any(outcome.unreached for _, outcome in self._failed):
+        if any(not outcome.was_offered for _, outcome in self._failed):
             return Signal.UNREACHABLE
         return Signal.UNSERVED if self._failed and not self._has_served else None
 
 
-class _BatchEnded(Exception):  # noqa: N818 - no error: it ends a batch early, from within the sender
-    """The batch may not go on."""
+class _BatchEnded(Exception):
+    """The batch may not go on: raised within the sender, which releases the association then."""
 
 
 def _outgoing(delivery: Delivery, objects: ObjectStore) -> Outgoing:
@@ -171,3 +166,7 @@ def _outgoing(delivery: Delivery, objects: ObjectStore) -> Outgoing:
         sop_instance_uid=written.sop_instance_uid,
         transfer_syntax_uid=written.transfer_syntax_uid,
     )
+
+
+def _limits(receiver: Receiver) -> SendLimits:
+    return SendLimits(receiver.objects_per_association, receiver.kilobytes_per_second, receiver.transfer_syntaxes)
