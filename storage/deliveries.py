@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import audit, circuits, due_deliveries, leases, study_locks
@@ -87,6 +87,11 @@ ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
 
 _BACKOFF = Backoff(first_seconds=5.0, longest_seconds=15 * 60.0)
 _COUNTED = 1000
+_LET_GO: Mapping[str, object] = {
+    "state": DeliveryState.PENDING.value,
+    "lease_owner": None,
+    "lease_expires_at": None,
+}
 
 
 def open_deliveries(session: Session, item: ResultObjectRow, destinations: Sequence[str], *, now: datetime) -> None:
@@ -162,29 +167,24 @@ def claim(session: Session, destination: str, terms: ClaimTerms, *, now: datetim
     _take_turn(session, destination)
     if due_deliveries.open_batches(session, destination, now=now) >= terms.associations:
         return ()
-    rows = due_deliveries.taken(session, destination, limit=terms.objects, now=now)
-    if not rows or _is_shut(session, destination, terms, now):
+    ids = due_deliveries.taken(session, destination, limit=terms.objects, now=now)
+    if not ids or _is_shut(session, destination, terms, now):
         return ()
-    for row in rows:
-        row.state = DeliveryState.SENDING.value
-        row.attempts += 1
-        leases.take(row, terms.owner, seconds=terms.lease_seconds, now=now)
-    session.flush()
-    by_id = {delivery.id: delivery for delivery in chosen(session, [row.id for row in rows])}
-    return tuple(by_id[row.id] for row in rows)
+    lease = leases.taken_by(terms.owner, seconds=terms.lease_seconds, now=now)
+    begun = {"state": DeliveryState.SENDING.value, "attempts": DeliveryRow.attempts + 1, **lease}
+    _update(session, DeliveryRow.id.in_(ids), begun)
+    by_id = {delivery.id: delivery for delivery in chosen(session, ids)}
+    return tuple(by_id[number] for number in ids)
 
 
 def renew(session: Session, ids: Collection[int], *, owner: str, lease_seconds: float, now: datetime) -> None:
     """Push the leases out of what an owner still holds of some deliveries: it is alive, however slow its peer is."""
-    for row in due_deliveries.held(session, ids, owner):
-        leases.extend(row, seconds=lease_seconds, now=now)
+    _update(session, due_deliveries.held_by(ids, owner), leases.taken_by(owner, seconds=lease_seconds, now=now))
 
 
 def hand_back(session: Session, ids: Collection[int], *, owner: str) -> None:
     """Let go of deliveries that were claimed and not offered to the peer: they stand as before, and are due."""
-    for row in due_deliveries.held(session, ids, owner):
-        _step(row, DeliveryState.PENDING)
-        row.attempts -= 1
+    _update(session, due_deliveries.held_by(ids, owner), {**_LET_GO, "attempts": DeliveryRow.attempts - 1})
 
 
 def put_off(session: Session, ids: Collection[int], *, owner: str, now: datetime, draw: Draw) -> None:
@@ -192,9 +192,10 @@ def put_off(session: Session, ids: Collection[int], *, owner: str, now: datetime
 
     That trouble is on record: these attempts tell nothing more, and are no events.
     """
-    for row in due_deliveries.held(session, ids, owner):
-        _step(row, DeliveryState.PENDING)
-        row.next_attempt_at = now + _BACKOFF.pause(row.attempts, draw=draw)
+    held = select(DeliveryRow.id, DeliveryRow.attempts).where(due_deliveries.held_by(ids, owner))
+    for number, attempts in session.execute(held).all():
+        moment = now + _BACKOFF.pause(attempts, draw=draw)
+        _update(session, due_deliveries.held_by([number], owner), {**_LET_GO, "next_attempt_at": moment})
 
 
 def sent(
@@ -330,6 +331,7 @@ def _query() -> Select[DeliveryRow, ResultObjectRow, str]:
         select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
         .join(StudyRow, StudyRow.id == ResultObjectRow.study_id)
+        .execution_options(populate_existing=True)  # batches are claimed and given back behind the session's back
     )
 
 
@@ -364,16 +366,13 @@ def _rank(session: Session, item: ResultObjectRow) -> int:
 def _hurry(session: Session, study_id: int, rank: int) -> None:
     """Give what still waits of a study the rank of what was just put on its way, where that is more urgent."""
     objects = select(ResultObjectRow.id).where(ResultObjectRow.study_id == study_id)
-    session.execute(
-        update(DeliveryRow)
-        .where(
-            DeliveryRow.object_id.in_(objects),
-            DeliveryRow.state == DeliveryState.PENDING.value,
-            DeliveryRow.rank > rank,
-        )
-        .values(rank=rank)
-        .execution_options(synchronize_session="fetch")
-    )
+    waits = DeliveryRow.object_id.in_(objects) & (DeliveryRow.state == DeliveryState.PENDING.value)
+    _update(session, waits & (DeliveryRow.rank > rank), {"rank": rank})
+
+
+def _update(session: Session, condition: ColumnElement[bool], values: Mapping[str, object]) -> None:
+    query = update(DeliveryRow).where(condition).values(**values)
+    session.execute(query.execution_options(synchronize_session=False))
 
 
 def _take_turn(session: Session, destination: str) -> None:

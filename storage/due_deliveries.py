@@ -76,28 +76,26 @@ def open_batches(session: Session, destination: str, *, now: datetime) -> int:
     return session.scalar(query) or 0
 
 
-def taken(session: Session, destination: str, *, limit: int, now: datetime) -> Sequence[DeliveryRow]:
-    """Lock what is due for a destination, in its order: what a sender left behind, then by rank, the oldest first.
+def taken(session: Session, destination: str, *, limit: int, now: datetime) -> Sequence[int]:
+    """Lock what is due for a destination and return its numbers, in the order in which it is to be sent.
 
-    Rows that another gateway is taking are left out. They are locked without their studies, which a late image may
+    First what a sender left behind, then by rank, the oldest first of each. Rows that another gateway is taking are left out. They are locked without their studies, which a late image may
     hold: nothing is waited for while they are held.
     """
-    left = select(DeliveryRow).where(*_left_behind(destination, now)).order_by(DeliveryRow.rank, DeliveryRow.id)
-    rows = [*_locked(session, left, limit)]
+    left = select(DeliveryRow.id).where(*_left_behind(destination, now)).order_by(DeliveryRow.rank, DeliveryRow.id)
+    ids = [*_locked(session, left, limit)]
     for rank in RANKS:
-        if len(rows) >= limit:
+        if len(ids) >= limit:
             break
-        due = select(DeliveryRow).where(*_due(destination, rank, now))
+        due = select(DeliveryRow.id).where(*_due(destination, rank, now))
         due = due.order_by(DeliveryRow.next_attempt_at, DeliveryRow.id)
-        rows += _locked(session, due, limit - len(rows))
-    return rows
+        ids += _locked(session, due, limit - len(ids))
+    return ids
 
 
-def held(session: Session, ids: Collection[int], owner: str) -> Sequence[DeliveryRow]:
-    """Lock those of some deliveries that ``owner`` still holds, in the order of their numbers."""
-    query = select(DeliveryRow).where(DeliveryRow.id.in_(ids), _SENDING, DeliveryRow.lease_owner == owner)
-    query = query.order_by(DeliveryRow.id).with_for_update().execution_options(populate_existing=True)
-    return session.scalars(query).all()
+def held_by(ids: Collection[int], owner: str) -> ColumnElement[bool]:
+    """Return the condition «one of these, and its batch is still the owner's», for a query."""
+    return DeliveryRow.id.in_(ids) & _SENDING & (DeliveryRow.lease_owner == owner)
 
 
 def _due(destination: str, rank: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -125,6 +123,5 @@ def _count(conditions: tuple[ColumnElement[bool], ...], cap: int) -> ColumnEleme
     return select(func.count()).select_from(some).scalar_subquery()
 
 
-def _locked(session: Session, query: Select[DeliveryRow], limit: int) -> Sequence[DeliveryRow]:
-    query = query.limit(limit).with_for_update(skip_locked=True).execution_options(populate_existing=True)
-    return session.scalars(query).all()
+def _locked(session: Session, query: Select[int], limit: int) -> Sequence[int]:
+    return session.scalars(query.limit(limit).with_for_update(skip_locked=True)).all()

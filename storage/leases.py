@@ -22,6 +22,11 @@ def take(row: Leasable, owner: str, *, seconds: float, now: datetime) -> None:
     extend(row, seconds=seconds, now=now)
 
 
+def taken_by(owner: str, *, seconds: float, now: datetime) -> dict[str, object]:
+    """Return what ``take`` writes, for an UPDATE of many rows at once."""
+    return {"lease_owner": owner, "lease_expires_at": now + timedelta(seconds=seconds)}
+
+
 def extend(row: Leasable, *, seconds: float, now: datetime) -> None:
     """Push the end of a row's lease out to ``seconds`` from now."""
     row.lease_expires_at = now + timedelta(seconds=seconds)

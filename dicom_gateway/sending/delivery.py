@@ -6,6 +6,7 @@ many at once as it allows, over all processes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import time
@@ -123,27 +124,19 @@ class Dispatcher:
             self._refuse(waiting.destination, error)
             return
         for count in _shares(waiting.due, self._open_to(receiver.name), receiver.associations):
-            if len(self._under_way) >= _BATCHES_AT_ONCE or not self._begin(receiver, count):
-                return
+            if len(self._under_way) < _BATCHES_AT_ONCE:
+                self._begin(receiver, count)
 
-    def _begin(self, receiver: Receiver, count: int) -> bool:
-        """Claim a batch and hand it to a thread; False where there was none to be had."""
+    def _begin(self, receiver: Receiver, count: int) -> None:
+        """Have a thread claim a batch and send it."""
         terms = self._terms(count, receiver.associations)
-        claimed = self._claim(receiver.name, terms)
-        if not claimed:
-            return False
-        batch = DeliveryBatch(
-            receiver,
-            claimed,
-            self._records(receiver.name, terms),
-            may_go_on=lambda rank: self._may_go_on(receiver.name, rank),
-        )
+        may_go_on = functools.partial(self._may_go_on, receiver.name)
+        batch = DeliveryBatch(receiver, self._records(receiver.name, terms), may_go_on=may_go_on)
         # A daemon: a peer that hangs must not keep this process from ending.
-        thread = threading.Thread(target=self._send, args=(batch,), name="delivery-batch", daemon=True)
+        thread = threading.Thread(target=self._send, args=(batch, terms), name="delivery-batch", daemon=True)
         with self._lock:
             self._under_way[batch] = thread
         thread.start()
-        return True
 
     def _refuse(self, destination: str, error: ConfigurationError) -> None:
         """Refuse what is due for a destination that is neither known nor an address."""
@@ -152,9 +145,11 @@ class Dispatcher:
         for delivery in self._claim(destination, terms):
             records.refused(delivery, status=None, code=error.code, reason=str(error))
 
-    def _send(self, batch: DeliveryBatch) -> None:
+    def _send(self, batch: DeliveryBatch, terms: ClaimTerms) -> None:
+        claimed: tuple[Delivery, ...] = ()
         try:
-            batch.send(self._caller, self._objects, self._pace(batch.receiver))
+            claimed = self._claim(batch.receiver.name, terms)
+            batch.send(claimed, self._caller, self._objects, self._pace(batch.receiver))
         except OncueError as error:
             logger.warning("delivery.not_recorded", destination=batch.receiver.name, code=error.code)
         except Exception:  # edge: the lease brings the batch back
@@ -162,7 +157,8 @@ class Dispatcher:
         finally:
             with self._lock:
                 del self._under_way[batch]
-            self._on_free()
+            if claimed:  # or others were faster, and looking again at once would find the same
+                self._on_free()
 
     def _terms(self, count: int, associations: int) -> ClaimTerms:
         owner = f"{self._dispatch.owner}/{next(self._numbers)}"

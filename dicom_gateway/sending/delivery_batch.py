@@ -48,7 +48,7 @@ class Caller:
 
 
 class DeliveryBatch:
-    """Some deliveries to one receiver, held by one owner.
+    """Deliveries to one receiver, held by one owner from when they are claimed until they are settled.
 
     ``may_go_on`` is asked between two objects with the rank of the next one; what is left when it says no goes back.
     """
@@ -56,7 +56,6 @@ class DeliveryBatch:
     def __init__(
         self,
         receiver: Receiver,
-        claimed: tuple[Delivery, ...],
         records: DeliveryRecords,
         *,
         may_go_on: Callable[[int], bool],
@@ -64,7 +63,7 @@ class DeliveryBatch:
         self.receiver = receiver
         self._records = records
         self._may_go_on = may_go_on
-        self._left = {delivery.id: delivery for delivery in claimed}
+        self._left: dict[int, Delivery] = {}
         self._failed: list[tuple[Delivery, SendOutcome]] = []
         self._has_served = False
         self._looked_at = time.monotonic()
@@ -79,9 +78,12 @@ class DeliveryBatch:
         """The deliveries that nothing is on record of yet. Any thread may ask."""
         return (*tuple(self._left), *(delivery.id for delivery, _ in tuple(self._failed)))
 
-    def send(self, caller: Caller, objects: ObjectStore, pace: Pace) -> None:
+    def send(self, claimed: Sequence[Delivery], caller: Caller, objects: ObjectStore, pace: Pace) -> None:
         """Send what is whole of it, and put on record what became of each object. OncueError where that fails."""
+        self._left.update({delivery.id: delivery for delivery in claimed})
         ready = list(self._whole(objects))
+        if not ready:
+            return
         pending = iter(ready)
         outgoing = [_outgoing(delivery, objects) for delivery in ready]
         with contextlib.suppress(_BatchEnded):
@@ -89,12 +91,6 @@ class DeliveryBatch:
         self._settle_failed()
         self._records.handed_back(tuple(self._left))
         self._left.clear()
-
-    def refuse(self, error: OncueError) -> None:
-        """Record that none of it can be sent."""
-        for delivery in tuple(self._left.values()):
-            self._records.refused(delivery, status=None, code=error.code, reason=str(error))
-            del self._left[delivery.id]
 
     def _whole(self, objects: ObjectStore) -> Iterator[Delivery]:
         """Yield what is as it was written; an object that is not must not reach a peer."""
