@@ -6,11 +6,12 @@ about, nor those that are not due: each asks for one rank, in which the rows sta
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, distinct, func, select
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, bindparam, distinct, func, select
 from sqlalchemy.orm import Session
 
 from storage import leases
@@ -20,6 +21,8 @@ from storage.models import DeliveryRow
 RANKS = range(len(Priority) + 1)
 """The ranks of the priorities, and behind them that of what has none."""
 
+_Destination = str | BindParameter[str]
+_Moment = datetime | BindParameter[datetime]
 _PENDING = DeliveryRow.state == DeliveryState.PENDING.value
 _SENDING = DeliveryRow.state == DeliveryState.SENDING.value
 
@@ -50,11 +53,9 @@ def destinations(session: Session, *, now: datetime) -> tuple[str, ...]:
 
 def waiting(session: Session, destination: str, *, cap: int, now: datetime) -> Waiting:
     """Return what waits for a destination, counted to ``cap`` in each rank."""
-    counts = [_count(_due(destination, rank, now), cap) for rank in RANKS]
-    left = _count(_left_behind(destination, now), cap)
-    later = [select(func.min(DeliveryRow.next_attempt_at)).where(*_later(destination, rank, now)) for rank in RANKS]
-    found, *by_rank = session.execute(select(left, *counts)).one()
-    times = session.execute(select(*(query.scalar_subquery() for query in later))).one()
+    values = {"destination": destination, "now": now, "cap": cap}
+    found, *by_rank = session.execute(_counts_query(), values).one()
+    times = session.execute(_times_query(), values).one()
     urgent = RANKS[0] if found else next((rank for rank, number in zip(RANKS, by_rank, strict=True) if number), None)
     next_at = min((moment for moment in times if moment is not None), default=None)
     return Waiting(destination, found + sum(by_rank), urgent, next_at)
@@ -79,8 +80,8 @@ def open_batches(session: Session, destination: str, *, now: datetime) -> int:
 def taken(session: Session, destination: str, *, limit: int, now: datetime) -> Sequence[int]:
     """Lock what is due for a destination and return its numbers, in the order in which it is to be sent.
 
-    First what a sender left behind, then by rank, the oldest first of each. Rows that another gateway is taking are left out. They are locked without their studies, which a late image may
-    hold: nothing is waited for while they are held.
+    First what a sender left behind, then by rank, the oldest first of each. Rows that another gateway is taking are
+    left out. They are locked without their studies, which a late image may hold: nothing is waited for meanwhile.
     """
     left = select(DeliveryRow.id).where(*_left_behind(destination, now)).order_by(DeliveryRow.rank, DeliveryRow.id)
     ids = [*_locked(session, left, limit)]
@@ -98,19 +99,39 @@ def held_by(ids: Collection[int], owner: str) -> ColumnElement[bool]:
     return DeliveryRow.id.in_(ids) & _SENDING & (DeliveryRow.lease_owner == owner)
 
 
-def _due(destination: str, rank: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+# Every round asks both queries for each destination, and to build them takes longer than to run them.
+@functools.cache
+def _counts_query() -> Select[int, *tuple[int, ...]]:
+    destination, now = _asked()
+    counts = [_count(_due(destination, rank, now)) for rank in RANKS]
+    return select(_count(_left_behind(destination, now)), *counts)
+
+
+@functools.cache
+def _times_query() -> Select[*tuple[datetime | None, ...]]:
+    destination, now = _asked()
+    first = select(func.min(DeliveryRow.next_attempt_at))
+    return select(*(first.where(*_later(destination, rank, now)).scalar_subquery() for rank in RANKS))
+
+
+def _asked() -> tuple[BindParameter[str], BindParameter[datetime]]:
+    destination = bindparam("destination", type_=DeliveryRow.destination.type)
+    return destination, bindparam("now", type_=DeliveryRow.next_attempt_at.type)
+
+
+def _due(destination: _Destination, rank: int, now: _Moment) -> tuple[ColumnElement[bool], ...]:
     return (*_of(destination, rank), DeliveryRow.next_attempt_at <= now)
 
 
-def _later(destination: str, rank: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _later(destination: _Destination, rank: int, now: _Moment) -> tuple[ColumnElement[bool], ...]:
     return (*_of(destination, rank), DeliveryRow.next_attempt_at > now)
 
 
-def _of(destination: str, rank: int) -> tuple[ColumnElement[bool], ...]:
+def _of(destination: _Destination, rank: int) -> tuple[ColumnElement[bool], ...]:
     return _PENDING, DeliveryRow.destination == destination, DeliveryRow.rank == rank
 
 
-def _left_behind(destination: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _left_behind(destination: _Destination, now: _Moment) -> tuple[ColumnElement[bool], ...]:
     return (
         _SENDING,
         DeliveryRow.destination == destination,
@@ -118,8 +139,8 @@ def _left_behind(destination: str, now: datetime) -> tuple[ColumnElement[bool], 
     )
 
 
-def _count(conditions: tuple[ColumnElement[bool], ...], cap: int) -> ColumnElement[int]:
-    some = select(DeliveryRow.id).where(*conditions).limit(cap).subquery()
+def _count(conditions: tuple[ColumnElement[bool], ...]) -> ColumnElement[int]:
+    some = select(DeliveryRow.id).where(*conditions).limit(bindparam("cap", type_=Integer)).subquery()
     return select(func.count()).select_from(some).scalar_subquery()
 
 
