@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pynetdicom import AE, evt
@@ -226,7 +227,7 @@ def test_an_object_that_is_refused_shuts_nothing_off(site: Site) -> None:
 
 
 def test_a_peer_that_is_full_is_shut_off_after_a_few_batches(site: Site) -> None:
-    with scp((CT,), statuses=(0xA700,) * 6) as (port, received):
+    with scp((CT,), statuses=(0xA700,) * 8) as (port, received):
         destination = f"SCP@127.0.0.1:{port}"
         site.add(destination, 2)
         dispatcher = site.dispatcher()
@@ -234,10 +235,11 @@ def test_a_peer_that_is_full_is_shut_off_after_a_few_batches(site: Site) -> None
             _round(dispatcher)
             site.later(30)
         assert site.circuit(destination) is not CircuitState.CLOSED
-        assert (len(received), site.events("delivery:postponed"), site.events("circuit:opened")) == (6, 4, 1)
-        site.later(60)
-        for _ in range(2):
-            _round(dispatcher)
+        assert (len(received), site.events("delivery:postponed"), site.events("circuit:opened")) == (6, 6, 1)
+        _round(dispatcher)
+        assert (len(received), site.events("delivery:postponed"), site.events("circuit:opened")) == (8, 6, 1)
+        site.later(120)
+        _round(dispatcher)
         assert (site.states(), site.circuit(destination)) == ([SENT] * 2, CircuitState.CLOSED)
 
 
@@ -300,6 +302,7 @@ def _counting_peer() -> Iterator[tuple[int, list[int]]]:
         pause.wait(0.05)
         return 0x0000
 
+    handlers: list[tuple[evt.NotificationEvent | evt.InterventionEvent, Callable[..., Any]]]
     handlers = [(evt.EVT_ACCEPTED, begin), (evt.EVT_RELEASED, end), (evt.EVT_ABORTED, end), (evt.EVT_C_STORE, store)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     assert server is not None
