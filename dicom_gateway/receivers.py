@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
+from dicom_gateway.http_exchange import WebService
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Receiver:
     """
 
     name: str
-    address: Destination
+    address: Destination | WebService
     associations: int = 1
     objects_per_association: int | None = None
     kilobytes_per_second: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -50,17 +50,22 @@ class Calling:
         )
 
 
-def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Calling) -> Iterator[SendOutcome]:
+def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Calling) -> Generator[SendOutcome]:
     """Send a batch whose presentation contexts fit one association, and yield what became of each object, in order.
 
     It goes on as long as associations bring answers: an object over which the peer broke off is the first of the next
     one, and has failed where the peer breaks off over it again.
     """
+    wanted = calling.limits.transfer_syntaxes
+    proposals = tuple(dict.fromkeys(proposal for outgoing in batch for proposal in outgoing.travels_as(wanted)))
+    if not proposals:
+        yield from (failed(outgoing, unwanted(outgoing, destination)) for outgoing in batch)
+        return
     rest, barren, may_reopen = list(batch), 0, False
     while rest and barren < _BARREN_ASSOCIATIONS:
         done, is_barren = 0, True
         try:
-            for outcome in _over_one_association(rest, destination, calling):
+            for outcome in _over_one_association(rest, proposals, destination, calling):
                 yield outcome
                 done += 1
                 is_barren = is_barren and outcome.is_unanswered
@@ -81,17 +86,14 @@ def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Cal
 
 
 def _over_one_association(
-    rest: Sequence[Outgoing], destination: Destination, calling: Calling
+    rest: Sequence[Outgoing], proposals: Sequence[Proposal], destination: Destination, calling: Calling
 ) -> Iterator[SendOutcome]:
     """Send what one association is for, or what it lasts for; at least one outcome comes of it."""
-    wanted = calling.limits.transfer_syntaxes
-    proposals = [proposal for outgoing in rest for proposal in outgoing.travels_as(wanted)]
-    if not proposals:
-        yield from (failed(outgoing, unwanted(outgoing, destination)) for outgoing in rest)
-        return
+    limits = calling.limits
+    chosen = rest[: limits.objects_per_association]
     with calling.open(destination, proposals) as association:
-        chosen = rest[: calling.limits.objects_per_association]
-        for number, outcome in enumerate(store_in_turn(chosen, association, destination, wanted=wanted)):
+        outcomes = store_in_turn(chosen, association, destination, wanted=limits.transfer_syntaxes)
+        for number, outcome in enumerate(outcomes):
             if number and outcome.is_unanswered and not association.is_open:
                 return
             yield outcome

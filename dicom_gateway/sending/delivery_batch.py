@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from dicom_gateway.destinations import Destination
 from dicom_gateway.receivers import Receiver
-from dicom_gateway.sending import sender
+from dicom_gateway.sending import dicomweb, sender
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery_records import DeliveryRecords
 from dicom_gateway.sending.limits import Pace, SendLimits
@@ -34,14 +35,30 @@ class Caller:
     tls: DestinationTls | None = None
 
     def send(self, objects: Sequence[Outgoing], receiver: Receiver, pace: Pace, on_outcome: Report) -> None:
-        """Send objects to a receiver in order; ``on_outcome`` is called after each, and may raise to end it."""
-        sender.send(
+        """Send objects to a receiver in order, by C-STORE or STOW-RS as its address says.
+
+        ``on_outcome`` is called after each, and may raise to end it.
+        """
+        limits = _limits(receiver)
+        if isinstance(receiver.address, Destination):
+            sender.send(
+                objects,
+                receiver.address,
+                calling_ae_title=self.calling_aet,
+                timeouts=self.timeouts,
+                tls=self.tls,
+                limits=limits,
+                pace=pace,
+                on_outcome=on_outcome,
+            )
+            return
+        dicomweb.store(
             objects,
             receiver.address,
-            calling_ae_title=self.calling_aet,
-            timeouts=self.timeouts,
+            credentials=receiver.credentials,
             tls=self.tls,
-            limits=_limits(receiver),
+            timeouts=self.timeouts,
+            limits=limits,
             pace=pace,
             on_outcome=on_outcome,
         )

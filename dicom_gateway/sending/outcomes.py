@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
 from dicom_gateway.sending.outgoing import Outgoing
-from dicom_gateway.status import DUPLICATE, PeerAnswer, answer_of, meaning, written
+from dicom_gateway.status import PeerAnswer, answer_of, meaning, written
 
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
     """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason.
 
-    A stored one has no code; its reason is a note where the peer held it already. ``file`` is where it lies; its name
-    may identify a patient, so it goes to whoever sends a folder and never into a log. ``was_offered`` is false where
-    the peer could not be called at all.
+    A stored one has no code; its reason is a note where the peer held it already, or gave a warning. ``file`` is where
+    it lies; its name may identify a patient, so it goes to whoever sends a folder and never into a log. ``was_offered``
+    is false where the peer could not be called at all.
     """
 
     sop_instance_uid: str
@@ -41,10 +41,14 @@ def answered(outgoing: Outgoing, status: int, destination: object) -> SendOutcom
     verdict = answer_of(status)
     said = f"{destination} answered {written(status)}: {meaning(status)}"
     if verdict is PeerAnswer.STORED:
-        note = said if status == DUPLICATE else ""
-        return SendOutcome(outgoing.sop_instance_uid, verdict, status, "", note, str(outgoing.path))
+        return stored(outgoing, status, said if status else "")
     error = PeerUnreachable if verdict is PeerAnswer.TRANSIENT else PeerRejectedObject
     return SendOutcome(outgoing.sop_instance_uid, verdict, status, error.code, said, str(outgoing.path))
+
+
+def stored(outgoing: Outgoing, status: int, note: str) -> SendOutcome:
+    """Return the outcome of an instance that the peer holds; the note says what it remarked."""
+    return SendOutcome(outgoing.sop_instance_uid, PeerAnswer.STORED, status, "", note, str(outgoing.path))
 
 
 def failed(outgoing: Outgoing, error: GatewayError, *, was_offered: bool = True) -> SendOutcome:

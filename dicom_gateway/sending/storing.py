@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from pydicom.uid import UID
@@ -28,11 +29,11 @@ def store_in_turn(
 
     ``wanted`` are the transfer syntaxes that the destination is set to want, None for any.
     """
-    queue = _Queue(objects, association, destination, wanted)
-    for outgoing, ready in queue:
-        yield _stored(outgoing, ready, association, destination, queue)
-        if not association.is_open:
-            return
+    with contextlib.closing(_Queue(objects, association, destination, wanted)) as queue:
+        for outgoing, ready in queue:
+            yield _stored(outgoing, ready, association, destination, queue)
+            if not association.is_open:
+                return
 
 
 def unwanted(outgoing: Outgoing, destination: object) -> PeerRejectedObject:
@@ -71,6 +72,12 @@ class _Queue(Iterator[Ready]):
         if ready is None:
             raise StopIteration
         return ready
+
+    def close(self) -> None:
+        """Let go of the file of one that was made ready and is not sent."""
+        self._made.close()
+        if self._ahead is not None and isinstance(self._ahead[1], PreparedStore):
+            self._ahead[1].following.close()
 
     def _ready(self, outgoing: Outgoing) -> PreparedStore | GatewayError:
         taken = self._proposals(outgoing)

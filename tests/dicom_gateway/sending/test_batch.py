@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 
+import psutil
 import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.outcomes import SendOutcome
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
 from dicom_gateway.sending.sender import send
 from dicom_gateway.status import PeerAnswer
 from tests.support.ending_scp import Ending, ending_scp
+from tests.support.gateways import until
 from tests.support.peers import dcmtk_storescp, free_port
 from tests.support.senders import ct_image
 
@@ -23,11 +27,13 @@ SHORT = PeerTimeouts(connect_seconds=2, associate_seconds=2, answer_seconds=1)
 STORED, TRANSIENT = PeerAnswer.STORED, PeerAnswer.TRANSIENT
 
 
-def written(folder: Path, count: int, *, sop_class_uid: str | None = None, first: int = 0) -> list[Outgoing]:
+def written(
+    folder: Path, count: int, *, sop_class_uid: str | None = None, first: int = 0, rows: int = 128
+) -> list[Outgoing]:
     """Write so many images and return them ready to send."""
     found = []
     for number in range(first, first + count):
-        image = ct_image(number=number, rows=128)
+        image = ct_image(number=number, rows=rows)
         image.SOPClassUID = sop_class_uid or image.SOPClassUID
         pydicom.dcmwrite(folder / f"{number}.dcm", image, enforce_file_format=True)
         found.append(read_outgoing(folder / f"{number}.dcm"))
@@ -57,6 +63,31 @@ def test_an_object_that_a_peer_breaks_off_over_is_offered_once_more_and_fails_al
         outcomes = send(objects, Destination("PEER", "127.0.0.1", peer.port), timeouts=PATIENT)
     assert [outcome.verdict for outcome in outcomes] == [STORED, TRANSIENT, STORED]
     assert peer.requested == [first, choked, choked, last]
+
+
+def test_whoever_has_enough_ends_the_batch_and_the_association(tmp_path: Path) -> None:
+    objects = written(tmp_path, 4)
+
+    def enough(_: SendOutcome) -> None:
+        raise InterruptedError("enough")
+
+    with ending_scp(100, Ending.CLOSE) as peer:
+        with pytest.raises(InterruptedError):
+            send(objects, Destination("PEER", "127.0.0.1", peer.port), timeouts=PATIENT, on_outcome=enough)
+        until(lambda: peer.released == 1, "the association to be released")
+    assert peer.stored == uids(objects[:1])
+
+
+def test_no_file_stays_open_where_associations_end_early(tmp_path: Path) -> None:
+    objects = written(tmp_path, 10, rows=1024)  # of more than one window
+    gc.disable()
+    try:
+        with ending_scp(2, Ending.ABORT) as peer:
+            send(objects, Destination("PEER", "127.0.0.1", peer.port), timeouts=PATIENT)
+        opened = [file.path for file in psutil.Process().open_files()]
+    finally:
+        gc.enable()
+    assert not {str(outgoing.path) for outgoing in objects}.intersection(opened)
 
 
 def test_a_peer_that_never_answers_is_given_up_after_a_few_associations(tmp_path: Path) -> None:

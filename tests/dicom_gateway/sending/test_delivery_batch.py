@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -302,8 +302,12 @@ def _counting_peer() -> Iterator[tuple[int, list[int]]]:
         pause.wait(0.05)
         return 0x0000
 
-    handlers: list[tuple[evt.NotificationEvent | evt.InterventionEvent, Callable[..., Any]]]
-    handlers = [(evt.EVT_ACCEPTED, begin), (evt.EVT_RELEASED, end), (evt.EVT_ABORTED, end), (evt.EVT_C_STORE, store)]
+    handlers: list[Any] = [
+        (evt.EVT_ACCEPTED, begin),
+        (evt.EVT_RELEASED, end),
+        (evt.EVT_ABORTED, end),
+        (evt.EVT_C_STORE, store),
+    ]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     assert server is not None
     try:
