@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storage.database import Database
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.1
 
 
 class Changes:

@@ -50,7 +50,6 @@ class Site:
     now: datetime | None = NOW
     lease_seconds: float = 60.0
     owner: str = "gateway"
-    free: threading.Event = field(default_factory=threading.Event)
 
     def clock(self) -> datetime:
         return self.now or utc_now()
@@ -58,7 +57,7 @@ class Site:
     def dispatcher(self) -> Dispatcher:
         dispatch = Dispatch(self.owner, self.lease_seconds, self.clock, no_jitter)
         caller = Caller("ONCUE", PeerTimeouts(connect_seconds=2, associate_seconds=5, answer_seconds=10))
-        return Dispatcher(self.database, self.objects, dispatch, caller, lambda _: self.known, on_free=self.free.set)
+        return Dispatcher(self.database, self.objects, dispatch, caller, lambda _: self.known)
 
     def add(self, destination: str, count: int, *, study: int = 1, priority: Priority | None = None) -> list[str]:
         images = images_in(self.objects, count, first=100 * study)
@@ -94,30 +93,28 @@ def _round(dispatcher: Dispatcher) -> float | None:
 
 @pytest.mark.peer
 def test_a_dead_destination_writes_one_event_however_much_waits_and_gets_all_when_it_is_back(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path
 ) -> None:
-    port = peers.free_port()
-    dead = f"STORESCP@127.0.0.1:{port}"
+    site.known["pacs"] = replace(addressed(f"STORESCP@127.0.0.1:{peers.free_port()}"), name="pacs")
     dispatcher = site.dispatcher()
-    site.add(dead, 2)
+    site.add("pacs", 2)
     _round(dispatcher)
     assert (site.events("delivery:postponed"), site.events("circuit:opened")) == (2, 1)
-    site.add(dead, 30, study=2)
+    site.add("pacs", 30, study=2)
     for _ in range(4):
-        pause = _round(dispatcher)
-        assert pause is not None
-        site.later(pause)
+        site.later(120)
+        _round(dispatcher)
     assert (site.events("delivery:postponed"), site.events("circuit:opened")) == (2, 1)
     assert site.states() == [PENDING] * 32
-    site.later(120)
-    ports = iter([port, *(peers.free_port() for _ in range(3))])
-    monkeypatch.setattr(peers, "free_port", lambda: next(ports))
     with peers.dcmtk_storescp(tmp_path) as peer:
-        for _ in range(3):
-            _round(dispatcher)
+        site.known["pacs"] = replace(addressed(f"STORESCP@127.0.0.1:{peer.port}"), name="pacs")
+        assert _round(dispatcher) is not None
+        assert not peer.files()
+        site.later(120)
+        _round(dispatcher)
         assert site.states() == [SENT] * 32
         assert len(peer.files()) == 32
-    assert (site.events("circuit:closed"), site.circuit(dead)) == (1, CircuitState.CLOSED)
+    assert (site.events("circuit:closed"), site.circuit("pacs")) == (1, CircuitState.CLOSED)
 
 
 @pytest.mark.peer
