@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -86,7 +87,7 @@ def measured(beside: str, forms: str, studies: int) -> Latency:
         by_setting = (live, *dead) if forms == _SETTING_FORMS else dead
         if forms != _SETTING_FORMS:
             _add_entry(database, live, forms)
-        settings = {"destinations": by_setting, "quiet_seconds": QUIET_SECONDS}
+        settings: dict[str, Any] = {"destinations": by_setting, "quiet_seconds": QUIET_SECONDS}
         running = stack.enter_context(running_gateway(database, objects, **settings))
         seconds = [_one(running, worker, folder, number, live) for number in range(studies)]
         worker.dispose()
@@ -145,7 +146,7 @@ def _ended(database: Database, study_uid: str, live: str) -> tuple[float, dateti
             started, finished = session.execute(
                 select(JobRow.started_at, JobRow.finished_at).where(JobRow.study_id == of_study)
             ).one()
-        if opened and opened == sent:
+        if opened and opened == sent and last and started and finished:
             return (finished - started).total_seconds(), last
         time.sleep(0.05)
     raise SystemExit("the objects did not arrive")

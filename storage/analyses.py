@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs, sites, standing, superseding
+from storage import arrays, audit, changes, jobs, sites, standing, superseding
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -58,6 +58,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             reason=None,
         )
     )
+    changes.announce(session)
     present = [finding for finding in analysis.findings if finding.presence is Presence.PRESENT]
     audit.record(
         session,

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
-from storage import audit, circuits, due_deliveries, leases, study_locks
+from storage import audit, changes, circuits, due_deliveries, leases, study_locks
 from storage.backoff import Backoff, Draw, no_jitter
 from storage.circuits import CircuitState
 from storage.cursors import number_place
@@ -119,6 +119,7 @@ def open_deliveries(session: Session, item: ResultObjectRow, destinations: Seque
         return
     session.add_all(rows)
     session.flush()
+    changes.announce(session)
     study = audit.study_of(session, item.study_id)
     audit.record_all(session, [_event(row, item, study, "delivery:opened", now=now) for row in rows])
     _hurry(session, item.study_id, rank)
@@ -257,6 +258,7 @@ def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> N
         raise RecordMissing(f"there is no delivery {delivery_id}; see `oncue deliveries list`")
     _step(row, DeliveryState.PENDING)
     row.next_attempt_at = now
+    changes.announce(session)
     _record(session, row, audit.concerned(study), "delivery:retried", now=now, actor=actor)
 
 
