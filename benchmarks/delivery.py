@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,20 +44,6 @@ _SETTING_FORMS = "SEG,SR"
 """What a destination of the settings gets; other forms need an entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Seconds from the last image to the last object acknowledged, of each study, beyond quiet time and inference."""
-
-    beside: str
-    forms: str
-    seconds: tuple[float, ...]
-
-    @property
-    def p95(self) -> float:
-        """The 95th percentile."""
-        return statistics.quantiles(self.seconds, n=20, method="inclusive")[-1]
-
-
 def main() -> None:
     """Measure and print a table."""
     options = _options()
@@ -66,15 +51,23 @@ def main() -> None:
     if options.rounds:
         _print_rounds(options.rounds, options.pending, options.sent)
         return
+    # There and back again, so that whatever else the machine does falls on all alike.
+    kinds = [*_BESIDE, *reversed(_BESIDE)] if options.dead else ["nothing"]
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        found[kind] += measured(kind, options.forms, options.studies)
+        print(f"{kind}: load average {os.getloadavg()[0]:.1f}", flush=True)
     print("| beside it | forms | median s | 95th percentile s | studies |\n|---|---|---|---|---|")
-    for beside in _BESIDE if options.dead else ("nothing",):
-        found = measured(beside, options.forms, options.studies)
-        median = statistics.median(found.seconds)
-        print(f"| {beside} | {found.forms} | {median:.2f} | {found.p95:.2f} | {len(found.seconds)} |", flush=True)
+    for kind, seconds in found.items():
+        p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+        print(f"| {kind} | {options.forms} | {statistics.median(seconds):.2f} | {p95:.2f} | {len(seconds)} |")
 
 
-def measured(beside: str, forms: str, studies: int) -> Latency:
-    """Send so many studies, one after the other, to a gateway with a live destination and perhaps a dead one."""
+def measured(beside: str, forms: str, studies: int) -> list[float]:
+    """Send so many studies, one after the other, to a gateway with a live destination and perhaps a dead one.
+
+    Returns the seconds of each but the first, which loads what the others find loaded.
+    """
     with tempfile.TemporaryDirectory(prefix="oncue-delivery-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         url = f"sqlite:///{folder / 'oncue.sqlite'}"
@@ -91,7 +84,7 @@ def measured(beside: str, forms: str, studies: int) -> Latency:
         running = stack.enter_context(running_gateway(database, objects, **settings))
         seconds = [_one(running, worker, folder, number, live) for number in range(studies)]
         worker.dispose()
-    return Latency(beside, forms, tuple(seconds[1:]))  # the first one loads what the others find loaded
+    return seconds[1:]
 
 
 def _one(running: Running, worker: Database, folder: Path, number: int, live: str) -> float:
