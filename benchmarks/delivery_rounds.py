@@ -29,7 +29,7 @@ from storage.database import Database, connect, utc_now
 from storage.models import DeliveryRow, ResultObjectRow, StudyRow
 from storage.objects import ObjectStore
 
-ROUNDS = 100
+ROUNDS = 50
 _DESTINATIONS = 10
 _ROWS_AT_ONCE = 5000
 _SR = "1.2.840.10008.5.1.4.1.1.88.33"
