@@ -189,7 +189,9 @@ class GatewaySettings(BaseModel):
         default=120.0, gt=0, description="How long to wait for a destination to answer one C-STORE"
     )
     delivery_lease_seconds: float = Field(
-        default=900.0, gt=0, description="Another gateway takes a delivery over when its sender was silent for so long"
+        default=120.0,
+        gt=0,
+        description="Another gateway takes a delivery over when its sender was silent for so long; one at work is not",
     )
     delivery_poll_seconds: float = Field(
         default=1.0,

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import analysis_files, arrays, audit, deletions, jobs, sites, standing, superseding
+from storage import analysis_files, arrays, audit, changes, deletions, jobs, sites, standing, superseding
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -59,6 +59,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
             reason=None,
         )
     )
+    changes.announce(session)
     present = [finding for finding in analysis.findings if finding.presence is Presence.PRESENT]
     audit.record(
         session,

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from storage import processes
-from storage.changes import Changes
+from storage.changes import Changes, announce
 from storage.database import Database, connect, utc_now
 
 _NEVER = 3600.0
@@ -44,6 +44,22 @@ def test_a_commit_between_two_waits_is_seen_by_the_second(sqlite_database: Datab
     assert changes.wait(threading.Event(), 0)
     assert not changes.wait(threading.Event(), 0)
     changes.close()
+
+
+def test_an_announcement_of_another_process_ends_the_wait_once_it_is_committed(database: Database) -> None:
+    other = connect(database.engine.url.render_as_string(hide_password=False))
+    changes = Changes(database, poll_seconds=_NEVER)
+    stop = threading.Event()
+    assert changes.wait(stop, 1)
+    assert not changes.wait(stop, 0)
+    with other.write() as session:
+        processes.start(session, "one", "test", now=utc_now())
+        announce(session)
+        assert not changes.wait(stop, 0.2)
+    assert changes.wait(stop, 20)
+    assert not changes.wait(stop, 0)
+    changes.close()
+    other.dispose()
 
 
 def test_stopping_ends_the_wait(database: Database) -> None:
