@@ -17,6 +17,7 @@ from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
+from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -24,6 +25,7 @@ from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
+from dicom_gateway.sending.negotiation import Question
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
 from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
@@ -71,7 +73,10 @@ class Gateway:
         self._only_receives = only_receives
         self._has_others = settings.processes > 1
         equipment = equipment or Equipment()
-        self._writer = ReportWriter(database, objects, equipment, settings.destinations, clock)
+        tls = DestinationTls(settings)
+        question = Question(settings.aet, _patience(settings), tls)
+        negotiator = Negotiator(database, question, clock)
+        self._writer = ReportWriter(database, objects, equipment, settings.destinations, negotiator, clock)
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
@@ -83,11 +88,11 @@ class Gateway:
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
         routes = routes or RoutesInForce(settings.routes)
         rules = Rules.of(settings)
-        tls = DestinationTls(settings)
         sources = Sources(query_address, calling_aet=settings.aet, seconds=settings.source_seconds, tls=tls)
         self._assembly = _assembly_loop(rules, Assembly(Stored(database, objects, routes), rules, sources, clock))
         questions = SourceQuestions(database, rules, sources, clock, on_answer=self._assembly.wake)
         self._sources = Loop("sources", questions.ask_due, seconds=_slowest_look(rules))
+        self._negotiations = Loop("negotiations", negotiator.ask_due, seconds=slowest)
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
@@ -157,7 +162,8 @@ class Gateway:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:
             return ()
-        return self._assembly, self._sources, self._reports, self._delivery, self._watch, self._expiry
+        results = (self._negotiations, self._reports, self._delivery)
+        return self._assembly, self._sources, *results, self._watch, self._expiry
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -191,16 +197,19 @@ def _slowest_look(rules: Rules) -> float:
 
 
 def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:
-    timeouts = PeerTimeouts(
-        connect_seconds=settings.connect_seconds,
-        associate_seconds=settings.acse_seconds,
-        answer_seconds=settings.answer_seconds,
-    )
     return Dispatch(
         owner=owner,
         calling_aet=settings.aet,
         lease_seconds=settings.delivery_lease_seconds,
-        timeouts=timeouts,
+        timeouts=_patience(settings),
         clock=clock,
         tls=DestinationTls(settings),
+    )
+
+
+def _patience(settings: GatewaySettings) -> PeerTimeouts:
+    return PeerTimeouts(
+        connect_seconds=settings.connect_seconds,
+        associate_seconds=settings.acse_seconds,
+        answer_seconds=settings.answer_seconds,
     )

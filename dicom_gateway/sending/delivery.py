@@ -19,12 +19,13 @@ from dicom_gateway.sending import sender
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.sending.sender import SendOutcome
-from dicom_gateway.status import PeerAnswer
+from dicom_gateway.status import PeerAnswer, Status
 from dicom_gateway.tls.destination_handshake import DestinationTls
-from storage import deliveries
+from storage import deliveries, destinations
 from storage.database import Database
 from storage.deliveries import Delivery
 from storage.errors import OncueError
+from storage.form_refusals import replan_refused_forms
 from storage.objects import ObjectStore
 
 _DESTINATIONS_AT_ONCE = 16
@@ -109,7 +110,7 @@ class Dispatcher:
 
     def _send(self, batch: Sequence[Delivery]) -> None:
         try:
-            destination = Destination.parse(batch[0].destination)
+            destination = self._peer(batch[0].destination)
         except OncueError as error:
             for delivery in batch:
                 self._refused(delivery, status=None, code=error.code, reason=str(error))
@@ -124,6 +125,12 @@ class Dispatcher:
             tls=self._dispatch.tls,
             on_outcome=lambda outcome: self._record(next(pending), outcome),
         )
+
+    def _peer(self, name: str) -> Destination:
+        """Return the peer that a destination is: that of an entry, or of an address."""
+        with self._database.read() as session:
+            entry = next((one for one in destinations.entries(session) if one.name == name), None)
+        return Destination.parse(name if entry is None else entry.address)
 
     def _is_whole(self, delivery: Delivery) -> bool:
         """See that the object is what was written; one that is not must not reach a peer."""
@@ -161,6 +168,9 @@ class Dispatcher:
         else:
             code = outcome.code or PeerRejectedObject.code
             self._refused(delivery, status=outcome.status, code=code, reason=outcome.reason)
+            if outcome.status in (None, Status.SOP_CLASS_NOT_SUPPORTED) and code == PeerRejectedObject.code:
+                with self._database.write() as session:
+                    replan_refused_forms(session, delivery.destination, [delivery], now=self._dispatch.clock())
 
     def _refused(self, delivery: Delivery, *, status: int | None, code: str, reason: str) -> None:
         with self._database.write() as session:

@@ -7,7 +7,7 @@ import threading
 from socket import socket
 
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.destinations import Destination
+from dicom_gateway.destinations import Destination, WebAddress
 from dicom_gateway.errors import PeerUntrusted
 from dicom_gateway.tls.contexts import client_context, client_files
 from dicom_gateway.tls.failures import explained
@@ -22,7 +22,7 @@ class DestinationTls:
         self._lock = threading.Lock()
         self._context: ReloadedContext | None = None
 
-    def secure(self, connection: socket, destination: Destination) -> ssl.SSLSocket:
+    def secure(self, connection: socket, destination: Destination | WebAddress) -> ssl.SSLSocket:
         """Shake hands over a connection, which the socket returned takes over; its timeout holds.
 
         CertificateUnusable where a file of the settings is not right, PeerUntrusted where either side does not accept
@@ -46,7 +46,7 @@ class DestinationTls:
             return self._context.current()
 
 
-def untrusted(destination: Destination, error: ssl.SSLError) -> PeerUntrusted:
+def untrusted(destination: Destination | WebAddress, error: ssl.SSLError) -> PeerUntrusted:
     """Return what a TLS error means, with what to do.
 
     By TLS 1.3 a peer refuses our certificate only after the handshake, at the first reading.
