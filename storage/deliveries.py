@@ -241,6 +241,12 @@ def count_open(session: Session, destination: str) -> int:
     return session.scalar(query) or 0
 
 
+def count_by_state(session: Session, destination: str) -> Mapping[DeliveryState, int]:
+    """Return how many deliveries to a destination there are in each state."""
+    query = select(DeliveryRow.state, func.count()).where(DeliveryRow.destination == destination)
+    return {DeliveryState(row[0]): row[1] for row in session.execute(query.group_by(DeliveryRow.state))}
+
+
 def count_by_destination(session: Session, job_id: int) -> Mapping[str, int]:
     """Return how many deliveries of a job's objects there are for each destination, in whatever state."""
     query = (

@@ -5,7 +5,7 @@ A destination of the setting ``gateway.destinations`` is no entry: it is known b
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -69,6 +69,15 @@ class RecordedDestination:
     added_by: str
     added_at: datetime
     changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCircuit:
+    """Until when a destination is left alone, and why: after ``failures`` attempts in a row."""
+
+    until: datetime
+    failures: int
+    code: str | None
 
 
 def add(session: Session, entry: DestinationEntry, *, actor: str, now: datetime) -> None:
@@ -145,6 +154,16 @@ def listed(session: Session) -> tuple[RecordedDestination, ...]:
 def entries(session: Session) -> tuple[DestinationEntry, ...]:
     """Return what every entry says, by name."""
     return tuple(recorded.entry for recorded in listed(session))
+
+
+def open_circuits(session: Session, *, now: datetime) -> Mapping[str, OpenCircuit]:
+    """Return the destinations that are left alone at the moment, since they could not be reached, by name."""
+    query = select(DestinationCircuitRow).where(DestinationCircuitRow.open_until > now)
+    return {
+        row.destination: OpenCircuit(row.open_until, row.failures, row.code)
+        for row in session.scalars(query)
+        if row.open_until is not None
+    }
 
 
 def hold(session: Session, names: Collection[str]) -> frozenset[str]:
