@@ -27,7 +27,8 @@ class Addressee:
         """What is to go on record of it: nothing where it gets what was asked for."""
         if self.choice is None or not self.choice.departures:
             return None
-        return RecordedChoice(self.name, self.choice.asked, self.choice.forms, self.choice.reason)
+        choice = self.choice
+        return RecordedChoice(self.name, choice.asked, choice.forms, choice.reason, choice.left_out)
 
 
 def wanting(entries: Sequence[DestinationEntry], route: str, priority: Priority) -> tuple[DestinationEntry, ...]:

@@ -116,6 +116,12 @@ class ChosenForms:
         return tuple(choice for choice in self.choices if not choice.is_as_asked)
 
     @property
+    def left_out(self) -> frozenset[ObjectKind]:
+        """The forms that were asked for, or might have stood in for one, and are not sent."""
+        candidates = {kind for asked in self.asked for kind in (asked, *FALLBACKS[asked])}
+        return frozenset(candidates - set(self.forms))
+
+    @property
     def reason(self) -> str:
         """Why the forms are not those that were asked for, in coded words; empty where they are."""
         return "; ".join(map(str, self.departures))

@@ -39,18 +39,15 @@ class AddressedObject:
 class RecordedChoice:
     """In which forms a result goes to a destination, where these are not the ones that were asked for.
 
-    ``reason`` says why in coded words, ``left_out`` are the forms that it does not get.
+    ``reason`` says why in coded words. ``left_out`` are those that were asked for, or might have stood in, and are not
+    sent: what was put on its way of them before is called off.
     """
 
     destination: str
     asked: tuple[ObjectKind, ...]
     chosen: tuple[ObjectKind, ...]
     reason: str
-
-    @property
-    def left_out(self) -> frozenset[ObjectKind]:
-        """The forms that were asked for and are not sent."""
-        return frozenset(self.asked) - frozenset(self.chosen)
+    left_out: frozenset[ObjectKind]
 
 
 def moment_of(session: Session, job_id: int) -> datetime:
