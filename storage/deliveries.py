@@ -217,10 +217,10 @@ def call_off_destination(session: Session, destination: str, *, actor: str, now:
 
 def call_off_forms(
     session: Session, job_id: int, destination: str, kinds: Collection[ObjectKind], *, now: datetime
-) -> None:
+) -> int:
     """Call off the deliveries of a job's forms to a destination that wait or were refused: it gets others instead.
 
-    The caller has taken the study.
+    Returns how many. The caller has taken the study.
     """
     written = select(ResultObjectRow.id).where(ResultObjectRow.job_id == job_id, ResultObjectRow.kind.in_(kinds))
     ended = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
@@ -232,6 +232,7 @@ def call_off_forms(
     )
     for row in rows:
         _call_off(session, row, actor="delivery", now=now, code="form_not_taken")
+    return len(rows)
 
 
 def count_open(session: Session, destination: str) -> int:

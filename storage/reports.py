@@ -103,7 +103,7 @@ def written_to(
 ) -> None:
     """Record the objects of a report, each with the deliveries that are its own, and in which forms it goes where.
 
-    A form that a destination does not take is called off there. Where a reopened report opens nothing new for a
+    A form that a destination does not take is called off there. Where a reopened report changes nothing for a
     destination, its choice stands on record already.
     """
     study_locks.take_of_job(session, job_id)
@@ -118,8 +118,8 @@ def written_to(
         deliveries.open_deliveries(session, row, each.destinations, now=now)
     after = deliveries.count_by_destination(session, job_id)
     for choice in choices:
-        deliveries.call_off_forms(session, job_id, choice.destination, choice.left_out, now=now)
-        if is_first or before.get(choice.destination) != after.get(choice.destination):
+        called_off = deliveries.call_off_forms(session, job_id, choice.destination, choice.left_out, now=now)
+        if is_first or called_off or before.get(choice.destination) != after.get(choice.destination):
             _record_choice(session, job_id, choice, now=now)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,8 @@ ROUTES = frozenset({"head-mr", "chest-ct"})
 WISH = DestinationWish(address="PACS@10.0.0.1:104")
 
 
-def made(name: str = "pacs", **words: object) -> DestinationEntry:
-    return new_entry(name, replace(WISH, **words), known_routes=ROUTES)  # type: ignore[arg-type]
+def made(name: str = "pacs", **words: Any) -> DestinationEntry:
+    return new_entry(name, replace(WISH, **words), known_routes=ROUTES)
 
 
 def test_what_nobody_says_is_seg_and_sr_of_every_result() -> None:
@@ -57,7 +58,7 @@ def test_words_become_an_entry() -> None:
         ({"address": "PACS@host"}, "not complete"),
     ],
 )
-def test_a_wrong_word_is_named_with_what_it_should_be(words: dict[str, object], told: str) -> None:
+def test_a_wrong_word_is_named_with_what_it_should_be(words: dict[str, Any], told: str) -> None:
     with pytest.raises(DestinationInvalid) as raised:
         made(**words)
     assert told in str(raised.value)

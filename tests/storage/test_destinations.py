@@ -151,7 +151,7 @@ def test_another_address_is_another_peer_of_which_nothing_is_known(database: Dat
         negotiations.answered(session, "pacs", {SEG_CLASS: ()}, now=NOW)
         session.add(
             DestinationCircuitRow(
-                destination="pacs", failures=3, open_until=NOW + timedelta(hours=1), code="peer_unreachable", reason="r",
+                destination="pacs", failures=3, open_until=NOW + timedelta(hours=1), code="peer_silent", reason="r",
                 changed_at=NOW,
             )
         )  # fmt: skip # a row

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.server
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,7 +136,7 @@ def test_credentials_are_basic_or_bearer_and_private(tmp_path: Path) -> None:
 
 
 @contextmanager
-def _service_with_users(folder: Path, settings: dict[str, object]) -> Iterator[WebAddress]:
+def _service_with_users(folder: Path, settings: dict[str, Any]) -> Iterator[WebAddress]:
     web = {"Enable": True, "Root": "/dicom-web/"}
     with orthanc(folder, Plugins=[str(DICOMWEB)], DicomWeb=web, **settings) as peer:
         yield WebAddress("127.0.0.1", peer.http_port, "/dicom-web", tls=False)
@@ -155,8 +157,6 @@ def _answering(status: int, *, certificate: tuple[Path, Path] | None = None) -> 
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     if certificate is not None:
-        import ssl
-
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
