@@ -15,10 +15,10 @@ from pydicom.uid import UID
 
 from dicom_gateway.chosen_forms import SENDABLE, SOP_CLASSES
 from dicom_gateway.destinations import WebAddress, parse_address
-from dicom_gateway.sending.credentials import authorization
+from dicom_gateway.sending.credentials import read_credentials
 from storage.destinations import DestinationEntry, Unanalysed
 from storage.domain import Priority
-from storage.errors import ConfigurationError, DestinationInvalid
+from storage.errors import ConfigurationError, DestinationInvalid, FileUnusable
 
 NAME_CHARACTERS = 32
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_CHARACTERS - 1}}}")
@@ -104,7 +104,8 @@ def _consistent(entry: DestinationEntry) -> DestinationEntry:
         raise DestinationInvalid("credentials are for DICOMweb services; a DICOM peer is shown gateway.tls_certificate")
     if not address.tls and not _is_here(address.host):
         raise DestinationInvalid(f"{address} would be sent credentials that anybody on the way can read: use https")
-    authorization(entry.credentials)
+    if read_credentials(Path(entry.credentials)).is_exposed:
+        raise FileUnusable(f"others than its owner can read {entry.credentials}: chmod 600 {entry.credentials}")
     return entry
 
 

@@ -87,6 +87,20 @@ class PeerUntrusted(GatewayError):
     retryable = True
 
 
+class PeerDeniedAccess(GatewayError):
+    """A peer does not take our credentials, or there are none that it could take; results wait."""
+
+    code = "peer_denied_access"
+    retryable = True
+
+
+class PeerAnswerInvalid(GatewayError):
+    """What a peer answers is no answer by the rules, so nobody knows what became of the objects; results wait."""
+
+    code = "peer_answer_invalid"
+    retryable = True
+
+
 class PeerRejectedObject(GatewayError):
     """A peer will not take an object, or an association, however often it is offered."""
 

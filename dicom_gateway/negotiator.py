@@ -12,8 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from dicom_gateway.destinations import parse_address
-from dicom_gateway.sending.credentials import authorization
+from dicom_gateway.receivers import of_entry
 from dicom_gateway.sending.negotiation import Question
 from storage import destinations, form_refusals, negotiations
 from storage.database import Database
@@ -92,7 +91,8 @@ class Negotiator:
 
     def _settle(self, entry: DestinationEntry) -> None:
         try:
-            taken = self._question.ask(parse_address(entry.address), authorization=authorization(entry.credentials))
+            receiver = of_entry(entry)
+            taken = self._question.ask(receiver.address, credentials=receiver.credentials)
         except OncueError as error:
             self._unanswered(entry, error)
             return

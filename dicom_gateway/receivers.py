@@ -16,7 +16,10 @@ from storage.destinations import DestinationEntry
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """One receiver as a sender needs it; None is no limit. ``transfer_syntaxes`` are UIDs."""
+    """One receiver as a sender needs it; None is no limit. ``transfer_syntaxes`` are UIDs.
+
+    ``associations`` are as many as may be open to it at once, and ``kilobytes_per_second`` is for all of them together.
+    """
 
     name: str
     address: Destination | WebAddress

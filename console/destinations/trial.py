@@ -10,9 +10,8 @@ from pydicom.uid import UID
 from console.record_schema import RecordSchema
 from dicom_gateway.chosen_forms import SOP_CLASSES, ChosenForms, Reason, choose
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.destinations import parse_address
+from dicom_gateway.receivers import of_entry
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.credentials import authorization
 from dicom_gateway.sending.negotiation import Question, Taken
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.destinations import DestinationEntry
@@ -60,7 +59,8 @@ class DestinationTrial(RecordSchema):
 def ask(entry: DestinationEntry, gateway: GatewaySettings) -> Taken:
     """Ask a destination what it takes, as the gateway would; GatewayError where it does not answer."""
     question = Question(gateway.aet, PATIENCE, DestinationTls(gateway))
-    return question.ask(parse_address(entry.address), authorization=authorization(entry.credentials))
+    receiver = of_entry(entry)
+    return question.ask(receiver.address, credentials=receiver.credentials)
 
 
 def trial(entry: DestinationEntry, taken: Taken) -> DestinationTrial:

@@ -23,6 +23,7 @@ from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementa
 from dicom_gateway.protocol import association_answer, pdus
 from dicom_gateway.protocol.channel import Channel
 from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType
+from dicom_gateway.sending.limits import Pace
 from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Proposal, RequestedAssociation
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 from storage.errors import ConfigurationError
@@ -49,10 +50,12 @@ def open_association(
     calling_ae_title: str,
     timeouts: PeerTimeouts,
     tls: DestinationTls | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[RequestedAssociation]:
     """Open an association, hand it out, and release it.
 
-    Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate.
+    Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate. What is
+    stored keeps the ``pace``.
     Raises PeerUnreachable where trying later can help (refused connection, timeout, transient rejection, abort),
     PeerUntrusted where TLS fails on either side's certificate, and PeerRejectedObject where trying later cannot help
     (permanent rejection, no proposal accepted).
@@ -67,6 +70,7 @@ def open_association(
             {proposal: number for proposal, number in contexts.items() if _is_accepted(proposal, number, acceptance)},
             maximum_pdu_bytes=acceptance.maximum_pdu_bytes,
             answer_seconds=timeouts.answer_seconds,
+            pace=pace or Pace(None),
         )
         if 0 < acceptance.maximum_pdu_bytes < _LEAST_PDU_BYTES:
             association.abort()

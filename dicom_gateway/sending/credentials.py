@@ -1,49 +1,50 @@
-"""What a DICOMweb service is shown of ours: the header that a file of credentials stands for."""
+"""What a DICOMweb service is shown to know us: a bearer token, or a user with a password, from a file."""
 
 from __future__ import annotations
 
 import base64
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.errors import DestinationInvalid, FileUnusable
+from storage.errors import FileUnusable
 
+_MOST_BYTES = 16 << 10
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_LONGEST_BYTES = 16_384
-_BEARER = "Bearer "
 
 
-def authorization(path: str | Path | None) -> str | None:
-    """Return the Authorization header of a file: its first line is ``USER:PASSWORD`` or ``Bearer TOKEN``.
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The value of the Authorization header, which its text does not show; whether others may read the file."""
 
-    Basic authentication is RFC 7617, a bearer token RFC 6750. None for None. The file is read each time, so that one
-    that is changed counts at once. Raises FileUnusable where it cannot be read or others can, DestinationInvalid where
-    it holds neither.
+    authorization: str = field(repr=False)
+    is_exposed: bool = False
+
+
+def read_credentials(path: Path) -> Credentials:
+    """Read a file of one line: ``user:password`` (RFC 7617), or a bearer token (RFC 6750), which has no colon.
+
+    FileUnusable where it cannot be read, or holds something else.
     """
-    if path is None:
-        return None
-    line = _first_line(Path(path))
-    if line.startswith(_BEARER):
-        return line
-    user, colon, _ = line.partition(":")
-    if not user or not colon:
-        raise DestinationInvalid(
-            f"{path} holds no credentials: write USER:PASSWORD or `Bearer TOKEN` into its first line"
-        )
-    return f"Basic {base64.b64encode(line.encode()).decode()}"
-
-
-def _first_line(path: Path) -> str:
     try:
-        if path.stat().st_mode & _OTHERS:
-            raise FileUnusable(f"others than its owner can read {path}: chmod 600 {path}")
         with path.open("rb") as file:
-            text = file.read(_LONGEST_BYTES).decode()
+            is_exposed = bool(stat.S_IMODE(path.stat().st_mode) & _OTHERS)
+            content = file.read(_MOST_BYTES)
+        lines = content.decode("utf-8").split("\n")
     except OSError as error:
-        raise FileUnusable(f"the credentials in {path} cannot be read: {error.strerror}") from error
+        raise FileUnusable(f"the credentials file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise DestinationInvalid(f"{path} holds no text") from None
-    line = text.partition("\n")[0].strip()
-    if not line.isprintable():
-        raise DestinationInvalid(f"the first line of {path} has characters that cannot be printed")
-    return line
+        raise _no_credentials(path) from None
+    line = lines[0].strip()
+    if not line or any(other.strip() for other in lines[1:]):
+        raise _no_credentials(path)
+    if ":" in line:
+        return Credentials(f"Basic {base64.b64encode(line.encode()).decode('ascii')}", is_exposed)
+    token = line.removeprefix("Bearer ").strip()
+    if not token or not (token.isascii() and token.isprintable()) or " " in token:
+        raise _no_credentials(path)
+    return Credentials(f"Bearer {token}", is_exposed)
+
+
+def _no_credentials(path: Path) -> FileUnusable:
+    return FileUnusable(f"the credentials file {path} holds no credentials: write one line, user:password or a token")

@@ -17,8 +17,8 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending import sender
 from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.outcomes import SendOutcome
 from dicom_gateway.sending.outgoing import Outgoing
-from dicom_gateway.sending.sender import SendOutcome
 from dicom_gateway.status import PeerAnswer, Status
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import deliveries, destinations

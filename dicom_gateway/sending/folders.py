@@ -9,8 +9,9 @@ from pathlib import Path
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import NothingToSend
 from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.outcomes import SendOutcome
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
-from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, SendOutcome, send
+from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, send
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 OnProgress = Callable[[int, int], None]

@@ -62,8 +62,15 @@ class Outgoing:
     @property
     def proposals(self) -> tuple[Proposal, ...]:
         """Presentation contexts that it can travel in, the best first."""
+        return self.travels_as(None)
+
+    def travels_as(self, wanted: tuple[str, ...] | None) -> tuple[Proposal, ...]:
+        """Return those of its presentation contexts whose transfer syntax is wanted, all of them for None.
+
+        The first is how it lies on disk, where that is among them. Pixels are never compressed or decompressed.
+        """
         syntaxes = TRAVELS_AS.get(self.transfer_syntax_uid, (self.transfer_syntax_uid,))
-        return tuple(Proposal(self.sop_class_uid, syntax) for syntax in syntaxes)
+        return tuple(Proposal(self.sop_class_uid, syntax) for syntax in syntaxes if wanted is None or syntax in wanted)
 
 
 def read_outgoing(path: Path) -> Outgoing | None:

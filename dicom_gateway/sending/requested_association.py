@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from dicom_gateway.destinations import Destination
@@ -14,6 +15,7 @@ from dicom_gateway.protocol.channel import Channel, Pdu
 from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
 from dicom_gateway.protocol.pdus import PduType
 from dicom_gateway.sending.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
+from dicom_gateway.sending.limits import Pace
 from storage.errors import OncueError
 
 MAXIMUM_PDU_BYTES = 131_072
@@ -46,6 +48,16 @@ class Match:
         return self.status in _PENDING
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedStore:
+    """A C-STORE request that can go out: how it begins, and the windows of its data set that follow."""
+
+    message_id: int
+    size: int
+    first: memoryview
+    following: Generator[memoryview]
+
+
 class RequestedAssociation:
     """An open association: one request at a time, each answered before the next.
 
@@ -61,6 +73,7 @@ class RequestedAssociation:
         *,
         maximum_pdu_bytes: int,
         answer_seconds: float,
+        pace: Pace,
     ) -> None:
         self.accepted = accepted
         self.is_open = True
@@ -68,6 +81,7 @@ class RequestedAssociation:
         self._destination = destination
         self._maximum_pdu_bytes = maximum_pdu_bytes
         self._answer_seconds = answer_seconds
+        self._pace = pace
         self._data_sets = DataSetPdus(maximum_pdu_bytes)
         self._message_id = 0
 
@@ -75,26 +89,29 @@ class RequestedAssociation:
         """Ask by C-ECHO whether the peer is there, and return the status of its answer."""
         with self._exchange():
             self._channel.send(self._command(context_id, commands.echo_request(self._next_id())))
-            return self._status(CommandField.C_ECHO_RQ)
+            return self._answer(CommandField.C_ECHO_RQ, self._message_id).status
 
-    def store(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> int:
-        """Send one instance by C-STORE in an accepted context, and return the status of the answer.
+    def prepare(self, proposal: Proposal, sop_instance_uid: str, data_set: DataSetSource) -> PreparedStore:
+        """Make a C-STORE request ready in an accepted context, and read the beginning of its data set.
 
-        OSError where the data set is empty or cannot be read; where that shows only after its beginning was sent, the
-        association is over.
+        It holds until the next one is prepared. The data set is closed with it. OSError where the data set is empty or
+        its beginning cannot be read.
         """
-        context_id = self.accepted[proposal]
         request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
+        context_id = self.accepted[proposal]
         windows = self._data_sets.of(context_id, data_set, ahead=self._command(context_id, request))
-        first = next(windows)
-        deadline = time.monotonic() + self._answer_seconds + data_set.size / _SLOWEST_BYTES_PER_SECOND
-        with self._exchange():
-            self._channel.send(first)
-            for window in windows:
-                if time.monotonic() >= deadline:
-                    raise ProtocolViolation("it takes the data set too slowly", code="data_set_not_taken")
-                self._channel.send(window)
-            return self._status(CommandField.C_STORE_RQ)
+        return PreparedStore(self._message_id, data_set.size, next(windows), windows)
+
+    def store(self, prepared: PreparedStore, *, meanwhile: Callable[[], object] = lambda: None) -> int:
+        """Send a prepared request, and return the status of the answer.
+
+        ``meanwhile`` is called when all is sent and the peer works on its answer: the next request may be prepared
+        there. OSError where the rest of the data set cannot be read; the association is over then.
+        """
+        with self._exchange(), contextlib.closing(prepared.following):
+            self._send_data_set(prepared)
+            meanwhile()
+            return self._answer(CommandField.C_STORE_RQ, prepared.message_id).status
 
     def find(self, proposal: Proposal, identifier: bytes) -> Iterator[Match]:
         """Ask by C-FIND in an accepted context, and yield what the peer answers; the last one is no match.
@@ -111,7 +128,7 @@ class RequestedAssociation:
                 self._channel.send(window)
         while True:
             with self._exchange():
-                match = self._match(CommandField.C_FIND_RQ)
+                match = self._answer(CommandField.C_FIND_RQ, self._message_id)
             yield match
             if not match.is_pending:
                 return
@@ -158,6 +175,16 @@ class RequestedAssociation:
             self.abort()
             raise
 
+    def _send_data_set(self, prepared: PreparedStore) -> None:
+        """Send all of a request, at the pace of the destination, whose waits are not the peer's."""
+        deadline = time.monotonic() + self._answer_seconds + prepared.size / _SLOWEST_BYTES_PER_SECOND
+        for window in itertools.chain((prepared.first,), prepared.following):
+            for piece in self._pace.pieces(window):
+                deadline += self._pace.wait(len(piece))
+                if time.monotonic() >= deadline:
+                    raise ProtocolViolation("it takes the data set too slowly", code="data_set_not_taken")
+                self._channel.send(piece)
+
     def _next_id(self) -> int:
         self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         return self._message_id
@@ -165,15 +192,11 @@ class RequestedAssociation:
     def _command(self, context_id: int, command: bytes) -> bytes:
         return pdus.command_pdus(context_id, command, maximum_pdu_bytes=self._maximum_pdu_bytes)
 
-    def _status(self, request: CommandField) -> int:
-        """Wait for the answer to the request that was just sent."""
-        return self._match(request).status
-
-    def _match(self, request: CommandField) -> Match:
-        """Wait for an answer to the request that was just sent, and for the data set behind it."""
+    def _answer(self, request: CommandField, message_id: int) -> Match:
+        """Wait for an answer to a request that was sent, and for the data set behind it."""
         deadline = time.monotonic() + self._answer_seconds
         answer = commands.decode_answer(self._received(LARGEST_COMMAND_BYTES, deadline, is_command=True))
-        if (answer.field, answer.responds_to) != (request, self._message_id):
+        if (answer.field, answer.responds_to) != (request, message_id):
             raise ProtocolViolation("an answer to another request", code="unexpected_answer")
         if not answer.has_data_set:
             return Match(answer.status, None)
@@ -186,6 +209,9 @@ class RequestedAssociation:
             pdu = self._read(deadline)
             if pdu.kind is PduType.ABORT:
                 raise ConnectionLost("the peer aborted the association")
+            if pdu.kind is PduType.RELEASE_RQ:
+                self._channel.send(pdus.release_response())
+                raise ConnectionLost("the peer released the association")
             if pdu.kind is not PduType.P_DATA_TF:
                 raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
             for fragment in pdus.fragments(pdu.body):

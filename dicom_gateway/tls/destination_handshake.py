@@ -5,13 +5,22 @@ from __future__ import annotations
 import ssl
 import threading
 from socket import socket
+from typing import Protocol
 
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.destinations import Destination, WebAddress
 from dicom_gateway.errors import PeerUntrusted
 from dicom_gateway.tls.contexts import client_context, client_files
 from dicom_gateway.tls.failures import explained
 from dicom_gateway.tls.reloaded_context import ReloadedContext
+
+
+class Named(Protocol):
+    """Whom a connection goes to: a DICOM peer or an HTTP service; as text it is its address."""
+
+    @property
+    def host(self) -> str:
+        """Name or IP address."""
+        ...
 
 
 class DestinationTls:
@@ -22,7 +31,7 @@ class DestinationTls:
         self._lock = threading.Lock()
         self._context: ReloadedContext | None = None
 
-    def secure(self, connection: socket, destination: Destination | WebAddress) -> ssl.SSLSocket:
+    def secure(self, connection: socket, destination: Named) -> ssl.SSLSocket:
         """Shake hands over a connection, which the socket returned takes over; its timeout holds.
 
         CertificateUnusable where a file of the settings is not right, PeerUntrusted where either side does not accept
@@ -46,7 +55,7 @@ class DestinationTls:
             return self._context.current()
 
 
-def untrusted(destination: Destination | WebAddress, error: ssl.SSLError) -> PeerUntrusted:
+def untrusted(destination: Named, error: ssl.SSLError) -> PeerUntrusted:
     """Return what a TLS error means, with what to do.
 
     By TLS 1.3 a peer refuses our certificate only after the handshake, at the first reading.

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +17,13 @@ from dicom_gateway.protocol import commands, pdus
 from dicom_gateway.protocol.commands import Command
 from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult, Identification
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
-from dicom_gateway.sending.data_set_pdus import BytesSource
-from dicom_gateway.sending.requested_association import Proposal
+from dicom_gateway.sending.data_set_pdus import BytesSource, FileSource
+from dicom_gateway.sending.requested_association import PreparedStore, Proposal, RequestedAssociation
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 PROPOSAL = Proposal(CT, EXPLICIT)
 SHORT = PeerTimeouts(connect_seconds=2, associate_seconds=2, answer_seconds=1)
+LONG = PeerTimeouts(connect_seconds=20, associate_seconds=20, answer_seconds=20)
 ACCEPTED = ContextAnswer(1, ContextResult.ACCEPTANCE, EXPLICIT)
 EMPTY_FRAGMENT = pdus.HEADER.pack(4, 6) + (2).to_bytes(4, "big") + bytes((1, 0b01))
 BOUND_SECONDS = 20
@@ -79,9 +81,13 @@ def peer(*steps: Script) -> Iterator[Destination]:
     thread.join(10)
 
 
+def prepared(association: RequestedAssociation, number: int) -> PreparedStore:
+    return association.prepare(PROPOSAL, f"1.2.{number}", BytesSource(bytes(100)))
+
+
 def store(destination: Destination, *, times: int = 1) -> list[int]:
     with open_association(destination, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association:
-        return [association.store(PROPOSAL, f"1.2.{number}", BytesSource(bytes(100))) for number in range(times)]
+        return [association.store(prepared(association, number)) for number in range(times)]
 
 
 def test_an_answer_in_many_pieces_is_put_together() -> None:
@@ -96,7 +102,7 @@ def test_an_answer_in_many_pieces_is_put_together() -> None:
     [
         ((accept, lambda connection: answer(connection, 9)), "answer to another request"),
         ((accept, lambda connection: answer(connection, 1, field=0x30)), "answer to another request"),
-        ((accept, lambda connection: connection.sendall(pdus.release_request())), "RELEASE_RQ where an answer is due"),
+        ((accept, lambda connection: connection.sendall(pdus.release_request())), "broke the association off"),
         ((accept, lambda connection: connection.sendall(pdus.abort(0))), "broke the association off"),
         ((accept, lambda connection: connection.shutdown(socket.SHUT_RDWR)), "broke the association off"),
         ((accept, lambda connection: connection.sendall(b"\x99" * 50)), "unknown type"),
@@ -187,8 +193,47 @@ def test_an_empty_data_set_is_an_error_that_leaves_the_association_open() -> Non
         open_association(destination, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association,
     ):
         with pytest.raises(OSError, match="there is no data set"):
-            association.store(PROPOSAL, "1.2.1", BytesSource(b""))
-        assert association.store(PROPOSAL, "1.2.2", BytesSource(bytes(100))) == 0
+            association.prepare(PROPOSAL, "1.2.1", BytesSource(b""))
+        assert association.store(prepared(association, 2)) == 0
+
+
+def test_the_next_request_is_made_ready_before_the_peer_answers() -> None:
+    ready = threading.Event()
+    waited: list[bool] = []
+    made: list[PreparedStore] = []
+
+    def answer_when_the_next_is_ready(connection: socket.socket) -> None:
+        waited.append(ready.wait(BOUND_SECONDS))
+        answer(connection, 1)
+
+    steps = (accept, answer_when_the_next_is_ready, lambda connection: answer(connection, 2), release)
+    with (
+        peer(*steps) as destination,
+        open_association(destination, [PROPOSAL], calling_ae_title="ONCUE", timeouts=LONG) as association,
+    ):
+
+        def make_ready() -> None:
+            made.append(prepared(association, 2))
+            ready.set()
+
+        assert association.store(prepared(association, 1), meanwhile=make_ready) == 0
+        assert association.store(made[0]) == 0
+    assert waited == [True]
+
+
+def test_a_file_is_closed_when_the_peer_breaks_off_in_the_middle_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(8 << 20))
+    source = FileSource(path, 0)
+    with (
+        peer(accept, lambda connection: connection.close()) as destination,
+        open_association(destination, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association,
+    ):
+        request = association.prepare(PROPOSAL, "1.2.1", source)
+        with pytest.raises(PeerUnreachable, match="broke the association off"):
+            association.store(request)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        source.read_into([memoryview(bytearray(1))])
 
 
 def _lengths(received: bytes | bytearray) -> list[int]:

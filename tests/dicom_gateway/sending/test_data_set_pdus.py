@@ -42,8 +42,7 @@ def test_a_file_is_sent_from_its_data_set_on_in_several_windows(tmp_path: Path) 
     data_set = bytes(range(256)) * 12_000
     path = tmp_path / "file"
     path.write_bytes(b"header" + data_set)
-    with path.open("rb", buffering=0) as file:
-        windows = [bytes(window) for window in DataSetPdus(16_384).of(7, FileSource(file, len(b"header")))]
+    windows = [bytes(window) for window in DataSetPdus(16_384).of(7, FileSource(path, len(b"header")))]
     assert len(windows) > 1
     assert taken_apart(b"".join(windows))[0] == data_set
 
@@ -51,8 +50,7 @@ def test_a_file_is_sent_from_its_data_set_on_in_several_windows(tmp_path: Path) 
 def test_a_file_that_becomes_shorter_is_an_error_before_the_first_byte_goes_out(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(1000))
-    with path.open("rb", buffering=0) as file:
-        source = FileSource(file, 0)
-        path.write_bytes(bytes(10))
-        with pytest.raises(OSError, match="ends before"):
-            next(DataSetPdus(0).of(7, source))
+    source = FileSource(path, 0)
+    path.write_bytes(bytes(10))
+    with pytest.raises(OSError, match="ends before"):
+        next(DataSetPdus(0).of(7, source))

@@ -16,13 +16,11 @@ import pytest
 from dicom_gateway.chosen_forms import SOP_CLASSES
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination, WebAddress, parse_address
-from dicom_gateway.errors import PeerRejectedObject, PeerUnreachable, PeerUntrusted
+from dicom_gateway.errors import PeerDeniedAccess, PeerRejectedObject, PeerUnreachable, PeerUntrusted
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.credentials import authorization
 from dicom_gateway.sending.negotiation import Question
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.domain import ObjectKind
-from storage.errors import DestinationInvalid, FileUnusable
 from tests.support import storescp_profiles as profiles
 from tests.support.certificates import Authority
 from tests.support.peers import dcmtk_storescp, free_port, orthanc
@@ -96,9 +94,9 @@ def test_a_service_that_wants_credentials_is_shown_those_of_the_file(tmp_path: P
     file.chmod(0o600)
     settings = {"AuthenticationEnabled": True, "RegisteredUsers": {"oncue": "secret"}}
     with _service_with_users(tmp_path, settings) as address:
-        with pytest.raises(PeerRejectedObject, match="--credentials"):
+        with pytest.raises(PeerDeniedAccess, match="--credentials"):
             QUESTION.ask(address)
-        assert QUESTION.ask(address, authorization=authorization(file)) == {}
+        assert QUESTION.ask(address, credentials=file) == {}
 
 
 @pytest.mark.parametrize(("status", "error"), [(503, PeerUnreachable), (405, PeerRejectedObject)])
@@ -116,23 +114,6 @@ def test_a_service_is_trusted_by_the_authority_of_destinations_alone(tmp_path: P
         assert Question("ONCUE", SHORT, trusting).ask(address) == {}
         with pytest.raises(PeerUntrusted):
             QUESTION.ask(address)
-
-
-def test_credentials_are_basic_or_bearer_and_private(tmp_path: Path) -> None:
-    file = tmp_path / "credentials"
-    file.write_text("user:pass:word\n")
-    file.chmod(0o600)
-    assert authorization(file) == "Basic dXNlcjpwYXNzOndvcmQ="
-    file.write_text("Bearer abc.def\n")
-    assert authorization(file) == "Bearer abc.def"
-    file.write_text("nothing of it")
-    with pytest.raises(DestinationInvalid):
-        authorization(file)
-    file.chmod(0o644)
-    with pytest.raises(FileUnusable, match="chmod 600"):
-        authorization(file)
-    with pytest.raises(FileUnusable):
-        authorization(tmp_path / "absent")
 
 
 @contextmanager

@@ -1,0 +1,58 @@
+"""What became of an instance that was to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
+from dicom_gateway.sending.outgoing import Outgoing
+from dicom_gateway.status import PeerAnswer, answer_of, meaning, written
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """What became of one instance: the verdict, the peer's DIMSE status where it gave one, and a coded reason.
+
+    A stored one has no code; its reason is a note where the peer held it already, or gave a warning. ``file`` is where
+    it lies; its name may identify a patient, so it goes to whoever sends a folder and never into a log. ``was_offered``
+    is false where the peer could not be called at all.
+    """
+
+    sop_instance_uid: str
+    verdict: PeerAnswer
+    status: int | None
+    code: str
+    reason: str
+    file: str = ""
+    was_offered: bool = True
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the peer did not say what became of it, so that it may be offered again at once."""
+        return self.status is None and self.verdict is PeerAnswer.TRANSIENT
+
+
+Report = Callable[[SendOutcome], None]
+
+
+def answered(outgoing: Outgoing, status: int, destination: object) -> SendOutcome:
+    """Return what a peer's status of C-STORE means; ``destination`` is named in the reason."""
+    verdict = answer_of(status)
+    said = f"{destination} answered {written(status)}: {meaning(status)}"
+    if verdict is PeerAnswer.STORED:
+        return stored(outgoing, status, said if status else "")
+    error = PeerUnreachable if verdict is PeerAnswer.TRANSIENT else PeerRejectedObject
+    return SendOutcome(outgoing.sop_instance_uid, verdict, status, error.code, said, str(outgoing.path))
+
+
+def stored(outgoing: Outgoing, status: int, note: str) -> SendOutcome:
+    """Return the outcome of an instance that the peer holds; the note says what it remarked."""
+    return SendOutcome(outgoing.sop_instance_uid, PeerAnswer.STORED, status, "", note, str(outgoing.path))
+
+
+def failed(outgoing: Outgoing, error: GatewayError, *, was_offered: bool = True) -> SendOutcome:
+    """Return the outcome of an instance that no peer gave a status for."""
+    verdict = PeerAnswer.TRANSIENT if error.retryable else PeerAnswer.PERMANENT
+    reason, file = str(error), str(outgoing.path)
+    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, reason, file, was_offered)
