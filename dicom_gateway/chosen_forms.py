@@ -9,30 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydicom.uid import (
-    Comprehensive3DSRStorage,
-    EncapsulatedPDFStorage,
-    ExplicitVRLittleEndian,
-    GrayscaleSoftcopyPresentationStateStorage,
-    ImplicitVRLittleEndian,
-    KeyObjectSelectionDocumentStorage,
-    ParametricMapStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from dicom_gateway.objects import sop_classes
 from storage.destinations import DestinationEntry
 from storage.domain import ObjectKind
 
 SOP_CLASSES: Mapping[ObjectKind, str] = {
-    ObjectKind.SEG: str(SegmentationStorage),
-    ObjectKind.LABELMAP: "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage (PS3.4 B.5)
-    ObjectKind.SR: str(Comprehensive3DSRStorage),
-    ObjectKind.SC: str(SecondaryCaptureImageStorage),
-    ObjectKind.GSPS: str(GrayscaleSoftcopyPresentationStateStorage),
-    ObjectKind.KO: str(KeyObjectSelectionDocumentStorage),
-    ObjectKind.PDF: str(EncapsulatedPDFStorage),
-    ObjectKind.PM: str(ParametricMapStorage),
+    kind: str(uid) for kind, uid in sop_classes.SOP_CLASSES.items() if kind is not ObjectKind.REJECTION
 }
 """The SOP class that each form is an instance of."""
 

@@ -119,6 +119,12 @@ class ObjectInvalid(GatewayError):
     code = "object_invalid"
 
 
+class StyleInvalid(GatewayError):
+    """A destination's series numbers, series description or character set cannot stand in a DICOM object."""
+
+    code = "style_invalid"
+
+
 class NoSeriesFound(GatewayError):
     """A folder that should be looked at holds no series of DICOM images."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from numpy import bool_, float32, intp, uint8
+from numpy import bool_, float32, uint8
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -17,6 +17,7 @@ from scipy import ndimage
 from storage import arrays
 from storage.domain import Volume
 from storage.explanations import Explanation, FindingView, KeptExplanation, Panel, SaliencyMap
+from storage.key_slices import key_slices
 from storage.objects import ObjectStore
 
 _MARK = np.array([255, 196, 0], dtype=uint8)
@@ -48,7 +49,7 @@ def draw_overlays(
     beside = np.zeros(labels.shape, dtype=uint8) if organs is None else organs
     return tuple(
         _outlined(_windowed(volume.voxels[z], black, white), labels[z] > 0, beside[z], volume.geometry.spacing_mm[1:])
-        for z in (choose_slices(labels, most=most) if labels.any() else _spread_slices(beside, most=most))
+        for z in key_slices(labels, beside, most=most)
     )
 
 
@@ -74,23 +75,6 @@ def _heated(plain: NDArray[uint8], values: NDArray[float32]) -> NDArray[uint8]:
     above = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
     weight = _HEAT_SHARE * above[..., None]
     return np.asarray(np.rint((1.0 - weight) * plain + weight * _heat(above)), dtype=uint8)
-
-
-def choose_slices(labels: NDArray[uint8], *, most: int) -> tuple[int, ...]:
-    """Return up to ``most`` slices by lesion area, in the order of the stack; spread evenly where there is none."""
-    areas = np.count_nonzero(labels, axis=(1, 2))
-    if not areas.any():
-        return _spread_slices(labels, most=most)
-    chosen = np.sort(np.argsort(-areas, kind="stable")[: min(most, np.count_nonzero(areas))])
-    return tuple(int(z) for z in chosen)
-
-
-def _spread_slices(organs: NDArray[uint8], *, most: int) -> tuple[int, ...]:
-    """Return three slices from the middle of where organs lie, or of the stack where there is none."""
-    drawn = np.flatnonzero(organs.any(axis=(1, 2)))
-    first, last = (drawn[0], drawn[-1]) if len(drawn) else (0, len(organs) - 1)
-    chosen: NDArray[intp] = np.unique(np.linspace(first, last, 5).round().astype(intp)[1:4])[:most]
-    return tuple(int(z) for z in chosen)
 
 
 def _window(voxels: NDArray[float32]) -> tuple[float, float]:

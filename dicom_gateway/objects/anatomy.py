@@ -99,6 +99,12 @@ def laterality(dataset: Dataset) -> DicomCode | None:
     return _SIDES.get(stated_side(dataset))
 
 
+def state_laterality(dataset: Dataset, source: Dataset) -> None:
+    """Give a series of our own the side that its source states; empty where it states none (PS3.3 C.7.3.1, type 2C)."""
+    side = stated_side(source)
+    dataset.Laterality = side if side in ("L", "R") else ""
+
+
 def stated_side(dataset: Dataset) -> str:
     """Return L, R or B as a header states it, the image's own before its series', else an empty text."""
     frame = _frame_anatomy(dataset) or Dataset()

@@ -52,6 +52,9 @@ ABSENT = DicomCode("272519000", "SCT", "Absent")
 ARTIFICIAL_INTELLIGENCE = DicomCode("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
+SOURCE_IMAGE_FOR_PROCESSING = DicomCode("121322", "DCM", "Source image for image processing operation")
+OF_INTEREST = DicomCode("113000", "DCM", "Of Interest")
+
 VOLUME = DicomCode("118565006", "SCT", "Volume")
 AREA = DicomCode("42798000", "SCT", "Area")
 LONG_AXIS = DicomCode("103339001", "SCT", "Long Axis")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Self
 
 from storage.uids import deterministic_uid
 
@@ -41,8 +42,28 @@ class Equipment:
     report_series_number: int = 99002
     parametric_map_series_number: int = 99003
     rejection_series_number: int = 99004
+    label_map_series_number: int = 99005
+    capture_series_number: int = 99006
+    presentation_state_series_number: int = 99007
+    key_object_series_number: int = 99008
+    report_page_series_number: int = 99009
     content_creator: str = "oncue^AI"
     utc_offset: str | None = None
+
+    def numbered_from(self, base: int) -> Self:
+        """Return the same equipment with series numbers that count on from another base than 99000."""
+        return replace(
+            self,
+            segmentation_series_number=base + 1,
+            report_series_number=base + 2,
+            parametric_map_series_number=base + 3,
+            rejection_series_number=base + 4,
+            label_map_series_number=base + 5,
+            capture_series_number=base + 6,
+            presentation_state_series_number=base + 7,
+            key_object_series_number=base + 8,
+            report_page_series_number=base + 9,
+        )
 
     @property
     def device_uid(self) -> str:

@@ -6,6 +6,7 @@ Nothing here asks the clock or a random source. What highdicom takes from either
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -15,10 +16,16 @@ from pydicom.uid import UID
 
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
+from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Algorithm, Analysis, ObjectKind
 from storage.uids import deterministic_uid
 
 _OFFSET_CHARACTERS = len("+HHMM")
+_MOMENTS_OF_SOME = (
+    ("PresentationCreationDate", "PresentationCreationTime"),
+    ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+)
+"""Dates and times that some kinds of object have for the moment at which they were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,14 @@ def object_identity(
     *,
     study_instance_uid: str,
     predecessor: PredecessorDocument | None = None,
+    style: ObjectStyle = DEFAULT_STYLE,
+    refers_to: Sequence[str] = (),
 ) -> ObjectIdentity:
     """Derive an object's UIDs from its study, its input frames, and each algorithm with weights and parameters.
 
     A route and a predecessor belong to it where there are any: what one job wrote can be rejected without touching
-    what another wrote of the same frames.
+    what another wrote of the same frames. So do a style other than the default, and the UIDs of the written objects
+    that it refers to, where it names other ones as the case may be.
     """
     return derived_identity(
         kind,
@@ -51,6 +61,8 @@ def object_identity(
         *(_algorithm_parts(analysis.classifier) if analysis.classifier else ()),
         *(("route", analysis.route) if analysis.route else ()),
         *(("predecessor", predecessor.sop_instance_uid) if predecessor else ()),
+        *style.identity_parts,
+        *(("refers-to", *refers_to) if refers_to else ()),
     )
 
 
@@ -75,6 +87,10 @@ def settle(dataset: Dataset, identity: ObjectIdentity, *, written_at: datetime, 
     for keyword in ("InstanceCreation", "Content", "Series"):
         setattr(dataset, f"{keyword}Date", moment.strftime("%Y%m%d"))
         setattr(dataset, f"{keyword}Time", moment.strftime("%H%M%S"))
+    for date, time in _MOMENTS_OF_SOME:
+        if date in dataset:
+            setattr(dataset, date, moment.strftime("%Y%m%d"))
+            setattr(dataset, time, moment.strftime("%H%M%S"))
     for item in dataset.get("ContributingEquipmentSequence", ()):
         if item.PurposeOfReferenceCodeSequence[0].CodeValue != "109101":  # the scanner's own time stands
             item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S")

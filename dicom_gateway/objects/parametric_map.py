@@ -27,6 +27,7 @@ from dicom_gateway.objects.planes import plane_headers
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
+from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Algorithm, Analysis, ObjectKind
 
 _FULL = 255.0
@@ -55,6 +56,7 @@ def build_parametric_map(
     equipment: Equipment,
     shown: MapContent = ATTENTION_MAP,
     predecessor: PredecessorDocument | None = None,
+    style: ObjectStyle = DEFAULT_STYLE,
 ) -> Dataset:
     """Build the parametric map of an analysis; ``attention`` is ``[z, y, x]`` on its frames, 255 for full attention.
 
@@ -66,9 +68,10 @@ def build_parametric_map(
     if attention.ndim != 3 or len(attention) != len(analysis.frames):  # noqa: PLR2004 - [z, y, x]
         raise ObjectInvalid("the attention map does not have one plane for each of its frames")
     identity = object_identity(
-        analysis, ObjectKind.PM, study_instance_uid=series.study_instance_uid, predecessor=predecessor
+        analysis, ObjectKind.PM, study_instance_uid=series.study_instance_uid, predecessor=predecessor, style=style
     )
-    dataset = _highdicom_map(analysis, attention, series, identity, equipment=equipment, shown=shown)
+    styled = style.applied_to(equipment)
+    dataset = _highdicom_map(analysis, attention, series, identity, equipment=styled, shown=shown)
     _sort_upwards(dataset)
     _place_in_body(dataset, series.first)
     if any(frame.frame_number is not None for frame in analysis.frames):

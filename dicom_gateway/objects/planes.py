@@ -76,7 +76,7 @@ def _plane(dataset: Dataset, frame_number: int | None) -> Plane:
         position = groups["PlanePositionSequence"]
         orientation = groups["PlaneOrientationSequence"]
         measures = groups["PixelMeasuresSequence"]
-    thickness = _decimals(measures, "SliceThickness")
+    thickness = stated_decimals(measures, "SliceThickness")
     return Plane(
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
@@ -96,14 +96,17 @@ def _functional_groups(dataset: Dataset, frame_number: int) -> dict[str, Dataset
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    numbers = _decimals(dataset, keyword)
+    numbers = stated_decimals(dataset, keyword)
     if len(numbers) != count:
         raise ValueError("not that many finite numbers")
     return numbers
 
 
-def _decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """Read decimal strings as leniently as the analysis did, which would be lost for a comma or for VR UT."""
+def stated_decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Read decimal strings as leniently as the analysis did, which would be lost for a comma or for VR UT.
+
+    Empty where there are none, or one is no finite number.
+    """
     element = dataset.get_item(Tag(keyword))
     value = None if element is None else element.value
     if isinstance(value, bytes):

@@ -23,6 +23,7 @@ from dicom_gateway.objects.measurement_groups import GroupBuilder
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.sources import copy_identity, reference_header, source_series
+from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, ObjectKind
 
 
@@ -34,6 +35,7 @@ def build_report(
     written_at: datetime,
     equipment: Equipment,
     predecessor: PredecessorDocument | None = None,
+    style: ObjectStyle = DEFAULT_STYLE,
 ) -> Dataset:
     """Build the SR of an analysis; ``segmentation`` is its SEG, and None where nothing was drawn.
 
@@ -42,7 +44,7 @@ def build_report(
     """
     series = source_series(sources)
     identity = object_identity(
-        analysis, ObjectKind.SR, study_instance_uid=series.study_instance_uid, predecessor=predecessor
+        analysis, ObjectKind.SR, study_instance_uid=series.study_instance_uid, predecessor=predecessor, style=style
     )
     content = _content(GroupBuilder(analysis, series, segmentation), equipment)
     if analysis.checkpoint is not None:
@@ -50,7 +52,9 @@ def build_report(
     evidence = [reference_header(source) for source in series.datasets]
     if segmentation is not None:
         evidence.append(segmentation)
-    dataset = _highdicom_report(content, evidence, identity, equipment=equipment, predecessor=predecessor)
+    dataset = _highdicom_report(
+        content, evidence, identity, equipment=style.applied_to(equipment), predecessor=predecessor
+    )
     copy_identity(series.first, dataset)
     settle(dataset, identity, written_at=written_at, equipment=equipment)
     return dataset

@@ -1,4 +1,7 @@
-"""DICOM Segmentation (PS3.3 A.51): binary, on the source grid, one segment for each lesion and each organ."""
+"""DICOM Segmentation (PS3.3 A.51): binary, on the source grid, one segment for each lesion and each organ.
+
+A label map segmentation is the same content in another form; ``label_map`` says what differs.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.segments import lesions, organs, segment_descriptions
 from dicom_gateway.objects.sources import SourceSeries, copy_identity, source_series
+from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, LabelMap, ObjectKind
 
 _CONTENT = {
@@ -38,6 +42,7 @@ def build_segmentation(
     written_at: datetime,
     equipment: Equipment,
     predecessor: PredecessorDocument | None = None,
+    style: ObjectStyle = DEFAULT_STYLE,
 ) -> Dataset:
     """Build the SEG of an analysis that found a lesion or drew an organ.
 
@@ -46,14 +51,38 @@ def build_segmentation(
     Raises SourceUnusable where the sources do not carry the label map, ObjectInvalid where the label map is empty or
     contradicts findings and structures.
     """
+    return build_of_kind(
+        ObjectKind.SEG,
+        analysis,
+        sources,
+        written_at=written_at,
+        equipment=equipment,
+        predecessor=predecessor,
+        style=style,
+    )
+
+
+def build_of_kind(
+    kind: ObjectKind,
+    analysis: Analysis,
+    sources: Sequence[Dataset],
+    *,
+    written_at: datetime,
+    equipment: Equipment,
+    predecessor: PredecessorDocument | None,
+    style: ObjectStyle,
+) -> Dataset:
+    """Build the segmentation of an analysis as one of its two kinds, SEG or LABELMAP; as ``build_segmentation``."""
     series = source_series(sources)
     label_map = _checked_label_map(analysis)
     identity = object_identity(
-        analysis, ObjectKind.SEG, study_instance_uid=series.study_instance_uid, predecessor=predecessor
+        analysis, kind, study_instance_uid=series.study_instance_uid, predecessor=predecessor, style=style
     )
     flat = is_flat(series, label_map.frames)
     headers = [flat_header(series, label_map.frames[0])] if flat else plane_headers(series, label_map.frames)
-    dataset = _highdicom_segmentation(analysis, label_map, series, identity, equipment=equipment, headers=headers)
+    dataset = _highdicom_segmentation(
+        analysis, label_map, series, identity, equipment=style.applied_to(equipment), headers=headers, kind=kind
+    )
     if flat or any(frame.frame_number is not None for frame in label_map.frames):
         name_true_frames(dataset, label_map.frames, series)
     if flat:
@@ -86,18 +115,20 @@ def _highdicom_segmentation(
     *,
     equipment: Equipment,
     headers: Sequence[Dataset],
+    kind: ObjectKind,
 ) -> Dataset:
     if label_map.labels.shape[1:] != (headers[0].Rows, headers[0].Columns):
         raise SourceUnusable("the label map and the source planes differ in size")
+    as_label_map = kind is ObjectKind.LABELMAP
     content_label, content_description = _CONTENT[bool(lesions(analysis)), bool(analysis.structures)]
     try:
         return DicomSegmentation(
             source_images=headers,
             pixel_array=label_map.labels,
-            segmentation_type=SegmentationTypeValues.BINARY,
+            segmentation_type=SegmentationTypeValues.LABELMAP if as_label_map else SegmentationTypeValues.BINARY,
             segment_descriptions=segment_descriptions(analysis, series.first),
             series_instance_uid=identity.series_instance_uid,
-            series_number=equipment.segmentation_series_number,
+            series_number=(equipment.label_map_series_number if as_label_map else equipment.segmentation_series_number),
             sop_instance_uid=identity.sop_instance_uid,
             instance_number=1,
             manufacturer=equipment.manufacturer,

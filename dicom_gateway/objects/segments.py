@@ -76,6 +76,11 @@ def segment_descriptions(analysis: Analysis, source: Dataset) -> list[SegmentDes
     ]
 
 
+def lesion_colour(number: int) -> tuple[int, int, int]:
+    """Return the colour (red, green, blue) of a lesion by its number, the same wherever it is drawn."""
+    return _LESION_COLOURS[(number - 1) % len(_LESION_COLOURS)]
+
+
 def _lesion(finding: Finding, algorithm: AlgorithmIdentificationSequence, source: Dataset) -> SegmentDescription:
     place = place_of(finding.site, source)
     description = SegmentDescription(
@@ -88,7 +93,7 @@ def _lesion(finding: Finding, algorithm: AlgorithmIdentificationSequence, source
         tracking_uid=finding.tracking_uid,
         tracking_id=finding.tracking_id,
         anatomic_regions=[place.region] if place else None,
-        display_color=CIELabColor.from_rgb(*_LESION_COLOURS[(finding.number - 1) % len(_LESION_COLOURS)]),
+        display_color=CIELabColor.from_rgb(*lesion_colour(finding.number)),
     )
     if place is not None and place.side is not None:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [CodedConcept.from_code(place.side)]

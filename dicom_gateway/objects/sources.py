@@ -73,7 +73,7 @@ _BLANK = (
     "ReferringPhysicianName",
 )
 _REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "Modality")
-_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """What (0008,0005) speaks of (PS3.5 6.1.2.2)."""
 _ESCAPE = b"\x1b"
 _CARRIED = (
@@ -192,7 +192,7 @@ def keep_text(source: Dataset, target: Dataset) -> None:
     for keyword in _IDENTITY:
         tag = Tag(keyword)
         stored = source.get_item(tag)
-        if not isinstance(stored, RawDataElement) or dictionary_VR(tag) not in _TEXT_VRS or tag not in target:
+        if not isinstance(stored, RawDataElement) or dictionary_VR(tag) not in TEXT_VRS or tag not in target:
             continue
         value = stored.value or b""
         if target[tag].value and (not value.isascii() or _ESCAPE in value):

@@ -8,19 +8,15 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.identity import part10
+from dicom_gateway.objects.forms import write_forms
 from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.rejection import RejectionReason, build_rejection
-from dicom_gateway.objects.report import build_report
-from dicom_gateway.objects.segmentation import build_segmentation
-from dicom_gateway.objects.segments import has_segments
-from dicom_gateway.objects.sources import inherited_uids, keep_text, read_header, read_sources
+from dicom_gateway.objects.sources import inherited_uids, read_header, read_sources
 from dicom_gateway.objects.standard_tables import shrink_tables
-from dicom_gateway.objects.validation import check_object
+from dicom_gateway.objects.storing import Expectation, require_sound, store_object
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
 from storage.deliveries import WrittenObject
@@ -37,37 +33,21 @@ def write_objects(
     equipment: Equipment,
     predecessor: PredecessorDocument | None = None,
 ) -> tuple[WrittenObject, ...]:
-    """Build, check and store the SEG and SR of an analysis, or the SR alone where nothing was drawn.
+    """Write the two forms of every destination: SEG and SR, or the SR alone where nothing was drawn.
 
     The same analysis, moment and equipment give the same bytes, so a repetition stores nothing new. ``written_at``
     is timezone-aware and belongs to the job. ``predecessor`` is the report that the SR replaces: it is named there,
     and gives both objects UIDs of their own even where nothing else has changed. Raises ObjectMissing,
     SourceUnusable, ObjectInvalid, StorageFull.
     """
-    keep_identifiers_out_of_logs()
-    shrink_tables()
-    sources = read_sources(analysis.frames, objects)
-    uids = [str(source.SOPInstanceUID) for source in sources]
-    inherited = inherited_uids(sources) | (predecessor.uids if predecessor else frozenset())
-    segmentation = None
-    if has_segments(analysis):
-        segmentation = build_segmentation(
-            analysis, sources, written_at=written_at, equipment=equipment, predecessor=predecessor
-        )
-        check_object(segmentation, references=uids, inherited=inherited)
-        uids.append(str(segmentation.SOPInstanceUID))
-    report = build_report(
+    return write_forms(
         analysis,
-        sources,
-        segmentation=segmentation,
+        objects,
+        (ObjectKind.SEG, ObjectKind.SR),
         written_at=written_at,
         equipment=equipment,
         predecessor=predecessor,
     )
-    check_object(report, references=uids, inherited=inherited)
-    like = analysis.frames[0].digest
-    written = [] if segmentation is None else [_store(segmentation, ObjectKind.SEG, objects, like=like)]
-    return (*written, _store(report, ObjectKind.SR, objects, like=like))
 
 
 def write_rejection(
@@ -88,8 +68,9 @@ def write_rejection(
     rejected = [read_header(item.digest, objects) for item in objects_to_reject]
     dataset = build_rejection(rejected, written_at=written_at, equipment=equipment, reason=reason)
     uids = [item.sop_instance_uid for item in objects_to_reject]
-    check_object(dataset, references=uids, inherited=inherited_uids(rejected))
-    return _store(dataset, ObjectKind.REJECTION, objects, like=objects_to_reject[0].digest)
+    expected = Expectation(uids, inherited_uids(rejected))
+    like = objects_to_reject[0].digest
+    return require_sound(store_object(dataset, ObjectKind.REJECTION, objects, like=like, expected=expected))
 
 
 def write_parametric_map(
@@ -165,22 +146,6 @@ def _write_map(
     dataset = build_parametric_map(
         analysis, values, sources, written_at=written_at, equipment=equipment, shown=shown, predecessor=predecessor
     )
-    check_object(
-        dataset, references=[str(source.SOPInstanceUID) for source in sources], inherited=inherited_uids(sources)
-    )
-    return _store(dataset, ObjectKind.PM, objects, like=analysis.frames[0].digest)
-
-
-def _store(dataset: Dataset, kind: ObjectKind, objects: ObjectStore, *, like: str) -> WrittenObject:
-    """Encode and store an object; ``like`` is the digest of the image that its patient and study are those of."""
-    keep_text(read_header(like, objects), dataset)
-    content = part10(dataset)
-    return WrittenObject(
-        kind=kind,
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        sop_class_uid=str(dataset.SOPClassUID),
-        series_instance_uid=str(dataset.SeriesInstanceUID),
-        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-        digest=objects.put(content),
-        size_bytes=len(content),
-    )
+    expected = Expectation([str(source.SOPInstanceUID) for source in sources], inherited_uids(sources))
+    like = analysis.frames[0].digest
+    return require_sound(store_object(dataset, ObjectKind.PM, objects, like=like, expected=expected))

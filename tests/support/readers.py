@@ -49,6 +49,19 @@ def read_segments(path: Path, folder: Path) -> dict[int, ReadSegment]:
     return segments
 
 
+def labelled_points(path: Path, folder: Path) -> dict[int, Points]:
+    """Read a label map SEG with dcmqi and return where the voxels of each number lie (mm, LPS, to a tenth)."""
+    folder.mkdir()
+    result = run(environment_tool("segimage2itkimage"), "--inputDICOM", path, "--outputDirectory", folder)
+    assert result.returncode == 0, result.stdout
+    found: dict[int, Points] = {}
+    for file in sorted(folder.glob("*.nrrd")):
+        voxels, affine = _nrrd(file, kind="unsigned char", dtype="u1")
+        numbers = [int(number) for number in np.unique(voxels) if number]
+        found |= {number: grid_points(voxels == number, affine) for number in numbers}
+    return found
+
+
 def read_report(path: Path, folder: Path) -> dict[str, Any]:
     """Read an SR with dcmqi's TID 1500 reader and return what it understood."""
     target = folder / "report.json"
@@ -90,7 +103,7 @@ def _nrrd(path: Path, *, kind: str, dtype: str) -> tuple[NDArray[Any], NDArray[n
     head, _, body = path.read_bytes().partition(b"\n\n")
     fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line and line[0] != "#")
     assert fields["space"] == "left-posterior-superior"
-    assert (fields["type"], fields["encoding"], fields["endian"]) == (kind, "gzip", "little")
+    assert (fields["type"], fields["encoding"], fields.get("endian", "little")) == (kind, "gzip", "little")
     sizes = [int(size) for size in fields["sizes"].split()]
     affine = np.eye(4)
     affine[:3, :3] = np.array([_vector(text) for text in fields["space directions"].split()]).T

@@ -9,7 +9,7 @@ from PIL import Image
 from storage.domain import Geometry, Volume
 from storage.explanations import TILES, Explanation, FindingView, SaliencyMap
 from storage.objects import ObjectStore
-from workers.pictures import choose_slices, draw_overlays, draw_panel, draw_saliency, keep_panels
+from workers.pictures import draw_overlays, draw_panel, draw_saliency, keep_panels
 
 
 def _volume(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (5.0, 1.0, 1.0)) -> Volume:
@@ -23,16 +23,6 @@ def _labels(shape: tuple[int, int, int], areas: dict[int, int]) -> np.ndarray:
     for z, side in areas.items():
         labels[z, 10 : 10 + side, 10 : 10 + side] = 1
     return labels
-
-
-def test_the_slices_with_most_lesion_are_shown_in_the_order_of_the_stack() -> None:
-    labels = _labels((9, 64, 64), {2: 3, 4: 9, 5: 8, 7: 1})
-    assert choose_slices(labels, most=3) == (2, 4, 5)
-
-
-def test_a_study_without_a_lesion_shows_a_few_slices_from_its_middle() -> None:
-    assert choose_slices(np.zeros((21, 8, 8), np.uint8), most=12) == (5, 10, 15)
-    assert choose_slices(np.zeros((1, 8, 8), np.uint8), most=12) == (0,)
 
 
 def test_the_outline_is_coloured_and_everything_else_stays_grey() -> None:
