@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,25 +117,28 @@ def test_a_destination_that_hangs_while_it_is_asked_holds_nobody_up(
 def test_a_report_is_written_in_other_forms_once_a_dead_destination_says_what_it_takes(
     database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    add(database, "viewer", f"VIEWER@127.0.0.1:{free_port()}", LABELMAP, SEG)
+    add(database, "viewer", f"VIEWER@127.0.0.1:{free_port()}", LABELMAP, SR)
     analysed_source(database, objects, source)
     with running_gateway(database, objects, **_QUICK) as running:
-        until(lambda: SEG in states(running, "viewer"), "what is written for a destination that is dead")
-        options = profiles.taking(tmp_path, {SR, ObjectKind.PDF})
+        until(lambda: LABELMAP in states(running, "viewer"), "what is written for a destination that is dead")
+        options = profiles.taking(tmp_path, {SEG, SR})
         with dcmtk_storescp(tmp_path, *options, ae_title="VIEWER") as peer:
             with database.write() as session:
                 entry = destinations.find(session, "viewer").entry
-                moved = DestinationEntry("viewer", address(peer), entry.forms)
+                moved = replace(entry, address=address(peer))
                 destinations.change(session, moved, actor="test", now=utc_now())
-            until(lambda: states(running, "viewer") == {SEG: DeliveryState.CALLED_OFF}, "what it does not take")
+            until(lambda: states(running, "viewer").get(SEG) is DeliveryState.SENT, "what stands in")
+            until(lambda: states(running, "viewer").get(SR) is DeliveryState.SENT, "what it takes")
+            assert states(running, "viewer")[LABELMAP] is DeliveryState.CALLED_OFF
             assert len(running.events("report:reopened")) == 1
-            assert peer.files() == ()
+            assert chosen(running) == [("viewer", "SEG,SR", "LABELMAP not_taken, SEG instead")]
+            assert len(peer.files()) == 2
 
 
-def test_a_form_that_a_peer_refuses_against_its_word_is_called_off_there(
+def test_what_stands_in_for_a_form_that_a_peer_refuses_against_its_word_goes_there(
     database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    with dcmtk_storescp(tmp_path, *profiles.taking(tmp_path, {SR})) as peer:
+    with dcmtk_storescp(tmp_path, *profiles.taking(tmp_path, {LABELMAP, SR})) as peer:
         add(database, "viewer", address(peer))
         with database.write() as session:
             # What it said an hour ago: every form. Nobody asks again before that is a day old.
@@ -142,11 +146,9 @@ def test_a_form_that_a_peer_refuses_against_its_word_is_called_off_there(
             negotiations.answered(session, "viewer", everything, now=utc_now())
         analysed_source(database, objects, source)
         with running_gateway(database, objects, **_QUICK) as running:
-            until(lambda: states(running, "viewer").get(SEG) is DeliveryState.CALLED_OFF, "the end of the SEG")
-            until(lambda: states(running, "viewer").get(SR) is DeliveryState.SENT, "the SR")
-            (told,) = chosen(running)[-1:]
-            assert told[0] == "viewer"
-            assert told[2].startswith("SEG not_taken")
+            wanted = {SEG: DeliveryState.CALLED_OFF, LABELMAP: DeliveryState.SENT, SR: DeliveryState.SENT}
+            until(lambda: states(running, "viewer") == wanted, "what it takes, and the end of what it does not")
+            assert chosen(running) == [("viewer", "LABELMAP,SR", "SEG not_taken, LABELMAP instead")]
             with database.read() as session:
                 assert negotiations.find(session, "viewer").taken[SOP_CLASSES[SEG]] == ()
 
