@@ -102,9 +102,16 @@ class PeerAnswerInvalid(GatewayError):
 
 
 class PeerRejectedObject(GatewayError):
-    """A peer will not take an object, or an association, however often it is offered."""
+    """A peer will not take an object, or an association, however often it is offered.
+
+    ``of_association``: it takes none from us at all, whatever the object.
+    """
 
     code = "peer_rejected_object"
+
+    def __init__(self, message: str, *, of_association: bool = False) -> None:
+        super().__init__(message)
+        self.of_association = of_association
 
 
 class SourceUnusable(GatewayError):

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from random import SystemRandom
 
 import structlog
 
@@ -19,12 +20,14 @@ from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
 from dicom_gateway.rejection_writer import RejectionWriter
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
+from dicom_gateway.sending.delivery_batch import Caller
 from dicom_gateway.sending.negotiation import Question
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
@@ -39,6 +42,7 @@ from storage.routes.in_force import RoutesInForce
 _SLOWEST_ASSEMBLY_SECONDS = 5.0
 _POLLS_PER_ROUND = 10
 _LONGEST_WATCH_SECONDS = 60.0
+_LAST_OBJECT_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
 
 logger = structlog.get_logger(__name__)
@@ -80,7 +84,12 @@ class Gateway:
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
-            database, objects, _dispatch(settings, self.process_id, clock), on_free=deliver_now.set
+            database,
+            objects,
+            Dispatch(self.process_id, settings.delivery_lease_seconds, clock, SystemRandom().random),
+            Caller(settings.aet, _patience(settings), tls),
+            lambda session: receivers(session, settings),
+            on_free=deliver_now.set,
         )
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
@@ -94,7 +103,7 @@ class Gateway:
         self._sources = Loop("sources", questions.ask_due, seconds=_slowest_look(rules))
         self._negotiations = Loop("negotiations", negotiator.ask_due, seconds=slowest)
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
-        self._delivery = Loop("delivery", self._send_deliveries, seconds=slowest, woken=deliver_now)
+        self._delivery = Loop("delivery", self._dispatcher.send_due, seconds=slowest, woken=deliver_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._admission = PeerAdmission(database, settings, clock)
@@ -147,6 +156,7 @@ class Gateway:
         self._heartbeat.stop()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.join()
+        self._dispatcher.join(_LAST_OBJECT_SECONDS)
         self._changes.close()
         try:
             with self._database.write() as session:
@@ -178,9 +188,6 @@ class Gateway:
         if self._writer.write_due() + self._rejections.write_due():
             self._delivery.wake()
 
-    def _send_deliveries(self) -> float | None:
-        return 0.0 if self._dispatcher.send_due() else None
-
     def _beat(self) -> None:
         with self._database.write() as session:
             processes.beat(session, self.process_id, now=self._clock())
@@ -194,17 +201,6 @@ def _assembly_loop(rules: Rules, assembly: Assembly) -> Loop:
 def _slowest_look(rules: Rules) -> float:
     # No longer than half of what a study must be quiet, so one that is new has its time noted before it can be due.
     return min(rules.shortest_quiet_seconds * EARLY, _SLOWEST_ASSEMBLY_SECONDS)
-
-
-def _dispatch(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> Dispatch:
-    return Dispatch(
-        owner=owner,
-        calling_aet=settings.aet,
-        lease_seconds=settings.delivery_lease_seconds,
-        timeouts=_patience(settings),
-        clock=clock,
-        tls=DestinationTls(settings),
-    )
 
 
 def _patience(settings: GatewaySettings) -> PeerTimeouts:

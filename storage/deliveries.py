@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
-from storage import audit, leases, study_locks
+from storage import audit, circuits, due_deliveries, leases, study_locks
+from storage.backoff import Backoff, Draw, no_jitter
+from storage.circuits import CircuitState
 from storage.cursors import number_place
 from storage.domain import DeliveryState, ObjectKind, Priority
+from storage.due_deliveries import Waiting
 from storage.errors import IllegalTransition, RecordMissing
-from storage.models import DeliveryRow, ResultObjectRow, StudyRow
+from storage.models import AnalysisRow, DeliveryRow, ResultObjectRow, StandingRow, StudyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class WrittenObject:
 class Delivery:
     """One object on its way to one destination, as it stands. ``status`` is the DIMSE status of the last attempt.
 
-    ``job_id`` is None where the object is the notice of a study that was not analysed.
+    ``job_id`` is None where the object is the notice of a study that was not analysed. ``rank`` is that of its study's
+    priority: the lowest goes first. ``reason`` of one that was sent is what the peer remarked.
     """
 
     id: int
@@ -45,6 +49,7 @@ class Delivery:
     study_instance_uid: str
     written: WrittenObject
     destination: str
+    rank: int
     state: DeliveryState
     attempts: int
     next_attempt_at: datetime
@@ -59,6 +64,19 @@ class Delivery:
         return str(self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """Who takes a batch, for how long, how much of it, and how many of a destination may be on their way at once.
+
+    ``owner`` belongs to this batch alone: that is how batches are counted.
+    """
+
+    owner: str
+    lease_seconds: float
+    objects: int = 50
+    associations: int = 1
+
+
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SUPERSEDED, DeliveryState.CALLED_OFF}),
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.PENDING}),
@@ -68,8 +86,13 @@ ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.CALLED_OFF: frozenset({DeliveryState.PENDING}),
 }
 
-_BACKOFF_SECONDS = 5
-_LONGEST_BACKOFF_SECONDS = 15 * 60
+_BACKOFF = Backoff(first_seconds=5.0, longest_seconds=15 * 60.0)
+_COUNTED = 1000
+_LET_GO: Mapping[str, object] = {
+    "state": DeliveryState.PENDING.value,
+    "lease_owner": None,
+    "lease_expires_at": None,
+}
 
 
 def open_deliveries(session: Session, item: ResultObjectRow, destinations: Sequence[str], *, now: datetime) -> None:
@@ -80,20 +103,26 @@ def open_deliveries(session: Session, item: ResultObjectRow, destinations: Seque
     if item.flaw is not None:
         return
     known = set(session.scalars(select(DeliveryRow.destination).where(DeliveryRow.object_id == item.id)))
-    for destination in destinations:
-        if destination in known:
-            continue
-        row = DeliveryRow(
+    rank = _rank(session, item)
+    rows = [
+        DeliveryRow(
             object_id=item.id,
             destination=destination,
-            rank=len(Priority),
+            rank=rank,
             state=DeliveryState.PENDING.value,
             attempts=0,
             next_attempt_at=now,
         )
-        session.add(row)
-        session.flush()
-        _record(session, row, "delivery:opened", now=now)
+        for destination in dict.fromkeys(destinations)
+        if destination not in known
+    ]
+    if not rows:
+        return
+    session.add_all(rows)
+    session.flush()
+    study = audit.study_of(session, item.study_id)
+    audit.record_all(session, [_event(row, item, study, "delivery:opened", now=now) for row in rows])
+    _hurry(session, item.study_id, rank)
 
 
 def open_or_repeat(session: Session, item: ResultObjectRow, destination: str, *, actor: str, now: datetime) -> None:
@@ -106,6 +135,14 @@ def open_or_repeat(session: Session, item: ResultObjectRow, destination: str, *,
         retry(session, row.id, actor=actor, now=now)
 
 
+def waiting(session: Session, *, now: datetime) -> tuple[Waiting, ...]:
+    """Return what waits for each destination whose circuit lets something through, the most urgent first."""
+    shut = circuits.shut_off(session, now=now)
+    names = [name for name in due_deliveries.destinations(session, now=now) if name not in shut]
+    found = [due_deliveries.waiting(session, name, cap=_COUNTED, now=now) for name in names]
+    return tuple(sorted(found, key=lambda one: len(Priority) + 1 if one.rank is None else one.rank))
+
+
 def claim_due(
     session: Session,
     *,
@@ -115,66 +152,113 @@ def claim_due(
     limit: int = 50,
     busy: Collection[str] = (),
 ) -> tuple[Delivery, ...]:
-    """Take the deliveries that are due under a lease; those whose lease ran out are taken too.
+    """Take what is due for the first destination that has something, as ``claim`` does; ``busy`` ones are left out."""
+    terms = ClaimTerms(owner, lease_seconds, limit)
+    ready = (one.destination for one in waiting(session, now=now) if one.due and one.destination not in busy)
+    claims = (claim(session, destination, terms, now=now) for destination in ready)
+    return next((batch for batch in claims if batch), ())
 
-    All of one call go to one destination, the one that waited longest, so that one association can carry them.
-    ``busy`` destinations are passed over: the caller is sending to them already.
+
+def claim(session: Session, destination: str, terms: ClaimTerms, *, now: datetime) -> tuple[Delivery, ...]:
+    """Take a batch of what is due for a destination under a lease, in the order in which it is to be sent.
+
+    The most urgent goes first, then what waited longest; what a sender left whose lease ran out goes before. Nothing
+    is taken while as many batches as may be are on their way, nor where the circuit lets none through.
     """
-    rows = _take_due(session, now=now, limit=limit, busy=busy)
-    for row in rows:
-        row.state = DeliveryState.SENDING.value
-        row.attempts += 1
-        leases.take(row, owner, seconds=lease_seconds, now=now)
-    session.flush()
-    return chosen(session, [row.id for row in rows])
+    _take_turn(session, destination)
+    if due_deliveries.open_batches(session, destination, now=now) >= terms.associations:
+        return ()
+    ids = due_deliveries.taken(session, destination, limit=terms.objects, now=now)
+    if not ids or _is_shut(session, destination, terms, now):
+        return ()
+    lease = leases.taken_by(terms.owner, seconds=terms.lease_seconds, now=now)
+    begun = {"state": DeliveryState.SENDING.value, "attempts": DeliveryRow.attempts + 1, **lease}
+    _update(session, DeliveryRow.id.in_(ids), begun)
+    by_id = {delivery.id: delivery for delivery in chosen(session, ids)}
+    return tuple(by_id[number] for number in ids)
 
 
-def sent(session: Session, delivery_id: int, *, owner: str, status: int, now: datetime) -> None:
-    """Record that the peer accepted the object with a success or warning status."""
-    row = _held(session, delivery_id, owner)
-    if row is None:
+def renew(session: Session, ids: Collection[int], *, owner: str, lease_seconds: float, now: datetime) -> None:
+    """Push the leases out of what an owner still holds of some deliveries: it is alive, however slow its peer is."""
+    _update(session, due_deliveries.held_by(ids, owner), leases.taken_by(owner, seconds=lease_seconds, now=now))
+
+
+def hand_back(session: Session, ids: Collection[int], *, owner: str) -> None:
+    """Let go of deliveries that were claimed and not offered to the peer: they stand as before, and are due."""
+    _update(session, due_deliveries.held_by(ids, owner), {**_LET_GO, "attempts": DeliveryRow.attempts - 1})
+
+
+def put_off(session: Session, ids: Collection[int], *, owner: str, now: datetime, draw: Draw) -> None:
+    """Let go of deliveries that were tried while their destination is known to be in trouble, until a later time.
+
+    That trouble is on record: these attempts tell nothing more, and are no events.
+    """
+    held = select(DeliveryRow.id, DeliveryRow.attempts).where(due_deliveries.held_by(ids, owner))
+    for number, attempts in session.execute(held).all():
+        moment = now + _BACKOFF.pause(attempts, draw=draw)
+        _update(session, due_deliveries.held_by([number], owner), {**_LET_GO, "next_attempt_at": moment})
+
+
+def sent(
+    session: Session, delivery_id: int, *, owner: str, status: int, now: datetime, note: str | None = None
+) -> None:
+    """Record that the peer accepted the object with a success or warning status; ``note`` is what it remarked."""
+    held = _held(session, delivery_id, owner)
+    if held is None:
         return
+    row, study = held
     _step(row, DeliveryState.SENT)
-    row.status, row.code, row.reason, row.sent_at = status, None, None, now
-    _record(session, row, "delivery:sent", now=now)
+    row.status, row.code, row.reason, row.sent_at = status, None, note, now
+    _record(session, row, study, "delivery:sent", now=now)
 
 
 def refused(
     session: Session, delivery_id: int, *, owner: str, status: int | None, code: str, reason: str, now: datetime
 ) -> None:
     """Record that the peer will not take the object however often it is sent; a person must look."""
-    row = _held(session, delivery_id, owner)
-    if row is None:
+    held = _held(session, delivery_id, owner)
+    if held is None:
         return
+    row, study = held
     _step(row, DeliveryState.REFUSED)
     row.status, row.code, row.reason = status, code, reason
-    _record(session, row, "delivery:refused", now=now)
+    _record(session, row, study, "delivery:refused", now=now)
 
 
 def postponed(
-    session: Session, delivery_id: int, *, owner: str, status: int | None, code: str, reason: str, now: datetime
+    session: Session,
+    delivery_id: int,
+    *,
+    owner: str,
+    status: int | None,
+    code: str,
+    reason: str,
+    now: datetime,
+    draw: Draw | None = no_jitter,
 ) -> None:
-    """Record that this attempt failed but a later one may not; the delay doubles up to a quarter of an hour."""
-    row = _held(session, delivery_id, owner)
-    if row is None:
+    """Record that this attempt failed but a later one may not; the delay doubles up to a quarter of an hour.
+
+    ``draw`` shortens it at random. With None there is no delay: it is the destination that is waited for.
+    """
+    held = _held(session, delivery_id, owner)
+    if held is None:
         return
+    row, study = held
     _step(row, DeliveryState.PENDING)
     row.status, row.code, row.reason = status, code, reason
-    # The exponent is bounded so that a peer that is down for weeks cannot overflow the delay.
-    seconds = min(_BACKOFF_SECONDS * 2 ** min(row.attempts - 1, 20), _LONGEST_BACKOFF_SECONDS)
-    row.next_attempt_at = now + timedelta(seconds=seconds)
-    _record(session, row, "delivery:postponed", now=now)
+    row.next_attempt_at = now if draw is None else now + _BACKOFF.pause(row.attempts, draw=draw)
+    _record(session, row, study, "delivery:postponed", now=now)
 
 
 def retry(session: Session, delivery_id: int, *, actor: str, now: datetime) -> None:
     """Send a refused or already sent object once more."""
-    study_locks.take_of_delivery(session, delivery_id)
+    study = study_locks.take_of_delivery(session, delivery_id)
     row = session.get(DeliveryRow, delivery_id, with_for_update=True, populate_existing=True)
-    if row is None:
+    if row is None or study is None:
         raise RecordMissing(f"there is no delivery {delivery_id}; see `oncue deliveries list`")
     _step(row, DeliveryState.PENDING)
     row.next_attempt_at = now
-    _record(session, row, "delivery:retried", now=now, actor=actor)
+    _record(session, row, audit.concerned(study), "delivery:retried", now=now, actor=actor)
 
 
 def call_off(session: Session, job_id: int, *, now: datetime) -> None:
@@ -190,9 +274,11 @@ def call_off(session: Session, job_id: int, *, now: datetime) -> None:
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    for row in session.scalars(query).all():
+    rows = session.scalars(query).all()
+    study = audit.study_of_job(session, job_id) if rows else None
+    for row in rows:
         _step(row, DeliveryState.SUPERSEDED)
-        _record(session, row, "delivery:superseded", now=now)
+        _record(session, row, study, "delivery:superseded", now=now)
 
 
 def call_off_destination(session: Session, destination: str, *, actor: str, now: datetime, limit: int = 200) -> int:
@@ -313,7 +399,8 @@ def _locked_rows(session: Session, *conditions: ColumnElement[bool]) -> Sequence
 def _call_off(session: Session, row: DeliveryRow, *, actor: str, now: datetime, code: str) -> None:
     _step(row, DeliveryState.CALLED_OFF)
     row.code = code
-    _record(session, row, "delivery:called-off", now=now, actor=actor)
+    item = session.get_one(ResultObjectRow, row.object_id)
+    _record(session, row, audit.study_of(session, item.study_id), "delivery:called-off", now=now, actor=actor)
 
 
 def _query() -> Select[DeliveryRow, ResultObjectRow, str]:
@@ -321,6 +408,7 @@ def _query() -> Select[DeliveryRow, ResultObjectRow, str]:
         select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
         .join(StudyRow, StudyRow.id == ResultObjectRow.study_id)
+        .execution_options(populate_existing=True)  # batches are claimed and given back behind the session's back
     )
 
 
@@ -331,6 +419,7 @@ def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
         study_instance_uid=uid,
         written=written_object(item),
         destination=row.destination,
+        rank=row.rank,
         state=DeliveryState(row.state),
         attempts=row.attempts,
         next_attempt_at=row.next_attempt_at,
@@ -341,33 +430,46 @@ def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
     )
 
 
-def _take_due(session: Session, *, now: datetime, limit: int, busy: Collection[str]) -> Sequence[DeliveryRow]:
-    """Lock due deliveries of the destination that waited longest; those that another gateway is taking are left out.
-
-    They are locked without their studies, which a late image may hold: nothing is waited for while they are held.
-    """
-    is_due = or_(
-        (DeliveryRow.state == DeliveryState.PENDING.value) & (DeliveryRow.next_attempt_at <= now),
-        (DeliveryRow.state == DeliveryState.SENDING.value) & leases.ran_out(DeliveryRow.lease_expires_at, now=now),
-    )
-    passed = set(busy)
-    while True:
-        waiting = select(DeliveryRow.destination).where(is_due, DeliveryRow.destination.not_in(passed))
-        first = session.scalar(waiting.order_by(DeliveryRow.next_attempt_at).limit(1))
-        if first is None:
-            return ()
-        query = select(DeliveryRow).where(is_due, DeliveryRow.destination == first).order_by(DeliveryRow.id)
-        query = query.limit(limit).with_for_update(skip_locked=True).execution_options(populate_existing=True)
-        if rows := session.scalars(query).all():
-            return rows
-        passed.add(first)
+def _rank(session: Session, item: ResultObjectRow) -> int:
+    """Return the rank that an object is sent with: of its analysis, or of its study where that is more urgent."""
+    found = [len(Priority)]
+    if item.job_id is not None:
+        priority = session.scalar(select(AnalysisRow.priority).where(AnalysisRow.job_id == item.job_id))
+        found += [Priority(priority).rank] if priority is not None else []
+    standing = session.scalar(select(StandingRow.rank).where(StandingRow.study_id == item.study_id))
+    return min(*found, len(Priority) if standing is None else standing)
 
 
-def _held(session: Session, delivery_id: int, owner: str) -> DeliveryRow | None:
+def _hurry(session: Session, study_id: int, rank: int) -> None:
+    """Give what still waits of a study the rank of what was just put on its way, where that is more urgent."""
+    objects = select(ResultObjectRow.id).where(ResultObjectRow.study_id == study_id)
+    waits = DeliveryRow.object_id.in_(objects) & (DeliveryRow.state == DeliveryState.PENDING.value)
+    _update(session, waits & (DeliveryRow.rank > rank), {"rank": rank})
+
+
+def _update(session: Session, condition: ColumnElement[bool], values: Mapping[str, object]) -> None:
+    query = update(DeliveryRow).where(condition).values(**values)
+    session.execute(query.execution_options(synchronize_session=False))
+
+
+def _take_turn(session: Session, destination: str) -> None:
+    """Have claims of one destination follow one another, so that the batches on their way can be counted."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext("deliveries"), func.hashtext(destination))))
+
+
+def _is_shut(session: Session, destination: str, terms: ClaimTerms, now: datetime) -> bool:
+    found = circuits.admit(session, destination, trial_seconds=terms.lease_seconds, now=now)
+    return found is CircuitState.OPEN
+
+
+def _held(session: Session, delivery_id: int, owner: str) -> tuple[DeliveryRow, audit.ConcernedStudy] | None:
     """Return the row where ``owner`` still holds it; a gateway whose lease ran out says nothing any more."""
-    study_locks.take_of_delivery(session, delivery_id)
+    study = study_locks.take_of_delivery(session, delivery_id)
     row = session.get_one(DeliveryRow, delivery_id, with_for_update=True, populate_existing=True)
-    return row if row.state == DeliveryState.SENDING.value and row.lease_owner == owner else None
+    if study is None or row.state != DeliveryState.SENDING.value or row.lease_owner != owner:
+        return None
+    return row, audit.concerned(study)
 
 
 def _step(row: DeliveryRow, state: DeliveryState) -> None:
@@ -377,10 +479,29 @@ def _step(row: DeliveryRow, state: DeliveryState) -> None:
     leases.end(row)
 
 
-def _record(session: Session, row: DeliveryRow, tag: str, *, now: datetime, actor: str = "delivery") -> None:
+def _record(
+    session: Session,
+    row: DeliveryRow,
+    study: audit.ConcernedStudy | None,
+    tag: str,
+    *,
+    now: datetime,
+    actor: str = "delivery",
+) -> None:
     item = session.get_one(ResultObjectRow, row.object_id)
-    audit.record(
-        session,
+    audit.record_all(session, [_event(row, item, study, tag, now=now, actor=actor)])
+
+
+def _event(
+    row: DeliveryRow,
+    item: ResultObjectRow,
+    study: audit.ConcernedStudy | None,
+    tag: str,
+    *,
+    now: datetime,
+    actor: str = "delivery",
+) -> audit.AuditEvent:
+    return audit.event(
         tag,
         f"instance/{item.sop_instance_uid}",
         actor=actor,
@@ -393,5 +514,5 @@ def _record(session: Session, row: DeliveryRow, tag: str, *, now: datetime, acto
             "status": None if row.status is None else f"0x{row.status:04X}",
             "code": row.code,
         },
-        study=audit.study_of(session, item.study_id),
+        study=study,
     )

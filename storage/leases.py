@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import BindParameter, ColumnElement
 from sqlalchemy.orm import InstrumentedAttribute
 
 
@@ -22,6 +22,11 @@ def take(row: Leasable, owner: str, *, seconds: float, now: datetime) -> None:
     extend(row, seconds=seconds, now=now)
 
 
+def taken_by(owner: str, *, seconds: float, now: datetime) -> dict[str, object]:
+    """Return what ``take`` writes, for an UPDATE of many rows at once."""
+    return {"lease_owner": owner, "lease_expires_at": now + timedelta(seconds=seconds)}
+
+
 def extend(row: Leasable, *, seconds: float, now: datetime) -> None:
     """Push the end of a row's lease out to ``seconds`` from now."""
     row.lease_expires_at = now + timedelta(seconds=seconds)
@@ -32,6 +37,8 @@ def end(row: Leasable) -> None:
     row.lease_owner, row.lease_expires_at = None, None
 
 
-def ran_out(lease_expires_at: InstrumentedAttribute[datetime | None], *, now: datetime) -> ColumnElement[bool]:
+def ran_out(
+    lease_expires_at: InstrumentedAttribute[datetime | None], *, now: datetime | BindParameter[datetime]
+) -> ColumnElement[bool]:
     """Return the condition «the lease has ended», for a query; a row without a lease does not meet it."""
     return lease_expires_at < now

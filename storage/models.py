@@ -594,9 +594,8 @@ class DeliveryRow(Model):
 
     __table_args__ = (
         UniqueConstraint("object_id", "destination"),
-        Index(None, "state", "next_attempt_at"),
         Index(None, "state", "id"),
-        Index(None, "destination", "state", "rank", "next_attempt_at"),
+        Index(None, "state", "destination", "rank", "next_attempt_at", "id"),
     )
 
 
@@ -633,13 +632,17 @@ class DestinationRow(Model):
 
 
 class DestinationCircuitRow(Model):
-    """Whether a destination is left alone for a while, since it could not be reached; none where nothing is wrong."""
+    """Whether a destination is left alone for a while, since it could not be reached; none where nothing is wrong.
+
+    ``trial_until`` is how long one batch may try it once ``open_until`` has passed.
+    """
 
     __tablename__ = "destination_circuits"
 
     destination: Mapped[str] = mapped_column(String(300), primary_key=True)
     failures: Mapped[int]
     open_until: Mapped[datetime | None]
+    trial_until: Mapped[datetime | None]
     code: Mapped[str | None] = mapped_column(_CODE)
     reason: Mapped[str | None] = mapped_column(Text)
     changed_at: Mapped[datetime]

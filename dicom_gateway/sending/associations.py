@@ -76,7 +76,8 @@ def open_association(
             association.abort()
             raise PeerRejectedObject(
                 f"{destination} takes PDUs of {acceptance.maximum_pdu_bytes} bytes, which leave no room for a message; "
-                "check its maximum length"
+                "check its maximum length",
+                of_association=True,
             )
         if not association.accepted:
             association.abort()
@@ -165,7 +166,8 @@ def _is_accepted(proposal: Proposal, context_id: int, acceptance: association_an
 def _rejected(destination: Destination, rejection: association_answer.Rejection) -> GatewayError:
     if rejection.is_permanent:
         return PeerRejectedObject(
-            f"{destination} rejected the association: {rejection.reason}; check both AE titles and the peer's own list"
+            f"{destination} rejected the association: {rejection.reason}; check both AE titles and the peer's own list",
+            of_association=True,
         )
     return PeerUnreachable(f"{destination} rejected the association for now: {rejection.reason}")
 

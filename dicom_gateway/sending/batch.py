@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import GatewayError, PeerUnreachable
+from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.limits import Pace, SendLimits
 from dicom_gateway.sending.outcomes import SendOutcome, failed
@@ -50,7 +50,7 @@ class Calling:
         )
 
 
-def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Calling) -> Iterator[SendOutcome]:
+def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Calling) -> Generator[SendOutcome]:
     """Send a batch whose presentation contexts fit one association, and yield what became of each object, in order.
 
     It goes on as long as associations bring answers: an object over which the peer broke off is the first of the next
@@ -72,7 +72,9 @@ def send_batch(batch: Sequence[Outgoing], destination: Destination, calling: Cal
         except GatewayError as error:
             # Only opening the association raises, so nothing of the rest was offered.
             if not (may_reopen and error.retryable):
-                yield from (failed(outgoing, error, was_offered=False) for outgoing in rest)
+                # A peer that takes none of what was proposed has said so of these objects, and of no others.
+                was_offered = isinstance(error, PeerRejectedObject) and not error.of_association
+                yield from (failed(outgoing, error, was_offered=was_offered) for outgoing in rest)
                 return
             may_reopen = False
             time.sleep(_REOPENING_SECONDS)

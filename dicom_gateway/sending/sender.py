@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,17 +52,18 @@ def send(
 
     Only the SOP classes and transfer syntaxes of the batch are proposed. ``pace`` is that of the destination where
     others send to it at the same time; without one, the limits' rate is this call's own. ``on_outcome`` is called after
-    each object.
+    each object; where it raises, the association is released, and what it raised goes through.
     """
     outcomes: list[SendOutcome] = []
     limits = limits or SendLimits()
     pace = pace or Pace(limits.kilobytes_per_second)
     calling = Calling(calling_ae_title, timeouts or PeerTimeouts(), tls, limits, pace)
     for batch in _batches(objects, limits.transfer_syntaxes):
-        for outcome in send_batch(batch, destination, calling):
-            outcomes.append(outcome)
-            if on_outcome is not None:
-                on_outcome(outcome)
+        with contextlib.closing(send_batch(batch, destination, calling)) as answers:
+            for outcome in answers:
+                outcomes.append(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
     return tuple(outcomes)
 
 

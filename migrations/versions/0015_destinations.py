@@ -36,7 +36,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_deliveries_destination_state_rank_next_attempt_at"), "deliveries")
+    op.drop_index(op.f("ix_deliveries_state_destination_rank_next_attempt_at_id"), "deliveries")
+    op.create_index(op.f("ix_deliveries_state_next_attempt_at"), "deliveries", ["state", "next_attempt_at"])
     op.execute("DELETE FROM deliveries WHERE object_id IN (SELECT id FROM result_objects WHERE job_id IS NULL)")
     op.execute("DELETE FROM result_objects WHERE job_id IS NULL")
     op.execute("UPDATE result_objects SET kind = 'KO' WHERE kind = 'REJECT'")
@@ -85,6 +86,7 @@ def _make_destinations() -> None:
         sa.Column("destination", sa.String(length=300), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("open_until", _TIME, nullable=True),
+        sa.Column("trial_until", _TIME, nullable=True),
         sa.Column("code", sa.String(length=64), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("changed_at", _TIME, nullable=False),
@@ -126,8 +128,10 @@ def _rank_deliveries() -> None:
         table.add_column(sa.Column("rank", sa.Integer(), nullable=False, server_default=str(_LAST_RANK)))
     with op.batch_alter_table("deliveries") as table:
         table.alter_column("rank", existing_type=sa.Integer(), server_default=None)
+    # What is due is found by destination and rank; the index by time alone served nothing but the look for it.
+    op.drop_index(op.f("ix_deliveries_state_next_attempt_at"), "deliveries")
     op.create_index(
-        op.f("ix_deliveries_destination_state_rank_next_attempt_at"),
+        op.f("ix_deliveries_state_destination_rank_next_attempt_at_id"),
         "deliveries",
-        ["destination", "state", "rank", "next_attempt_at"],
+        ["state", "destination", "rank", "next_attempt_at", "id"],
     )

@@ -56,6 +56,8 @@ _SENTENCES: Mapping[str, str] = {
     "delivery:refused": "{destination} refused an object: {code}",
     "delivery:postponed": "{destination} did not take an object yet: {code}",
     "delivery:retried": "{actor} had an object sent to {destination} once more",
+    "circuit:opened": "{destination} could not be reached and is left alone for a while: {code}",
+    "circuit:closed": "{destination} is sent to again",
     "delivery:superseded": "An object is not sent to {destination} any more: a newer one is",
     "delivery:called-off": "An object is not sent to {destination} any more: {code}",
     "picture:read": "{actor} looked at a picture of job {number}",

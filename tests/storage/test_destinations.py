@@ -9,7 +9,7 @@ import pytest
 
 from storage import audit, deliveries, destinations, form_refusals, negotiations, reports
 from storage.database import Database
-from storage.deliveries import WrittenObject
+from storage.deliveries import ClaimTerms, WrittenObject
 from storage.destinations import DestinationEntry
 from storage.domain import DeliveryState, ObjectKind, Priority, ReportState
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
@@ -19,6 +19,7 @@ from storage.reports import AddressedObject, RecordedChoice
 from tests.support.records import NOW, finish_again, queued_study
 
 PACS = DestinationEntry("pacs", "PACS@10.0.0.1:104", (ObjectKind.SEG, ObjectKind.SR))
+TERMS = ClaimTerms("g", 60)
 SEG_CLASS, SR_CLASS, SC_CLASS = (
     "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"
 )  # fmt: skip # one row
@@ -137,7 +138,7 @@ def test_what_is_under_way_keeps_an_entry(database: Database, objects: ObjectSto
     add(database)
     report(database, finished(database, objects), ObjectKind.SR)
     with database.write() as session:
-        (one,) = deliveries.claim_due(session, owner="g", lease_seconds=60, now=NOW)
+        (one,) = deliveries.claim(session, "pacs", TERMS, now=NOW)
         assert deliveries.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 0
         with pytest.raises(DestinationBusy):
             destinations.remove(session, "pacs", actor="cli:op", now=NOW)
@@ -192,7 +193,7 @@ def test_a_form_that_is_refused_is_called_off_and_another_takes_its_place(
     job_id = finished(database, objects)
     report(database, job_id, ObjectKind.SEG, ObjectKind.SR)
     with database.write() as session:
-        batch = deliveries.claim_due(session, owner="g", lease_seconds=60, now=NOW)
+        batch = deliveries.claim(session, "pacs", TERMS, now=NOW)
         seg = next(one for one in batch if one.written.kind is ObjectKind.SEG)
         deliveries.refused(session, seg.id, owner="g", status=None, code="peer_rejected_object", reason="r", now=NOW)
         assert form_refusals.replan_refused_forms(session, "pacs", [seg], now=NOW) == (job_id,)
@@ -240,6 +241,6 @@ def test_a_destination_of_the_settings_gets_nothing_in_place_of_what_it_refused(
     job_id = finished(database, objects)
     report(database, job_id, ObjectKind.SEG, to="PACS@10.0.0.1:104")
     with database.write() as session:
-        batch = deliveries.claim_due(session, owner="g", lease_seconds=60, now=NOW)
+        batch = deliveries.claim(session, "PACS@10.0.0.1:104", TERMS, now=NOW)
         assert form_refusals.replan_refused_forms(session, "PACS@10.0.0.1:104", batch, now=NOW) == ()
         assert session.get_one(ReportRow, job_id).state == ReportState.WRITTEN.value

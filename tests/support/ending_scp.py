@@ -49,6 +49,7 @@ class EndingScp:
     port: int = 0
     associations: list[list[str]] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
+    released: int = 0
 
     @property
     def stored(self) -> list[str]:
@@ -86,6 +87,7 @@ def _serve(connection: socket.socket, peer: EndingScp) -> None:
     while len(stored) < peer.after or peer.ending is Ending.BEFORE_ANSWER:
         request = _request(channel)
         if request is None:
+            peer.released += 1
             channel.send(pdus.release_response())
             channel.finish()
             return

@@ -13,10 +13,12 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageS
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.outcomes import SendOutcome
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
 from dicom_gateway.sending.sender import send
 from dicom_gateway.status import PeerAnswer
 from tests.support.ending_scp import Ending, ending_scp
+from tests.support.gateways import until
 from tests.support.peers import dcmtk_storescp, free_port
 from tests.support.senders import ct_image
 
@@ -61,6 +63,19 @@ def test_an_object_that_a_peer_breaks_off_over_is_offered_once_more_and_fails_al
         outcomes = send(objects, Destination("PEER", "127.0.0.1", peer.port), timeouts=PATIENT)
     assert [outcome.verdict for outcome in outcomes] == [STORED, TRANSIENT, STORED]
     assert peer.requested == [first, choked, choked, last]
+
+
+def test_whoever_has_enough_ends_the_batch_and_the_association(tmp_path: Path) -> None:
+    objects = written(tmp_path, 4)
+
+    def enough(_: SendOutcome) -> None:
+        raise InterruptedError("enough")
+
+    with ending_scp(100, Ending.CLOSE) as peer:
+        with pytest.raises(InterruptedError):
+            send(objects, Destination("PEER", "127.0.0.1", peer.port), timeouts=PATIENT, on_outcome=enough)
+        until(lambda: peer.released == 1, "the association to be released")
+    assert peer.stored == uids(objects[:1])
 
 
 def test_no_file_stays_open_where_associations_end_early(tmp_path: Path) -> None:
