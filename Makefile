@@ -64,6 +64,7 @@ duplicates: ## Show code that stands twice (needs Node.js for npx)
 .PHONY: bench
 bench: $(STAMP) ## Measure durable ingest, the pipeline's stages and the embedding of pictures
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.ingest_tls
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.embedding
 

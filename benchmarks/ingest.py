@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -41,17 +42,23 @@ START_SECONDS = 120.0
 SEND_SECONDS = 600.0
 
 
+Command = Callable[[int, Path], list[str]]
+"""Returns the command of a receiver on a port, with a folder for its state."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receiver:
     """One receiver to measure: its name, AE title, and how to start it on a port with a state folder."""
 
     name: str
     aet: str
-    command: Callable[[int, Path], list[str]]
+    command: Command
     nodelay: bool
     durable: str
     processes: int = 0
     """How many of its processes say that they are ready; others are when they listen."""
+    sender_options: tuple[str, ...] = ()
+    """What storescu is told besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,22 +127,20 @@ def receivers() -> list[Receiver]:
         )
         for name, processes in ((ONCUE, 1), (ONCUE_IN_TWO, 2))
     ]
-    storescp = _program("storescp")
+    storescp = program_of_system("storescp")
     if storescp:
         for nodelay in (False, True):
             name = "DCMTK storescp" + (", TCP_NODELAY=1" if nodelay else ", stock")
             found.append(
-                Receiver(
-                    name, "STORESCP", _storescp_command(storescp), nodelay=nodelay, durable="no fsync, no database"
-                )
+                Receiver(name, "STORESCP", storescp_command(storescp), nodelay=nodelay, durable="no fsync, no database")
             )
-    orthanc = _program("Orthanc")
+    orthanc = program_of_system("Orthanc")
     if orthanc:
         found.append(
             Receiver(
                 "Orthanc",
                 "ORTHANC",
-                _orthanc_command(orthanc),
+                orthanc_command(orthanc),
                 nodelay=True,
                 durable="file fsynced, row committed without a flush (SQLite NORMAL)",
             )
@@ -151,7 +156,7 @@ def measure(receiver: Receiver, folders: Sequence[Path]) -> Run:
         started = time.perf_counter()
         senders = [
             subprocess.Popen(
-                send_command(receiver.aet, port, folder),
+                send_command(receiver.aet, port, folder, options=receiver.sender_options),
                 env=environment(nodelay=receiver.nodelay),
                 stdout=subprocess.DEVNULL,
             )
@@ -184,9 +189,8 @@ def _seconds_behind(state: Path, images: int) -> float:
     raise SystemExit("images that were acknowledged are not on record")
 
 
-def run(images: int, repeats: int, peers: Sequence[str] | None = None) -> list[Result]:
+def run(images: int, repeats: int, chosen: Sequence[Receiver]) -> list[Result]:
     """Measure receivers over one and four associations; repeats take turns so that drift hits all alike."""
-    chosen = [one for one in receivers() if peers is None or one.aet == "ONCUE" or one.name in peers]
     runs: dict[tuple[str, int], list[Run]] = {}
     for _ in range(repeats):
         for associations in (1, 4):
@@ -217,16 +221,18 @@ def _result(receiver: Receiver, associations: int, runs: dict[tuple[str, int], l
     )
 
 
-def _gateway_command(processes: int) -> Callable[[int, Path], list[str]]:
+def _gateway_command(processes: int) -> Command:
     def command(port: int, state: Path) -> list[str]:
         return [sys.executable, "-m", "benchmarks.ingest", "--receive", str(port), str(state), str(processes)]
 
     return command
 
 
-def _storescp_command(program: str) -> Callable[[int, Path], list[str]]:
+def storescp_command(program: str, *options: str) -> Command:
+    """Return the command of a storescp on a port, which keeps what it takes in a folder."""
     return lambda port, state: [
         program,
+        *options,
         "-pdu",
         "131072",
         "-dhl",
@@ -239,7 +245,9 @@ def _storescp_command(program: str) -> Callable[[int, Path], list[str]]:
     ]
 
 
-def _orthanc_command(program: str) -> Callable[[int, Path], list[str]]:
+def orthanc_command(program: str, **more: object) -> Command:
+    """Return the command of an Orthanc on a port, with ``more`` settings."""
+
     def command(port: int, state: Path) -> list[str]:
         settings = {
             "DicomAet": "ORTHANC",
@@ -248,6 +256,7 @@ def _orthanc_command(program: str) -> Callable[[int, Path], list[str]]:
             "MaximumPduLength": 131072,
             "StorageDirectory": str(state),
             "IndexDirectory": str(state),
+            **more,
         }
         (state / "orthanc.json").write_text(json.dumps(settings))
         return [program, str(state / "orthanc.json")]
@@ -255,16 +264,19 @@ def _orthanc_command(program: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-def send_command(aet: str, port: int, folder: Path) -> list[str]:
-    """Return the command that sends a folder over one association."""
-    program = _program("storescu")
+def send_command(aet: str, port: int, folder: Path, *, options: Sequence[str] = ()) -> list[str]:
+    """Return the command that sends a folder over one association; ``options`` are those of storescu."""
+    program = program_of_system("storescu")
     if program:
-        return [program, "+sd", "-pdu", "131072", "-aec", aet, "127.0.0.1", str(port), str(folder)]
+        return [program, "+sd", "-pdu", "131072", *options, "-aec", aet, "127.0.0.1", str(port), str(folder)]
     return [sys.executable, "-m", "benchmarks.ingest", "--send", aet, str(port), str(folder)]
 
 
-def receive(port: int, state: Path, processes: int, *, only_receives: bool = False) -> None:
-    """Run oncue's gateway, with its defaults, until terminated; in several processes where more than one is asked."""
+def receive(port: int, state: Path, processes: int, *, only_receives: bool = False, **more: Any) -> None:
+    """Run oncue's gateway until terminated, in several processes where more than one is asked.
+
+    ``more`` are settings that differ from its defaults.
+    """
     from dicom_gateway.config import GatewaySettings
     from dicom_gateway.gateway import Gateway
     from storage import logs, migrate
@@ -274,7 +286,7 @@ def receive(port: int, state: Path, processes: int, *, only_receives: bool = Fal
     logs.configure("ERROR")
     database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
     migrate.upgrade(database)
-    settings = GatewaySettings(port=port, processes=processes)
+    settings = GatewaySettings(**{"port": port, "processes": processes, **more})
     Gateway(settings, database, ObjectStore(state / "objects"), only_receives=only_receives).start()
     (state / f"{_READY}{os.getpid()}").touch()
     if not only_receives:
@@ -335,14 +347,15 @@ def environment(*, nodelay: bool) -> dict[str, str]:
     return environment | {"TCP_NODELAY": "1"} if nodelay else environment
 
 
-def _program(name: str) -> str | None:
+def program_of_system(name: str) -> str | None:
     """Find a system program, past the virtual environment: pynetdicom installs tools of the same names."""
     own = str(Path(sys.prefix) / "bin")
     folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != own]
     return shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin"]))
 
 
-def _print_table(results: Sequence[Result]) -> None:
+def print_table(results: Sequence[Result]) -> None:
+    """Print results as they stand in docs/performance.md."""
     print("| associations | receiver | what success means | images/s (median) | runs | times oncue | CPU ms/image |")
     print("|---|---|---|---|---|---|---|")
     for result in results:
@@ -375,13 +388,15 @@ def main() -> None:
     if options.send:
         raise SystemExit(send(options.send[0], int(options.send[1]), Path(options.send[2])))
     load = os.getloadavg()[0]
-    results = run(options.images, options.repeats, options.peers)
+    peers = options.peers
+    chosen = [one for one in receivers() if peers is None or one.aet == "ONCUE" or one.name in peers]
+    results = run(options.images, options.repeats, chosen)
     if options.json:
         machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "load_before": round(load, 2)}
         print(json.dumps({"machine": machine, "results": [asdict(result) for result in results]}))
         return
     print(f"{os.cpu_count()} CPUs, load average before: {load:.1f}, {options.images} images of 0.5 MB\n")
-    _print_table(results)
+    print_table(results)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-from storage import migrate, studies
+from storage import migrate, registering
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, connect, utc_now
 from storage.domain import StoredInstance
 
@@ -86,11 +87,11 @@ def _write(url: str, load: Load, begin: Barrier, results: multiprocessing.Simple
 def _register(database: Database, study: str, number: int, *, one_lock: bool) -> None:
     image, content = f"{study}.1.{number}", f"{number:064}"
     instance = StoredInstance(study, f"{study}.1", image, _CT, _EXPLICIT, "CT", content, content, 526_000)
-    facts, origin = studies.StudyFacts("BENCHMARK", "", "20260101", ""), studies.Origin("BENCHMARK", None)
+    facts, origin = StudyFacts("BENCHMARK", "", "20260101", ""), Origin("BENCHMARK", None)
     with database.write() as session:
         if one_lock:
             session.execute(_GLOBAL_LOCK)
-        studies.register_instance(session, instance, facts, origin=origin, now=utc_now())
+        registering.register_instance(session, instance, facts, origin=origin, now=utc_now())
 
 
 def _own_cpu() -> float:

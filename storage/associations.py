@@ -131,3 +131,11 @@ def still_sending(now: datetime) -> ColumnElement[bool]:
             ProcessRow.seen_at >= now - STALE_AFTER,
         )
     )
+
+
+def is_let_in_since(session: Session, calling_aet: str, moment: datetime) -> bool:
+    """Say whether a caller of this title opened an association after a moment."""
+    query = select(AssociationRow.id).where(
+        AssociationRow.calling_aet == calling_aet, AssociationRow.opened_at > moment
+    )
+    return session.scalar(query.limit(1)) is not None

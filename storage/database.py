@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from storage.errors import DatabaseUnavailable, OncueError, SchemaMismatch, StatementRefused, WriteConflict
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _BUSY_MILLISECONDS = 30_000
+_PRIMARY_CODE = 0xFF  # of a result code of SQLite; the bits above it say more of the same failure
 _WRITES = "oncue_writes"
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 """What PostgreSQL says where writers met: serialization failure, deadlock, lock not available."""
@@ -43,13 +44,13 @@ class Database:
 
         SQLite begins IMMEDIATE, so two writers queue up instead of failing half-way.
         """
-        with _translated(), Session(self.engine.execution_options(**{_WRITES: True})) as session, session.begin():
+        with translated(), Session(self.engine.execution_options(**{_WRITES: True})) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a transaction for reading only; nothing is committed."""
-        with _translated(), Session(self.engine) as session:
+        with translated(), Session(self.engine) as session:
             yield session
 
     @contextmanager
@@ -59,12 +60,13 @@ class Database:
         SQLite's transactions are so by themselves; PostgreSQL's are asked to be (REPEATABLE READ).
         """
         options = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-        with _translated(), Session(self.engine.execution_options(**options)) as session:
+        with translated(), Session(self.engine.execution_options(**options)) as session:
             yield session
 
     def connect_for_writing(self) -> Connection:
         """Open a connection whose transactions take SQLite's write lock when they begin; the caller closes it."""
-        return self.engine.execution_options(**{_WRITES: True}).connect()
+        with translated():
+            return self.engine.execution_options(**{_WRITES: True}).connect()
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -79,6 +81,7 @@ def connect(url: str) -> Database:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _give_up_read_only)
     return Database(engine)
 
 
@@ -88,7 +91,8 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Have what a driver raises in the block raised as an error of ours: DatabaseUnavailable, SchemaMismatch, ..."""
     try:
         yield
     except (OperationalError, InterfaceError, ProgrammingError, DataError) as error:
@@ -146,3 +150,10 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _give_up_read_only(context: ExceptionContext) -> None:
+    """Have connections made anew: SQLite's stay read-only for good where the file was so when they were opened."""
+    code = getattr(context.original_exception, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    if code & _PRIMARY_CODE == sqlite3.SQLITE_READONLY:
+        context.is_disconnect = True

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
-from storage.database import Database
+from storage.database import Database, translated
 from storage.errors import SchemaMismatch
 from storage.revisions import current_revision, expected_revision, migrations_folder
 from storage.schema import METADATA
@@ -45,7 +45,7 @@ def check(database: Database) -> None:
         raise SchemaMismatch(
             f"the database is at {current or 'nothing'}, this code needs {expected}: `oncue db upgrade`"
         )
-    with database.engine.connect() as connection:
+    with translated(), database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_modelled})
         differences = compare_metadata(context, METADATA)
     if differences:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from sqlalchemy import inspect, text
 
-from storage.database import Database
+from storage.database import Database, translated
 from storage.errors import SchemaMismatch
 
 
 def current_revision(database: Database) -> str | None:
-    """Return the revision that the database stands at, None for an empty one."""
-    with database.engine.connect() as connection:
+    """Return the revision that the database stands at, None for an empty one; DatabaseUnavailable."""
+    with translated(), database.engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))

@@ -14,7 +14,8 @@ from unittest.mock import patch
 from sqlalchemy import select
 
 from benchmarks import writers
-from storage import audit, studies
+from storage import audit, registering
+from storage.arrivals import Origin, StudyFacts
 from storage.audit_tables import AuditLogRow
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance
@@ -124,9 +125,9 @@ def _store(database: Database, objects: ObjectStore, content: bytes, uid: str, s
         content_sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
     )
-    facts = studies.StudyFacts("BENCHMARK")
+    facts = StudyFacts("BENCHMARK")
     with database.write() as session:
-        studies.register_instance(session, instance, facts, origin=studies.Origin("CT", None), now=utc_now())
+        registering.register_instance(session, instance, facts, origin=Origin("CT", None), now=utc_now())
 
 
 @contextmanager

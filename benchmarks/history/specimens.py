@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from benchmarks.history.kinds import ROUTES, Kind
-from storage import analyses, arrays, closing, deliveries, job_messages, jobs, reading, reports, studies
+from storage import analyses, arrays, closing, deliveries, job_messages, jobs, reading, registering, reports
+from storage.arrivals import Origin, StudyFacts
 from storage.closing import Decision, Reason, SeenStudy
 from storage.database import Database
 from storage.deliveries import WrittenObject
@@ -68,12 +69,12 @@ def write(database: Database, objects: ObjectStore, kind: Kind, number: int, *, 
 
 def _arrive(database: Database, specimen: Specimen) -> tuple[int, tuple[int, ...]]:
     kind, now = specimen.kind, specimen.opened_at
-    facts = studies.StudyFacts(specimen.patient_id, specimen.accession_number, STUDY_DATE, f"{kind.body_part} ROUTINE")
-    origin = studies.Origin(kind.sender, None)
+    facts = StudyFacts(specimen.patient_id, specimen.accession_number, STUDY_DATE, f"{kind.body_part} ROUTINE")
+    origin = Origin(kind.sender, None)
     for number in range(IMAGES):
         with database.write() as session:
             later = now + timedelta(seconds=number)
-            studies.register_instance(session, _instance(specimen, number), facts, origin=origin, now=later)
+            registering.register_instance(session, _instance(specimen, number), facts, origin=origin, now=later)
     series = SeriesFacts(f"{specimen.uid}.1", kind.modality, body_part_examined=kind.body_part, frames=24)
     moment = now + timedelta(minutes=2)
     with database.write() as session:

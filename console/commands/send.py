@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.terminal.options import AsJson
+
+if TYPE_CHECKING:
+    from dicom_gateway.sending.sender import SendOutcome
+
+_MOST_REASONS = 10
 
 Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", exists=True, help="Folder of DICOM files, or one file; others are skipped.")
@@ -60,7 +66,19 @@ def send_files(
         write_json([{**asdict(outcome), "verdict": outcome.verdict.value} for outcome in found.outcomes])
     else:
         write_line(f"{len(found.outcomes) - len(failures)} of {len(found.outcomes)} instances accepted by {target}")
-        for outcome in failures[:10]:
-            write_line(f"  {outcome.file}: [{outcome.code}] {outcome.reason}")
+        for line in _failure_lines(failures):
+            write_line(f"  {line}")
     if failures:
         raise typer.Exit(1)
+
+
+def _failure_lines(failures: Sequence[SendOutcome]) -> Iterator[str]:
+    """Return what went wrong, each reason once: a refused association is the reason of every file."""
+    files_by_reason: dict[tuple[str, str], list[str]] = {}
+    for outcome in failures:
+        files_by_reason.setdefault((outcome.code, outcome.reason), []).append(outcome.file)
+    for (code, reason), files in list(files_by_reason.items())[:_MOST_REASONS]:
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        yield f"{files[0]}{more}: [{code}] {reason}"
+    if len(files_by_reason) > _MOST_REASONS:
+        yield f"and {len(files_by_reason) - _MOST_REASONS} more reasons: see them with --json"

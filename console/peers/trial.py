@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from console.peers.remedies import described
 from dicom_gateway.config import ClientCertificates, GatewaySettings, ListenerSettings
 from dicom_gateway.destinations import Destination
-from dicom_gateway.receiving.admission import Caller, Refused
+from dicom_gateway.receiving.admission import CERTIFICATE_NOT_ALLOWED, Caller, Refused
 from dicom_gateway.receiving.peer_matching import MatchingRules, PeerList
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.sender import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
-from storage import peer_usage, peers, processes, refused_peers
+from storage import associations, peer_usage, peers, processes, refused_peers
 from storage.database import utc_now
 from storage.peer_usage import Usage
 from storage.peers import PeerEntry
@@ -57,7 +57,7 @@ def try_entry(
         *_reachability(entry, ports),
         _gateway(session),
         *_quotas(session, entry),
-        *_refusals(session, entry),
+        *_refusals(session, entry, rules),
     )
 
 
@@ -126,11 +126,26 @@ def _quotas(session: Session, entry: PeerEntry) -> Iterator[Tested]:
             yield Tested(f"{what} per hour", passed=count < bound, detail=f"{count} of {bound} used in this hour")
 
 
-def _refusals(session: Session, entry: PeerEntry) -> Iterator[Tested]:
-    """Name what was turned away under this title lately; it says what the peer does otherwise than its entry."""
+def _refusals(session: Session, entry: PeerEntry, rules: MatchingRules) -> Iterator[Tested]:
+    """Name what was turned away under this title lately, and say whether it would be by what holds now."""
+    matching = PeerList(peers.entries(session), rules)
     for refused in refused_peers.of_title(session, entry.calling_aet):
-        if utc_now() - refused.last_at < _RECENTLY:
+        if utc_now() - refused.last_at >= _RECENTLY:
+            continue
+        # From another address, too, or calling another title: that may have been what was wrong.
+        if associations.is_let_in_since(session, refused.calling_aet, refused.last_at):
+            yield Tested(
+                "turned away", passed=True, detail=f"{described(refused)}; {entry.calling_aet} was let in since"
+            )
+            continue
+        # Which certificate it showed is not on record: where that was the reason, none is taken for granted.
+        wanted = None if refused.code == CERTIFICATE_NOT_ALLOWED.code else entry.certificate_name
+        names = () if wanted is None else (wanted,)
+        answer = matching.match(Caller(refused.calling_aet, refused.called_aet, refused.address, names))
+        if isinstance(answer, Refused):
             yield Tested("turned away", passed=False, detail=described(refused))
+        else:
+            yield Tested("turned away", passed=True, detail=f"{described(refused)}; it would be let in now")
 
 
 def _dicomweb(address: str) -> Tested:

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from dicom_gateway.errors import OutOfResources
 from dicom_gateway.receiving.store_request import Identity, StoreRequest
+from storage.arrivals import Arrival, Origin
 from storage.domain import StoredInstance
 from storage.receipts import Receipt
-from storage.studies import Arrival, Origin
 
 _MOST_NOTES = 2_000
 

@@ -20,12 +20,12 @@ from sqlalchemy.orm import Session
 
 from dicom_gateway.receiving import journal_files
 from dicom_gateway.receiving.backlog import Acknowledged, Backlog, Batch, Note
-from storage import studies
+from storage import instance_events, registering
 from storage.database import Database
 from storage.domain import StoredInstance
 from storage.errors import OncueError, SchemaMismatch
 from storage.objects import ObjectStore
-from storage.studies import Registration
+from storage.registering import Registration
 
 _GATHER_SECONDS = 0.1
 _MOST_IN_BATCH = 256
@@ -124,7 +124,7 @@ class Ledger:
             return
         logger.error("instance.set_aside", code=code, calling_aet=calling_aet, digest=digest)
         self.note(
-            lambda session: studies.failed_instance(
+            lambda session: instance_events.record_failed(
                 session,
                 calling_aet=calling_aet,
                 sop_instance_uid=sop_instance_uid,
@@ -170,8 +170,8 @@ class Ledger:
 
     def _pause(self, error: Exception) -> None:
         """Wait before the next try; of an outage the beginning is logged, and its end."""
-        code = error.code if isinstance(error, OncueError) else "unexpected_error"
         if self._failures == 0:
+            code = _code_of(error)
             logger.warning("ledger.waiting", code=code, images=self._backlog.images, error=type(error).__name__)
         with self._changed:
             self._failures += 1
@@ -211,7 +211,7 @@ class Ledger:
             for note in batch.notes:
                 if note.ahead:
                     note.write(session)
-            outcomes = studies.register_instances(
+            outcomes = registering.register_instances(
                 session, [image.arrival for image in batch.images], now=now, content_of=self._content_of
             )
             for note in batch.notes:
@@ -264,7 +264,7 @@ class Ledger:
             self._changed.notify_all()
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
-        code = error.code if isinstance(error, OncueError) else "unexpected_error"
+        code = _code_of(error)
         for image in batch.images:
             self.set_aside(
                 image.path,
@@ -286,3 +286,9 @@ def _will_pass(error: Exception) -> bool:
     if isinstance(error, OncueError):
         return error.retryable or isinstance(error, SchemaMismatch)
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "disk_failure"
+    return error.code if isinstance(error, OncueError) else "unexpected_error"

@@ -26,12 +26,12 @@ from dicom_gateway.receiving.repeat_bound import RepeatBound
 from dicom_gateway.receiving.spool import Spool, SpoolPlace
 from dicom_gateway.receiving.store_request import StoreRequest, identify
 from dicom_gateway.status import Status, written
-from storage import studies
+from storage import instance_events
+from storage.arrivals import Origin
 from storage.database import Database
 from storage.errors import OncueError, StorageError
 from storage.journals import Journal
 from storage.objects import ObjectStore
-from storage.studies import Origin
 
 _TAKE_OVER_SECONDS = 20.0
 _STOP_SECONDS = 30.0
@@ -136,7 +136,7 @@ class InstanceReceiver:
             left_out=left_out,
         )
         taken = self._ledger.note(
-            lambda session: studies.refused_instance(
+            lambda session: instance_events.record_refused(
                 session,
                 calling_aet=calling_aet,
                 sop_instance_uid=sop_instance_uid,

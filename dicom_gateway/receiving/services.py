@@ -13,8 +13,8 @@ from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.spool import Spool
 from dicom_gateway.receiving.store_request import StoreRequest, safe_uid
 from dicom_gateway.status import Status
+from storage.arrivals import Origin
 from storage.peers import Service
-from storage.studies import Origin
 from storage.uids import is_uid
 
 

@@ -30,11 +30,11 @@ from dicom_gateway.receiving.elements import ElementWalks
 from dicom_gateway.receiving.journal_slots import disk_failure
 from dicom_gateway.receiving.store_request import WANTED, StoreRequest
 from storage import receipts
+from storage.arrivals import Origin
 from storage.errors import OncueError
 from storage.journals import Slot
 from storage.objects import ObjectStore
 from storage.receipts import Receipt
-from storage.studies import Origin
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

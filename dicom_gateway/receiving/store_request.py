@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from dicom_gateway.errors import ObjectMismatch, UndecodableObject
 from dicom_gateway.receiving.charsets import decode_text, text_note
-from storage.studies import StudyFacts
+from storage.arrivals import StudyFacts
 from storage.uids import is_uid
 
 Network = IPv4Network | IPv6Network

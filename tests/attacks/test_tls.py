@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.attacked_gateway import AttackedGateway, attacked_gateway, under_attack
-from tests.support.certificates import Authority
+from tests.support.attacked_gateway import under_attack
+from tests.support.attacked_tls import Secured
 from tests.support.hostile import Hostile, at_once, connections
-from tests.support.known_peer import KnownPeer, client_context, known_peer
+from tests.support.known_peer import client_context
 from tests.support.pdus import association_request
-from tests.support.peers import free_port
 
 pytestmark = pytest.mark.slow
 
 _HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the first bytes of a ClientHello of 512 bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Secured:
-    """A gateway with a TLS port that asks for certificates, and what its peers show."""
-
-    gateway: AttackedGateway
-    port: int
-    authority: Path
-    credentials: tuple[Path, Path]
-
-    def known(self) -> AbstractContextManager[KnownPeer]:
-        """Return a known peer at the TLS port."""
-        return known_peer(self.port, secured=(self.authority, *self.credentials))
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Secured]:
-    folder = tmp_path_factory.mktemp("secured")
-    authority = Authority(folder)
-    server, client = authority.issue("gateway", address="127.0.0.1"), authority.issue("modality")
-    port = free_port()
-    settings: dict[str, Any] = {
-        "listeners": [{"host": "127.0.0.1", "port": port, "tls": True, "client_certificates": "required"}],
-        "tls_certificate": str(server.certificate),
-        "tls_key": str(server.key),
-        "tls_callers_ca": str(authority.certificate),
-    }
-    with attacked_gateway(folder / "state", sqlite_template, **settings) as gateway:
-        yield Secured(gateway, port, authority.certificate, (client.certificate, client.key))
 
 
 @pytest.mark.parametrize("greeting", [b"", b"\x16", _HELLO], ids=["silent", "byte", "half a hello"])
@@ -107,7 +71,7 @@ def test_a_flood_without_certificates_is_kept_out_and_makes_few_lines_and_rows(s
 
 
 def test_a_secured_peer_that_leaves_without_a_goodbye_leaves_nothing(secured: Secured) -> None:
-    tls = client_context(secured.authority, *secured.credentials)
+    tls = secured.client()
 
     def leave(_: int) -> None:
         for _ in range(20):

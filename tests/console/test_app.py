@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from console.app import create_app
 from console.config import ConsoleSettings
 from storage import processes
+from storage.arrivals import Origin, StudyFacts
 from storage.database import connect, utc_now
 from storage.domain import Priority
 from storage.objects import ObjectStore
@@ -117,14 +118,14 @@ def test_a_picture_is_served_only_to_the_job_that_names_it(place: Place, client:
 
 
 def test_what_a_sender_wrote_is_shown_as_text_and_never_as_markup(place: Place, client: TestClient) -> None:
-    from storage import studies
+    from storage import registering
     from storage.domain import StoredInstance
     from tests.support.records import EXPLICIT, MR_IMAGE, NOW
 
-    hostile = studies.StudyFacts("<script>1</script>", '"><img>', "20260301", "<b>bold</b>")
+    hostile = StudyFacts("<script>1</script>", '"><img>', "20260301", "<b>bold</b>")
     instance = StoredInstance("2.25.6", "2.25.6.1", "2.25.6.1.1", MR_IMAGE, EXPLICIT, "MR", "f" * 64, "f" * 64, 1)
     with place.database.write() as session:
-        studies.register_instance(session, instance, hostile, origin=studies.Origin("<i>", None), now=NOW)
+        registering.register_instance(session, instance, hostile, origin=Origin("<i>", None), now=NOW)
     for path in ("/", "/studies/1", "/audit"):
         page = client.get(path).text
         assert not re.search(r"<script|<img>|<b>|<i>", page)

@@ -6,7 +6,8 @@ import contextlib
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from console.supervision.ports import settle
 from dicom_gateway.status import Status
 from storage import audit, processes
 from storage.database import connect
-from storage.models import AssociationRow, StudyRow
-from tests.support.gateways import until
+from storage.models import AssociationRow, InstanceRow, StudyRow
+from storage.objects import ObjectStore
+from tests.support.gateways import half_received, until
 from tests.support.senders import LOOPBACK, ct_image, echoes, store
+from tests.support.streams import Stream
 from tests.support.system import ONCUE, QUICK, environment, oncue_up, run_oncue
 
 pytestmark = pytest.mark.slow
@@ -106,6 +109,17 @@ def test_a_process_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) ->
         until(lambda: len(_alive(tmp_path)) >= 2, "its heartbeat")
 
 
+@pytest.mark.parametrize("killed", [1, 2], ids=["one of two", "both"])
+def test_processes_killed_while_images_come_lose_none_that_they_acknowledged(tmp_path: Path, killed: int) -> None:
+    with gateway_of(2, tmp_path) as running:
+        until(lambda: echoes(running.port), "an open port")
+        acknowledged = _sent_until(running.port, lambda: _kill(running.members()[:killed]))
+        until(lambda: len(running.members()) == 2 and len(_alive(tmp_path)) >= 2, "two processes again")
+        until(lambda: echoes(running.port), "an answer of theirs")
+        acknowledged += _sent_until(running.port, lambda: None, first=5000)
+        _keeps(tmp_path, acknowledged)
+
+
 def test_a_second_gateway_on_the_port_is_refused(tmp_path: Path) -> None:
     with gateway_of(2, tmp_path) as running:
         until(lambda: _listens(running.port), "an open port")
@@ -124,3 +138,62 @@ def test_up_runs_as_many_gateway_processes_as_it_is_told(tmp_path: Path) -> None
         assert store(system.port, ct_image()) == [Status.SUCCESS]
         assert (system.state / "logs" / "gateway-2.log").is_file()
         assert system.stop() == 0
+
+
+@pytest.mark.peer
+def test_up_restarts_a_gateway_process_that_was_killed_while_images_came(tmp_path: Path) -> None:
+    variables = {**QUICK, "ONCUE_GATEWAY_PROCESSES": "2"}
+    with oncue_up(tmp_path / "state", variables=variables, quiet_seconds=60) as system:
+
+        def gateways() -> list[psutil.Process]:
+            with contextlib.suppress(psutil.ZombieProcess):  # one that was killed and not yet missed
+                children = psutil.Process(system.process.pid).children()
+                return [child for child in children if "gateway" in child.cmdline()]
+            return []
+
+        before = {child.pid for child in gateways()}
+        acknowledged = _sent_until(system.port, lambda: _kill(gateways()))
+        until(lambda: len({child.pid for child in gateways()} - before) == 2, "two new processes")
+        until(lambda: echoes(system.port), "an answer of theirs", seconds=60)
+        acknowledged += _sent_until(system.port, lambda: None, first=5000)
+        _keeps(system.state, acknowledged)
+        assert system.stop() == 0
+
+
+def _sent_until(port: int, strike: Callable[[], None], *, first: int = 1) -> list[str]:
+    """Send over four associations, strike in the middle of it, and return what was acknowledged to any of them.
+
+    A stream ends where its process is gone, or after 200 images.
+    """
+    streams = [Stream(port, first=first + 200 * number) for number in range(4)]
+    threads = [threading.Thread(target=stream.run, args=(10,), kwargs={"most": 200}) for stream in streams]
+    for thread in threads:
+        thread.start()
+    for stream in streams:
+        assert stream.enough.wait(60)
+    strike()
+    for thread in threads:
+        thread.join()
+    return [uid for stream in streams for uid in stream.acknowledged]
+
+
+def _kill(members: Sequence[psutil.Process]) -> None:
+    for member in members:
+        member.send_signal(signal.SIGKILL)
+
+
+def _keeps(state: Path, acknowledged: Sequence[str]) -> None:
+    """Wait until images are on record, and check the bytes of every one of them."""
+    database, objects = connect(f"sqlite:///{state / 'oncue.sqlite'}"), ObjectStore(state / "objects")
+
+    def digests() -> dict[str, str]:
+        with database.read() as session:
+            return dict(session.execute(select(InstanceRow.sop_instance_uid, InstanceRow.digest)).all())
+
+    until(lambda: set(acknowledged) <= digests().keys(), "the rows of what was acknowledged", seconds=60)
+    until(lambda: half_received(objects) == [], "an empty journal", seconds=60)
+    found = digests()
+    for uid in acknowledged:
+        objects.verify(found[uid])
+    database.dispose()
+    assert run_oncue("audit", "verify", "--state", str(state)).returncode == 0

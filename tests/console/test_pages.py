@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from console.app import create_app
 from console.config import ConsoleSettings
-from storage import processes, studies
+from storage import processes, registering
+from storage.arrivals import Origin, StudyFacts
 from storage.database import utc_now
 from storage.domain import Extent, Presence, Priority, StoredInstance
 from storage.processes import Served
@@ -45,9 +46,9 @@ def send_late_image(place: Place, study_uid: str) -> int:
     late = StoredInstance(
         study_uid, f"{study_uid}.1", f"{study_uid}.1.9", MR_IMAGE, EXPLICIT, "MR", "9" * 64, "9" * 64, 1
     )
-    origin = studies.Origin("MODALITY", None)
+    origin = Origin("MODALITY", None)
     with place.database.write() as session:
-        studies.register_instance(session, late, studies.StudyFacts(), origin=origin, now=NOW)
+        registering.register_instance(session, late, StudyFacts(), origin=origin, now=NOW)
     with place.database.write() as session:
         job_id = close_as_head(session, 1, quiet_seconds=0, now=utc_now())
     assert job_id is not None

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text
 from storage.database import Database, connect
 from storage.errors import DatabaseUnavailable, SchemaMismatch, StatementRefused
 from storage.models import StudyRow
+from tests.support.mounts import read_only
 
 
 def test_a_statement_with_too_many_variables_is_no_unavailable_database(database: Database) -> None:
@@ -60,3 +61,21 @@ def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable), database.read() as session:
         session.scalar(text("SELECT 1"))
     database.dispose()
+
+
+def test_a_file_that_was_read_only_when_it_was_opened_is_written_once_it_can_be(tmp_path: Path) -> None:
+    def write(database: Database) -> None:
+        with database.write() as session:
+            session.execute(text("INSERT INTO notes VALUES (1)"))
+
+    url = f"sqlite:///{tmp_path / 'oncue.sqlite'}"
+    earlier, later = connect(url), connect(url)
+    with earlier.write() as session:
+        session.execute(text("CREATE TABLE notes (number INTEGER)"))
+    with read_only(tmp_path), pytest.raises(DatabaseUnavailable):
+        write(later)
+    write(later)
+    with earlier.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM notes")) == 1
+    earlier.dispose()
+    later.dispose()

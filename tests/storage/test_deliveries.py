@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import analyses, arrays, audit, deliveries, jobs, outbox, reports, studies
+from storage import analyses, arrays, audit, deliveries, jobs, outbox, registering, reports
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.deliveries import WrittenObject
 from storage.domain import (
@@ -45,8 +46,8 @@ def job_id(database: Database, objects: ObjectStore) -> int:
     analysis = Analysis("1.2.4", "f" * 64, algorithm, None, 0.1, 0.0, (absent,), None, (FRAME,), decision, ())
     grid = arrays.save_grid(objects, (FRAME,), None)
     with database.write() as session:
-        origin = studies.Origin("SENDER", None)
-        studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=NOW)
+        origin = Origin("SENDER", None)
+        registering.register_instance(session, instance, StudyFacts(), origin=origin, now=NOW)
         job_id = close_as_head(session, 1, quiet_seconds=0, now=NOW)
         assert job_id is not None
         held = jobs.claim(session, job_id, owner="w", lease_seconds=60, now=NOW)

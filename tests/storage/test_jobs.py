@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage import audit, job_messages, jobs, studies
+from storage import audit, job_messages, jobs, registering
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import JobState, Lane, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
@@ -25,9 +26,9 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 
 def _open(database: Database, study: str = "1.2.3", *, lane: Lane = Lane.ROUTINE) -> int:
     instance = StoredInstance(study, "1.2.4", f"{study}.5", MR, "1.2.840.10008.1.2.1", "MR", "a" * 64, "b" * 64, 10)
-    origin = studies.Origin("SENDER", None, lane)
+    origin = Origin("SENDER", None, lane)
     with database.write() as session:
-        studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=NOW)
+        registering.register_instance(session, instance, StudyFacts(), origin=origin, now=NOW)
         (study_id,) = quiet_studies(session, quiet_seconds=0, now=NOW)
         job_id = close_as_head(session, study_id, quiet_seconds=0, now=NOW)
     assert job_id is not None
@@ -271,7 +272,7 @@ def test_a_job_that_a_later_one_followed_is_not_retried(database: Database) -> N
         jobs.complete(session, held, now=NOW)
     instance = StoredInstance("1.2.3", "1.2.4", "1.2.3.6", MR, "1.2.840.10008.1.2.1", "MR", "c" * 64, "d" * 64, 10)
     with database.write() as session:
-        studies.register_instance(session, instance, studies.StudyFacts(), origin=studies.Origin("S", None), now=NOW)
+        registering.register_instance(session, instance, StudyFacts(), origin=Origin("S", None), now=NOW)
         second = close_as_head(session, 1, quiet_seconds=0, now=NOW)
     with database.write() as session, pytest.raises(IllegalTransition, match=f"followed by job {second}"):
         jobs.retry(session, first, actor="op", now=NOW)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 from storage import analyses, associations, jobs, migrate, reports, revisions, worklist
 from storage.database import Database, connect
 from storage.domain import JobState, Priority, StudyState
-from storage.errors import SchemaMismatch
+from storage.errors import DatabaseUnavailable, SchemaMismatch
 from storage.models import Model
 from storage.objects import ObjectStore
 from tests.support.records import result, with_organs
@@ -184,3 +184,10 @@ def _execute(database: Database, script: Path) -> None:
         for statement in script.read_text().split(";\n"):
             if statement.strip():
                 session.execute(text(statement))
+
+
+def test_a_database_that_is_not_there_is_said_so_whatever_is_asked_of_its_schema() -> None:
+    nobody = connect("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    for ask in (revisions.current_revision, migrate.upgrade, migrate.check):
+        with pytest.raises(DatabaseUnavailable):
+            ask(nobody)

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from storage import arrays, audit, jobs, studies, study_locks
+from storage import arrays, audit, jobs, registering, study_locks
+from storage.arrivals import Origin, StudyFacts
 from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
 from storage.database import Database, connect
@@ -31,7 +32,7 @@ from storage.models import (
     StudyRow,
 )
 from storage.objects import ObjectStore
-from storage.studies import Registration
+from storage.registering import Registration
 from tests.support.hammering import Hammer
 from tests.support.records import EXPLICIT, MR_IMAGE, NOW, queued_study, result
 
@@ -45,9 +46,7 @@ A, B = "2.25.1", "2.25.2"
 def _register(session: Session, uid: str, number: int = 1, *, sender: str = "SENDER") -> Registration:
     content = f"{number:064}"
     instance = StoredInstance(uid, f"{uid}.1", f"{uid}.1.{number}", MR_IMAGE, EXPLICIT, "MR", content, content, 10)
-    return studies.register_instance(
-        session, instance, studies.StudyFacts(), origin=studies.Origin(sender, None), now=NOW
-    )
+    return registering.register_instance(session, instance, StudyFacts(), origin=Origin(sender, None), now=NOW)
 
 
 @contextmanager

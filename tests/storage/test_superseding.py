@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from storage import audit, deliveries, jobs, rejections, reports, studies, superseding, worklist
+from storage import audit, deliveries, jobs, registering, rejections, reports, studies, superseding, worklist
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import DeliveryState, JobState, ReportState, StoredInstance, StudyState
 from storage.errors import IllegalTransition, LeaseLost
@@ -24,9 +25,9 @@ def _late_image(database: Database, uid: str, *, number: int = 99) -> int:
     """Send one more image of a study, close it again, and return the job of its next revision."""
     image = f"{uid}.{number}"
     instance = StoredInstance(uid, f"{uid}.1", image, MR, "1.2.840.10008.1.2.1", "MR", "9" * 64, "8" * 64, 10)
-    origin = studies.Origin("SENDER", None)
+    origin = Origin("SENDER", None)
     with database.write() as session:
-        studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=LATER)
+        registering.register_instance(session, instance, StudyFacts(), origin=origin, now=LATER)
         study = next(one for one in quiet_studies(session, quiet_seconds=0, now=LATER))
         job_id = close_as_head(session, study, quiet_seconds=0, now=LATER)
     assert job_id is not None
@@ -58,9 +59,7 @@ def _corrected(database: Database, uid: str, *, body_part: str, content: str) ->
     """Send a study's one image of a series of its own with other content; return the jobs that this opened."""
     instance = StoredInstance(uid, f"{uid}.2", f"{uid}.2.1", MR, "1.2.840.10008.1.2.1", "MR", content, content, 10)
     with database.write() as session:
-        studies.register_instance(
-            session, instance, studies.StudyFacts(), origin=studies.Origin("SENDER", None), now=LATER
-        )
+        registering.register_instance(session, instance, StudyFacts(), origin=Origin("SENDER", None), now=LATER)
         study = next(one for one in quiet_studies(session, quiet_seconds=0, now=LATER))
         opened = close_quiet(session, study, seen(series_facts(uid, body_part=body_part)), quiet_seconds=0, now=LATER)
     assert opened is not None
@@ -171,8 +170,8 @@ def test_a_corrected_patient_has_no_valid_result_until_the_study_is_analysed_aga
     with database.write() as session:
         known = studies.instances_of(session, 1)[0]
         corrected = replace(known, digest="7" * 64, content_sha256="7" * 64)
-        origin = studies.Origin("SENDER", None)
-        studies.register_instance(session, corrected, studies.StudyFacts("OTHER"), origin=origin, now=LATER)
+        origin = Origin("SENDER", None)
+        registering.register_instance(session, corrected, StudyFacts("OTHER"), origin=origin, now=LATER)
     with database.read() as session:
         assert session.get_one(AnalysisRow, first.job_id).superseded_at == LATER
         assert [one.job_id for one in rejections.due(session, now=LATER)] == [first.job_id]

@@ -9,7 +9,8 @@ from dicom_gateway.completeness.assembly import Assembly
 from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources, no_address
-from storage import audit, studies, worklist
+from storage import audit, registering, worklist
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import StoredInstance
 from storage.objects import ObjectStore
@@ -70,8 +71,8 @@ class Arriving:
             9,
         )
         with self.database.write() as session:
-            origin = studies.Origin(sender, None)
-            studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=self.clock())
+            origin = Origin(sender, None)
+            registering.register_instance(session, instance, StudyFacts(), origin=origin, now=self.clock())
 
     def look(self, after: float = 0.0) -> float | None:
         """Let time pass, and have the assembly look."""

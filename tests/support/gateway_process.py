@@ -16,7 +16,7 @@ from dicom_gateway.gateway import Gateway
 from dicom_gateway.receiving import journal_files
 from dicom_gateway.receiving.ledger import Ledger
 from dicom_gateway.receiving.spool import Spool
-from storage import migrate, studies
+from storage import migrate, registering
 from storage.database import connect
 from storage.objects import ObjectStore
 
@@ -53,8 +53,8 @@ def _die_at(moment: Moment) -> None:
         Moment.BEFORE_DURABLE: (Spool, "_write_last", False),
         Moment.BEFORE_ANSWER: (Ledger, "submit", False),
         Moment.BEFORE_NAME: (Ledger, "_link", False),
-        Moment.BEFORE_ROW: (studies, "register_instances", False),
-        Moment.BEFORE_COMMIT: (studies, "register_instances", True),
+        Moment.BEFORE_ROW: (registering, "register_instances", False),
+        Moment.BEFORE_COMMIT: (registering, "register_instances", True),
         Moment.AFTER_COMMIT: (Ledger, "_registered", False),
         Moment.BEFORE_NAMES_DURABLE: (ObjectStore, "sync_names", False),
         Moment.BEFORE_BLANK: (journal_files, "blank", False),

@@ -108,11 +108,11 @@ def assembly(
     return Assembly(Stored(database, objects, RoutesInForce(routes)), rules or Rules(quiet_seconds=0), sources, clock)
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, *, seconds: float = _PATIENCE_SECONDS) -> None:
     """Wait for what another thread or process writes into the database; it tells nobody, so ask again and again."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {_PATIENCE_SECONDS:.0f} s: {what}")
+            pytest.fail(f"not within {seconds:.0f} s: {what}")
         pause.wait(0.02)

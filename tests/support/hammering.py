@@ -16,16 +16,18 @@ from storage import (
     job_messages,
     jobs,
     processes,
+    registering,
     rejections,
     reports,
     studies,
 )
+from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database, utc_now
 from storage.deliveries import WrittenObject
 from storage.domain import Analysis, JobState, Lane, ObjectKind, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost
-from storage.studies import Registration
+from storage.registering import Registration
 from tests.support.records import EXPLICIT, MR_IMAGE, TWO_HEAD_ROUTES, series_facts
 from tests.support.routing import close_quiet, quiet_studies
 
@@ -71,10 +73,10 @@ class Hammer:
 
     def _register(self) -> None:
         chosen = sorted(self.dice.choices(STUDIES, k=self.dice.choice((1, 1, 2, 3))))
-        origin = studies.Origin(self.name, self.association)
+        origin = Origin(self.name, self.association)
         with self.database.write() as session:
             outcomes = [
-                studies.register_instance(session, self._image(uid), studies.StudyFacts(), origin=origin, now=utc_now())
+                registering.register_instance(session, self._image(uid), StudyFacts(), origin=origin, now=utc_now())
                 for uid in chosen
             ]
         self.registered += outcomes

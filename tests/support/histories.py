@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from storage import analyses, jobs, reading, studies
+from storage import analyses, jobs, reading, registering, studies
+from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
 from storage.domain import Analysis, JobState, Presence, Priority, StoredInstance
@@ -52,9 +53,9 @@ class History:
         kind, modality = chance.choice([(MR_IMAGE, "MR"), (MR_IMAGE, "MR"), (_REPORT, "SR")])
         sop = f"{uid}.1.{chance.randint(1, 4)}{0 if modality == 'MR' else 9}"
         instance = StoredInstance(uid, f"{uid}.1", sop, kind, EXPLICIT, modality, content, content, 10)
-        facts = studies.StudyFacts(f"P{number}" if chance.random() < 0.9 else "OTHER", f"A{number}")
+        facts = StudyFacts(f"P{number}" if chance.random() < 0.9 else "OTHER", f"A{number}")
         with self.database.write() as session:
-            studies.register_instance(session, instance, facts, origin=studies.Origin("MR", None), now=self.now)
+            registering.register_instance(session, instance, facts, origin=Origin("MR", None), now=self.now)
 
     def _close(self) -> None:
         routes = self.chance.choice([TWO_HEAD_ROUTES, TWO_HEAD_ROUTES, load_routes()])

@@ -9,10 +9,10 @@ from dicom_gateway.receiving.elements import ElementWalks
 from dicom_gateway.receiving.journal_slots import SlotPool
 from dicom_gateway.receiving.spool import KeptFile, Spool, SpoolPlace
 from dicom_gateway.receiving.store_request import StoreRequest
+from storage.arrivals import Origin
 from storage.database import utc_now
 from storage.journals import Journal
 from storage.objects import ObjectStore
-from storage.studies import Origin
 from tests.support.senders import encoded
 
 

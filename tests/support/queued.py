@@ -9,7 +9,8 @@ from pathlib import Path
 from pydicom import dcmread
 
 from phantom.study import PhantomStudy, write_phantom_study
-from storage import studies
+from storage import registering
+from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
@@ -38,10 +39,10 @@ def queue_study(
     Routes see every series as a head MR, or ``whole``.
     """
     now = utc_now()
-    origin = studies.Origin(calling_aet, None, lane)
+    origin = Origin(calling_aet, None, lane)
     with database.write() as session:
         for instance in instances:
-            studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=now)
+            registering.register_instance(session, instance, StudyFacts(), origin=origin, now=now)
     with database.write() as session:
         later = now + timedelta(seconds=1)
         for study_id in quiet_studies(session, quiet_seconds=0, now=later):

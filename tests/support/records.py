@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from storage import analyses, arrays, deliveries, jobs, reports, studies
+from storage import analyses, arrays, deliveries, jobs, registering, reports
+from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
 from storage.deliveries import WrittenObject
@@ -92,11 +93,11 @@ def closed_study(
 ) -> Closed:
     """Record a study that is complete, by the shipped routes or others, with whatever jobs these want."""
     uid = f"2.25.{1000 + number}"
-    facts = studies.StudyFacts(PATIENT, f"ACC{number}", "20260301", "Head")
+    facts = StudyFacts(PATIENT, f"ACC{number}", "20260301", "Head")
     for index in range(images):
         with database.write() as session:
-            studies.register_instance(
-                session, _instance(uid, index), facts, origin=studies.Origin("MODALITY", None), now=NOW
+            registering.register_instance(
+                session, _instance(uid, index), facts, origin=Origin("MODALITY", None), now=NOW
             )
     seen = SeenStudy(routes or load_routes(), (series_facts(uid, body_part=body_part),))
     with database.write() as session:

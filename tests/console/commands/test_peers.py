@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage import audit, peer_usage, peers, processes, refused_peers
+from storage import associations, audit, peer_usage, peers, processes, refused_peers
 from storage.database import utc_now
 from storage.peer_usage import Usage
 from storage.refused_peers import Attempts
@@ -170,6 +170,41 @@ def test_what_stands_in_the_way_of_a_peer_is_named(place: Place) -> None:
     assert "there is no peer mr" in ask(place, "test", "mr").err
     with place.database.read() as session:
         assert peers.query_address(session, "CT1") is None
+
+
+def test_a_refusal_counts_no_more_once_the_settings_would_let_the_caller_in(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(place, "add", "ct1", "--aet", "CT1")
+    turn_away(place, "CT1", "10.30.0.7", "network_not_allowed")
+    monkeypatch.setenv("ONCUE_GATEWAY_ALLOWED_NETWORKS", '["10.20.0.0/16"]')
+    assert found_by_test(place, "ct1")["turned away"][0] is False
+    monkeypatch.setenv("ONCUE_GATEWAY_ALLOWED_NETWORKS", '["10.0.0.0/8"]')
+    passed, detail = found_by_test(place, "ct1")["turned away"]
+    assert passed
+    assert detail.endswith("[network_not_allowed]; it would be let in now")
+
+
+@pytest.mark.parametrize(
+    ("code", "called"), [("certificate_not_allowed", "ONCUE"), ("called_aet_unknown", "ONCU")], ids=str
+)
+def test_a_refusal_for_what_the_peer_did_counts_until_it_was_let_in(place: Place, code: str, called: str) -> None:
+    ask(place, "add", "ct1", "--aet", "CT1", "--certificate-name", "ct1.example.org")
+    turn_away(place, "CT1", "10.20.0.7", code, called)
+    assert found_by_test(place, "ct1")["turned away"][0] is False
+    with place.database.write() as session:
+        processes.start(session, "gateway-1", "gateway", now=utc_now())
+        associations.opened(
+            session,
+            process_id="gateway-1",
+            calling_aet="CT1",
+            called_aet="ONCUE",
+            remote_address="10.20.0.7",
+            now=utc_now(),
+        )
+    passed, detail = found_by_test(place, "ct1")["turned away"]
+    assert passed
+    assert detail.endswith(f"[{code}]; CT1 was let in since")
 
 
 def test_a_peer_may_come_by_any_listener_that_could_let_it_in(

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import delete
 
 from console.demo.unwanted_study import write_unwanted_study
-from storage import studies
+from storage import registering
+from storage.arrivals import Origin, StudyFacts
 from storage.database import utc_now
 from storage.models import RoutingRow, SeriesRow
 from storage.routes.file import SHIPPED
@@ -65,10 +66,10 @@ def arrive(place: Place, folder: Path, *, routes: Path | None = None) -> str:
     """Let the files of one study arrive and be routed as the gateway would; return the study's UID."""
     files = sorted(folder.rglob("*.dcm"))
     uid = str(pydicom.dcmread(files[0], specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
-    origin = studies.Origin("MODALITY", None)
+    origin = Origin("MODALITY", None)
     with place.database.write() as session:
         for instance in stored_instances(place.objects, files, study_uid=uid):
-            studies.register_instance(session, instance, studies.StudyFacts(), origin=origin, now=utc_now())
+            registering.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
     assembly(place.database, place.objects, routes or SHIPPED).close_complete()
     return uid
 

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
-from storage import associations, processes, studies, worklist
+from storage import associations, processes, registering, worklist
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance, StudyState
 from storage.errors import RoutesInvalid
@@ -19,7 +20,6 @@ from storage.models import StudyRow
 from storage.objects import ObjectStore
 from storage.routes.file import SHIPPED
 from storage.routes.in_force import RoutesInForce
-from storage.studies import Origin, StudyFacts
 from tests.support.gateways import ANY_ROUTE, Running, assembly, running_gateway, until
 from tests.support.journals import put_into_journal
 from tests.support.routing import quiet_studies
@@ -106,7 +106,7 @@ def test_the_association_of_a_gateway_that_died_holds_nothing_back(
             session, process_id="dead", calling_aet="CT", called_aet="ONCUE", remote_address="10.0.0.1", now=begun
         )
         instance = StoredInstance("1.2", "1.2.3", "1.2.3.4", "1.2.840", "1.2.840", "CT", "0" * 64, "1" * 64, 10)
-        studies.register_instance(session, instance, StudyFacts(), origin=Origin("CT", opened), now=begun)
+        registering.register_instance(session, instance, StudyFacts(), origin=Origin("CT", opened), now=begun)
     assembly(sqlite_database, objects, rules=Rules(quiet_seconds=10)).close_complete()
     with sqlite_database.read() as session:
         assert quiet_studies(session, quiet_seconds=10, now=utc_now()) == ()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,8 @@ from tests.conftest import ROOT
 from tests.support.gateway_process import Moment
 from tests.support.gateways import half_received, until
 from tests.support.proving import problems
-from tests.support.senders import association, ct_image, data_set_bytes, encoded, store
+from tests.support.senders import ct_image, data_set_bytes, encoded, store
+from tests.support.streams import Stream
 
 
 @dataclass
@@ -59,27 +60,6 @@ def kept(state: Path) -> tuple[StoredInstance, ...]:
         instances = studies.instances_of(session, 1) if audit.history(session, tag="study:opened") else ()
     database.dispose()
     return instances
-
-
-@dataclass
-class Stream:
-    """Sends images one after another until the gateway is gone, and notes which ones were acknowledged."""
-
-    port: int
-    first: int
-    acknowledged: list[str] = field(default_factory=list)
-    enough: threading.Event = field(default_factory=threading.Event)
-
-    def run(self, until_acknowledged: int) -> None:
-        with association(self.port) as opened:
-            for number in range(self.first, self.first + 10_000):
-                image = ct_image(number=number, rows=128)
-                answer = opened.send_c_store(image) if opened.is_established else None
-                if answer is None or answer.get("Status") != Status.SUCCESS:
-                    return
-                self.acknowledged.append(str(image.SOPInstanceUID))
-                if len(self.acknowledged) >= until_acknowledged:
-                    self.enough.set()
 
 
 @pytest.mark.slow

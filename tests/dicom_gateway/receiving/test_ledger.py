@@ -13,7 +13,7 @@ from dicom_gateway.receiving import journal_files
 from dicom_gateway.receiving.backlog import Acknowledged, Backlog
 from dicom_gateway.receiving.ledger import Ledger
 from dicom_gateway.receiving.recovery import Recovery
-from storage import audit, journals, studies
+from storage import audit, journals, registering, studies
 from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.journals import Journal
@@ -207,7 +207,7 @@ def test_an_older_version_in_a_dead_journal_does_not_take_the_place_of_the_newer
     with running_ledger(database, objects) as ledger:
         # The gateway died behind the commit of the one, and before that of the other.
         with database.write() as session:
-            studies.register_instances(session, [on_record_before.arrival], now=utc_now())
+            registering.register_instances(session, [on_record_before.arrival], now=utc_now())
         newer = []
         for number in (1, 2):
             kept = put_into_journal(objects, journal, ct_image(number=number, rows=48))

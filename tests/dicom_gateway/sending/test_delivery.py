@@ -15,13 +15,13 @@ import pytest
 from dicom_gateway.maps import MapRequests
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.file_receiver import running_receiver
-from storage import analyses, arrays, deliveries, jobs, reports, studies
+from storage import analyses, arrays, deliveries, jobs, registering, reports
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, connect, utc_now
 from storage.deliveries import Delivery
 from storage.domain import Analysis, DeliveryState, Lane, ObjectKind, ReportState, StoredInstance
 from storage.models import ReportRow
 from storage.objects import ObjectStore
-from storage.studies import Origin, StudyFacts
 from tests.support import peers
 from tests.support.certificates import Authority
 from tests.support.gateways import Running, running_gateway, until
@@ -71,7 +71,7 @@ def _analysed(
                 size_bytes=1,
             )
             origin = Origin("MR", None, Lane.ROUTINE)
-            studies.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
+            registering.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
         job_id = close_as_head(session, 1, quiet_seconds=0, now=utc_now())
         assert job_id is not None
     _finish_job(database, objects, job_id, analysis or source.analysis(labels))
