@@ -11,7 +11,7 @@ import typer
 from console.terminal.options import AsJson
 
 if TYPE_CHECKING:
-    from dicom_gateway.sending.sender import SendOutcome
+    from dicom_gateway.sending.outcomes import SendOutcome
 
 _MOST_REASONS = 10
 

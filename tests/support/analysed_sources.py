@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from storage import analyses, arrays, jobs, studies
+from storage import analyses, arrays, jobs, registering
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.objects import ObjectStore
-from storage.studies import Origin, StudyFacts
 from tests.support.routing import close_as_head
 from tests.support.sources import SourceStudy
 
@@ -27,7 +27,7 @@ def analysed_source(database: Database, objects: ObjectStore, source: SourceStud
                 size_bytes=1,
             )
             origin = Origin("MR", None, Lane.ROUTINE)
-            studies.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
+            registering.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
         job_id = close_as_head(session, 1, quiet_seconds=0, now=utc_now())
         assert job_id is not None
     analysis = source.analysis(source.lesion_labels())

@@ -8,7 +8,8 @@ from datetime import datetime
 import pydicom
 from sqlalchemy import select
 
-from storage import deliveries, studies
+from storage import deliveries, registering
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import ObjectKind, Priority, StoredInstance
 from storage.models import ResultObjectRow, StandingRow, StudyRow
@@ -30,7 +31,7 @@ def put_on_the_way(
     uid = f"2.25.{study}"
     first = StoredInstance(uid, f"{uid}.1", f"{uid}.1.1", MR_IMAGE, EXPLICIT, "MR", "a" * 64, "a" * 64, 1)
     with database.write() as session:
-        studies.register_instance(session, first, studies.StudyFacts(), origin=studies.Origin("SENDER", None), now=now)
+        registering.register_instance(session, first, StudyFacts(), origin=Origin("SENDER", None), now=now)
         study_id = session.scalars(select(StudyRow.id).where(StudyRow.study_instance_uid == uid)).one()
         if priority is not None:
             session.get_one(StandingRow, study_id).rank = priority.rank
