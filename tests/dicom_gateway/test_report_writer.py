@@ -22,7 +22,8 @@ from storage.objects import ObjectStore
 from tests.support import storescp_profiles as profiles
 from tests.support.analysed_sources import analysed_source
 from tests.support.gateways import Running, running_gateway, until
-from tests.support.peers import StoreScp, dcmtk_storescp, free_port
+from tests.support.peers import StoreScp, dcmtk_storescp, free_port, orthanc
+from tests.support.required import missing_peer
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 from tests.support.storescp_profiles import IMPLICIT
 
@@ -34,6 +35,7 @@ pytestmark = [
 ]
 
 _QUICK: dict[str, Any] = {"delivery_poll_seconds": 0.05, "connect_seconds": 1, "acse_seconds": 2, "answer_seconds": 5}
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SEG, LABELMAP, SR, PM = ObjectKind.SEG, ObjectKind.LABELMAP, ObjectKind.SR, ObjectKind.PM
 
 
@@ -194,3 +196,52 @@ def test_an_entry_made_while_the_gateway_runs_counts_for_the_next_result(
         analysed_source(sqlite_database, objects, source)
         until(lambda: len(peer.files()) == 2, "the results at the entry")
         assert states(running, "pacs").keys() == {SEG, SR}
+
+
+def test_a_dicomweb_service_gets_results_by_its_name(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    if not DICOMWEB.exists():
+        missing_peer("Orthanc's DICOMweb plugin is not installed")
+    with orthanc(tmp_path, Plugins=[str(DICOMWEB)], DicomWeb={"Enable": True, "Root": "/dicom-web/"}) as peer:
+        add(sqlite_database, "web", f"http://127.0.0.1:{peer.http_port}/dicom-web")
+        analysed_source(sqlite_database, objects, source)
+        with running_gateway(sqlite_database, objects, **_QUICK) as running:
+            until(lambda: states(running, "web") == {SEG: DeliveryState.SENT, SR: DeliveryState.SENT}, "the results")
+        assert len(peer.sop_instance_uids()) == 2
+
+
+def test_what_waits_for_a_paused_destination_goes_when_it_is_resumed(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    with dcmtk_storescp(tmp_path / "held") as held, dcmtk_storescp(tmp_path / "other") as other:
+        add(sqlite_database, "held", address(held), paused=True)
+        add(sqlite_database, "other", address(other))
+        analysed_source(sqlite_database, objects, source)
+        with running_gateway(sqlite_database, objects, **_QUICK) as running:
+            until(lambda: len(other.files()) == 2, "the results at the other")
+            assert states(running, "held") == {SEG: DeliveryState.PENDING, SR: DeliveryState.PENDING}
+            assert running.events("destination:negotiated") != []
+            with sqlite_database.write() as session:
+                destinations.set_paused(session, "held", paused=False, actor="test", now=utc_now())
+            until(lambda: len(held.files()) == 2, "the results that waited")
+
+
+def test_two_styles_of_one_result_are_objects_of_their_own(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    with dcmtk_storescp(tmp_path / "plain") as plain, dcmtk_storescp(tmp_path / "styled") as styled:
+        add(sqlite_database, "plain", address(plain))
+        add(sqlite_database, "styled", address(styled), series_number_base=700, series_description="AI result")
+        analysed_source(sqlite_database, objects, source)
+        with running_gateway(sqlite_database, objects, **_QUICK):
+            until(lambda: len(plain.files()) == len(styled.files()) == 2, "both pairs of objects")
+        ours, theirs = (
+            {str(one.SOPInstanceUID): one for one in map(pydicom.dcmread, peer.files())} for peer in (plain, styled)
+        )
+        assert not ours.keys() & theirs.keys()
+        assert {one.SeriesDescription for one in theirs.values()} == {"AI result"}
+        assert {int(one.SeriesNumber) for one in theirs.values()} == {701, 702}
+        assert {str(one.StudyInstanceUID) for one in (*ours.values(), *theirs.values())} == {
+            str(source.datasets[0].StudyInstanceUID)
+        }

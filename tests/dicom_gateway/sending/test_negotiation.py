@@ -24,6 +24,7 @@ from storage.domain import ObjectKind
 from tests.support import storescp_profiles as profiles
 from tests.support.certificates import Authority
 from tests.support.peers import dcmtk_storescp, free_port, orthanc
+from tests.support.required import missing_peer
 from tests.support.storescp_profiles import EXPLICIT, IMPLICIT
 
 pytestmark = pytest.mark.slow
@@ -77,7 +78,7 @@ def test_a_peer_that_never_answers_is_given_up() -> None:
 @pytest.mark.peer
 def test_a_dicomweb_service_is_found_and_stores_nothing(tmp_path: Path) -> None:
     if not DICOMWEB.exists():
-        pytest.skip("Orthanc's DICOMweb plugin is not installed")
+        missing_peer("Orthanc's DICOMweb plugin is not installed")
     with orthanc(tmp_path, Plugins=[str(DICOMWEB)], DicomWeb={"Enable": True, "Root": "/dicom-web/"}) as peer:
         assert QUESTION.ask(parse_address(f"http://127.0.0.1:{peer.http_port}/dicom-web")) == {}
         assert peer.sop_instance_uids() == ()
@@ -88,7 +89,7 @@ def test_a_dicomweb_service_is_found_and_stores_nothing(tmp_path: Path) -> None:
 @pytest.mark.peer
 def test_a_service_that_wants_credentials_is_shown_those_of_the_file(tmp_path: Path) -> None:
     if not DICOMWEB.exists():
-        pytest.skip("Orthanc's DICOMweb plugin is not installed")
+        missing_peer("Orthanc's DICOMweb plugin is not installed")
     file = tmp_path / "credentials"
     file.write_text("oncue:secret\n")
     file.chmod(0o600)
