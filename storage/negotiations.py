@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.models import DestinationNegotiationRow
+from storage.new_rows import add_if_new
 
 _HOLDS_FOR = timedelta(days=1)
 _ASKED_AGAIN_AFTER = timedelta(minutes=1)
@@ -91,12 +92,9 @@ def _record_taken(
 
 def _row(session: Session, destination: str, *, now: datetime) -> DestinationNegotiationRow:
     """Return the row of a destination, locked, made where there is none yet."""
-    row = session.get(DestinationNegotiationRow, destination, with_for_update=True, populate_existing=True)
-    if row is None:
-        row = DestinationNegotiationRow(destination=destination, taken="{}", code=None, asked_at=now)
-        session.add(row)
-        session.flush()
-    return row
+    new = {"destination": destination, "taken": "{}", "code": None, "asked_at": now}
+    add_if_new(session, DestinationNegotiationRow, new)
+    return session.get_one(DestinationNegotiationRow, destination, with_for_update=True, populate_existing=True)
 
 
 def _negotiation(row: DestinationNegotiationRow) -> Negotiation:
