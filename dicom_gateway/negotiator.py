@@ -32,7 +32,8 @@ class Negotiator:
         self._database = database
         self._question = question
         self._clock = clock
-        self._asking: set[str] = set()
+        self._asking: dict[str, float] = {}
+        """When each question began, by the name of its destination."""
         self._answered = threading.Condition()
 
     def ask_due(self) -> None:
@@ -48,7 +49,8 @@ class Negotiator:
     def known(self, entries: Sequence[DestinationEntry], *, wait_seconds: float) -> Mapping[str, Negotiation]:
         """Return what is known of some destinations; those that were never asked are asked first.
 
-        They are waited for all together, and no longer than ``wait_seconds``: who has not answered by then is left out.
+        They are waited for all together, and no longer than ``wait_seconds`` after each was asked: who has not answered
+        by then is left out, and holds up no later call.
         """
         found = self._read(entries)
         new = [entry for entry in entries if entry.name not in found and not entry.paused]
@@ -57,9 +59,11 @@ class Negotiator:
         for entry in new:
             self._begin(entry)
         names = {entry.name for entry in new}
-        deadline = time.monotonic() + wait_seconds
         with self._answered:
-            while names & self._asking and (left := deadline - time.monotonic()) > 0:
+            while began := [moment for name, moment in self._asking.items() if name in names]:
+                left = max(began) + wait_seconds - time.monotonic()
+                if left <= 0:
+                    break
                 self._answered.wait(left)
         return self._read(entries)
 
@@ -73,7 +77,7 @@ class Negotiator:
         with self._answered:
             if entry.name in self._asking or len(self._asking) >= _AT_ONCE:
                 return
-            self._asking.add(entry.name)
+            self._asking[entry.name] = time.monotonic()
         # A daemon: a peer that hangs must not keep this process from ending.
         threading.Thread(target=self._ask, args=(entry,), name="negotiation", daemon=True).start()
 
@@ -86,7 +90,7 @@ class Negotiator:
             logger.exception("negotiation.failed", destination=entry.name, code="unexpected_error")
         finally:
             with self._answered:
-                self._asking.discard(entry.name)
+                del self._asking[entry.name]
                 self._answered.notify_all()
 
     def _settle(self, entry: DestinationEntry) -> None:
