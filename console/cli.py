@@ -22,6 +22,8 @@ from console.commands import (
     db,
     deliveries,
     demo,
+    destination_entries,
+    destinations,
     doctor,
     evaluate,
     jobs,
@@ -90,6 +92,9 @@ app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(retention.app, name="retention")
+destinations.app.command("add")(destination_entries.add_destination)
+destinations.app.command("change")(destination_entries.change_destination)
+app.add_typer(destinations.app, name="destinations")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
 audit.app.command("verify")(audit_proofs.verify_log)

@@ -13,6 +13,7 @@ from storage import (
     audit,
     deletions,
     deliveries,
+    destinations,
     jobs,
     processes,
     reading,
@@ -64,7 +65,7 @@ class SystemHealth:
 class Views:
     """The queries behind every page, on one database and one object store.
 
-    ``destinations`` are those of the settings: where somebody may ask for a parametric map to be sent.
+    ``destinations`` are those of the settings: there, and to entries, somebody may ask for a parametric map to be sent.
     ``worklist_hours`` is the age at which a study leaves the worklist; 0 is never.
     """
 
@@ -182,7 +183,9 @@ class Views:
         from dicom_gateway.maps import configured_destination
 
         job_id = self._newest_job(study_id)
-        return self._maps.send(job_id, configured_destination(destination, self.destinations), actor=actor)
+        with self.database.read() as session:
+            entries = destinations.entries(session)
+        return self._maps.send(job_id, configured_destination(destination, self.destinations, entries), actor=actor)
 
     def health(self) -> SystemHealth:
         """Say whether the database answers and which processes were seen lately."""

@@ -121,11 +121,14 @@ class GatewaySettings(BaseModel):
         description="Routes (TOML), which series get which analysis; default: routes.toml of the state folder or ours",
     )
     destinations: tuple[DestinationText, ...] = Field(
-        default=(), description="Where results are sent, each as AET@HOST:PORT, or with TLS as tls://AET@HOST:PORT"
+        default=(),
+        description="Where SEG and SR of each result are sent, each as AET@HOST:PORT or tls://AET@HOST:PORT;"
+        " `oncue destinations` has more to say of each, and an entry with the same address counts",
     )
     reject_superseded: tuple[DestinationText, ...] = Field(
         default=(),
-        description="Destinations that get a rejection note (IHE IOCM) when a result that they have is superseded",
+        description="Those of gateway.destinations that get a rejection note (IHE IOCM) when a result that they have is"
+        " superseded",
     )
     quiet_seconds: float = Field(
         default=10.0,

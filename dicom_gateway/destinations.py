@@ -1,15 +1,19 @@
-"""Where results go: a peer's AE title, host and port, and whether TLS is spoken there."""
+"""Where results go: a peer's AE title, host and port, or the base URL of a DICOMweb service, and whether by TLS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import SplitResult, urlsplit
 
 from storage.errors import ConfigurationError
 
 _AE_TITLE_CHARACTERS = 16
 _HIGHEST_PORT = 65535
 _TLS_SCHEME = "tls://"
+_WEB_SCHEMES = ("https", "http")
+_WEB_FORM = "write a DICOMweb service as https://HOST/PATH, for example https://pacs.example.org/dicom-web"
+_LONGEST_ADDRESS = 300
 _FORM = "write a destination as AET@HOST:PORT, for example PACS@10.0.0.5:104, or with TLS as tls://PACS@10.0.0.5:2762"
 
 
@@ -39,6 +43,53 @@ class Destination:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{_TLS_SCHEME if self.tls else ''}{self.ae_title}@{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class WebAddress:
+    """A DICOMweb service (PS3.18) that takes objects by STOW-RS; ``path`` is what stands before ``/studies``."""
+
+    host: str
+    port: int
+    path: str
+    tls: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``https://HOST[:PORT]/PATH`` or the same with ``http://``; ConfigurationError says what is wrong."""
+        parts = _url_parts(text)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"a DICOMweb address holds no user, password, query or fragment, for it is shown in lists; {_WEB_FORM}"
+            )
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        return cls(host=parts.hostname or "", port=port, path=parts.path.rstrip("/"), tls=tls)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        is_usual = self.port == (443 if self.tls else 80)
+        return f"{'https' if self.tls else 'http'}://{host}{'' if is_usual else f':{self.port}'}{self.path}"
+
+
+def parse_address(text: str) -> Destination | WebAddress:
+    """Read where a destination is: a DICOMweb service where it begins like a URL, or a peer's title, host and port."""
+    bare = text.strip()
+    if len(bare) > _LONGEST_ADDRESS:
+        raise ConfigurationError(f"the address of a destination has at most {_LONGEST_ADDRESS} characters")
+    is_web = bare.lower().startswith(tuple(f"{scheme}://" for scheme in _WEB_SCHEMES))
+    return WebAddress.parse(bare) if is_web else Destination.parse(bare)
+
+
+def _url_parts(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        is_port = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ConfigurationError(f"{text!r} cannot be read as a URL; {_WEB_FORM}") from None
+    if parts.scheme not in _WEB_SCHEMES or not parts.hostname or not is_port or any(map(str.isspace, text)):
+        raise ConfigurationError(f"{text!r} is no URL of a DICOMweb service; {_WEB_FORM}")
+    return parts
 
 
 def _ae_title(title: str, text: str) -> str:

@@ -18,6 +18,7 @@ from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.loops import Loop
+from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receivers import receivers
@@ -29,6 +30,7 @@ from dicom_gateway.retention_rounds import RetentionRounds
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from dicom_gateway.sending.delivery_batch import Caller
+from dicom_gateway.sending.negotiation import Question
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
 from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
@@ -79,7 +81,10 @@ class Gateway:
         self._only_receives = only_receives
         self._has_others = settings.processes > 1
         equipment = equipment or Equipment()
-        self._writer = ReportWriter(database, objects, equipment, settings.destinations, clock)
+        tls = DestinationTls(settings)
+        question = Question(settings.aet, _patience(settings), tls)
+        negotiator = Negotiator(database, question, clock)
+        self._writer = ReportWriter(database, objects, equipment, settings.destinations, negotiator, clock)
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         self._notices = NoticeWriter(database, objects, equipment, clock)
         deliver_now = threading.Event()
@@ -87,7 +92,7 @@ class Gateway:
             database,
             objects,
             Dispatch(self.process_id, settings.delivery_lease_seconds, clock, SystemRandom().random),
-            _caller(settings),
+            Caller(settings.aet, _patience(settings), tls),
             lambda session: receivers(session, settings),
             on_free=deliver_now.set,
         )
@@ -97,11 +102,11 @@ class Gateway:
         self._heartbeat = Loop("heartbeat", self._beat, seconds=processes.BEAT_SECONDS)
         routes = routes or RoutesInForce(settings.routes)
         rules = Rules.of(settings)
-        tls = DestinationTls(settings)
         sources = Sources(query_address, calling_aet=settings.aet, seconds=settings.source_seconds, tls=tls)
         self._assembly = _assembly_loop(rules, Assembly(Stored(database, objects, routes), rules, sources, clock))
         questions = SourceQuestions(database, rules, sources, clock, on_answer=self._assembly.wake)
         self._sources = Loop("sources", questions.ask_due, seconds=_slowest_look(rules))
+        self._negotiations = Loop("negotiations", negotiator.ask_due, seconds=slowest)
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._dispatcher.send_due, seconds=slowest, woken=deliver_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
@@ -175,15 +180,8 @@ class Gateway:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:
             return ()
-        return (
-            self._assembly,
-            self._sources,
-            self._reports,
-            self._delivery,
-            self._watch,
-            self._expiry,
-            self._retention,
-        )
+        results = (self._negotiations, self._reports, self._delivery)
+        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -213,10 +211,9 @@ def _slowest_look(rules: Rules) -> float:
     return min(rules.shortest_quiet_seconds * EARLY, _SLOWEST_ASSEMBLY_SECONDS)
 
 
-def _caller(settings: GatewaySettings) -> Caller:
-    timeouts = PeerTimeouts(
+def _patience(settings: GatewaySettings) -> PeerTimeouts:
+    return PeerTimeouts(
         connect_seconds=settings.connect_seconds,
         associate_seconds=settings.acse_seconds,
         answer_seconds=settings.answer_seconds,
     )
-    return Caller(settings.aet, timeouts, DestinationTls(settings))

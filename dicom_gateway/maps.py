@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_gateway.destinations import Destination
+from dicom_gateway.destinations import Destination, parse_address
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
-from storage import analyses, deletions, jobs, reports
+from storage import analyses, deletions, destinations, jobs, reports
 from storage.database import Database
 from storage.deliveries import Delivery, WrittenObject
+from storage.destinations import DestinationEntry
 from storage.errors import RecordMissing
 from storage.objects import ObjectStore
 
@@ -38,10 +39,17 @@ class MapRequests:
         return self.objects.get(written.digest)
 
     def send(self, job_id: int, destination: str, *, actor: str) -> Delivery:
-        """Put the map of a job on its way to ``AET@HOST:PORT``, once more where it was sent there before."""
-        peer = str(Destination.parse(destination))
+        """Put the map of a job on its way, once more where it was sent there before.
+
+        ``destination`` is the name of an entry, ``AET@HOST:PORT`` or the URL of a DICOMweb service.
+        """
+        with self.database.read() as session:
+            names = {entry.name for entry in destinations.entries(session)}
+        peer = destination if destination in names else str(parse_address(destination))
         written = self._write(job_id)
         with self.database.write() as session:
+            if peer in names and not destinations.hold(session, [peer]):
+                raise RecordMissing(f"there is no destination {peer} any more")
             (delivery,) = reports.requested(session, job_id, written, destination=peer, actor=actor, now=self.clock())
         return delivery
 
@@ -60,10 +68,21 @@ class MapRequests:
             return reports.known_object(session, written.sop_instance_uid) or written
 
 
-def configured_destination(peer: str, destinations: tuple[str, ...]) -> str:
-    """Return the one configured destination that an AE title or a full address names; RecordMissing otherwise."""
-    named = [each for each in destinations if peer in (each, Destination.parse(each).ae_title)]
+def configured_destination(peer: str, addresses: Sequence[str], entries: Sequence[DestinationEntry] = ()) -> str:
+    """Return the one destination that a name, an AE title or a full address names; RecordMissing otherwise.
+
+    ``addresses`` are those of the settings. An entry is returned by its name, an address of the settings as it stands.
+    """
+    held = {entry.address for entry in entries}
+    known = {**{text: text for text in addresses if text not in held}, **{one.name: one.address for one in entries}}
+    if peer in known:
+        return peer
+    named = [name for name, address in known.items() if peer in (address, _title(address))]
     if len(named) != 1:
-        known = ", ".join(destinations) or "none"
-        raise RecordMissing(f"{peer!r} names {len(named)} of the configured destinations: {known}")
+        raise RecordMissing(f"{peer!r} names {len(named)} of the configured destinations: {', '.join(known) or 'none'}")
     return named[0]
+
+
+def _title(address: str) -> str | None:
+    parsed = parse_address(address)
+    return parsed.ae_title if isinstance(parsed, Destination) else None

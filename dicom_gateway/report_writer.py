@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
+from dicom_gateway.addressees import Addressee, addressees, by_style, forms_to_write, wanting, without_entry
+from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
-from storage import analyses, deletions, reports
+from dicom_gateway.objects.styles import ObjectStyle
+from storage import analyses, deletions, deliveries, destinations, reports
 from storage.database import Database
-from storage.deliveries import WrittenObject
+from storage.destinations import DestinationEntry
+from storage.domain import Analysis
 from storage.errors import OncueError
 from storage.objects import ObjectStore
-from storage.reports import PendingReport
+from storage.reports import AddressedObject, PendingReport
+
+_NEGOTIATION_SECONDS = 2.0
+"""How long a report waits for destinations that were never asked what they take."""
 
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportWriter:
-    """Turns committed analyses into stored DICOM objects with a delivery for each destination."""
+    """Turns committed analyses into stored DICOM objects with their deliveries: each destination's own forms.
+
+    ``addresses`` are the destinations of the settings.
+    """
 
     database: Database
     objects: ObjectStore
     equipment: Equipment
-    destinations: tuple[str, ...]
+    addresses: tuple[str, ...]
+    negotiator: Negotiator
     clock: Callable[[], datetime]
 
     def write_due(self) -> int:
@@ -43,35 +54,73 @@ class ReportWriter:
 
     def _write(self, report: PendingReport) -> None:
         try:
-            written = self._objects_of(report)
+            self._settle(report)
         except OncueError as error:
             self._failed(report, code=error.code, reason=str(error), retryable=error.retryable)
         except Exception as error:  # edge: one analysis that breaks a library must not stop the others
             logger.exception("report.failed", code="unexpected_error", job=report.job_id)
             self._failed(report, code="unexpected_error", reason=type(error).__name__, retryable=True)
-        else:
-            with self.database.write() as session:
-                reports.written(session, report.job_id, written, destinations=self.destinations, now=self.clock())
-            logger.info("report.written", job=report.job_id, objects=[item.kind.value for item in written])
 
-    def _objects_of(self, report: PendingReport) -> tuple[WrittenObject, ...]:
-        # 20 MB of tables of codes come with it, which a gateway that has no report to write does not need.
-        from dicom_gateway.objects.writing import write_objects
-
+    def _settle(self, report: PendingReport) -> None:
         with self.database.read() as session:
             analysis = analyses.load(session, report.job_id, self.objects)
             deletions.require_sources(session, report.job_id)
-            replaced = reports.replaced_report(session, report.job_id)
-        written = write_objects(
+        getting = self._addressees(report, analysis)
+        written: list[AddressedObject] = []
+        for style, members in by_style(getting):
+            written += self._written(report, analysis, style, members)
+        self._record(report, written, getting)
+        kinds = sorted({each.item.kind.value for each in written})
+        logger.info("report.written", job=report.job_id, objects=kinds, destinations=len(getting))
+
+    def _addressees(self, report: PendingReport, analysis: Analysis) -> tuple[Addressee, ...]:
+        """Return who gets a report. One that was written before goes to those that it went to, and to nobody else."""
+        with self.database.read() as session:
+            entries = destinations.entries(session)
+            reached = deliveries.count_by_destination(session, report.job_id)
+            is_first = not reports.was_written(session, report.job_id)
+        wanted = wanting(entries, analysis.route, analysis.decision.priority)
+        found = (*self._chosen(wanted), *without_entry(self.addresses, entries))
+        return tuple(one for one in found if is_first or one.name in reached)
+
+    def _chosen(self, entries: Sequence[DestinationEntry]) -> tuple[Addressee, ...]:
+        return addressees(entries, self.negotiator.known(entries, wait_seconds=_NEGOTIATION_SECONDS)) if entries else ()
+
+    def _written(
+        self, report: PendingReport, analysis: Analysis, style: ObjectStyle, members: Sequence[Addressee]
+    ) -> list[AddressedObject]:
+        # 20 MB of tables of codes come with it, which a gateway that has no report to write does not need.
+        from dicom_gateway.objects.forms import write_forms
+
+        names = [one.name for one in members]
+        with self.database.read() as session:
+            replaced = reports.replaced_report(session, report.job_id, names)
+        written = write_forms(
             analysis,
             self.objects,
+            forms_to_write(members),
             written_at=report.analysed_at,
             equipment=self.equipment,
             predecessor=PredecessorDocument.of(report.study_instance_uid, replaced),
+            style=style,
         )
         with self.database.read() as session:
             # The same UID must always name the same bytes: an analysis repeated later carries another time.
-            return tuple(reports.known_object(session, item.sop_instance_uid) or item for item in written)
+            known = [reports.known_object(session, item.sop_instance_uid) or item for item in written]
+        return [AddressedObject(item, tuple(one.name for one in members if item.kind in one.forms)) for item in known]
+
+    def _record(self, report: PendingReport, written: Sequence[AddressedObject], getting: Sequence[Addressee]) -> None:
+        """Record the objects and open their deliveries, but none to an entry that was removed meanwhile."""
+        choices = [choice for one in getting if (choice := one.recorded_choice) is not None]
+        entries = {one.name for one in getting if one.choice is not None}
+        with self.database.write() as session:
+            gone = entries - destinations.hold(session, entries)
+            still = [
+                AddressedObject(each.item, tuple(name for name in each.destinations if name not in gone))
+                for each in written
+            ]
+            kept = [choice for choice in choices if choice.destination not in gone]
+            reports.written_to(session, report.job_id, still, choices=kept, now=self.clock())
 
     def _failed(self, report: PendingReport, *, code: str, reason: str, retryable: bool) -> None:
         logger.warning("report.failed", job=report.job_id, code=code, reason=reason)

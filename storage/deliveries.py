@@ -78,11 +78,12 @@ class ClaimTerms:
 
 
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SUPERSEDED}),
+    DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SUPERSEDED, DeliveryState.CALLED_OFF}),
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.PENDING}),
-    DeliveryState.REFUSED: frozenset({DeliveryState.PENDING}),
+    DeliveryState.REFUSED: frozenset({DeliveryState.PENDING, DeliveryState.CALLED_OFF}),
     DeliveryState.SENT: frozenset({DeliveryState.PENDING}),
     DeliveryState.SUPERSEDED: frozenset(),
+    DeliveryState.CALLED_OFF: frozenset({DeliveryState.PENDING}),
 }
 
 _BACKOFF = Backoff(first_seconds=5.0, longest_seconds=15 * 60.0)
@@ -132,7 +133,7 @@ def open_or_repeat(session: Session, item: ResultObjectRow, destination: str, *,
     row = session.scalars(query).one_or_none()
     if row is None:
         open_deliveries(session, item, [destination], now=now)
-    elif DeliveryState(row.state) in (DeliveryState.SENT, DeliveryState.REFUSED):
+    elif DeliveryState(row.state) in (DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.CALLED_OFF):
         retry(session, row.id, actor=actor, now=now)
 
 
@@ -298,6 +299,70 @@ def _supersede(session: Session, written: Select[int], *, now: datetime) -> None
         _record(session, row, study, "delivery:superseded", now=now)
 
 
+def call_off_destination(session: Session, destination: str, *, actor: str, now: datetime, limit: int = 200) -> int:
+    """Call off the deliveries to a destination that have not begun, ``limit`` at most, and return how many.
+
+    To be repeated, each time in a transaction of its own, until it returns 0: thousands in one would keep every other
+    writer waiting.
+    """
+    waits = (DeliveryRow.destination == destination, DeliveryRow.state == DeliveryState.PENDING.value)
+    first = tuple(session.scalars(select(DeliveryRow.id).where(*waits).order_by(DeliveryRow.id).limit(limit)))
+    studies = (
+        select(ResultObjectRow.study_id)
+        .join(DeliveryRow, DeliveryRow.object_id == ResultObjectRow.id)
+        .where(DeliveryRow.id.in_(first))
+    )
+    study_locks.take_all(session, studies)
+    rows = _locked_rows(session, DeliveryRow.id.in_(first), waits[1])
+    for row in rows:
+        _call_off(session, row, actor=actor, now=now, code="destination_removed")
+    return len(rows)
+
+
+def call_off_forms(
+    session: Session, job_id: int, destination: str, kinds: Collection[ObjectKind], *, now: datetime
+) -> int:
+    """Call off the deliveries of a job's forms to a destination that wait or were refused: it gets others instead.
+
+    Returns how many. The caller has taken the study.
+    """
+    written = select(ResultObjectRow.id).where(ResultObjectRow.job_id == job_id, ResultObjectRow.kind.in_(kinds))
+    ended = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
+    rows = _locked_rows(
+        session,
+        DeliveryRow.object_id.in_(written),
+        DeliveryRow.destination == destination,
+        DeliveryRow.state.in_(ended),
+    )
+    for row in rows:
+        _call_off(session, row, actor="delivery", now=now, code="form_not_taken")
+    return len(rows)
+
+
+def count_open(session: Session, destination: str) -> int:
+    """Return how many deliveries to a destination wait or are under way."""
+    states = (DeliveryState.PENDING.value, DeliveryState.SENDING.value)
+    query = select(func.count()).where(DeliveryRow.destination == destination, DeliveryRow.state.in_(states))
+    return session.scalar(query) or 0
+
+
+def count_by_state(session: Session, destination: str) -> Mapping[DeliveryState, int]:
+    """Return how many deliveries to a destination there are in each state."""
+    query = select(DeliveryRow.state, func.count()).where(DeliveryRow.destination == destination)
+    return {DeliveryState(row[0]): row[1] for row in session.execute(query.group_by(DeliveryRow.state))}
+
+
+def count_by_destination(session: Session, job_id: int) -> Mapping[str, int]:
+    """Return how many deliveries of a job's objects there are for each destination, in whatever state."""
+    query = (
+        select(DeliveryRow.destination, func.count())
+        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+        .where(ResultObjectRow.job_id == job_id)
+        .group_by(DeliveryRow.destination)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
 def listed(
     session: Session, *, state: DeliveryState | None = None, limit: int = 500, after: str | None = None
 ) -> tuple[Delivery, ...]:
@@ -342,6 +407,18 @@ def written_object(row: ResultObjectRow) -> WrittenObject:
         size_bytes=row.size_bytes,
         flaw=row.flaw,
     )
+
+
+def _locked_rows(session: Session, *conditions: ColumnElement[bool]) -> Sequence[DeliveryRow]:
+    query = select(DeliveryRow).where(*conditions).order_by(DeliveryRow.id).with_for_update()
+    return session.scalars(query.execution_options(populate_existing=True)).all()
+
+
+def _call_off(session: Session, row: DeliveryRow, *, actor: str, now: datetime, code: str) -> None:
+    _step(row, DeliveryState.CALLED_OFF)
+    row.code = code
+    item = session.get_one(ResultObjectRow, row.object_id)
+    _record(session, row, audit.study_of(session, item.study_id), "delivery:called-off", now=now, actor=actor)
 
 
 def _query() -> Select[DeliveryRow, ResultObjectRow, str]:

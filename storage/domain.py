@@ -60,13 +60,17 @@ class ReportState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where one object on its way to one destination stands."""
+    """Where one object on its way to one destination stands.
+
+    SUPERSEDED: a later result came first. CALLED_OFF: a person ended it, or it goes there in another form.
+    """
 
     PENDING = "pending"
     SENDING = "sending"
     SENT = "sent"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
+    CALLED_OFF = "called_off"
 
 
 class RejectionState(StrEnum):
@@ -140,6 +144,13 @@ class Holding(StrEnum):
     IMAGES = "images"
     RESULTS = "results"
     PICTURES = "pictures"
+
+
+class Unanalysed(StrEnum):
+    """What a destination gets of a study that is not analysed: a small structured report that says why, or nothing."""
+
+    SR = "sr"
+    NOTHING = "nothing"
 
 
 class Presence(StrEnum):

@@ -38,6 +38,12 @@ class PeerInvalid(ConfigurationError):
     code = "peer_invalid"
 
 
+class DestinationInvalid(ConfigurationError):
+    """What was said of a destination cannot be an entry; the message says which word, and what it should be."""
+
+    code = "destination_invalid"
+
+
 class StorageError(OncueError):
     """Something durable could not be read or written."""
 
@@ -178,6 +184,12 @@ class RecordExists(StorageError):
     """A record already stands under this name."""
 
     code = "record_exists"
+
+
+class DestinationBusy(StorageError):
+    """Results are still on their way to a destination that is to be removed."""
+
+    code = "destination_busy"
 
 
 class ItemRefused(StorageError):

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, deliveries, outbox, study_locks, written_objects
 from storage.deliveries import WrittenObject
-from storage.domain import NoticeState
+from storage.domain import NoticeState, Unanalysed
 from storage.errors import IllegalTransition
 from storage.models import DestinationRow, NoticeRow, StudyRow
 from storage.written_objects import Origin
@@ -33,7 +33,6 @@ ALLOWED: Mapping[NoticeState, frozenset[NoticeState]] = {
     NoticeState.SUPERSEDED: frozenset({NoticeState.PENDING}),
 }
 _HOLDING = (NoticeState.PENDING.value, NoticeState.WRITTEN.value)
-_WITH_REPORT = "sr"
 _ACTOR = "delivery"
 
 
@@ -98,7 +97,7 @@ def withdraw(session: Session, study_id: int, route: str, *, actor: str, now: da
 
 def receivers(session: Session, route: str) -> tuple[NoticeReceiver, ...]:
     """Return the destinations that want to be told, by name: those of some routes only of these."""
-    query = select(DestinationRow).where(DestinationRow.unanalysed == _WITH_REPORT).order_by(DestinationRow.name)
+    query = select(DestinationRow).where(DestinationRow.unanalysed == Unanalysed.SR.value).order_by(DestinationRow.name)
     return tuple(
         NoticeReceiver(row.name, row.series_number_base, row.series_description, row.character_set)
         for row in session.scalars(query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from storage import audit, deliveries, outbox, reports, study_locks
 from storage.deliveries import WrittenObject
 from storage.domain import DeliveryState, ObjectKind, RejectionState
 from storage.models import AnalysisRow, DeliveryRow, RejectionRow, ResultObjectRow
+from storage.reports import AddressedObject
 
 _ACTOR = "delivery"
 
@@ -40,8 +41,16 @@ def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[PendingRej
 
 def receivers(session: Session, job_id: int, wanting: Collection[str]) -> tuple[str, ...]:
     """Return those of the destinations that want such notes and have got an object of a job, or may be getting it."""
+    return tuple(sorted(got(session, job_id, wanting)))
+
+
+def got(session: Session, job_id: int, wanting: Collection[str]) -> Mapping[str, tuple[WrittenObject, ...]]:
+    """Return the objects of a job that each of some destinations has got, or may be getting: what a note names there.
+
+    Notes themselves are left out, and so is who has got nothing.
+    """
     query = (
-        select(DeliveryRow.destination)
+        select(DeliveryRow.destination, ResultObjectRow)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
         .where(
             ResultObjectRow.job_id == job_id,
@@ -49,26 +58,31 @@ def receivers(session: Session, job_id: int, wanting: Collection[str]) -> tuple[
             DeliveryRow.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)),
             DeliveryRow.destination.in_(wanting),
         )
+        .order_by(ResultObjectRow.id)
     )
-    return tuple(session.scalars(query.distinct().order_by(DeliveryRow.destination)))
-
-
-def rejected_objects(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
-    """Return the objects of a job that a note names: all but notes themselves."""
-    return tuple(item for item in reports.objects_of(session, job_id) if item.kind is not ObjectKind.REJECTION)
+    found: dict[str, tuple[WrittenObject, ...]] = {}
+    for destination, row in session.execute(query):
+        found[destination] = (*found.get(destination, ()), deliveries.written_object(row))
+    return found
 
 
 def written(
     session: Session, job_id: int, note: WrittenObject, *, destinations: Collection[str], now: datetime
 ) -> None:
     """Record a note and put it on its way; a second time changes nothing."""
+    written_to(session, job_id, [AddressedObject(note, tuple(sorted(destinations)))], now=now)
+
+
+def written_to(session: Session, job_id: int, notes: Sequence[AddressedObject], *, now: datetime) -> None:
+    """Record the notes on a job, one for each set of objects that somebody has got, and put them on their way."""
     study_locks.take_of_job(session, job_id)
     row = session.get_one(RejectionRow, job_id, populate_existing=True)
     if row.state != RejectionState.PENDING.value:
         return
     row.state, row.code, row.reason = RejectionState.WRITTEN.value, None, None
-    item = reports.object_row(session, job_id, note, now=now)
-    deliveries.open_deliveries(session, item, sorted(destinations), now=now)
+    for note in notes:
+        item = reports.object_row(session, job_id, note.item, now=now)
+        deliveries.open_deliveries(session, item, note.destinations, now=now)
 
 
 def needless(session: Session, job_id: int, *, now: datetime) -> None:

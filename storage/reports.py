@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from storage import audit, deliveries, outbox, study_locks, superseding, written
 from storage.deliveries import Delivery, WrittenObject
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
-from storage.models import AnalysisRow, JobRow, ReportRow, ResultObjectRow, StudyRow
+from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow, StudyRow
 from storage.written_objects import Origin
 
 
@@ -26,6 +26,29 @@ class PendingReport:
     revision: int
     analysed_at: datetime
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressedObject:
+    """A written object and the names of the destinations that it goes to."""
+
+    item: WrittenObject
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChoice:
+    """In which forms a result goes to a destination, where these are not the ones that were asked for.
+
+    ``reason`` says why in coded words. ``left_out`` are those that were asked for, or might have stood in, and are not
+    sent: what was put on its way of them before is called off.
+    """
+
+    destination: str
+    asked: tuple[ObjectKind, ...]
+    chosen: tuple[ObjectKind, ...]
+    reason: str
+    left_out: frozenset[ObjectKind]
 
 
 def moment_of(session: Session, job_id: int) -> datetime:
@@ -67,26 +90,87 @@ def written(
 
     Writing a report twice changes nothing: a lost race between two gateways ends here.
     """
+    addressed = [AddressedObject(item, tuple(destinations)) for item in objects]
+    written_to(session, job_id, addressed, choices=(), now=now)
+
+
+def written_to(
+    session: Session,
+    job_id: int,
+    objects: Sequence[AddressedObject],
+    *,
+    choices: Sequence[RecordedChoice],
+    now: datetime,
+) -> None:
+    """Record the objects of a report, each with the deliveries that are its own, and in which forms it goes where.
+
+    A form that a destination does not take is called off there. Where a reopened report changes nothing for a
+    destination, its choice stands on record already.
+    """
     study_locks.take_of_job(session, job_id)
     report = session.get_one(ReportRow, job_id, populate_existing=True)
     if report.state != ReportState.PENDING.value:
         return
+    is_first = not was_written(session, job_id)
+    before = deliveries.count_by_destination(session, job_id)
     report.state, report.code, report.reason = ReportState.WRITTEN.value, None, None
-    for item in objects:
-        row = object_row(session, job_id, item, now=now)
-        deliveries.open_deliveries(session, row, destinations, now=now)
+    for each in objects:
+        row = object_row(session, job_id, each.item, now=now)
+        deliveries.open_deliveries(session, row, each.destinations, now=now)
+    after = deliveries.count_by_destination(session, job_id)
+    for choice in choices:
+        called_off = deliveries.call_off_forms(session, job_id, choice.destination, choice.left_out, now=now)
+        if is_first or called_off or before.get(choice.destination) != after.get(choice.destination):
+            _record_choice(session, job_id, choice, now=now)
 
 
-def replaced_report(session: Session, job_id: int) -> WrittenObject | None:
+def was_written(session: Session, job_id: int) -> bool:
+    """Whether the objects of a job were written before: a report of it is on record."""
+    query = select(ResultObjectRow.id).where(
+        ResultObjectRow.job_id == job_id, ResultObjectRow.kind == ObjectKind.SR.value
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def reopened(session: Session, job_id: int, *, destination: str, code: str, now: datetime) -> bool:
+    """Have the forms of a written report chosen anew, since a destination does not take what was chosen.
+
+    Returns whether it will be: not where a later result took its place, or where it is open already.
+    """
+    study_locks.take_of_job(session, job_id)
+    report = session.get(ReportRow, job_id, populate_existing=True)
+    analysis = session.get(AnalysisRow, job_id, populate_existing=True)
+    if report is None or analysis is None or analysis.superseded_at is not None:
+        return False
+    if report.state != ReportState.WRITTEN.value:
+        return False
+    report.state, report.attempts, report.next_attempt_at = ReportState.PENDING.value, 0, now
+    audit.record(
+        session,
+        "report:reopened",
+        f"job/{job_id}",
+        actor="delivery",
+        now=now,
+        details={"destination": destination, "code": code},
+        study=audit.study_of_job(session, job_id),
+    )
+    return True
+
+
+def replaced_report(session: Session, job_id: int, destinations: Collection[str] = ()) -> WrittenObject | None:
     """Return the SR that this job's SR replaces, or None: the last that was written of the route's earlier results.
 
-    It need not be of the very last result, which may have been withheld, nor of one that this job superseded: a route
-    may have ceased to want the study in between. Whoever got that SR was told to set it aside, so the new objects, of
-    the same images perhaps, must be others.
+    Of several, in different styles, it is one that went to the ``destinations`` if there is any. It need not be of the
+    very last result, which may have been withheld, nor of one that this job superseded: a route may have ceased to want
+    the study in between. Whoever got that SR was told to set it aside, so the new objects, of the same images perhaps,
+    must be others.
     """
     for before in superseding.predecessors_of(session, job_id):
-        if found := next((item for item in objects_of(session, before) if item.kind is ObjectKind.SR), None):
-            return found
+        found = [item for item in objects_of(session, before) if item.kind is ObjectKind.SR]
+        if found:
+            known = {item.sop_instance_uid for item in found}
+            sent = _gone_to(session, before, destinations) & known
+            return next((item for item in found if item.sop_instance_uid in sent), found[0])
     return None
 
 
@@ -163,3 +247,30 @@ def object_row(
         return known
     study_id = session.get_one(JobRow, job_id).study_id
     return written_objects.add(session, item, Origin(study_id, job_id=job_id), actor=actor, now=now)
+
+
+def _gone_to(session: Session, job_id: int, destinations: Collection[str]) -> frozenset[str]:
+    """Return the SOP Instance UIDs of a job's objects that have a delivery to one of some destinations."""
+    query = (
+        select(ResultObjectRow.sop_instance_uid)
+        .join(DeliveryRow, DeliveryRow.object_id == ResultObjectRow.id)
+        .where(ResultObjectRow.job_id == job_id, DeliveryRow.destination.in_(destinations))
+    )
+    return frozenset(session.scalars(query))
+
+
+def _record_choice(session: Session, job_id: int, choice: RecordedChoice, *, now: datetime) -> None:
+    audit.record(
+        session,
+        "forms:chosen",
+        f"job/{job_id}",
+        actor="delivery",
+        now=now,
+        details={
+            "destination": choice.destination,
+            "asked": ",".join(choice.asked),
+            "chosen": ",".join(choice.chosen),
+            "reason": choice.reason,
+        },
+        study=audit.study_of_job(session, job_id),
+    )

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, deliveries
-from storage.domain import RejectionState, ReportState
-from storage.models import AnalysisRow, JobRow, RejectionRow, ReportRow
+from storage.domain import DeliveryState, RejectionState, ReportState
+from storage.models import AnalysisRow, DeliveryRow, JobRow, RejectionRow, ReportRow, ResultObjectRow
 
 
 def supersede_results(
@@ -25,7 +25,7 @@ def supersede_results(
     for row in rows:
         row.superseded_at, row.superseded_by = now, by
         report = _call_off(session, row, now=now)
-        if report.state == ReportState.WRITTEN.value:
+        if report.state == ReportState.WRITTEN.value or _went_out(session, row.job_id):
             _open_rejection(session, row.job_id, now=now)
         _record(session, row, study_id, route, actor=actor, now=now)
     return tuple(row.job_id for row in rows)
@@ -70,6 +70,19 @@ def _call_off(session: Session, row: AnalysisRow, *, now: datetime) -> ReportRow
         report.state = ReportState.SUPERSEDED.value
     deliveries.call_off(session, row.job_id, now=now)
     return report
+
+
+def _went_out(session: Session, job_id: int) -> bool:
+    """Whether somebody has got an object, or may be getting it: also of a report that was to be written anew."""
+    query = (
+        select(DeliveryRow.id)
+        .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
+        .where(
+            ResultObjectRow.job_id == job_id,
+            DeliveryRow.state.in_((DeliveryState.SENT.value, DeliveryState.SENDING.value)),
+        )
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def _valid(session: Session, study_id: int, route: str) -> Sequence[AnalysisRow]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Deliveries: each result object on its way to each destination.")
 
 OfState = Annotated[
-    str | None, typer.Option("--in", metavar="STATE", help="Only pending, sending, sent, refused or superseded ones.")
+    str | None,
+    typer.Option("--in", metavar="STATE", help="Only pending, sending, sent, refused, superseded or called_off ones."),
 ]
 Which = Annotated[
     str,

@@ -288,6 +288,7 @@ def write_parametric_map(
     from console.terminal.actor import command_line_actor
     from dicom_gateway.maps import MapRequests, configured_destination
     from dicom_gateway.objects.equipment import Equipment
+    from storage import destinations
     from storage.database import utc_now
 
     if (out is None) == (send is None):
@@ -295,13 +296,15 @@ def write_parametric_map(
     installation = open_installation(state, file=config)
     with installation.read() as session:
         job_id = _job_of(_dossier(session, study), route)
+        entries = destinations.entries(session)
     requests = MapRequests(installation.database, installation.objects, Equipment(), utc_now, saliency=saliency)
     try:
         if out is not None:
             _write_file(out, requests.fetch(job_id, actor=command_line_actor()))
             _show_file(out, as_json=as_json)
         elif send is not None:
-            peer = send if "@" in send else configured_destination(send, installation.settings.gateway.destinations)
+            addresses = installation.settings.gateway.destinations
+            peer = send if "@" in send else configured_destination(send, addresses, entries)
             _show_delivery(requests.send(job_id, peer, actor=command_line_actor()), as_json=as_json)
     finally:
         installation.database.dispose()

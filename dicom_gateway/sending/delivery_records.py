@@ -10,12 +10,15 @@ import structlog
 
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.outcomes import SendOutcome
-from dicom_gateway.status import PeerAnswer
-from storage import circuits, deliveries
+from dicom_gateway.status import PeerAnswer, Status
+from storage import circuits, deliveries, form_refusals
 from storage.backoff import Draw
 from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
 from storage.deliveries import Delivery
+
+_OVER_THE_FORM = frozenset({None, Status.SOP_CLASS_NOT_SUPPORTED})
+"""Statuses of what is refused over its SOP class or transfer syntax: None where no presentation context was agreed."""
 
 logger = structlog.get_logger(__name__)
 
@@ -52,6 +55,10 @@ class DeliveryRecords:
                 now=self.clock(),
             )
         logger.error("delivery.refused", delivery=delivery.id, destination=self.destination, code=code, reason=reason)
+        if code == PeerRejectedObject.code and status in _OVER_THE_FORM:
+            # In a transaction of its own: the entry is held before any study, and the delivery's was taken above.
+            with self.database.write() as session:
+                form_refusals.replan_refused_forms(session, self.destination, [delivery], now=self.clock())
 
     def postponed(self, delivery: Delivery, outcome: SendOutcome) -> None:
         """Record that an object is to be tried again."""

@@ -38,7 +38,7 @@ def test_the_tasks_keep_their_names_and_their_queues() -> None:
 def test_states_and_kinds_keep_their_words() -> None:
     assert " ".join(StudyState) == ("receiving not_applicable queued running succeeded failed held set_aside")
     assert [state.value for state in JobState] == ["queued", "running", "succeeded", "failed", "superseded"]
-    assert [state.value for state in DeliveryState] == ["pending", "sending", "sent", "refused", "superseded"]
+    assert " ".join(DeliveryState) == "pending sending sent refused superseded called_off"
     assert [kind.value for kind in ObjectKind] == ["SEG", "LABELMAP", "SR", "SC", "GSPS", "KO", "PDF", "PM", "REJECT"]
     assert [priority.value for priority in Priority] == ["STAT", "HIGH", "ROUTINE", "LOW"]
     assert [lane.value for lane in Lane] == ["stat", "routine", "batch"]

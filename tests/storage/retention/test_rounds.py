@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
+from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.report_writer import ReportWriter
+from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.negotiation import Question
 from storage import audit, deletions, deliveries, jobs, kept_studies, studies, study_arrivals
 from storage.database import Database
 from storage.deletion_tables import DiscardedObjectRow
@@ -358,7 +361,8 @@ def test_objects_are_not_written_from_images_that_are_gone(kept: Kept) -> None:
     kept.run(IMAGES)
     with kept.database.write() as session:
         session.execute(update(ReportRow).values(state="pending", next_attempt_at=ARRIVED))
-    ReportWriter(kept.database, kept.objects, Equipment(), (), lambda: MONTH_LATER).write_due()
+    negotiator = Negotiator(kept.database, Question("ONCUE", PeerTimeouts()), lambda: MONTH_LATER)
+    ReportWriter(kept.database, kept.objects, Equipment(), (), negotiator, lambda: MONTH_LATER).write_due()
     with kept.database.read() as session:
         report = session.get_one(ReportRow, job_id)
         assert (report.state, report.code) == ("failed", "images_deleted")
