@@ -12,7 +12,7 @@ from storage import (
     analyses,
     audit,
     deletions,
-    deliveries,
+    delivery_lists,
     destinations,
     jobs,
     processes,
@@ -22,7 +22,7 @@ from storage import (
     worklist,
 )
 from storage.database import Database, utc_now
-from storage.deliveries import Delivery
+from storage.delivery_lists import Delivery
 from storage.domain import DeliveryState, JobState
 from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
 from storage.history import readings
@@ -143,12 +143,12 @@ class Views:
     ) -> tuple[Delivery, ...]:
         """Return deliveries, newest first."""
         with self.database.read() as session:
-            return deliveries.listed(session, state=state, limit=limit, after=after)
+            return delivery_lists.listed(session, state=state, limit=limit, after=after)
 
     def count_deliveries(self, state: DeliveryState | None = None) -> CappedCount:
         """Return how many deliveries there are, counted to a thousand at most."""
         with self.database.read() as session:
-            return capped(deliveries.count(session, state=state, cap=COUNTED + 1))
+            return capped(delivery_lists.count(session, state=state, cap=COUNTED + 1))
 
     def read_study(self, study_id: int, *, actor: str) -> Dossier:
         """Return everything on record of one study to somebody, and put that on record first."""

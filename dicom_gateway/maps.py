@@ -12,10 +12,11 @@ from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
 from storage import analyses, deletions, destinations, jobs, reports
 from storage.database import Database
-from storage.deliveries import Delivery, WrittenObject
+from storage.delivery_lists import Delivery
 from storage.destinations import DestinationEntry
 from storage.errors import RecordMissing
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 
 
 @dataclass(frozen=True, slots=True)

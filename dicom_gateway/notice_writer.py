@@ -15,10 +15,10 @@ from dicom_gateway.objects.styles import ObjectStyle
 from dicom_gateway.objects.writing import write_notice
 from storage import notices, routings, studies
 from storage.database import Database
-from storage.deliveries import WrittenObject
 from storage.errors import OncueError
 from storage.notices import NoticeReceiver, PendingNotice
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 
 logger = structlog.get_logger(__name__)
 

@@ -11,12 +11,12 @@ import structlog
 from dicom_gateway.objects.equipment import Equipment
 from storage import deletions, destinations, rejections
 from storage.database import Database
-from storage.deliveries import WrittenObject
 from storage.destinations import DestinationEntry
 from storage.errors import OncueError
 from storage.objects import ObjectStore
 from storage.rejections import PendingRejection
 from storage.reports import AddressedObject
+from storage.written_objects import WrittenObject
 
 logger = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.styles import ObjectStyle
-from storage import analyses, deletions, deliveries, destinations, reports
+from storage import analyses, deletions, delivery_lists, destinations, reports
 from storage.database import Database
 from storage.destinations import DestinationEntry
 from storage.domain import Analysis
@@ -77,7 +77,7 @@ class ReportWriter:
         """Return who gets a report. One that was written before goes to those that it went to, and to nobody else."""
         with self.database.read() as session:
             entries = destinations.entries(session)
-            reached = deliveries.count_by_destination(session, report.job_id)
+            reached = delivery_lists.count_by_destination(session, report.job_id)
             is_first = not reports.was_written(session, report.job_id)
         wanted = wanting(entries, analysis.route, analysis.decision.priority)
         found = (*self._chosen(wanted), *without_entry(self.addresses, entries))

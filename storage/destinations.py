@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, negotiations
+from storage import audit, delivery_lists, negotiations
 from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
 from storage.models import DestinationCircuitRow, DestinationRow
@@ -114,10 +114,10 @@ def set_paused(session: Session, name: str, *, paused: bool, actor: str, now: da
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     """Take an entry off the record; RecordMissing where there is none, DestinationBusy while anything is on its way.
 
-    ``deliveries.call_off_destination`` calls off what waits. What was sent there stays on record under its name.
+    ``calling_off.call_off_destination`` calls off what waits. What was sent there stays on record under its name.
     """
     row = _required(session, name)
-    waiting = deliveries.count_open(session, name)
+    waiting = delivery_lists.count_open(session, name)
     if waiting:
         raise DestinationBusy(
             f"{waiting} deliveries to {name} are on their way: wait for them, or call them off by "

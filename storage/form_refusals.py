@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import destinations, negotiations, reports, study_locks
-from storage.deliveries import Delivery
+from storage.delivery_lists import Delivery
 from storage.domain import DeliveryState
 from storage.models import DeliveryRow, JobRow, ResultObjectRow
 

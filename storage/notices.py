@@ -13,12 +13,11 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, study_locks, written_objects
-from storage.deliveries import WrittenObject
+from storage import audit, calling_off, deliveries, outbox, study_locks, written_objects
 from storage.domain import NoticeState, Unanalysed
 from storage.errors import IllegalTransition
 from storage.models import DestinationRow, NoticeRow, StudyRow
-from storage.written_objects import Origin
+from storage.written_objects import Origin, WrittenObject
 
 NO_ROUTE = ""
 NOT_APPLICABLE = "not_applicable"
@@ -183,7 +182,7 @@ def _begin(row: NoticeRow, code: str, *, now: datetime) -> None:
 
 def _withdraw(session: Session, row: NoticeRow, *, actor: str, now: datetime) -> None:
     _step(row, NoticeState.SUPERSEDED)
-    deliveries.call_off_notice(session, row.id, now=now)
+    calling_off.call_off_notice(session, row.id, now=now)
     _record(session, row, "notice:superseded", actor=actor, now=now)
 
 

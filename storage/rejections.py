@@ -9,11 +9,11 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, reports, study_locks
-from storage.deliveries import WrittenObject
+from storage import audit, deliveries, outbox, reports, study_locks, written_objects
 from storage.domain import DeliveryState, ObjectKind, RejectionState
 from storage.models import AnalysisRow, DeliveryRow, RejectionRow, ResultObjectRow
 from storage.reports import AddressedObject
+from storage.written_objects import WrittenObject
 
 _ACTOR = "delivery"
 
@@ -62,7 +62,7 @@ def got(session: Session, job_id: int, wanting: Collection[str]) -> Mapping[str,
     )
     found: dict[str, tuple[WrittenObject, ...]] = {}
     for destination, row in session.execute(query):
-        found[destination] = (*found.get(destination, ()), deliveries.written_object(row))
+        found[destination] = (*found.get(destination, ()), written_objects.written_object(row))
     return found
 
 

@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries, outbox, study_locks, superseding, written_objects
-from storage.deliveries import Delivery, WrittenObject
+from storage import audit, calling_off, deliveries, delivery_lists, outbox, study_locks, superseding, written_objects
+from storage.delivery_lists import Delivery
 from storage.domain import ObjectKind, ReportState
 from storage.errors import RecordMissing
 from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow, StudyRow
-from storage.written_objects import Origin
+from storage.written_objects import Origin, WrittenObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def known_object(session: Session, sop_instance_uid: str) -> WrittenObject | Non
     row = session.scalars(
         select(ResultObjectRow).where(ResultObjectRow.sop_instance_uid == sop_instance_uid).limit(1)
     ).one_or_none()
-    return None if row is None else deliveries.written_object(row)
+    return None if row is None else written_objects.written_object(row)
 
 
 def written(
@@ -112,14 +112,14 @@ def written_to(
     if report.state != ReportState.PENDING.value:
         return
     is_first = not was_written(session, job_id)
-    before = deliveries.count_by_destination(session, job_id)
+    before = delivery_lists.count_by_destination(session, job_id)
     report.state, report.code, report.reason = ReportState.WRITTEN.value, None, None
     for each in objects:
         row = object_row(session, job_id, each.item, now=now)
         deliveries.open_deliveries(session, row, each.destinations, now=now)
-    after = deliveries.count_by_destination(session, job_id)
+    after = delivery_lists.count_by_destination(session, job_id)
     for choice in choices:
-        called_off = deliveries.call_off_forms(session, job_id, choice.destination, choice.left_out, now=now)
+        called_off = calling_off.call_off_forms(session, job_id, choice.destination, choice.left_out, now=now)
         if is_first or called_off or before.get(choice.destination) != after.get(choice.destination):
             _record_choice(session, job_id, choice, now=now)
 
@@ -201,7 +201,7 @@ def requested(
     if destination is None:
         return ()
     deliveries.open_or_repeat(session, row, destination, actor=actor, now=now)
-    found = deliveries.of_instance(session, item.sop_instance_uid)
+    found = delivery_lists.of_instance(session, item.sop_instance_uid)
     return tuple(each for each in found if each.job_id == job_id and each.destination == destination)
 
 
@@ -231,7 +231,7 @@ def failed(session: Session, job_id: int, *, code: str, reason: str, retryable: 
 def objects_of(session: Session, job_id: int) -> tuple[WrittenObject, ...]:
     """Return the objects written for a job, SEG before SR."""
     query = select(ResultObjectRow).where(ResultObjectRow.job_id == job_id).order_by(ResultObjectRow.id)
-    return tuple(deliveries.written_object(row) for row in session.scalars(query))
+    return tuple(written_objects.written_object(row) for row in session.scalars(query))
 
 
 def object_row(

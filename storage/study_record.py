@@ -10,15 +10,16 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import analyses, deletions, deliveries, jobs, kept_studies, reports, worklist
+from storage import analyses, deletions, delivery_lists, jobs, kept_studies, reports, worklist
 from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
 from storage.deletions import Deletion
-from storage.deliveries import Delivery, WrittenObject
+from storage.delivery_lists import Delivery
 from storage.domain import Algorithm, Finding, ReportState, StageTiming, Structure, TriageDecision, is_unfamiliar
 from storage.explanations import KeptExplanation
 from storage.kept_studies import KeptStudy
 from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
+from storage.written_objects import WrittenObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _deliveries(session: Session, study_id: int) -> tuple[Delivery, ...]:
         .where(ResultObjectRow.study_id == study_id)
         .order_by(DeliveryRow.id.desc())
     )
-    return deliveries.chosen(session, session.scalars(query).all())[::-1]
+    return delivery_lists.chosen(session, session.scalars(query).all())[::-1]
 
 
 def _events(session: Session, uid: str, *, limit: int) -> tuple[AuditEvent, ...]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, deliveries
+from storage import audit, calling_off
 from storage.domain import DeliveryState, RejectionState, ReportState
 from storage.models import AnalysisRow, DeliveryRow, JobRow, RejectionRow, ReportRow, ResultObjectRow
 
@@ -68,7 +68,7 @@ def _call_off(session: Session, row: AnalysisRow, *, now: datetime) -> ReportRow
     report = session.get_one(ReportRow, row.job_id)
     if report.state == ReportState.PENDING.value:
         report.state = ReportState.SUPERSEDED.value
-    deliveries.call_off(session, row.job_id, now=now)
+    calling_off.call_off(session, row.job_id, now=now)
     return report
 
 

@@ -8,8 +8,25 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from storage import audit, standing
-from storage.deliveries import WrittenObject
+from storage.domain import ObjectKind
 from storage.models import ResultObjectRow
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """One DICOM object that lies in the object store under ``digest``, ready to be sent.
+
+    ``flaw`` says what a check found wrong with it: such a one is kept and never sent.
+    """
+
+    kind: ObjectKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    size_bytes: int
+    flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +74,17 @@ def add(session: Session, item: WrittenObject, origin: Origin, *, actor: str, no
         study=audit.study_of(session, origin.study_id),
     )
     return row
+
+
+def written_object(row: ResultObjectRow) -> WrittenObject:
+    """Return the plain form of a written object's row."""
+    return WrittenObject(
+        kind=ObjectKind(row.kind),
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        series_instance_uid=row.series_instance_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        digest=row.digest,
+        size_bytes=row.size_bytes,
+        flaw=row.flaw,
+    )

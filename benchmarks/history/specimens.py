@@ -9,11 +9,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from benchmarks.history.kinds import ROUTES, Kind
-from storage import analyses, arrays, closing, deliveries, job_messages, jobs, reading, registering, reports
+from storage import (
+    analyses,
+    arrays,
+    closing,
+    deliveries,
+    delivery_claims,
+    job_messages,
+    jobs,
+    reading,
+    registering,
+    reports,
+)
 from storage.arrivals import Origin, StudyFacts
 from storage.closing import Decision, Reason, SeenStudy
 from storage.database import Database
-from storage.deliveries import WrittenObject
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -27,6 +37,7 @@ from storage.domain import (
     TriageDecision,
 )
 from storage.routes.series_facts import SeriesFacts
+from storage.written_objects import WrittenObject
 
 if TYPE_CHECKING:
     from storage.objects import ObjectStore
@@ -135,7 +146,7 @@ def _deliver(database: Database, specimen: Specimen, job_id: int, *, now: dateti
         destinations = (DESTINATION,) if specimen.kind.delivered else ()
         reports.written(session, job_id, (written,), destinations=destinations, now=now)
     with database.write() as session:
-        for each in deliveries.claim_due(session, owner="delivery-1", lease_seconds=_LEASE_SECONDS, now=now):
+        for each in delivery_claims.claim_due(session, owner="delivery-1", lease_seconds=_LEASE_SECONDS, now=now):
             deliveries.sent(session, each.id, owner="delivery-1", status=0, now=now)
 
 

@@ -11,7 +11,7 @@ from console.terminal.options import DEFAULT_STATE, After, AsJson, ConfigFile, L
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from storage.deliveries import Delivery
+    from storage.delivery_lists import Delivery
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries: each result object on its way to each destination.")
 
@@ -42,7 +42,7 @@ def show_deliveries(
     from console.schemas import ListedDeliveryForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
-    from storage import deliveries
+    from storage import delivery_lists
     from storage.domain import DeliveryState
 
     wanted = chosen(DeliveryState, of_state)
@@ -51,7 +51,7 @@ def show_deliveries(
     form = ListedDeliveryForm.model_validate
     listing = Listing("Deliveries", headers, _row, form, empty=empty, cursor=lambda delivery: delivery.cursor)
     listing.show(
-        lambda session: deliveries.listed(session, state=wanted, limit=limit, after=after),
+        lambda session: delivery_lists.listed(session, state=wanted, limit=limit, after=after),
         state,
         config=config,
         as_json=as_json,
@@ -70,10 +70,10 @@ def show_delivery(
     from console.installation import open_installation
     from console.schemas import DeliveryDetailForm
     from console.terminal.output import write_forms, write_table
-    from storage import deliveries
+    from storage import delivery_lists
 
     with open_installation(state, file=config).read() as session:
-        found = deliveries.chosen(session, _numbers(session, delivery))
+        found = delivery_lists.chosen(session, _numbers(session, delivery))
     forms = [DeliveryDetailForm.model_validate(item) for item in found]
     if as_json:
         write_forms(forms)
@@ -95,14 +95,14 @@ def retry_delivery(
     from console.schemas import DeliveryForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
-    from storage import deliveries
+    from storage import deliveries, delivery_lists
     from storage.database import utc_now
 
     with open_installation(state, file=config).write() as session:
         numbers = _numbers(session, delivery)
         for number in numbers:
             deliveries.retry(session, number, actor=command_line_actor(), now=utc_now())
-        forms = [DeliveryForm.model_validate(item) for item in deliveries.chosen(session, numbers)]
+        forms = [DeliveryForm.model_validate(item) for item in delivery_lists.chosen(session, numbers)]
     if as_json:
         write_forms(forms)
         return
@@ -111,11 +111,13 @@ def retry_delivery(
 
 def _numbers(session: Session, delivery: str) -> list[int]:
     """Return the numbers of the deliveries that are meant; RecordMissing where there is none."""
-    from storage import deliveries
+    from storage import delivery_lists
     from storage.errors import RecordMissing
 
     by_number = delivery.isascii() and delivery.isdigit()
-    found = deliveries.chosen(session, [int(delivery)]) if by_number else deliveries.of_instance(session, delivery)
+    found = (
+        delivery_lists.chosen(session, [int(delivery)]) if by_number else delivery_lists.of_instance(session, delivery)
+    )
     if not found:
         raise RecordMissing(f"there is no delivery {delivery}; see `oncue deliveries list`")
     return [item.id for item in found]

@@ -103,7 +103,7 @@ def remove_destination(
     """
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_line
-    from storage import deliveries, destinations
+    from storage import calling_off, destinations
     from storage.database import utc_now
 
     installation = _installation(state, config)
@@ -115,7 +115,7 @@ def remove_destination(
         called = 1
         while called:
             with installation.write() as session:
-                called = deliveries.call_off_destination(session, name, actor=actor, now=utc_now())
+                called = calling_off.call_off_destination(session, name, actor=actor, now=utc_now())
             number += called
     with installation.write() as session:
         destinations.remove(session, name, actor=actor, now=utc_now())
@@ -164,12 +164,12 @@ def _show_trial(found: DestinationTrial) -> None:
 def _set_paused(name: str, state: Path, config: Path | None, *, paused: bool) -> None:
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_line
-    from storage import deliveries, destinations
+    from storage import delivery_lists, destinations
     from storage.database import utc_now
 
     with _installation(state, config).write() as session:
         destinations.set_paused(session, name, paused=paused, actor=command_line_actor(), now=utc_now())
-        waiting = deliveries.count_open(session, name)
+        waiting = delivery_lists.count_open(session, name)
     write_line(f"destination {name} is {'paused' if paused else 'resumed'}; {waiting} deliveries wait for it")
 
 

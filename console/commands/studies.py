@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from storage.deletions import Deletion
-    from storage.deliveries import Delivery
+    from storage.delivery_lists import Delivery
     from storage.domain import Finding, Structure
     from storage.study_record import Dossier, Result
     from storage.worklist import StudyEntry

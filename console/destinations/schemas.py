@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from console.record_schema import IsoTime, RecordSchema
 from dicom_gateway.chosen_forms import choose
-from storage import deliveries, destinations, negotiations
+from storage import delivery_lists, destinations, negotiations
 from storage.database import utc_now
 from storage.destinations import DestinationEntry, OpenCircuit, RecordedDestination
 from storage.domain import DeliveryState, ObjectKind, Priority, Unanalysed
@@ -96,7 +96,7 @@ def _form(
     recorded: RecordedDestination | None = None,
 ) -> DestinationForm:
     chosen = choose(entry, negotiation.taken)
-    numbers = deliveries.count_by_state(session, entry.name)
+    numbers = delivery_lists.count_by_state(session, entry.name)
     return DestinationForm.model_validate(
         {
             **{name: getattr(entry, name) for name in DestinationEntry.__slots__},

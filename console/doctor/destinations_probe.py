@@ -17,7 +17,7 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.sender import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
-from storage import deliveries, destinations
+from storage import delivery_lists, destinations
 from storage.database import utc_now
 from storage.destinations import DestinationEntry
 from storage.domain import DeliveryState
@@ -85,7 +85,7 @@ def _probe_entry(entry: DestinationEntry, installation: Installation) -> Iterato
 def _standing(entry: DestinationEntry, installation: Installation) -> Iterator[tuple[PartHealth, str]]:
     """Say what keeps results from a destination that it does not know of itself."""
     with installation.read() as session:
-        numbers = deliveries.count_by_state(session, entry.name)
+        numbers = delivery_lists.count_by_state(session, entry.name)
         circuit = destinations.open_circuits(session, now=utc_now()).get(entry.name)
     waiting = numbers.get(DeliveryState.PENDING, 0)
     if entry.paused:

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydicom.dataset import Dataset
 
-from storage.deliveries import WrittenObject
+from storage.written_objects import WrittenObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from dicom_gateway.objects.read_back import read_back
 from dicom_gateway.objects.sources import keep_text, read_header
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle, encode_text, fit_description
 from dicom_gateway.objects.validation import check_object
-from storage.deliveries import WrittenObject
 from storage.domain import ObjectKind
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from dicom_gateway.objects.storing import Expectation, require_sound, store_obje
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
-from storage.deliveries import WrittenObject
 from storage.domain import Analysis, ObjectKind
 from storage.errors import RecordMissing
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 
 
 def write_objects(

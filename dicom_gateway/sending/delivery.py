@@ -21,10 +21,11 @@ from dicom_gateway.receivers import Receiver, addressed
 from dicom_gateway.sending.delivery_batch import Caller, DeliveryBatch
 from dicom_gateway.sending.delivery_records import DeliveryRecords
 from dicom_gateway.sending.limits import Pace
-from storage import circuits, deliveries, due_deliveries
+from storage import circuits, delivery_claims, due_deliveries
 from storage.backoff import Draw
 from storage.database import Database
-from storage.deliveries import ClaimTerms, Delivery
+from storage.delivery_claims import ClaimTerms
+from storage.delivery_lists import Delivery
 from storage.due_deliveries import Waiting
 from storage.errors import ConfigurationError, OncueError
 from storage.objects import ObjectStore
@@ -95,7 +96,9 @@ class Dispatcher:
         with self._database.read() as session:
             now = self._dispatch.clock()
             known = self._receivers(session)
-            waiting = [one for one in deliveries.waiting(session, now=now) if not _is_paused(known, one.destination)]
+            waiting = [
+                one for one in delivery_claims.waiting(session, now=now) if not _is_paused(known, one.destination)
+            ]
             shut = circuits.shut_off(session, now=now)
         for one in waiting:
             self._begin_batches(one, known)
@@ -166,7 +169,7 @@ class Dispatcher:
 
     def _claim(self, destination: str, terms: ClaimTerms) -> tuple[Delivery, ...]:
         with self._database.write() as session:
-            return deliveries.claim(session, destination, terms, now=self._dispatch.clock())
+            return delivery_claims.claim(session, destination, terms, now=self._dispatch.clock())
 
     def _records(self, destination: str, terms: ClaimTerms) -> DeliveryRecords:
         return DeliveryRecords(self._database, terms.owner, destination, self._dispatch.clock, self._dispatch.draw)
@@ -188,7 +191,7 @@ class Dispatcher:
         for batch in batches:
             with self._database.write() as session:
                 now, seconds = self._dispatch.clock(), self._dispatch.lease_seconds
-                deliveries.renew(session, batch.held, owner=batch.owner, lease_seconds=seconds, now=now)
+                delivery_claims.renew(session, batch.held, owner=batch.owner, lease_seconds=seconds, now=now)
         self._renewed_at = time.monotonic()
 
     def _batches(self) -> dict[DeliveryBatch, threading.Thread]:

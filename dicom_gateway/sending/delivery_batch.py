@@ -18,7 +18,7 @@ from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.status import PeerAnswer
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.circuits import CircuitState, Signal
-from storage.deliveries import Delivery
+from storage.delivery_lists import Delivery
 from storage.errors import OncueError
 from storage.objects import ObjectStore
 

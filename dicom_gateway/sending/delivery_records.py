@@ -11,11 +11,11 @@ import structlog
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.outcomes import SendOutcome
 from dicom_gateway.status import PeerAnswer, Status
-from storage import circuits, deliveries, form_refusals
+from storage import circuits, deliveries, delivery_claims, form_refusals
 from storage.backoff import Draw
 from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
-from storage.deliveries import Delivery
+from storage.delivery_lists import Delivery
 
 _OVER_THE_FORM = frozenset({None, Status.SOP_CLASS_NOT_SUPPORTED})
 """Statuses of what is refused over its SOP class or transfer syntax: None where no presentation context was agreed."""
@@ -87,12 +87,12 @@ class DeliveryRecords:
         """Let go of what was not offered to the peer."""
         if ids:
             with self.database.write() as session:
-                deliveries.hand_back(session, ids, owner=self.owner)
+                delivery_claims.hand_back(session, ids, owner=self.owner)
 
     def put_off(self, ids: Collection[int]) -> None:
         """Let go of what a destination, known to be in trouble, did not settle."""
         with self.database.write() as session:
-            deliveries.put_off(session, ids, owner=self.owner, now=self.clock(), draw=self.draw)
+            delivery_claims.put_off(session, ids, owner=self.owner, now=self.clock(), draw=self.draw)
 
     def served(self) -> None:
         """Record that the destination answers."""

@@ -14,7 +14,7 @@ from pydicom.uid import ParametricMapStorage
 
 from console.app import create_app
 from console.config import ConsoleSettings
-from storage import deliveries
+from storage import delivery_lists
 from storage.database import utc_now
 from tests.console.conftest import Place
 from tests.support.commands import oncue
@@ -167,7 +167,7 @@ def test_a_parametric_map_is_sent_through_the_deliveries_and_again_on_request(ma
     assert oncue("deliveries", "list", "--state", mapped.state, "--json").json[0]["state"] == "sent"
     assert send() == "pending"
     with mapped.database.read() as session:
-        (only,) = deliveries.listed(session)
+        (only,) = delivery_lists.listed(session)
     assert only.attempts == 1
     assert _tags(mapped)[:2] == ["delivery:retried", "object:requested"]
 

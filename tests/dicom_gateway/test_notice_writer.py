@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
-from storage import audit, deliveries, notices, registering
+from storage import audit, delivery_lists, notices, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import NoticeState, ObjectKind, StoredInstance
@@ -61,9 +61,9 @@ def writer(database: Database, objects: ObjectStore) -> NoticeWriter:
     return NoticeWriter(database, objects, Equipment(), lambda: LATER)
 
 
-def sent(database: Database) -> dict[str, deliveries.Delivery]:
+def sent(database: Database) -> dict[str, delivery_lists.Delivery]:
     with database.read() as session:
-        return {one.destination: one for one in deliveries.listed(session)}
+        return {one.destination: one for one in delivery_lists.listed(session)}
 
 
 def state(database: Database) -> str:

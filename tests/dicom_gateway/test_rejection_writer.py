@@ -10,9 +10,9 @@ import pytest
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.forms import write_forms
 from dicom_gateway.rejection_writer import RejectionWriter
-from storage import deliveries, destinations, reports, superseding
+from storage import deliveries, delivery_claims, delivery_lists, destinations, reports, superseding
 from storage.database import Database, utc_now
-from storage.deliveries import ClaimTerms
+from storage.delivery_claims import ClaimTerms
 from storage.destinations import DestinationEntry
 from storage.domain import ObjectKind
 from storage.models import JobRow
@@ -48,7 +48,7 @@ def deliver_and_supersede(database: Database, objects: ObjectStore, *, now: date
         reports.written_to(session, job_id, addressed, choices=(), now=now)
     for name in (*both, *text):
         with database.write() as session:
-            for one in deliveries.claim(session, name, ClaimTerms(name, 60), now=now):
+            for one in delivery_claims.claim(session, name, ClaimTerms(name, 60), now=now):
                 deliveries.sent(session, one.id, owner=name, status=0, now=now)
     with database.write() as session:
         job = session.get_one(JobRow, job_id)
@@ -84,7 +84,7 @@ def test_each_receiver_that_wants_notes_is_told_of_what_it_has_got(
     assert writer.write_due() == 1
     assert writer.write_due() == 0
     with database.read() as session:
-        notes = [one for one in deliveries.listed(session) if one.written.kind is ObjectKind.REJECTION]
+        notes = [one for one in delivery_lists.listed(session) if one.written.kind is ObjectKind.REJECTION]
     told = {one.destination: named(objects, one.written.digest) for one in notes}
     assert told == {"a": 2, "b": 2, "old": 2, "text": 1}
     assert len({one.written.sop_instance_uid for one in notes}) == 2

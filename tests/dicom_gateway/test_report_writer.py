@@ -14,7 +14,7 @@ import pydicom
 import pytest
 
 from dicom_gateway.chosen_forms import SENDABLE, SOP_CLASSES
-from storage import analyses, deliveries, destinations, negotiations
+from storage import analyses, delivery_lists, destinations, negotiations
 from storage.database import Database, utc_now
 from storage.destinations import DestinationEntry
 from storage.domain import DeliveryState, ObjectKind, Priority
@@ -56,7 +56,7 @@ def address(peer: StoreScp) -> str:
 
 def states(running: Running, name: str) -> dict[ObjectKind, DeliveryState]:
     with running.database.read() as session:
-        return {one.written.kind: one.state for one in deliveries.listed(session) if one.destination == name}
+        return {one.written.kind: one.state for one in delivery_lists.listed(session) if one.destination == name}
 
 
 def chosen(running: Running) -> list[tuple[str, str, str]]:

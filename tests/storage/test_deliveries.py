@@ -6,10 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import analyses, arrays, audit, deliveries, jobs, outbox, registering, reports
+from storage import (
+    analyses,
+    arrays,
+    audit,
+    deliveries,
+    delivery_claims,
+    delivery_lists,
+    jobs,
+    outbox,
+    registering,
+    reports,
+)
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
-from storage.deliveries import WrittenObject
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -26,6 +36,7 @@ from storage.domain import (
 )
 from storage.errors import IllegalTransition
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 from tests.support.routing import close_as_head
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -63,12 +74,12 @@ def _write_report(database: Database, job_id: int) -> None:
 
 def _claim(database: Database, *, now: datetime = NOW, owner: str = "g1") -> list[int]:
     with database.write() as session:
-        return [item.id for item in deliveries.claim_due(session, owner=owner, lease_seconds=60, now=now)]
+        return [item.id for item in delivery_claims.claim_due(session, owner=owner, lease_seconds=60, now=now)]
 
 
 def _states(database: Database) -> dict[str, DeliveryState]:
     with database.read() as session:
-        return {item.destination: item.state for item in deliveries.listed(session)}
+        return {item.destination: item.state for item in delivery_lists.listed(session)}
 
 
 def test_a_written_report_opens_one_delivery_for_each_destination_once(database: Database, job_id: int) -> None:
@@ -106,7 +117,7 @@ def test_a_delivery_is_sent_once_and_the_peer_s_status_is_kept(database: Databas
         deliveries.sent(session, delivery_id, owner="g1", status=0xB000, now=NOW)
         deliveries.sent(session, delivery_id, owner="g1", status=0x0000, now=NOW)
     with database.read() as session:
-        (done,) = deliveries.listed(session, state=DeliveryState.SENT)
+        (done,) = delivery_lists.listed(session, state=DeliveryState.SENT)
         assert (done.status, done.sent_at) == (0xB000, NOW)
         assert len(audit.history(session, tag="delivery:sent")) == 1
 
@@ -119,7 +130,7 @@ def test_a_peer_that_is_down_is_asked_again_ever_more_rarely(database: Database,
         (delivery_id,) = _claim(database, now=now)
         with database.write() as session:
             deliveries.postponed(session, delivery_id, owner="g1", status=None, code="peer_down", reason="r", now=now)
-            (item,) = deliveries.listed(session)
+            (item,) = delivery_lists.listed(session)
         waits.append((item.next_attempt_at - now).total_seconds())
         now = item.next_attempt_at
     assert waits[:4] == [5, 10, 20, 40]

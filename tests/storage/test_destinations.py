@@ -7,15 +7,26 @@ from datetime import timedelta
 
 import pytest
 
-from storage import audit, deliveries, destinations, form_refusals, negotiations, reports
+from storage import (
+    audit,
+    calling_off,
+    deliveries,
+    delivery_claims,
+    delivery_lists,
+    destinations,
+    form_refusals,
+    negotiations,
+    reports,
+)
 from storage.database import Database
-from storage.deliveries import ClaimTerms, WrittenObject
+from storage.delivery_claims import ClaimTerms
 from storage.destinations import DestinationEntry
 from storage.domain import DeliveryState, ObjectKind, Priority, ReportState
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
 from storage.models import DestinationCircuitRow, DestinationNegotiationRow, ReportRow
 from storage.objects import ObjectStore
 from storage.reports import AddressedObject, RecordedChoice
+from storage.written_objects import WrittenObject
 from tests.support.records import NOW, finish_again, queued_study
 
 PACS = DestinationEntry("pacs", "PACS@10.0.0.1:104", (ObjectKind.SEG, ObjectKind.SR))
@@ -72,7 +83,7 @@ def report(
 
 def states(database: Database) -> dict[tuple[str, ObjectKind], DeliveryState]:
     with database.read() as session:
-        return {(one.destination, one.written.kind): one.state for one in deliveries.listed(session)}
+        return {(one.destination, one.written.kind): one.state for one in delivery_lists.listed(session)}
 
 
 def test_an_entry_is_added_changed_held_back_and_removed_and_each_is_an_event(database: Database) -> None:
@@ -121,10 +132,10 @@ def test_an_entry_with_results_on_their_way_is_removed_once_they_are_called_off(
     with database.write() as session, pytest.raises(DestinationBusy, match="2 deliveries"):
         destinations.remove(session, "pacs", actor="cli:op", now=NOW)
     with database.write() as session:
-        assert deliveries.call_off_destination(session, "pacs", actor="cli:op", now=NOW, limit=1) == 1
+        assert calling_off.call_off_destination(session, "pacs", actor="cli:op", now=NOW, limit=1) == 1
     with database.write() as session:
-        assert deliveries.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 1
-        assert deliveries.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 0
+        assert calling_off.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 1
+        assert calling_off.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 0
         destinations.remove(session, "pacs", actor="cli:op", now=NOW)
     assert set(states(database).values()) == {DeliveryState.CALLED_OFF}
     with database.read() as session:
@@ -138,8 +149,8 @@ def test_what_is_under_way_keeps_an_entry(database: Database, objects: ObjectSto
     add(database)
     report(database, finished(database, objects), ObjectKind.SR)
     with database.write() as session:
-        (one,) = deliveries.claim(session, "pacs", TERMS, now=NOW)
-        assert deliveries.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 0
+        (one,) = delivery_claims.claim(session, "pacs", TERMS, now=NOW)
+        assert calling_off.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 0
         with pytest.raises(DestinationBusy):
             destinations.remove(session, "pacs", actor="cli:op", now=NOW)
         deliveries.sent(session, one.id, owner="g", status=0, now=NOW)
@@ -193,7 +204,7 @@ def test_a_form_that_is_refused_is_called_off_and_another_takes_its_place(
     job_id = finished(database, objects)
     report(database, job_id, ObjectKind.SEG, ObjectKind.SR)
     with database.write() as session:
-        batch = deliveries.claim(session, "pacs", TERMS, now=NOW)
+        batch = delivery_claims.claim(session, "pacs", TERMS, now=NOW)
         seg = next(one for one in batch if one.written.kind is ObjectKind.SEG)
         deliveries.refused(session, seg.id, owner="g", status=None, code="peer_rejected_object", reason="r", now=NOW)
         assert form_refusals.replan_refused_forms(session, "pacs", [seg], now=NOW) == (job_id,)
@@ -241,6 +252,6 @@ def test_a_destination_of_the_settings_gets_nothing_in_place_of_what_it_refused(
     job_id = finished(database, objects)
     report(database, job_id, ObjectKind.SEG, to="PACS@10.0.0.1:104")
     with database.write() as session:
-        batch = deliveries.claim(session, "PACS@10.0.0.1:104", TERMS, now=NOW)
+        batch = delivery_claims.claim(session, "PACS@10.0.0.1:104", TERMS, now=NOW)
         assert form_refusals.replan_refused_forms(session, "PACS@10.0.0.1:104", batch, now=NOW) == ()
         assert session.get_one(ReportRow, job_id).state == ReportState.WRITTEN.value

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
-from storage import audit, circuits, deliveries
+from storage import audit, circuits, deliveries, delivery_claims, delivery_lists
 from storage.backoff import no_jitter
 from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
-from storage.deliveries import ClaimTerms, Delivery
+from storage.delivery_claims import ClaimTerms
+from storage.delivery_lists import Delivery
 from storage.domain import DeliveryState, Priority
 from tests.support.waiting_deliveries import put_on_the_way, unkept_images
 
@@ -42,7 +43,7 @@ def _claim(
 ) -> tuple[Delivery, ...]:
     terms = ClaimTerms(owner, 60, objects, associations)
     with database.write() as session:
-        return deliveries.claim(session, destination, terms, now=now)
+        return delivery_claims.claim(session, destination, terms, now=now)
 
 
 def _studies(batch: tuple[Delivery, ...]) -> list[str]:
@@ -72,7 +73,7 @@ def test_destinations_are_named_by_the_most_urgent_that_waits_for_them(database:
     _open(database, 2, priority=Priority.STAT, destination=ARCHIVE)
     _open(database, 3, destination="LATER@10.0.0.3:104", now=NOW + timedelta(minutes=1))
     with database.read() as session:
-        found = deliveries.waiting(session, now=NOW)
+        found = delivery_claims.waiting(session, now=NOW)
     assert [(one.destination, one.due, one.rank) for one in found] == [
         (ARCHIVE, 1, Priority.STAT.rank),
         (PACS, 3, Priority.ROUTINE.rank),
@@ -86,7 +87,7 @@ def test_no_more_batches_are_on_their_way_than_a_destination_allows_whoever_asks
     claimed = [_claim(database, owner, objects=2, associations=2) for owner in ("a/1", "b/1", "a/2")]
     assert [len(batch) for batch in claimed] == [2, 2, 0]
     with database.write() as session:
-        deliveries.hand_back(session, [one.id for one in claimed[0]], owner="a/1")
+        delivery_claims.hand_back(session, [one.id for one in claimed[0]], owner="a/1")
     assert len(_claim(database, "c/1", objects=4, associations=2)) == 4
 
 
@@ -96,11 +97,11 @@ def test_what_is_handed_back_stands_as_before_and_is_no_event(database: Database
         before = audit.count(session)
     batch = _claim(database)
     with database.write() as session:
-        deliveries.hand_back(session, [one.id for one in batch], owner="g1")
-        deliveries.hand_back(session, [one.id for one in batch], owner="somebody else")
+        delivery_claims.hand_back(session, [one.id for one in batch], owner="g1")
+        delivery_claims.hand_back(session, [one.id for one in batch], owner="somebody else")
     with database.read() as session:
         assert audit.count(session) == before
-        assert {(one.state, one.attempts) for one in deliveries.listed(session)} == {(DeliveryState.PENDING, 0)}
+        assert {(one.state, one.attempts) for one in delivery_lists.listed(session)} == {(DeliveryState.PENDING, 0)}
     assert [one.id for one in _claim(database)] == [one.id for one in batch]
 
 
@@ -109,7 +110,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(database: Database) -> None:
     (one,) = _claim(database)
     later = NOW + timedelta(seconds=59)
     with database.write() as session:
-        deliveries.renew(session, [one.id], owner="g1", lease_seconds=60, now=later)
+        delivery_claims.renew(session, [one.id], owner="g1", lease_seconds=60, now=later)
     assert _claim(database, "g2", now=NOW + timedelta(seconds=90)) == ()
     (taken_over,) = _claim(database, "g2", now=NOW + timedelta(seconds=120))
     assert (taken_over.id, taken_over.attempts) == (one.id, 2)
@@ -119,7 +120,7 @@ def test_an_open_circuit_lets_nothing_be_taken_and_a_half_open_one_a_single_batc
     _open(database, 1, 4)
     with database.write() as session:
         circuits.failed(session, PACS, Signal.UNREACHABLE, Fault("c", "r"), draw=no_jitter, now=NOW)
-        assert deliveries.waiting(session, now=NOW) == ()
+        assert delivery_claims.waiting(session, now=NOW) == ()
     assert _claim(database) == ()
     later = NOW + timedelta(seconds=5)
     assert len(_claim(database, "a", objects=1, associations=4, now=later)) == 1
@@ -134,8 +135,8 @@ def test_what_is_put_off_waits_longer_each_time_without_an_event(database: Datab
     for _ in range(3):
         (one,) = _claim(database, now=now)
         with database.write() as session:
-            deliveries.put_off(session, [one.id], owner="g1", now=now, draw=no_jitter)
-            (left,) = deliveries.listed(session)
+            delivery_claims.put_off(session, [one.id], owner="g1", now=now, draw=no_jitter)
+            (left,) = delivery_lists.listed(session)
         waits.append((left.next_attempt_at - now).total_seconds())
         now = left.next_attempt_at
     assert waits == [5, 10, 20]
@@ -148,7 +149,7 @@ def test_a_remark_of_the_peer_is_kept_with_what_was_sent(database: Database) -> 
     (one,) = _claim(database)
     with database.write() as session:
         deliveries.sent(session, one.id, owner="g1", status=0xB000, note="values were changed", now=NOW)
-        (kept,) = deliveries.listed(session)
+        (kept,) = delivery_lists.listed(session)
     assert (kept.state, kept.status, kept.code, kept.reason) == (
         DeliveryState.SENT,
         0xB000,

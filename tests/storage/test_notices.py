@@ -6,16 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from storage import audit, deliveries, jobs, notices, registering, study_arrivals
+from storage import audit, delivery_lists, jobs, notices, registering, study_arrivals
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
-from storage.deliveries import WrittenObject
 from storage.domain import DeliveryState, NoticeState, ObjectKind, StoredInstance, StudyState
 from storage.errors import IllegalTransition
 from storage.models import NoticeRow
 from storage.notices import PendingNotice
 from storage.objects import ObjectStore
 from storage.study_arrivals import HeldBack, Waiting
+from storage.written_objects import WrittenObject
 from tests.support.records import MR_IMAGE, NOW, TWO_HEAD_ROUTES, closed_study, failed_study, finish_again, queued_study
 from tests.support.routing import close_as_head, quiet_studies
 from tests.support.told_destinations import add_told
@@ -147,7 +147,7 @@ def test_a_retry_withdraws_a_notice_and_a_second_failure_is_another_one(
         jobs.retry(session, failed.job_id, actor="op", now=LATER)
     assert states(database) == ["superseded"]
     with database.read() as session:
-        assert [one.state for one in deliveries.listed(session)] == [DeliveryState.SUPERSEDED]
+        assert [one.state for one in delivery_lists.listed(session)] == [DeliveryState.SUPERSEDED]
     with database.write() as session:
         held = jobs.claim(session, failed.job_id, owner="w", lease_seconds=60, now=LATER)
         assert held is not None
@@ -201,7 +201,7 @@ def test_what_is_written_is_on_its_way_to_its_destinations(database: Database) -
     study = closed_study(database, body_part="KNEE")
     write(database, receivers=("PACS", "RIS"))
     with database.read() as session:
-        sent = deliveries.listed(session)
+        sent = delivery_lists.listed(session)
     assert {(one.destination, one.job_id, one.state) for one in sent} == {
         ("PACS", None, DeliveryState.PENDING),
         ("RIS", None, DeliveryState.PENDING),
@@ -223,7 +223,7 @@ def test_a_writer_that_comes_too_late_changes_nothing(database: Database) -> Non
         notices.failed(session, notice, code="storage_full", reason="full", retryable=False, now=LATER)
     assert states(database) == ["pending"]
     with database.read() as session:
-        assert deliveries.listed(session) == ()
+        assert delivery_lists.listed(session) == ()
 
 
 def test_a_notice_that_cannot_be_written_is_tried_again_and_then_given_up(database: Database) -> None:

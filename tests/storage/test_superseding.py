@@ -7,7 +7,19 @@ from datetime import timedelta
 
 import pytest
 
-from storage import audit, deliveries, jobs, registering, rejections, reports, studies, superseding, worklist
+from storage import (
+    audit,
+    deliveries,
+    delivery_claims,
+    delivery_lists,
+    jobs,
+    registering,
+    rejections,
+    reports,
+    studies,
+    superseding,
+    worklist,
+)
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import DeliveryState, JobState, ReportState, StoredInstance, StudyState
@@ -45,7 +57,7 @@ def test_a_later_result_supersedes_the_earlier_one_and_calls_its_deliveries_off(
     with database.read() as session:
         earlier, later = session.get_one(AnalysisRow, first.job_id), session.get_one(AnalysisRow, second)
         assert (earlier.superseded_by, later.superseded_at) == (second, None)
-        states = {one.state for one in deliveries.listed(session) if one.job_id == first.job_id}
+        states = {one.state for one in delivery_lists.listed(session) if one.job_id == first.job_id}
         assert states == {DeliveryState.SUPERSEDED}
         assert [one.job_id for one in rejections.due(session, now=LATER)] == [first.job_id]
         assert superseding.predecessors_of(session, second) == (first.job_id,)
@@ -120,7 +132,7 @@ def test_a_report_that_was_not_written_yet_never_is(database: Database, objects:
 def test_only_destinations_that_got_something_and_want_notes_are_told(database: Database, objects: ObjectStore) -> None:
     first = analysed_study(database, objects)
     with database.write() as session:
-        sending = deliveries.claim_due(session, owner="g", lease_seconds=60, now=NOW)
+        sending = delivery_claims.claim_due(session, owner="g", lease_seconds=60, now=NOW)
         deliveries.sent(session, sending[0].id, owner="g", status=0, now=NOW)
     second = _late_image(database, first.study_instance_uid)
     finish_again(database, objects, second)
@@ -158,7 +170,7 @@ def test_a_result_whose_images_changed_is_sent_no_more_even_if_the_next_job_fail
         assert held is not None
         jobs.fail(session, held, code="incomplete_volume", reason="slices lack", retryable=False, now=LATER)
     with database.read() as session:
-        assert {one.state for one in deliveries.listed(session)} == {DeliveryState.SUPERSEDED}
+        assert {one.state for one in delivery_lists.listed(session)} == {DeliveryState.SUPERSEDED}
         assert session.get_one(AnalysisRow, first.job_id).superseded_at is None
         assert rejections.due(session, now=LATER) == ()
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
-from storage import deliveries, jobs, standing, studies, study_pages, worklist
+from storage import delivery_lists, jobs, standing, studies, study_pages, worklist
 from storage.database import Database
-from storage.deliveries import Delivery
+from storage.delivery_lists import Delivery
 from storage.domain import DeliveryState, JobState, Priority, StudyState
 from storage.errors import CursorInvalid
 from storage.jobs import Job
@@ -87,10 +87,10 @@ def test_jobs_and_deliveries_come_in_pages_too(four_studies: Database) -> None:
 
     assert pages(lambda session, after: worklist.listed_jobs(session, limit=2, after=after)) == [3, 2, 1]
     assert pages(lambda session, after: jobs.listed(session, state=JobState.FAILED, limit=1, after=after)) == [3]
-    assert pages(lambda session, after: deliveries.listed(session, limit=3, after=after)) == [4, 3, 2, 1]
+    assert pages(lambda session, after: delivery_lists.listed(session, limit=3, after=after)) == [4, 3, 2, 1]
     sent = DeliveryState.SENT
-    assert pages(lambda session, after: deliveries.listed(session, state=sent, limit=3, after=after)) == []
-    for refused in (jobs.listed, deliveries.listed):
+    assert pages(lambda session, after: delivery_lists.listed(session, state=sent, limit=3, after=after)) == []
+    for refused in (jobs.listed, delivery_lists.listed):
         with pytest.raises(CursorInvalid), four_studies.read() as session:
             refused(session, after="2026-03-01")
 

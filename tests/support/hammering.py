@@ -13,6 +13,8 @@ from storage import (
     analyses,
     associations,
     deliveries,
+    delivery_claims,
+    delivery_lists,
     job_messages,
     jobs,
     processes,
@@ -24,10 +26,10 @@ from storage import (
 from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database, utc_now
-from storage.deliveries import WrittenObject
 from storage.domain import Analysis, JobState, Lane, ObjectKind, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost
 from storage.registering import Registration
+from storage.written_objects import WrittenObject
 from tests.support.records import EXPLICIT, MR_IMAGE, TWO_HEAD_ROUTES, series_facts
 from tests.support.routing import close_quiet, quiet_studies
 
@@ -184,7 +186,7 @@ class Hammer:
     def _send(self) -> None:
         with self.database.write() as session:
             seconds = self.dice.choice((0.0, 60.0))
-            due = deliveries.claim_due(session, owner=self.name, lease_seconds=seconds, now=utc_now(), limit=3)
+            due = delivery_claims.claim_due(session, owner=self.name, lease_seconds=seconds, now=utc_now(), limit=3)
         for one in due:
             how = self.dice.choice(("sent", "sent", "postponed", "refused", "nothing"))
             with self.database.write() as session:
@@ -196,7 +198,7 @@ class Hammer:
 
     def _resend(self) -> None:
         with self.database.read() as session:
-            numbers = [one.id for one in deliveries.listed(session)]
+            numbers = [one.id for one in delivery_lists.listed(session)]
         if numbers:
             self._unless_refused(self._resent, self.dice.choice(numbers))
 

@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from storage import analyses, arrays, deliveries, jobs, registering, reports
+from storage import analyses, arrays, deliveries, delivery_claims, jobs, registering, reports
 from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
-from storage.deliveries import WrittenObject
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -33,6 +32,7 @@ from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
 from storage.routes.file import Routes, load_routes, parse_routes
 from storage.routes.series_facts import SeriesFacts
+from storage.written_objects import WrittenObject
 from tests.support.routing import close_quiet, quiet_studies
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -203,7 +203,7 @@ def written_study(database: Database, analysis: Analysis, objects: ObjectStore, 
 def deliver(database: Database, *, status: int = 0x0000, now: datetime = NOW) -> None:
     """Record that the destination accepted what was due."""
     with database.write() as session:
-        due = deliveries.claim_due(session, owner="gateway-1", lease_seconds=60, now=now)
+        due = delivery_claims.claim_due(session, owner="gateway-1", lease_seconds=60, now=now)
     with database.write() as session:
         for item in due:
             deliveries.sent(session, item.id, owner="gateway-1", status=status, now=now)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage import audit, deliveries, destinations, negotiations, reports
+from storage import audit, delivery_lists, destinations, negotiations, reports
 from storage.database import utc_now
 from storage.domain import DeliveryState, ObjectKind
 from tests.console.conftest import Place
@@ -100,7 +100,7 @@ def test_what_is_on_its_way_is_called_off_before_an_entry_goes(anywhere: Place) 
         "destination pacs is removed; 2 deliveries are called off\n"
     )
     with anywhere.database.read() as session:
-        found = deliveries.listed(session, state=DeliveryState.CALLED_OFF)
+        found = delivery_lists.listed(session, state=DeliveryState.CALLED_OFF)
     assert {one.destination for one in found} == {"pacs"}
     assert len(oncue("deliveries", "list", "--in", "called_off", "--json", "--state", anywhere.state).json) == 2
 

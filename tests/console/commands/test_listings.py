@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from storage import deliveries, processes
+from storage import deliveries, delivery_claims, processes
 from storage.database import utc_now
 from storage.domain import Extent, Priority
 from storage.processes import Served
@@ -230,7 +230,7 @@ def test_a_refused_delivery_says_why(place: Place, which: str) -> None:
     now = utc_now() + timedelta(seconds=1)
     with place.database.write() as session:
         deliveries.retry(session, 1, actor="test", now=utc_now())
-        (held,) = deliveries.claim_due(session, owner="test", lease_seconds=60, now=now, busy=frozenset())
+        (held,) = delivery_claims.claim_due(session, owner="test", lease_seconds=60, now=now, busy=frozenset())
         deliveries.refused(
             session,
             held.id,

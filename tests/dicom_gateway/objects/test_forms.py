@@ -23,10 +23,10 @@ from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.sop_classes import SOP_CLASSES
 from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.sending.sender import send
-from storage.deliveries import WrittenObject
 from storage.domain import Analysis, ObjectKind
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 from tests.support.drawn_organs import drawn_alone, drawn_beside
 from tests.support.flat_sources import FLAT_PLANS, US, FlatPlan, lesion_labels, store_flat
 from tests.support.peers import orthanc

@@ -8,8 +8,8 @@ import pytest
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_objects
-from storage.deliveries import WrittenObject
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 from tests.support.peers import executable, run
 from tests.support.readers import iod_errors
 from tests.support.sources import LAYOUTS, WRITTEN_AT, SourceStudy, store_study

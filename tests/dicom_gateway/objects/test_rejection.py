@@ -15,10 +15,10 @@ from dicom_gateway.errors import ObjectInvalid
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.rejection import RejectionReason
 from dicom_gateway.objects.writing import write_objects, write_parametric_map, write_rejection
-from storage.deliveries import WrittenObject
 from storage.domain import ObjectKind
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 from tests.dicom_gateway.objects.test_report import evidence
 from tests.support.peers import executable, orthanc, run, storescu
 from tests.support.readers import entity_errors, iod_errors

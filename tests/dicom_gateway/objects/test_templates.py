@@ -14,9 +14,9 @@ from dicom_gateway.objects.forms import write_forms
 from dicom_gateway.objects.notice import UnanalysedStudy
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_notice, write_objects, write_rejection
-from storage.deliveries import WrittenObject
 from storage.domain import Analysis, ObjectKind, Presence, StoredInstance
 from storage.objects import ObjectStore
+from storage.written_objects import WrittenObject
 from tests.dicom_gateway.objects.test_labels import PREDICTION
 from tests.support.drawn_organs import drawn_alone, drawn_beside
 from tests.support.flat_sources import CR, DX, SC, XA, FlatPlan, lesion_labels, store_flat

@@ -15,10 +15,10 @@ import pytest
 from dicom_gateway.maps import MapRequests
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.file_receiver import running_receiver
-from storage import analyses, arrays, deliveries, jobs, registering, reports
+from storage import analyses, arrays, deliveries, delivery_lists, jobs, registering, reports
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, connect, utc_now
-from storage.deliveries import Delivery
+from storage.delivery_lists import Delivery
 from storage.domain import Analysis, DeliveryState, Lane, ObjectKind, ReportState, StoredInstance
 from storage.models import ReportRow
 from storage.objects import ObjectStore
@@ -80,7 +80,7 @@ def _analysed(
 
 def _deliveries(running: Running) -> tuple[Delivery, ...]:
     with running.database.read() as session:
-        return deliveries.listed(session)[::-1]
+        return delivery_lists.listed(session)[::-1]
 
 
 def _states(running: Running) -> list[DeliveryState]:

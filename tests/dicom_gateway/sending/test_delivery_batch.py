@@ -19,7 +19,7 @@ from dicom_gateway.receiving.file_receiver import running_receiver
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from dicom_gateway.sending.delivery_batch import Caller
-from storage import audit, circuits, deliveries
+from storage import audit, circuits, delivery_lists
 from storage.backoff import no_jitter
 from storage.circuits import CircuitState
 from storage.database import Database, utc_now
@@ -66,7 +66,7 @@ class Site:
 
     def states(self) -> list[DeliveryState]:
         with self.database.read() as session:
-            return [one.state for one in deliveries.listed(session)][::-1]
+            return [one.state for one in delivery_lists.listed(session)][::-1]
 
     def events(self, tag: str) -> int:
         with self.database.read() as session:
@@ -217,7 +217,7 @@ def test_an_object_that_is_refused_shuts_nothing_off(site: Site) -> None:
         assert len(received) == 4
         assert (site.circuit(destination), site.events("circuit:opened")) == (CircuitState.CLOSED, 0)
     with site.database.read() as session:
-        remarked = deliveries.listed(session)[1]
+        remarked = delivery_lists.listed(session)[1]
     assert (remarked.status, remarked.code) == (0xB006, None)
     assert remarked.reason is not None
     assert "0xB006" in remarked.reason
@@ -260,7 +260,7 @@ def test_a_name_that_nobody_has_refuses_what_was_meant_for_it(site: Site) -> Non
     site.add("archive", 2)
     _round(site.dispatcher())
     with site.database.read() as session:
-        assert {(one.state, one.code) for one in deliveries.listed(session)} == {(REFUSED, "configuration_error")}
+        assert {(one.state, one.code) for one in delivery_lists.listed(session)} == {(REFUSED, "configuration_error")}
 
 
 def test_a_dispatcher_that_closes_gives_back_what_it_did_not_send(site: Site) -> None:

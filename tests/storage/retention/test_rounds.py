@@ -12,7 +12,7 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.negotiation import Question
-from storage import audit, deletions, deliveries, jobs, kept_studies, studies, study_arrivals
+from storage import audit, deletions, deliveries, delivery_claims, jobs, kept_studies, studies, study_arrivals
 from storage.database import Database
 from storage.deletion_tables import DiscardedObjectRow
 from storage.domain import Holding, JobState, StudyState
@@ -100,7 +100,7 @@ def _pending_delivery(kept: Kept) -> None:
 def _refused_delivery(kept: Kept) -> None:
     kept.analysed()
     with kept.database.write() as session:
-        due = deliveries.claim_due(session, owner="g", lease_seconds=60, now=ARRIVED)
+        due = delivery_claims.claim_due(session, owner="g", lease_seconds=60, now=ARRIVED)
         for one in due:
             deliveries.refused(session, one.id, owner="g", status=0xA900, code="x", reason="x", now=ARRIVED)
 
@@ -108,7 +108,7 @@ def _refused_delivery(kept: Kept) -> None:
 def _delivery_under_way(kept: Kept) -> None:
     kept.analysed()
     with kept.database.write() as session:
-        deliveries.claim_due(session, owner="g", lease_seconds=60, now=ARRIVED)
+        delivery_claims.claim_due(session, owner="g", lease_seconds=60, now=ARRIVED)
 
 
 def _kept_by_a_person(kept: Kept) -> None:
