@@ -11,7 +11,7 @@ import structlog
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.outcomes import SendOutcome
 from dicom_gateway.status import PeerAnswer, Status
-from storage import circuits, deliveries, delivery_claims, form_refusals
+from storage import circuits, deliveries, delivery_claims, destinations, form_refusals
 from storage.backoff import Draw
 from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
@@ -43,8 +43,14 @@ class DeliveryRecords:
         log.info("delivery.sent", note=note) if note else log.info("delivery.sent")
 
     def refused(self, delivery: Delivery, *, status: int | None, code: str, reason: str) -> None:
-        """Record that an object will not be taken, whoever says so."""
+        """Record that an object will not be taken, whoever says so.
+
+        Where it is its form that is not taken, its report is opened again in the same transaction.
+        """
+        over_the_form = code == PeerRejectedObject.code and status in _OVER_THE_FORM
         with self.database.write() as session:
+            if over_the_form:
+                destinations.hold(session, [self.destination])  # before the delivery's study, as whoever removes it
             deliveries.refused(
                 session,
                 delivery.id,
@@ -54,11 +60,9 @@ class DeliveryRecords:
                 reason=reason,
                 now=self.clock(),
             )
-        logger.error("delivery.refused", delivery=delivery.id, destination=self.destination, code=code, reason=reason)
-        if code == PeerRejectedObject.code and status in _OVER_THE_FORM:
-            # In a transaction of its own: the entry is held before any study, and the delivery's was taken above.
-            with self.database.write() as session:
+            if over_the_form:
                 form_refusals.replan_refused_forms(session, self.destination, [delivery], now=self.clock())
+        logger.error("delivery.refused", delivery=delivery.id, destination=self.destination, code=code, reason=reason)
 
     def postponed(self, delivery: Delivery, outcome: SendOutcome) -> None:
         """Record that an object is to be tried again."""
