@@ -186,7 +186,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "address": _address,
     "forms": lambda text: _members(text, tuple(SOP_CLASSES), "form"),
     "priorities": lambda text: _members(text, tuple(Priority), "priority"),
-    "transfer_syntaxes": lambda text: tuple(dict.fromkeys(map(_transfer_syntax, _words(text)))),
+    "transfer_syntaxes": lambda text: tuple(dict.fromkeys(map(_transfer_syntax, _words(text) or ("",)))),
     "series_number_base": _series_number,
     "series_description": _series_description,
     "character_set": _character_set,

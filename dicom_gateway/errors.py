@@ -104,14 +104,16 @@ class PeerAnswerInvalid(GatewayError):
 class PeerRejectedObject(GatewayError):
     """A peer will not take an object, or an association, however often it is offered.
 
-    ``of_association``: it takes none from us at all, whatever the object.
+    ``of_association``: it takes none from us at all, whatever the object. ``of_form``: it takes no object of this SOP
+    class and transfer syntax.
     """
 
     code = "peer_rejected_object"
 
-    def __init__(self, message: str, *, of_association: bool = False) -> None:
+    def __init__(self, message: str, *, of_association: bool = False, of_form: bool = False) -> None:
         super().__init__(message)
         self.of_association = of_association
+        self.of_form = of_form
 
 
 class SourceUnusable(GatewayError):

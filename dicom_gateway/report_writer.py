@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy.orm import Session
 
 from dicom_gateway.addressees import Addressee, addressees, by_style, forms_to_write, wanting, without_entry
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.styles import ObjectStyle
-from storage import analyses, deletions, delivery_lists, destinations, reports
+from storage import analyses, deletions, delivery_lists, destinations, negotiations, reports, study_locks
 from storage.database import Database
 from storage.destinations import DestinationEntry
 from storage.domain import Analysis
@@ -69,9 +70,9 @@ class ReportWriter:
         written: list[AddressedObject] = []
         for style, members in by_style(getting):
             written += self._written(report, analysis, style, members)
-        self._record(report, written, getting)
-        kinds = sorted({each.item.kind.value for each in written})
-        logger.info("report.written", job=report.job_id, objects=kinds, destinations=len(getting))
+        if self._record(report, written, getting):
+            kinds = sorted({each.item.kind.value for each in written})
+            logger.info("report.written", job=report.job_id, objects=kinds, destinations=len(getting))
 
     def _addressees(self, report: PendingReport, analysis: Analysis) -> tuple[Addressee, ...]:
         """Return who gets a report. One that was written before goes to those that it went to, and to nobody else."""
@@ -109,20 +110,34 @@ class ReportWriter:
             known = [reports.known_object(session, item.sop_instance_uid) or item for item in written]
         return [AddressedObject(item, tuple(one.name for one in members if item.kind in one.forms)) for item in known]
 
-    def _record(self, report: PendingReport, written: Sequence[AddressedObject], getting: Sequence[Addressee]) -> None:
-        """Record the objects and open their deliveries, but none to an entry that was removed meanwhile."""
+    def _record(self, report: PendingReport, written: Sequence[AddressedObject], getting: Sequence[Addressee]) -> bool:
+        """Record the objects and open their deliveries, but none to an entry that was removed meanwhile.
+
+        Returns False, and leaves the report due, where a destination said meanwhile that it takes other forms: whoever
+        recorded that found the report open, and left it to this round.
+        """
         choices = [choice for one in getting if (choice := one.recorded_choice) is not None]
         entries = {one.name for one in getting if one.choice is not None}
         with self.database.write() as session:
             gone = entries - destinations.hold(session, entries)
+            study_locks.take_of_job(session, report.job_id)
+            if _are_other_forms_taken(session, getting):
+                return False
             still = [
                 AddressedObject(each.item, tuple(name for name in each.destinations if name not in gone))
                 for each in written
             ]
             kept = [choice for choice in choices if choice.destination not in gone]
             reports.written_to(session, report.job_id, still, choices=kept, now=self.clock())
+        return True
 
     def _failed(self, report: PendingReport, *, code: str, reason: str, retryable: bool) -> None:
         logger.warning("report.failed", job=report.job_id, code=code, reason=reason)
         with self.database.write() as session:
             reports.failed(session, report.job_id, code=code, reason=reason, retryable=retryable, now=self.clock())
+
+
+def _are_other_forms_taken(session: Session, getting: Sequence[Addressee]) -> bool:
+    """Whether the forms of an entry would be others, by what is on record of its peer now."""
+    now = {one.name: one for one in addressees(destinations.entries(session), negotiations.all_known(session))}
+    return any(one.choice is not None and one.name in now and now[one.name].forms != one.forms for one in getting)

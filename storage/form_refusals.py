@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import destinations, negotiations, reports, study_locks
+from storage import deliveries, destinations, negotiations, reports, study_locks
 from storage.delivery_lists import Delivery
 from storage.domain import DeliveryState
 from storage.models import DeliveryRow, JobRow, ResultObjectRow
@@ -17,18 +17,21 @@ _CODE = "form_not_taken"
 _MOST_AT_ONCE = 200
 
 
-def replan_refused_forms(
-    session: Session, destination: str, refused: Sequence[Delivery], *, now: datetime
-) -> tuple[int, ...]:
-    """Record that a destination did not take the SOP classes of some deliveries, and have their reports reopened.
+def refused_form(
+    session: Session, delivery: Delivery, *, owner: str, status: int | None, code: str, reason: str, now: datetime
+) -> bool:
+    """Record that a destination did not take an object over its SOP class, and have its report reopened.
 
-    Returns the jobs whose reports are. A destination of the settings gets SEG and SR and nothing instead: none is then.
+    Both in one transaction: a gateway that dies must not leave the refusal without what stands in. Returns whether the
+    report is reopened. A destination of the settings gets SEG and SR and nothing instead: it is not then.
     """
-    if not destinations.hold(session, [destination]):
-        return ()
-    negotiations.refused(session, destination, {item.written.sop_class_uid for item in refused}, now=now)
-    jobs = {item.job_id for item in refused if item.job_id is not None}
-    return _reopened(session, jobs, destination, now=now)
+    is_entry = bool(destinations.hold(session, [delivery.destination]))
+    if is_entry:
+        negotiations.refused(session, delivery.destination, {delivery.written.sop_class_uid}, now=now)
+    deliveries.refused(session, delivery.id, owner=owner, status=status, code=code, reason=reason, now=now)
+    if not is_entry or delivery.job_id is None:
+        return False
+    return bool(_reopened(session, [delivery.job_id], delivery.destination, now=now))
 
 
 def replan_untaken_forms(session: Session, destination: str, *, now: datetime) -> tuple[int, ...]:

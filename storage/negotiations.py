@@ -33,10 +33,15 @@ class Negotiation:
     asked_at: datetime | None = None
 
     def is_due(self, now: datetime) -> bool:
-        """Whether the destination is to be asked again: after a day, or after a minute where it did not answer."""
+        """Whether the destination is to be asked again: after a day, or after a minute where it did not answer.
+
+        One that takes nothing at all is asked as one that does not answer: more likely it is set up wrongly.
+        """
         if self.asked_at is None:
             return True
-        return now - self.asked_at >= (_HOLDS_FOR if self.code is None else _ASKED_AGAIN_AFTER)
+        takes_nothing = bool(self.taken) and not any(self.taken.values())
+        is_settled = self.code is None and not takes_nothing
+        return now - self.asked_at >= (_HOLDS_FOR if is_settled else _ASKED_AGAIN_AFTER)
 
 
 def all_known(session: Session) -> Mapping[str, Negotiation]:

@@ -83,7 +83,8 @@ def open_association(
             association.abort()
             raise PeerRejectedObject(
                 f"{destination} takes none of what was offered; check which SOP classes and transfer syntaxes "
-                "it accepts"
+                "it accepts",
+                of_form=True,
             )
         try:
             yield association

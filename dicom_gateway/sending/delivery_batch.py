@@ -134,7 +134,7 @@ class DeliveryBatch:
         if outcome.verdict is PeerAnswer.STORED:
             self._records.stored(delivery, outcome)
         else:
-            self._records.refused(delivery, status=outcome.status, code=outcome.code, reason=outcome.reason)
+            self._records.declined(delivery, outcome)
         del self._left[delivery.id]
         if not self._has_served:
             self._has_served = True

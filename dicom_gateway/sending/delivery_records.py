@@ -10,15 +10,12 @@ import structlog
 
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.outcomes import SendOutcome
-from dicom_gateway.status import PeerAnswer, Status
-from storage import circuits, deliveries, delivery_claims, destinations, form_refusals
+from dicom_gateway.status import PeerAnswer
+from storage import circuits, deliveries, delivery_claims, form_refusals
 from storage.backoff import Draw
 from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
 from storage.delivery_lists import Delivery
-
-_OVER_THE_FORM = frozenset({None, Status.SOP_CLASS_NOT_SUPPORTED})
-"""Statuses of what is refused over its SOP class or transfer syntax: None where no presentation context was agreed."""
 
 logger = structlog.get_logger(__name__)
 
@@ -43,26 +40,25 @@ class DeliveryRecords:
         log.info("delivery.sent", note=note) if note else log.info("delivery.sent")
 
     def refused(self, delivery: Delivery, *, status: int | None, code: str, reason: str) -> None:
-        """Record that an object will not be taken, whoever says so.
-
-        Where it is its form that is not taken, its report is opened again in the same transaction.
-        """
-        over_the_form = code == PeerRejectedObject.code and status in _OVER_THE_FORM
+        """Record that an object will not be taken, whoever says so."""
+        code = code or PeerRejectedObject.code
         with self.database.write() as session:
-            if over_the_form:
-                destinations.hold(session, [self.destination])  # before the delivery's study, as whoever removes it
-            deliveries.refused(
-                session,
-                delivery.id,
-                owner=self.owner,
-                status=status,
-                code=code or PeerRejectedObject.code,
-                reason=reason,
-                now=self.clock(),
+            now = self.clock()
+            deliveries.refused(session, delivery.id, owner=self.owner, status=status, code=code, reason=reason, now=now)
+        self._log_refusal(delivery, code, reason)
+
+    def declined(self, delivery: Delivery, outcome: SendOutcome) -> None:
+        """Record that the peer will not take an object that it was offered; over its form, others are chosen."""
+        code, reason = outcome.code or PeerRejectedObject.code, outcome.reason
+        if not outcome.is_over_the_form:
+            self.refused(delivery, status=outcome.status, code=code, reason=reason)
+            return
+        with self.database.write() as session:
+            now = self.clock()
+            form_refusals.refused_form(
+                session, delivery, owner=self.owner, status=outcome.status, code=code, reason=reason, now=now
             )
-            if over_the_form:
-                form_refusals.replan_refused_forms(session, self.destination, [delivery], now=self.clock())
-        logger.error("delivery.refused", delivery=delivery.id, destination=self.destination, code=code, reason=reason)
+        self._log_refusal(delivery, code, reason)
 
     def postponed(self, delivery: Delivery, outcome: SendOutcome) -> None:
         """Record that an object is to be tried again."""
@@ -120,4 +116,8 @@ class DeliveryRecords:
         if outcome.verdict is PeerAnswer.TRANSIENT:
             self.postponed(delivery, outcome)
         else:
+            # Nothing was offered: a peer that rejects the association says nothing of what it would take.
             self.refused(delivery, status=outcome.status, code=outcome.code, reason=outcome.reason)
+
+    def _log_refusal(self, delivery: Delivery, code: str, reason: str) -> None:
+        logger.error("delivery.refused", delivery=delivery.id, destination=self.destination, code=code, reason=reason)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
 from dicom_gateway.sending.outgoing import Outgoing
-from dicom_gateway.status import PeerAnswer, answer_of, meaning, written
+from dicom_gateway.status import PeerAnswer, Status, answer_of, meaning, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class SendOutcome:
 
     A stored one has no code; its reason is a note where the peer held it already, or gave a warning. ``file`` is where
     it lies; its name may identify a patient, so it goes to whoever sends a folder and never into a log. ``was_offered``
-    is false where the peer could not be called at all.
+    is false where the peer could not be called at all. ``of_form``: no presentation context was agreed on for it.
     """
 
     sop_instance_uid: str
@@ -26,11 +26,17 @@ class SendOutcome:
     reason: str
     file: str = ""
     was_offered: bool = True
+    of_form: bool = False
 
     @property
     def is_unanswered(self) -> bool:
         """Whether the peer did not say what became of it, so that it may be offered again at once."""
         return self.status is None and self.verdict is PeerAnswer.TRANSIENT
+
+    @property
+    def is_over_the_form(self) -> bool:
+        """Whether the peer takes no object of its SOP class: another form may stand in."""
+        return self.of_form or self.status == Status.SOP_CLASS_NOT_SUPPORTED
 
 
 Report = Callable[[SendOutcome], None]
@@ -54,5 +60,6 @@ def stored(outgoing: Outgoing, status: int, note: str) -> SendOutcome:
 def failed(outgoing: Outgoing, error: GatewayError, *, was_offered: bool = True) -> SendOutcome:
     """Return the outcome of an instance that no peer gave a status for."""
     verdict = PeerAnswer.TRANSIENT if error.retryable else PeerAnswer.PERMANENT
+    of_form = isinstance(error, PeerRejectedObject) and error.of_form
     reason, file = str(error), str(outgoing.path)
-    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, reason, file, was_offered)
+    return SendOutcome(outgoing.sop_instance_uid, verdict, None, error.code, reason, file, was_offered, of_form)

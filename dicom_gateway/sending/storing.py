@@ -41,7 +41,8 @@ def unwanted(outgoing: Outgoing, destination: object) -> PeerRejectedObject:
     sop_class, syntax = UID(outgoing.sop_class_uid).name, UID(outgoing.transfer_syntax_uid).name
     return PeerRejectedObject(
         f"{destination} is set to want transfer syntaxes that {sop_class} as {syntax} cannot be written in; change "
-        "those of the destination"
+        "those of the destination",
+        of_form=True,
     )
 
 
@@ -85,7 +86,7 @@ class _Queue(Iterator[Ready]):
             if not outgoing.travels_as(self._wanted):
                 return unwanted(outgoing, self._destination)
             sop_class, syntax = UID(outgoing.sop_class_uid).name, UID(outgoing.transfer_syntax_uid).name
-            return PeerRejectedObject(f"{self._destination} does not take {sop_class} as {syntax}")
+            return PeerRejectedObject(f"{self._destination} does not take {sop_class} as {syntax}", of_form=True)
         try:
             return _prepared(outgoing, self._association, taken)
         except GatewayError as error:

@@ -49,6 +49,7 @@ def test_words_become_an_entry() -> None:
         ({"routes": "head-mri"}, "there is no route 'head-mri'; these are: chest-ct, head-mr"),
         ({"priorities": "urgent"}, "STAT, HIGH, ROUTINE, LOW"),
         ({"transfer_syntaxes": "jpeg"}, "implicit"),
+        ({"transfer_syntaxes": ""}, "implicit"),
         ({"series_number_base": -1}, "series numbers"),
         ({"series_description": "a\\b"}, "no backslash"),
         ({"series_description": "x" * 65}, "1 to 64"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pydicom
 import pytest
 
 from dicom_gateway.chosen_forms import SENDABLE, SOP_CLASSES
-from storage import analyses, delivery_lists, destinations, negotiations
+from dicom_gateway.receiving.file_receiver import running_receiver
+from storage import analyses, audit, delivery_lists, destinations, negotiations, reports
 from storage.database import Database, utc_now
 from storage.destinations import DestinationEntry
 from storage.domain import DeliveryState, ObjectKind, Priority
@@ -26,6 +27,7 @@ from tests.support.peers import StoreScp, dcmtk_storescp, free_port, orthanc
 from tests.support.required import missing_peer
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 from tests.support.storescp_profiles import IMPLICIT
+from tests.support.stow_service import saying, stow_service
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,6 +50,18 @@ def add(database: Database, name: str, address: str, *forms: ObjectKind, **words
     with database.write() as session:
         entry = DestinationEntry(name, address, forms or (SEG, SR), **words)
         destinations.add(session, entry, actor="test", now=utc_now())
+
+
+class _Interrupted(ObjectStore):
+    """An object store in which something else happens when the first object is put."""
+
+    meanwhile: ClassVar[Callable[[], None] | None] = None
+
+    def put(self, chunks: bytes | Iterable[bytes]) -> str:
+        happening, _Interrupted.meanwhile = _Interrupted.meanwhile, None
+        if happening is not None:
+            happening()
+        return super().put(chunks)
 
 
 def address(peer: StoreScp) -> str:
@@ -153,6 +167,59 @@ def test_what_stands_in_for_a_form_that_a_peer_refuses_against_its_word_goes_the
             assert chosen(running) == [("viewer", "LABELMAP,SR", "SEG not_taken, LABELMAP instead")]
             with database.read() as session:
                 assert negotiations.find(session, "viewer").taken[SOP_CLASSES[SEG]] == ()
+
+
+def test_a_peer_that_does_not_know_our_titles_has_said_nothing_of_forms(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
+) -> None:
+    with running_receiver(tmp_path, ae_title="PACS") as peer:
+        add(sqlite_database, "pacs", f"OTHER@127.0.0.1:{peer.port}")
+        analysed_source(sqlite_database, objects, source)
+        with running_gateway(sqlite_database, objects, **_QUICK) as running:
+            refused = {SEG: DeliveryState.REFUSED, SR: DeliveryState.REFUSED}
+            until(lambda: states(running, "pacs") == refused, "the rejection of both")
+            until(lambda: bool(running.events("circuit:opened")), "the end of the batch")
+    with sqlite_database.read() as session:
+        assert negotiations.find(session, "pacs").taken == {}
+        assert not audit.history(session, tag="report:reopened")
+
+
+def test_a_service_that_is_not_at_its_address_has_said_nothing_of_forms(
+    sqlite_database: Database, objects: ObjectStore, source: SourceStudy
+) -> None:
+    with stow_service(saying(404)) as service:
+        add(sqlite_database, "web", str(service.address))
+        analysed_source(sqlite_database, objects, source)
+        with running_gateway(sqlite_database, objects, **_QUICK) as running:
+            refused = {SEG: DeliveryState.REFUSED, SR: DeliveryState.REFUSED}
+            until(lambda: states(running, "web") == refused, "the refusal of both")
+    with sqlite_database.read() as session:
+        assert negotiations.find(session, "web").taken == {}
+        assert not audit.history(session, tag="report:reopened")
+
+
+def test_a_form_that_is_refused_while_the_report_is_written_is_chosen_anew(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    refusals = []
+
+    def refuse() -> None:
+        with sqlite_database.write() as session:
+            refusals.append(session)
+            negotiations.refused(session, "viewer", [SOP_CLASSES[SEG]], now=utc_now())
+            # It is open: what was said meanwhile is left to whoever writes it.
+            assert not reports.reopened(session, 1, destination="viewer", code="form_not_taken", now=utc_now())
+
+    objects = _Interrupted(tmp_path / "objects")
+    objects.prepare()
+    add(sqlite_database, "viewer", f"VIEWER@127.0.0.1:{free_port()}")
+    job_id = analysed_source(sqlite_database, objects, store_study(LAYOUTS[0], objects))
+    assert job_id == 1
+    _Interrupted.meanwhile = refuse
+    with running_gateway(sqlite_database, objects, **_QUICK) as running:
+        until(lambda: bool(states(running, "viewer")), "what is written for it")
+        assert set(states(running, "viewer")) == {LABELMAP, SR}
+    assert len(refusals) == 1
 
 
 def test_routes_and_priorities_decide_who_gets_a_result(

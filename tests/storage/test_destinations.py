@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.orm import Session
 
 from storage import (
     audit,
@@ -20,6 +21,7 @@ from storage import (
 )
 from storage.database import Database
 from storage.delivery_claims import ClaimTerms
+from storage.delivery_lists import Delivery
 from storage.destinations import DestinationEntry
 from storage.domain import DeliveryState, ObjectKind, Priority, ReportState
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
@@ -197,6 +199,12 @@ def test_a_negotiation_holds_for_a_day_and_one_that_failed_for_a_minute(database
     assert tags(database) == ["destination:negotiated"]
 
 
+def refused_form(session: Session, delivery: Delivery) -> bool:
+    return form_refusals.refused_form(
+        session, delivery, owner="g", status=None, code="peer_rejected_object", reason="r", now=NOW
+    )
+
+
 def test_a_form_that_is_refused_is_called_off_and_another_takes_its_place(
     database: Database, objects: ObjectStore
 ) -> None:
@@ -206,8 +214,7 @@ def test_a_form_that_is_refused_is_called_off_and_another_takes_its_place(
     with database.write() as session:
         batch = delivery_claims.claim(session, "pacs", TERMS, now=NOW)
         seg = next(one for one in batch if one.written.kind is ObjectKind.SEG)
-        deliveries.refused(session, seg.id, owner="g", status=None, code="peer_rejected_object", reason="r", now=NOW)
-        assert form_refusals.replan_refused_forms(session, "pacs", [seg], now=NOW) == (job_id,)
+        assert refused_form(session, seg)
     with database.read() as session:
         assert negotiations.find(session, "pacs").taken == {SEG_CLASS: ()}
         assert [one.job_id for one in reports.due(session, now=NOW)] == [job_id]
@@ -252,6 +259,14 @@ def test_a_destination_of_the_settings_gets_nothing_in_place_of_what_it_refused(
     job_id = finished(database, objects)
     report(database, job_id, ObjectKind.SEG, to="PACS@10.0.0.1:104")
     with database.write() as session:
-        batch = delivery_claims.claim(session, "PACS@10.0.0.1:104", TERMS, now=NOW)
-        assert form_refusals.replan_refused_forms(session, "PACS@10.0.0.1:104", batch, now=NOW) == ()
+        (seg,) = delivery_claims.claim(session, "PACS@10.0.0.1:104", TERMS, now=NOW)
+        assert not refused_form(session, seg)
         assert session.get_one(ReportRow, job_id).state == ReportState.WRITTEN.value
+
+
+def test_a_peer_that_takes_nothing_at_all_is_asked_again_soon(database: Database) -> None:
+    add(database)
+    with database.write() as session:
+        negotiations.answered(session, "pacs", {SEG_CLASS: (), SR_CLASS: ()}, now=NOW)
+    with database.read() as session:
+        assert negotiations.find(session, "pacs").is_due(NOW + timedelta(minutes=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,19 +14,23 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]  # made at import, from a table
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from dicom_gateway.receivers import Receiver, addressed
 from dicom_gateway.receiving.file_receiver import running_receiver
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.delivery import Dispatch, Dispatcher
 from dicom_gateway.sending.delivery_batch import Caller
-from storage import audit, circuits, delivery_lists
+from storage import audit, circuits, delivery_lists, destinations
 from storage.backoff import no_jitter
 from storage.circuits import CircuitState
 from storage.database import Database, utc_now
-from storage.domain import DeliveryState, Priority
+from storage.destinations import DestinationEntry
+from storage.domain import DeliveryState, ObjectKind, Priority
 from storage.objects import ObjectStore
 from tests.support import peers
+from tests.support import storescp_profiles as profiles
 from tests.support.ending_scp import Ending, ending_scp
 from tests.support.gateways import until
 from tests.support.storage_scp import scp
@@ -254,6 +259,31 @@ def test_a_title_that_the_peer_does_not_know_costs_one_batch_and_the_rest_waits(
     with site.database.read() as session:
         (one,) = circuits.listed(session, now=site.clock())
     assert (one.failures, one.fault and one.fault.code) == (4, "peer_rejected_object")
+
+
+@pytest.mark.peer
+def test_no_commit_leaves_a_refused_form_without_what_stands_in(site: Site, tmp_path: Path) -> None:
+    left: list[tuple[DeliveryState, bool]] = []
+
+    def look(_: Session) -> None:
+        with contextlib.closing(sqlite3.connect(str(site.database.engine.url.database))) as connection:
+            ((state,),) = connection.execute("SELECT state FROM deliveries")
+            known = connection.execute("SELECT taken FROM destination_negotiations").fetchall()
+        left.append((DeliveryState(state), bool(known)))
+
+    with peers.dcmtk_storescp(tmp_path, *profiles.taking(tmp_path, {ObjectKind.SR})) as peer:
+        address = f"{peer.ae_title}@127.0.0.1:{peer.port}"
+        site.known["pacs"] = replace(addressed(address), name="pacs")
+        with site.database.write() as session:
+            destinations.add(session, DestinationEntry("pacs", address), actor="test", now=NOW)
+        site.add("pacs", 1)
+        event.listen(Session, "after_commit", look)
+        try:
+            _round(site.dispatcher())
+        finally:
+            event.remove(Session, "after_commit", look)
+    assert left[-1] == (REFUSED, True)
+    assert (REFUSED, False) not in left
 
 
 def test_a_name_that_nobody_has_refuses_what_was_meant_for_it(site: Site) -> None:
