@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage import audit, delivery_lists, negotiations
-from storage.domain import ObjectKind, Priority, Unanalysed
+from storage.domain import DeliveryState, ObjectKind, Priority, Unanalysed
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
 from storage.models import DestinationCircuitRow, DestinationRow
 
@@ -117,12 +117,7 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     ``calling_off.call_off_destination`` calls off what waits. What was sent there stays on record under its name.
     """
     row = _required(session, name)
-    waiting = delivery_lists.count_open(session, name)
-    if waiting:
-        raise DestinationBusy(
-            f"{waiting} deliveries to {name} are on their way: wait for them, or call them off by "
-            f"`oncue destinations remove {name} --call-off`"
-        )
+    _require_idle(session, name)
     entry = _entry(row)
     session.delete(row)
     session.flush()
@@ -165,6 +160,22 @@ def hold(session: Session, names: Collection[str]) -> frozenset[str]:
     """
     query = select(DestinationRow.name).where(DestinationRow.name.in_(names)).order_by(DestinationRow.name)
     return frozenset(session.scalars(query.with_for_update(read=True)))
+
+
+def _require_idle(session: Session, name: str) -> None:
+    """Raise DestinationBusy while anything waits for a destination, or is being sent there."""
+    counts = delivery_lists.count_by_state(session, name)
+    waiting, sending = counts.get(DeliveryState.PENDING, 0), counts.get(DeliveryState.SENDING, 0)
+    if waiting:
+        raise DestinationBusy(
+            f"{waiting + sending} deliveries to {name} are on their way: wait for them, or call them off by "
+            f"`oncue destinations remove {name} --call-off`"
+        )
+    if sending:
+        raise DestinationBusy(
+            f"{sending} deliveries to {name} are being sent at this moment and cannot be called off: repeat this once "
+            "they have ended; a peer that hangs is given up after a while"
+        )
 
 
 def _forget_peer(session: Session, name: str) -> None:

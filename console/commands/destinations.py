@@ -97,7 +97,8 @@ def remove_destination(
 ) -> None:
     """Take an entry off the record: nothing more goes there; what was sent stays on record under its name.
 
-    Refused while anything is on its way there, unless that is called off.
+    Refused while anything is on its way there, unless that is called off. What is being sent at that moment is not
+    called off: the entry is paused then, to be removed once that has ended.
 
     Example: oncue destinations remove pacs --call-off --state ./oncue-state
     """

@@ -199,6 +199,19 @@ def test_a_negotiation_holds_for_a_day_and_one_that_failed_for_a_minute(database
     assert tags(database) == ["destination:negotiated"]
 
 
+def test_what_is_being_sent_is_not_called_off_and_whoever_removes_its_entry_is_told_to_wait(
+    database: Database, objects: ObjectStore
+) -> None:
+    add(database)
+    report(database, finished(database, objects), ObjectKind.SEG)
+    with database.write() as session:
+        delivery_claims.claim(session, "pacs", TERMS, now=NOW)
+        assert calling_off.call_off_destination(session, "pacs", actor="cli:op", now=NOW) == 0
+    with database.write() as session, pytest.raises(DestinationBusy, match="being sent at this moment") as told:
+        destinations.remove(session, "pacs", actor="cli:op", now=NOW)
+    assert "--call-off" not in str(told.value)
+
+
 def refused_form(session: Session, delivery: Delivery) -> bool:
     return form_refusals.refused_form(
         session, delivery, owner="g", status=None, code="peer_rejected_object", reason="r", now=NOW
