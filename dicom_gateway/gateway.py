@@ -34,7 +34,7 @@ from dicom_gateway.sending.negotiation import Question
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
 from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
-from storage import associations, peers, processes
+from storage import associations, delivery_claims, peers, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
 from storage.errors import StorageError
@@ -200,6 +200,9 @@ class Gateway:
         with self._database.write() as session:
             processes.beat(session, self.process_id, now=self._clock())
             associations.close_lost(session, now=self._clock())
+            left_behind = delivery_claims.end_lost(session, now=self._clock())
+        if left_behind:
+            self._delivery.wake()
 
 
 def _assembly_loop(rules: Rules, assembly: Assembly) -> Loop:

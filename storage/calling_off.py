@@ -47,13 +47,17 @@ def _supersede(session: Session, written: Select[int], *, now: datetime) -> None
         deliveries.record(session, row, study, "delivery:superseded", now=now)
 
 
-def call_off_destination(session: Session, destination: str, *, actor: str, now: datetime, limit: int = 200) -> int:
+def call_off_destination(
+    session: Session, destination: str, *, actor: str, now: datetime, refused: bool = False, limit: int = 200
+) -> int:
     """Call off the deliveries to a destination that have not begun, ``limit`` at most, and return how many.
 
-    To be repeated, each time in a transaction of its own, until it returns 0: thousands in one would keep every other
-    writer waiting.
+    With ``refused`` those that it did not take instead: nobody can have them sent again once it is removed. To be
+    repeated, each time in a transaction of its own, until it returns 0: thousands in one would keep every other writer
+    waiting.
     """
-    waits = (DeliveryRow.destination == destination, DeliveryRow.state == DeliveryState.PENDING.value)
+    state = DeliveryState.REFUSED if refused else DeliveryState.PENDING
+    waits = (DeliveryRow.destination == destination, DeliveryRow.state == state.value)
     first = tuple(session.scalars(select(DeliveryRow.id).where(*waits).order_by(DeliveryRow.id).limit(limit)))
     studies = (
         select(ResultObjectRow.study_id)

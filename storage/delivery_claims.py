@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import circuits, due_deliveries, leases
+from storage import circuits, due_deliveries, leases, processes
 from storage.backoff import Draw
 from storage.circuits import CircuitState
 from storage.deliveries import BACKOFF, update_where
@@ -102,6 +102,27 @@ def put_off(session: Session, ids: Collection[int], *, owner: str, now: datetime
     for number, attempts in session.execute(held).all():
         moment = now + BACKOFF.pause(attempts, draw=draw)
         update_where(session, due_deliveries.held_by([number], owner), {**_LET_GO, "next_attempt_at": moment})
+
+
+def end_lost(session: Session, *, now: datetime) -> int:
+    """End the leases of batches whose process is gone, and return how many there were.
+
+    What a killed gateway held goes out once it was not seen for a while, and not only when its lease runs out.
+    """
+    held = select(DeliveryRow.lease_owner).where(
+        DeliveryRow.state == DeliveryState.SENDING.value, DeliveryRow.lease_expires_at > now
+    )
+    owners = [owner for owner in session.scalars(held.distinct()) if owner is not None]
+    lost = processes.lost(session, {_process_of(owner) for owner in owners}, now=now)
+    ended = [owner for owner in owners if _process_of(owner) in lost]
+    if ended:
+        update_where(session, DeliveryRow.lease_owner.in_(ended), {"lease_expires_at": now})
+    return len(ended)
+
+
+def _process_of(owner: str) -> str:
+    """Return the process of a batch's owner, which is the process with the number of the batch behind it."""
+    return owner.rpartition("/")[0]
 
 
 def _take_turn(session: Session, destination: str) -> None:

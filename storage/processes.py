@@ -81,6 +81,12 @@ def running(session: Session, *, kind: str | None = None) -> tuple[Process, ...]
     return tuple(Process(row.id, row.kind, row.started_at, row.seen_at) for row in session.scalars(query))
 
 
+def lost(session: Session, ids: Collection[str], *, now: datetime) -> frozenset[str]:
+    """Return those of some processes that have ended, or were not seen for a while; one that is not known is none."""
+    gone = (ProcessRow.seen_at < now - STALE_AFTER) | ProcessRow.stopped_at.is_not(None)
+    return frozenset(session.scalars(select(ProcessRow.id).where(ProcessRow.id.in_(ids), gone)))
+
+
 def served(session: Session, *, now: datetime | None = None) -> frozenset[Served]:
     """Return what the workers serve that have not ended; with ``now``, those alone that were at work lately."""
     query = select(ProcessRow).where(ProcessRow.stopped_at.is_(None), ProcessRow.serves.is_not(None))

@@ -104,7 +104,7 @@ def remove_destination(
     """
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_line
-    from storage import calling_off, destinations
+    from storage import destinations
     from storage.database import utc_now
 
     installation = _installation(state, config)
@@ -113,14 +113,27 @@ def remove_destination(
         # Held back first: what is called off here must not be taken up by the gateway meanwhile.
         with installation.write() as session:
             destinations.set_paused(session, name, paused=True, actor=actor, now=utc_now())
-        called = 1
-        while called:
-            with installation.write() as session:
-                called = calling_off.call_off_destination(session, name, actor=actor, now=utc_now())
-            number += called
+        number += _called_off(installation, name, refused=False)
     with installation.write() as session:
         destinations.remove(session, name, actor=actor, now=utc_now())
+    number += _called_off(installation, name, refused=True)
     write_line(f"destination {name} is removed" + (f"; {number} deliveries are called off" if number else ""))
+
+
+def _called_off(installation: Installation, name: str, *, refused: bool) -> int:
+    """Call off what waits for a destination, or what it refused, some at a time; return how many."""
+    from console.terminal.actor import command_line_actor
+    from storage import calling_off
+    from storage.database import utc_now
+
+    number, called = 0, 1
+    while called:
+        with installation.write() as session:
+            called = calling_off.call_off_destination(
+                session, name, actor=command_line_actor(), now=utc_now(), refused=refused
+            )
+        number += called
+    return number
 
 
 def _asked(entry: DestinationEntry, installation: Installation) -> DestinationTrial:

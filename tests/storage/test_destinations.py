@@ -159,6 +159,18 @@ def test_what_is_under_way_keeps_an_entry(database: Database, objects: ObjectSto
         destinations.remove(session, "pacs", actor="cli:op", now=NOW)
 
 
+def test_what_a_removed_destination_had_refused_is_called_off(database: Database, objects: ObjectStore) -> None:
+    add(database)
+    report(database, finished(database, objects), ObjectKind.SR)
+    with database.write() as session:
+        (one,) = delivery_claims.claim(session, "pacs", TERMS, now=NOW)
+        deliveries.refused(session, one.id, owner="g", status=0xA900, code="peer_rejected_object", reason="", now=NOW)
+        destinations.remove(session, "pacs", actor="cli:op", now=NOW)
+    with database.write() as session:
+        assert calling_off.call_off_destination(session, "pacs", actor="cli:op", now=NOW, refused=True) == 1
+    assert set(states(database).values()) == {DeliveryState.CALLED_OFF}
+
+
 def test_another_address_is_another_peer_of_which_nothing_is_known(database: Database) -> None:
     add(database)
     with database.write() as session:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
-from storage import audit, circuits, deliveries, delivery_claims, delivery_lists
+from storage import audit, circuits, deliveries, delivery_claims, delivery_lists, processes
 from storage.backoff import no_jitter
 from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
@@ -114,6 +114,23 @@ def test_a_lease_that_is_renewed_is_not_taken_over(database: Database) -> None:
     assert _claim(database, "g2", now=NOW + timedelta(seconds=90)) == ()
     (taken_over,) = _claim(database, "g2", now=NOW + timedelta(seconds=120))
     assert (taken_over.id, taken_over.attempts) == (one.id, 2)
+
+
+def test_what_a_lost_process_held_is_free_before_its_lease_runs_out(database: Database) -> None:
+    _open(database, 1, 2)
+    lost, alive = (f"gateway-host-{number}-abc/1" for number in (1, 2))
+    with database.write() as session:
+        for owner in (lost, alive):
+            processes.start(session, owner.partition("/")[0], "gateway", now=NOW)
+    (one,) = _claim(database, lost, objects=1, associations=2)
+    (other,) = _claim(database, alive, objects=1, associations=2)
+    later = NOW + timedelta(seconds=31)
+    with database.write() as session:
+        processes.beat(session, alive.partition("/")[0], now=later)
+        assert delivery_claims.end_lost(session, now=NOW) == 0
+        assert delivery_claims.end_lost(session, now=later) == 1
+    moment = later + timedelta(seconds=1)
+    assert [item.id for item in _claim(database, "g3", associations=2, now=moment)] == [one.id] != [other.id]
 
 
 def test_an_open_circuit_lets_nothing_be_taken_and_a_half_open_one_a_single_batch(database: Database) -> None:
