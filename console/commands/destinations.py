@@ -23,7 +23,19 @@ CallOff = Annotated[
     bool, typer.Option("--call-off", help="Call off what is on its way there; it stays on record as called off.")
 ]
 
-_HEADERS = ("name", "address", "state", "asks for", "gets", "routes", "priorities", "notes", "waiting", "refused")
+_HEADERS = (
+    "name",
+    "address",
+    "state",
+    "asks for",
+    "gets",
+    "routes",
+    "priorities",
+    "notes",
+    "unanalysed",
+    "waiting",
+    "refused",
+)
 _MARKS = {True: "yes", False: "no", None: "cannot say"}
 
 
@@ -161,6 +173,9 @@ def _show_trial(found: DestinationTrial) -> None:
     if not found.answered:
         write_line(f"destination {found.name} does not answer: [{found.code}] {found.reason}")
         return
+    if all(one.taken is None for one in found.forms):
+        write_line(f"{found.name} ({found.address}) answers; what it takes shows when something is sent")
+        return
     rows = [
         (one.form, _MARKS[one.taken], ", ".join(map(syntax_name, one.transfer_syntaxes)) or None) for one in found.forms
     ]
@@ -204,6 +219,7 @@ def _row(form: DestinationForm) -> tuple[object, ...]:
         form.routes and ", ".join(form.routes),
         form.priorities and ", ".join(form.priorities),
         "yes" if form.rejection_notes else "no",
+        form.unanalysed,
         form.waiting,
         form.refused,
     )

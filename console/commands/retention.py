@@ -102,7 +102,7 @@ def run_round(
     if as_json:
         write_forms([done])
         return
-    write_line(f"{done.files} files of {done.studies} studies deleted, {_megabytes(done.size_bytes)}")
+    write_line(f"{done.studies} deletions put on record, {done.files} files gone, {_megabytes(done.size_bytes)}")
     if done.waiting_files:
         write_line(f"{done.waiting_files} files were in use within the hour, or are shared: a later round looks again")
 

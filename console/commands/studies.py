@@ -190,6 +190,8 @@ def keep_study(
 
     if undo == (reason is not None):
         raise typer.BadParameter("give --reason TEXT to keep it, or --undo to let it go")
+    if reason is not None and not reason.strip():
+        raise typer.BadParameter("say in --reason why it is kept: whoever looks later asks that")
     with open_installation(state, file=config).write() as session:
         study_id, actor = _number(session, study), by or command_line_actor()
         if reason is None:

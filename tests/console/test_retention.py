@@ -61,7 +61,7 @@ def test_a_plan_says_what_goes_and_what_stays_and_a_round_does_so(place: Place, 
     before = kept.files()
     (done,) = oncue("retention", "run", "--state", place.state, "--json").json
     assert (done["studies"], done["files"]) == (3, len(before) - len(kept.files()))
-    assert oncue("retention", "run", "--state", place.state).out.startswith("0 files of 0 studies")
+    assert oncue("retention", "run", "--state", place.state).out.startswith("0 deletions put on record")
     assert oncue("studies", "keep", "2", "--undo", "--by", "anna", "--state", place.state).code == 0
     tags = [event["tag"] for event in oncue("audit", "list", "--state", place.state, "--json", "--limit", 500).json]
     assert {"study:kept", "study:let-go", "study:images-deleted"} <= set(tags)
