@@ -17,9 +17,18 @@ from console.config import PREFIX, TEST_PREFIX
 from storage import migrate
 from storage.database import Database, connect
 from storage.objects import ObjectStore
+from tests.support.compiled_statements import compile_once
 from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Have each process compute on one thread, before it or what it starts loads a library that computes.
+
+    There is a process for each core: with more threads they wait for one another, and take twice the processor time.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +38,14 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             if name != REQUIRE_PEERS and not name.startswith(TEST_PREFIX):
                 environment.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_compiled_once() -> Iterator[None]:
+    """Compile a statement once, however many databases the tests make."""
+    with pytest.MonkeyPatch.context() as patch:
+        compile_once(patch)
         yield
 
 
