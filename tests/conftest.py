@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 import warnings
@@ -21,6 +22,7 @@ from tests.support.compiled_statements import compile_once
 from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
+_THREADS = "OMP_NUM_THREADS"
 
 
 def pytest_configure() -> None:
@@ -28,7 +30,14 @@ def pytest_configure() -> None:
 
     There is a process for each core: with more threads they wait for one another, and take twice the processor time.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault(_THREADS, "1")
+
+
+def pytest_runtest_setup() -> None:
+    """Take back what a command of the laboratory set for its whole process: the next test computes as this one did."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != int(os.environ[_THREADS]):
+        torch.set_num_threads(int(os.environ[_THREADS]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
