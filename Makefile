@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := worker,console,embedded,monai,nnunet-needs,onnx,lab,dev
 WORKERS ?= 2
+# A file stays in one process, for what it makes once; the files keep the order of tests/conftest.py, the long ones first.
+SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 CODE := console lab workers dicom_gateway phantom storage migrations tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -34,11 +36,11 @@ demo: $(STAMP) ## Send a phantom through the whole system: STUDY=<folder> for yo
 
 .PHONY: test
 test: $(STAMP) ## Run every test; peers that are not installed are skipped unless ONCUE_REQUIRE_PEERS=1
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest $(SHARED_OUT) $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run what needs no peer and is not slow: for the hand, between two edits
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not peer and not slow" $(ARGS)
+	$(BIN)/pytest $(SHARED_OUT) -m "not peer and not slow" $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Send hostile bytes to a gateway of its own: SECONDS=300, SEED=<number> to repeat

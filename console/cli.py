@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from functools import cache
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -126,13 +127,19 @@ app.command("config")(config.show_settings)
 def main() -> None:
     """Run the command line; an error of ours or of a file is one line on standard error and exit code 1."""
     try:
-        app()
+        _command()()
     except OncueError as error:
         _end(error)
     except OSError as error:
         if error.filename is None:  # no file that somebody named: the traceback says more
             raise
         _end(FileUnusable(f"{error.filename} cannot be used ({error.strerror}); check the path and its rights"))
+
+
+@cache
+def _command() -> Any:
+    """Build what `app` describes, once: it takes longer than most subcommands do."""
+    return typer.main.get_command(app)
 
 
 def _end(error: OncueError) -> NoReturn:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from storage.database import Database, translated
 from storage.errors import SchemaMismatch
-from storage.revisions import current_revision, expected_revision, migrations_folder
+from storage.revisions import current_revision, expected_revision, migrations_folder, revision_of
 from storage.schema import METADATA
 
 _LOCK_KEY = 0x6F6E6375654D
@@ -27,8 +27,10 @@ def upgrade(database: Database) -> str:
         # SQLite's turn was taken when the transaction began; PostgreSQL's is this lock, which goes with it.
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-        with _rights_needed():
-            command.upgrade(_config(connection), "head")
+        # The tool reads and compiles every migration before it sees that none is missing.
+        if revision_of(connection) != expected_revision():
+            with _rights_needed():
+                command.upgrade(_config(connection), "head")
     return expected_revision()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from storage.database import Database, translated
 from storage.errors import SchemaMismatch
@@ -14,14 +15,23 @@ from storage.errors import SchemaMismatch
 def current_revision(database: Database) -> str | None:
     """Return the revision that the database stands at, None for an empty one; DatabaseUnavailable."""
     with translated(), database.engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        return version
+        return revision_of(connection)
 
 
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision that an open connection's database stands at, None for an empty one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+@cache
 def expected_revision() -> str:
-    """Return the revision that this code was written for: the one that no other migration builds on."""
+    """Return the revision that this code was written for: the one that no other migration builds on.
+
+    Found once: the files may be those of a newer release while the older one still runs.
+    """
     steps = [_step(path) for path in (migrations_folder() / "versions").glob("*.py")]
     heads = {revision for revision, _ in steps} - {before for _, before in steps}
     if len(heads) != 1:

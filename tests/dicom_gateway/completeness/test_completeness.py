@@ -58,15 +58,15 @@ def test_a_quiet_study_is_closed_with_its_reason_on_record(database: Database, o
     assert (closed["reason"], closed["quiet_seconds"], closed["instances"]) == ("quiet", 10.0, 1)
 
 
-@pytest.mark.parametrize("pause", [11, 15, 45, 100, 290])
+@pytest.mark.parametrize(("pause", "every"), [(11, 1), (15, 1), (45, 1), (100, 5), (290, 5)])
 def test_images_that_trickle_in_slower_than_the_quiet_time_give_a_few_analyses(
-    database: Database, objects: ObjectStore, pause: int
+    database: Database, objects: ObjectStore, pause: int, every: int
 ) -> None:
     place = Arriving(database, objects)
     for number in range(12):
         place.image(number)
-        for _ in range(pause):
-            place.look(1)
+        for _ in range(0, pause, every):
+            place.look(every)
     place.look(900)
     assert place.entry().instances == 12
     assert place.entry().state is StudyState.QUEUED

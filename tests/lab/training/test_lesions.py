@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -37,18 +40,26 @@ def painted(grey: Tensor, heads: Tensor, bank: FieldBank, seed: int, wanted: Ten
     return lesions.paint(grey, heads, wanted, bank=bank, rng=np.random.default_rng(seed))
 
 
-def test_the_same_seed_paints_the_same_lesions(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
-    first, again, other = (painted(grey, heads, bank, seed) for seed in (3, 3, 4))
+@pytest.fixture(scope="module")
+def ordinary(grey: Tensor, heads: Tensor, bank: FieldBank) -> Callable[[int], Painted]:
+    """Return what gives the lesions of a seed as the settings have them, painted once; nobody may write to them."""
+    return cache(lambda seed: painted(grey.clone(), heads, bank, seed))
+
+
+def test_the_same_seed_paints_the_same_lesions(
+    grey: Tensor, heads: Tensor, bank: FieldBank, ordinary: Callable[[int], Painted]
+) -> None:
+    first, again, other = ordinary(3), painted(grey, heads, bank, 3), ordinary(4)
     assert torch.equal(first.grey, again.grey)
     assert torch.equal(first.masks, again.masks)
     assert not torch.equal(first.grey, other.grey)
 
 
 def test_lesions_lie_inside_the_head_and_their_slices_stay_in_range(
-    grey: Tensor, heads: Tensor, bank: FieldBank
+    heads: Tensor, ordinary: Callable[[int], Painted]
 ) -> None:
     for seed in range(6):
-        result = painted(grey, heads, bank, seed)
+        result = ordinary(seed)
         assert not (result.masks.bool() & ~heads[:, 1:2]).any()
         assert float(result.grey.min()) >= 0.0
         assert float(result.grey.max()) <= 1.0
@@ -56,12 +67,10 @@ def test_lesions_lie_inside_the_head_and_their_slices_stay_in_range(
             assert bool(mask.any()) == (kind is not LesionKind.NONE)
 
 
-def test_bright_lesions_are_brighter_and_dark_ones_darker_than_the_tissue(
-    grey: Tensor, heads: Tensor, bank: FieldBank
-) -> None:
+def test_bright_lesions_are_brighter_and_dark_ones_darker_than_the_tissue(ordinary: Callable[[int], Painted]) -> None:
     seen = set()
     for seed in range(10):
-        result = painted(grey, heads, bank, seed)
+        result = ordinary(seed)
         for stack, mask, kind in zip(result.grey, result.masks, result.kinds, strict=True):
             if kind is LesionKind.BRIGHT:
                 assert float(stack[1][mask[0].bool()].mean()) > TISSUE
@@ -71,8 +80,8 @@ def test_bright_lesions_are_brighter_and_dark_ones_darker_than_the_tissue(
     assert seen >= {LesionKind.BRIGHT, LesionKind.DARK, LesionKind.MIXED}
 
 
-def test_a_lesion_reaches_into_the_neighbouring_slices(grey: Tensor, heads: Tensor, bank: FieldBank) -> None:
-    result = painted(grey, heads, bank, 5)
+def test_a_lesion_reaches_into_the_neighbouring_slices(grey: Tensor, ordinary: Callable[[int], Painted]) -> None:
+    result = ordinary(5)
     changed = (result.grey - grey).abs().flatten(2).sum(dim=2) > 1.0
     large = result.masks.flatten(1).sum(dim=1) > 400
     assert large.any()
