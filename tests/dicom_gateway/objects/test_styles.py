@@ -100,8 +100,8 @@ def test_text_that_cannot_be_read_stays_as_it_is(objects: ObjectStore) -> None:
 def test_a_description_beyond_the_objects_set_is_reduced(objects: ObjectStore) -> None:
     study = store_study(LAYOUTS[0], objects)
     analysis = pictured(study, study.lesion_labels(), objects)
-    for item in write(analysis, objects, ObjectStyle(series_description="KI 結果 für alle")):
-        assert pydicom.dcmread(objects.path(item.digest)).SeriesDescription == "KI  fur alle"
+    for item in write(analysis, objects, ObjectStyle(series_description="KI 結果 für mich")):
+        assert pydicom.dcmread(objects.path(item.digest)).SeriesDescription == "KI  fur mich"
 
 
 @pytest.mark.parametrize(
