@@ -10,9 +10,8 @@ from datetime import datetime
 import structlog
 
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.notice import UnanalysedStudy
 from dicom_gateway.objects.styles import ObjectStyle
-from dicom_gateway.objects.writing import write_notice
+from dicom_gateway.objects.unanalysed_study import UnanalysedStudy
 from storage import notices, routings, studies
 from storage.database import Database
 from storage.errors import OncueError
@@ -81,6 +80,8 @@ class NoticeWriter:
         )
 
     def _object(self, subject: UnanalysedStudy, style: ObjectStyle) -> WrittenObject:
+        from dicom_gateway.objects.writing import write_notice  # not before it is needed, as in ``report_writer``
+
         return write_notice(subject, self.objects, equipment=self.equipment, style=style)
 
     def _failed(self, pending: PendingNotice, *, code: str, reason: str, retryable: bool) -> None:

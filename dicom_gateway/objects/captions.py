@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dicom_gateway.objects.codes import plain
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.key_pictures import KeyPicture, lesion_plane
+from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.segments import lesions
 from storage.domain import Analysis, Extent, Finding, Presence
 

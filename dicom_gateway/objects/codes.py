@@ -40,10 +40,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 
 from pydicom.sr.coding import Code as DicomCode
 
+from dicom_gateway.objects.plain_text import plain
 from storage.domain import Code
 
 PRIVATE_SCHEME = "99ONCUE"
@@ -132,7 +132,6 @@ _PROCEDURES = {
 }
 
 _CODE_VALUE_CHARACTERS = 16
-_LONG_STRING_CHARACTERS = 64
 
 
 def dicom_code(code: Code) -> DicomCode:
@@ -152,10 +151,3 @@ def site_code(text: str) -> DicomCode:
     if not value or len(value) > _CODE_VALUE_CHARACTERS:
         value = hashlib.sha256(text.encode()).hexdigest()[:_CODE_VALUE_CHARACTERS].upper()
     return DicomCode(value, PRIVATE_SCHEME, meaning or "unnamed")
-
-
-def plain(text: str, characters: int = _LONG_STRING_CHARACTERS) -> str:
-    """Reduce text to printable ASCII without backslash, which every source's character set can hold, and cut it."""
-    decomposed = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    kept = "".join(character for character in decomposed if character.isprintable() and character != "\\")
-    return kept.strip()[:characters].strip()

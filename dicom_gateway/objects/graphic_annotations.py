@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.captions import lesions_on
-from dicom_gateway.objects.codes import plain
 from dicom_gateway.objects.contours import outlines
 from dicom_gateway.objects.key_pictures import lesion_plane
+from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.segments import lesion_colour, lesions
 from storage.domain import Analysis, Finding, LabelMap
 

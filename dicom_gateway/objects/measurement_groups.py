@@ -24,6 +24,7 @@ from dicom_gateway.objects import codes
 from dicom_gateway.objects.anatomy import Place, place_of
 from dicom_gateway.objects.calibration import size_statements
 from dicom_gateway.objects.labels import label_measurements, label_statements
+from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.segment_references import SegmentGroup, SegmentReferences
 from dicom_gateway.objects.segments import has_segments, lesions, organs, tracking_words
 from dicom_gateway.objects.sources import SourceSeries
@@ -176,14 +177,14 @@ class GroupBuilder:
     def _algorithm(self, algorithm: Algorithm) -> AlgorithmIdentification:
         """TID 4019; among its parameters the digest of the weights, and the route that asked, with its file's."""
         return AlgorithmIdentification(
-            name=codes.plain(algorithm.name),
-            version=codes.plain(algorithm.version),
+            name=plain(algorithm.name),
+            version=plain(algorithm.version),
             manufacturer="oncue",
             family=codes.ARTIFICIAL_INTELLIGENCE,
             parameters=[
                 f"weights_sha256={algorithm.weights_sha256}",
-                f"parameters={codes.plain(algorithm.parameters, 10_000)}",
-                *([f"route={codes.plain(self.analysis.route)}"] if self.analysis.route else []),
+                f"parameters={plain(algorithm.parameters, 10_000)}",
+                *([f"route={plain(self.analysis.route)}"] if self.analysis.route else []),
                 *([f"routes_sha256={self.analysis.routes_sha256}"] if self.analysis.routes_sha256 else []),
             ],
         )

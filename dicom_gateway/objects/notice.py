@@ -6,8 +6,6 @@ It says why in words and as a code, and names the study, the series that were th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -30,37 +28,16 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, derived_identity, settle
 from dicom_gateway.objects.notice_reasons import words_for
 from dicom_gateway.objects.observers import device_observer
+from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.sources import copy_identity, leave_blank
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
+from dicom_gateway.objects.unanalysed_study import UnanalysedStudy
 from storage.domain import ObjectKind, StoredInstance
 
 _MOST_SERIES = 100
 _MOST_CONDITIONS = 20
 _TEXT_CHARACTERS = 1024
 _CONTAINS = RelationshipTypeValues.CONTAINS
-
-
-@dataclass(frozen=True, slots=True)
-class UnanalysedStudy:
-    """What a notice is about: the images that were there, and why they were not analysed.
-
-    ``code`` is that of the error tree, ``not_applicable`` or ``set_aside``; ``conditions`` are the lines in which
-    routes say what they miss. ``stated_at`` is when that became so, and a part of the notice's identity.
-    """
-
-    instances: tuple[StoredInstance, ...]
-    revision: int
-    route: str
-    code: str
-    conditions: tuple[str, ...]
-    stated_at: datetime
-
-    @property
-    def uids(self) -> frozenset[str]:
-        """Every UID that a notice repeats of the images."""
-        return frozenset(
-            uid for one in self.instances for uid in (one.series_instance_uid, one.sop_instance_uid, one.sop_class_uid)
-        )
 
 
 def build_notice(
@@ -138,9 +115,9 @@ def _content(subject: UnanalysedStudy, study_instance_uid: str, equipment: Equip
         language,
         *device_observer(equipment),
         CodeContentItem(codes.REASON, reason, _CONTAINS),
-        TextContentItem(codes.COMMENT, f"{words.sentence} Code: {codes.plain(subject.code)}.", _CONTAINS),
+        TextContentItem(codes.COMMENT, f"{words.sentence} Code: {plain(subject.code)}.", _CONTAINS),
         UIDRefContentItem(codes.STUDY_INSTANCE_UID, study_instance_uid, _CONTAINS),
-        *([TextContentItem(codes.ROUTE, codes.plain(subject.route), _CONTAINS)] if subject.route else []),
+        *([TextContentItem(codes.ROUTE, plain(subject.route), _CONTAINS)] if subject.route else []),
         *_conditions(subject.conditions),
         *_series(subject.instances),
     ]
@@ -149,7 +126,7 @@ def _content(subject: UnanalysedStudy, study_instance_uid: str, equipment: Equip
 
 def _conditions(lines: Sequence[str]) -> Iterator[TextContentItem]:
     for line in lines[:_MOST_CONDITIONS]:
-        yield TextContentItem(codes.UNMET, codes.plain(line, _TEXT_CHARACTERS), _CONTAINS)
+        yield TextContentItem(codes.UNMET, plain(line, _TEXT_CHARACTERS), _CONTAINS)
 
 
 def _series(instances: Sequence[StoredInstance]) -> Iterator[ContainerContentItem]:
@@ -165,7 +142,7 @@ def _series(instances: Sequence[StoredInstance]) -> Iterator[ContainerContentIte
         container.ContentSequence = ContentSequence(
             [
                 UIDRefContentItem(codes.SERIES_INSTANCE_UID, uid, _CONTAINS),
-                TextContentItem(codes.MODALITY, codes.plain(members[0].modality) or "unknown", _CONTAINS),
+                TextContentItem(codes.MODALITY, plain(members[0].modality) or "unknown", _CONTAINS),
                 TextContentItem(codes.IMAGES, str(len(members)), _CONTAINS),
             ]
         )

@@ -22,6 +22,7 @@ from dicom_gateway.objects.anatomy import anatomic_region, stated_side
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
+from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.planes import plane_headers
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import name_true_frames
@@ -171,4 +172,4 @@ def _algorithm_items(algorithm: Algorithm) -> list[Any]:
 
 
 def _text(name: DicomCode, value: str) -> TextContentItem:
-    return TextContentItem(name=CodedConcept.from_code(name), value=codes.plain(value, _PARAMETER_CHARACTERS))
+    return TextContentItem(name=CodedConcept.from_code(name), value=plain(value, _PARAMETER_CHARACTERS))

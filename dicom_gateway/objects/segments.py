@@ -17,8 +17,8 @@ from dicom_gateway.objects.codes import (
     ARTIFICIAL_INTELLIGENCE,
     MORPHOLOGICALLY_ABNORMAL,
     dicom_code,
-    plain,
 )
+from dicom_gateway.objects.plain_text import plain
 from storage.domain import Algorithm, Analysis, Finding, Presence, Structure
 
 _PARAMETER_CHARACTERS = 10_000  # AlgorithmParameters is LT: 10 240 characters

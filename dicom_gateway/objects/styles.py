@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from dicom_gateway.errors import StyleInvalid
-from dicom_gateway.objects.codes import plain
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.sources import TEXT_VRS
 
 _MOST_SERIES_NUMBER = 2_147_483_647 - 100  # IS holds 32 bits with a sign (PS3.5 6.2), and series count on from the base

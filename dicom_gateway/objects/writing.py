@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.forms import write_forms
-from dicom_gateway.objects.notice import UnanalysedStudy, build_notice
+from dicom_gateway.objects.notice import build_notice
 from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.rejection import RejectionReason, build_rejection
@@ -20,6 +20,7 @@ from dicom_gateway.objects.sources import inherited_uids, read_header, read_sour
 from dicom_gateway.objects.standard_tables import shrink_tables
 from dicom_gateway.objects.storing import Expectation, require_sound, store_object
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
+from dicom_gateway.objects.unanalysed_study import UnanalysedStudy
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from storage import arrays
 from storage.domain import Analysis, ObjectKind

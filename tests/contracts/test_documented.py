@@ -4,8 +4,12 @@ import re
 
 import pytest
 
+from dicom_gateway import errors as gateway_errors
+from storage import errors as storage_errors
+from storage.errors import OncueError
 from tests.conftest import ROOT
 from tests.support.documents import DOCS, PARTS, all_errors, with_part
+from workers import errors as worker_errors
 
 
 @pytest.mark.parametrize(("document", "name"), PARTS, ids=str)
@@ -18,6 +22,12 @@ def test_the_documentation_says_what_the_code_does(document: str, name: str) -> 
 def test_no_two_errors_share_a_code() -> None:
     codes = [error.code for error in all_errors()]
     assert len(codes) == len(set(codes))
+
+
+def test_every_error_of_a_package_has_a_code_of_its_own() -> None:
+    classes = [one for module in (gateway_errors, storage_errors, worker_errors) for one in vars(module).values()]
+    errors = [one for one in classes if isinstance(one, type) and issubclass(one, OncueError)]
+    assert [error.__name__ for error in errors if "code" not in vars(error)] == []
 
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:

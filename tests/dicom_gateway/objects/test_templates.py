@@ -11,8 +11,8 @@ import pytest
 
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.forms import write_forms
-from dicom_gateway.objects.notice import UnanalysedStudy
 from dicom_gateway.objects.predecessors import PredecessorDocument
+from dicom_gateway.objects.unanalysed_study import UnanalysedStudy
 from dicom_gateway.objects.writing import write_notice, write_objects, write_rejection
 from storage.domain import Analysis, ObjectKind, Presence, StoredInstance
 from storage.objects import ObjectStore
