@@ -23,7 +23,7 @@ import pytest
 
 from tests.support.required import missing_peer
 
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _POLL_SECONDS = 0.02
 _STARTS = 3
 
