@@ -1,0 +1,131 @@
+"""What a family's network is trained on: framed slices without tumour, cut or padded to the family's patch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lab.cases import ArrayFile, LabelledCase, as_volume
+from lab.patients import Role, named, role
+from lab.segmentation.tables import TABLE_NAME, read_table
+from lab.training import slices
+from lab.training.families import uptake_phantoms
+from lab.training.slices import SliceSet
+from workers.errors import TrainingDataMissing
+from workers.segmentation.families import Family
+from workers.segmentation.framing import body_masks, frame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lab.cases import CaseSource
+
+    FloatArray = NDArray[np.float32]
+
+DESCRIPTION = Path(__file__).with_name("families.toml")
+PHANTOMS = 160
+MODALITY_OF_SUFFIX = {"MR": "MR", "CT": "CT", "PET": "PT"}
+"""How files ``PATIENT__SUFFIX.npz`` say what they hold."""
+_PHANTOMS: Mapping[str, Callable[[int, int], FloatArray]] = {
+    "uptake-phantoms": uptake_phantoms.draw,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One entry of ``families.toml``."""
+
+    family: str
+    layout: str
+    share: float
+    folder: str = ""
+    suffix: str = ""
+
+    def cases(self, data: Path, wanted: frozenset[Role], modality: str) -> Iterator[CaseSource]:
+        """List the cases of patients with one of the roles."""
+        folder = data / self.folder
+        if self.layout == "images":
+            found: list[CaseSource] = list(read_table(folder, where=(), modality=modality, masked=False))
+        else:
+            found = [ArrayFile(path, modality) for path in sorted(folder.glob(f"*__{self.suffix}.npz"))]
+        return (case for case in found if role(case.patient) in wanted)
+
+
+def sources(family: Family, description: Path = DESCRIPTION) -> list[Source]:
+    """Return what the description lists for a family; raises TrainingDataMissing where that is nothing."""
+    content = tomllib.loads(description.read_text(encoding="utf-8"))
+    found = [Source(**entry) for entry in content["source"] if entry["family"] == family.name]
+    if not found:
+        raise TrainingDataMissing(f"{description.name} has no source for {family.name}")
+    return found
+
+
+def load(family: Family, data: Path) -> SliceSet:
+    """Return the tumour-free slices that a family is trained on; raises TrainingDataMissing without any."""
+    sets = []
+    for source in sources(family):
+        found = list(_loaded(source, family, data))
+        if not found:
+            raise TrainingDataMissing(f"no slice without tumour for {family.name} under {source.folder or 'phantoms'}")
+        joined = reduce(SliceSet.joined, found)
+        sets.append(replace(joined, weights=joined.weights / joined.weights.sum() * source.share))
+    return reduce(SliceSet.joined, sets)
+
+
+def framed(case: LabelledCase, family: Family) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return images and body of a case, framed, and cut or padded to the family's patch."""
+    stack = frame(case.volume, family)
+    return patched(stack.images, family.side, -1.0), patched(stack.body, family.side, value=False)
+
+
+def patched(array: NDArray[np.generic], side: int, value: object) -> NDArray[np.generic]:
+    """Return the middle ``side`` rows and columns of an array ``[z, y, x]``, with ``value`` beyond its edges."""
+    for axis in (1, 2):
+        lacking = side - array.shape[axis]
+        if lacking > 0:
+            widths = [(0, 0)] * 3
+            widths[axis] = (lacking // 2, lacking - lacking // 2)
+            array = np.pad(array, widths, constant_values=value)
+        else:
+            start = -lacking // 2
+            array = array.take(range(start, start + side), axis=axis)
+    return array
+
+
+def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
+    if source.layout in _PHANTOMS:
+        yield from map(partial(_phantom, source.layout, family), range(PHANTOMS))
+        return
+    if source.layout == "dicom":
+        yield from _series(data / source.folder, family)
+        return
+    modality = min(family.modalities)
+    for case in source.cases(data, frozenset({Role.TRAIN, Role.TUNE}), modality):
+        if role(case.patient) is Role.TUNE:
+            continue
+        read = case.read()
+        images, body = framed(read, family)
+        yield slices.from_framed(images, body, case.name, wanted=slices.tumor_free(read.mask))
+
+
+def _phantom(layout: str, family: Family, seed: int) -> SliceSet:
+    """Return one phantom: all its slices, of which the middle one alone is drawn."""
+    images = _PHANTOMS[layout](seed, family.side)
+    found = slices.from_framed(images, body_masks(images, family), f"{layout}-{seed}")
+    drawn = np.zeros(len(found))
+    drawn[len(found) // 2] = 1.0
+    return replace(found, weights=drawn)
+
+
+def _series(folder: Path, family: Family) -> Iterator[SliceSet]:
+    """Return a chest CT cut into patches: the lungs are larger than what is trained on."""
+    from lab.training.families.chest import patches
+
+    for number, images in enumerate(patches(folder, family)):
+        yield slices.from_framed(images, np.ones(images.shape, dtype=bool), f"{folder.name}-{number}")
