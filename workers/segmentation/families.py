@@ -77,7 +77,7 @@ LIMB_MR = Family(
 )  # fmt: skip
 LUNG_CT = Family(
     "lung-ct", frozenset({"CT"}), frozenset({Region.CHEST}),
-    Frame.MILLIMETRES, 96, Grey.HOUNSFIELD, (-1100.0, 300.0), pixel_mm=0.7, slices=1,
+    Frame.MILLIMETRES, 96, Grey.PICTURE, (0.0, 1.0), pixel_mm=1.0, slices=1, body_above=-1.0,
 )  # fmt: skip
 BODY_CT = Family(
     "body-ct", frozenset({"CT"}), frozenset(),

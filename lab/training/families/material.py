@@ -15,7 +15,7 @@ from lab.cases import ArrayFile, LabelledCase, as_volume
 from lab.patients import Role, named, role
 from lab.segmentation.tables import TABLE_NAME, read_table
 from lab.training import slices
-from lab.training.families import uptake_phantoms
+from lab.training.families import chest, sonography, uptake_phantoms
 from lab.training.slices import SliceSet
 from workers.errors import TrainingDataMissing
 from workers.segmentation.families import Family
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 DESCRIPTION = Path(__file__).with_name("families.toml")
-PHANTOMS = 160
+PHANTOMS = 240
 MODALITY_OF_SUFFIX = {"MR": "MR", "CT": "CT", "PET": "PT"}
 """How files ``PATIENT__SUFFIX.npz`` say what they hold."""
 _PHANTOMS: Mapping[str, Callable[[int, int], FloatArray]] = {
     "uptake-phantoms": uptake_phantoms.draw,
+    "sonography-phantoms": sonography.draw,
 }
 
 
@@ -103,7 +104,7 @@ def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
         yield from map(partial(_phantom, source.layout, family), range(PHANTOMS))
         return
     if source.layout == "dicom":
-        yield from _series(data / source.folder, family)
+        yield from _chest(data / source.folder, family)
         return
     modality = min(family.modalities)
     for case in source.cases(data, frozenset({Role.TRAIN, Role.TUNE}), modality):
@@ -123,9 +124,7 @@ def _phantom(layout: str, family: Family, seed: int) -> SliceSet:
     return replace(found, weights=drawn)
 
 
-def _series(folder: Path, family: Family) -> Iterator[SliceSet]:
+def _chest(folder: Path, family: Family) -> Iterator[SliceSet]:
     """Return a chest CT cut into patches: the lungs are larger than what is trained on."""
-    from lab.training.families.chest import patches
-
-    for number, images in enumerate(patches(folder, family)):
-        yield slices.from_framed(images, np.ones(images.shape, dtype=bool), f"{folder.name}-{number}")
+    for number, (images, body) in enumerate(chest.patches(folder, family)):
+        yield slices.from_framed(images, body, f"{folder.name}-{number}")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lab.training.augmentation import Movement, Scanner
-from lab.training.families import masses, uptake
+from lab.training.families import masses, nodules, sonography, uptake
 from lab.training.families.painting import Painter
-from workers.segmentation.families import BODY_CT, LIMB_MR, PET, Family
+from workers.segmentation.families import BODY_CT, BREAST_US, LIMB_MR, LUNG_CT, PET, Family
 
 ANY_TURN = 1.5
 """Spread of the turn, in radians, of limbs: they lie in any position."""
@@ -42,5 +42,11 @@ RECIPES: Mapping[Family, Recipe] = {
     ),
     BODY_CT: Recipe(
         masses.CT_MASSES, Movement(ANY_TURN, (0.2, 0.2), 0.25), Scanner(0.05, 0.05, 0.0, 0.06), tissue_fixed=0.54, clean=0.2
+    ),
+    BREAST_US: Recipe(
+        sonography.paint, Movement(0.05, (0.1, 0.1), 0.25), Scanner(0.35, 0.3, 0.1, 0.03), erosion=0, cut=0.15
+    ),
+    LUNG_CT: Recipe(
+        nodules.paint, Movement(ANY_TURN, (0.3, 0.3), 0.35), Scanner(0.3, 0.35, 0.0, 0.05), erosion=0, clean=0.15, cut=0.0
     ),
 }

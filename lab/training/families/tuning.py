@@ -1,0 +1,94 @@
+"""The tuning part of a family: cases whose tumours no training has seen, and the mask rule that is best on them.
+
+These are the tuning patients, and those training patients whose whole stacks are not trained on (``is_seen_whole``):
+of them at most slices far from any tumour have been seen. No test patient is among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lab.cases import ArrayFile
+from lab.patients import Role, is_seen_whole, role
+from lab.segmentation.case_selection import sample
+from lab.segmentation.tables import read_table
+from lab.training import rules
+from lab.training.rules import Scored
+from workers.segmentation import grid
+from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family
+from workers.segmentation.framing import frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.cases import CaseSource, LabelledCase
+    from workers.segmentation.family_segmenter import FamilyNetworks
+    from workers.segmentation.framing import FramedStack
+    from workers.segmentation.mask import MaskRule
+
+MOST_IMAGES = 60
+"""Images of each kind that are taken from a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of tumour of a family: where its cases lie, and what they are called there."""
+
+    name: str
+    folder: str
+    suffix: str = ""
+    where: tuple[tuple[str, str], ...] = ()
+
+    def cases(self, data: Path, modality: str) -> list[CaseSource]:
+        """Return the cases of the tuning part, the same ones every time."""
+        folder = data / self.folder
+        if self.suffix:
+            found: list[CaseSource] = [ArrayFile(path, modality) for path in sorted(folder.glob(f"*__{self.suffix}.npz"))]
+            return [case for case in found if is_tuning(case.patient)]
+        listed = read_table(folder, where=self.where, modality=modality)
+        return sample([image for image in listed if is_tuning(image.patient)], MOST_IMAGES)
+
+
+KINDS: Mapping[Family, tuple[Kind, ...]] = {
+    PET: (Kind("sarcoma", "sarcoma-ct-pet-mr", "PET"),),
+    LIMB_MR: (Kind("sarcoma", "sarcoma-ct-pet-mr", "MR"),),
+    BODY_CT: (Kind("sarcoma", "sarcoma-ct-pet-mr", "CT"),),
+    LUNG_CT: (Kind("nodule", "lung-nodule-ct"),),
+    BREAST_US: (
+        Kind("breast tumor", "breast-ultrasound", where=(("class", "benign"), ("class", "malignant"))),
+        Kind("normal breast", "breast-ultrasound", where=(("class", "normal"),)),
+    ),
+    HEAD_MR: tuple(Kind(name, "brain-mri-t1c", where=(("class", name),)) for name in ("meningioma", "glioma", "pituitary")),
+}
+
+
+def is_tuning(patient: str) -> bool:
+    """Return whether thresholds may be fixed on a patient's tumours: no training sees them, and no test does."""
+    part = role(patient)
+    return part is Role.TUNE or (part is Role.TRAIN and not is_seen_whole(patient))
+
+
+def scored(cases: Iterable[LabelledCase], networks: FamilyNetworks) -> list[Scored]:
+    """Return every case on its framed grid, with scores and truth."""
+    found = []
+    for case in cases:
+        stack = frame(case.volume, networks.family)
+        found.append(Scored(networks.scores(stack), framed_truth(case, stack), stack.spacing_mm))
+    return found
+
+
+def framed_truth(case: LabelledCase, stack: FramedStack) -> np.ndarray:
+    """Return the expert's mask on the framed grid."""
+    marked = np.ascontiguousarray(stack.orientation.apply(case.mask)).astype(np.float32)
+    side = stack.images.shape[-1]
+    crop = grid.Crop(stack.crop.top, stack.crop.left, stack.crop.height, stack.crop.width, 0.0, 1.0)
+    return np.asarray(grid.to_model(marked, crop, side) > 0.0)
+
+
+def choose(cases: Sequence[Scored]) -> tuple[MaskRule, rules.Worth]:
+    """Return the best mask rule, and what it gives."""
+    return rules.choose(cases)
