@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Source:
     share: float
     folder: str = ""
     suffix: str = ""
+    unlabelled: bool = False
+    """Whether it holds tumours that nobody has marked: it is trained on once an earlier round has marked them."""
 
     def cases(self, data: Path, wanted: frozenset[Role], modality: str) -> Iterator[CaseSource]:
         """List the cases of patients with one of the roles."""
@@ -58,12 +60,12 @@ class Source:
         return (case for case in found if role(case.patient) in wanted)
 
 
-def sources(family: Family, description: Path = DESCRIPTION) -> list[Source]:
-    """Return what the description lists for a family; raises TrainingDataMissing where that is nothing."""
-    content = tomllib.loads(description.read_text(encoding="utf-8"))
-    found = [Source(**entry) for entry in content["source"] if entry["family"] == family.name]
+def sources(family: Family, *, unlabelled: bool = False) -> list[Source]:
+    """Return what is trained on without tumour, or ``unlabelled``; raises TrainingDataMissing where there is nothing."""
+    listed = [Source(**entry) for entry in tomllib.loads(DESCRIPTION.read_text(encoding="utf-8"))["source"]]
+    found = [source for source in listed if source.family == family.name and source.unlabelled is unlabelled]
     if not found:
-        raise TrainingDataMissing(f"{description.name} has no source for {family.name}")
+        raise TrainingDataMissing(f"{DESCRIPTION.name} has no source for {family.name}")
     return found
 
 
@@ -82,10 +84,10 @@ def load(family: Family, data: Path) -> SliceSet:
 def framed(case: LabelledCase, family: Family) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Return images and body of a case, framed, and cut or padded to the family's patch."""
     stack = frame(case.volume, family)
-    return patched(stack.images, family.side, -1.0), patched(stack.body, family.side, value=False)
+    return patched(stack.images, family.side, -1.0), patched(stack.body, family.side, False)
 
 
-def patched(array: NDArray[np.generic], side: int, value: object) -> NDArray[np.generic]:
+def patched(array: NDArray[Any], side: int, value: float) -> NDArray[Any]:
     """Return the middle ``side`` rows and columns of an array ``[z, y, x]``, with ``value`` beyond its edges."""
     for axis in (1, 2):
         lacking = side - array.shape[axis]
@@ -107,9 +109,7 @@ def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
         yield from _chest(data / source.folder, family)
         return
     modality = min(family.modalities)
-    for case in source.cases(data, frozenset({Role.TRAIN, Role.TUNE}), modality):
-        if role(case.patient) is Role.TUNE:
-            continue
+    for case in source.cases(data, frozenset({Role.TRAIN}), modality):
         read = case.read()
         images, body = framed(read, family)
         yield slices.from_framed(images, body, case.name, wanted=slices.tumor_free(read.mask))

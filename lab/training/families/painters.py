@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lab.training.augmentation import Movement, Scanner
-from lab.training.families import masses, nodules, sonography, uptake
+from lab.training.families import enhancement, masses, nodules, sonography, uptake
 from lab.training.families.painting import Painter
-from workers.segmentation.families import BODY_CT, BREAST_US, LIMB_MR, LUNG_CT, PET, Family
+from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family
 
 ANY_TURN = 1.5
 """Spread of the turn, in radians, of limbs: they lie in any position."""
@@ -48,5 +48,8 @@ RECIPES: Mapping[Family, Recipe] = {
     ),
     LUNG_CT: Recipe(
         nodules.paint, Movement(ANY_TURN, (0.3, 0.3), 0.35), Scanner(0.3, 0.35, 0.0, 0.05), erosion=0, clean=0.15, cut=0.0
+    ),
+    HEAD_MR: Recipe(
+        enhancement.paint, Movement(0.2, (0.1, 0.1), 0.2), Scanner(0.35, 0.3, 0.15, 0.04), erosion=4, clean=0.25, cut=0.1
     ),
 }
