@@ -52,7 +52,8 @@ def read_table(
 ) -> list[TableImage]:
     """List the rows whose columns have the wanted values; several values of one column are alternatives.
 
-    A table that is not ``masked`` may lack the column of mask files. Raises UnreadableCase where it lacks a column, or names a file that is not below its folder.
+    A table that is not ``masked`` may lack the column of mask files. Raises UnreadableCase where it lacks another
+    column, or names a file that is not below its folder.
     """
     try:
         with (folder / TABLE_NAME).open(encoding="utf-8", newline="") as file:

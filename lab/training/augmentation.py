@@ -20,9 +20,9 @@ KERNEL = 7
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """How far stacks are moved: spread of the turn (radians), largest shift along x and y as a share of half the image,
-    and largest logarithm of the scale.
+    """How far stacks are moved at most.
 
+    ``turn`` is a spread in radians, ``shift`` along x and y a share of half the image, ``scale`` a logarithm.
     Framing centres the head, which is compared with its mirror image, so that turn and shift are small by default.
     """
 

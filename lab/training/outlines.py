@@ -20,7 +20,7 @@ LIKENESS = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Which outlines are drawn: mean radii in pixels, log-uniform, and for ``large_share`` from ``large`` upwards alone.
+    """Which outlines are drawn: mean radii in pixels, log-uniform, ``large_share`` of them from ``large`` upwards.
 
     ``lobed_share`` have lobes, ``white_share`` keep to white matter; neighbouring slices are ``slice_steps`` pixels
     apart, and ``rough`` is the largest share of the radius by which an outline is uneven.

@@ -116,7 +116,11 @@ SEARCHED_LEVELS = len(LEVELS)
 
 
 def choose(
-    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_progress: OnProgress = unheard
+    cases: Sequence[Scored],
+    *,
+    levels: Sequence[Level] = LEVELS,
+    smoothing_mm: float = SMOOTHING_MM,
+    on_progress: OnProgress = unheard,
 ) -> tuple[MaskRule, Worth]:
     """Return the best rule of the grid, and what it gives.
 
@@ -127,11 +131,11 @@ def choose(
     found: list[tuple[MaskRule, Worth]] = []
     spreads = all(case.images is not None for case in cases)
     reaches = REACHES_MM if spreads else REACHES_MM[:1]
-    smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
+    smoothed = [case.smoothed(smoothing_mm) for case in cases]
     greys = [case.greys() for case in smoothed]
     smoothed = [case.spread_along(grey if spreads else None) for case, grey in zip(smoothed, greys, strict=True)]
     for done, (threshold, slope, drop) in enumerate(levels, start=1):
-        level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
+        level = MaskRule(threshold, 0.0, 0.0, smoothing_mm, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
             parts = zip(smoothed, greys, labelled, strict=True)

@@ -113,5 +113,5 @@ def family_of(modality: str, regions: Collection[Region] = frozenset()) -> Famil
     fitting = [family for family in FAMILIES.values() if family.takes(modality, regions)]
     if regions:
         named = [family for family in fitting if family.regions]
-        return (named or fitting or [None])[0]
+        return next(iter(named or fitting), None)
     return next((family for family in fitting if len(fitting) == 1 or not family.regions), None)

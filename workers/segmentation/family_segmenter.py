@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from storage.domain import Algorithm, Segmentation
+from storage.errors import ConfigurationError
 from workers import devices, weights
 from workers.errors import WeightsMismatch
-from workers.segmentation.families import Family, family_named
+from workers.segmentation.families import Family, family_named, family_of
 from workers.segmentation.framing import FramedStack, frame, neighbours
 from workers.segmentation.mask import MaskRule, case_level, smooth_across, to_mask
 from workers.segmentation.unet import UNet
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
+FOLDER = "families"
+"""Where the families' weights lie among the installed models, a folder for each."""
 NAME = "oncue-family"
 VERSION = "1"
 CALIBRATION = "calibration.json"
@@ -52,9 +55,7 @@ class FamilyNetworks:
     dtype: torch.dtype
 
     @torch.inference_mode()
-    def scores(
-        self, stack: FramedStack, *, on_progress: Callable[[int, int], None] = unheard
-    ) -> FloatArray:
+    def scores(self, stack: FramedStack, *, on_progress: Callable[[int, int], None] = unheard) -> FloatArray:
         """Return the probability of a lesion at each pixel, the mean over networks and over the mirrored stack too."""
         images, depth = stack.images, len(stack.images)
         seen = neighbours(depth, stack.spacing_mm[0], self.family)
@@ -93,16 +94,24 @@ class FamilySegmenter:
 
     @classmethod
     def load(
-        cls, folder: Path, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+        cls,
+        folder: Path,
+        *,
+        named: str | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> FamilySegmenter:
         """Check the manifest and load everything; device and dtype are measured where not given.
 
-        Raises WeightsMismatch where a file is missing, changed or does not fit.
+        Raises WeightsMismatch where a file is missing, changed or does not fit, or the folder is not that of the family
+        ``named``.
         """
         manifest = weights.verify(folder)
         device = device or devices.choose_device()
         dtype = dtype or devices.choose_dtype(device)
         family, rule = read_calibration(folder)
+        if named is not None and named != family.name:
+            raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
         files = sorted(folder.glob("*.safetensors"))
         networks = tuple(devices.frozen(load_network(file, family), device) for file in files)
         return cls(FamilyNetworks(family, networks, device, dtype), rule, manifest.sha256)
@@ -129,6 +138,24 @@ class FamilySegmenter:
         """Return the names of code and weights, and every parameter that the result depends on."""
         parameters = {"family": self.family.name, "dtype": str(self.networks.dtype), **asdict(self.rule)}
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
+
+
+def family_folder(models: Path, modality: str, name: str | None = None) -> Path | None:
+    """Return where the weights of a family lie: of the one ``name``d, or of the modality's where they are installed.
+
+    Raises ConfigurationError where there is no family of that name, or its weights are not installed.
+    """
+    family = family_of(modality) if name is None else family_named(name)
+    if family is None:
+        return None
+    folder = models / FOLDER / family.name
+    if folder.is_dir():
+        return folder
+    if name is None:
+        return None
+    raise ConfigurationError(
+        f"no weights of the family {name} under {FOLDER}/: install or train them, or name their folder"
+    )
 
 
 def load_network(file: Path, family: Family) -> UNet:

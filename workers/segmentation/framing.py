@@ -98,7 +98,7 @@ def neighbours(depth: int, spacing_z_mm: float, family: Family) -> NDArray[np.in
     """
     step = max(1, round(family.step_mm / spacing_z_mm))
     offsets = (np.arange(family.slices) - family.slices // 2) * step
-    return np.clip(np.arange(depth)[:, None] + offsets[None], 0, depth - 1)
+    return np.asarray(np.clip(np.arange(depth)[:, None] + offsets[None], 0, depth - 1), dtype=np.intp)
 
 
 def _crop(voxels: FloatArray, pixel_mm: tuple[float, float], family: Family) -> Crop:

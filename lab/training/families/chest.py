@@ -28,7 +28,7 @@ LEAST_LUNG = 0.25
 
 
 def patches(folder: Path, family: Family) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Yield stacks ``[z, side, side]`` of one series with their bodies, side by side and half overlapping, where there is enough lung."""
+    """Yield overlapping stacks ``[z, side, side]`` of one series, with their bodies, where there is enough lung."""
     datasets = sorted((dcmread(path) for path in folder.iterdir()), key=lambda one: float(one.ImagePositionPatient[2]))
     voxels = np.stack([one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept) for one in datasets])
     step_mm = abs(float(datasets[1].ImagePositionPatient[2]) - float(datasets[0].ImagePositionPatient[2]))

@@ -39,12 +39,12 @@ def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
     return Painted(painted.clamp(0, 1), (middle(covered) > 0.5).float())  # noqa: PLR2004 - half covered
 
 
-def _inside(
-    canvas: Canvas, grey: Tensor, outline: Outline, bank: FieldBank, rng: np.random.Generator
-) -> Tensor:
+def _inside(canvas: Canvas, grey: Tensor, outline: Outline, bank: FieldBank, rng: np.random.Generator) -> Tensor:
     """Return the grey of a tumour at each place: even, mottled, or a ring of uneven width."""
     count, shape, tissue = len(grey), grey.shape, canvas.tissue
-    level = tissue * torch.where(some(rng, count, DARK_SHARE), spread(rng, 0.4, 0.85, count), spread(rng, 1.15, 2.4, count))
+    level = tissue * torch.where(
+        some(rng, count, DARK_SHARE), spread(rng, 0.4, 0.85, count), spread(rng, 1.15, 2.4, count)
+    )
     depth = outline.height + spread(rng, 0.05, 0.3, count) * texture(bank, rng, (2.0, 6.0), shape)
     core = torch.sigmoid((depth - spread(rng, 0.15, 0.55, count)) * spread(rng, 6.0, 25.0, count))
     ringed = core * some(rng, count, RING_SHARE)

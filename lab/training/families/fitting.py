@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def fit(
     run: Run, family: Family, slices: SliceSet, *, seed: int, dtype: torch.dtype, start: Path | None = None
 ) -> tuple[UNet, bool]:
-    """Train from ``start``, from the run's checkpoint or from scratch; returns the network and whether it is finished."""
+    """Train from ``start``, the run's checkpoint or scratch; returns the network and whether it is finished."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = channels_last(UNet(family.slices))

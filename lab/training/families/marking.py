@@ -42,7 +42,7 @@ REACH_MM = 12.0
 
 
 def load(family: Family, data: Path, networks: FamilyNetworks) -> SliceSet:
-    """Return every slice of the patients whose whole stacks are used, marked; raises TrainingDataMissing without any."""
+    """Return every slice of the patients whose whole stacks are used, marked; raises TrainingDataMissing."""
     sets = [_marked(case, family, networks) for case in whole_cases(family, data)]
     if not sets:
         raise TrainingDataMissing(f"no patient of {family.name} is one whose whole stack may be trained on")
@@ -54,7 +54,9 @@ def whole_cases(family: Family, data: Path) -> Iterator[CaseSource]:
     """List the cases, tumours included, that may be trained on without their masks."""
     for source in sources(family, unlabelled=True):
         modality = min(family.modalities)
-        yield from (case for case in source.cases(data, frozenset({Role.TRAIN}), modality) if is_seen_whole(case.patient))
+        yield from (
+            case for case in source.cases(data, frozenset({Role.TRAIN}), modality) if is_seen_whole(case.patient)
+        )
 
 
 def marks_of(stack: FramedStack, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -71,6 +73,6 @@ def marks_of(stack: FramedStack, scores: NDArray[np.float32]) -> NDArray[np.uint
 def _marked(case: CaseSource, family: Family, networks: FamilyNetworks) -> SliceSet:
     stack = frame(case.read().volume, family)
     marks = patched(marks_of(stack, networks.scores(stack)), family.side, Mark.FREE)
-    images, body = patched(stack.images, family.side, -1.0), patched(stack.body, family.side, False)
+    images, body = patched(stack.images, family.side, -1.0), patched(stack.body, family.side, 0)
     shown = body.mean(axis=(1, 2)) >= slices.MINIMUM_HEAD
     return replace(slices.from_framed(images, body, case.name), marks=marks[shown])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator, *, look: Ma
     covered = cover(outline, spread(rng, 0.3, 1.6, count)) * room * (grey < look.bone_above)
     opacity = spread(rng, 0.75, 1.0, count)
     painted = grey + (_inside(canvas, outline, bank, rng, look) - grey) * covered * opacity
-    painted = _rimmed(painted, canvas, outline, rng, look, room)
+    painted = _rimmed(painted, replace(canvas, room=room), outline, look=look, rng=rng)
     return Painted(painted.clamp(0, 1), (middle(covered) > 0.5).float())  # noqa: PLR2004 - half covered
 
 
@@ -64,9 +64,7 @@ MR_MASSES = partial(paint, look=MR_T1)
 CT_MASSES = partial(paint, look=CT)
 
 
-def _inside(
-    canvas: Canvas, outline: Outline, bank: FieldBank, rng: np.random.Generator, look: MassLook
-) -> Tensor:
+def _inside(canvas: Canvas, outline: Outline, bank: FieldBank, rng: np.random.Generator, look: MassLook) -> Tensor:
     """Return the grey of a mass at each place: a level, mottled and grained, with a core and bright parts."""
     shape, count = canvas.grey.shape, len(canvas.grey)
     level = spread(rng, *look.level, count)
@@ -81,12 +79,10 @@ def _inside(
     return canvas.tissue * level * (1.0 + bright - dark + mottled + grained)
 
 
-def _rimmed(
-    painted: Tensor, canvas: Canvas, outline: Outline, rng: np.random.Generator, look: MassLook, room: Tensor
-) -> Tensor:
+def _rimmed(painted: Tensor, canvas: Canvas, outline: Outline, *, look: MassLook, rng: np.random.Generator) -> Tensor:
     """Draw a line along the surface of some masses: a dark capsule, or bright fat that is pressed together."""
     count = len(painted)
     wide = spread(rng, 0.5, 1.3, count)
-    line = torch.exp(-(outline.height * outline.radii / wide).square()) * room
+    line = torch.exp(-(outline.height * outline.radii / wide).square()) * canvas.room
     shown = line * some(rng, count, look.rim_share) * spread(rng, 0.3, 1.0, count)
     return painted + (canvas.tissue * spread(rng, *look.rim, count) - painted) * shown

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab.cases import ArrayFile, LabelledCase, as_volume
-from lab.patients import Role, named, role
-from lab.segmentation.tables import TABLE_NAME, read_table
+from lab.cases import ArrayFile, LabelledCase
+from lab.patients import Role, role
+from lab.segmentation.tables import read_table
 from lab.training import slices
 from lab.training.families import chest, sonography, uptake_phantoms
 from lab.training.slices import SliceSet
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 DESCRIPTION = Path(__file__).with_name("families.toml")
 PHANTOMS = 240
-MODALITY_OF_SUFFIX = {"MR": "MR", "CT": "CT", "PET": "PT"}
-"""How files ``PATIENT__SUFFIX.npz`` say what they hold."""
 _PHANTOMS: Mapping[str, Callable[[int, int], FloatArray]] = {
     "uptake-phantoms": uptake_phantoms.draw,
     "sonography-phantoms": sonography.draw,
@@ -61,7 +59,7 @@ class Source:
 
 
 def sources(family: Family, *, unlabelled: bool = False) -> list[Source]:
-    """Return what is trained on without tumour, or ``unlabelled``; raises TrainingDataMissing where there is nothing."""
+    """Return what is trained on without tumour, or ``unlabelled``; raises TrainingDataMissing without any."""
     listed = [Source(**entry) for entry in tomllib.loads(DESCRIPTION.read_text(encoding="utf-8"))["source"]]
     found = [source for source in listed if source.family == family.name and source.unlabelled is unlabelled]
     if not found:
@@ -84,7 +82,7 @@ def load(family: Family, data: Path) -> SliceSet:
 def framed(case: LabelledCase, family: Family) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Return images and body of a case, framed, and cut or padded to the family's patch."""
     stack = frame(case.volume, family)
-    return patched(stack.images, family.side, -1.0), patched(stack.body, family.side, False)
+    return patched(stack.images, family.side, -1.0), patched(stack.body, family.side, 0)
 
 
 def patched(array: NDArray[Any], side: int, value: float) -> NDArray[Any]:

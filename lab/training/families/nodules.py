@@ -1,4 +1,4 @@
-"""Lung nodules: round or spiculated, solid or faint, of 4 to 18 pixels, in the lung, beside vessels or on the pleura."""
+"""Lung nodules: round or spiculated, solid or faint, of 4 to 18 pixels, beside vessels or on the pleura."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
     room = torch.where(some(rng, count, 0.35) | ~deep.flatten(1).any(dim=1).view(-1, 1, 1, 1), rim, deep)
     outline = outlines.draw(Canvas(grey, room, room, canvas.tissue, canvas.firm), bank, rng, shapes=SHAPES)
     covered = cover(outline, spread(rng, 0.25, 0.8, count)) * room.flatten(1).any(dim=1).view(-1, 1, 1, 1)
-    level = soft * torch.where(some(rng, count, SOLID_SHARE), spread(rng, 0.75, 1.1, count), spread(rng, 0.25, 0.75, count))
+    level = soft * torch.where(
+        some(rng, count, SOLID_SHARE), spread(rng, 0.75, 1.1, count), spread(rng, 0.25, 0.75, count)
+    )
     calcified = some(rng, count, 0.12) * spread(rng, 0.2, 0.8, count)
     level = level * (1.0 + calcified)
     inside = level * (1.0 + spread(rng, 0.0, 0.15, count) * texture(bank, rng, (1.0, 3.0), grey.shape))

@@ -34,22 +34,34 @@ class Recipe:
 
 
 RECIPES: Mapping[Family, Recipe] = {
-    PET: Recipe(
-        uptake.paint, Movement(ANY_TURN, (0.2, 0.2), 0.2), Scanner(0.0, 0.0, 0.0, 0.0), erosion=1, clean=0.25
-    ),
+    PET: Recipe(uptake.paint, Movement(ANY_TURN, (0.2, 0.2), 0.2), Scanner(0.0, 0.0, 0.0, 0.0), erosion=1, clean=0.25),
     LIMB_MR: Recipe(
         masses.MR_MASSES, Movement(ANY_TURN, (0.2, 0.2), 0.25), Scanner(0.35, 0.25, 0.2, 0.04), tissue=0.35, clean=0.2
     ),
     BODY_CT: Recipe(
-        masses.CT_MASSES, Movement(ANY_TURN, (0.2, 0.2), 0.25), Scanner(0.05, 0.05, 0.0, 0.06), tissue_fixed=0.54, clean=0.2
+        masses.CT_MASSES,
+        Movement(ANY_TURN, (0.2, 0.2), 0.25),
+        Scanner(0.05, 0.05, 0.0, 0.06),
+        tissue_fixed=0.54,
+        clean=0.2,
     ),
     BREAST_US: Recipe(
         sonography.paint, Movement(0.05, (0.1, 0.1), 0.25), Scanner(0.35, 0.3, 0.1, 0.03), erosion=0, cut=0.15
     ),
     LUNG_CT: Recipe(
-        nodules.paint, Movement(ANY_TURN, (0.3, 0.3), 0.35), Scanner(0.3, 0.35, 0.0, 0.05), erosion=0, clean=0.15, cut=0.0
+        nodules.paint,
+        Movement(ANY_TURN, (0.3, 0.3), 0.35),
+        Scanner(0.3, 0.35, 0.0, 0.05),
+        erosion=0,
+        clean=0.15,
+        cut=0.0,
     ),
     HEAD_MR: Recipe(
-        enhancement.paint, Movement(0.2, (0.1, 0.1), 0.2), Scanner(0.35, 0.3, 0.15, 0.04), erosion=4, clean=0.25, cut=0.1
+        enhancement.paint,
+        Movement(0.2, (0.1, 0.1), 0.2),
+        Scanner(0.35, 0.3, 0.15, 0.04),
+        erosion=4,
+        clean=0.25,
+        cut=0.1,
     ),
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from lab.training import augmentation
 from lab.training.families import uptake
@@ -15,7 +16,6 @@ from lab.training.lesions import LesionKind
 from lab.training.outlines import Canvas
 from lab.training.samples import Batch
 from lab.training.slices import Mark
-from torch.nn import functional
 from workers.segmentation.families import Family, Grey
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""Breast ultrasound: phantoms of layered tissue with speckle, and masses that are darker than it and change what lies below.
+"""Breast ultrasound: phantoms of layered tissue with speckle, and masses, dark, that change what lies below them.
 
-No picture of a patient is in them. The layers are skin, fat with bright septa, gland, muscle, and what is too deep to be
-seen; dark lobules of fat, shadows and the dark depth are what a network must learn not to call a mass.
+No picture of a patient is in them. The layers are skin, fat with bright septa, gland, muscle, and what is too deep to
+be seen; dark lobules of fat, shadows and the dark depth are what a network must learn not to call a mass.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def draw(seed: int, side: int) -> FloatArray:
         if rng.random() < 0.6:  # noqa: PLR2004 - most borders between layers are seen
             line = np.exp(-np.square((depth - end) * side / rng.uniform(0.7, 2.0)))
             echo += line * rng.uniform(0.1, 0.8) * (0.6 + 0.4 * _smooth(rng, side, (1.0, 12.0)))
-    seen = np.maximum(echo, 0.003) * _shadows(rng, side) * np.exp(-rng.uniform(0.0, 2.5) * np.linspace(0, 1, side) ** 2)[:, None]
+    seen = (
+        np.maximum(echo, 0.003)
+        * _shadows(rng, side)
+        * np.exp(-rng.uniform(0.0, 2.5) * np.linspace(0, 1, side) ** 2)[:, None]
+    )
     return _displayed(seen, rng)
 
 
@@ -81,13 +85,17 @@ def _fat(rng: np.random.Generator, side: int) -> Field:
     """Dark lobules between bright septa."""
     cells = _smooth(rng, side, (rng.uniform(3, 8), rng.uniform(8, 20)))
     septa = np.exp(-np.square(cells / rng.uniform(0.08, 0.25)))
-    return np.asarray(rng.uniform(0.06, 0.25) * np.exp(0.3 * _smooth(rng, side, (3.0, 8.0))) + rng.uniform(0.1, 0.6) * septa)
+    return np.asarray(
+        rng.uniform(0.06, 0.25) * np.exp(0.3 * _smooth(rng, side, (3.0, 8.0))) + rng.uniform(0.1, 0.6) * septa
+    )
 
 
 def _gland(rng: np.random.Generator, side: int) -> Field:
     """Bright, streaky tissue with dark ducts and lobules of fat."""
     streaks = np.exp(rng.uniform(0.2, 0.8) * _smooth(rng, side, (rng.uniform(0.8, 2.0), rng.uniform(4, 14))))
-    holes = 1.0 / (1.0 + np.exp(6.0 * (_smooth(rng, side, (rng.uniform(2, 5), rng.uniform(4, 12))) - rng.uniform(0.6, 2.0))))
+    holes = 1.0 / (
+        1.0 + np.exp(6.0 * (_smooth(rng, side, (rng.uniform(2, 5), rng.uniform(4, 12))) - rng.uniform(0.6, 2.0)))
+    )
     return np.asarray(rng.uniform(0.2, 0.6) * streaks * (0.3 + 0.7 * holes))
 
 
@@ -116,7 +124,9 @@ def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
     outline = outlines.draw(where, bank, rng, shapes=SHAPES)
     count, grey = len(canvas.grey), canvas.grey
     covered = cover(outline, spread(rng, 0.4, 2.5, count)) * (local > SEEN / 2)
-    beside = ((local * covered).sum(dim=(2, 3), keepdim=True) / covered.sum(dim=(2, 3), keepdim=True).clamp(min=1)).clamp(min=0.15)
+    beside = (
+        (local * covered).sum(dim=(2, 3), keepdim=True) / covered.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    ).clamp(min=0.15)
     level = beside * spread(rng, 0.02, 0.7, count)
     speckle = grey - local + 0.08 * texture(bank, rng, (0.7, 1.5), grey.shape)
     coarse = spread(rng, 0.0, 0.3, count) * texture(bank, rng, (2.0, 6.0), grey.shape)

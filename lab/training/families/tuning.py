@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.cases import ArrayFile
-from lab.patients import Role, is_seen_whole, role
+from lab.patients import is_tuned_on
 from lab.segmentation.case_selection import sample
 from lab.segmentation.tables import read_table
 from lab.training import rules
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from workers.segmentation.framing import FramedStack
     from workers.segmentation.mask import MaskRule
 
+SMOOTHINGS_MM = (4.5, 9.0)
+LEVELS = (*((threshold, 0.0, 0.0) for threshold in (0.1, 0.2, 0.3)), *rules.LEVELS)
+"""Lower levels than the head's, too: a network that marks its own training data is less sure of what is unlike it."""
 MOST_IMAGES = 60
 """Images of each kind that are taken from a table."""
 
@@ -47,10 +50,12 @@ class Kind:
         """Return the cases of the tuning part, the same ones every time."""
         folder = data / self.folder
         if self.suffix:
-            found: list[CaseSource] = [ArrayFile(path, modality) for path in sorted(folder.glob(f"*__{self.suffix}.npz"))]
-            return [case for case in found if is_tuning(case.patient)]
+            found: list[CaseSource] = [
+                ArrayFile(path, modality) for path in sorted(folder.glob(f"*__{self.suffix}.npz"))
+            ]
+            return [case for case in found if is_tuned_on(case.patient)]
         listed = read_table(folder, where=self.where, modality=modality)
-        return sample([image for image in listed if is_tuning(image.patient)], MOST_IMAGES)
+        return sample([image for image in listed if is_tuned_on(image.patient)], MOST_IMAGES)
 
 
 KINDS: Mapping[Family, tuple[Kind, ...]] = {
@@ -62,14 +67,10 @@ KINDS: Mapping[Family, tuple[Kind, ...]] = {
         Kind("breast tumor", "breast-ultrasound", where=(("class", "benign"), ("class", "malignant"))),
         Kind("normal breast", "breast-ultrasound", where=(("class", "normal"),)),
     ),
-    HEAD_MR: tuple(Kind(name, "brain-mri-t1c", where=(("class", name),)) for name in ("meningioma", "glioma", "pituitary")),
+    HEAD_MR: tuple(
+        Kind(name, "brain-mri-t1c", where=(("class", name),)) for name in ("meningioma", "glioma", "pituitary")
+    ),
 }
-
-
-def is_tuning(patient: str) -> bool:
-    """Return whether thresholds may be fixed on a patient's tumours: no training sees them, and no test does."""
-    part = role(patient)
-    return part is Role.TUNE or (part is Role.TRAIN and not is_seen_whole(patient))
 
 
 def scored(cases: Iterable[LabelledCase], networks: FamilyNetworks) -> list[Scored]:
@@ -90,5 +91,8 @@ def framed_truth(case: LabelledCase, stack: FramedStack) -> np.ndarray:
 
 
 def choose(cases: Sequence[Scored]) -> tuple[MaskRule, rules.Worth]:
-    """Return the best mask rule, and what it gives."""
-    return rules.choose(cases)
+    """Return the best mask rule, and what it gives, over two ways to smooth across slices."""
+    volumes = any(len(case.score) > 1 for case in cases)
+    tried = SMOOTHINGS_MM if volumes else SMOOTHINGS_MM[:1]
+    found = [rules.choose(cases, levels=LEVELS, smoothing_mm=smoothing) for smoothing in tried]
+    return max(found, key=lambda pair: pair[1].value)

@@ -51,7 +51,9 @@ def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
 def rescaled(grey: Tensor, rng: np.random.Generator, bank: FieldBank) -> Tensor:
     """Return stacks without a painted tumour, with their uptake scaled and with strands of other uptake."""
     room = grey > PET.body_above
-    canvas = Canvas(grey, room, room, grey.new_full((len(grey), 1, 1, 1), 0.2), torch.zeros(len(grey), dtype=torch.bool))
+    canvas = Canvas(
+        grey, room, room, grey.new_full((len(grey), 1, 1, 1), 0.2), torch.zeros(len(grey), dtype=torch.bool)
+    )
     scales = each(np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), len(grey))))
     return encode(_strands(decode(grey) * scales, canvas, bank, rng)).clamp(0, 1)
 
@@ -86,7 +88,9 @@ def _tumour(around: Tensor, outline: Outline, bank: FieldBank, rng: np.random.Ge
     mottled = spread(rng, 0.0, 0.55, count) * texture(bank, rng, (1.0, 4.0), shape)
     # At its surface a tumour is often fainter than below it: the reader's outline includes what barely takes up.
     fading = 1.0 - spread(rng, 0.0, 0.7, count) * torch.exp(-(outline.height.clamp(min=0) * 6.0))
-    return torch.maximum(around * ratio * torch.exp(mottled - 0.5 * mottled.square()) * fading * (1.0 - cold), 0.5 * around)
+    return torch.maximum(
+        around * ratio * torch.exp(mottled - 0.5 * mottled.square()) * fading * (1.0 - cold), 0.5 * around
+    )
 
 
 def _strands(suv: Tensor, canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Tensor:

@@ -57,7 +57,9 @@ def _organs(
         liver = _ellipsoid(side, centre + radius * np.array([-0.1, -0.5]), (radius * 0.35, radius * 0.4), rng) > 0
         found = [(liver, rng.uniform(1.5, 3.0), 0.12)]
         for turn in (-1, 1):
-            kidney = _ellipsoid(side, centre + radius * np.array([0.25, 0.4 * turn]), (radius * 0.13, radius * 0.1), rng)
+            kidney = _ellipsoid(
+                side, centre + radius * np.array([0.25, 0.4 * turn]), (radius * 0.13, radius * 0.1), rng
+            )
             found.append((kidney > 0, level / rng.uniform(1, 4), 0.3))
         return found
     if part == "bladder":
@@ -69,7 +71,9 @@ def _organs(
     return [(within & (loops > np.quantile(loops, 0.85)), rng.uniform(1.5, 5.0), 0.3)]
 
 
-def _ellipsoid(side: int, centre: NDArray[np.float64], radii: tuple[float, float], rng: np.random.Generator) -> FloatArray:
+def _ellipsoid(
+    side: int, centre: NDArray[np.float64], radii: tuple[float, float], rng: np.random.Generator
+) -> FloatArray:
     """Return 1 at the centre, 0 at the surface, negative outside, for three neighbouring slices."""
     y, x = np.mgrid[:side, :side]
     angle = rng.normal(0.0, 0.12)
