@@ -45,9 +45,9 @@ def _hounsfield(value: float) -> float:
 SIMPLE_RULES: Mapping[Family, GreyBand] = {
     PET: GreyBand("SUV above 2.5", float(encode_uptake(np.array(2.5, np.float32), PET.window)), 2.0),
     BODY_CT: GreyBand("0 to 60 HU, opened", _hounsfield(0.0), _hounsfield(60.0), opening=2),
-    LIMB_MR: GreyBand("the grey of muscle, opened", 0.12, 0.45, opening=2),
-    LUNG_CT: GreyBand("bright", 0.5, 2.0),
-    BREAST_US: GreyBand("dark, opened", 0.02, 0.2, opening=2),
-    HEAD_MR: GreyBand("bright, opened", 0.7, 2.0, opening=1),
+    LIMB_MR: GreyBand("the grey of muscle, opened", 0.15, 0.35, opening=4),
+    LUNG_CT: GreyBand("bright, opened", 0.5, 2.0, opening=1),
+    BREAST_US: GreyBand("dark", 0.0, 0.3),
+    HEAD_MR: GreyBand("bright, opened", 0.5, 2.0, opening=2),
 }
 """By family. Greys of the last four were set on the tuning part of the collections at hand."""
