@@ -64,6 +64,8 @@ class Scored:
     spacing_mm: Vector
     images: FloatArray | None = None
     spread: FloatArray | None = None
+    strangers_only: bool = False
+    """Whether only components that touch no tumour count as alarms, where a mask may rightly reach beyond the truth."""
 
     def smoothed(self, smoothing_mm: float) -> Scored:
         """Return the case with its score smoothed across slices."""
@@ -188,7 +190,10 @@ def _measure(case: Scored, greys: ImageGreys | None, level: MaskRule, labels: ND
     weights = np.bincount(flat, weights=case.score.ravel(), minlength=count + 1)[1:].astype(np.float64)
     peaks = np.asarray(ndimage.maximum(case.score, labels, index=np.arange(1, count + 1)), dtype=np.float64)
     voxels, hits = _covered(case, greys, level, labels)
-    return _Components(millilitres, peaks, weights, voxels, hits, _alarms(case, labels, count), int(case.truth.sum()))
+    alarms = _alarms(case, labels, count)
+    if case.strangers_only:
+        alarms &= (hits == 0)[:, None]
+    return _Components(millilitres, peaks, weights, voxels, hits, alarms, int(case.truth.sum()))
 
 
 def _covered(

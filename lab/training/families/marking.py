@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from lab.patients import Role, is_seen_whole
 from lab.training import slices
-from lab.training.families.material import patched, sources
+from lab.training.families.material import listed, patched, sources
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
 from workers.segmentation import mask
@@ -57,6 +57,11 @@ def whole_cases(family: Family, data: Path) -> Iterator[CaseSource]:
         yield from (
             case for case in source.cases(data, frozenset({Role.TRAIN}), modality) if is_seen_whole(case.patient)
         )
+
+
+def is_marked(family: Family) -> bool:
+    """Return whether a family has a second round at all."""
+    return bool(listed(family, unlabelled=True))
 
 
 def marks_of(stack: FramedStack, scores: NDArray[np.float32]) -> NDArray[np.uint8]:

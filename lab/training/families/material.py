@@ -51,17 +51,24 @@ class Source:
     def cases(self, data: Path, wanted: frozenset[Role], modality: str) -> Iterator[CaseSource]:
         """List the cases of patients with one of the roles."""
         folder = data / self.folder
+        found: list[CaseSource] = []
         if self.layout == "images":
-            found: list[CaseSource] = list(read_table(folder, where=(), modality=modality, masked=False))
-        else:
+            found = list(read_table(folder, where=(), modality=modality, masked=False))
+        elif self.layout == "arrays":
             found = [ArrayFile(path, modality) for path in sorted(folder.glob(f"*__{self.suffix}.npz"))]
         return (case for case in found if role(case.patient) in wanted)
 
 
+def listed(family: Family, *, unlabelled: bool = False) -> list[Source]:
+    """Return what the description lists for a family: without tumour, or ``unlabelled``."""
+    entries = tomllib.loads(DESCRIPTION.read_text(encoding="utf-8"))["source"]
+    found = (Source(**entry) for entry in entries)
+    return [source for source in found if source.family == family.name and source.unlabelled is unlabelled]
+
+
 def sources(family: Family, *, unlabelled: bool = False) -> list[Source]:
-    """Return what is trained on without tumour, or ``unlabelled``; raises TrainingDataMissing without any."""
-    listed = [Source(**entry) for entry in tomllib.loads(DESCRIPTION.read_text(encoding="utf-8"))["source"]]
-    found = [source for source in listed if source.family == family.name and source.unlabelled is unlabelled]
+    """Return what ``listed`` does; raises TrainingDataMissing where that is nothing."""
+    found = listed(family, unlabelled=unlabelled)
     if not found:
         raise TrainingDataMissing(f"{DESCRIPTION.name} has no source for {family.name}")
     return found

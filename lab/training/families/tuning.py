@@ -78,7 +78,8 @@ def scored(cases: Iterable[LabelledCase], networks: FamilyNetworks) -> list[Scor
     found = []
     for case in cases:
         stack = frame(case.volume, networks.family)
-        found.append(Scored(networks.scores(stack), framed_truth(case, stack), stack.spacing_mm))
+        scores, truth = networks.scores(stack), framed_truth(case, stack)
+        found.append(Scored(scores, truth, stack.spacing_mm, strangers_only=True))
     return found
 
 
