@@ -258,7 +258,7 @@ def _bars() -> Iterator[tuple[Callable[[StepReport], None], Callable[[int, int],
 
         def show(progress: StepReport) -> None:
             loss = f"loss {progress.loss:.4f}"
-            advance(progress.stage.value, progress.step, progress.steps, loss=loss)
+            advance(progress.stage, progress.step, progress.steps, loss=loss)
 
         def show_calibration(done: int, of: int) -> None:
             advance("calibration", done, of)

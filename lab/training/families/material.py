@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = Path(__file__).with_name("families.toml")
 PHANTOMS = 240
-_PHANTOMS: Mapping[str, Callable[[int, int], FloatArray]] = {
+PHANTOM_LAYOUTS: Mapping[str, Callable[[int, int], FloatArray]] = {
     "uptake-phantoms": uptake_phantoms.draw,
     "sonography-phantoms": sonography.draw,
 }
@@ -107,7 +107,7 @@ def patched(array: NDArray[Any], side: int, value: float) -> NDArray[Any]:
 
 
 def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
-    if source.layout in _PHANTOMS:
+    if source.layout in PHANTOM_LAYOUTS:
         yield from map(partial(_phantom, source.layout, family), range(PHANTOMS))
         return
     if source.layout == "dicom":
@@ -122,7 +122,7 @@ def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
 
 def _phantom(layout: str, family: Family, seed: int) -> SliceSet:
     """Return one phantom: all its slices, of which the middle one alone is drawn."""
-    images = _PHANTOMS[layout](seed, family.side)
+    images = PHANTOM_LAYOUTS[layout](seed, family.side)
     found = slices.from_framed(images, body_masks(images, family), f"{layout}-{seed}")
     drawn = np.zeros(len(found))
     drawn[len(found) // 2] = 1.0

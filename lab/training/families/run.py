@@ -91,7 +91,10 @@ def publish(settings: FamilySettings) -> tuple[rules.Worth, int]:
     kinds = tuning.KINDS[family]
     modality = min(family.modalities)
     cases = [case.read() for kind in kinds for case in kind.cases(settings.data, modality)]
-    rule, worth = tuning.choose(tuning.scored(cases, _networks(settings)))
+    networks = _networks(settings)
+    scored = tuning.scored(cases, networks)
+    rule, _ = tuning.choose([*scored, *tuning.healthy(networks)])
+    worth = rules.judge(scored, rule)
     write_calibration(settings.out, family, rule)
     patients.write_seen({case.patient for case in cases} | _trained_on(settings), settings.out)
     weights.write_manifest(settings.out, name=family.name, version="1", licence=LICENCE)

@@ -17,22 +17,28 @@ from lab.patients import is_tuned_on
 from lab.segmentation.case_selection import sample
 from lab.segmentation.tables import read_table
 from lab.training import rules
+from lab.training.families import material
 from lab.training.rules import Scored
 from workers.segmentation import grid
 from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family
-from workers.segmentation.framing import frame
+from workers.segmentation.framing import FramedStack, body_masks, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from lab.cases import CaseSource, LabelledCase
     from workers.segmentation.family_segmenter import FamilyNetworks
-    from workers.segmentation.framing import FramedStack
     from workers.segmentation.mask import MaskRule
 
 SMOOTHINGS_MM = (4.5, 9.0)
 LEVELS = (*((threshold, 0.0, 0.0) for threshold in (0.1, 0.2, 0.3)), *rules.LEVELS)
 """Lower levels than the head's, too: a network that marks its own training data is less sure of what is unlike it."""
+UNSEEN_PHANTOMS = 10_000
+"""Seed of the first phantom that tunes; those of training come from below."""
+HEALTHY = 8
+"""Phantoms without tumour, each of which counts as much as a case."""
 MOST_IMAGES = 60
 """Images of each kind that are taken from a table."""
 
@@ -81,6 +87,26 @@ def scored(cases: Iterable[LabelledCase], networks: FamilyNetworks) -> list[Scor
         scores, truth = networks.scores(stack), framed_truth(case, stack)
         found.append(Scored(scores, truth, stack.spacing_mm, strangers_only=True))
     return found
+
+
+def healthy(networks: FamilyNetworks) -> list[Scored]:
+    """Return phantoms without tumour, which no training has seen, with their scores; none where none are drawn."""
+    family, found = networks.family, []
+    for layout in (source.layout for source in material.listed(family) if source.layout in material.PHANTOM_LAYOUTS):
+        for seed in range(UNSEEN_PHANTOMS, UNSEEN_PHANTOMS + HEALTHY):
+            images = material.PHANTOM_LAYOUTS[layout](seed, family.side)
+            stack = as_stack(images, family)
+            found.append(Scored(networks.scores(stack), np.zeros(images.shape, dtype=bool), stack.spacing_mm))
+    return found
+
+
+def as_stack(images: NDArray[np.float32], family: Family) -> FramedStack:
+    """Return images that are framed already as a stack on a grid of their own."""
+    spacing_mm = (family.step_mm, family.pixel_mm, family.pixel_mm)
+    depth, rows, columns = images.shape
+    turn = grid.Orientation((0, 1, 2), (False, False, False), spacing_mm)
+    crop = grid.Crop(0.0, 0.0, float(rows), float(columns), -1.0, 1.0)
+    return FramedStack(images, body_masks(images, family), turn, crop, (depth, rows, columns))
 
 
 def framed_truth(case: LabelledCase, stack: FramedStack) -> np.ndarray:
