@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from lab.cases import CaseSource
     from workers.segmentation.families import Family
-    from workers.segmentation.family_segmenter import FamilyNetworks
     from workers.segmentation.framing import FramedStack
 
 FOUND_RULE = MaskRule(threshold=0.5, peak=0.85, minimum_ml=0.5, smoothing_mm=4.5, share=0.5)
@@ -41,9 +40,17 @@ REACH_MM = 12.0
 """Nor is any pixel this near to what was found."""
 
 
-def load(family: Family, data: Path, networks: FamilyNetworks) -> SliceSet:
+class Scorer(Protocol):
+    """What gives each pixel of a framed stack the probability of a lesion: an earlier round, or another model."""
+
+    def scores(self, stack: FramedStack) -> NDArray[np.float32]:
+        """Return scores in 0..1, of the shape of the stack's images."""
+        ...
+
+
+def load(family: Family, data: Path, scorer: Scorer) -> SliceSet:
     """Return every slice of the patients whose whole stacks are used, marked; raises TrainingDataMissing."""
-    sets = [_marked(case, family, networks) for case in whole_cases(family, data)]
+    sets = [_marked(case, family, scorer) for case in whole_cases(family, data)]
     if not sets:
         raise TrainingDataMissing(f"no patient of {family.name} is one whose whole stack may be trained on")
     joined = reduce(SliceSet.joined, sets)
@@ -75,9 +82,9 @@ def marks_of(stack: FramedStack, scores: NDArray[np.float32]) -> NDArray[np.uint
     return np.where(found, Mark.FOUND, np.where(doubtful, Mark.UNSURE, Mark.FREE)).astype(np.uint8)
 
 
-def _marked(case: CaseSource, family: Family, networks: FamilyNetworks) -> SliceSet:
+def _marked(case: CaseSource, family: Family, scorer: Scorer) -> SliceSet:
     stack = frame(case.read().volume, family)
-    marks = patched(marks_of(stack, networks.scores(stack)), family.side, Mark.FREE)
+    marks = patched(marks_of(stack, scorer.scores(stack)), family.side, Mark.FREE)
     images, body = patched(stack.images, family.side, -1.0), patched(stack.body, family.side, 0)
     shown = body.mean(axis=(1, 2)) >= slices.MINIMUM_HEAD
     return replace(slices.from_framed(images, body, case.name), marks=marks[shown])

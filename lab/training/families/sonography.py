@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     Field = NDArray[np.float64]
 
 SHAPES = Shapes(radii=(4.0, 34.0), large=8.0, large_share=0.65, lobed_share=0.5, white_share=0.0, rough=0.55)
-DEPTHS = (0.06, 0.8)
+DEPTHS = (0.1, 0.65)
 """Between these shares of the picture's height masses are centred."""
+FLUID_SHARE = 0.15
+"""Share of masses that hold fluid, and echo next to nothing."""
 SEEN = 0.15
 """Mean grey of the surroundings that a mass is centred in: what is darker is too deep to be seen."""
 
@@ -48,7 +50,7 @@ def draw(seed: int, side: int) -> FloatArray:
     seen = (
         np.maximum(echo, 0.003)
         * _shadows(rng, side)
-        * np.exp(-rng.uniform(0.0, 2.5) * np.linspace(0, 1, side) ** 2)[:, None]
+        * np.exp(-rng.uniform(0.3, 5.0) * np.linspace(0, 1, side) ** rng.uniform(1.2, 2.5))[:, None]
     )
     return _displayed(seen, rng)
 
@@ -109,9 +111,9 @@ def _shadows(rng: np.random.Generator, side: int) -> Field:
     """Columns that are dark from some depth on, with soft sides."""
     columns = ndimage.gaussian_filter1d(rng.standard_normal(side), rng.uniform(3.0, 12.0))
     columns = (columns - columns.mean()) / columns.std()
-    dark = 1.0 / (1.0 + np.exp(-4.0 * (columns - rng.uniform(0.7, 2.2))))
+    dark = 1.0 / (1.0 + np.exp(-4.0 * (columns - rng.uniform(0.3, 1.9))))
     begin = np.clip((np.linspace(0, 1, side) - rng.uniform(0.0, 0.5)) * rng.uniform(2.0, 8.0), 0.0, 1.0)
-    return np.asarray(np.exp(-rng.uniform(0.0, 3.5) * begin[:, None] * dark[None]))
+    return np.asarray(np.exp(-rng.uniform(0.3, 4.5) * begin[:, None] * dark[None]))
 
 
 def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
@@ -131,6 +133,7 @@ def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
     speckle = grey - local + 0.08 * texture(bank, rng, (0.7, 1.5), grey.shape)
     coarse = spread(rng, 0.0, 0.3, count) * texture(bank, rng, (2.0, 6.0), grey.shape)
     inside = level * (1.0 + coarse) + speckle * spread(rng, 0.2, 1.0, count) * (level / beside).sqrt()
+    inside = torch.where(some(rng, count, FLUID_SHARE), 0.15 * inside, inside)
     painted = _below(grey, covered, rng)
     halo = torch.exp(-(outline.height * outline.radii / spread(rng, 1.0, 3.0, count)).square()) * (outline.height < 0)
     painted = painted + halo * some(rng, count, 0.4) * spread(rng, 0.05, 0.3, count)
