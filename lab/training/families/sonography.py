@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
     Field = NDArray[np.float64]
 
-SHAPES = Shapes(radii=(4.0, 34.0), large=8.0, large_share=0.65, lobed_share=0.5, white_share=0.0, rough=0.55)
+SHAPES = Shapes(radii=(4.0, 34.0), large=8.0, large_share=0.65, lobed_share=0.5, white_share=0.0, rough=0.4)
 DEPTHS = (0.1, 0.65)
 """Between these shares of the picture's height masses are centred."""
 FLUID_SHARE = 0.15
