@@ -48,8 +48,11 @@ def test_batches_have_the_family_s_shape_and_most_show_a_lesion(family: Family) 
     assert 0.4 < shown < 1.0
 
 
-@FAMILIES
+@pytest.mark.parametrize(
+    "family", [family for family in RECIPES if family is not BREAST_US], ids=lambda family: family.name
+)
 def test_lesions_lie_in_the_body(family: Family) -> None:
+    # A cyst on ultrasound is as black as what is outside, so that this cannot be told there.
     batch = FamilySampler(family, RECIPES[family], slices(family), 3).draw(5, 24)
     outside = (batch.images < -0.97) & (batch.masks > 0)
     assert outside.sum() <= 0.03 * batch.masks.sum()
