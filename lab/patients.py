@@ -54,6 +54,15 @@ def is_seen_whole(patient: str) -> bool:
     return role(patient) is Role.TRAIN and _digest(patient)[-1] < WHOLE_BELOW
 
 
+def is_tuned_on(patient: str) -> bool:
+    """Return whether thresholds may be fixed on a patient's tumours, which no training has seen then.
+
+    They may on those of tuning patients, and of training patients who are not seen whole.
+    """
+    part = role(patient)
+    return part is Role.TUNE or (part is Role.TRAIN and not is_seen_whole(patient))
+
+
 def write_seen(patients: Iterable[str], folder: Path) -> None:
     """Record who trained or tuned the weights of a folder, by digest: names are nobody else's business."""
     content = {"format": 1, "seen": sorted(_digest(patient).hex() for patient in patients)}

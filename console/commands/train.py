@@ -80,6 +80,8 @@ Modality = Annotated[
 RegionData = Annotated[
     Path, typer.Option("--data", metavar="DIR", exists=True, file_okay=False, help="Folder that holds all collections.")
 ]
+FamilyName = Annotated[str, typer.Option("--family", metavar="NAME", help="Which family: pet, limb-mr, body-ct, ...")]
+FamilyOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives a folder of the family.")]
 RegionOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the head.")]
 Vectors = Annotated[Path, typer.Option("--work", metavar="DIR", help="Vectors; a repeated run takes them from there.")]
 
@@ -182,6 +184,37 @@ def train_feature_head(
     )
 
 
+@training.command("family")
+def train_family_network(
+    family: FamilyName,
+    data: RegionData,
+    *,
+    out: FamilyOut = Path("out/families"),
+    work: Work = Path("out/family-training"),
+    minutes: Minutes = 60.0,
+    threads: Threads = 1,
+    seed: RandomSeed = 0,
+) -> None:
+    """Train one family's network on painted lesions, then on what it marks itself; repeat it to go on.
+
+    Example: oncue train family --family pet --data ../shared/data
+    """
+    from console.terminal.output import write_line
+
+    with laboratory():
+        from lab.training.families.run import FamilySettings, train_family
+        from workers.segmentation.families import family_named
+    known = family_named(family)
+    settings = FamilySettings(known, data, out / known.name, work, seed=seed, threads=threads, deadline_minutes=minutes)
+    with _bars() as (show, _):
+        result = train_family(settings, on_step=show)
+    if result.worth is None:
+        write_line(f"unfinished after {result.seconds:.0f} s: the same command goes on from {work}")
+        raise typer.Exit(1)
+    write_line(f"finished after {result.seconds:.0f} s: {settings.out}")
+    write_line(f"Dice {result.worth.dice:.3f} on {result.cases} tuning cases, on which the mask rule was chosen")
+
+
 @training.command("region")
 def train_body_region(
     data: RegionData, *, out: RegionOut = Path("out/body-region"), work: Vectors = Path("out/body-region-vectors")
@@ -225,7 +258,7 @@ def _bars() -> Iterator[tuple[Callable[[StepReport], None], Callable[[int, int],
 
         def show(progress: StepReport) -> None:
             loss = f"loss {progress.loss:.4f}"
-            advance(progress.stage.value, progress.step, progress.steps, loss=loss)
+            advance(progress.stage, progress.step, progress.steps, loss=loss)
 
         def show_calibration(done: int, of: int) -> None:
             advance("calibration", done, of)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cases import ArrayFile, CaseSource
-from lab.patients import Role, is_seen, read_seen, role
+from lab.patients import PART_MARK, Role, is_seen, is_tuned_on, read_seen, role
 from lab.segmentation.dicom_cases import find_dicom_cases
 from lab.segmentation.tables import TABLE_NAME, read_table
 from storage.errors import ConfigurationError
 from workers.errors import TrainingDataMissing
+
+MODALITY_OF_PART = {"CT": "CT", "MR": "MR", "PET": "PT", "PT": "PT", "US": "US"}
+"""How the names of files ``PATIENT__PART.npz`` tell apart what one patient was examined with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,14 @@ class CaseFilter:
     """What to take of a folder.
 
     ``where`` holds (column, value) pairs for images that a table lists. ``modality`` is that of files which do not say
-    it themselves. ``seen_too`` takes patients whom the weights have seen, too. At most ``limit`` cases are taken.
+    it themselves. ``seen_too`` takes patients whom the weights have seen, too; ``tuning_only`` takes those alone on
+    whose tumours thresholds may be fixed, whatever the weights say. At most ``limit`` cases are taken.
     """
 
     modality: str = "MR"
     where: tuple[tuple[str, str], ...] = ()
     seen_too: bool = False
+    tuning_only: bool = False
     limit: int | None = None
 
 
@@ -45,6 +50,8 @@ def select_cases(folder: Path, wanted: CaseFilter, *, weights: Path) -> Selectio
     found = find_cases(folder, wanted)
     seen = read_seen(weights)
     evaluated = found if wanted.seen_too else kept_out(found, seen)
+    if wanted.tuning_only:
+        evaluated = [source for source in found if is_tuned_on(source.patient)]
     if wanted.limit is not None:
         evaluated = sample(evaluated, wanted.limit)
     for source in evaluated:
@@ -92,5 +99,12 @@ def sample(found: Sequence[CaseSource], limit: int) -> list[CaseSource]:
 def _everything(folder: Path, wanted: CaseFilter, *, has_table: bool) -> list[CaseSource]:
     if has_table:
         return list(read_table(folder, where=wanted.where, modality=wanted.modality))
-    arrays = [ArrayFile(path, wanted.modality) for path in sorted(folder.glob("*.npz"))]
+    paths = (path for path in sorted(folder.glob("*.npz")) if _may_hold(path.stem, wanted.modality))
+    arrays = [ArrayFile(path, wanted.modality) for path in paths]
     return list(arrays) if arrays else list(find_dicom_cases(folder))
+
+
+def _may_hold(stem: str, modality: str) -> bool:
+    """Return whether a file ``PATIENT__PART`` may hold images of a modality: its part does not name another one."""
+    named = MODALITY_OF_PART.get(stem.partition(PART_MARK)[2])
+    return named is None or named == modality

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional
 
 from workers import devices, weights
 from workers.errors import WeightsMismatch
 from workers.segmentation.mask import MaskRule
+from workers.segmentation.unet import UNet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,38 +28,11 @@ FOLDER = "synthetic-unet"
 """Where the network lies among the installed models."""
 WEIGHTS_FILE = "plain.safetensors"
 RULE_FILE = "calibration.json"
-CHANNELS = (16, 32, 64, 96, 128)
 BATCH = 8
 
 
-class PlainUNet(nn.Module):
+class PlainUNet(UNet):
     """A U-shaped network from one slice ``[n, 1, y, x]`` in -1..1 to logits of "lesion" of the same size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.downs = nn.ModuleList(_block(a, b) for a, b in pairwise((1, *CHANNELS)))
-        self.ups = nn.ModuleList(_block(a + b, a) for a, b in reversed(list(pairwise(CHANNELS))))
-        self.out = nn.Conv2d(CHANNELS[0], 1, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logit of each pixel."""
-        hidden, levels = images, []
-        for depth, down in enumerate(self.downs):
-            hidden = down(functional.max_pool2d(hidden, 2) if depth else hidden)
-            levels.append(hidden)
-        levels.pop()
-        for up in self.ups:
-            grown = functional.interpolate(hidden, scale_factor=2, mode="nearest")
-            hidden = up(torch.cat([grown, levels.pop()], dim=1))
-        logits: Tensor = self.out(hidden)
-        return logits
-
-
-def _block(channels_in: int, channels_out: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for first, last in ((channels_in, channels_out), (channels_out, channels_out)):
-        layers += [nn.Conv2d(first, last, 3, padding=1, bias=False), nn.BatchNorm2d(last), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

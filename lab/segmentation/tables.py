@@ -47,10 +47,13 @@ class TableImage:
         return LabelledCase(self.name, volume, marked, self.patient, spacing_known=False)
 
 
-def read_table(folder: Path, *, where: Iterable[tuple[str, str]], modality: str) -> list[TableImage]:
+def read_table(
+    folder: Path, *, where: Iterable[tuple[str, str]], modality: str, masked: bool = True
+) -> list[TableImage]:
     """List the rows whose columns have the wanted values; several values of one column are alternatives.
 
-    Raises UnreadableCase where the table lacks a column, or names a file that is not below its folder.
+    A table that is not ``masked`` may lack the column of mask files. Raises UnreadableCase where it lacks another
+    column, or names a file that is not below its folder.
     """
     try:
         with (folder / TABLE_NAME).open(encoding="utf-8", newline="") as file:
@@ -59,14 +62,14 @@ def read_table(folder: Path, *, where: Iterable[tuple[str, str]], modality: str)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnreadableCase(f"{TABLE_NAME} of {folder.name} is not a readable table") from error
     wanted = list(where)
-    for column in ("image", "mask", *(name for name, _ in wanted)):
+    for column in ("image", *(("mask",) if masked else ()), *(name for name, _ in wanted)):
         if column not in columns:
             raise UnreadableCase(f"{TABLE_NAME} of {folder.name} has no column {column}; it has {', '.join(columns)}")
     owner = next((name for name in PATIENT_COLUMNS if name in columns), None)
     return [
         TableImage(
             image=_inside(folder, row["image"]),
-            mask=_inside(folder, row["mask"]) if row["mask"] else None,
+            mask=_inside(folder, row["mask"]) if row.get("mask") else None,
             patient=row[owner] if owner else Path(row["image"]).stem,
             modality=modality,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,19 +16,45 @@ if TYPE_CHECKING:
 
 BLURRED_SHARE = 0.3
 KERNEL = 7
-TURN = 0.1
-SHIFT = (0.05, 0.09)
-"""Spread of the turn in radians; largest shift along x and y as a share of half the image. Framing centres the head,
-which is compared with its mirror image, so both are small."""
 
 
-def move(grey: Tensor, regions: tuple[Tensor, ...], rng: np.random.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How far stacks are moved at most.
+
+    ``turn`` is a spread in radians, ``shift`` along x and y a share of half the image, ``scale`` a logarithm.
+    Framing centres the head, which is compared with its mirror image, so that turn and shift are small by default.
+    """
+
+    turn: float = 0.1
+    shift: tuple[float, float] = (0.05, 0.09)
+    scale: float = 0.16
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """How much scanners differ: largest logarithms of the contrast curve and of the gain, shading, noise."""
+
+    curve: float = 0.3
+    gain: float = 0.25
+    shading: float = 0.13
+    noise: float = 0.03
+
+
+HEAD_MOVEMENT = Movement()
+HEAD_SCANNER = Scanner()
+
+
+def move(
+    grey: Tensor, regions: tuple[Tensor, ...], rng: np.random.Generator, *, movement: Movement = HEAD_MOVEMENT
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Mirror, turn, scale, shear and shift each stack together with its regions (bool, of the same shape)."""
     count = len(grey)
-    angle, scale = rng.normal(0.0, TURN, count), np.exp(rng.uniform(-0.16, 0.16, count))
+    angle = rng.normal(0.0, movement.turn, count)
+    scale = np.exp(rng.uniform(-movement.scale, movement.scale, count))
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
     mirror, aspect = rng.choice((-1.0, 1.0), count), np.exp(rng.uniform(-0.08, 0.08, count))
-    shift = rng.uniform(-1.0, 1.0, (2, count)) * np.array(SHIFT)[:, None]
+    shift = rng.uniform(-1.0, 1.0, (2, count)) * np.array(movement.shift)[:, None]
     matrix = np.stack(
         [
             np.stack([cosine * mirror, -sine, shift[0]], axis=1),
@@ -42,18 +69,25 @@ def move(grey: Tensor, regions: tuple[Tensor, ...], rng: np.random.Generator) ->
     return moved, joined.tensor_split(len(regions), dim=1)
 
 
-def rescan(grey: Tensor, bank: FieldBank, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+def rescan(
+    grey: Tensor,
+    bank: FieldBank,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    *,
+    scanner: Scanner = HEAD_SCANNER,
+) -> Tensor:
     """Change gain, contrast curve, coil shading, sharpness and noise; the slices of a stack share a scanner."""
     count = len(grey)
 
     def spread(low: float, high: float) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32)).view(-1, 1, 1, 1)
 
-    curved = grey.clamp(0, 1) ** spread(-0.3, 0.3).exp() * spread(-0.25, 0.25).exp()
-    shaded = curved * (1.0 + spread(0.0, 0.13) * bank.batch(rng, np.full(count, 16.0)))
+    curved = grey.clamp(0, 1) ** spread(-scanner.curve, scanner.curve).exp() * spread(-scanner.gain, scanner.gain).exp()
+    shaded = curved * (1.0 + spread(0.0, scanner.shading) * bank.batch(rng, np.full(count, 16.0)))
     blurred = _blur(shaded, rng)
     noise = torch.randn(grey.shape, generator=generator)
-    return (blurred + spread(0.0, 0.03) * noise).clamp(0, 1)
+    return (blurred + spread(0.0, scanner.noise) * noise).clamp(0, 1)
 
 
 def _blur(grey: Tensor, rng: np.random.Generator) -> Tensor:

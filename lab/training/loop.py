@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from lab.training.settings import OnStep, Stage, StageSettings, StepReport
+from lab.training.settings import OnStep, StageSettings, StepReport
 from workers.errors import WeightsMismatch
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ AVERAGE_DECAY = 0.995
 class Run:
     """One stage to be trained: its plan, the folder ``work`` of its checkpoint and log, and when it must stop."""
 
-    stage: Stage
+    stage: str
     plan: StageSettings
     work: Path
     stop_at: float

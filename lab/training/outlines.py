@@ -14,18 +14,28 @@ if TYPE_CHECKING:
 
     from lab.training.fields import FieldBank
 
-RADII = (3.0, 30.0)
-"""Smallest and largest mean radius in pixels, drawn log-uniformly."""
-LARGE_RADIUS = 9.0
-LARGE_SHARE = 0.5
-"""Share of lesions whose radius is drawn from this one upwards alone."""
-LOBED_SHARE = 0.4
-WHITE_SHARE = 0.3
-"""Share of lesions that keep to white matter."""
-SLICE_STEPS = (1.5, 4.5)
-"""Distance of neighbouring slices in pixels."""
 LIKENESS = 0.75
 """Correlation of a lesion's outline between neighbouring slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Which outlines are drawn: mean radii in pixels, log-uniform, ``large_share`` of them from ``large`` upwards.
+
+    ``lobed_share`` have lobes, ``white_share`` keep to white matter; neighbouring slices are ``slice_steps`` pixels
+    apart, and ``rough`` is the largest share of the radius by which an outline is uneven.
+    """
+
+    radii: tuple[float, float] = (3.0, 30.0)
+    large: float = 9.0
+    large_share: float = 0.5
+    lobed_share: float = 0.4
+    white_share: float = 0.3
+    slice_steps: tuple[float, float] = (1.5, 4.5)
+    rough: float = 0.6
+
+
+HEAD_SHAPES = Shapes()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,31 +66,33 @@ class Outline:
     radii: Tensor
 
 
-def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Outline:
+def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator, *, shapes: Shapes = HEAD_SHAPES) -> Outline:
     """Draw a tilted, rough, lobed ellipsoid somewhere in the room of each sample's middle slice."""
     count, depth = canvas.grey.shape[:2]
     centres = _centres(canvas.room[:, depth // 2], rng)
-    smallest = np.where(rng.random(count) < LARGE_SHARE, LARGE_RADIUS, RADII[0])
-    radii = np.exp(rng.uniform(np.log(smallest), np.log(np.full(count, RADII[1]))))
-    height = _ellipsoid(canvas.grey, centres, radii, rng)
+    smallest = np.where(rng.random(count) < shapes.large_share, shapes.large, shapes.radii[0])
+    radii = np.exp(rng.uniform(np.log(smallest), np.log(np.full(count, shapes.radii[1]))))
+    height = _ellipsoid(canvas.grey, centres, radii, rng, steps_px=shapes.slice_steps)
     for _ in range(2):
         angle, reach = rng.uniform(0, 2 * np.pi, count), radii * rng.uniform(0.4, 1.2, count)
         away = torch.from_numpy(np.stack([np.sin(angle), np.cos(angle)], axis=1) * reach[:, None]).float()
         size = rng.uniform(0.3, 0.9, count)
-        lobe = _ellipsoid(canvas.grey, centres + away, radii * size, rng) * each(size)
-        height = torch.where(some(rng, count, LOBED_SHARE), torch.maximum(height, lobe), height)
+        lobe = _ellipsoid(canvas.grey, centres + away, radii * size, rng, steps_px=shapes.slice_steps) * each(size)
+        height = torch.where(some(rng, count, shapes.lobed_share), torch.maximum(height, lobe), height)
     coarse = bank.sheaf(rng, np.maximum(1.5, radii * rng.uniform(0.25, 0.8, count)), slices=depth, likeness=LIKENESS)
     fine = bank.sheaf(rng, np.maximum(1.0, radii * 0.15), slices=depth, likeness=LIKENESS)
-    rough = each(rng.uniform(0.0, 0.6, count))
-    along_white = _whiteness(canvas) * each(rng.uniform(0.0, 2.5, count)) * some(rng, count, WHITE_SHARE)
+    rough = each(rng.uniform(0.0, shapes.rough, count))
+    along_white = _whiteness(canvas) * each(rng.uniform(0.0, 2.5, count)) * some(rng, count, shapes.white_share)
     return Outline(height + rough * (0.8 * coarse + 0.35 * fine) + along_white, centres, each(radii))
 
 
-def _ellipsoid(grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator) -> Tensor:
+def _ellipsoid(
+    grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator, *, steps_px: tuple[float, float]
+) -> Tensor:
     """Return a tilted ellipsoid ``[n, s, y, x]``: 1 at its centre, 0 at its surface, negative outside."""
     count, depth, rows, columns = grey.shape
     angle, stretch = rng.uniform(0, np.pi, count), np.exp(rng.uniform(-0.45, 0.45, count))
-    steps = (np.arange(depth) - depth // 2)[None] * rng.uniform(*SLICE_STEPS, (count, 1))
+    steps = (np.arange(depth) - depth // 2)[None] * rng.uniform(*steps_px, (count, 1))
     rise = (steps - rng.uniform(-0.75, 0.75, (count, 1)) * radii[:, None]) / np.exp(rng.uniform(-0.2, 0.4, (count, 1)))
     y = torch.arange(rows, dtype=torch.float32).view(1, 1, -1, 1) - centres[:, 0].view(-1, 1, 1, 1)
     x = torch.arange(columns, dtype=torch.float32).view(1, 1, 1, -1) - centres[:, 1].view(-1, 1, 1, 1)

@@ -64,6 +64,8 @@ class Scored:
     spacing_mm: Vector
     images: FloatArray | None = None
     spread: FloatArray | None = None
+    strangers_only: bool = False
+    """Whether only components that touch no tumour count as alarms, where a mask may rightly reach beyond the truth."""
 
     def smoothed(self, smoothing_mm: float) -> Scored:
         """Return the case with its score smoothed across slices."""
@@ -116,7 +118,11 @@ SEARCHED_LEVELS = len(LEVELS)
 
 
 def choose(
-    cases: Sequence[Scored], *, levels: Sequence[Level] = LEVELS, on_progress: OnProgress = unheard
+    cases: Sequence[Scored],
+    *,
+    levels: Sequence[Level] = LEVELS,
+    smoothing_mm: float = SMOOTHING_MM,
+    on_progress: OnProgress = unheard,
 ) -> tuple[MaskRule, Worth]:
     """Return the best rule of the grid, and what it gives.
 
@@ -127,11 +133,11 @@ def choose(
     found: list[tuple[MaskRule, Worth]] = []
     spreads = all(case.images is not None for case in cases)
     reaches = REACHES_MM if spreads else REACHES_MM[:1]
-    smoothed = [case.smoothed(SMOOTHING_MM) for case in cases]
+    smoothed = [case.smoothed(smoothing_mm) for case in cases]
     greys = [case.greys() for case in smoothed]
     smoothed = [case.spread_along(grey if spreads else None) for case, grey in zip(smoothed, greys, strict=True)]
     for done, (threshold, slope, drop) in enumerate(levels, start=1):
-        level = MaskRule(threshold, 0.0, 0.0, SMOOTHING_MM, 0.0, slope, drop, spread=spreads)
+        level = MaskRule(threshold, 0.0, 0.0, smoothing_mm, 0.0, slope, drop, spread=spreads)
         labelled = [_labelled(case, level) for case in smoothed]
         for rule in (replace(level, reach_mm=reach) for reach in reaches):
             parts = zip(smoothed, greys, labelled, strict=True)
@@ -184,7 +190,10 @@ def _measure(case: Scored, greys: ImageGreys | None, level: MaskRule, labels: ND
     weights = np.bincount(flat, weights=case.score.ravel(), minlength=count + 1)[1:].astype(np.float64)
     peaks = np.asarray(ndimage.maximum(case.score, labels, index=np.arange(1, count + 1)), dtype=np.float64)
     voxels, hits = _covered(case, greys, level, labels)
-    return _Components(millilitres, peaks, weights, voxels, hits, _alarms(case, labels, count), int(case.truth.sum()))
+    alarms = _alarms(case, labels, count)
+    if case.strangers_only:
+        alarms &= (hits == 0)[:, None]
+    return _Components(millilitres, peaks, weights, voxels, hits, alarms, int(case.truth.sum()))
 
 
 def _covered(

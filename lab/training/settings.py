@@ -92,7 +92,7 @@ class TrainingSettings:
 class StepReport:
     """How far a stage is: ``step`` of ``steps``, and the loss, smoothed over about fifty steps."""
 
-    stage: Stage
+    stage: str
     step: int
     steps: int
     loss: float

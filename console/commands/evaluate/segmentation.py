@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lab.bootstrap import Estimate
     from lab.segmentation.ablation import AblationTable
     from lab.segmentation.case_selection import Selection
+    from lab.segmentation.family_evaluation import FamilyReport
     from lab.segmentation.measuring import Figures
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
@@ -55,6 +56,19 @@ Where = Annotated[
 CaseLimit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="So many cases, the same ones every time.")
 ]
+FamilyName = Annotated[
+    str | None,
+    typer.Option("--family", metavar="NAME", help="Segment by this family's network; default: that of the modality."),
+]
+FamilyWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="DIR", exists=True, file_okay=False, help="A family's weights; default: installed."
+    ),
+]
+Tuning = Annotated[
+    bool, typer.Option("--tuning", help="Only patients on whose tumours thresholds may be fixed: no test of anything.")
+]
 Ablation = Annotated[bool, typer.Option("--ablation", help="Instead: one table of what each part of the method adds.")]
 
 
@@ -70,6 +84,9 @@ def evaluate_segmenter(
     modality: Modality = "MR",
     where: Where = None,
     limit: CaseLimit = None,
+    family: FamilyName = None,
+    family_weights: FamilyWeights = None,
+    tuning: Tuning = False,
     ablation: Ablation = False,
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +102,12 @@ def evaluate_segmenter(
         from lab.segmentation.case_selection import CaseFilter, select_cases
         from lab.segmentation.predictions import EvaluationSetup
         from workers.analysers import SEGMENTATION_FOLDER
-    wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, limit=limit)
+        from workers.segmentation.family_segmenter import family_folder
+    wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, tuning_only=tuning, limit=limit)
+    folder = family_weights or family_folder(worker.models_folder(), modality.upper(), family)
+    if folder is not None:
+        _evaluate_family(select_cases(cases, wanted, weights=folder), folder, family, as_json=as_json)
+        return
     selection = select_cases(cases, wanted, weights=worker.models_folder() / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
     if ablation:
@@ -118,6 +140,32 @@ def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_
         write_json(evaluation.report.to_json())
     else:
         _show_report(evaluation.report)
+
+
+def _evaluate_family(selection: Selection, folder: Path, name: str | None, *, as_json: bool) -> None:
+    from console.terminal.output import write_json
+
+    with laboratory():
+        from lab.segmentation.family_evaluation import evaluate_family
+        from workers.segmentation.family_segmenter import FamilySegmenter
+    segmenter = FamilySegmenter.load(folder, named=name)
+    with _case_counter(len(selection.evaluated)) as count:
+        report = evaluate_family(
+            selection.evaluated, segmenter, on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}")
+        )
+    if as_json:
+        write_json(report.to_json())
+    else:
+        _show_family(report)
+
+
+def _show_family(report: FamilyReport) -> None:
+    from console.terminal.output import write_line, write_table
+
+    rows = [_row(report.family, report.overall), _row(report.simple_rule, report.simple)]
+    headers = ("way", "Dice (95 % interval over patients)", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC")
+    write_table(f"Segmentation of {len(report.per_case)} cases by the family {report.family}", headers, rows, empty="")
+    write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
 
 
 def _ablate(selection: Selection, setup: EvaluationSetup, *, as_json: bool) -> None:

@@ -145,3 +145,19 @@ def test_a_peak_is_raised_only_where_that_serves_the_cases_of_another_look() -> 
     assert rules.raised(rule, cases) == rule
     assert not marked(healthy(0.85), rules.raised(rule, [*cases, healthy(0.85)]))
     assert rules.raised(rule, [*cases, healthy(0.97)]) == rule
+
+
+def test_a_lesion_that_goes_on_beyond_its_truth_is_no_alarm_where_strangers_alone_are() -> None:
+    case = scored(0)
+    case.score[8:12, 12:20, 12:20] = 0.8
+    rule = MaskRule(0.5, 0.0, 0.0, 0.0, 0.9)
+    both, strangers = (rules.judge([replace(case, strangers_only=only)], rule) for only in (False, True))
+    assert both.alarms > 0
+    assert strangers.alarms == 0
+    assert strangers.dice == both.dice
+
+
+def test_a_stranger_is_an_alarm_either_way() -> None:
+    rule = MaskRule(0.5, 0.0, 0.0, 0.0, 0.0)
+    both, strangers = (rules.judge([replace(scored(0), strangers_only=only)], rule) for only in (False, True))
+    assert strangers.alarms == both.alarms > 0

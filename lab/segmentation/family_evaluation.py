@@ -1,0 +1,110 @@
+"""Evaluate a family's segmenter on labelled cases, beside the simple rule of that family on the same cases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
+from lab.segmentation.simple_rules import SIMPLE_RULES
+from workers.errors import UnsuitableVolume
+from workers.segmentation.framing import frame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lab.cases import CaseSource, LabelledCase
+    from workers.segmentation.families import Family
+    from workers.segmentation.family_segmenter import FamilySegmenter
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyCase:
+    """What one case gave; ``refused`` is the code of a refusal, and nothing was found then."""
+
+    case: str
+    patient: str
+    dice: float
+    simple_dice: float
+    case_score: float
+    cpu_seconds: float
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyReport:
+    """What an evaluation of one family found; ``simple_rule`` says in words what ``simple`` did."""
+
+    family: str
+    weights: str
+    overall: Figures
+    simple: Figures
+    simple_rule: str
+    cpu_seconds_per_case: float
+    per_case: tuple[FamilyCase, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one object of plain values."""
+        return asdict(self)
+
+
+def evaluate_family(
+    sources: Sequence[CaseSource],
+    segmenter: FamilySegmenter,
+    *,
+    on_case: Callable[[FamilyCase], None] = lambda _case: None,
+) -> FamilyReport:
+    """Segment every case and compare with the experts' masks; ``on_case`` gets each as it comes.
+
+    A volume that is refused counts as one in which nothing was found. Raises UnreadableCase where a case is broken.
+    """
+    own, simple, per_case = [], [], []
+    for source in sources:
+        case = source.read()
+        started = time.process_time()
+        mask, scores, case_score, refused = _segmented(case, segmenter)
+        seconds = time.process_time() - started
+        own.append(_measured(case, mask, scores))
+        ruled = _simple(case, segmenter.family)
+        simple.append(_measured(case, ruled, ruled.astype(np.float32)))
+        dices = own[-1].mask.dice, simple[-1].mask.dice
+        per_case.append(FamilyCase(case.name, case.patient, *dices, case_score, seconds, refused))
+        on_case(per_case[-1])
+    return FamilyReport(
+        family=segmenter.family.name,
+        weights=segmenter.weights_sha256,
+        overall=summarise(own),
+        simple=summarise(simple),
+        simple_rule=SIMPLE_RULES[segmenter.family].name,
+        cpu_seconds_per_case=float(np.mean([case.cpu_seconds for case in per_case])),
+        per_case=tuple(per_case),
+    )
+
+
+def _segmented(
+    case: LabelledCase, segmenter: FamilySegmenter
+) -> tuple[NDArray[np.bool_], NDArray[np.float32], float, str | None]:
+    try:
+        found = segmenter.segment(case.volume)
+    except UnsuitableVolume as error:
+        return np.zeros(case.mask.shape, dtype=bool), np.zeros(case.mask.shape, dtype=np.float32), 0.0, error.code
+    return found.mask, found.score_map, found.case_score, None
+
+
+def _simple(case: LabelledCase, family: Family) -> NDArray[np.bool_]:
+    try:
+        stack = frame(case.volume, family)
+    except UnsuitableVolume:
+        return np.zeros(case.mask.shape, dtype=bool)
+    ruled = stack.to_volume(SIMPLE_RULES[family].mask(stack).astype(np.float32)) > 0.5  # noqa: PLR2004 - nearest
+    return stack.to_stored(ruled)
+
+
+def _measured(case: LabelledCase, mask: NDArray[np.bool_], scores: NDArray[np.float32]) -> Measured:
+    return Measured(
+        case.patient, measure_mask(mask, case.mask, case.volume.geometry), measure_scores(scores, case.mask)
+    )

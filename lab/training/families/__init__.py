@@ -1,0 +1,1 @@
+"""Networks of families of images, trained on painted lesions and on what earlier rounds marked."""

@@ -1,0 +1,134 @@
+"""Train a family's network, fix its mask rule, and write what loading asks for: what ``oncue train family`` calls.
+
+The first round learns from lesions painted on slices without tumour. Where the family has unlabelled stacks or
+pictures, a second round goes on with these, too, which the first one has marked (``marking``).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from lab import patients
+from lab.patients import Role, role
+from lab.training import rules
+from lab.training.families import card, fitting, marking, material, tuning
+from lab.training.loop import Run
+from lab.training.settings import OnStep, StageSettings, StepReport
+from workers import devices, weights
+from workers.segmentation.family_segmenter import FamilyNetworks, load_network, write_calibration
+
+if TYPE_CHECKING:
+    from lab.training.slices import SliceSet
+    from workers.segmentation.families import Family
+
+FIRST = StageSettings(steps=1500, batch=16, learning_rate=2e-3)
+SECOND = StageSettings(steps=600, batch=16, learning_rate=1e-3)
+UNLABELLED_SHARE = 0.8
+"""How often slices of whole stacks are drawn in the second round, against 1 for those without tumour."""
+WEIGHTS = "network.safetensors"
+ONLY = frozenset({Role.TRAIN})
+LICENCE = "CC-BY-NC-SA-4.0"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySettings:
+    """One training: the family, the folder of all data, where weights and checkpoints go, and how long.
+
+    The weights depend on seed and steps alone; ``deadline_minutes`` stops a run early, for a later one to go on.
+    """
+
+    family: Family
+    data: Path
+    out: Path
+    work: Path
+    first: StageSettings = FIRST
+    second: StageSettings = SECOND
+    seed: int = 0
+    threads: int = 1
+    deadline_minutes: float = 60.0
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyResult:
+    """Whether training is finished and, then, what the chosen rule gives on the tuning part."""
+
+    finished: bool
+    worth: rules.Worth | None
+    cases: int
+    seconds: float
+
+
+def unheard_step(_report: StepReport) -> None:
+    """Ignore the report."""
+
+
+def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) -> FamilyResult:
+    """Train one family and write its folder; without a manifest where the deadline came first.
+
+    Raises TrainingDataMissing where there is nothing to train or to tune on.
+    """
+    started = time.monotonic()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch.set_num_threads(settings.threads)
+    free = material.load(settings.family, settings.data)
+    finished = _rounds(settings, free, on_step, stop_at=started + 60.0 * settings.deadline_minutes)
+    if not finished:
+        return FamilyResult(finished=False, worth=None, cases=0, seconds=time.monotonic() - started)
+    worth, cases = publish(settings)
+    return FamilyResult(finished=True, worth=worth, cases=cases, seconds=time.monotonic() - started)
+
+
+def publish(settings: FamilySettings) -> tuple[rules.Worth, int]:
+    """Choose the mask rule on the tuning part, and write calibration, card, patients and manifest."""
+    family = settings.family
+    kinds = tuning.KINDS[family]
+    modality = min(family.modalities)
+    cases = [case.read() for kind in kinds for case in kind.cases(settings.data, modality)]
+    networks = _networks(settings)
+    scored = tuning.scored(cases, networks)
+    rule, _ = tuning.choose([*scored, *tuning.healthy(networks)])
+    worth = rules.judge(scored, rule)
+    write_calibration(settings.out, family, rule)
+    patients.write_seen({case.patient for case in cases} | _trained_on(settings), settings.out)
+    weights.write_manifest(settings.out, name=family.name, version="1", licence=LICENCE)
+    (settings.out / "README.md").write_text(card.text(family, kinds, worth, len(cases)), encoding="utf-8")
+    return worth, len(cases)
+
+
+def _rounds(settings: FamilySettings, free: SliceSet, on_step: OnStep, *, stop_at: float) -> bool:
+    """Train both rounds, or the first where nothing is unlabelled; returns whether all steps were taken."""
+    family, dtype = settings.family, devices.choose_dtype(torch.device("cpu"), settings.dtype)
+    run = Run(f"{family.name}-first", settings.first, settings.work, stop_at, on_step)
+    network, finished = fitting.fit(run, family, free, seed=settings.seed, dtype=dtype)
+    fitting.save(network, settings.out / WEIGHTS)
+    if not finished or not marking.is_marked(family):
+        return finished
+    whole = marking.load(family, settings.data, _networks(settings))
+    both = free.joined(replace(whole, weights=whole.weights * UNLABELLED_SHARE))
+    first = settings.work / f"{family.name}-first.safetensors"
+    first.write_bytes((settings.out / WEIGHTS).read_bytes())
+    run = Run(f"{family.name}-second", settings.second, settings.work, stop_at, on_step)
+    network, finished = fitting.fit(run, family, both, seed=settings.seed + 1, dtype=dtype, start=first)
+    fitting.save(network, settings.out / WEIGHTS)
+    return finished
+
+
+def _networks(settings: FamilySettings) -> FamilyNetworks:
+    device = torch.device("cpu")
+    network = devices.frozen(load_network(settings.out / WEIGHTS, settings.family), device)
+    return FamilyNetworks(settings.family, (network,), device, devices.choose_dtype(device, settings.dtype))
+
+
+def _trained_on(settings: FamilySettings) -> set[str]:
+    """Return the patients whose slices, with or without tumour, were trained on."""
+    family, modality = settings.family, min(settings.family.modalities)
+    free = {case.patient for source in material.sources(family) for case in source.cases(settings.data, ONLY, modality)}
+    whole = {case.patient for case in marking.whole_cases(family, settings.data)}
+    return {patient for patient in free | whole if role(patient) is not Role.TEST}

@@ -1,0 +1,117 @@
+"""Batches of a family's slices, moved, painted and scanned anew; each is fixed by seed and step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from lab.training import augmentation
+from lab.training.families import uptake
+from lab.training.families.painting import middle
+from lab.training.fields import FieldBank
+from lab.training.lesions import LesionKind
+from lab.training.outlines import Canvas
+from lab.training.samples import Batch
+from lab.training.slices import Mark
+from workers.segmentation.families import Family, Grey
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lab.training.families.painters import Recipe
+    from lab.training.slices import SliceSet
+
+LONELY_SHARE = 0.1
+"""Share of samples whose neighbours are copies of the slice itself, as at the end of a stack."""
+MARGIN = 3
+"""Pixels around what is found or unsure that lesions are not centred on."""
+SMALLEST = 4
+"""Fewest pixels of a lesion in the middle slice."""
+
+
+class FamilySampler:
+    """Draw batches from a family's slices as its recipe says."""
+
+    def __init__(self, family: Family, recipe: Recipe, slices: SliceSet, seed: int) -> None:
+        self._family, self._recipe, self._slices, self._seed = family, recipe, slices, seed
+        self._bank = FieldBank(np.random.default_rng((seed, 1)), size=family.side)
+        self._weights = slices.weights / slices.weights.sum()
+
+    def draw(self, step: int, size: int, *, painted: float = 1.0) -> Batch:
+        """Draw the batch of one step; ``painted`` is the share of slices that may get lesions at all."""
+        rng = np.random.default_rng((self._seed, 2, step))
+        generator = torch.Generator().manual_seed(self._seed * 10**9 + step)
+        rows = rng.choice(len(self._slices), size, p=self._weights)
+        order = self._order(rows, rng)
+        grey = torch.from_numpy((self._slices.images[order] + 1.0) / 2.0)
+        regions = self._regions(order)
+        grey, (body, found, unsure) = augmentation.move(grey, regions, rng, movement=self._recipe.movement)
+        grey = grey.clone()
+        wanted = torch.from_numpy(rng.random(size) < painted * (1.0 - self._recipe.clean))
+        masks = torch.zeros_like(grey[:, :1])
+        canvas = self._canvas(grey, body, found | unsure)
+        wanted &= middle(canvas.room).flatten(1).any(dim=1)
+        for chosen, paints in ((wanted, True), (~wanted, False)):
+            some = torch.nonzero(chosen)[:, 0]
+            if len(some) and paints:
+                result = self._recipe.paint(canvas.of(some, grey), self._bank, rng)
+                grey[some], masks[some] = result.grey, result.masks
+            elif len(some) and self._family.grey is Grey.UPTAKE:
+                grey[some] = uptake.rescaled(grey[some], rng, self._bank)
+        masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
+        scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
+        known = middle(found).float() * (1.0 - masks)
+        settled = 1.0 - middle(unsure).float() * (1.0 - masks)
+        scanned, shown = self._cut(scanned, rng)
+        masks = torch.maximum(masks, known) * shown
+        kinds = (LesionKind.NONE,) * size
+        return Batch(scanned * 2.0 - 1.0, masks, settled, kinds, tuple(int(row) for row in rows))
+
+    def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self._family.slices == 1:
+            return rows[:, None]
+        lonely = rng.random(len(rows)) < LONELY_SHARE
+        below = np.where(lonely, rows, self._slices.below[rows])
+        above = np.where(lonely, rows, self._slices.above[rows])
+        return np.stack([below, rows, above], axis=1)
+
+    def _regions(self, order: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        marks = self._slices.marks[order]
+        body, found, unsure = (
+            torch.from_numpy(region)
+            for region in (self._slices.heads[order], marks == Mark.FOUND, marks == Mark.UNSURE)
+        )
+        return body, found, unsure
+
+    def _canvas(self, grey: Tensor, body: Tensor, taken: Tensor) -> Canvas:
+        """Return what is painted on: the body without its edge and what is taken, and its tissue's grey."""
+        recipe = self._recipe
+        room = ~_grown(~body, recipe.erosion) & ~_grown(taken, MARGIN)
+        if recipe.tissue_fixed is not None:
+            tissue = torch.full((len(grey),), recipe.tissue_fixed)
+        else:
+            inside = grey.masked_fill(~body, float("nan")).flatten(1)
+            tissue = torch.nan_to_num(inside.nanquantile(recipe.tissue, dim=1), nan=0.4).clamp(min=0.02)
+        firm = taken.flatten(1).any(dim=1)
+        return Canvas(grey, room, room, tissue.view(-1, 1, 1, 1), firm)
+
+    def _cut(self, stacks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Blacken what lies outside a smaller field of view in some stacks; returns also what is left, 0 or 1."""
+        count, side = len(stacks), stacks.shape[-1]
+        shown = np.ones((count, 1, side, side), np.float32)
+        for sample in np.flatnonzero(rng.random(count) < self._recipe.cut):
+            top, left, bottom, right = (int(side * part) for part in rng.uniform(0.0, 0.25, 4))
+            field = np.zeros((side, side), np.float32)
+            field[top : side - bottom, left : side - right] = 1.0
+            shown[sample, 0] = field
+        left_over = torch.from_numpy(shown)
+        return stacks * left_over, left_over
+
+
+def _grown(region: Tensor, reach: int) -> Tensor:
+    if reach <= 0:
+        return region
+    return functional.max_pool2d(region.float(), 2 * reach + 1, stride=1, padding=reach) > 0

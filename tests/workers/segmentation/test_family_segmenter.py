@@ -1,0 +1,100 @@
+"""Segmenting with a family's network: loading, scoring, and what the mask is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lab.cases import as_volume
+from storage.errors import ConfigurationError
+from workers import weights
+from workers.errors import UnsuitableVolume, WeightsMismatch
+from workers.segmentation.families import LIMB_MR, PET, Family
+from workers.segmentation.family_segmenter import FamilySegmenter, family_folder, write_calibration
+from workers.segmentation.mask import MaskRule
+from workers.segmentation.unet import UNet
+
+RULE = MaskRule(threshold=0.5, peak=0.5, minimum_ml=0.1, smoothing_mm=0.0, share=0.5)
+
+
+def bright(family: Family) -> UNet:
+    """Return a network that calls lesion what is bright in the slice itself."""
+    network = UNet(family.slices).eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.zero_()
+                middle = family.slices // 2 if module.weight.shape[1] == family.slices else 0
+                if module.weight.shape[1] == 144 // 3:  # the last step upwards: its first channel is what was below it
+                    middle = module.weight.shape[1] - 16
+                module.weight[0, middle, module.weight.shape[2] // 2, module.weight.shape[3] // 2] = 1.0
+        network.out.weight.mul_(40.0)
+        assert network.out.bias is not None
+        network.out.bias.fill_(-4.0)
+    return network
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "families" / "pet"
+    place.mkdir(parents=True)
+    save_file({name: value.contiguous() for name, value in bright(PET).state_dict().items()}, place / "one.safetensors")
+    write_calibration(place, PET, RULE)
+    weights.write_manifest(place, name="pet", version="1", licence="test")
+    return place
+
+
+def body() -> np.ndarray:
+    z, y, x = np.indices((9, 48, 40))
+    voxels = np.where(((y - 24) / 20) ** 2 + ((x - 20) / 17) ** 2 < 1, 0.5, 0.0)
+    return np.where((y - 20) ** 2 + (x - 25) ** 2 + (z - 4) ** 2 < 16, 25.0, voxels).astype(np.float32)
+
+
+def test_what_the_network_scores_is_marked_on_the_volume_s_own_grid(folder: Path) -> None:
+    segmenter = FamilySegmenter.load(folder, device=torch.device("cpu"), dtype=torch.float32)
+    voxels = body()
+
+    found = segmenter.segment(as_volume(voxels, (4.0, 4.0, 4.0), modality="PT"))
+
+    assert found.mask.shape == voxels.shape
+    overlap = 2 * (found.mask & (voxels > 5)).sum() / (found.mask.sum() + (voxels > 5).sum())
+    assert overlap > 0.8
+    assert found.score_map.max() <= 1
+    assert found.case_score > 0.5
+    assert '"family": "pet"' in found.algorithm.parameters
+
+
+def test_a_body_without_anything_gives_an_empty_mask(folder: Path) -> None:
+    voxels = np.minimum(body(), 0.5)
+    segmenter = FamilySegmenter.load(folder, device=torch.device("cpu"), dtype=torch.float32)
+    assert not segmenter.segment(as_volume(voxels, (4.0, 4.0, 4.0), modality="PT")).mask.any()
+
+
+def test_a_family_refuses_what_is_not_its_own(folder: Path) -> None:
+    segmenter = FamilySegmenter.load(folder, device=torch.device("cpu"), dtype=torch.float32)
+    with pytest.raises(UnsuitableVolume, match="the volume is MR: pet takes PT"):
+        segmenter.segment(as_volume(body(), (4.0, 4.0, 4.0), modality="MR"))
+
+
+def test_weights_of_another_family_are_refused(folder: Path) -> None:
+    with pytest.raises(WeightsMismatch, match="holds weights of pet, not of limb-mr"):
+        FamilySegmenter.load(folder, named=LIMB_MR.name)
+
+
+def test_a_changed_file_is_refused(folder: Path) -> None:
+    (folder / "calibration.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(WeightsMismatch):
+        FamilySegmenter.load(folder)
+
+
+def test_an_installed_family_is_found_by_name_and_by_modality(folder: Path) -> None:
+    models = folder.parent.parent
+    assert family_folder(models, "PT") == folder
+    assert family_folder(models, "MR") is None
+    assert family_folder(models, "CT") is None
+    with pytest.raises(ConfigurationError, match="no weights of the family limb-mr"):
+        family_folder(models, "MR", "limb-mr")

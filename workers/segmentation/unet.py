@@ -1,0 +1,43 @@
+"""A small U-shaped convolutional network: what families' networks and the evaluation's plain network are."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CHANNELS = (16, 32, 64, 96, 128)
+MULTIPLE = 2 ** (len(CHANNELS) - 1)
+"""Rows and columns of what the network is given are multiples of this."""
+
+
+class UNet(nn.Module):
+    """From ``[n, c, y, x]`` in -1..1 to logits of "lesion" ``[n, 1, y, x]``; ``c`` neighbouring slices or maps."""
+
+    def __init__(self, inputs: int = 1) -> None:
+        super().__init__()
+        self.downs = nn.ModuleList(_block(a, b) for a, b in pairwise((inputs, *CHANNELS)))
+        self.ups = nn.ModuleList(_block(a + b, a) for a, b in reversed(list(pairwise(CHANNELS))))
+        self.out = nn.Conv2d(CHANNELS[0], 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logit of each pixel."""
+        hidden, levels = images, []
+        for depth, down in enumerate(self.downs):
+            hidden = down(functional.max_pool2d(hidden, 2) if depth else hidden)
+            levels.append(hidden)
+        levels.pop()
+        for up in self.ups:
+            grown = functional.interpolate(hidden, scale_factor=2, mode="nearest")
+            hidden = up(torch.cat([grown, levels.pop()], dim=1))
+        logits: Tensor = self.out(hidden)
+        return logits
+
+
+def _block(channels_in: int, channels_out: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for first, last in ((channels_in, channels_out), (channels_out, channels_out)):
+        layers += [nn.Conv2d(first, last, 3, padding=1, bias=False), nn.BatchNorm2d(last), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
