@@ -173,7 +173,10 @@ def measure(receiver: Receiver, folders: Sequence[Path]) -> Run:
 
 def _cpu_seconds(process: psutil.Process) -> float:
     """Return the processor time of a process and its children, those that ended too."""
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    times = []
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
+            times.append(one.cpu_times())
     return sum(time.user + time.system for time in times) + times[0].children_user + times[0].children_system
 
 
