@@ -38,6 +38,10 @@ demo: $(STAMP) ## Send a phantom through the whole system: STUDY=<folder> for yo
 test: $(STAMP) ## Run every test; peers that are not installed are skipped unless ONCUE_REQUIRE_PEERS=1
 	$(BIN)/pytest $(SHARED_OUT) $(ARGS)
 
+.PHONY: test-again
+test-again: $(STAMP) ## Run the few tests that failed last once more, alone, and name those that passed this time
+	$(BIN)/python -m tests.support.second_run
+
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run what needs no peer and is not slow: for the hand, between two edits
 	$(BIN)/pytest $(SHARED_OUT) -m "not peer and not slow" $(ARGS)

@@ -21,7 +21,9 @@ from pydicom.dataset import Dataset
 from dicom_gateway.receiving.file_receiver import Receiver, running_receiver
 from storage.errors import OncueError
 
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
+_STARTS = 3
+"""Another program may take a free port before Orthanc does."""
 _POLL_SECONDS = 0.05
 _HTTP_SECONDS = 30
 
@@ -120,21 +122,43 @@ def running_pacs(folder: Path) -> Iterator[Pacs]:
 
 @contextlib.contextmanager
 def _orthanc(program: str, folder: Path) -> Iterator[OrthancPacs]:
-    pacs = OrthancPacs(_free_port(), _free_port())
-    configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps(_configuration(pacs, folder / "pacs")))
-    with (folder / "orthanc.log").open("ab") as log:
-        process = subprocess.Popen([program, str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - found above, with a file of ours
+    process, pacs = _started(program, folder)
     try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not pacs.answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise PacsFailed(f"Orthanc did not start; see {log.name}")
-            time.sleep(_POLL_SECONDS)
         yield pacs
     finally:
-        process.terminate()
-        process.wait()
+        _end(process)
+
+
+def _started(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], OrthancPacs]:
+    """Start Orthanc and wait until it answers; where it ends instead, try other ports."""
+    for _ in range(_STARTS):
+        pacs = OrthancPacs(_free_port(), _free_port())
+        configuration = folder / "orthanc.json"
+        configuration.write_text(json.dumps(_configuration(pacs, folder / "pacs")))
+        with (folder / "orthanc.log").open("ab") as log:
+            process = subprocess.Popen([program, str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - found above, with a file of ours
+        try:
+            if _comes_up(process, pacs):
+                return process, pacs
+        except BaseException:
+            _end(process)
+            raise
+        _end(process)
+    raise PacsFailed(f"Orthanc did not start; see {folder / 'orthanc.log'}")
+
+
+def _comes_up(process: subprocess.Popen[bytes], pacs: OrthancPacs) -> bool:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if pacs.answers():
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait()
 
 
 def _configuration(pacs: OrthancPacs, store: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from dicom_gateway.receivers import Receiver, addressed
+from dicom_gateway.sending.batch_threads import BatchThreads
 from dicom_gateway.sending.delivery_batch import Caller, DeliveryBatch
 from dicom_gateway.sending.delivery_records import DeliveryRecords
 from dicom_gateway.sending.limits import Pace
@@ -79,9 +80,11 @@ class Dispatcher:
         self._receivers = receivers
         self._on_free = on_free
         self._numbers = itertools.count(1)
-        self._under_way: dict[DeliveryBatch, threading.Thread] = {}
+        self._threads = BatchThreads("delivery-batch")
+        self._under_way: set[DeliveryBatch] = set()
         self._paces: dict[str, tuple[int | None, Pace]] = {}
         self._lock = threading.Lock()
+        self._one_ended = threading.Condition(self._lock)
         self._renewed_at = time.monotonic()
         self._closed = False
 
@@ -110,13 +113,14 @@ class Dispatcher:
 
     def close(self) -> None:
         """Begin no more batches; those under way end after the object that they are at, and give the rest back."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            self._threads.close()
 
     def join(self, seconds: float) -> None:
         """Wait for batches under way. What a peer that hangs does not let go of comes back when its lease runs out."""
-        deadline = time.monotonic() + seconds
-        for thread in self._batches().values():
-            thread.join(max(deadline - time.monotonic(), 0.0))
+        with self._one_ended:
+            self._one_ended.wait_for(lambda: not self._under_way, seconds)
 
     def _begin_batches(self, waiting: Waiting, known: Mapping[str, Receiver]) -> None:
         if not waiting.due:
@@ -135,11 +139,10 @@ class Dispatcher:
         terms = self._terms(count, receiver.associations)
         may_go_on = functools.partial(self._may_go_on, receiver.name)
         batch = DeliveryBatch(receiver, self._records(receiver.name, terms), may_go_on=may_go_on)
-        # A daemon: a peer that hangs must not keep this process from ending.
-        thread = threading.Thread(target=self._send, args=(batch, terms), name="delivery-batch", daemon=True)
         with self._lock:
-            self._under_way[batch] = thread
-        thread.start()
+            if not self._closed:
+                self._under_way.add(batch)
+                self._threads.run(functools.partial(self._send, batch, terms))
 
     def _refuse(self, destination: str, error: ConfigurationError) -> None:
         """Refuse what is due for a destination that is neither known nor an address."""
@@ -158,8 +161,9 @@ class Dispatcher:
         except Exception:  # edge: the lease brings the batch back
             logger.exception("delivery.failed", destination=batch.receiver.name, code="unexpected_error")
         finally:
-            with self._lock:
-                del self._under_way[batch]
+            with self._one_ended:
+                self._under_way.remove(batch)
+                self._one_ended.notify_all()
             if claimed:  # or others were faster, and looking again at once would find the same
                 self._on_free()
 
@@ -194,9 +198,9 @@ class Dispatcher:
                 delivery_claims.renew(session, batch.held, owner=batch.owner, lease_seconds=seconds, now=now)
         self._renewed_at = time.monotonic()
 
-    def _batches(self) -> dict[DeliveryBatch, threading.Thread]:
+    def _batches(self) -> tuple[DeliveryBatch, ...]:
         with self._lock:
-            return dict(self._under_way)
+            return tuple(self._under_way)
 
     def _open_to(self, name: str) -> int:
         return sum(batch.receiver.name == name for batch in self._batches())
