@@ -157,6 +157,7 @@ def _add_entry(database: Database, address: str, forms: str) -> None:
         address=address,
         forms=",".join(kinds),
         keeps_segmentations=True,
+        shows_priority=False,
         rejection_notes=False,
         unanalysed="nothing",
         associations=1,

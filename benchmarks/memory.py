@@ -29,6 +29,7 @@ from storage.domain import JobState, Segmentation, StoredInstance, Volume
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
+from storage.triage.policy import load_policy
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.dicom import SeriesPlan, part10, series
 from tests.support.queued import queue_study
@@ -38,7 +39,6 @@ from workers.config import WorkerSettings
 from workers.device_turns import DeviceTurns
 from workers.queue.tasks import JobRunner, Outcome
 from workers.resources import PipelineResources
-from workers.triage import load_policy
 
 SIZE = 512
 AIR, BODY, LESION = 0, 1064, 1300

@@ -26,7 +26,8 @@ class DestinationEntry:
 
     ``address`` is ``AET@HOST:PORT``, ``tls://AET@HOST:PORT`` or the base URL of a DICOMweb service. ``forms`` are in
     the order that somebody named them. ``transfer_syntaxes`` are UIDs, ``credentials`` is the path of a file. One that
-    does not keep segmentations takes them and shows nothing of them.
+    does not keep segmentations takes them and shows nothing of them. One that ``shows_priority`` has it in series
+    descriptions and in the title of the key object.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DestinationEntry:
     series_description: str | None = None
     character_set: str | None = None
     keeps_segmentations: bool = True
+    shows_priority: bool = False
     rejection_notes: bool = False
     unanalysed: Unanalysed = Unanalysed.NOTHING
     associations: int = 1
@@ -201,6 +203,7 @@ def _columns(entry: DestinationEntry) -> dict[str, audit.Detail]:
         "series_description": entry.series_description,
         "character_set": entry.character_set,
         "keeps_segmentations": entry.keeps_segmentations,
+        "shows_priority": entry.shows_priority,
         "rejection_notes": entry.rejection_notes,
         "unanalysed": entry.unanalysed.value,
         "associations": entry.associations,
@@ -232,6 +235,7 @@ def _entry(row: DestinationRow) -> DestinationEntry:
         series_description=row.series_description,
         character_set=row.character_set,
         keeps_segmentations=row.keeps_segmentations,
+        shows_priority=row.shows_priority,
         rejection_notes=row.rejection_notes,
         unanalysed=Unanalysed(row.unanalysed),
         associations=row.associations,

@@ -32,6 +32,18 @@ class RoutesInvalid(ConfigurationError):
     code = "routes_invalid"
 
 
+class PolicyInvalid(ConfigurationError):
+    """The triage policy cannot be read or contradicts itself: the message names line and rule."""
+
+    code = "policy_invalid"
+
+
+class ChannelInvalid(ConfigurationError):
+    """What was said of a channel cannot be an entry; the message says which word, and what it should be."""
+
+    code = "channel_invalid"
+
+
 class PeerInvalid(ConfigurationError):
     """What was said of a peer cannot be an entry; the message says which word, and what it should be."""
 

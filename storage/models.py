@@ -250,6 +250,7 @@ class PeerRow(Model):
     images_per_hour: Mapped[int | None]
     megabytes_per_hour: Mapped[int | None]
     query_address: Mapped[str | None] = mapped_column(String(300))
+    care_setting: Mapped[str | None] = mapped_column(String(16))
     allowed: Mapped[bool]
     added_by: Mapped[str] = mapped_column(String(96))
     added_at: Mapped[datetime]
@@ -634,6 +635,7 @@ class DestinationRow(Model):
     series_description: Mapped[str | None] = mapped_column(String(64))
     character_set: Mapped[str | None] = mapped_column(String(64))
     keeps_segmentations: Mapped[bool]
+    shows_priority: Mapped[bool]
     rejection_notes: Mapped[bool]
     unanalysed: Mapped[str] = mapped_column(String(16))
     associations: Mapped[int]

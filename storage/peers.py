@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, refused_peers
+from storage.care_settings import CareSetting
 from storage.domain import Lane
 from storage.errors import RecordExists, RecordMissing
 from storage.models import PeerRow
@@ -43,8 +44,8 @@ class PeerEntry:
     """Who may come in, and for what. What is None is not asked.
 
     ``called_aet`` None is our own title; ``network`` is a CIDR; ``certificate_name`` must be the common name or a DNS
-    name of the client certificate; ``query_address`` is where the peer answers questions about its studies. An entry
-    that is not ``allowed`` keeps whom it describes out.
+    name of the client certificate; ``query_address`` is where the peer answers questions about its studies; triage
+    policies may look at its ``care_setting``. An entry that is not ``allowed`` keeps whom it describes out.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PeerEntry:
     lane: Lane = Lane.ROUTINE
     quotas: Quotas = field(default_factory=Quotas)
     query_address: str | None = None
+    care_setting: CareSetting | None = None
     allowed: bool = True
 
 
@@ -189,6 +191,7 @@ def _columns(entry: PeerEntry) -> dict[str, audit.Detail]:
         "images_per_hour": entry.quotas.images,
         "megabytes_per_hour": entry.quotas.megabytes,
         "query_address": entry.query_address,
+        "care_setting": entry.care_setting.value if entry.care_setting else None,
         "allowed": entry.allowed,
     }
 
@@ -205,6 +208,7 @@ def _entry(row: PeerRow) -> PeerEntry:
         lane=Lane(row.lane),
         quotas=Quotas(row.associations_per_hour, row.images_per_hour, row.megabytes_per_hour),
         query_address=row.query_address,
+        care_setting=CareSetting(row.care_setting) if row.care_setting else None,
         allowed=row.allowed,
     )
 

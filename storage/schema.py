@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
+from storage.announcing.tables import ChannelRow
 from storage.audit_forwards import AuditForwardRow
 from storage.audit_tables import AuditEventRow
 from storage.console_tables import ConsoleTokenRow
 from storage.deletion_tables import AnalysisFileRow
 from storage.fewshot.tables import ClassificationTaskRow
 from storage.models import Model
+from storage.triage.tables import TriagePolicyRow
+from storage.workitems.tables import WorkitemRow
 
-TABLES = (Model, AuditEventRow, AuditForwardRow, ClassificationTaskRow, ConsoleTokenRow, AnalysisFileRow)
+TABLES = (
+    Model,
+    AuditEventRow,
+    AuditForwardRow,
+    ClassificationTaskRow,
+    ConsoleTokenRow,
+    AnalysisFileRow,
+    TriagePolicyRow,
+    ChannelRow,
+    WorkitemRow,
+)
 """One of each module of tables: importing it puts all of that module into the metadata."""
 
 METADATA: MetaData = Model.metadata

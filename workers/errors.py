@@ -174,12 +174,6 @@ class OutOfDeviceMemory(WorkerError):
     retryable = True
 
 
-class PolicyInvalid(WorkerError):
-    """The triage policy cannot be read or contradicts itself."""
-
-    code = "policy_invalid"
-
-
 class BrokerUnavailable(WorkerError):
     """Redis (or the configured broker) did not answer."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from storage import jobs
 from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
+from storage.triage.policy import Case
 from workers.analysers import AbortCheck
 from workers.answers import Answer, Attempt, label_input, segment_input
 from workers.assignments import NOTHING_DRAWN, load_assignment
@@ -19,7 +20,6 @@ from workers.imaging.selection_notes import selection_notes
 from workers.imaging.series import SelectionRules
 from workers.resources import LABEL, PipelineResources
 from workers.stopwatch import Stopwatch
-from workers.triage import Case
 
 
 @dataclass(frozen=True, slots=True, eq=False)

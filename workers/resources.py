@@ -11,12 +11,12 @@ import structlog
 
 from storage.database import Database
 from storage.objects import ObjectStore
+from storage.triage.policy import Policy, load_policy
 from workers.config import WorkerSettings
 from workers.image_labels import ImageClassifiers
 from workers.known_models import KnownModels
 from workers.lesions import Classifiers
 from workers.loaded_models import LoadedModels
-from workers.triage import Policy, load_policy
 
 if TYPE_CHECKING:
     from workers.guard.region_guard import RegionGuard

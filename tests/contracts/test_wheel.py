@@ -54,7 +54,7 @@ def test_the_wheel_holds_every_module_of_the_product_and_no_other(wheel: zipfile
     [
         "storage/migrations/env.py",
         "storage/migrations/versions/0001_initial.py",
-        "workers/triage-policy.toml",
+        "storage/triage/triage-policy.toml",
         "console/templates/worklist.html",
         "console/static/console.css",
         "console/py.typed",

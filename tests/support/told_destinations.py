@@ -15,6 +15,7 @@ def add_told(session: Session, name: str, *, now: datetime, unanalysed: str = "s
         "address": "PACS@127.0.0.1:104",
         "forms": "SEG,SR",
         "keeps_segmentations": True,
+        "shows_priority": False,
         "rejection_notes": False,
         "associations": 1,
         "paused": False,

@@ -29,12 +29,12 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
+from storage.triage.policy import load_policy
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck
 from workers.queue.tasks import JobRunner, Outcome
 from workers.resources import PipelineResources
-from workers.triage import load_policy
 
 BRAIN, EYE = Code("12738006", "SCT", "Brain"), Code("81745001", "SCT", "Eye")
 LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")

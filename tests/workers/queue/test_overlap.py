@@ -16,6 +16,7 @@ from storage.job_places import Better, better_place
 from storage.models import JobRow
 from storage.objects import ObjectStore
 from storage.processes import Served
+from storage.triage.policy import load_policy
 from tests.support.analysers import QuickAnalyser, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck, Analyser
@@ -24,7 +25,6 @@ from workers.queue.company import Company
 from workers.queue.signs_of_life import SignsOfLife
 from workers.queue.tasks import JobRunner, Outcome
 from workers.resources import PipelineResources
-from workers.triage import load_policy
 
 pytestmark = pytest.mark.slow
 

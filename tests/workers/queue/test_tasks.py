@@ -16,6 +16,7 @@ from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import RequestKind, RequestState, Wish
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
+from storage.triage.policy import load_policy
 from tests.support.analysers import ALGORITHM, QuickAnalyser, ready_models
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
@@ -29,7 +30,6 @@ from workers.queue.app import FIT, make_app
 from workers.queue.signs_of_life import SignsOfLife
 from workers.queue.tasks import JobRunner, Outcome, register_tasks
 from workers.resources import PipelineResources
-from workers.triage import load_policy
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from storage.domain import Finding, Lane, Presence, Priority
+from storage.errors import PolicyInvalid
+from storage.triage.policy import Case, load_policy, parse_policy
 from tests.support.documents import DOCS
-from workers.errors import PolicyInvalid
 from workers.image_labels import IMAGING_FINDING
 from workers.lesions import LESION
-from workers.triage import Case, load_policy, parse_policy
 
 DEFAULT = b'[default]\nname = "else"\npriority = "ROUTINE"\n'
 

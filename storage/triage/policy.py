@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.domain import Finding, Lane, Presence, Priority, TriageDecision
-from workers.errors import PolicyInvalid
+from storage.errors import PolicyInvalid
 
 _NAME_LENGTH = 64
 

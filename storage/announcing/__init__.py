@@ -1,0 +1,1 @@
+"""Priorities on their way out: channels, announcements, and who has seen which urgent study."""
