@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Protocol
 
-from dicom_gateway.config import GatewaySettings
-from dicom_gateway.errors import GatewayError, PeerAnswerInvalid, PeerUnreachable, PeerUntrusted
-from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
-from storage.errors import ConfigurationError
+from dicom_gateway.errors import GatewayError, PeerAnswerInvalid, PeerUnreachable
+from dicom_gateway.tls.destination_handshake import untrusted
 
 _STALLED_SECONDS = 30.0
 """A service that takes nothing of a request for so long is asked whether it has answered already."""
@@ -107,35 +105,6 @@ class Deadline:
                 return
 
 
-def connect(
-    service: WebService, *, connect_seconds: float, handshake_seconds: float, tls: DestinationTls | None = None
-) -> socket.socket:
-    """Connect to a service, by TLS where its address says so.
-
-    PeerUnreachable where it does not answer, PeerUntrusted where TLS fails on either side's certificate. Without
-    ``tls``, services are held against the system's authorities and shown no certificate.
-    """
-    try:
-        connection = socket.create_connection((service.host, service.port), connect_seconds)
-    except socket.gaierror as error:
-        raise PeerUnreachable(f"{service}: the host name cannot be resolved; check the address") from error
-    except OSError as error:
-        raise _no_answer(service) from error
-    try:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(handshake_seconds)
-        return (tls or DestinationTls(GatewaySettings())).secure(connection, service) if service.tls else connection
-    except ConfigurationError as error:
-        connection.close()
-        raise PeerUntrusted(f"{service}: {error}") from error
-    except OSError as error:
-        connection.close()
-        raise _no_answer(service) from error
-    except GatewayError:
-        connection.close()
-        raise
-
-
 def exchange(
     connection: socket.socket, service: WebService, request: HttpRequest, *, deadline: Deadline, most_bytes: int
 ) -> HttpAnswer:
@@ -213,7 +182,3 @@ def _broken(service: WebService, error: Exception) -> GatewayError:
     if isinstance(error, HTTPException) and not isinstance(error, ConnectionError):
         return PeerAnswerInvalid(f"{service} broke its answer off, or does not answer in HTTP")
     return PeerUnreachable(f"{service} broke the connection off")
-
-
-def _no_answer(service: WebService) -> PeerUnreachable:
-    return PeerUnreachable(f"{service} does not answer; check that it runs, and host, port and firewall")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import (
     ConnectionLost,
     GatewayError,
     PeerRejectedObject,
     PeerUnreachable,
-    PeerUntrusted,
     ProtocolViolation,
 )
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementation_version_name
@@ -25,8 +22,8 @@ from dicom_gateway.protocol.channel import Channel
 from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType
 from dicom_gateway.sending.limits import Pace
 from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Proposal, RequestedAssociation
+from dicom_gateway.tls.connecting import connected, no_answer
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
-from storage.errors import ConfigurationError
 
 _LEAST_PDU_BYTES = 8
 """A P-DATA-TF of two bytes of a data set: with less, nothing can be sent in pieces of an even length."""
@@ -61,7 +58,13 @@ def open_association(
     (permanent rejection, no proposal accepted).
     """
     contexts = _contexts(proposals)
-    with contextlib.closing(_connected(destination, timeouts, tls)) as connection:
+    opened = connected(
+        destination,
+        connect_seconds=timeouts.connect_seconds,
+        handshake_seconds=timeouts.associate_seconds,
+        tls=tls,
+    )
+    with contextlib.closing(opened) as connection:
         channel = Channel(connection, pdu_seconds=timeouts.answer_seconds, send_seconds=timeouts.answer_seconds)
         acceptance = _agreed(channel, destination, contexts, calling_ae_title, timeouts)
         association = RequestedAssociation(
@@ -99,36 +102,6 @@ def _contexts(proposals: Iterable[Proposal]) -> dict[Proposal, int]:
     return {proposal: 2 * place + 1 for place, proposal in enumerate(distinct)}
 
 
-def _connected(destination: Destination, timeouts: PeerTimeouts, tls: DestinationTls | None) -> socket.socket:
-    """Connect, and shake hands where the destination has TLS."""
-    try:
-        connection = socket.create_connection((destination.host, destination.port), timeouts.connect_seconds)
-    except socket.gaierror as error:
-        raise PeerUnreachable(
-            f"{destination}: the host name cannot be resolved ({error.strerror}); check the destination"
-        ) from error
-    except OSError as error:
-        raise _no_answer(destination) from error
-    try:
-        # Nagle's algorithm would hold back the end of each message.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(timeouts.associate_seconds)
-        return (
-            (tls or DestinationTls(GatewaySettings())).secure(connection, destination)
-            if destination.tls
-            else connection
-        )
-    except ConfigurationError as error:
-        connection.close()
-        raise PeerUntrusted(f"{destination}: {error}") from error
-    except OSError as error:
-        connection.close()
-        raise _no_answer(destination) from error
-    except GatewayError:
-        connection.close()
-        raise
-
-
 def _agreed(
     channel: Channel,
     destination: Destination,
@@ -152,10 +125,10 @@ def _agreed(
     except ConnectionLost as error:
         if isinstance(error.__cause__, ssl.SSLError) and not isinstance(error.__cause__, ssl.SSLEOFError):
             raise untrusted(destination, error.__cause__) from error
-        raise _no_answer(destination) from error
+        raise no_answer(destination) from error
     except ProtocolViolation as error:
-        raise _no_answer(destination) from error
-    raise _no_answer(destination)
+        raise no_answer(destination) from error
+    raise no_answer(destination)
 
 
 def _is_accepted(proposal: Proposal, context_id: int, acceptance: association_answer.Acceptance) -> bool:
@@ -171,7 +144,3 @@ def _rejected(destination: Destination, rejection: association_answer.Rejection)
             of_association=True,
         )
     return PeerUnreachable(f"{destination} rejected the association for now: {rejection.reason}")
-
-
-def _no_answer(destination: Destination) -> PeerUnreachable:
-    return PeerUnreachable(f"{destination} does not answer; check that it runs, and host, port and firewall")

@@ -18,7 +18,7 @@ from dicom_gateway.errors import (
     PeerUntrusted,
     UndecodableObject,
 )
-from dicom_gateway.http_exchange import Deadline, HttpAnswer, HttpRequest, ServiceTooSlow, WebService, connect, exchange
+from dicom_gateway.http_exchange import Deadline, HttpAnswer, HttpRequest, ServiceTooSlow, WebService, exchange
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.credentials import read_credentials
 from dicom_gateway.sending.limits import Pace, SendLimits
@@ -27,6 +27,7 @@ from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.sending.storing import unwanted
 from dicom_gateway.sending.stow_request import PartUnreadable, StowPart, StowRequest, make_part
 from dicom_gateway.sending.stow_verdicts import Refusal, Verdict, judge
+from dicom_gateway.tls.connecting import connected
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.errors import ConfigurationError
 
@@ -97,7 +98,7 @@ class _Calling:
     def ask(self, parts: Sequence[StowPart]) -> Verdict:
         """Send one request, and return what its answer means; PartUnreadable."""
         try:
-            connection = connect(
+            connection = connected(
                 self.service,
                 connect_seconds=self.timeouts.connect_seconds,
                 handshake_seconds=self.timeouts.associate_seconds,

@@ -14,10 +14,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 from dicom_gateway.chosen_forms import SENDABLE, SOP_CLASSES
 from dicom_gateway.destinations import Destination, WebAddress
 from dicom_gateway.errors import PeerDeniedAccess, PeerRejectedObject, PeerUnreachable
-from dicom_gateway.http_exchange import Deadline, HttpRequest, connect, exchange
+from dicom_gateway.http_exchange import Deadline, HttpRequest, exchange
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.credentials import read_credentials
 from dicom_gateway.sending.requested_association import Proposal
+from dicom_gateway.tls.connecting import connected
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 Taken = Mapping[str, tuple[str, ...]]
@@ -79,7 +80,7 @@ class Question:
             headers["Authorization"] = read_credentials(credentials).authorization
         request = HttpRequest("POST", f"{address.path}/studies", headers, [body], len(body))
         seconds = self.timeouts.associate_seconds
-        connection = connect(
+        connection = connected(
             address, connect_seconds=self.timeouts.connect_seconds, handshake_seconds=seconds, tls=self.tls
         )
         with contextlib.closing(connection):

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from dicom_gateway.errors import PeerAnswerInvalid, PeerUnreachable
-from dicom_gateway.http_exchange import Deadline, HttpAnswer, HttpRequest, ServiceTooSlow, connect, exchange
+from dicom_gateway.http_exchange import Deadline, HttpAnswer, HttpRequest, ServiceTooSlow, exchange
+from dicom_gateway.tls.connecting import connected
 from tests.support.stow_service import Service
 
 GET = HttpRequest("GET", "/dicom-web/studies", {"Accept": "application/dicom+json"})
@@ -41,7 +42,7 @@ def answering(*pieces: bytes, then_wait: bool = False) -> Iterator[tuple[Service
 
 
 def asked(service: Service, request: HttpRequest = GET, *, seconds: float = 20) -> HttpAnswer:
-    with contextlib.closing(connect(service, connect_seconds=5, handshake_seconds=5)) as connection:
+    with contextlib.closing(connected(service, connect_seconds=5, handshake_seconds=5)) as connection:
         return exchange(connection, service, request, deadline=Deadline(seconds), most_bytes=1 << 20)
 
 

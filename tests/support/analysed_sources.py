@@ -5,14 +5,19 @@ from __future__ import annotations
 from storage import analyses, arrays, jobs, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, utc_now
-from storage.domain import Lane, StoredInstance
+from storage.domain import Analysis, Lane, StoredInstance
 from storage.objects import ObjectStore
 from tests.support.routing import close_as_head
 from tests.support.sources import SourceStudy
 
 
-def analysed_source(database: Database, objects: ObjectStore, source: SourceStudy) -> int:
-    """Commit a study, its job and an analysis with lesions, and return the job's id; its objects are to be written."""
+def analysed_source(
+    database: Database, objects: ObjectStore, source: SourceStudy, analysis: Analysis | None = None
+) -> int:
+    """Commit a study, its job and an analysis, and return the job's id; its objects are to be written.
+
+    The analysis has lesions where none is given.
+    """
     with database.write() as session:
         for dataset, frame in zip(source.datasets, source.frames, strict=True):
             instance = StoredInstance(
@@ -30,10 +35,14 @@ def analysed_source(database: Database, objects: ObjectStore, source: SourceStud
             registering.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
         job_id = close_as_head(session, 1, quiet_seconds=0, now=utc_now())
         assert job_id is not None
-    analysis = source.analysis(source.lesion_labels())
+    finish_job(database, objects, job_id, analysis or source.analysis(source.lesion_labels()))
+    return job_id
+
+
+def finish_job(database: Database, objects: ObjectStore, job_id: int, analysis: Analysis) -> None:
+    """Commit the analysis of a job that waits, as a worker would."""
     with database.write() as session:
         held = jobs.claim(session, job_id, owner="worker", lease_seconds=60, now=utc_now())
         assert held is not None
         digest = arrays.save_grid(objects, analysis.frames, analysis.label_map)
         analyses.save(session, held, analysis, grid_digest=digest, now=utc_now())
-    return job_id

@@ -15,17 +15,16 @@ import pytest
 from dicom_gateway.maps import MapRequests
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.receiving.file_receiver import running_receiver
-from storage import analyses, arrays, deliveries, delivery_lists, jobs, registering, reports
-from storage.arrivals import Origin, StudyFacts
+from storage import deliveries, delivery_lists, jobs, reports
 from storage.database import Database, connect, utc_now
 from storage.delivery_lists import Delivery
-from storage.domain import Analysis, DeliveryState, Lane, ObjectKind, ReportState, StoredInstance
+from storage.domain import DeliveryState, ObjectKind, ReportState
 from storage.models import ReportRow
 from storage.objects import ObjectStore
 from tests.support import peers
+from tests.support.analysed_sources import analysed_source, finish_job
 from tests.support.certificates import Authority
 from tests.support.gateways import Running, running_gateway, until
-from tests.support.routing import close_as_head
 from tests.support.sources import LAYOUTS, SourceStudy, store_study
 
 # pynetdicom drops the socket of a refused connection without closing it; the garbage collector does.
@@ -37,45 +36,6 @@ _QUICK: dict[str, Any] = {"delivery_poll_seconds": 0.05, "connect_seconds": 1, "
 @pytest.fixture
 def source(objects: ObjectStore) -> SourceStudy:
     return store_study(LAYOUTS[0], objects)
-
-
-def _finish_job(database: Database, objects: ObjectStore, job_id: int, analysis: Analysis) -> None:
-    with database.write() as session:
-        held = jobs.claim(session, job_id, owner="worker", lease_seconds=60, now=utc_now())
-        assert held is not None
-        digest = arrays.save_grid(objects, analysis.frames, analysis.label_map)
-        analyses.save(session, held, analysis, grid_digest=digest, now=utc_now())
-
-
-def _analysed(
-    database: Database,
-    objects: ObjectStore,
-    source: SourceStudy,
-    *,
-    lesions: bool = True,
-    analysis: Analysis | None = None,
-) -> int:
-    """Commit a study, its job and its analysis as gateway and worker would, and return the job's id."""
-    labels = source.lesion_labels() if lesions else np.zeros(source.layout.shape, dtype=np.uint8)
-    with database.write() as session:
-        for dataset, frame in zip(source.datasets, source.frames, strict=True):
-            instance = StoredInstance(
-                study_instance_uid=str(dataset.StudyInstanceUID),
-                series_instance_uid=str(dataset.SeriesInstanceUID),
-                sop_instance_uid=frame.sop_instance_uid,
-                sop_class_uid=frame.sop_class_uid,
-                transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-                modality="MR",
-                digest=frame.digest,
-                content_sha256=frame.digest,
-                size_bytes=1,
-            )
-            origin = Origin("MR", None, Lane.ROUTINE)
-            registering.register_instance(session, instance, StudyFacts(), origin=origin, now=utc_now())
-        job_id = close_as_head(session, 1, quiet_seconds=0, now=utc_now())
-        assert job_id is not None
-    _finish_job(database, objects, job_id, analysis or source.analysis(labels))
-    return job_id
 
 
 def _deliveries(running: Running) -> tuple[Delivery, ...]:
@@ -97,7 +57,7 @@ def _peer_that_never_answers() -> Iterator[str]:
 def test_seg_and_sr_reach_orthanc_and_sending_them_twice_stores_them_once(
     database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    _analysed(database, objects, source)
+    analysed_source(database, objects, source)
     with peers.orthanc(tmp_path) as orthanc:
         destination = f"ORTHANC@127.0.0.1:{orthanc.port}"
         with running_gateway(database, objects, destinations=(destination,), **_QUICK) as running:
@@ -119,7 +79,7 @@ def test_seg_and_sr_wait_for_a_certificate_that_is_trusted_and_travel_over_tls_t
     authority, trusted = Authority(tmp_path), tmp_path / "trusted.pem"
     pacs = authority.issue("pacs.example", address="127.0.0.1")
     shutil.copy(Authority(tmp_path, "other").certificate, trusted)
-    _analysed(sqlite_database, objects, source)
+    analysed_source(sqlite_database, objects, source)
     options = ("+tls", str(pacs.key), str(pacs.certificate), "-ic")
     with peers.dcmtk_storescp(tmp_path, *options) as peer:
         settings: dict[str, Any] = {
@@ -145,7 +105,7 @@ def test_an_analysis_of_another_process_is_delivered_without_waiting_for_the_nex
         with running_gateway(
             sqlite_database, objects, destinations=(destination,), delivery_poll_seconds=3600
         ) as running:
-            _analysed(worker, objects, source)
+            analysed_source(worker, objects, source)
             until(lambda: _states(running) == [DeliveryState.SENT] * 2, "both objects at the peer")
     worker.dispose()
 
@@ -159,7 +119,7 @@ def test_a_peer_that_was_down_gets_everything_once_it_is_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     port = peers.free_port()
-    _analysed(sqlite_database, objects, source)
+    analysed_source(sqlite_database, objects, source)
     with running_gateway(sqlite_database, objects, destinations=(f"ORTHANC@127.0.0.1:{port}",), **_QUICK) as running:
         until(lambda: len(running.events("delivery:postponed")) >= 2, "the first attempt to fail")
         first = _deliveries(running)[0]
@@ -175,7 +135,7 @@ def test_a_peer_that_was_down_gets_everything_once_it_is_up(
 def test_a_peer_that_knows_another_title_refuses_for_good(
     sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    _analysed(sqlite_database, objects, source)
+    analysed_source(sqlite_database, objects, source)
     with peers.orthanc(tmp_path) as orthanc:
         wrong = f"SOMEONE@127.0.0.1:{orthanc.port}"
         with running_gateway(sqlite_database, objects, destinations=(wrong,), **_QUICK) as running:
@@ -187,7 +147,7 @@ def test_a_peer_that_knows_another_title_refuses_for_good(
 def test_a_destination_that_hangs_holds_up_no_other(
     sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    _analysed(sqlite_database, objects, source)
+    analysed_source(sqlite_database, objects, source)
     settings = {**_QUICK, "acse_seconds": 20}
     with _peer_that_never_answers() as hangs, running_receiver(tmp_path / "pacs") as receiver:
         both = (hangs, f"PACS@127.0.0.1:{receiver.port}")
@@ -200,7 +160,7 @@ def test_a_destination_that_hangs_holds_up_no_other(
 def test_a_study_without_a_lesion_is_reported_without_a_segmentation(
     sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    _analysed(sqlite_database, objects, source, lesions=False)
+    analysed_source(sqlite_database, objects, source, source.analysis(np.zeros(source.layout.shape, dtype=np.uint8)))
     with (
         running_receiver(tmp_path / "pacs") as receiver,
         running_gateway(
@@ -214,14 +174,14 @@ def test_a_study_without_a_lesion_is_reported_without_a_segmentation(
 def test_a_repeated_analysis_keeps_the_objects_that_were_written_first(
     database: Database, objects: ObjectStore, source: SourceStudy
 ) -> None:
-    job_id = _analysed(database, objects, source)
+    job_id = analysed_source(database, objects, source)
     with running_gateway(database, objects, **_QUICK) as running:
         until(lambda: len(running.events("object:written")) == 2, "the objects of the first analysis")
         with database.read() as session:
             first = reports.objects_of(session, job_id)
         with database.write() as session:
             jobs.retry(session, job_id, actor="test", now=utc_now())
-        _finish_job(database, objects, job_id, source.analysis(source.lesion_labels()))
+        finish_job(database, objects, job_id, source.analysis(source.lesion_labels()))
         until(lambda: _report(database, job_id) == (ReportState.WRITTEN.value, None), "the second report")
         with database.read() as session:
             assert reports.objects_of(session, job_id) == first
@@ -230,7 +190,7 @@ def test_a_repeated_analysis_keeps_the_objects_that_were_written_first(
 def test_an_analysis_whose_source_is_gone_fails_with_a_code(
     sqlite_database: Database, objects: ObjectStore, source: SourceStudy
 ) -> None:
-    job_id = _analysed(sqlite_database, objects, source)
+    job_id = analysed_source(sqlite_database, objects, source)
     objects.path(source.frames[0].digest).unlink()
     with running_gateway(sqlite_database, objects, **_QUICK):
         until(lambda: _report(sqlite_database, job_id)[0] == ReportState.FAILED.value, "the end of the report")
@@ -240,7 +200,7 @@ def test_an_analysis_whose_source_is_gone_fails_with_a_code(
 def test_an_object_that_was_changed_on_disk_never_leaves(
     sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    job_id = _analysed(sqlite_database, objects, source)
+    job_id = analysed_source(sqlite_database, objects, source)
     with running_receiver(tmp_path / "pacs") as receiver:
         with running_gateway(sqlite_database, objects, **_QUICK) as running:
             until(lambda: len(running.events("object:written")) == 2, "the objects")
@@ -269,7 +229,7 @@ def _report(database: Database, job_id: int) -> tuple[str, str | None]:
 def test_a_map_that_was_asked_for_twice_reaches_orthanc_and_is_stored_once(
     sqlite_database: Database, objects: ObjectStore, source: SourceStudy, tmp_path: Path
 ) -> None:
-    job_id = _analysed(sqlite_database, objects, source, analysis=source.explained(objects))
+    job_id = analysed_source(sqlite_database, objects, source, source.explained(objects))
     requests = MapRequests(sqlite_database, objects, Equipment(), utc_now)
     with peers.orthanc(tmp_path) as orthanc:
         destination = f"ORTHANC@127.0.0.1:{orthanc.port}"
