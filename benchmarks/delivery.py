@@ -29,9 +29,12 @@ from dicom_gateway.sending.outgoing import read_outgoing
 from dicom_gateway.sending.sender import send
 from storage import analyses, arrays, jobs, migrate
 from storage.database import Database, connect, utc_now
-from storage.domain import JobState, ObjectKind
-from storage.models import DeliveryRow, DestinationRow, JobRow, ResultObjectRow, StudyRow
+from storage.delivery_tables import DeliveryRow, DestinationRow
+from storage.domain import ObjectKind
+from storage.models import JobRow, StudyRow
 from storage.objects import ObjectStore
+from storage.result_tables import ResultObjectRow
+from storage.states import JobState
 from tests.support import peers
 from tests.support.ending_scp import Ending, ending_scp
 from tests.support.gateways import Running, running_gateway

@@ -26,8 +26,10 @@ from storage import circuits, due_deliveries, migrate
 from storage.backoff import no_jitter
 from storage.circuits import Fault, Signal
 from storage.database import Database, connect, utc_now
-from storage.models import DeliveryRow, ResultObjectRow, StudyRow
+from storage.delivery_tables import DeliveryRow
+from storage.models import StudyRow
 from storage.objects import ObjectStore
+from storage.result_tables import ResultObjectRow
 
 ROUNDS = 50
 _DESTINATIONS = 10

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from phantom.study import write_phantom_study
 from storage import analyses
-from storage.domain import JobState, Volume
 from storage.objects import ObjectStore
+from storage.states import JobState
+from storage.volumes import Volume
 from tests.support import tiny_networks
 from tests.support.ct_phantoms import ct_phantom
 from tests.support.pool import Floor, work_floor

@@ -25,11 +25,13 @@ from pydicom.uid import UID
 
 from storage import jobs, migrate
 from storage.database import Database, connect, utc_now
-from storage.domain import JobState, Segmentation, StoredInstance, Volume
+from storage.domain import Segmentation, StoredInstance
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
+from storage.states import JobState
 from storage.triage.policy import load_policy
+from storage.volumes import Volume
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.dicom import SeriesPlan, part10, series
 from tests.support.queued import queue_study

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from storage import arrays
-from storage.domain import JobState, Segmentation, Volume
+from storage.domain import Segmentation
+from storage.states import JobState
+from storage.volumes import Volume
 from tests.support.analysers import QuickAnalyser
 from tests.support.pool import Floor, work_floor
 from workers import pipeline

@@ -20,17 +20,10 @@ from sqlalchemy import insert
 from storage import migrate
 from storage.database import Database, connect, utc_now
 from storage.deletion_tables import AnalysisFileRow
-from storage.models import (
-    AnalysisRow,
-    DeliveryRow,
-    InstanceRow,
-    JobRow,
-    ReportRow,
-    ResultObjectRow,
-    StandingRow,
-    StudyRow,
-)
+from storage.delivery_tables import DeliveryRow
+from storage.models import InstanceRow, JobRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
+from storage.result_tables import AnalysisRow, ReportRow, ResultObjectRow
 from storage.retention.plans import plan
 from storage.retention.rounds import Retention
 from storage.retention.rules import RetentionSettings

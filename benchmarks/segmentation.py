@@ -27,7 +27,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Volume
+    from storage.volumes import Volume
     from workers.segmentation.mask import MaskRule
     from workers.segmentation.segmenter import ZeroShotSegmenter
 

@@ -25,7 +25,8 @@ from console.schemas import (
     WorklistForm,
 )
 from console.views import PAGE, Views
-from storage.domain import DeliveryState, JobState, Priority, StudyState
+from storage.domain import Priority
+from storage.states import DeliveryState, JobState, StudyState
 from storage.study_pages import CappedCount, StudyFilter, StudyList
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries to return")]

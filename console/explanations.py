@@ -11,10 +11,11 @@ from pydantic import AliasPath, BeforeValidator, Field, field_validator
 
 from console.record_schema import RecordSchema
 from console.schemas import FindingForm, PanelForm, named_version
-from storage.domain import Analysis, Finding, FrameRef
+from storage.domain import Analysis, Finding
 from storage.errors import ConfigurationError, RecordMissing
 from storage.explanations import TILES, Panel
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef
 
 DOCUMENT = "explanation.json"
 

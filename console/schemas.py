@@ -14,20 +14,10 @@ from console.fewshot.schemas import PredictionForm
 from console.record_schema import IsoTime, RecordSchema
 from console.retention_forms import DeletionForm, KeptStudyForm
 from console.views import AliveProcesses
-from storage.domain import (
-    Algorithm,
-    DeliveryState,
-    Extent,
-    JobState,
-    Lane,
-    ObjectKind,
-    Presence,
-    Priority,
-    Site,
-    StageTiming,
-    StudyState,
-)
+from storage.domain import Algorithm, Lane, ObjectKind, Presence, Priority, Site, StageTiming
 from storage.explanations import Prediction
+from storage.states import DeliveryState, JobState, StudyState
+from storage.volumes import Extent
 
 _MEASURES: Mapping[Extent, tuple[str, ...]] = {
     Extent.VOLUME: ("volume_ml", "longest_diameter_mm"),

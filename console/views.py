@@ -23,12 +23,12 @@ from storage import (
 )
 from storage.database import Database, utc_now
 from storage.delivery_lists import Delivery
-from storage.domain import DeliveryState, JobState
 from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
 from storage.history import readings
 from storage.history.readings import Reader
 from storage.jobs import Job
 from storage.objects import ObjectStore
+from storage.states import DeliveryState, JobState
 from storage.study_pages import ANY_STUDY, COUNTED, CappedCount, StudyFilter, StudyList, capped
 from storage.study_record import Dossier
 from storage.worklist import StudyEntry

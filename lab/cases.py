@@ -15,7 +15,7 @@ import numpy as np
 
 from lab.errors import UnreadableCase
 from lab.patients import named
-from storage.domain import Geometry, Vector, Volume
+from storage.volumes import Geometry, Vector, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import float32
 
 from phantom.texture import Field, ellipsoid, soft_step
-from storage.domain import Vector
+from storage.volumes import Vector
 
 Position = tuple[Field, Field, Field]
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from phantom.anatomy import Contrast, Folds, HeadAnatomy, Position, draw_head
 from phantom.lesion import grow_lesion
 from phantom.texture import Field, smooth_noise
-from storage.domain import Geometry
+from storage.volumes import Geometry
 
 _FIELD_OF_VIEW_MM = 240.0
 _CENTRE_MM = np.array([0.0, 0.0, 6.0])

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from phantom.head import Phantom, head_phantom
-from storage.domain import Geometry
 from storage.uids import deterministic_uid
+from storage.volumes import Geometry
 
 _SLOPE = 0.25
 _STUDY_DAY = "20200101"

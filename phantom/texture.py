@@ -6,7 +6,7 @@ import numpy as np
 from numpy import float32
 from numpy.typing import NDArray
 
-from storage.domain import Geometry, Vector
+from storage.volumes import Geometry, Vector
 
 Field = NDArray[float32]
 

@@ -15,11 +15,9 @@ from storage.domain import (
     Algorithm,
     Analysis,
     Code,
-    Extent,
     Finding,
     Presence,
     Priority,
-    ReportState,
     StageTiming,
     Structure,
     TriageDecision,
@@ -28,8 +26,11 @@ from storage.errors import RecordMissing
 from storage.explanations import KeptExplanation, Neighbour, Panel, Prediction
 from storage.fewshot.tables import ClassificationPredictionRow
 from storage.history.sealing import newest_checkpoint
-from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow, StructureRow
+from storage.models import JobRow
 from storage.objects import ObjectStore
+from storage.result_tables import AnalysisRow, ExplanationRow, FindingRow, ReportRow, StructureRow
+from storage.states import ReportState
+from storage.volumes import Extent
 
 
 def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest: str, now: datetime) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy import uint8
 from numpy.typing import NDArray
 
-from storage.domain import Classification, FrameRef, LabelMap
+from storage.domain import Classification
 from storage.explanations import Prediction, SaliencyMap
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef, LabelMap
 
 
 def save_grid(objects: ObjectStore, frames: tuple[FrameRef, ...], label_map: LabelMap | None) -> str:

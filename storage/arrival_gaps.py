@@ -16,7 +16,8 @@ from typing import TypeAlias
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage.models import ArrivalGapRow, InstanceRow
+from storage.arrival_tables import ArrivalGapRow
+from storage.models import InstanceRow
 
 Sender: TypeAlias = tuple[str, str]
 """A calling AE title and a modality."""

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
-from storage.models import AssociationRow, AssociationStudyRow, ProcessRow, StudyRow
+from storage.arrival_tables import AssociationRow, AssociationStudyRow
+from storage.models import ProcessRow, StudyRow
 from storage.processes import STALE_AFTER
 
 HOLD = timedelta(seconds=60)

@@ -9,8 +9,10 @@ from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from storage import audit, deliveries, study_locks
-from storage.domain import DeliveryState, ObjectKind
-from storage.models import DeliveryRow, ResultObjectRow
+from storage.delivery_tables import DeliveryRow
+from storage.domain import ObjectKind
+from storage.result_tables import ResultObjectRow
+from storage.states import DeliveryState
 
 
 def call_off(session: Session, job_id: int, *, now: datetime) -> None:

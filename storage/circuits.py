@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
 from storage.backoff import Backoff, Draw
-from storage.models import DestinationCircuitRow
+from storage.delivery_tables import DestinationCircuitRow
 
 _ACTOR = "delivery"
 _BACKOFF = Backoff(first_seconds=5.0, longest_seconds=120.0)

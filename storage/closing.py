@@ -22,8 +22,10 @@ from storage import (
     study_arrivals,
     study_locks,
 )
+from storage.arrival_tables import StudyArrivalRow
 from storage.audit import Detail
-from storage.models import InstanceRow, ResultObjectRow, StudyArrivalRow, StudyRow
+from storage.models import InstanceRow, StudyRow
+from storage.result_tables import ResultObjectRow
 from storage.routes.file import Routes
 from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts

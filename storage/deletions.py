@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from storage.deletion_tables import AnalysisFileRow, StudyDeletionRow
 from storage.domain import Holding
 from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted
-from storage.models import AnalysisRow, InstanceRow, JobRow, ResultObjectRow
+from storage.models import InstanceRow, JobRow
+from storage.result_tables import AnalysisRow, ResultObjectRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 
 from storage import audit, changes, deletions, leases, study_locks
 from storage.backoff import Backoff, Draw, no_jitter
-from storage.domain import DeliveryState, Priority
+from storage.delivery_tables import DeliveryRow
+from storage.domain import Priority
 from storage.errors import IllegalTransition, RecordMissing
-from storage.models import AnalysisRow, DeliveryRow, ResultObjectRow, StandingRow
+from storage.models import StandingRow
+from storage.result_tables import AnalysisRow, ResultObjectRow
+from storage.states import DeliveryState
 
 ALLOWED: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SUPERSEDED, DeliveryState.CALLED_OFF}),

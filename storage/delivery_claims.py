@@ -14,9 +14,10 @@ from storage.backoff import Draw
 from storage.circuits import CircuitState
 from storage.deliveries import BACKOFF, update_where
 from storage.delivery_lists import Delivery, chosen
-from storage.domain import DeliveryState, Priority
+from storage.delivery_tables import DeliveryRow
+from storage.domain import Priority
 from storage.due_deliveries import Waiting
-from storage.models import DeliveryRow
+from storage.states import DeliveryState
 
 _COUNTED = 128
 """What waits for a destination is counted so far: more than any number of associations is opened for."""

@@ -10,8 +10,10 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.cursors import number_place
-from storage.domain import DeliveryState
-from storage.models import DeliveryRow, ResultObjectRow, StudyRow
+from storage.delivery_tables import DeliveryRow
+from storage.models import StudyRow
+from storage.result_tables import ResultObjectRow
+from storage.states import DeliveryState
 from storage.written_objects import WrittenObject, written_object
 
 

@@ -13,9 +13,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage import audit, delivery_lists, negotiations
-from storage.domain import DeliveryState, ObjectKind, Priority, Unanalysed
+from storage.delivery_tables import DestinationCircuitRow, DestinationRow
+from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
-from storage.models import DestinationCircuitRow, DestinationRow
+from storage.states import DeliveryState
 
 DEFAULT_FORMS = (ObjectKind.SEG, ObjectKind.SR)
 

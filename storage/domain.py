@@ -10,89 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from storage.volumes import Extent
+
 if TYPE_CHECKING:
     from numpy import bool_, float32, uint8
     from numpy.typing import NDArray
 
     from storage.explanations import Explanation, KeptExplanation, Prediction, SaliencyMap
-
-Vector = tuple[float, float, float]
-
-
-class StudyState(StrEnum):
-    """Where a study stands: still arriving, wanted by no route, or as the newest jobs of its routes.
-
-    HELD and SET_ASIDE: something of it was still missing at its deadline, and a person is to say what becomes of it. A
-    held one is analysed when the rest comes, too; one that was set aside is not, unless a late image reopens it.
-    """
-
-    RECEIVING = "receiving"
-    NOT_APPLICABLE = "not_applicable"
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    HELD = "held"
-    SET_ASIDE = "set_aside"
-
-
-class JobState(StrEnum):
-    """Where one route's analysis of one study revision stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
-
-
-class ReportState(StrEnum):
-    """Whether the DICOM objects of a succeeded job have been written.
-
-    WITHHELD: the route does not send it. SUPERSEDED: a later result came first.
-    """
-
-    PENDING = "pending"
-    WRITTEN = "written"
-    FAILED = "failed"
-    WITHHELD = "withheld"
-    SUPERSEDED = "superseded"
-
-
-class DeliveryState(StrEnum):
-    """Where one object on its way to one destination stands.
-
-    SUPERSEDED: a later result came first. CALLED_OFF: a person ended it, or it goes there in another form.
-    """
-
-    PENDING = "pending"
-    SENDING = "sending"
-    SENT = "sent"
-    REFUSED = "refused"
-    SUPERSEDED = "superseded"
-    CALLED_OFF = "called_off"
-
-
-class RejectionState(StrEnum):
-    """Whether the receivers of a superseded result have been told. NEEDLESS: nobody had got it, or wants to know."""
-
-    PENDING = "pending"
-    WRITTEN = "written"
-    NEEDLESS = "needless"
-    FAILED = "failed"
-
-
-class NoticeState(StrEnum):
-    """Whether destinations have been told of a study that was not analysed.
-
-    NEEDLESS: none of them wants to know any more. SUPERSEDED: it is analysed after all, or for another reason not.
-    """
-
-    PENDING = "pending"
-    WRITTEN = "written"
-    NEEDLESS = "needless"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
+    from storage.volumes import FrameRef, LabelMap
 
 
 class Lane(StrEnum):
@@ -165,18 +90,6 @@ class Presence(StrEnum):
     """An image or series was given a label; says nothing of a lesion's place."""
 
 
-class Extent(StrEnum):
-    """What is known of an image's size in the patient, and so which measurements mean anything.
-
-    VOLUME: millimetres in three directions. AREA: one plane of known pixel spacing. UNKNOWN: no calibration at all; the
-    spacing of its geometry is a placeholder of 1.
-    """
-
-    VOLUME = "volume"
-    AREA = "area"
-    UNKNOWN = "unknown"
-
-
 @dataclass(frozen=True, slots=True)
 class Code:
     """One coded concept: value, coding scheme designator, meaning (PS3.3 8.8)."""
@@ -236,59 +149,6 @@ class StoredInstance:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRef:
-    """One image plane of a volume, by its stored instance.
-
-    ``frame_number`` counts from 1 inside a multi-frame instance and is None for a single-frame one;
-    ``digest`` is the object store's key of the Part 10 file.
-    """
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    frame_number: int | None
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How a ``[z, y, x]`` grid lies in the patient: unit directions, spacing and the centre of voxel (0, 0, 0)."""
-
-    origin_mm: Vector
-    row_direction: Vector
-    column_direction: Vector
-    slice_direction: Vector
-    spacing_mm: Vector
-    """Distance between voxel centres along (z, y, x)."""
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of one voxel in millilitres."""
-        z, y, x = self.spacing_mm
-        return z * y * x / 1000.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Volume:
-    """One series as a regular grid, in stored units after rescale (HU for CT), lightest assumption about anything.
-
-    ``row_direction`` runs along increasing ``x`` (the first three values of ImageOrientationPatient),
-    ``column_direction`` along increasing ``y``, ``slice_direction`` along increasing ``z``.
-    ``frames[z]`` names the stored plane that slice ``z`` came from.
-    """
-
-    voxels: NDArray[float32]
-    geometry: Geometry
-    modality: str
-    study_instance_uid: str
-    series_instance_uid: str
-    frame_of_reference_uid: str | None
-    frames: tuple[FrameRef, ...]
-    description: str = ""
-    body_part: str = ""
-    extent: Extent = Extent.VOLUME
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledGrid:
     """What a multi-label model drew: label values uint8 ``[z, y, x]`` on the volume's grid, and what they mean.
@@ -298,14 +158,6 @@ class LabelledGrid:
 
     labels: NDArray[uint8]
     table: tuple[LabelEntry, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelMap:
-    """Segment numbers on the source grid: 0 is background, ``n`` belongs to the finding or structure of that number."""
-
-    labels: NDArray[uint8]
-    frames: tuple[FrameRef, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,8 +15,9 @@ from sqlalchemy import BindParameter, ColumnElement, Integer, Select, bindparam,
 from sqlalchemy.orm import Session
 
 from storage import leases
-from storage.domain import DeliveryState, Priority
-from storage.models import DeliveryRow
+from storage.delivery_tables import DeliveryRow
+from storage.domain import Priority
+from storage.states import DeliveryState
 
 RANKS = range(len(Priority) + 1)
 """The ranks of the priorities, and behind them that of what has none."""

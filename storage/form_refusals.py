@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 
 from storage import deliveries, destinations, negotiations, reports, study_locks
 from storage.delivery_lists import Delivery
-from storage.domain import DeliveryState
-from storage.models import DeliveryRow, JobRow, ResultObjectRow
+from storage.delivery_tables import DeliveryRow
+from storage.models import JobRow
+from storage.result_tables import ResultObjectRow
+from storage.states import DeliveryState
 
 _CODE = "form_not_taken"
 _MOST_AT_ONCE = 200

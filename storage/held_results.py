@@ -8,8 +8,11 @@ from dataclasses import dataclass, fields
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.domain import Extent, JobState, Presence, Priority, StudyState
-from storage.models import AnalysisRow, FindingRow, JobRow
+from storage.domain import Presence, Priority
+from storage.models import JobRow
+from storage.result_tables import AnalysisRow, FindingRow
+from storage.states import JobState, StudyState
+from storage.volumes import Extent
 
 NOTHING_FOUND = "none"
 

@@ -14,10 +14,11 @@ from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage import jobs
-from storage.domain import JobState, Lane
+from storage.domain import Lane
 from storage.fewshot import promotions
 from storage.models import JobRow
 from storage.processes import Served
+from storage.states import JobState
 
 _HAS_TASK = and_(
     or_(JobRow.task.is_(None), JobRow.task.in_(promotions.predicting())),

@@ -10,9 +10,10 @@ from enum import StrEnum
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from storage.domain import JobState, Lane
+from storage.domain import Lane
 from storage.models import JobRow, ProcessRow
 from storage.processes import STALE_AFTER
+from storage.states import JobState
 
 
 class Better(StrEnum):

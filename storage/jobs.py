@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 
 from storage import audit, deletions, leases, notices, standing, study_locks
 from storage.cursors import number_place
-from storage.domain import JobState, Lane
+from storage.domain import Lane
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing, WorkerLost
-from storage.models import AnalysisRow, JobRow, StudyRow
+from storage.models import JobRow, StudyRow
+from storage.result_tables import AnalysisRow
+from storage.states import JobState
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.SUPERSEDED}),

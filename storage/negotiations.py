@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage import audit
-from storage.models import DestinationNegotiationRow
+from storage.delivery_tables import DestinationNegotiationRow
 from storage.new_rows import add_if_new
 
 _HOLDS_FOR = timedelta(days=1)

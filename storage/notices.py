@@ -14,9 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, calling_off, deliveries, outbox, study_locks, written_objects
-from storage.domain import NoticeState, Unanalysed
+from storage.delivery_tables import DestinationRow
+from storage.domain import Unanalysed
 from storage.errors import IllegalTransition
-from storage.models import DestinationRow, NoticeRow, StudyRow
+from storage.models import StudyRow
+from storage.result_tables import NoticeRow
+from storage.states import NoticeState
 from storage.written_objects import Origin, WrittenObject
 
 NO_ROUTE = ""

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from storage.models import PeerUsageRow
+from storage.peer_tables import PeerUsageRow
 
 _KEPT = timedelta(hours=2)
 

@@ -17,7 +17,7 @@ from storage import audit, refused_peers
 from storage.care_settings import CareSetting
 from storage.domain import Lane
 from storage.errors import RecordExists, RecordMissing
-from storage.models import PeerRow
+from storage.peer_tables import PeerRow
 
 LOOPBACK = "loopback"
 """What a sender on this machine is called that has no entry; no entry may have this name."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
 from storage.errors import RecordMissing
-from storage.models import RefusedPeerRow
+from storage.peer_tables import RefusedPeerRow
 
 MOST = 500
 MOST_OF_AN_ADDRESS = 20

@@ -10,9 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, deliveries, outbox, reports, study_locks, written_objects
-from storage.domain import DeliveryState, ObjectKind, RejectionState
-from storage.models import AnalysisRow, DeliveryRow, RejectionRow, ResultObjectRow
+from storage.delivery_tables import DeliveryRow
+from storage.domain import ObjectKind
 from storage.reports import AddressedObject
+from storage.result_tables import AnalysisRow, RejectionRow, ResultObjectRow
+from storage.states import DeliveryState, RejectionState
 from storage.written_objects import WrittenObject
 
 _ACTOR = "delivery"

@@ -11,9 +11,12 @@ from sqlalchemy.orm import Session
 
 from storage import audit, calling_off, deliveries, delivery_lists, outbox, study_locks, superseding, written_objects
 from storage.delivery_lists import Delivery
-from storage.domain import ObjectKind, ReportState
+from storage.delivery_tables import DeliveryRow
+from storage.domain import ObjectKind
 from storage.errors import RecordMissing
-from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow, StudyRow
+from storage.models import JobRow, StudyRow
+from storage.result_tables import AnalysisRow, ReportRow, ResultObjectRow
+from storage.states import ReportState
 from storage.written_objects import Origin, WrittenObject
 
 

@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, jobs, superseding
-from storage.domain import JobState, Lane
+from storage.domain import Lane
 from storage.errors import ImagesDeleted
 from storage.models import InstanceRow, StudyRow
 from storage.routes.routing import RouteAnswer, Routing
+from storage.states import JobState
 
 _ACTOR = "assembly"
 _UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING})

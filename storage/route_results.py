@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from storage import held_results, processes
 from storage.database import utc_now
-from storage.domain import JobState
 from storage.fewshot import promotions
 from storage.held_results import NewestJob, RouteResult
 from storage.jobs import Job
 from storage.processes import Served
+from storage.states import JobState
 
 NO_WORKER = "no_worker_for_route"
 """Code of a job that waits because no worker at work serves its pool and analyser."""

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
 from storage.errors import RecordMissing
-from storage.models import RouteFileRow, RoutingRow, StudyRow
+from storage.models import StudyRow
 from storage.routes.file import Routes, load_routes, parse_routes
 from storage.routes.route import Route
 from storage.routes.routing import Routing
+from storage.routing_tables import RouteFileRow, RoutingRow
 
 _AT_ONCE = 500
 """Most studies that one statement reads about: databases take only so many variables in one."""

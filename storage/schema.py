@@ -5,17 +5,27 @@ from __future__ import annotations
 from sqlalchemy import MetaData
 
 from storage.announcing.tables import ChannelRow
+from storage.arrival_tables import AssociationRow
 from storage.audit_forwards import AuditForwardRow
 from storage.audit_tables import AuditEventRow
 from storage.console_tables import ConsoleTokenRow
 from storage.deletion_tables import AnalysisFileRow
+from storage.delivery_tables import DestinationRow
 from storage.fewshot.tables import ClassificationTaskRow
 from storage.models import Model
+from storage.peer_tables import PeerRow
+from storage.result_tables import AnalysisRow
+from storage.routing_tables import RoutingRow
 from storage.triage.tables import TriagePolicyRow
 from storage.workitems.tables import WorkitemRow
 
 TABLES = (
     Model,
+    AssociationRow,
+    PeerRow,
+    RoutingRow,
+    AnalysisRow,
+    DestinationRow,
     AuditEventRow,
     AuditForwardRow,
     ClassificationTaskRow,

@@ -11,8 +11,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage import deletions
-from storage.models import SeriesRow
 from storage.routes.series_facts import SeriesFacts
+from storage.routing_tables import SeriesRow
 
 
 def save(session: Session, study_id: int, series: Iterable[SeriesFacts], *, now: datetime) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.errors import RecordExists, RecordMissing
-from storage.models import SiteModelRow
+from storage.result_tables import SiteModelRow
 
 
 @dataclass(frozen=True, slots=True)

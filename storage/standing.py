@@ -13,9 +13,12 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import held_results
+from storage.arrival_tables import StudyArrivalRow
 from storage.deletion_tables import AnalysisFileRow
-from storage.domain import Holding, StudyState
-from storage.models import AnalysisRow, InstanceRow, JobRow, ResultObjectRow, StandingRow, StudyArrivalRow, StudyRow
+from storage.domain import Holding
+from storage.models import InstanceRow, JobRow, StandingRow, StudyRow
+from storage.result_tables import AnalysisRow, ResultObjectRow
+from storage.states import StudyState
 
 
 def refresh(session: Session, study_id: int, *, recount: bool = False) -> StandingRow:

@@ -15,10 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, deletions, notices, standing, study_locks
+from storage.arrival_tables import StudyArrivalRow
 from storage.audit import Detail
-from storage.domain import StudyState
 from storage.errors import IllegalTransition, RecordMissing
-from storage.models import StudyArrivalRow, StudyRow
+from storage.models import StudyRow
+from storage.states import StudyState
 
 _ACTOR = "assembly"
 _TRICKLE = timedelta(hours=1)

@@ -11,7 +11,9 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from storage.models import DeliveryRow, JobRow, ResultObjectRow, StudyRow
+from storage.delivery_tables import DeliveryRow
+from storage.models import JobRow, StudyRow
+from storage.result_tables import ResultObjectRow
 
 
 def take(session: Session, study_id: int) -> StudyRow | None:

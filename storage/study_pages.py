@@ -17,8 +17,9 @@ from sqlalchemy import ColumnElement, Float, Row, Select, func, literal, select,
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.cursors import ArrivalPlace, ReadingPlace
-from storage.domain import Priority, StudyState
+from storage.domain import Priority
 from storage.models import StandingRow, StudyRow, UtcTime
+from storage.states import StudyState
 
 _Query: TypeAlias = Select[*tuple[Any, ...]]
 _Key: TypeAlias = tuple[ColumnElement[Any], ...]

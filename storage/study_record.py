@@ -15,10 +15,13 @@ from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
 from storage.deletions import Deletion
 from storage.delivery_lists import Delivery
-from storage.domain import Algorithm, Finding, ReportState, StageTiming, Structure, TriageDecision, is_unfamiliar
+from storage.delivery_tables import DeliveryRow
+from storage.domain import Algorithm, Finding, StageTiming, Structure, TriageDecision, is_unfamiliar
 from storage.explanations import KeptExplanation
 from storage.kept_studies import KeptStudy
-from storage.models import AnalysisRow, DeliveryRow, JobRow, ReportRow, ResultObjectRow
+from storage.models import JobRow
+from storage.result_tables import AnalysisRow, ReportRow, ResultObjectRow
+from storage.states import ReportState
 from storage.written_objects import WrittenObject
 
 

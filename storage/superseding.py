@@ -9,8 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, calling_off
-from storage.domain import DeliveryState, RejectionState, ReportState
-from storage.models import AnalysisRow, DeliveryRow, JobRow, RejectionRow, ReportRow, ResultObjectRow
+from storage.delivery_tables import DeliveryRow
+from storage.models import JobRow
+from storage.result_tables import AnalysisRow, RejectionRow, ReportRow, ResultObjectRow
+from storage.states import DeliveryState, RejectionState, ReportState
 
 
 def supersede_results(

@@ -10,12 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import held_results, jobs, route_results, routings, study_arrivals, study_pages
-from storage.domain import JobState, Priority, StudyState
+from storage.domain import Priority
 from storage.errors import RecordMissing
 from storage.held_results import RouteResult
 from storage.jobs import Job
 from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.routings import RoutedStudy
+from storage.states import JobState, StudyState
 from storage.study_arrivals import StudyArrival
 from storage.study_pages import ANY_STUDY, StudyFilter, StudyList
 

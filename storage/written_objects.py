@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, standing
 from storage.domain import ObjectKind
-from storage.models import ResultObjectRow
+from storage.result_tables import ResultObjectRow
 
 
 @dataclass(frozen=True, slots=True)

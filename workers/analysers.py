@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from storage.domain import Segmentation, Volume
+from storage.domain import Segmentation
 from storage.errors import ConfigurationError
+from storage.volumes import Volume
 from workers.config import WorkerSettings
 from workers.site_models.analyser import SiteModelAnalyser
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from numpy import uint8
 from numpy.typing import NDArray
 
-from storage.domain import Algorithm, Finding, Presence, Structure, Volume
+from storage.domain import Algorithm, Finding, Presence, Structure
 from storage.explanations import KeptExplanation
+from storage.volumes import Volume
 from workers.analysers import AbortCheck, with_prompt
 from workers.assignments import Assignment
 from workers.device_turns import Turn

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from storage import arrays
-from storage.domain import Algorithm, Classification, Code, Extent, Finding, Presence, Volume
+from storage.domain import Algorithm, Classification, Code, Finding, Presence
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
+from storage.volumes import Extent, Volume
 from workers.errors import TaskNotPromoted, UnsuitableVolume
 
 IMAGING_FINDING = Code("365853002", "SCT", "Imaging finding")

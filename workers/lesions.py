@@ -17,22 +17,10 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from storage import arrays
-from storage.domain import (
-    Algorithm,
-    Classification,
-    Code,
-    Extent,
-    Finding,
-    Geometry,
-    LabelRole,
-    Presence,
-    Segmentation,
-    Site,
-    Structure,
-    Volume,
-)
+from storage.domain import Algorithm, Classification, Code, Finding, LabelRole, Presence, Segmentation, Site, Structure
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
+from storage.volumes import Extent, Geometry, Volume
 from workers.components import MOST_LESIONS, number_kinds
 from workers.structures import Organs, describe_structures, find_organs, hold_lesions, lay_under, site_of
 

@@ -15,10 +15,10 @@ from PIL import Image
 from scipy import ndimage
 
 from storage import arrays
-from storage.domain import Volume
 from storage.explanations import Explanation, FindingView, KeptExplanation, Panel, SaliencyMap
 from storage.key_slices import key_slices
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 
 _MARK = np.array([255, 196, 0], dtype=uint8)
 _ORGAN_MARKS = np.array(

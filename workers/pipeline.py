@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from storage import jobs
-from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
+from storage.domain import Analysis, TriageDecision
 from storage.triage.policy import Case
+from storage.volumes import FrameRef, LabelMap, Volume
 from workers.analysers import AbortCheck
 from workers.answers import Answer, Attempt, label_input, segment_input
 from workers.assignments import NOTHING_DRAWN, load_assignment

@@ -14,8 +14,9 @@ from numpy import bool_, int32, intp, uint8
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from storage.domain import Extent, LabelEntry, LabelledGrid, LabelRole, Site, Structure, Volume
+from storage.domain import LabelEntry, LabelledGrid, LabelRole, Site, Structure
 from storage.uids import deterministic_uid
+from storage.volumes import Extent, Volume
 from workers.components import TOUCHING
 
 _VALUES = 256

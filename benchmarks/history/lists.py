@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from benchmarks.history.measures import REPEATS, Ask, Question
 from benchmarks.history.samples import PAGE, Samples
 from storage import delivery_lists, jobs, study_pages, worklist
-from storage.domain import JobState, Priority
+from storage.domain import Priority
+from storage.states import JobState
 from storage.study_pages import StudyFilter, StudyList
 
 

@@ -29,7 +29,6 @@ from storage.domain import (
     Analysis,
     Code,
     Finding,
-    FrameRef,
     ObjectKind,
     Presence,
     StageTiming,
@@ -37,6 +36,7 @@ from storage.domain import (
     TriageDecision,
 )
 from storage.routes.series_facts import SeriesFacts
+from storage.volumes import FrameRef
 from storage.written_objects import WrittenObject
 
 if TYPE_CHECKING:

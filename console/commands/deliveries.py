@@ -43,7 +43,7 @@ def show_deliveries(
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
     from storage import delivery_lists
-    from storage.domain import DeliveryState
+    from storage.states import DeliveryState
 
     wanted = chosen(DeliveryState, of_state)
     headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")

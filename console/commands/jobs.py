@@ -40,7 +40,7 @@ def show_jobs(
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
     from storage import worklist
-    from storage.domain import JobState
+    from storage.states import JobState
 
     wanted = chosen(JobState, of_state)
     headers = ("job", "route", "state", "rev", "attempts", "code", "opened", "study UID")

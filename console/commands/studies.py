@@ -85,7 +85,8 @@ def show_studies(
     from console.terminal.listings import Listing
     from console.terminal.options import chosen, in_utc
     from storage import worklist
-    from storage.domain import Priority, StudyState
+    from storage.domain import Priority
+    from storage.states import StudyState
     from storage.study_pages import StudyFilter
 
     wanted = StudyFilter(

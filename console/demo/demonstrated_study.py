@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from storage.domain import StudyState
+from storage.states import StudyState
 from storage.study_record import Dossier
 
 

@@ -24,8 +24,8 @@ from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.status import PeerAnswer
 from storage import audit, study_record, worklist
 from storage.database import Database, connect
-from storage.domain import DeliveryState, ReportState, StudyState
 from storage.errors import OncueError
+from storage.states import DeliveryState, ReportState, StudyState
 
 QUIET_SECONDS = 1.5
 _POLL_SECONDS = 0.2

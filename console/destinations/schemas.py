@@ -12,8 +12,9 @@ from dicom_gateway.chosen_forms import choose
 from storage import delivery_lists, destinations, negotiations
 from storage.database import utc_now
 from storage.destinations import DestinationEntry, OpenCircuit, RecordedDestination
-from storage.domain import DeliveryState, ObjectKind, Priority, Unanalysed
+from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.negotiations import Negotiation
+from storage.states import DeliveryState
 
 
 class DestinationForm(RecordSchema):

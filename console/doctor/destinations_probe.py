@@ -20,8 +20,8 @@ from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import delivery_lists, destinations
 from storage.database import utc_now
 from storage.destinations import DestinationEntry
-from storage.domain import DeliveryState
 from storage.errors import OncueError
+from storage.states import DeliveryState
 
 _RESULTS = (SegmentationStorage, Comprehensive3DSRStorage)
 _REJECTION = KeyObjectSelectionDocumentStorage

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage.domain import StudyState
 from storage.routes.file import Routes
 from storage.routes.routing import Routing, route_study
 from storage.routes.series_facts import SeriesFacts
+from storage.states import StudyState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import AliasPath, BeforeValidator, Field
 
 from console.record_schema import IsoTime, RecordSchema
-from storage.domain import Lane, StudyState
+from storage.domain import Lane
 from storage.routes.regions import Region
 from storage.routes.route import Unfamiliar
+from storage.states import StudyState
 
 
 def _in_order(regions: frozenset[Region]) -> list[Region]:

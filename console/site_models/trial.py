@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.domain import Extent, Finding, Presence, Site, StageTiming, StoredInstance, Structure, Volume
+from storage.domain import Finding, Presence, Site, StageTiming, StoredInstance, Structure
 from storage.objects import ObjectStore
+from storage.volumes import Extent, Volume
 from workers.imaging.inputs import read_inputs
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from console.schemas import why_not_sent
-from storage.domain import JobState, StudyState
 from storage.held_results import RouteResult
+from storage.states import JobState, StudyState
 from storage.worklist import StudyEntry
 
 

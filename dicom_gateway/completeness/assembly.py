@@ -22,10 +22,10 @@ from storage import closing, journals, receipts, series, studies, study_arrivals
 from storage.audit import Detail
 from storage.closing import ArrivingStudy, Decision, Reason, SeenStudy
 from storage.database import Database
-from storage.domain import StudyState
 from storage.objects import ObjectStore
 from storage.routes.file import Routes
 from storage.routes.in_force import RoutesInForce
+from storage.states import StudyState
 from storage.study_arrivals import HeldBack, Waiting
 
 _CLOCKS_DIFFER = timedelta(seconds=5)

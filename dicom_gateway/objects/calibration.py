@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 
 from dicom_gateway.objects import codes
 from dicom_gateway.objects.sources import stated_spacing
-from storage.domain import Extent, Finding
+from storage.domain import Finding
+from storage.volumes import Extent
 
 
 def size_statements(finding: Finding, source: Dataset) -> list[QualitativeEvaluation]:

@@ -11,7 +11,8 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.key_pictures import KeyPicture, lesion_plane
 from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.segments import lesions
-from storage.domain import Analysis, Extent, Finding, Presence
+from storage.domain import Analysis, Finding, Presence
+from storage.volumes import Extent
 
 NOT_FOR_DIAGNOSIS = "NOT FOR DIAGNOSTIC USE"
 _MOST_LINES = 6

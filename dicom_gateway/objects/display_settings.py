@@ -18,7 +18,7 @@ from dicom_gateway.objects.display_transformations import (
 from dicom_gateway.objects.planes import planes_of
 from dicom_gateway.objects.references import image_references
 from dicom_gateway.objects.sources import SourceSeries, reference_header, stated_spacing
-from storage.domain import FrameRef
+from storage.volumes import FrameRef
 
 # The shutter of an image is not used where a presentation state is (PS3.3 C.7.6.11, C.11.12).
 _SHUTTER = (

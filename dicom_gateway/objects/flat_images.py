@@ -14,7 +14,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.planes import plane_headers
 from dicom_gateway.objects.sources import SourceSeries, reference_header
-from storage.domain import FrameRef
+from storage.volumes import FrameRef
 
 
 def is_flat(series: SourceSeries, frames: Sequence[FrameRef]) -> bool:

@@ -24,7 +24,8 @@ from dicom_gateway.objects.contours import outlines
 from dicom_gateway.objects.key_pictures import lesion_plane
 from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.segments import lesion_colour, lesions
-from storage.domain import Analysis, Finding, LabelMap
+from storage.domain import Analysis, Finding
+from storage.volumes import LabelMap
 
 # An element of VR FL holds 65534 bytes in Explicit VR (PS3.5 7.1.2): 8191 points of two floats.
 _MOST_POINTS = 8000

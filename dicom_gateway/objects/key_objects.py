@@ -19,7 +19,8 @@ from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import frames_by_instance
 from dicom_gateway.objects.sources import Sources, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
-from storage.domain import Analysis, FrameRef, ObjectKind
+from storage.domain import Analysis, ObjectKind
+from storage.volumes import FrameRef
 
 _DESCRIPTION = "Frames in which oncue AI found lesions - not for primary diagnosis"
 

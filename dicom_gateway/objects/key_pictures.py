@@ -9,9 +9,10 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from storage import arrays
-from storage.domain import Analysis, FrameRef, LabelMap
+from storage.domain import Analysis
 from storage.key_slices import areas_by_number, key_slices, largest_slices, widest_slices
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef, LabelMap
 
 _FEW = 3
 

@@ -28,8 +28,9 @@ from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.segment_references import SegmentGroup, SegmentReferences
 from dicom_gateway.objects.segments import has_segments, lesions, organs, tracking_words
 from dicom_gateway.objects.sources import SourceSeries
-from storage.domain import Algorithm, Analysis, Extent, Finding, Presence, Site, Structure
+from storage.domain import Algorithm, Analysis, Finding, Presence, Site, Structure
 from storage.uids import deterministic_uid
+from storage.volumes import Extent
 
 Group = MeasurementsAndQualitativeEvaluations | SegmentGroup
 

@@ -17,7 +17,8 @@ from dicom_gateway.objects.page_tables import Table, finding_table, label_table,
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.segments import lesions
 from dicom_gateway.objects.sources import SourceSeries
-from storage.domain import Algorithm, Analysis, Extent, Finding, Presence, Priority
+from storage.domain import Algorithm, Analysis, Finding, Presence, Priority
+from storage.volumes import Extent
 
 TITLE = "Triage result"
 NOT_FOR_DIAGNOSIS = "NOT FOR DIAGNOSTIC USE"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from dicom_gateway.objects.segments import lesions, organs
-from storage.domain import Analysis, Extent, Finding, Presence, Site
+from storage.domain import Analysis, Finding, Presence, Site
+from storage.volumes import Extent
 
 _NOTHING = "\u2013"
 _GAP_SHARE = 0.2

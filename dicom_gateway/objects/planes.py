@@ -17,8 +17,8 @@ from pydicom.tag import Tag
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.sources import SourceSeries, reference_header
 from storage.decimals import as_decimals
-from storage.domain import FrameRef
 from storage.uids import deterministic_uid
+from storage.volumes import FrameRef
 
 # Direction cosines and spacings of one series agree to this, or its slices are no stack of one grid.
 _SAME_ORIENTATION = 1e-3

@@ -22,8 +22,9 @@ from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.segments import lesions
 from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
-from storage.domain import Analysis, LabelMap, ObjectKind
+from storage.domain import Analysis, ObjectKind
 from storage.uids import deterministic_uid
+from storage.volumes import LabelMap
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 

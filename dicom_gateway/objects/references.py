@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
 
 from dicom_gateway.objects.sources import SourceSeries
-from storage.domain import FrameRef
+from storage.volumes import FrameRef
 
 
 def name_true_frames(dataset: Dataset, frames: Sequence[FrameRef], series: SourceSeries) -> None:

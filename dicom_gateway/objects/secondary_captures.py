@@ -33,8 +33,9 @@ from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.references import frame_reference
 from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
-from storage.domain import Analysis, Extent, FrameRef, ObjectKind
+from storage.domain import Analysis, ObjectKind
 from storage.uids import deterministic_uid
+from storage.volumes import Extent, FrameRef
 
 _DERIVATION = "Windowed and enlarged, with outlines and text burned in by oncue AI"
 _AS_SOURCE = ("BurnedInAnnotation", "RecognizableVisualFeatures")

@@ -25,7 +25,8 @@ from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.segments import lesions, organs, segment_descriptions
 from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
-from storage.domain import Analysis, LabelMap, ObjectKind
+from storage.domain import Analysis, ObjectKind
+from storage.volumes import LabelMap
 
 _CONTENT = {
     (True, False): ("AI_LESIONS", "Lesions found by oncue AI - not for primary diagnosis"),

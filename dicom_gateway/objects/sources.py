@@ -21,9 +21,9 @@ from pydicom.valuerep import PersonName
 
 from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.usable_text import with_usable_text
-from storage.domain import FrameRef
 from storage.errors import ObjectMissing
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef
 
 # What a result shares with its source: patient, study and de-identification modules (PS3.3 C.7.1, C.7.2).
 _IDENTITY = (

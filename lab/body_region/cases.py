@@ -23,7 +23,7 @@ from lab.cases import as_volume
 from lab.patients import Role, named, role
 from phantom.anatomy import Contrast
 from phantom.head import head_phantom
-from storage.domain import Volume
+from storage.volumes import Volume
 from workers.errors import TrainingDataMissing
 from workers.guard.kinds import PictureKind
 

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from lab.patients import Role, named
 from lab.training.slices import patient_files, tumor_free
-from storage.domain import Geometry, Volume
+from storage.volumes import Geometry, Volume
 from workers.fewshot.heads import Logistic
 from workers.fewshot.lesion_views import LesionEncoder, largest_slices
 from workers.fewshot.starter import FOLDER, PATIENTS_FILE, RECIPE, SUPPORT_FILE, Sample, Traits

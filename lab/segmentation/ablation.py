@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lab.cases import CaseSource, LabelledCase
     from lab.segmentation.predictions import EvaluationSetup
-    from storage.domain import Vector
+    from storage.volumes import Vector
     from workers.segmentation.mask import MaskRule
     from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 

@@ -25,8 +25,9 @@ from pydicom.uid import UID, SegmentationStorage
 
 from lab.cases import LabelledCase
 from lab.errors import UnreadableCase
-from storage.domain import StoredInstance, Volume
+from storage.domain import StoredInstance
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from workers.errors import WorkerError
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules, choose_series

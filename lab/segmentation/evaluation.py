@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lab.cases import CaseSource, LabelledCase
-    from storage.domain import Geometry
+    from storage.volumes import Geometry
 
 OnCase = Callable[[CaseFigures], None]
 

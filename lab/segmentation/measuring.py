@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from storage.domain import Geometry
+    from storage.volumes import Geometry
 
 
 @dataclass(frozen=True, slots=True)

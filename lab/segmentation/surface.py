@@ -14,7 +14,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Vector
+    from storage.volumes import Vector
 
     BoolArray = NDArray[np.bool_]
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from storage import audit, standing, study_locks
 from storage.deletion_tables import AnalysisFileRow, DiscardedObjectRow, StudyDeletionRow
 from storage.domain import Holding
-from storage.models import InstanceRow, JobRow, ResultObjectRow, StudyRow
+from storage.models import InstanceRow, JobRow, StudyRow
+from storage.result_tables import ResultObjectRow
 from storage.retention import candidates, obstacles
 from storage.retention.candidates import Target
 from storage.retention.obstacles import Journals

@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 from storage.database import Database
 from storage.deletion_tables import AnalysisFileRow, DiscardedObjectRow
 from storage.fewshot.tables import ClassificationItemRow
-from storage.models import InstanceRow, ResultObjectRow
+from storage.models import InstanceRow
 from storage.objects import ObjectStore, sync_folder
+from storage.result_tables import ResultObjectRow
 from storage.retention.deleting import Deleted
 
 IN_USE = timedelta(hours=1)

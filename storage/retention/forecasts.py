@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from storage.deletion_tables import AnalysisFileRow, StudyDeletionRow
 from storage.domain import Holding
-from storage.models import JobRow, ResultObjectRow, StandingRow
+from storage.models import JobRow, StandingRow
+from storage.result_tables import ResultObjectRow
 
 LOOKED_BACK = timedelta(days=7)
 _SHORTEST = timedelta(days=1)

@@ -12,21 +12,13 @@ from sqlalchemy.orm import Session
 
 from storage import receipts
 from storage.deletion_tables import AnalysisFileRow, KeptStudyRow
-from storage.domain import DeliveryState, JobState, RejectionState, ReportState
+from storage.delivery_tables import DeliveryRow
 from storage.fewshot.tables import ClassificationItemRow
-from storage.models import (
-    AnalysisRow,
-    DeliveryRow,
-    InstanceRow,
-    JobRow,
-    NoticeRow,
-    RejectionRow,
-    ReportRow,
-    ResultObjectRow,
-    StudyRow,
-)
+from storage.models import InstanceRow, JobRow, StudyRow
+from storage.result_tables import AnalysisRow, NoticeRow, RejectionRow, ReportRow, ResultObjectRow
 from storage.retention import candidates
 from storage.retention.rules import Delivered, RetentionRule, Since
+from storage.states import DeliveryState, JobState, RejectionState, ReportState
 
 
 class Obstacle(StrEnum):

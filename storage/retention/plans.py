@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from storage import journals
 from storage.deletion_tables import AnalysisFileRow
 from storage.domain import Holding
-from storage.models import JobRow, ResultObjectRow
+from storage.models import JobRow
 from storage.objects import ObjectStore
+from storage.result_tables import ResultObjectRow
 from storage.retention import candidates, obstacles
 from storage.retention.candidates import Candidate, Target
 from storage.retention.deleting import Deleted

@@ -10,7 +10,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from storage.domain import Holding, Priority, StudyState
+from storage.domain import Holding, Priority
+from storage.states import StudyState
 
 NO_PRIORITY = "none"
 UNTOUCHABLE = frozenset({StudyState.RECEIVING, StudyState.QUEUED, StudyState.RUNNING, StudyState.HELD})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.domain import Extent, Volume
 from storage.routes.conditions import Unmet
+from storage.volumes import Extent, Volume
 
 
 class Requirements(BaseModel):

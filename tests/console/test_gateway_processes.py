@@ -18,8 +18,9 @@ from sqlalchemy import select
 from console.supervision.ports import settle
 from dicom_gateway.status import Status
 from storage import audit, processes
+from storage.arrival_tables import AssociationRow
 from storage.database import connect
-from storage.models import AssociationRow, InstanceRow, StudyRow
+from storage.models import InstanceRow, StudyRow
 from storage.objects import ObjectStore
 from tests.support.gateways import half_received, until
 from tests.support.senders import LOOPBACK, ct_image, echoes, store

@@ -14,8 +14,9 @@ from console.config import ConsoleSettings
 from storage import processes, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import utc_now
-from storage.domain import Extent, Presence, Priority, StoredInstance
+from storage.domain import Presence, Priority, StoredInstance
 from storage.processes import Served
+from storage.volumes import Extent
 from tests.console.conftest import Place
 from tests.support.records import (
     EXPLICIT,

@@ -21,7 +21,8 @@ from console.schemas import (
     StudyForm,
     WorklistForm,
 )
-from storage.domain import DeliveryState, JobState, Lane, ObjectKind, Priority, StudyState
+from storage.domain import Lane, ObjectKind, Priority
+from storage.states import DeliveryState, JobState, StudyState
 from workers.config import WorkerSettings
 from workers.queue.app import ANALYSE, FIT, make_app
 

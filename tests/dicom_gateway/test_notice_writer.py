@@ -15,10 +15,12 @@ from dicom_gateway.objects.equipment import Equipment
 from storage import audit, delivery_lists, notices, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
-from storage.domain import NoticeState, ObjectKind, StoredInstance
-from storage.models import DeliveryRow, DestinationRow, NoticeRow, ResultObjectRow
+from storage.delivery_tables import DeliveryRow, DestinationRow
+from storage.domain import ObjectKind, StoredInstance
 from storage.objects import ObjectStore
+from storage.result_tables import NoticeRow, ResultObjectRow
 from storage.routes.series_facts import SeriesFacts
+from storage.states import NoticeState
 from tests.support.peers import executable, orthanc, run, storescu
 from tests.support.readers import entity_errors, iod_errors
 from tests.support.records import NOW

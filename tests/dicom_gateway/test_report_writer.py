@@ -18,8 +18,9 @@ from dicom_gateway.receiving.file_receiver import running_receiver
 from storage import analyses, audit, delivery_lists, destinations, negotiations, reports
 from storage.database import Database, utc_now
 from storage.destinations import DestinationEntry
-from storage.domain import DeliveryState, ObjectKind, Priority
+from storage.domain import ObjectKind, Priority
 from storage.objects import ObjectStore
+from storage.states import DeliveryState
 from tests.support import storescp_profiles as profiles
 from tests.support.analysed_sources import analysed_source
 from tests.support.gateways import Running, running_gateway, until

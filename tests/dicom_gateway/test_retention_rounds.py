@@ -7,10 +7,10 @@ from sqlalchemy import select
 
 from storage import deletions
 from storage.database import Database, utc_now
-from storage.domain import StudyState
 from storage.models import StandingRow
 from storage.objects import ObjectStore
 from storage.retention.rules import RetentionSettings
+from storage.states import StudyState
 from tests.support.gateways import Running, running_gateway, until
 from tests.support.senders import ct_image, store
 

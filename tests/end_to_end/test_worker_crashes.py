@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 
 from storage import analyses, audit, jobs
 from storage.database import utc_now
-from storage.domain import JobState, Lane
-from storage.models import AnalysisRow
+from storage.domain import Lane
+from storage.result_tables import AnalysisRow
+from storage.states import JobState
 from tests.support.pool import Floor, kill, work_floor
 from tests.support.proving import problems
 from workers.queue.app import make_app

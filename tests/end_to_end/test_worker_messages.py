@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage import processes
-from storage.domain import JobState, Lane
+from storage.domain import Lane
+from storage.states import JobState
 from tests.support.pool import Floor, work_floor
 from workers.queue.app import ANALYSE, make_app
 from workers.queue.publisher import Publisher

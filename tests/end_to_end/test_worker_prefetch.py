@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from storage import audit
-from storage.domain import JobState, Lane
+from storage.domain import Lane
+from storage.states import JobState
 from tests.support.pool import Floor, work_floor
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

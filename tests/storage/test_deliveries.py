@@ -24,18 +24,17 @@ from storage.domain import (
     Algorithm,
     Analysis,
     Code,
-    DeliveryState,
     Finding,
-    FrameRef,
     ObjectKind,
     Presence,
     Priority,
-    ReportState,
     StoredInstance,
     TriageDecision,
 )
 from storage.errors import IllegalTransition
 from storage.objects import ObjectStore
+from storage.states import DeliveryState, ReportState
+from storage.volumes import FrameRef
 from storage.written_objects import WrittenObject
 from tests.support.routing import close_as_head
 

@@ -22,12 +22,14 @@ from storage import (
 from storage.database import Database
 from storage.delivery_claims import ClaimTerms
 from storage.delivery_lists import Delivery
+from storage.delivery_tables import DestinationCircuitRow, DestinationNegotiationRow
 from storage.destinations import DestinationEntry
-from storage.domain import DeliveryState, ObjectKind, Priority, ReportState
+from storage.domain import ObjectKind, Priority
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
-from storage.models import DestinationCircuitRow, DestinationNegotiationRow, ReportRow
 from storage.objects import ObjectStore
 from storage.reports import AddressedObject, RecordedChoice
+from storage.result_tables import ReportRow
+from storage.states import DeliveryState, ReportState
 from storage.written_objects import WrittenObject
 from tests.support.records import NOW, finish_again, queued_study
 

@@ -12,7 +12,8 @@ from storage.circuits import CircuitState, Fault, Signal
 from storage.database import Database
 from storage.delivery_claims import ClaimTerms
 from storage.delivery_lists import Delivery
-from storage.domain import DeliveryState, Priority
+from storage.domain import Priority
+from storage.states import DeliveryState
 from tests.support.waiting_deliveries import put_on_the_way, unkept_images
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,9 +9,9 @@ import pytest
 
 from storage import audit, job_messages, jobs, worklist
 from storage.database import Database
-from storage.domain import JobState
 from storage.fewshot import promotions
 from storage.routes.file import parse_routes
+from storage.states import JobState
 from tests.support.classification import DRAFT, FAILING, PASSING, judge, new_adapter, new_task
 from tests.support.records import NOW, queued_study
 

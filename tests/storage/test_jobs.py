@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 from storage import audit, job_messages, jobs, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
-from storage.domain import JobState, Lane, StoredInstance
+from storage.domain import Lane, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
 from storage.job_messages import DueJob
 from storage.models import JobRow
 from storage.processes import Served
+from storage.states import JobState
 from tests.support.routing import close_as_head, quiet_studies
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

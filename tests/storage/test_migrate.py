@@ -12,10 +12,11 @@ from sqlalchemy.exc import DatabaseError
 
 from storage import analyses, associations, jobs, migrate, reports, revisions, worklist
 from storage.database import Database, connect
-from storage.domain import JobState, Priority, StudyState
+from storage.domain import Priority
 from storage.errors import DatabaseUnavailable, SchemaMismatch
 from storage.models import Model
 from storage.objects import ObjectStore
+from storage.states import JobState, StudyState
 from tests.support.records import analysed_study, closed_study, result, with_organs
 from tests.support.routing import close_as_head, quiet_studies
 from tests.support.upgrading import upgrade

@@ -9,11 +9,12 @@ import pytest
 from storage import audit, delivery_lists, jobs, notices, registering, study_arrivals
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
-from storage.domain import DeliveryState, NoticeState, ObjectKind, StoredInstance, StudyState
+from storage.domain import ObjectKind, StoredInstance
 from storage.errors import IllegalTransition
-from storage.models import NoticeRow
 from storage.notices import PendingNotice
 from storage.objects import ObjectStore
+from storage.result_tables import NoticeRow
+from storage.states import DeliveryState, NoticeState, StudyState
 from storage.study_arrivals import HeldBack, Waiting
 from storage.written_objects import WrittenObject
 from tests.support.records import MR_IMAGE, NOW, TWO_HEAD_ROUTES, closed_study, failed_study, finish_again, queued_study

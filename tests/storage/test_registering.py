@@ -12,12 +12,13 @@ from storage import associations, audit, jobs, processes, registering, studies, 
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
-from storage.domain import JobState, Lane, StoredInstance, StudyState
+from storage.domain import Lane, StoredInstance
 from storage.errors import LeaseLost
 from storage.models import InstanceRow
 from storage.registering import Registration
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
+from storage.states import JobState, StudyState
 from tests.support.routing import close_as_head, close_quiet, head_series, quiet_studies, seen
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

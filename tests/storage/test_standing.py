@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from storage import jobs, migrate, standing, studies, study_pages, worklist
 from storage.database import Database
-from storage.domain import JobState, Priority, StudyState
-from storage.models import AnalysisRow, InstanceRow, JobRow, StandingRow, StudyRow
+from storage.domain import Priority
+from storage.models import InstanceRow, JobRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
+from storage.result_tables import AnalysisRow
+from storage.states import JobState, StudyState
 from storage.study_pages import StudyFilter, StudyList
 from storage.worklist import StudyEntry
 from tests.support.histories import History

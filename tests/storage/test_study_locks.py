@@ -15,24 +15,19 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from storage import arrays, audit, jobs, registering, study_locks
+from storage.arrival_tables import AssociationRow
 from storage.arrivals import Origin, StudyFacts
 from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
 from storage.database import Database, connect
-from storage.domain import DeliveryState, JobState, ReportState, StoredInstance
+from storage.delivery_tables import DeliveryRow
+from storage.domain import StoredInstance
 from storage.errors import WriteConflict
-from storage.models import (
-    AnalysisRow,
-    AssociationRow,
-    DeliveryRow,
-    InstanceRow,
-    JobRow,
-    ReportRow,
-    ResultObjectRow,
-    StudyRow,
-)
+from storage.models import InstanceRow, JobRow, StudyRow
 from storage.objects import ObjectStore
 from storage.registering import Registration
+from storage.result_tables import AnalysisRow, ReportRow, ResultObjectRow
+from storage.states import DeliveryState, JobState, ReportState
 from tests.support.hammering import Hammer
 from tests.support.records import EXPLICIT, MR_IMAGE, NOW, queued_study, result
 

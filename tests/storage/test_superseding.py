@@ -22,10 +22,11 @@ from storage import (
 )
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
-from storage.domain import DeliveryState, JobState, ReportState, StoredInstance, StudyState
+from storage.domain import StoredInstance
 from storage.errors import IllegalTransition, LeaseLost
-from storage.models import AnalysisRow, ReportRow
 from storage.objects import ObjectStore
+from storage.result_tables import AnalysisRow, ReportRow
+from storage.states import DeliveryState, JobState, ReportState, StudyState
 from tests.support.records import DESTINATION, NOW, analysed_study, finish_again, series_facts
 from tests.support.routing import close_as_head, close_quiet, quiet_studies, seen
 

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from storage import delivery_lists, jobs, standing, studies, study_pages, worklist
 from storage.database import Database
 from storage.delivery_lists import Delivery
-from storage.domain import DeliveryState, JobState, Priority, StudyState
+from storage.domain import Priority
 from storage.errors import CursorInvalid
 from storage.jobs import Job
 from storage.models import StandingRow, StudyRow
 from storage.objects import ObjectStore
+from storage.states import DeliveryState, JobState, StudyState
 from storage.study_pages import StudyFilter, StudyList
 from tests.support.records import NOW, analysed_study, closed_study, failed_study, queued_study
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from storage.domain import FrameRef, Geometry, Volume
+from storage.volumes import FrameRef, Geometry, Volume
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]

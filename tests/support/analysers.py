@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.domain import Algorithm, FrameRef, Geometry, Segmentation, Volume
+from storage.domain import Algorithm, Segmentation
+from storage.volumes import FrameRef, Geometry, Volume
 from workers.analysers import AbortCheck, Analyser
 from workers.config import WorkerSettings
 from workers.errors import WeightsMismatch

@@ -24,8 +24,9 @@ import pytest
 from sqlalchemy import func, select
 
 from dicom_gateway.status import Status
+from storage.arrival_tables import AssociationRow
 from storage.database import Database, connect
-from storage.models import AssociationRow, Model
+from storage.models import Model
 from tests.conftest import ROOT
 from tests.support.gateways import until
 from tests.support.known_peer import KnownPeer, known_peer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydicom.dataset import Dataset
 
-from storage.domain import Volume
+from storage.volumes import Volume
 from tests.support import dicom
 
 _INTERCEPT = -1024.0

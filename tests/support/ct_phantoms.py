@@ -10,7 +10,7 @@ from numpy import float32, uint8, uint16
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from storage.domain import FrameRef, Geometry, Vector, Volume
+from storage.volumes import FrameRef, Geometry, Vector, Volume
 from tests.support.dicom import SeriesPlan, series
 
 LIVER, TUMOUR = 1, 2

@@ -8,8 +8,8 @@ import numpy as np
 from numpy import bool_, float32, float64, uint8
 from numpy.typing import NDArray
 
-from storage.domain import FrameRef, Geometry, Volume
 from storage.uids import deterministic_uid
+from storage.volumes import FrameRef, Geometry, Volume
 
 LIVER, TUMOUR = 1, 2
 SHAPE = (36, 48, 48)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.domain import Analysis, Code, LabelMap, Site, Structure
+from storage.domain import Analysis, Code, Site, Structure
 from storage.uids import deterministic_uid
+from storage.volumes import LabelMap
 from tests.support.sources import SourceStudy
 
 LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")

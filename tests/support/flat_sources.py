@@ -19,20 +19,11 @@ from pydicom.uid import (
     XRayAngiographicImageStorage,
 )
 
-from storage.domain import (
-    Algorithm,
-    Analysis,
-    Extent,
-    Finding,
-    FrameRef,
-    LabelMap,
-    Presence,
-    Priority,
-    TriageDecision,
-)
+from storage.domain import Algorithm, Analysis, Finding, Presence, Priority, TriageDecision
 from storage.explanations import Prediction
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
+from storage.volumes import Extent, FrameRef, LabelMap
 from tests.support.sources import LESION, part10_bytes
 
 SHAPE = (1, 24, 20)

@@ -26,9 +26,10 @@ from storage import (
 from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database, utc_now
-from storage.domain import Analysis, JobState, Lane, ObjectKind, StoredInstance
+from storage.domain import Analysis, Lane, ObjectKind, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost
 from storage.registering import Registration
+from storage.states import JobState
 from storage.written_objects import WrittenObject
 from tests.support.records import EXPLICIT, MR_IMAGE, TWO_HEAD_ROUTES, series_facts
 from tests.support.routing import close_quiet, quiet_studies

@@ -15,11 +15,12 @@ from storage import analyses, jobs, reading, registering, studies
 from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
-from storage.domain import Analysis, JobState, Presence, Priority, StoredInstance
+from storage.domain import Analysis, Presence, Priority, StoredInstance
 from storage.errors import IllegalTransition, LeaseLost, RecordMissing
 from storage.jobs import Claim
 from storage.objects import ObjectStore
 from storage.routes.file import load_routes
+from storage.states import JobState
 from tests.support.records import EXPLICIT, MR_IMAGE, NOW, TWO_HEAD_ROUTES, result, series_facts
 from tests.support.routing import close_quiet, quiet_studies
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy import float32
 from PIL import Image
 
-from storage.domain import Extent, FrameRef, Geometry, Volume
 from storage.fewshot.look_alikes import are_alike, hash_of
+from storage.volumes import Extent, FrameRef, Geometry, Volume
 from workers.fewshot.pictures import LIST_NAME, LabelledPicture, PictureSource, difference_hash, read_pictures
 
 PLACEHOLDER = Geometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1.0, 1.0, 1.0))

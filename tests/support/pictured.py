@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_gateway.objects.identity import part10
-from storage.domain import Analysis, Geometry, Volume
+from storage.domain import Analysis
 from storage.objects import ObjectStore
+from storage.volumes import Geometry, Volume
 from tests.support.flat_sources import FlatSource
 from tests.support.sources import SourceStudy
 from workers.pictures import draw_overlays

@@ -17,9 +17,10 @@ from redis import Redis
 from storage import jobs, migrate, processes
 from storage.config import StorageSettings
 from storage.database import Database, connect
-from storage.domain import JobState, Lane, StoredInstance
+from storage.domain import Lane, StoredInstance
 from storage.errors import OncueError
 from storage.objects import ObjectStore
+from storage.states import JobState
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.config import WorkerSettings
 from workers.queue.app import make_app

@@ -17,8 +17,6 @@ from storage.domain import (
     Analysis,
     Code,
     Finding,
-    FrameRef,
-    LabelMap,
     ObjectKind,
     Presence,
     Priority,
@@ -32,6 +30,7 @@ from storage.explanations import KeptExplanation, Panel
 from storage.objects import ObjectStore
 from storage.routes.file import Routes, load_routes, parse_routes
 from storage.routes.series_facts import SeriesFacts
+from storage.volumes import FrameRef, LabelMap
 from storage.written_objects import WrittenObject
 from tests.support.routing import close_quiet, quiet_studies
 

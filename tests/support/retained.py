@@ -13,9 +13,10 @@ from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
 from storage.domain import Priority, StoredInstance
-from storage.models import ResultObjectRow, StudyRow
+from storage.models import StudyRow
 from storage.objects import ObjectStore
 from storage.registering import Registration, register_instances
+from storage.result_tables import ResultObjectRow
 from storage.retention.rounds import Retention, Round
 from storage.retention.rules import RetentionRule, RetentionSettings
 from storage.routes.file import Routes, load_routes, parse_routes

@@ -14,20 +14,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from storage import arrays
-from storage.domain import (
-    Algorithm,
-    Analysis,
-    Code,
-    Finding,
-    FrameRef,
-    LabelMap,
-    Presence,
-    Priority,
-    TriageDecision,
-)
+from storage.domain import Algorithm, Analysis, Code, Finding, Presence, Priority, TriageDecision
 from storage.explanations import KeptExplanation
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
+from storage.volumes import FrameRef, LabelMap
 
 WRITTEN_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 LESION = Code("52988006", "SCT", "Lesion")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phantom.head import Phantom
-from storage.domain import FrameRef, Volume
+from storage.volumes import FrameRef, Volume
 from tests.support import tiny_models
 from tests.support.abdomens import WINDOW_HU, abdomen
 from workers.foundation.card import CARD_NAME

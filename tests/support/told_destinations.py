@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from storage.models import DestinationRow
+from storage.delivery_tables import DestinationRow
 
 
 def add_told(session: Session, name: str, *, now: datetime, unanalysed: str = "sr", **columns: object) -> None:

@@ -12,8 +12,9 @@ from storage import deliveries, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import ObjectKind, Priority, StoredInstance
-from storage.models import ResultObjectRow, StandingRow, StudyRow
+from storage.models import StandingRow, StudyRow
 from storage.objects import ObjectStore
+from storage.result_tables import ResultObjectRow
 from tests.support.records import EXPLICIT, MR_IMAGE
 from tests.support.senders import ct_image
 

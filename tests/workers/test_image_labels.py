@@ -12,10 +12,11 @@ import torch
 
 from storage import arrays
 from storage.database import Database
-from storage.domain import Extent, FrameRef, Geometry, Presence, Volume
+from storage.domain import Presence
 from storage.fewshot import items, promotions, tasks
 from storage.fewshot.adapters import Adapter
 from storage.objects import ObjectStore
+from storage.volumes import Extent, FrameRef, Geometry, Volume
 from tests.support.classification import DRAFT, NOW, PASSING, judge
 from tests.support.encoder_folders import models
 from tests.support.encoders import write_pictures

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from storage import processes, site_models
 from storage.database import Database, utc_now
-from storage.domain import JobState
 from storage.objects import ObjectStore
 from storage.processes import Served
+from storage.states import JobState
 from tests.support.installed_models import install_model, remove_model
 from tests.support.pool import work_floor
 from workers.config import WorkerSettings

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from storage.domain import Algorithm, Extent, FrameRef, Geometry, Presence, Segmentation, Volume
+from storage.domain import Algorithm, Presence, Segmentation
+from storage.volumes import Extent, FrameRef, Geometry, Volume
 from workers.components import MOST_LESIONS
 from workers.lesions import find_lesions, longest_diameter_mm
 

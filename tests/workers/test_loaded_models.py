@@ -14,7 +14,8 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from storage.domain import Segmentation, Volume
+from storage.domain import Segmentation
+from storage.volumes import Volume
 from tests.support.analysers import ALGORITHM, small_volume
 from workers.analysers import AbortCheck, Analyser
 from workers.errors import NoAnalyser, WeightsMismatch

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage.domain import Geometry, Volume
 from storage.explanations import TILES, Explanation, FindingView, SaliencyMap
 from storage.objects import ObjectStore
+from storage.volumes import Geometry, Volume
 from workers.pictures import draw_overlays, draw_panel, draw_saliency, keep_panels
 
 

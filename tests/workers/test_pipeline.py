@@ -17,7 +17,6 @@ from storage.database import Database, utc_now
 from storage.domain import (
     Analysis,
     Code,
-    JobState,
     LabelEntry,
     LabelledGrid,
     LabelRole,
@@ -26,10 +25,11 @@ from storage.domain import (
     Segmentation,
     Site,
     StoredInstance,
-    Volume,
 )
 from storage.objects import ObjectStore
+from storage.states import JobState
 from storage.triage.policy import load_policy
+from storage.volumes import Volume
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck

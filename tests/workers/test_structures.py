@@ -7,20 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from storage.domain import (
-    Algorithm,
-    Code,
-    Extent,
-    FrameRef,
-    Geometry,
-    LabelEntry,
-    LabelledGrid,
-    LabelRole,
-    Presence,
-    Segmentation,
-    Site,
-    Volume,
-)
+from storage.domain import Algorithm, Code, LabelEntry, LabelledGrid, LabelRole, Presence, Segmentation, Site
+from storage.volumes import Extent, FrameRef, Geometry, Volume
 from workers.components import MOST_LESIONS
 from workers.lesions import Lesions, find_lesions
 

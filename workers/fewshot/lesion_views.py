@@ -14,8 +14,8 @@ import torch
 from numpy import bool_, float32, intp
 from numpy.typing import NDArray
 
-from storage.domain import Volume
 from storage.fewshot.adapters import Adapter
+from storage.volumes import Volume
 from workers.errors import AnotherBackbone
 from workers.fewshot.contracts import BackboneCard, Picture, PromptMode, item_key
 from workers.fewshot.frozen_backbone import TorchBackbone, attention_rollout

@@ -13,12 +13,13 @@ from numpy import bool_
 from numpy.typing import NDArray
 
 from storage.database import Database
-from storage.domain import Algorithm, Classification, Volume
+from storage.domain import Algorithm, Classification
 from storage.errors import OncueError
 from storage.explanations import Neighbour, Prediction, SaliencyMap
 from storage.fewshot import adapters, evaluations, promotions, tasks
 from storage.fewshot.adapters import Adapter
 from storage.fewshot.tasks import Task
+from storage.volumes import Volume
 from workers.errors import AnotherBackbone, TaskNotPromoted, TaskUnsuitable, UnsuitableVolume
 from workers.fewshot.classifier import Abstention, FittedAdapter, Opinion, read_adapter
 from workers.fewshot.contracts import Scope

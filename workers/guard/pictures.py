@@ -12,7 +12,7 @@ from numpy import float32, intp, uint8
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage.domain import Volume
+from storage.volumes import Volume
 from workers.fewshot.contracts import Picture
 
 MOST_PICTURES = 5

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from storage.domain import Volume
 from storage.routes.regions import Region
+from storage.volumes import Volume
 from workers.errors import AnotherBackbone, BodyPartMismatch
 from workers.fewshot.contracts import Backbone, Picture, Vectors
 from workers.fewshot.frozen_backbone import TorchBackbone

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.domain import Volume
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from workers.errors import WorkerError
 from workers.imaging.continuations import continuations
 from workers.imaging.copies import without_copies

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import float64
 from numpy.typing import NDArray
 
-from storage.domain import Geometry, Vector
+from storage.volumes import Geometry, Vector
 from workers.errors import DuplicatePosition, IncompleteVolume, InvalidGeometry, MixedGeometry, UnsuitableVolume
 from workers.imaging.planes import Plane
 

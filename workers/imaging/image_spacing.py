@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from storage.domain import Extent
+from storage.volumes import Extent
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.ultrasound_regions import RegionScale, read_region_scale
 

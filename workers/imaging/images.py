@@ -12,8 +12,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
-from storage.domain import FrameRef, Geometry, Volume
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef, Geometry, Volume
 from workers.errors import CineNotSupported, UnreadableInstance, UnsuitableVolume
 from workers.imaging.image_spacing import PIXEL_SIZE_KEYWORDS, PixelSize, read_pixel_size
 from workers.imaging.instances import InstanceHeader

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from storage.domain import Volume
 from storage.objects import ObjectStore
 from storage.sop_kinds import ImageKind, kind_of
+from storage.volumes import Volume
 from workers.errors import NoUsableSeries
 from workers.imaging.best_volume import build_best
 from workers.imaging.image_series import ImageRules, ImageSelection, images_of

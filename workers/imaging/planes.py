@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from storage.domain import Vector
+from storage.volumes import Vector
 from workers.imaging.acquisitions import Acquisition, read_classic, read_enhanced
 from workers.imaging.decimals import decimal, decimals
 

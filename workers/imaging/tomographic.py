@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from storage.domain import Vector
+from storage.volumes import Vector
 from workers.imaging.decimals import decimal, decimals
 from workers.imaging.planes import Plane
 

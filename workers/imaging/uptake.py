@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage
 
-from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef, Volume
 from workers.errors import SuvUnknown
 from workers.imaging.decimals import decimal
 from workers.imaging.parsing import DEFAULT_LIMITS, ReadLimits, parsing, read_dataset

@@ -9,8 +9,8 @@ import numpy as np
 from numpy import float32
 from numpy.typing import NDArray
 
-from storage.domain import FrameRef, Volume
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef, Volume
 from workers.errors import MixedGeometry, UnreadableInstance, UnsuitableVolume
 from workers.imaging.borders import extremes, undeclared_background
 from workers.imaging.grids import regular_grid

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from storage import job_places, jobs
 from storage.database import Database, utc_now
-from storage.domain import JobState
 from storage.errors import DatabaseUnavailable, RecordMissing
 from storage.job_places import Better
+from storage.states import JobState
 from workers.device_turns import DeviceTurns
 from workers.errors import OutOfDeviceMemory
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from storage.domain import Volume
+    from storage.volumes import Volume
 
     FloatArray = NDArray[np.float32]
 

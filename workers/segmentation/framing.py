@@ -17,7 +17,7 @@ from workers.segmentation.unet import MULTIPLE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Vector, Volume
+    from storage.volumes import Vector, Volume
 
     FloatArray = NDArray[np.float32]
     BoolArray = NDArray[np.bool_]

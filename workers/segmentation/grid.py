@@ -20,7 +20,7 @@ from workers.errors import UnsuitableVolume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Geometry, Vector, Volume
+    from storage.volumes import Geometry, Vector, Volume
 
     FloatArray = NDArray[np.float32]
     BoolArray = NDArray[np.bool_]

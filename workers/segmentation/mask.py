@@ -15,7 +15,7 @@ from workers.segmentation.random_walk import spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Vector
+    from storage.volumes import Vector
     from workers.segmentation.grid import ModelStack
 
     FloatArray = NDArray[np.float32]

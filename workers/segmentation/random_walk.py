@@ -24,7 +24,7 @@ from workers.segmentation.edges import ENOUGH_PIXELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Vector
+    from storage.volumes import Vector
     from workers.segmentation.edges import ImageGreys
 
     FloatArray = NDArray[np.float32]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from storage.domain import Segmentation, Volume
+from storage.domain import Segmentation
+from storage.volumes import Volume
 from workers.errors import ModelOvertime
 from workers.site_models.card import SiteModelCard
 from workers.site_models.kinds import AbortCheck, OpenModel

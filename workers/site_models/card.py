@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from storage.domain import Code, LabelEntry, LabelRole, Site, Volume
+from storage.domain import Code, LabelEntry, LabelRole, Site
+from storage.volumes import Volume
 from workers.errors import FieldOfViewMismatch
 
 UNKNOWN = "unknown"

@@ -6,7 +6,8 @@ import numpy as np
 from numpy import float32, uint8
 from numpy.typing import NDArray
 
-from storage.domain import Algorithm, LabelEntry, LabelledGrid, LabelRole, Segmentation, Volume
+from storage.domain import Algorithm, LabelEntry, LabelledGrid, LabelRole, Segmentation
+from storage.volumes import Volume
 from workers.errors import UnsuitableVolume
 
 CASE_ML = 1.0

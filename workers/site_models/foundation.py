@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from storage.domain import Segmentation, Volume
+    from storage.domain import Segmentation
+    from storage.volumes import Volume
     from workers.site_models.kinds import AbortCheck
     from workers.site_models.model_file import ModelDescription
     from workers.zero_shot.segmenter import FoundationSegmenter

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from storage.domain import Segmentation, Volume
+    from storage.domain import Segmentation
+    from storage.volumes import Volume
 
 AbortCheck = Callable[[], None]
 """Called now and then during long work; raises where its result is no longer wanted."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from storage.domain import Segmentation, Volume
+    from storage.domain import Segmentation
+    from storage.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True)

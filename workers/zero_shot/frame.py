@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import ndimage
 
-from storage.domain import Extent
+from storage.volumes import Extent
 from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from storage.domain import Volume
+    from storage.volumes import Volume
     from workers.foundation.card import ModelCard
 
     FloatArray = NDArray[np.float32]

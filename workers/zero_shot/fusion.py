@@ -15,7 +15,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Vector
+    from storage.volumes import Vector
 
     FloatArray = NDArray[np.float32]
     BoolArray = NDArray[np.bool_]

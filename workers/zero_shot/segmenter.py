@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from storage.domain import Volume
+    from storage.volumes import Volume
     from workers.foundation.contract import FoundationModel
     from workers.zero_shot.frame import Frame
 

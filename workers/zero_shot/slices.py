@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from storage.domain import Volume
+    from storage.volumes import Volume
     from workers.foundation.card import ModelCard
     from workers.foundation.contract import FoundationModel
     from workers.segmentation.grid import Crop, ModelGrid

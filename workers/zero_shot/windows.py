@@ -22,7 +22,7 @@ from workers.zero_shot import frame, intensity
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Volume
+    from storage.volumes import Volume
     from workers.foundation.contract import FoundationModel
     from workers.segmentation.grid import Orientation
 

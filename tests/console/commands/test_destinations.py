@@ -10,7 +10,8 @@ import pytest
 
 from storage import audit, delivery_lists, destinations, negotiations, reports
 from storage.database import utc_now
-from storage.domain import DeliveryState, ObjectKind
+from storage.domain import ObjectKind
+from storage.states import DeliveryState
 from tests.console.conftest import Place
 from tests.support import storescp_profiles as profiles
 from tests.support.commands import Ran, oncue

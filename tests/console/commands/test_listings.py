@@ -9,8 +9,9 @@ from sqlalchemy import text
 
 from storage import deliveries, delivery_claims, processes
 from storage.database import utc_now
-from storage.domain import Extent, Priority
+from storage.domain import Priority
 from storage.processes import Served
+from storage.volumes import Extent
 from tests.console.conftest import Place
 from tests.support.commands import oncue
 from tests.support.guards import guards_off

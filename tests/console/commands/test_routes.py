@@ -12,8 +12,8 @@ from console.demo.unwanted_study import write_unwanted_study
 from storage import registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import utc_now
-from storage.models import RoutingRow, SeriesRow
 from storage.routes.file import SHIPPED
+from storage.routing_tables import RoutingRow, SeriesRow
 from tests.console.conftest import Place
 from tests.support.commands import oncue
 from tests.support.gateways import assembly

@@ -8,9 +8,9 @@ import pytest
 
 from storage import destinations
 from storage.database import utc_now
+from storage.delivery_tables import DestinationCircuitRow
 from storage.destinations import DestinationEntry
 from storage.domain import ObjectKind
-from storage.models import DestinationCircuitRow
 from tests.console.conftest import Place
 from tests.support import storescp_profiles as profiles
 from tests.support.commands import oncue

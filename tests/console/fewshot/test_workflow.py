@@ -142,8 +142,9 @@ def test_the_study_page_shows_the_label_of_a_whole_image_without_a_lesion(state:
     from dataclasses import replace
 
     from storage import analyses, arrays, jobs
-    from storage.domain import Extent, Finding, Presence
+    from storage.domain import Finding, Presence
     from storage.explanations import Neighbour, Prediction
+    from storage.volumes import Extent
     from tests.support.records import NOW as LATER
     from tests.support.records import analysed_study, queued_study
     from workers.image_labels import IMAGING_FINDING

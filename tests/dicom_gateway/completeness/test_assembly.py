@@ -13,13 +13,14 @@ from dicom_gateway.gateway import Gateway
 from storage import associations, processes, registering, worklist
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database, utc_now
-from storage.domain import StoredInstance, StudyState
+from storage.domain import StoredInstance
 from storage.errors import RoutesInvalid
 from storage.journals import Journal
 from storage.models import StudyRow
 from storage.objects import ObjectStore
 from storage.routes.file import SHIPPED
 from storage.routes.in_force import RoutesInForce
+from storage.states import StudyState
 from tests.support.gateways import ANY_ROUTE, Running, assembly, running_gateway, until
 from tests.support.journals import put_into_journal
 from tests.support.routing import quiet_studies

@@ -14,9 +14,9 @@ from dicom_gateway.completeness.rules import Rules
 from dicom_gateway.config import AtDeadline
 from storage import associations, processes, studies, study_arrivals
 from storage.database import Database
-from storage.domain import StudyState
 from storage.errors import IllegalTransition, RecordMissing
 from storage.objects import ObjectStore
+from storage.states import StudyState
 from tests.support.arriving import BEGUN, Arriving
 from tests.support.find_scp import find_scp, series_answer
 from tests.support.gateways import assembly

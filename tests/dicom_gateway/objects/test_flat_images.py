@@ -18,9 +18,10 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.objects.writing import write_objects, write_parametric_map, write_rejection
 from storage import arrays
-from storage.domain import Analysis, Extent
+from storage.domain import Analysis
 from storage.explanations import KeptExplanation
 from storage.objects import ObjectStore
+from storage.volumes import Extent
 from tests.dicom_gateway.objects.test_report import items
 from tests.support.flat_sources import (
     CR,

@@ -20,8 +20,9 @@ from dicom_gateway.errors import ObjectInvalid
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.segmentation import build_segmentation
 from dicom_gateway.objects.writing import write_objects
-from storage.domain import Analysis, Extent, ObjectKind, Site
+from storage.domain import Analysis, ObjectKind, Site
 from storage.objects import ObjectStore
+from storage.volumes import Extent
 from tests.support.drawn_organs import (
     KIDNEY,
     LEFT,

@@ -20,8 +20,9 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.report_page import build_report_page
 from dicom_gateway.objects.styles import ObjectStyle
 from dicom_gateway.objects.validation import check_object
-from storage.domain import Analysis, Code, Extent, Finding, Presence, Priority, Site, Structure
+from storage.domain import Analysis, Code, Finding, Presence, Priority, Site, Structure
 from storage.objects import ObjectStore
+from storage.volumes import Extent
 from tests.conftest import ROOT
 from tests.support import pages
 from tests.support.peers import orthanc, storescu

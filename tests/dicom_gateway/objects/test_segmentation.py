@@ -20,8 +20,9 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.segmentation import build_segmentation
 from dicom_gateway.objects.validation import check_object
 from dicom_gateway.objects.writing import write_objects
-from storage.domain import FrameRef, LabelMap, ObjectKind
+from storage.domain import ObjectKind
 from storage.objects import ObjectStore
+from storage.volumes import FrameRef, LabelMap
 from tests.support.readers import entity_errors, grid_points, iod_errors, read_segments
 from tests.support.required import present
 from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, SourceStudy, part10_bytes, store_study

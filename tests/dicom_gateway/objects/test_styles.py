@@ -12,8 +12,9 @@ from dicom_gateway.errors import StyleInvalid
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.forms import write_forms
 from dicom_gateway.objects.styles import ObjectStyle
-from storage.domain import Analysis, LabelMap, ObjectKind
+from storage.domain import Analysis, ObjectKind
 from storage.objects import ObjectStore
+from storage.volumes import LabelMap
 from storage.written_objects import WrittenObject
 from tests.support.pictured import pictured
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study

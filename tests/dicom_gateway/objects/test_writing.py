@@ -16,9 +16,10 @@ from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
-from storage.domain import Analysis, LabelMap
+from storage.domain import Analysis
 from storage.errors import ObjectCorrupt, ObjectMissing
 from storage.objects import ObjectStore
+from storage.volumes import LabelMap
 from storage.written_objects import WrittenObject
 from tests.conftest import ROOT
 from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, store_study

@@ -18,9 +18,10 @@ from dicom_gateway.receiving.file_receiver import running_receiver
 from storage import deliveries, delivery_lists, jobs, reports
 from storage.database import Database, connect, utc_now
 from storage.delivery_lists import Delivery
-from storage.domain import DeliveryState, ObjectKind, ReportState
-from storage.models import ReportRow
+from storage.domain import ObjectKind
 from storage.objects import ObjectStore
+from storage.result_tables import ReportRow
+from storage.states import DeliveryState, ReportState
 from tests.support import peers
 from tests.support.analysed_sources import analysed_source, finish_job
 from tests.support.certificates import Authority

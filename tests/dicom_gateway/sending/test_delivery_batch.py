@@ -27,8 +27,9 @@ from storage.backoff import no_jitter
 from storage.circuits import CircuitState
 from storage.database import Database, utc_now
 from storage.destinations import DestinationEntry
-from storage.domain import DeliveryState, ObjectKind, Priority
+from storage.domain import ObjectKind, Priority
 from storage.objects import ObjectStore
+from storage.states import DeliveryState
 from tests.support import peers
 from tests.support import storescp_profiles as profiles
 from tests.support.ending_scp import Ending, ending_scp

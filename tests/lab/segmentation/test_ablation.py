@@ -11,7 +11,7 @@ from lab.cases import LabelledCase, as_volume
 from lab.segmentation.ablation import AblationTable, ablate
 from lab.segmentation.parts import PARTS, AblationPart, attention, head, with_both_residuals
 from lab.segmentation.predictions import EvaluationSetup
-from storage.domain import Volume
+from storage.volumes import Volume
 from workers.segmentation.calibration import Mode
 from workers.segmentation.grid import find_orientation, skull_masks
 from workers.segmentation.mask import MaskRule

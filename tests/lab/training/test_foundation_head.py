@@ -21,7 +21,7 @@ from lab.training.fields import FieldBank
 from lab.training.head_settings import HeadSettings
 from lab.training.samples import Sampler
 from phantom.head import Phantom
-from storage.domain import Volume
+from storage.volumes import Volume
 from tests.support import phantom_cases, quick_diffusion, tiny_models
 from tests.support.commands import oncue
 from tests.support.trained_heads import trained_head

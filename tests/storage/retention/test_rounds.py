@@ -15,16 +15,19 @@ from dicom_gateway.sending.negotiation import Question
 from storage import audit, deletions, deliveries, delivery_claims, jobs, kept_studies, studies, study_arrivals
 from storage.database import Database
 from storage.deletion_tables import DiscardedObjectRow
-from storage.domain import Holding, JobState, StudyState
+from storage.delivery_tables import DeliveryRow
+from storage.domain import Holding
 from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted, RetentionBusy
 from storage.fewshot import items, tasks
-from storage.models import AnalysisRow, DeliveryRow, InstanceRow, ReportRow, StandingRow, StudyRow
+from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.receipts import study_key
 from storage.registering import Registration
+from storage.result_tables import AnalysisRow, ReportRow
 from storage.retention import deleting, discarding, turns
 from storage.retention.candidates import targets
 from storage.retention.obstacles import Journals
+from storage.states import JobState, StudyState
 from tests.support.retained import ARRIVED, EVERYTHING, MONTH_LATER, NO_ROUTE, Kept, rules_of
 
 IMAGES = {"name": "images", "delete": ["images"], "older_than_days": 30}

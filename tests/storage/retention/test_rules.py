@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from storage.domain import Holding, Priority, StudyState
+from storage.domain import Holding, Priority
 from storage.retention.rules import Cell, RetentionSettings, governing
+from storage.states import StudyState
 from tests.support.retained import rules_of
 
 _IMAGES = {"name": "images", "delete": ["images"], "older_than_days": 30}

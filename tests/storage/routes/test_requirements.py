@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storage.domain import Extent, Geometry, Volume
 from storage.routes.requirements import Requirements
+from storage.volumes import Extent, Geometry, Volume
 
 
 def volume(*, shape: tuple[int, int, int] = (20, 100, 80), extent: Extent = Extent.VOLUME) -> Volume:

@@ -13,8 +13,8 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from storage import jobs
 from storage.database import Database
-from storage.domain import JobState
 from storage.objects import ObjectStore
+from storage.states import JobState
 from storage.triage.policy import load_policy
 from tests.support import faulty_decoder as faulty
 from tests.support.analysers import QuickAnalyser, ready_models

@@ -11,7 +11,6 @@ import pytest
 
 from storage import audit
 from storage.database import Database, connect
-from storage.domain import Geometry, Volume
 from storage.errors import ItemRefused, RecordMissing
 from storage.fewshot import adapters, embeddings, items, promotions, tasks
 from storage.fewshot.adapters import Adapter, Recipe
@@ -20,6 +19,7 @@ from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Decision
 from storage.fewshot.verdicts import Verdict
 from storage.migrate import upgrade
+from storage.volumes import Geometry, Volume
 from tests.support.classification import DRAFT, NOW
 from workers.errors import AnotherBackbone, OneClassOnly, WeightsMismatch
 from workers.fewshot.classifier import Abstention, read_adapter

@@ -13,12 +13,12 @@ import torch
 from lab.fewshot.collection import leave_one_patient_out, write_starter
 from lab.patients import Role, role
 from storage.database import Database
-from storage.domain import Geometry, Volume
 from storage.fewshot import adapters, embeddings, evaluations, items, promotions, tasks
 from storage.fewshot.embeddings import MaskUsed
 from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Decision
 from storage.fewshot.verdicts import Verdict
+from storage.volumes import Geometry, Volume
 from tests.conftest import ROOT
 from tests.support.classification import NOW
 from workers.config import WorkerSettings

@@ -16,8 +16,8 @@ from lab.cases import as_volume, read_case
 from lab.patients import Role, named, role
 from phantom.anatomy import Contrast
 from phantom.head import head_phantom
-from storage.domain import Volume
 from storage.routes.regions import Region
+from storage.volumes import Volume
 from tests.support.required import present
 from tests.workers.guard.conftest import MODELS
 from workers.errors import BodyPartMismatch, WeightsMismatch

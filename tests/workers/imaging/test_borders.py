@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from lab import metrics
 from phantom.head import Phantom, head_phantom
-from storage.domain import Volume
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from tests.conftest import ROOT
 from tests.support import odd_series as odd
 from tests.support.dicom import SeriesPlan, put_all, series

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from storage.domain import Volume
 from storage.objects import ObjectStore
 from storage.routes.file import load_routes
+from storage.volumes import Volume
 from tests.support import odd_series as odd
 from tests.support.dicom import put
 from tests.support.field_cases import CASES, different_twin

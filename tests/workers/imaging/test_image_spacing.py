@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
-from storage.domain import Extent
+from storage.volumes import Extent
 from tests.support.images import region, regions
 from workers.imaging.image_spacing import read_pixel_size
 

@@ -10,8 +10,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
-from storage.domain import Extent
 from storage.objects import ObjectStore
+from storage.volumes import Extent
 from tests.support.dicom import compressed, put
 from tests.support.images import ImagePlan, drawn, image, picture, region, regions
 from tests.support.required import present

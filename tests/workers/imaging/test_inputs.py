@@ -8,9 +8,9 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from storage.domain import Extent
 from storage.objects import ObjectStore
 from storage.sop_kinds import ImageKind
+from storage.volumes import Extent
 from tests.support.dicom import SeriesPlan, enhanced, put_all, secondary_capture, series, structured_report
 from tests.support.images import ImagePlan, drawn, image, picture
 from tests.support.nuclear import nuclear, pet

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from storage.domain import Volume
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from tests.support.dicom import put_all
 from tests.support.nuclear import NM_PLAN, nuclear
 from workers.errors import NoUsableSeries

@@ -7,8 +7,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from storage.domain import Volume
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from tests.support.dicom import SeriesPlan, put_all, series
 from tests.support.nuclear import PET_PLAN, SUV_FACTOR, converted_pet, enhanced_pet, pet
 from tests.support.required import present

@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 from scipy.spatial.transform import Rotation
 
-from storage.domain import StoredInstance, Volume
+from storage.domain import StoredInstance
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from tests.support.dicom import SeriesPlan, compressed, enhanced, put, put_all, series
 from workers.errors import (
     DuplicatePosition,

@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from storage import analyses, job_messages, jobs, processes, site_models, worklist
 from storage.database import Database, utc_now
-from storage.domain import Analysis, JobState, StoredInstance
+from storage.domain import Analysis, StoredInstance
 from storage.objects import ObjectStore
 from storage.processes import Served
 from storage.routes.file import parse_routes
+from storage.states import JobState
 from tests.support.installed_models import install_model, remove_model
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from tests.support.routing import head_series, seen

@@ -11,12 +11,14 @@ import pytest
 
 from storage import analyses, job_messages, jobs, processes
 from storage.database import Database, utc_now
-from storage.domain import JobState, Lane, Segmentation, Volume
+from storage.domain import Lane, Segmentation
 from storage.job_places import Better, better_place
 from storage.models import JobRow
 from storage.objects import ObjectStore
 from storage.processes import Served
+from storage.states import JobState
 from storage.triage.policy import load_policy
+from storage.volumes import Volume
 from tests.support.analysers import QuickAnalyser, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck, Analyser

@@ -14,9 +14,10 @@ from redis import Redis
 
 from storage import audit, job_messages, jobs, processes
 from storage.database import Database, connect, utc_now
-from storage.domain import JobState, Lane, StoredInstance
+from storage.domain import Lane, StoredInstance
 from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import LEASE_SECONDS, RequestKind, Wish
+from storage.states import JobState
 from tests.support.classification import new_task
 from tests.support.queued import queue_study
 from workers.config import WorkerSettings

@@ -10,13 +10,15 @@ import pytest
 
 from storage import analyses, arrays, audit, job_messages, jobs, reports, worklist
 from storage.database import Database, utc_now
-from storage.domain import JobState, Presence, Segmentation, StoredInstance, Volume
+from storage.domain import Presence, Segmentation, StoredInstance
 from storage.errors import LeaseLost
 from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import RequestKind, RequestState, Wish
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
+from storage.states import JobState
 from storage.triage.policy import load_policy
+from storage.volumes import Volume
 from tests.support.analysers import ALGORITHM, QuickAnalyser, ready_models
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances

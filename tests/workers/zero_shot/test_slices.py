@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from phantom.head import head_phantom
-from storage.domain import Volume
+from storage.volumes import Volume
 from tests.support.framed import bounds, card_only
 from tests.support.tiny_foundations import volume_of
 from workers.errors import FieldOfViewMismatch, FieldOfViewUnknown, ModelUnsuitable

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from storage.domain import Geometry, Volume
+from storage.volumes import Geometry, Volume
 from tests.support.framed import bounds, card_only
 from workers.errors import FieldOfViewMismatch, ModelUnsuitable
 from workers.foundation.card import FieldOfView

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import float32, float64, uint8
 from numpy.typing import NDArray
 
-from storage.domain import Geometry, Volume
+from storage.volumes import Geometry, Volume
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,8 @@ import numpy as np
 from numpy import uint8
 from numpy.typing import NDArray
 
-from storage.domain import Algorithm, LabelEntry, LabelRole, Segmentation, Volume
+from storage.domain import Algorithm, LabelEntry, LabelRole, Segmentation
+from storage.volumes import Volume
 from workers.errors import LabelsInvalid, ModelUnsuitable
 from workers.site_models.bundle.grid import Drawn, Reading, as_loaded, draw, ras_affine
 from workers.site_models.conclusion import conclude

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy import float32
 
-from storage.domain import Algorithm, Segmentation, Volume
+from storage.domain import Algorithm, Segmentation
+from storage.volumes import Volume
 from workers.errors import ModelUnsuitable, UnsuitableVolume
 from workers.site_models.card import SiteModelCard, SiteModelKind
 from workers.site_models.conclusion import conclude

@@ -20,7 +20,7 @@ from workers.segmentation.grid import Orientation, find_orientation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.domain import Geometry
+    from storage.volumes import Geometry
     from workers.site_models.model_file import InputSection
 
     FloatArray = NDArray[float32]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.domain import Geometry
+from storage.volumes import Geometry
 
 Value = TypeVar("Value")
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from storage.domain import Segmentation, Volume
+    from storage.domain import Segmentation
+    from storage.volumes import Volume
     from workers.site_models.kinds import AbortCheck
     from workers.site_models.nnunet.checkpoint import FoldCheckpoint
     from workers.site_models.nnunet.prediction import TilePredictor, Trained

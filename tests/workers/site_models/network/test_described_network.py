@@ -12,7 +12,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from storage.domain import LabelRole, Segmentation, Volume
+from storage.domain import LabelRole, Segmentation
+from storage.volumes import Volume
 from tests.support.ct_phantoms import LIVER, TUMOUR, ct_phantom, turned
 from tests.support.tiny_networks import HELD_OUT, TinyNetworks, dice
 from workers.errors import FieldOfViewMismatch, UnsuitableVolume

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storage.domain import Geometry
+from storage.volumes import Geometry
 from workers.errors import UnsuitableVolume
 from workers.site_models.label_codes import code_labels
 from workers.site_models.model_file import Activation, InputSection, OutputSection

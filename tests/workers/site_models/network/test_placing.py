@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.domain import Geometry, Volume
+from storage.volumes import Geometry, Volume
 from tests.support.ct_phantoms import ct_phantom, turned
 from workers.site_models.model_file import InputSection
 from workers.site_models.network.placing import place

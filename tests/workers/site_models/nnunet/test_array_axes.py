@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.domain import Geometry, Volume
+from storage.volumes import Geometry, Volume
 from tests.support.ct_phantoms import ct_phantom, turned
 from workers.site_models.nnunet.array_axes import ArrayAxes, is_orientation, nearest_axes
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from storage.domain import LabelRole, Segmentation, Site, Volume
+from storage.domain import LabelRole, Segmentation, Site
 from storage.objects import ObjectStore
+from storage.volumes import Volume
 from tests.support.ct_phantoms import LIVER, TUMOUR, CtPhantom, ct_phantom, turned
 from tests.support.dicom import put_all
 from workers.imaging.instances import read_headers
