@@ -27,7 +27,7 @@ from benchmarks import delivery_rounds
 from dicom_gateway.destinations import Destination
 from dicom_gateway.sending.outgoing import read_outgoing
 from dicom_gateway.sending.sender import send
-from storage import analyses, arrays, jobs, migrate
+from storage import analyses, arrays, job_lists, jobs, migrate
 from storage.database import Database, connect, utc_now
 from storage.delivery_tables import DeliveryRow, DestinationRow
 from storage.domain import ObjectKind
@@ -115,7 +115,7 @@ def _work(database: Database, objects: ObjectStore, source: SourceStudy) -> None
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         with database.read() as session:
-            queued = jobs.listed(session, state=JobState.QUEUED)
+            queued = job_lists.listed(session, state=JobState.QUEUED)
         if queued:
             with database.write() as session:
                 held = jobs.claim(session, queued[0].id, owner="worker", lease_seconds=60, now=utc_now())

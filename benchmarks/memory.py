@@ -23,7 +23,7 @@ from numpy import float32, uint16
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
-from storage import jobs, migrate
+from storage import job_lists, jobs, migrate
 from storage.database import Database, connect, utc_now
 from storage.domain import Segmentation, StoredInstance
 from storage.objects import ObjectStore
@@ -113,7 +113,7 @@ def _work(folder: Path, studies: int, room: int, sender: Connection) -> None:
     chosen = [1, 2][:studies]
     with database.write() as session:
         for job_id in chosen:
-            if jobs.find(session, job_id).state is JobState.SUCCEEDED:
+            if job_lists.find(session, job_id).state is JobState.SUCCEEDED:
                 jobs.retry(session, job_id, actor="benchmark", now=utc_now())
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(runner.run, chosen))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import overlap
 from phantom.study import write_phantom_study
-from storage import analyses, jobs, migrate
+from storage import analyses, job_lists, migrate
 from storage.database import Database, connect
 from storage.domain import StageTiming
 from storage.objects import ObjectStore
@@ -86,7 +86,7 @@ def _measure(folder: Path, studies: int, *, slices: int, size: int) -> tuple[lis
 def _timed(database: Database, objects: ObjectStore, runner: JobRunner, job_id: int) -> tuple[StageTiming, ...]:
     runner.run(job_id)
     with database.read() as session:
-        job = jobs.find(session, job_id)
+        job = job_lists.find(session, job_id)
         if job.code is not None:
             raise SystemExit(f"the study failed: {job.code}: {job.reason}")
         return analyses.load(session, job_id, objects).timings

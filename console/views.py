@@ -14,7 +14,7 @@ from storage import (
     deletions,
     delivery_lists,
     destinations,
-    jobs,
+    job_lists,
     processes,
     reading,
     study_pages,
@@ -26,7 +26,7 @@ from storage.delivery_lists import Delivery
 from storage.errors import DatabaseUnavailable, ObjectMissing, RecordMissing
 from storage.history import readings
 from storage.history.readings import Reader
-from storage.jobs import Job
+from storage.job_lists import Job
 from storage.objects import ObjectStore
 from storage.states import DeliveryState, JobState
 from storage.study_pages import ANY_STUDY, COUNTED, CappedCount, StudyFilter, StudyList, capped
@@ -131,12 +131,12 @@ class Views:
     def count_jobs(self, state: JobState | None = None) -> CappedCount:
         """Return how many jobs there are, counted to a thousand at most."""
         with self.database.read() as session:
-            return capped(jobs.count(session, state=state, cap=COUNTED + 1))
+            return capped(job_lists.count(session, state=state, cap=COUNTED + 1))
 
     def job(self, job_id: int) -> Job:
         """Return one job; RecordMissing where there is none."""
         with self.database.read() as session:
-            return jobs.find(session, job_id)
+            return job_lists.find(session, job_id)
 
     def deliveries(
         self, *, limit: int = PAGE, after: str | None = None, state: DeliveryState | None = None

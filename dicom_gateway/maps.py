@@ -10,7 +10,7 @@ from dicom_gateway.destinations import Destination, parse_address
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.writing import write_parametric_map, write_saliency_map
-from storage import analyses, deletions, destinations, jobs, reports
+from storage import analyses, deletions, destinations, job_lists, reports
 from storage.database import Database
 from storage.delivery_lists import Delivery
 from storage.destinations import DestinationEntry
@@ -59,7 +59,7 @@ class MapRequests:
             analysis = analyses.load(session, job_id, self.objects)
             deletions.require_sources(session, job_id)
             moment = reports.moment_of(session, job_id)
-            study_instance_uid = jobs.find(session, job_id).study_instance_uid
+            study_instance_uid = job_lists.find(session, job_id).study_instance_uid
             replaced = reports.replaced_report(session, job_id)
         predecessor = PredecessorDocument.of(study_instance_uid, replaced)
         write = write_saliency_map if self.saliency else write_parametric_map

@@ -14,6 +14,7 @@ from storage import (
     audit,
     instance_events,
     instances,
+    job_lists,
     jobs,
     new_rows,
     patient_keys,
@@ -283,12 +284,12 @@ def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, acto
         study=audit.concerned(study),
     )
     known = {facts.series_instance_uid: facts.modality for facts in series.of_study(session, study.id)}
-    for job in jobs.unfinished(session, study.id):
+    for job in job_lists.unfinished(session, study.id):
         if _reads(job, instance, known):
             jobs.supersede(session, job.id, now=now)
 
 
-def _reads(job: jobs.Job, instance: StoredInstance, known: Mapping[str, str]) -> bool:
+def _reads(job: job_lists.Job, instance: StoredInstance, known: Mapping[str, str]) -> bool:
     """Say whether a job reads the series of an instance, or may want it: a new series of a modality that it reads."""
     if not job.wanted or instance.series_instance_uid in job.wanted:
         return True

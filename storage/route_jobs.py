@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import audit, jobs, superseding
+from storage import audit, job_lists, jobs, superseding
 from storage.domain import Lane
 from storage.errors import ImagesDeleted
 from storage.models import InstanceRow, StudyRow
@@ -26,7 +26,7 @@ def open_jobs(session: Session, study: StudyRow, routing: Routing, *, now: datet
     A route whose images are those of its newest job keeps that job and its result: an image of another series, late,
     costs no second analysis. Jobs and results of routes that no longer apply are set aside.
     """
-    newest = jobs.newest_by_route(session, study.id)
+    newest = job_lists.newest_by_route(session, study.id)
     answers = {answer.route.name: answer for answer in routing.chosen}
     for name, (job, _) in newest.items():
         if name not in answers:
@@ -50,7 +50,7 @@ def _open(
     session: Session,
     study: StudyRow,
     wanted: jobs.Wanted,
-    before: tuple[jobs.Job, str] | None,
+    before: tuple[job_lists.Job, str] | None,
     *,
     lane: Lane,
     now: datetime,
@@ -71,7 +71,7 @@ def _open(
     return jobs.open_job(session, study.id, study.revision, wanted=wanted, lane=lane, now=now)
 
 
-def _set_aside(session: Session, study: StudyRow, job: jobs.Job, *, now: datetime) -> None:
+def _set_aside(session: Session, study: StudyRow, job: job_lists.Job, *, now: datetime) -> None:
     if job.state is not JobState.SUCCEEDED:
         jobs.supersede(session, job.id, now=now)
     superseding.supersede_results(session, study.id, job.route, by=None, actor=_ACTOR, now=now)
@@ -108,7 +108,7 @@ def _contents(session: Session, study_id: int) -> dict[str, list[str]]:
     return grouped
 
 
-def _record_kept(session: Session, study: StudyRow, job: jobs.Job, *, now: datetime) -> None:
+def _record_kept(session: Session, study: StudyRow, job: job_lists.Job, *, now: datetime) -> None:
     audit.record(
         session,
         "job:kept",

@@ -11,7 +11,7 @@ from storage import held_results, processes
 from storage.database import utc_now
 from storage.fewshot import promotions
 from storage.held_results import NewestJob, RouteResult
-from storage.jobs import Job
+from storage.job_lists import Job
 from storage.processes import Served
 from storage.states import JobState
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage import analyses, deletions, delivery_lists, jobs, kept_studies, reports, worklist
+from storage import analyses, deletions, delivery_lists, job_lists, kept_studies, reports, worklist
 from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
 from storage.deletions import Deletion
@@ -77,7 +77,7 @@ class Dossier:
     """
 
     entry: worklist.StudyEntry
-    jobs: tuple[jobs.Job, ...]
+    jobs: tuple[job_lists.Job, ...]
     results: tuple[Result, ...]
     objects: tuple[WrittenObject, ...]
     deliveries: tuple[Delivery, ...]
@@ -96,7 +96,7 @@ class Dossier:
 def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
     """Return a study's record with its latest ``events``; RecordMissing where there is no such study."""
     entry = worklist.find(session, study_id)
-    found = tuple(jobs.find(session, job_id) for job_id in _job_ids(session, study_id))
+    found = tuple(job_lists.find(session, job_id) for job_id in _job_ids(session, study_id))
     job_ids = [job.id for job in found]
     results = sorted(_results(session, job_ids), key=lambda result: _place(result, entry.leading_job_id))
     valid = [result.job_id for result in results if not result.is_superseded]

@@ -9,11 +9,11 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import held_results, jobs, route_results, routings, study_arrivals, study_pages
+from storage import held_results, job_lists, route_results, routings, study_arrivals, study_pages
 from storage.domain import Priority
 from storage.errors import RecordMissing
 from storage.held_results import RouteResult
-from storage.jobs import Job
+from storage.job_lists import Job
 from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.routings import RoutedStudy
 from storage.states import JobState, StudyState
@@ -141,7 +141,7 @@ def listed_jobs(
     met = route_results.needs_met(session)
     return tuple(
         replace(job, code=job.code or route_results.waits_for(job, met))
-        for job in jobs.listed(session, state=state, limit=limit, after=after)
+        for job in job_lists.listed(session, state=state, limit=limit, after=after)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage import deletions, jobs, routings, series, studies
+from storage import deletions, job_lists, jobs, routings, series, studies
 from storage.database import Database
 from storage.domain import Lane, StoredInstance
 from storage.routes.route import Route, Unfamiliar
@@ -41,7 +41,7 @@ def load_assignment(database: Database, held: jobs.Claim) -> Assignment:
     is not on record; ImagesDeleted where retention deleted images that it is to read.
     """
     with database.read() as session:
-        job = jobs.find(session, held.job_id)
+        job = job_lists.find(session, held.job_id)
         route = routings.route_named(session, job.route, job.routes_sha256)
         deletions.require_images(session, held.study_id, job.wanted)
         _require_one_patient(series.of_study(session, held.study_id))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks.history.measures import REPEATS, Ask, Question
 from benchmarks.history.samples import PAGE, Samples
-from storage import delivery_lists, jobs, study_pages, worklist
+from storage import delivery_lists, job_lists, study_pages, worklist
 from storage.domain import Priority
 from storage.states import JobState
 from storage.study_pages import StudyFilter, StudyList
@@ -33,7 +33,7 @@ def questions(samples: Samples) -> Iterator[Question]:
     yield _same("waiting studies", lambda session: worklist.waiting(session, limit=PAGE))
     yield _same("studies that no route wants", lambda session: worklist.not_applicable(session, limit=PAGE))
     yield _same("jobs", lambda session: worklist.listed_jobs(session, limit=PAGE))
-    yield _same("failed jobs", lambda session: jobs.listed(session, state=JobState.FAILED, limit=PAGE))
+    yield _same("failed jobs", lambda session: job_lists.listed(session, state=JobState.FAILED, limit=PAGE))
     yield _same("deliveries", lambda session: delivery_lists.listed(session, limit=PAGE))
 
 

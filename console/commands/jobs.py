@@ -9,7 +9,7 @@ import typer
 from console.terminal.options import DEFAULT_STATE, After, AsJson, ConfigFile, Limit, State
 
 if TYPE_CHECKING:
-    from storage.jobs import Job
+    from storage.job_lists import Job
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: one route's analysis of one study revision each.")
 
@@ -65,10 +65,10 @@ def show_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = N
     from console.installation import open_installation
     from console.schemas import JobDetailForm
     from console.terminal.output import write_forms, write_table
-    from storage import jobs
+    from storage import job_lists
 
     with open_installation(state, file=config).read() as session:
-        form = JobDetailForm.model_validate(jobs.find(session, job))
+        form = JobDetailForm.model_validate(job_lists.find(session, job))
     if as_json:
         write_forms([form])
         return
@@ -85,12 +85,12 @@ def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = 
     from console.schemas import JobForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
-    from storage import jobs
+    from storage import job_lists, jobs
     from storage.database import utc_now
 
     with open_installation(state, file=config).write() as session:
         jobs.retry(session, job, actor=command_line_actor(), now=utc_now())
-        form = JobForm.model_validate(jobs.find(session, job))
+        form = JobForm.model_validate(job_lists.find(session, job))
     if as_json:
         write_forms([form])
         return

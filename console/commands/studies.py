@@ -24,10 +24,8 @@ from console.terminal.options import (
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from storage.deletions import Deletion
     from storage.delivery_lists import Delivery
-    from storage.domain import Finding, Structure
-    from storage.study_record import Dossier, Result
+    from storage.study_record import Dossier
     from storage.worklist import StudyEntry
 
 app = typer.Typer(no_args_is_help=True, help="Studies as they arrived, and what their results rest on.")
@@ -214,6 +212,7 @@ def show_study(
     from console.schemas import StudyDetailForm
     from console.terminal.output import write_forms, write_table
     from console.terminal.recorded_reading import record_reading
+    from console.terminal.study_rows import finding_rows, result_rows, structure_row, summary_rows
     from storage.history.readings import study_read
 
     installation = open_installation(state, file=config)
@@ -223,15 +222,15 @@ def show_study(
     if as_json:
         write_forms([StudyDetailForm.model_validate(dossier)])
         return
-    write_table(f"Study {dossier.entry.id}", ("", ""), _summary(dossier), empty="")
+    write_table(f"Study {dossier.entry.id}", ("", ""), summary_rows(dossier), empty="")
     for result in dossier.results:
-        write_table(f"Route {result.route}", ("", ""), _result_rows(result), empty="")
+        write_table(f"Route {result.route}", ("", ""), result_rows(result), empty="")
         for finding in () if result.is_superseded else result.findings:
             title = f"{result.route}: {finding.concept.meaning} {finding.number or ''}".strip()
-            write_table(title, ("", ""), _finding_rows(finding), empty="")
+            write_table(title, ("", ""), finding_rows(finding), empty="")
         if result.structures and not result.is_superseded:
             headers = ("#", "organ", "name", "ml", "findings")
-            write_table(f"{result.route}: organs", headers, [*map(_structure_row, result.structures)], empty="")
+            write_table(f"{result.route}: organs", headers, [*map(structure_row, result.structures)], empty="")
 
 
 @app.command("explain")
@@ -351,75 +350,6 @@ def _job_of(dossier: Dossier, route: str | None) -> int:
         whose = f"of route {route} " if route else ""
         raise RecordMissing(f"study {dossier.entry.id} has no result {whose}yet; see `oncue jobs list`")
     return result.job_id
-
-
-def _summary(dossier: Dossier) -> list[tuple[str, object]]:
-    from console.terminal.route_results import in_one_cell
-
-    entry = dossier.entry
-    return [
-        ("study UID", entry.study_instance_uid),
-        ("state", entry.state),
-        ("revision", entry.revision),
-        ("images", entry.instances),
-        ("priority", entry.priority),
-        ("routes", in_one_cell(entry)),
-        *([("waits for", entry.waits_for)] if entry.waits_for else []),
-        *([("its source holds", entry.expected_instances)] if entry.expected_instances is not None else []),
-        *(("not applicable", reason) for reason in entry.reasons),
-        *((f"{one.kind} deleted", _deletion(one)) for one in dossier.deletions),
-        *([("kept by", f"{dossier.kept.kept_by}: {dossier.kept.reason}")] if dossier.kept else []),
-    ]
-
-
-def _deletion(deletion: Deletion) -> str:
-    size = f"{deletion.files} files, {deletion.size_bytes / 1_000_000:,.1f} MB"
-    return f"on {deletion.deleted_at:%Y-%m-%d %H:%M} UTC by rule {deletion.rule}: {size}"
-
-
-def _likeness(result: Result) -> str:
-    """Return how like its training data a model found its input, where it has a measure of that."""
-    if result.out_of_distribution is None:
-        return "likeness to the training data is not measured by this model"
-    unlike = "unlike the training data" if result.is_unfamiliar else "like the training data"
-    return f"{unlike} (score {result.out_of_distribution:.2f})"
-
-
-def _result_rows(result: Result) -> list[tuple[str, object]]:
-    from console.schemas import why_not_sent
-
-    if result.is_superseded:
-        by = f"job {result.superseded_by}" if result.superseded_by else "none: the route no longer applies"
-        return [("result of", f"job {result.job_id}, revision {result.revision}"), ("superseded by", by)]
-    return [
-        ("result of", f"job {result.job_id}, revision {result.revision}"),
-        ("priority", f"{result.decision.priority} by rule «{result.decision.rule}»"),
-        ("case score", result.case_score),
-        ("input", _likeness(result)),
-        *([("delivery", why_not_sent(result.withheld))] if result.withheld else []),
-        ("algorithm", f"{result.algorithm.name} {result.algorithm.version}, {result.algorithm.weights_sha256[:12]}"),
-    ]
-
-
-def _finding_rows(finding: Finding) -> list[tuple[str, object]]:
-    from console.schemas import measures_of, named_site
-
-    known = measures_of(finding.extent)
-    return [
-        ("presence", finding.presence),
-        ("confidence", finding.confidence),
-        *((name.replace("_", " "), getattr(finding, name)) for name in known),
-        *([] if known else [("size", "not known: the images are not calibrated")]),
-        *([("lies in", named_site(finding.site))] if finding.site else []),
-        ("label", finding.label),
-    ]
-
-
-def _structure_row(structure: Structure) -> tuple[object, ...]:
-    from console.schemas import named_site
-
-    lesions = ", ".join(map(str, structure.lesions)) or None
-    return structure.number, named_site(structure.site), structure.name, structure.volume_ml or None, lesions
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from storage import audit, job_messages, jobs, worklist
+from storage import audit, job_lists, job_messages, jobs, worklist
 from storage.database import Database
 from storage.fewshot import promotions
 from storage.routes.file import parse_routes
@@ -88,7 +88,7 @@ def test_a_job_for_which_nothing_fitted_waits_unharmed_until_the_next_promotion(
     assert due(database) == []
     assert codes(database) == ["task_not_promoted", "task_not_promoted"]
     with database.read() as session:
-        job = jobs.find(session, 2)
+        job = job_lists.find(session, 2)
         assert audit.history(session, subject="job/2")[-1].tag == "job:postponed"
     assert (job.state, job.attempts, job.lease_owner) == (JobState.QUEUED, 0, None)
     promote(database, "another")

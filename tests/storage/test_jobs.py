@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage import audit, job_messages, jobs, registering
+from storage import audit, job_lists, job_messages, jobs, registering
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import Lane, StoredInstance
@@ -43,9 +43,9 @@ def _claim(database: Database, job_id: int, *, owner: str = "w1", now: datetime 
     return held
 
 
-def _job(database: Database, job_id: int) -> jobs.Job:
+def _job(database: Database, job_id: int) -> job_lists.Job:
     with database.read() as session:
-        return jobs.find(session, job_id)
+        return job_lists.find(session, job_id)
 
 
 def _tags(database: Database, job_id: int) -> list[str]:
@@ -263,7 +263,7 @@ def test_a_message_that_reached_the_wrong_worker_is_handed_back(database: Databa
         job_messages.hand_back(session, job_id, actor="w1", now=NOW)
     with database.read() as session:
         assert [job.id for job in job_messages.publishable(session, now=NOW)] == [job_id]
-        assert jobs.find(session, job_id).attempts == 0
+        assert job_lists.find(session, job_id).attempts == 0
 
 
 def test_a_job_that_a_later_one_followed_is_not_retried(database: Database) -> None:

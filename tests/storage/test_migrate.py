@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from storage import analyses, associations, jobs, migrate, reports, revisions, worklist
+from storage import analyses, associations, job_lists, jobs, migrate, reports, revisions, worklist
 from storage.database import Database, connect
 from storage.domain import Priority
 from storage.errors import DatabaseUnavailable, SchemaMismatch
@@ -86,7 +86,7 @@ def test_records_of_before_routes_are_carried_over_and_can_be_followed(database_
     migrate.check(database)
     with database.read() as session:
         (entry,) = worklist.studies(session)
-        (job,) = jobs.listed(session)
+        (job,) = job_lists.listed(session)
         (pending,) = reports.due(session, now=datetime(2026, 3, 2, tzinfo=UTC))
         assert quiet_studies(session, quiet_seconds=10, now=datetime(2026, 3, 1, 12, 0, 50, tzinfo=UTC)) == ()
     assert (entry.state, entry.finding, entry.volume_ml) == (StudyState.RECEIVING, "Lesion", 2.5)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from storage import audit, delivery_lists, jobs, notices, registering, study_arrivals
+from storage import audit, delivery_lists, job_lists, jobs, notices, registering, study_arrivals
 from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import ObjectKind, StoredInstance
@@ -84,7 +84,7 @@ def test_a_job_that_failed_for_good_is_told_of_with_its_code_and_route(database:
     failed = failed_study(database, code="two_patients")
     (notice,) = due(database)
     with database.read() as session:
-        route = jobs.find(session, failed.job_id).route
+        route = job_lists.find(session, failed.job_id).route
     assert notice.subject == notices.Subject(1, "two_patients", route)
 
 

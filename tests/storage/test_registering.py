@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from storage import associations, audit, jobs, processes, registering, studies, worklist
+from storage import associations, audit, job_lists, jobs, processes, registering, studies, worklist
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
@@ -224,7 +224,7 @@ def test_what_is_no_image_joins_a_closed_study_without_opening_it_again(database
     assert _register(database, late, now=NOW + timedelta(seconds=20)) is Registration.NEW
     assert job_id is not None
     with database.read() as session:
-        assert jobs.find(session, job_id).state is JobState.QUEUED
+        assert job_lists.find(session, job_id).state is JobState.QUEUED
         assert len(studies.instances_of(session, 1)) == 2
     assert "study:reopened" not in _tags(database)
 
@@ -237,10 +237,10 @@ def test_a_late_image_of_a_series_that_no_job_reads_costs_no_second_analysis(dat
     first = _close_seen(database, seen(wanted, scout), now=NOW + timedelta(seconds=11))
     _register(database, replace(_instance(3), series_instance_uid="1.2.4.8"), now=NOW + timedelta(seconds=20))
     with database.read() as session:
-        assert jobs.find(session, first[0]).state is JobState.QUEUED
+        assert job_lists.find(session, first[0]).state is JobState.QUEUED
     assert _close_seen(database, seen(wanted, scout), now=NOW + timedelta(seconds=40)) == ()
     with database.read() as session:
-        assert jobs.find(session, first[0]).state is JobState.QUEUED
+        assert job_lists.find(session, first[0]).state is JobState.QUEUED
     assert {"study:reopened", "job:kept"} <= set(_tags(database))
 
 
@@ -264,7 +264,7 @@ def test_a_study_that_no_route_wants_opens_no_job_and_says_why(database: Databas
     assert _close_seen(database, seen(knee), now=NOW + timedelta(seconds=11)) == ()
     with database.read() as session:
         entry = worklist.find(session, 1)
-        assert not jobs.listed(session)
+        assert not job_lists.listed(session)
     assert (entry.state, entry.code, entry.job_id) == (StudyState.NOT_APPLICABLE, None, None)
     assert "body_part" in entry.reasons[0]
     assert _tags(database)[-1] == "study:not-applicable"
@@ -277,7 +277,7 @@ def test_two_routes_open_two_jobs_and_each_keeps_its_own_state(database: Databas
     both = seen(head_series("1.2.4"), chest, routes=TWO_ROUTES)
     opened = _close_seen(database, both, now=NOW + timedelta(seconds=11))
     with database.read() as session:
-        found = {jobs.find(session, job_id).route: jobs.find(session, job_id) for job_id in opened}
+        found = {job_lists.find(session, job_id).route: job_lists.find(session, job_id) for job_id in opened}
     assert {name: job.wanted for name, job in found.items()} == {"head-mr": ("1.2.4",), "chest-ct": ("1.2.9",)}
     assert (found["chest-ct"].lane, found["chest-ct"].pool) == (Lane.STAT, "chest")
     with database.write() as session:
@@ -300,7 +300,7 @@ def test_a_route_that_no_longer_applies_has_its_job_set_aside(database: Database
     knee = SeriesFacts("1.2.4", "MR", body_part_examined="KNEE", frames=30)
     assert _close_seen(database, seen(knee), now=NOW + timedelta(seconds=40)) == ()
     with database.read() as session:
-        assert jobs.find(session, job_id).state is JobState.SUPERSEDED
+        assert job_lists.find(session, job_id).state is JobState.SUPERSEDED
         assert worklist.find(session, 1).state is StudyState.NOT_APPLICABLE
 
 
@@ -373,8 +373,8 @@ def test_a_late_image_opens_the_next_revision_and_sets_the_queued_job_aside(data
     assert first is not None
     assert second is not None
     with database.read() as session:
-        assert jobs.find(session, first).state is JobState.SUPERSEDED
-        assert (jobs.find(session, second).state, jobs.find(session, second).revision) == (JobState.QUEUED, 2)
+        assert job_lists.find(session, first).state is JobState.SUPERSEDED
+        assert (job_lists.find(session, second).state, job_lists.find(session, second).revision) == (JobState.QUEUED, 2)
         assert len(studies.instances_of(session, 1)) == 2
     assert {"study:reopened", "job:superseded"} <= set(_tags(database))
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import jobs, migrate, standing, studies, study_pages, worklist
+from storage import job_lists, jobs, migrate, standing, studies, study_pages, worklist
 from storage.database import Database
 from storage.domain import Priority
 from storage.models import InstanceRow, JobRow, StandingRow, StudyRow
@@ -122,7 +122,7 @@ def test_two_jobs_of_one_study_that_end_at_once_lose_nothing(database: Database)
         thread.join()
     with database.read() as session:
         assert session.scalar(select(StandingRow.state)) == StudyState.FAILED.value
-        assert {job.state for job in jobs.listed(session)} == {JobState.FAILED}
+        assert {job.state for job in job_lists.listed(session)} == {JobState.FAILED}
 
 
 def test_an_image_of_a_study_that_still_arrives_writes_nothing_for_the_lists(database: Database) -> None:

@@ -12,6 +12,7 @@ from storage import (
     deliveries,
     delivery_claims,
     delivery_lists,
+    job_lists,
     jobs,
     registering,
     rejections,
@@ -158,7 +159,7 @@ def test_a_job_of_an_older_revision_cannot_write_its_result_any_more(database: D
     with database.write() as session, pytest.raises(LeaseLost):
         jobs.complete(session, held, now=LATER)
     with database.read() as session:
-        assert jobs.find(session, second).state is JobState.QUEUED
+        assert job_lists.find(session, second).state is JobState.QUEUED
 
 
 def test_a_result_whose_images_changed_is_sent_no_more_even_if_the_next_job_fails(

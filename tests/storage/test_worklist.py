@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
-from storage import delivery_lists, jobs, standing, studies, study_pages, worklist
+from storage import delivery_lists, job_lists, standing, studies, study_pages, worklist
 from storage.database import Database
 from storage.delivery_lists import Delivery
 from storage.domain import Priority
 from storage.errors import CursorInvalid
-from storage.jobs import Job
+from storage.job_lists import Job
 from storage.models import StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.states import DeliveryState, JobState, StudyState
@@ -87,11 +87,11 @@ def test_jobs_and_deliveries_come_in_pages_too(four_studies: Database) -> None:
         return found
 
     assert pages(lambda session, after: worklist.listed_jobs(session, limit=2, after=after)) == [3, 2, 1]
-    assert pages(lambda session, after: jobs.listed(session, state=JobState.FAILED, limit=1, after=after)) == [3]
+    assert pages(lambda session, after: job_lists.listed(session, state=JobState.FAILED, limit=1, after=after)) == [3]
     assert pages(lambda session, after: delivery_lists.listed(session, limit=3, after=after)) == [4, 3, 2, 1]
     sent = DeliveryState.SENT
     assert pages(lambda session, after: delivery_lists.listed(session, state=sent, limit=3, after=after)) == []
-    for refused in (jobs.listed, delivery_lists.listed):
+    for refused in (job_lists.listed, delivery_lists.listed):
         with pytest.raises(CursorInvalid), four_studies.read() as session:
             refused(session, after="2026-03-01")
 

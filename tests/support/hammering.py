@@ -15,6 +15,7 @@ from storage import (
     deliveries,
     delivery_claims,
     delivery_lists,
+    job_lists,
     job_messages,
     jobs,
     processes,
@@ -113,7 +114,7 @@ class Hammer:
 
     def _claim(self) -> None:
         with self.database.read() as session:
-            queued = [job.id for job in jobs.listed(session, state=JobState.QUEUED)]
+            queued = [job.id for job in job_lists.listed(session, state=JobState.QUEUED)]
         if not queued:
             return
         seconds = self.dice.choice((0.0, 60.0, 60.0))
@@ -163,7 +164,7 @@ class Hammer:
 
     def _retry(self) -> None:
         with self.database.read() as session:
-            ended = [job.id for job in jobs.listed(session) if job.state in (JobState.SUCCEEDED, JobState.FAILED)]
+            ended = [job.id for job in job_lists.listed(session) if job.state in (JobState.SUCCEEDED, JobState.FAILED)]
         if ended:
             self._unless_refused(self._retried, self.dice.choice(ended))
 

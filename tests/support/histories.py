@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from storage import analyses, jobs, reading, registering, studies
+from storage import analyses, job_lists, jobs, reading, registering, studies
 from storage.arrivals import Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
@@ -69,7 +69,7 @@ class History:
 
     def _claim(self) -> None:
         with self.database.write() as session:
-            queued = jobs.listed(session, state=JobState.QUEUED)
+            queued = job_lists.listed(session, state=JobState.QUEUED)
             if queued:
                 job = self.chance.choice(queued)
                 held = jobs.claim(session, job.id, owner=self._owner(), lease_seconds=60, now=self.now)
@@ -94,7 +94,10 @@ class History:
 
     def _retry(self) -> None:
         with suppress(IllegalTransition), self.database.write() as session:
-            ended = [*jobs.listed(session, state=JobState.FAILED), *jobs.listed(session, state=JobState.SUCCEEDED)]
+            ended = [
+                *job_lists.listed(session, state=JobState.FAILED),
+                *job_lists.listed(session, state=JobState.SUCCEEDED),
+            ]
             if ended:
                 jobs.retry(session, self.chance.choice(ended).id, actor="cli:me", now=self.now)
 

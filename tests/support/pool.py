@@ -14,7 +14,7 @@ import psutil
 from pydantic import SecretStr
 from redis import Redis
 
-from storage import jobs, migrate, processes
+from storage import job_lists, migrate, processes
 from storage.config import StorageSettings
 from storage.database import Database, connect
 from storage.domain import Lane, StoredInstance
@@ -58,9 +58,9 @@ class Floor:
         endpoint = self.broker.endpoint
         return Redis("127.0.0.1", endpoint.port, password=endpoint.password)
 
-    def job(self, job_id: int) -> jobs.Job:
+    def job(self, job_id: int) -> job_lists.Job:
         with self.database.read() as session:
-            return jobs.find(session, job_id)
+            return job_lists.find(session, job_id)
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -68,7 +68,7 @@ class Floor:
             assert time.monotonic() < deadline, f"not reached; jobs: {self._states()}"
             time.sleep(0.05)
 
-    def wait_for_state(self, job_id: int, state: JobState, *, seconds: float = 60) -> jobs.Job:
+    def wait_for_state(self, job_id: int, state: JobState, *, seconds: float = 60) -> job_lists.Job:
         self.wait_until(lambda: self.job(job_id).state is state, seconds=seconds)
         return self.job(job_id)
 
@@ -103,7 +103,7 @@ class Floor:
 
     def _states(self) -> list[tuple[int, str, int, str | None]]:
         with self.database.read() as session:
-            return [(job.id, job.state.value, job.attempts, job.reason) for job in jobs.listed(session)]
+            return [(job.id, job.state.value, job.attempts, job.reason) for job in job_lists.listed(session)]
 
     def _start(self, run: Callable[[threading.Event], None]) -> threading.Event:
         stop = threading.Event()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from storage import jobs
+from storage import job_lists
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.closing import SeenStudy
 from storage.database import Database
@@ -47,7 +47,7 @@ class Kept:
         """Record a study with a result whose objects were written and wait to be sent; return its job."""
         self.study(number, images=images)
         with self.database.read() as session:
-            job_id = max(job.id for job in jobs.listed(session))
+            job_id = max(job.id for job in job_lists.listed(session))
         analysis = records.result(self.objects, number, priority=priority)
         pictured = replace(analysis, explanation=records.explanation(self.objects, self.put(f"panel {number}")))
         records.save_result(self.database, self.objects, job_id, pictured, number=number)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage import analyses, jobs, reports, worklist
+from storage import analyses, job_lists, jobs, reports, worklist
 from storage.database import Database, utc_now
 from storage.domain import (
     Analysis,
@@ -138,7 +138,7 @@ def test_a_model_of_organs_alone_that_drew_none_is_kept_and_not_sent(bench: Benc
     assert (analysis.findings, analysis.structures, analysis.label_map) == ((), (), None)
     assert analysis.withheld == "nothing_drawn"
     with bench.database.read() as session:
-        assert jobs.find(session, bench.job_id).state is JobState.SUCCEEDED
+        assert job_lists.find(session, bench.job_id).state is JobState.SUCCEEDED
         assert reports.due(session, now=utc_now()) == ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage import job_places, jobs
+from storage import job_lists, job_places
 from storage.database import Database, utc_now
 from storage.errors import DatabaseUnavailable, RecordMissing
 from storage.job_places import Better
@@ -60,9 +60,9 @@ class Company:
         except DatabaseUnavailable:
             return None  # to wait here is never wrong
 
-    def _find(self, job_id: int) -> jobs.Job | None:
+    def _find(self, job_id: int) -> job_lists.Job | None:
         with self.database.read() as session:
             try:
-                return jobs.find(session, job_id)
+                return job_lists.find(session, job_id)
             except RecordMissing:
                 return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from celery import Celery
 
-from storage import analyses, arrays, job_messages, jobs, processes
+from storage import analyses, arrays, job_lists, job_messages, jobs, processes
 from storage.database import utc_now
 from storage.domain import Analysis, Lane
 from storage.errors import LeaseLost, OncueError, RecordMissing, StorageError
@@ -86,7 +86,7 @@ class JobRunner:
         """Say whether this worker can do a job; the message of one that it cannot do is handed back."""
         with self.resources.database.read() as session:
             try:
-                job = jobs.find(session, job_id)
+                job = job_lists.find(session, job_id)
             except RecordMissing:
                 return True
         serves = self.resources.serves
@@ -139,7 +139,7 @@ class JobRunner:
         """Say whether a job's model was removed while the job was in hand: then it waits, as those do in the queue."""
         try:
             with self.resources.database.read() as session:
-                return jobs.find(session, held.job_id).analyser not in self.resources.serves
+                return job_lists.find(session, held.job_id).analyser not in self.resources.serves
         except StorageError:
             return False
 

@@ -12,7 +12,17 @@ from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.report_writer import ReportWriter
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.negotiation import Question
-from storage import audit, deletions, deliveries, delivery_claims, jobs, kept_studies, studies, study_arrivals
+from storage import (
+    audit,
+    deletions,
+    deliveries,
+    delivery_claims,
+    job_lists,
+    jobs,
+    kept_studies,
+    studies,
+    study_arrivals,
+)
 from storage.database import Database
 from storage.deletion_tables import DiscardedObjectRow
 from storage.delivery_tables import DeliveryRow
@@ -49,7 +59,7 @@ def test_everything_of_a_study_that_is_old_enough_goes_and_its_record_stays(kept
         assert said == {Holding.IMAGES: ("all", 2), Holding.RESULTS: ("all", 4), Holding.PICTURES: ("all", 2)}
         tags = [event.tag for event in audit.history(session, tag=None, limit=500) if "deleted" in event.tag]
         assert tags == ["study:images-deleted", "study:results-deleted", "study:pictures-deleted"]
-        assert jobs.find(session, job_id).state is JobState.SUCCEEDED
+        assert job_lists.find(session, job_id).state is JobState.SUCCEEDED
         assert len(studies.instances_of(session, 1)) == 2
 
 
@@ -321,7 +331,7 @@ def test_images_that_come_again_are_stored_again_and_their_result_still_holds(ke
     with kept.database.read() as session:
         assert deletions.standing(session, 1) == ()
         deletions.require_images(session, 1)
-        assert [job.id for job in jobs.listed(session)] == [job_id]
+        assert [job.id for job in job_lists.listed(session)] == [job_id]
         assert session.get_one(StandingRow, 1).state == StudyState.SUCCEEDED.value
     assert kept.receive(*images, now=MONTH_LATER) == (Registration.DUPLICATE,) * 2
     assert kept.run(IMAGES, now=MONTH_LATER + timedelta(days=29)).studies == 0
@@ -334,7 +344,7 @@ def test_a_corrected_image_of_deleted_ones_has_a_job_that_says_so(kept: Kept) ->
     kept.receive(kept.image(1, 7), now=MONTH_LATER)
     kept.close(1, now=MONTH_LATER)
     with kept.database.read() as session:
-        (newest, before) = jobs.listed(session)
+        (newest, before) = job_lists.listed(session)
         with pytest.raises(ImagesDeleted, match="send the study again"):
             deletions.require_images(session, 1, newest.wanted)
     assert (newest.state, before.state) == (JobState.QUEUED, JobState.SUCCEEDED)
@@ -353,7 +363,7 @@ def test_a_job_that_lacked_its_images_is_opened_anew_when_they_come_again(kept: 
     kept.receive(*(kept.image(1, index) for index in range(2)), now=later)
     kept.close(1, now=later)
     with kept.database.read() as session:
-        states = {job.id: job.state for job in jobs.listed(session)}
+        states = {job.id: job.state for job in job_lists.listed(session)}
     assert states == {1: JobState.SUCCEEDED, 2: JobState.SUPERSEDED, 3: JobState.QUEUED}
 
 

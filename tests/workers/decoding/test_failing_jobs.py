@@ -11,7 +11,7 @@ import pytest
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 
-from storage import jobs
+from storage import job_lists
 from storage.database import Database
 from storage.objects import ObjectStore
 from storage.states import JobState
@@ -86,6 +86,6 @@ def test_a_codec_that_fails_ends_its_job_with_a_code_and_no_other(
         outcomes = list(pool.map(runner.run, (hurt, well)))
     assert outcomes == [Outcome.FAILED, Outcome.SUCCEEDED]
     with database.read() as session:
-        job = jobs.find(session, hurt)
+        job = job_lists.find(session, hurt)
     assert (job.state, job.code) == (JobState.FAILED, code)
     assert f"object {broken[3].digest[:12]}" in (job.reason or "")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from storage import analyses, job_messages, jobs, processes, site_models, worklist
+from storage import analyses, job_lists, job_messages, processes, site_models, worklist
 from storage.database import Database, utc_now
 from storage.domain import Analysis, StoredInstance
 from storage.objects import ObjectStore
@@ -82,7 +82,7 @@ def test_a_model_whose_files_changed_fails_its_jobs_while_those_of_other_routes_
     outcomes = [runner.run(job_id) for job_id in queued]
     assert outcomes == [Outcome.FAILED, Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SUCCEEDED]
     with sqlite_database.read() as session:
-        failed = jobs.find(session, queued[0])
+        failed = job_lists.find(session, queued[0])
     assert (failed.state, failed.code, failed.attempts) == (JobState.FAILED, "weights_mismatch", 1)
     assert failed.reason is not None
     assert failed.reason.startswith("model.pt of model liver was changed since the model was added")
@@ -134,6 +134,6 @@ def test_a_job_whose_model_is_removed_while_it_is_in_hand_waits_for_the_next_one
     monkeypatch.setattr("workers.queue.tasks.analyse", analyse_later)
     assert runner.run(job_id) is Outcome.HANDED_BACK
     with sqlite_database.read() as session:
-        job = jobs.find(session, job_id)
+        job = job_lists.find(session, job_id)
     assert (job.state, job.code, job.attempts) == (JobState.QUEUED, None, 0)
     assert runner.run(job_id) is Outcome.NOT_CLAIMED

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import analyses, job_messages, jobs, processes
+from storage import analyses, job_lists, job_messages, jobs, processes
 from storage.database import Database, utc_now
 from storage.domain import Lane, Segmentation
 from storage.job_places import Better, better_place
@@ -91,7 +91,7 @@ def test_a_study_is_read_while_the_other_has_the_device_and_its_wait_is_a_stage_
         assert runner.signs is not None
         seen = {one.job: one.step for one in runner.signs.occupants}
         with database.read() as session:
-            held = [jobs.find(session, job_id) for job_id in job_ids]
+            held = [job_lists.find(session, job_id) for job_id in job_ids]
         device.go_on.set()
         assert [outcome.result(60) for outcome in outcomes] == [Outcome.SUCCEEDED, Outcome.SUCCEEDED]
     assert seen == {first: Step.COMPUTING, second: Step.WAITING}
@@ -116,7 +116,7 @@ def test_a_job_that_runs_out_of_memory_fails_alone_and_is_tried_again_without_co
         device.go_on.set()
         assert [outcome.result(60) for outcome in outcomes] == [Outcome.FAILED, Outcome.SUCCEEDED]
     with database.read() as session:
-        assert jobs.find(session, first).code == "out_of_device_memory"
+        assert job_lists.find(session, first).code == "out_of_device_memory"
     assert Company(database, "worker-1", runner.turns).must_be_alone(first)
 
 

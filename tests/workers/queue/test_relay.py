@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from storage import audit, job_messages, jobs, processes
+from storage import audit, job_lists, job_messages, jobs, processes
 from storage.database import Database, connect, utc_now
 from storage.domain import Lane, StoredInstance
 from storage.fewshot import fit_requests
@@ -61,9 +61,9 @@ def _queue(database: Database, study: str = "1.2.3", lane: Lane = Lane.ROUTINE) 
     return queue_study(database, [instance], lane=lane)
 
 
-def _job(database: Database, job_id: int) -> jobs.Job:
+def _job(database: Database, job_id: int) -> job_lists.Job:
     with database.read() as session:
-        return jobs.find(session, job_id)
+        return job_lists.find(session, job_id)
 
 
 def test_each_job_is_published_once_into_its_lane(database: Database, relay: Relay, publisher: Publisher) -> None:

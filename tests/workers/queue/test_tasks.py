@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import analyses, arrays, audit, job_messages, jobs, reports, worklist
+from storage import analyses, arrays, audit, job_lists, job_messages, jobs, reports, worklist
 from storage.database import Database, utc_now
 from storage.domain import Presence, Segmentation, StoredInstance
 from storage.errors import LeaseLost
@@ -79,9 +79,9 @@ def _runner(database: Database, objects: ObjectStore, analyser: Analyser, *, nam
     return JobRunner(bench, "worker-1", lease_seconds=30)
 
 
-def _job(database: Database, job_id: int) -> jobs.Job:
+def _job(database: Database, job_id: int) -> job_lists.Job:
     with database.read() as session:
-        return jobs.find(session, job_id)
+        return job_lists.find(session, job_id)
 
 
 def test_a_study_is_analysed_and_its_result_can_be_read_back(
