@@ -86,6 +86,16 @@ def wished(entry: DestinationEntry, wish: DestinationWish, *, known_routes: Coll
     return _consistent(replace(entry, **changes))
 
 
+def changed(
+    entry: DestinationEntry, wish: DestinationWish, clear: Collection[str], *, known_routes: Collection[str]
+) -> DestinationEntry:
+    """Return an entry with some options cleared and what is wished changed; no option may be both."""
+    both = [option for option in clear if option in _CLEARED and getattr(wish, _CLEARED[option]) is not None]
+    if both:
+        raise DestinationInvalid(f"--{both[0]} is given and cleared at once: say one of the two")
+    return wished(cleared(entry, clear), wish, known_routes=known_routes)
+
+
 def cleared(entry: DestinationEntry, options: Collection[str]) -> DestinationEntry:
     """Return an entry in which some options are as if they had never been given."""
     unknown = [option for option in options if option not in _CLEARED]

@@ -168,7 +168,7 @@ def change_destination(
 
     Example: oncue destinations change pacs --forms SEG,SR,SC --clear routes --state ./oncue-state
     """
-    from dicom_gateway.destination_entries import DestinationWish, cleared, wished
+    from dicom_gateway.destination_entries import DestinationWish, changed
     from storage import destinations
 
     wish = DestinationWish(
@@ -191,7 +191,7 @@ def change_destination(
     installation = _installation(state, config)
     with installation.read() as session:
         entry = destinations.find(session, name).entry
-    entry = wished(cleared(entry, clear or ()), wish, known_routes=_routes(installation))
+    entry = changed(entry, wish, clear or (), known_routes=_routes(installation))
     _record(entry, installation, destinations.change, as_json=as_json)
 
 

@@ -73,7 +73,8 @@ class RetentionRule(BaseModel):
         """What becomes of what it is for, in words."""
         if self.keep:
             return "kept"
-        parts = [f"{self.older_than_days:g} days after {'analysis' if self.since is Since.ANALYSED else 'last image'}"]
+        since = "analysis" if self.since is Since.ANALYSED else "last image"
+        parts = [f"{_span(self.older_than_days or 0)} after {since}"]
         if self.delivered is not Delivered.SETTLED:
             parts.append(f"once {self.delivered}")
         if self.also_refused:
@@ -173,3 +174,15 @@ def governing(rules: tuple[RetentionRule, ...], kind: Holding) -> Mapping[Cell, 
 def governed(rules: tuple[RetentionRule, ...], rule: RetentionRule, kind: Holding) -> tuple[Cell, ...]:
     """Return the studies for which a rule counts, for one kind of file."""
     return tuple(cell for cell, first in governing(rules, kind).items() if first.name == rule.name)
+
+
+def _span(days: float) -> str:
+    """Return a span of time in the unit that reads best."""
+    for unit, of_a_day in (("day", 1), ("hour", 24), ("minute", 1440)):
+        if days * of_a_day >= 1:
+            return _counted(days * of_a_day, unit)
+    return _counted(days * 86_400, "second")
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:.4g} {unit}" + ("" if number == 1 else "s")

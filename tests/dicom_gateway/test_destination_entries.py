@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dicom_gateway.destination_entries import DestinationWish, cleared, new_entry, wished
+from dicom_gateway.destination_entries import DestinationWish, changed, new_entry
 from storage.destinations import DestinationEntry
 from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.errors import DestinationInvalid
@@ -73,10 +73,12 @@ def test_a_name_is_never_an_address(name: str) -> None:
 
 def test_a_change_leaves_what_it_does_not_name_and_clears_what_it_is_told_to() -> None:
     before = made(forms="SC", routes="head-mr", series_number_base=700)
-    after = wished(cleared(before, ["routes", "series-number"]), DestinationWish(forms="SR"), known_routes=ROUTES)
+    after = changed(before, DestinationWish(forms="SR"), ["routes", "series-number"], known_routes=ROUTES)
     assert after == made(forms="SR")
     with pytest.raises(DestinationInvalid, match="no option to clear"):
-        cleared(before, ["address"])
+        changed(before, DestinationWish(), ["address"], known_routes=ROUTES)
+    with pytest.raises(DestinationInvalid, match="given and cleared"):
+        changed(before, DestinationWish(forms="SR"), ["forms"], known_routes=ROUTES)
 
 
 def test_credentials_are_for_services_that_nobody_listens_in_on(tmp_path: Path) -> None:

@@ -56,3 +56,20 @@ def test_the_first_rule_that_is_for_a_study_counts() -> None:
     assert table[Cell(StudyState.SUCCEEDED, Priority.LOW.rank)].name == "images"
     assert Cell(StudyState.FAILED, Priority.LOW.rank) not in table
     assert governing(rules_of(keep, _IMAGES), Holding.RESULTS) == {}
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (30, "30 days"),
+        (1, "1 day"),
+        (1.5, "1.5 days"),
+        (0.5, "12 hours"),
+        (1 / 24, "1 hour"),
+        (0.01, "14.4 minutes"),
+        (0.00001, "0.864 seconds"),
+    ],
+)
+def test_a_span_is_said_in_the_unit_that_reads_best(days: float, said: str) -> None:
+    (rule,) = rules_of({**_IMAGES, "older_than_days": days})
+    assert f"{said} after last image" in rule.says
