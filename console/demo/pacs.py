@@ -140,7 +140,7 @@ def _started(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], Ortha
         try:
             if _comes_up(process, pacs):
                 return process, pacs
-        except BaseException:
+        except BaseException:  # an interruption, too, leaves no server behind
             _end(process)
             raise
         _end(process)

@@ -32,7 +32,7 @@ class Grid:
             for direction, spacing, size in zip(self.directions, self.spacing_mm, self.shape, strict=True)
         )
         z, y, x = self.directions
-        first: tuple[float, float, float] = tuple(float(value) for value in np.asarray(origin))  # type: ignore[assignment]
+        first: tuple[float, float, float] = tuple(float(value) for value in np.asarray(origin))  # type: ignore[assignment]  # three of them, which mypy cannot count
         return Geometry(first, _three(x), _three(y), _three(z), self.spacing_mm)
 
 

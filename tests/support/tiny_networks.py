@@ -119,7 +119,7 @@ def _fit(network: TinyUnet) -> TinyUnet:
         logits = network(images)
         loss = functional.cross_entropy(logits, labels, weight=weight)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimizer.step()
         schedule.step()
     return network.eval()
@@ -150,7 +150,7 @@ def save_torchscript(network: nn.Module, image: Tensor, path: Path) -> None:
     """Trace and save a network."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
-        torch.jit.save(torch.jit.trace(network.eval(), image, strict=False), path)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.trace(network.eval(), image, strict=False), path)  # type: ignore[no-untyped-call]  # torch has no types here
 
 
 def save_onnx(network: nn.Module, image: Tensor, path: Path) -> None:

@@ -127,4 +127,4 @@ def test_a_slow_rate_is_kept_in_small_pieces() -> None:
 )
 def test_a_limit_that_would_let_nothing_through_is_none(limits: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="or"):
-        SendLimits(**limits)  # type: ignore[arg-type]
+        SendLimits(**limits)  # type: ignore[arg-type]  # a limit of the wrong kind is what is refused

@@ -27,7 +27,7 @@ def test_classes_and_vectors_come_from_the_card() -> None:
     assert told.normal.spacing_mm == SPACING
     vectors = pair(Conditioning.VECTOR, vectors={"normal": [0, 1], "abnormal": [1, 0]})
     assert vectors.abnormal is not None
-    assert torch.equal(vectors.abnormal.vector, torch.tensor([[1.0, 0.0]]))  # type: ignore[arg-type]
+    assert torch.equal(vectors.abnormal.vector, torch.tensor([[1.0, 0.0]]))  # type: ignore[arg-type]  # a tensor, or the test fails
 
 
 def test_a_model_that_cannot_be_told_of_a_finding_is_asked_for_the_healthy_image_alone() -> None:

@@ -67,7 +67,7 @@ class OpenBundle:
         """Return the volume as the preprocessing leaves it, a MetaTensor ``[1, i, j, k]``."""
         loaded = as_loaded(volume, channel_first=not _adds_channel(self.preprocessing))
         image = self._applied(self.preprocessing, loaded, self.input_key, "preprocessing")
-        if image.ndim != 4 or image.shape[0] != 1:  # noqa: PLR2004
+        if image.ndim != 4 or image.shape[0] != 1:  # noqa: PLR2004 - channel and three directions
             raise ModelUnsuitable(f"preprocessing of {self.algorithm.name} makes {tuple(image.shape)} of one volume")
         return image
 
@@ -106,7 +106,7 @@ class OpenBundle:
                 output = self.inferer(image.as_tensor().float()[None].to(self.device), shown)
             except (ValueError, TypeError, IndexError) as error:
                 raise ModelUnsuitable(f"inferer of {self.algorithm.name} cannot be used: {error}") from error
-        if output.ndim != 5 or tuple(output.shape[2:]) != shape:  # noqa: PLR2004
+        if output.ndim != 5 or tuple(output.shape[2:]) != shape:  # noqa: PLR2004 - batch, channel and three directions
             raise ModelUnsuitable(f"the network of {self.algorithm.name} draws {tuple(output.shape)} on {shape}")
         drawn: torch.Tensor = output[0].float()
         return drawn.softmax(dim=0) if self.reading.softmax else drawn.sigmoid()

@@ -90,7 +90,7 @@ def _load(path: Path, device: torch.device, *, name: str) -> torch.jit.ScriptMod
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".torch.jit.load. is deprecated", category=DeprecationWarning)
-            network: torch.jit.ScriptModule = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+            network: torch.jit.ScriptModule = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch has no types here
     except RuntimeError as error:
         _let_out_of_memory_through(error)
         raise WeightsMismatch(f"{path.name} of {name} cannot be loaded: {_last_line(error)}") from error

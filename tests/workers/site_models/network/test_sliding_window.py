@@ -20,7 +20,7 @@ def both(patch: NDArray[float32]) -> NDArray[float32]:
 
 
 def slid(grid: NDArray[float32], windows: Windows, run: object = both) -> NDArray[float32]:
-    return np.stack(list(slide(grid, run, windows, check=lambda: None)), axis=1)  # type: ignore[arg-type]
+    return np.stack(list(slide(grid, run, windows, check=lambda: None)), axis=1)  # type: ignore[arg-type]  # a plain function for a network
 
 
 @given(SIDES, SIDES, st.sampled_from([0.0, 0.25, 0.5, 0.75]))
