@@ -20,6 +20,7 @@ from console.access.asked_host import path_of
 from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
 from console.config import ConsoleSettings
+from console.destinations import pages as destination_pages
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews
@@ -98,6 +99,7 @@ def create_app(
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
     app.include_router(pages.router(views, history))
+    app.include_router(destination_pages.router(views))
     authentication = Authentication(database, session_lifetime=timedelta(hours=settings.session_hours))
     app.include_router(sign_in.router(authentication))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
