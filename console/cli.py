@@ -40,6 +40,7 @@ from console.commands import (
     studies,
     support,
     train,
+    triage,
     up,
     worklist,
 )
@@ -98,6 +99,7 @@ destinations.app.command("change")(destination_entries.change_destination)
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
+app.add_typer(triage.app, name="triage")
 audit.app.command("verify")(audit_proofs.verify_log)
 audit.app.command("prove")(audit_proofs.prove_event)
 audit.app.command("check-proof")(audit_proofs.check_proof_file)
