@@ -33,7 +33,9 @@ def chosen_policy(session: Session, text: str, *, name: str | None = None) -> Po
         if path.is_file():
             return policy_of_file(path, name=name)
         raise
-    return parse_policy(recorded.content.encode(), name=f"policy {recorded.name}", called=checked_name(name or recorded.name))
+    return parse_policy(
+        recorded.content.encode(), name=f"policy {recorded.name}", called=checked_name(name or recorded.name)
+    )
 
 
 def policy_of_file(path: Path, *, name: str | None = None) -> Policy:
