@@ -63,7 +63,7 @@ def open_resources(
     The models that a site added lie under ``state``; each is loaded when the first job asks for it.
     """
     policy = load_policy(settings.policy)
-    policies.put_on_record(database, policy, actor=actor, now=utc_now())
+    policies.put_on_record(database, policy, actor=actor, now=utc_now(), starts=True)
     _limit_threads(settings.threads)
     known = KnownModels(settings, database, state)
     models = LoadedModels(known, budget_megabytes=settings.memory_megabytes)

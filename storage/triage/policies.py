@@ -101,24 +101,29 @@ def is_known(session: Session, configured: Policy) -> bool:
     return session.scalars(query.limit(1)).first() is not None
 
 
-def keep_configured(session: Session, policy: Policy, *, actor: str, now: datetime) -> None:
-    """Put the policy of the settings on record, where it decides; the one that they named before is retired."""
+def keep_configured(session: Session, policy: Policy, *, actor: str, now: datetime, starts: bool = False) -> None:
+    """Put the policy of the settings on record, where it decides.
+
+    A worker that ``starts`` with a new one retires what the settings named before; later ones stand beside each other,
+    so that machines with different files do not retire each other's at every job.
+    """
     _take_turn(session)
     if is_known(session, policy):
         return
-    for row in session.scalars(_of_states(PolicyState.CONFIGURED.value).with_for_update()):
-        _set(session, row, PolicyState.RETIRED, Change(actor, _NO_LONGER_CONFIGURED, now))
+    if starts:
+        for row in session.scalars(_of_states(PolicyState.CONFIGURED.value).with_for_update()):
+            _set(session, row, PolicyState.RETIRED, Change(actor, _NO_LONGER_CONFIGURED, now))
     row = _kept(session, policy, actor=actor, now=now)
     _set(session, row, PolicyState.CONFIGURED, Change(actor, "the file of the settings", now))
 
 
-def put_on_record(database: Database, configured: Policy, *, actor: str, now: datetime) -> None:
+def put_on_record(database: Database, policy: Policy, *, actor: str, now: datetime, starts: bool = False) -> None:
     """Put the policy of the settings on record unless it is, or another decides in its place; mostly a reading."""
     with database.read() as session:
-        known = is_known(session, configured)
+        known = is_known(session, policy)
     if not known:
         with database.write() as session:
-            keep_configured(session, configured, actor=actor, now=now)
+            keep_configured(session, policy, actor=actor, now=now, starts=starts)
 
 
 def try_beside(session: Session, policy: Policy, change: Change) -> RecordedPolicy:

@@ -57,9 +57,19 @@ def test_with_none_promoted_the_settings_decide_and_that_is_on_record_once(datab
     for _ in range(2):
         policies.put_on_record(database, DAY, actor="worker-1", now=NOW)
     assert (in_force(database), states(database)) == (("day", ()), {"day": CONFIGURED})
-    policies.put_on_record(database, NIGHT, actor="worker-1", now=NOW + timedelta(hours=1))
+    policies.put_on_record(database, NIGHT, actor="worker-1", now=NOW + timedelta(hours=1), starts=True)
     assert states(database) == {"day": RETIRED, "night": CONFIGURED}
     assert [one["name"] for one in events(database, "triage:configured")] == ["day", "night"]
+
+
+def test_workers_with_different_files_write_no_events_without_end(database: Database) -> None:
+    policies.put_on_record(database, DAY, actor="worker-1", now=NOW, starts=True)
+    policies.put_on_record(database, NIGHT, actor="worker-2", now=NOW, starts=True)
+    for _ in range(3):
+        policies.put_on_record(database, DAY, actor="worker-1", now=NOW)
+        policies.put_on_record(database, NIGHT, actor="worker-2", now=NOW)
+    assert states(database) == {"day": CONFIGURED, "night": CONFIGURED}
+    assert len(events(database, "triage:configured")) == 3
 
 
 def test_a_promoted_policy_decides_and_the_former_one_is_retired(database: Database) -> None:
