@@ -111,6 +111,16 @@ def set_allowed(session: Session, name: str, *, allowed: bool, actor: str, now: 
     audit.record(session, "peer:changed", _subject(name), actor=actor, now=now, details=_details(_entry(row)))
 
 
+def set_care_setting(session: Session, name: str, setting: CareSetting | None, *, actor: str, now: datetime) -> None:
+    """Say where the patients of an entry's peer are cared for, None where nobody knows; the same again changes nothing."""
+    row = _required(session, name)
+    text = setting.value if setting else None
+    if row.care_setting == text:
+        return
+    row.care_setting, row.changed_at = text, now
+    audit.record(session, "peer:changed", _subject(name), actor=actor, now=now, details=_details(_entry(row)))
+
+
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     """Take an entry off the record; RecordMissing where there is none."""
     row = _required(session, name)

@@ -129,5 +129,13 @@ def test_a_peer_says_where_its_patients_are_cared_for(place: Place) -> None:
     assert added.code == 0, added.err
     (form,) = json.loads(oncue("peers", "list", "--json", "--state", place.state).out)
     assert form["care_setting"] == "emergency"
+    for said, kept in (("inpatient", "inpatient"), ("inpatient", "inpatient"), ("unknown", None)):
+        assert oncue("peers", "change", "er", "--setting", said, "--state", place.state).code == 0
+        (form,) = json.loads(oncue("peers", "list", "--json", "--state", place.state).out)
+        assert (form["care_setting"], form["calling_aet"]) == (kept, "ER_CT")
+    with place.database.read() as session:
+        assert len(audit.history(session, tag="peer:changed")) == 2
+    missing = oncue("peers", "change", "x", "--setting", "inpatient", "--state", place.state)
+    assert "error [record_missing]" in missing.err
     wrong = oncue("peers", "add", "x", "--aet", "X", "--setting", "hospice", "--state", place.state)
     assert "emergency, inpatient, outpatient" in wrong.err
