@@ -112,7 +112,7 @@ def set_allowed(session: Session, name: str, *, allowed: bool, actor: str, now: 
 
 
 def set_care_setting(session: Session, name: str, setting: CareSetting | None, *, actor: str, now: datetime) -> None:
-    """Say where the patients of an entry's peer are cared for, None where nobody knows; the same again changes nothing."""
+    """Say where the patients of an entry's peer are cared for, None where nobody knows; twice changes nothing."""
     row = _required(session, name)
     text = setting.value if setting else None
     if row.care_setting == text:
