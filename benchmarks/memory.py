@@ -30,7 +30,7 @@ from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
 from storage.states import JobState
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from storage.volumes import Volume
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.dicom import SeriesPlan, part10, series

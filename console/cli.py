@@ -40,6 +40,7 @@ from console.commands import (
     studies,
     support,
     train,
+    triage,
     up,
     worklist,
 )
@@ -84,6 +85,7 @@ app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
 app.command("send")(send.send_files)
 peers.app.command("add")(peer_entries.add_peer)
+peers.app.command("change")(peer_entries.change_peer)
 peers.app.command("allow")(peer_entries.allow_peer)
 peers.app.command("block")(peer_entries.block_peer)
 peers.app.command("remove")(peer_entries.remove_peer)
@@ -98,6 +100,7 @@ destinations.app.command("change")(destination_entries.change_destination)
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
+app.add_typer(triage.app, name="triage")
 audit.app.command("verify")(audit_proofs.verify_log)
 audit.app.command("prove")(audit_proofs.prove_event)
 audit.app.command("check-proof")(audit_proofs.check_proof_file)

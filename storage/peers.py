@@ -6,6 +6,7 @@ address and by its certificate. Several entries may share a title: the one that 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -110,6 +111,16 @@ def set_allowed(session: Session, name: str, *, allowed: bool, actor: str, now: 
     audit.record(session, "peer:changed", _subject(name), actor=actor, now=now, details=_details(_entry(row)))
 
 
+def set_care_setting(session: Session, name: str, setting: CareSetting | None, *, actor: str, now: datetime) -> None:
+    """Say where the patients of an entry's peer are cared for, None where nobody knows; twice changes nothing."""
+    row = _required(session, name)
+    text = setting.value if setting else None
+    if row.care_setting == text:
+        return
+    row.care_setting, row.changed_at = text, now
+    audit.record(session, "peer:changed", _subject(name), actor=actor, now=now, details=_details(_entry(row)))
+
+
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     """Take an entry off the record; RecordMissing where there is none."""
     row = _required(session, name)
@@ -144,6 +155,13 @@ def query_address(session: Session, calling_aet: str) -> str | None:
         .order_by(PeerRow.name)
     )
     return session.scalars(query).first()
+
+
+def care_setting(session: Session, calling_aets: Collection[str]) -> CareSetting | None:
+    """Return where patients are cared for whose images come from these titles; None where entries do not agree."""
+    query = select(PeerRow.care_setting).where(PeerRow.calling_aet.in_(calling_aets), PeerRow.allowed)
+    found = {text for text in session.scalars(query) if text is not None}
+    return CareSetting(found.pop()) if len(found) == 1 else None
 
 
 def seen(session: Session, names: frozenset[str], *, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""`oncue peers add | allow | block | remove`: entries, in force within two seconds and without a restart."""
+"""`oncue peers add | change | allow | block | remove`: entries, in force within two seconds and without a restart."""
 
 from __future__ import annotations
 
@@ -57,6 +57,22 @@ Query = Annotated[
         help="Where it answers questions: AET@HOST:PORT, tls://AET@HOST:PORT, or https:// DICOMweb.",
     ),
 ]
+Setting = Annotated[
+    str | None,
+    typer.Option(
+        "--setting",
+        metavar="SETTING",
+        help="Where its patients are cared for, as triage policies ask: emergency, inpatient or outpatient.",
+    ),
+]
+NewSetting = Annotated[
+    str,
+    typer.Option(
+        "--setting",
+        metavar="SETTING",
+        help="Where its patients are cared for: emergency, inpatient, outpatient, or unknown.",
+    ),
+]
 Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of the entry of this name.")]
 Who = Annotated[
     str,
@@ -71,6 +87,8 @@ WiderNetwork = Annotated[
     str | None,
     typer.Option("--network", metavar="CIDR", help="Let it come from all of this network; default: the same address."),
 ]
+
+_UNKNOWN = "unknown"
 
 
 def add_peer(
@@ -89,6 +107,7 @@ def add_peer(
     images_per_hour: Images = None,
     megabytes_per_hour: Megabytes = None,
     query: Query = None,
+    setting: Setting = None,
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
@@ -100,8 +119,10 @@ def add_peer(
     """
     from console.peers.schemas import peer_form
     from console.terminal.actor import command_line_actor
+    from console.terminal.options import chosen
     from dicom_gateway import peer_entries as checked
     from storage import peers
+    from storage.care_settings import CareSetting
     from storage.database import utc_now
     from storage.peers import PeerEntry, Quotas
 
@@ -116,12 +137,35 @@ def add_peer(
         lane=_lane(lane),
         quotas=Quotas(associations_per_hour, images_per_hour, megabytes_per_hour),
         query_address=query and checked.query_address(query),
+        care_setting=chosen(CareSetting, setting),
     )
     record = peers.replace if replace else peers.add
     with _installation(state, config).write() as session:
         record(session, entry, actor=command_line_actor(), now=utc_now())
         form = peer_form(session, entry.name)
     _show(form, as_json=as_json)
+
+
+def change_peer(
+    name: PeerName, setting: NewSetting, state: State = DEFAULT_STATE, *, config: ConfigFile = None
+) -> None:
+    """Say where the patients of a peer are cared for; all else of its entry stays. Studies analysed from now on count.
+
+    Example: oncue peers change ct1 --setting emergency
+    """
+    from console.terminal.actor import command_line_actor
+    from console.terminal.options import chosen
+    from console.terminal.output import write_line
+    from storage import peers
+    from storage.care_settings import CareSetting
+    from storage.database import utc_now
+
+    said = None if setting == _UNKNOWN else chosen(CareSetting, setting)
+    with _installation(state, config).write() as session:
+        peers.set_care_setting(session, name, said, actor=command_line_actor(), now=utc_now())
+    write_line(
+        f"the patients of peer {name} are cared for as {setting}" if said else f"the setting of {name} is unknown"
+    )
 
 
 def allow_peer(

@@ -28,7 +28,7 @@ from storage.domain import (
 )
 from storage.objects import ObjectStore
 from storage.states import JobState
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from storage.volumes import Volume
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances

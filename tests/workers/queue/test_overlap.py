@@ -17,7 +17,7 @@ from storage.models import JobRow
 from storage.objects import ObjectStore
 from storage.processes import Served
 from storage.states import JobState
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from storage.volumes import Volume
 from tests.support.analysers import QuickAnalyser, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances

@@ -1,0 +1,1 @@
+"""Triage, as people see it: policies on record and on trial."""
