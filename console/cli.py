@@ -40,6 +40,8 @@ from console.commands import (
     studies,
     support,
     train,
+    triage,
+    triage_replay,
     up,
     worklist,
 )
@@ -98,6 +100,9 @@ destinations.app.command("change")(destination_entries.change_destination)
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
+triage.app.command("replay")(triage_replay.replay_policy)
+triage.app.command("compare")(triage_replay.compare_policies)
+app.add_typer(triage.app, name="triage")
 audit.app.command("verify")(audit_proofs.verify_log)
 audit.app.command("prove")(audit_proofs.prove_event)
 audit.app.command("check-proof")(audit_proofs.check_proof_file)
