@@ -6,15 +6,13 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from storage.domain import Code, Finding, Lane, Presence, Priority, TriageDecision
+from storage.domain import Finding, Lane, Presence, Priority, TriageDecision
 from storage.errors import PolicyInvalid
 
 _NAME_LENGTH = 64
@@ -28,21 +26,6 @@ class Case:
     case_score: float
     out_of_distribution: float | None
     lane: Lane
-
-    @classmethod
-    def of_inputs(cls, text: str, *, route: str | None = None, decided_at: datetime | None = None) -> Case:
-        """Return the case of a decision on record from its inputs; ValueError, KeyError or TypeError where they are none.
-
-        ``route`` and ``decided_at`` are what the record says beside the inputs.
-        """
-        del route, decided_at
-        kept = json.loads(text)
-        return cls(
-            findings=tuple(_finding_of(entry) for entry in kept["findings"]),
-            case_score=float(kept["case_score"]),
-            out_of_distribution=kept["out_of_distribution"],
-            lane=Lane(kept["lane"]),
-        )
 
 
 class _Outcome(BaseModel):
@@ -160,21 +143,6 @@ def _described(finding: Finding) -> dict[str, str | int | float | None]:
         "volume_ml": round(finding.volume_ml, 6),
         "label": finding.label,
     }
-
-
-def _finding_of(entry: Mapping[str, Any]) -> Finding:
-    """Return a finding with all that a policy looks at; what it does not is not kept among the inputs."""
-    return Finding(
-        number=entry["number"],
-        presence=Presence(entry["presence"]),
-        concept=Code(entry["concept"], "", ""),
-        confidence=entry["confidence"],
-        volume_ml=entry["volume_ml"],
-        longest_diameter_mm=0.0,
-        tracking_id="",
-        tracking_uid="",
-        label=entry["label"],
-    )
 
 
 def _complaint(error: ValidationError, text: str) -> str:

@@ -7,26 +7,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from storage import analyses, arrays, jobs, registering
+from storage import analyses, arrays, closing, jobs, registering
 from storage.arrivals import Origin, StudyFacts
-from storage.closing import SeenStudy
+from storage.closing import Decision, Reason, SeenStudy
 from storage.database import Database
-from storage.domain import Algorithm, Analysis, Code, Finding, FrameRef, Lane, Presence, StageTiming, StoredInstance
-from storage.models import StudyRow
+from storage.domain import (
+    Algorithm,
+    Analysis,
+    Code,
+    Finding,
+    FrameRef,
+    Lane,
+    Presence,
+    Priority,
+    StageTiming,
+    StoredInstance,
+)
+from storage.models import AnalysisRow, JobRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.routes.file import load_routes
 from storage.triage.policy import Case, Policy, load_policy
+from storage.triage.tables import PolicyState, ShadowDecisionRow, TriagePolicyRow
 from tests.support.records import EXPLICIT, MR_IMAGE, series_facts
-from tests.support.routing import close_quiet
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 _LESION = Code("52988006", "SCT", "Lesion")
 _BY_HOUR = (1, 1, 1, 1, 1, 1, 2, 5, 9, 10, 10, 9, 7, 8, 9, 8, 6, 4, 3, 3, 2, 2, 1, 1)
 """How many studies come in each hour of a day, against one another."""
-_BATCH_STUDIES = 100
+_QUIET = timedelta(seconds=30)
+_FIRST_COPY = 10_000
+_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +72,113 @@ def drawn_studies(count: int, *, days: int = 30, seed: int = 21) -> tuple[DrawnS
 def record_history(
     database: Database, objects: ObjectStore, studies: tuple[DrawnStudy, ...], *, policy: Policy | None = None
 ) -> None:
-    """Record studies as gateway and worker would, through the same functions, decided by a policy."""
+    """Record studies, decided by a policy: the first as gateway and worker would, the others as copies of its rows.
+
+    Through the functions a thousand studies take half a minute; what a replay reads is in four tables.
+    """
     live, frames = policy or load_policy(), (FrameRef("2.25.1.1.1", MR_IMAGE, None, "c" * 64),)
-    grid = arrays.save_grid(objects, frames, None)
-    for first in range(0, len(studies), _BATCH_STUDIES):
-        with database.write() as session:
-            for study in studies[first : first + _BATCH_STUDIES]:
-                job_id = _arrive(session, study)
-                held = jobs.claim(session, job_id, owner="worker-1", lease_seconds=600, now=study.analysed_at)
-                assert held is not None
-                analysis = _analysis(study, frames, live)
-                analyses.save(session, held, analysis, grid_digest=grid, now=study.analysed_at)
+    first = studies[0]
+    with database.write() as session:
+        job_id = _arrive(session, first)
+        held = jobs.claim(session, job_id, owner="worker-1", lease_seconds=600, now=first.analysed_at)
+        assert held is not None
+        analysis = _analysis(first, frames, live)
+        grid = arrays.save_grid(objects, frames, None)
+        analyses.save(session, held, analysis, grid_digest=grid, now=first.analysed_at)
+    with database.write() as session:
+        for start in range(1, len(studies), _AT_ONCE):
+            _copy(session, held.study_id, job_id, studies[start : start + _AT_ONCE], live)
+
+
+def put_on_trial(database: Database, policy: Policy, content: bytes, *, name: str) -> None:
+    """Record a policy on trial, and what it says of every analysis on record."""
+    with database.write() as session:
+        session.add(
+            TriagePolicyRow(
+                sha256=policy.sha256,
+                name=name,
+                content=content.decode(),
+                state=PolicyState.SHADOW.value,
+                reason="fewer alarms",
+                changed_by="cli:me",
+                added_at=BEGIN,
+                changed_at=BEGIN,
+            )
+        )
+        rows = session.execute(select(AnalysisRow.job_id, AnalysisRow.policy_inputs)).all()
+        said = [(job_id, policy.decide(Case.of_inputs(inputs))) for job_id, inputs in rows]
+        session.add_all(
+            ShadowDecisionRow(
+                job_id=job_id,
+                policy_sha256=policy.sha256,
+                priority=decision.priority.value,
+                rule=decision.rule,
+                decided_at=BEGIN,
+            )
+            for job_id, decision in said
+        )
+
+
+def _copy(session: Session, study_id: int, job_id: int, studies: tuple[DrawnStudy, ...], policy: Policy) -> None:
+    """Write the rows of studies as those of one that is on record, but for what was drawn of them."""
+    keys = ((StudyRow.id, study_id), (StandingRow.study_id, study_id), (JobRow.id, job_id), (AnalysisRow.job_id, job_id))
+    whole = [
+        dict(session.execute(select(column.class_.__table__).where(column == value)).mappings().one())
+        for column, value in keys
+    ]
+    drawn = [_drawn(study, policy) for study in studies]
+    for number, (column, _) in enumerate(keys):
+        rows = [{**whole[number], **columns[number]} for columns in drawn]
+        session.execute(insert(column.class_.__table__), rows)
+
+
+def _drawn(study: DrawnStudy, policy: Policy) -> tuple[dict[str, object], ...]:
+    """Return what a study has of its own: in its row, its standing, its job, its analysis."""
+    own, uid = _FIRST_COPY + study.number, _uid(study)
+    closed_at, decision = study.arrived_at + _QUIET, policy.decide(study.case())
+    return (
+        {
+            "id": own,
+            "study_instance_uid": uid,
+            "opened_at": study.arrived_at,
+            "last_instance_at": study.arrived_at,
+            "closed_at": closed_at,
+        },
+        {
+            "study_id": own,
+            "arrived_at": study.arrived_at,
+            "leading_job_id": own,
+            "rank": len(Priority) if study.withheld else decision.priority.rank,
+        },
+        {"id": own, "study_id": own, "opened_at": closed_at, "lane": study.lane.value, "finished_at": study.analysed_at},
+        {
+            "job_id": own,
+            "priority": decision.priority.value,
+            "rule": decision.rule,
+            "policy_inputs": decision.inputs,
+            "case_score": study.confidence,
+            "out_of_distribution": study.out_of_distribution,
+            "analysed_at": study.analysed_at,
+            "withheld": study.withheld,
+        },
+    )
+
+
+def _uid(study: DrawnStudy) -> str:
+    return f"2.25.{70_000_000 + study.number}"
 
 
 def _arrive(session: Session, study: DrawnStudy) -> int:
-    uid, content = f"2.25.{70_000 + study.number}", f"{study.number:064x}"
+    uid, content = _uid(study), f"{study.number:064x}"
     instance = StoredInstance(uid, f"{uid}.1", f"{uid}.1.1", MR_IMAGE, EXPLICIT, "MR", content, content, 1000)
     facts = StudyFacts(f"P{study.number}", f"A{study.number}", f"{study.arrived_at:%Y%m%d}", "Head")
     origin = Origin("MODALITY", None, study.lane)
     registering.register_instance(session, instance, facts, origin=origin, now=study.arrived_at)
     study_id = session.scalars(select(StudyRow.id).where(StudyRow.study_instance_uid == uid)).one()
+    decision = Decision(Reason.QUIET, study.arrived_at, {"quiet_seconds": _QUIET.total_seconds()})
     seen = SeenStudy(load_routes(), (series_facts(uid),))
-    later = study.arrived_at + timedelta(seconds=30)
-    opened = close_quiet(session, study_id, seen, quiet_seconds=1, now=later)
-    assert opened
-    return opened[0]
+    (job_id,) = closing.close(session, study_id, seen, decision=decision, now=study.arrived_at + _QUIET)
+    return job_id
 
 
 def _analysis(study: DrawnStudy, frames: tuple[FrameRef, ...], policy: Policy) -> Analysis:
