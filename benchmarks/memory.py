@@ -29,7 +29,7 @@ from storage.domain import JobState, Segmentation, StoredInstance, Volume
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
 from storage.routes.series_facts import SeriesFacts
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.dicom import SeriesPlan, part10, series
 from tests.support.queued import queue_study

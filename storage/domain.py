@@ -405,6 +405,8 @@ class TriageDecision:
     rule: str
     policy_sha256: str
     inputs: str
+    policy_name: str = ""
+    """What the policy is called; empty where only its digest is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +451,8 @@ class Analysis:
     """Organs that the model drew beside lesions, by segment number."""
     checkpoint: str | None = None
     """The audit log's newest checkpoint when the result was saved, a signed note; its report carries it."""
+    shadows: tuple[TriageDecision, ...] = ()
+    """What the policies on trial say of the same inputs."""
 
     @property
     def is_unfamiliar(self) -> bool:

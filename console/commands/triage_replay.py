@@ -12,9 +12,6 @@ import typer
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from console.installation import Installation
     from console.triage.replayed_policies import Side
     from storage.triage.kept_decisions import Span
     from storage.triage.replay_tally import ReplayResult, Tally
@@ -30,7 +27,9 @@ OnTrial = Annotated[
 ]
 Since = Annotated[
     datetime,
-    typer.Option("--since", metavar="DATE", formats=_DATES, help="Analysed on this day or at this time (UTC), or later."),
+    typer.Option(
+        "--since", metavar="DATE", formats=_DATES, help="Analysed on this day or at this time (UTC), or later."
+    ),
 ]
 Until = Annotated[
     datetime | None,
@@ -56,10 +55,13 @@ Confidence = Annotated[
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--positive-label", metavar="LABEL", help="A label that makes a study positive, too; may be repeated."),
+    typer.Option(
+        "--positive-label", metavar="LABEL", help="A label that makes a study positive, too; may be repeated."
+    ),
 ]
 Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", dir_okay=False, help="Draw alarms and waits into this PNG file.")
+    Path | None,
+    typer.Option("--plot", metavar="FILE", dir_okay=False, help="Draw alarms and waits into this PNG file."),
 ]
 
 
@@ -96,18 +98,19 @@ def replay_policy(
     """
     from console.installation import open_installation
     from console.terminal.progress import progress_bar
-    from console.triage import replayed_policies
+    from console.triage.replayed_policies import Side, other_policy
+    from storage.triage.policy_file import load_policy
     from storage.triage.replay import replay
 
-    asked = _asked(since, until, _model(readers, minutes_per_study, positive_from, positive_label), plot, as_json=as_json)
-    after = replayed_policies.of_file(policy)
+    asked = _asked(
+        since, until, _model(readers, minutes_per_study, positive_from, positive_label), plot, as_json=as_json
+    )
+    after = load_policy(policy)
     installation = open_installation(state, file=config)
     with progress_bar("analyses") as on_progress, installation.read() as session:
-        before = _other_side(installation, session, against)
-        result = replay(
-            session, asked.span, asked.tally, after=after.policy, before=before.policy, on_progress=on_progress
-        )
-    _answer(asked, before, after, result)
+        before = other_policy(session, against, configured=installation.settings.worker.policy)
+        result = replay(session, asked.span, asked.tally, after=after, before=before, on_progress=on_progress)
+    _answer(asked, Side.of(before) if before else Side.on_record(), Side.of(after), result)
 
 
 def compare_policies(
@@ -130,14 +133,16 @@ def compare_policies(
     """
     from console.installation import open_installation
     from console.terminal.progress import progress_bar
-    from console.triage import replayed_policies
+    from console.triage.replayed_policies import Side, on_trial
     from storage.triage.replay import compare
 
-    asked = _asked(since, until, _model(readers, minutes_per_study, positive_from, positive_label), plot, as_json=as_json)
+    asked = _asked(
+        since, until, _model(readers, minutes_per_study, positive_from, positive_label), plot, as_json=as_json
+    )
     with progress_bar("analyses") as on_progress, open_installation(state, file=config).read() as session:
-        tried = replayed_policies.on_trial(session, policy)
+        tried = on_trial(session, policy)
         result = compare(session, asked.span, asked.tally, shadow_sha256=tried.sha256, on_progress=on_progress)
-    _answer(asked, replayed_policies.on_record(), tried, result)
+    _answer(asked, Side.on_record(), tried, result)
 
 
 def _model(readers: int, minutes: float, confidence: float, labels: list[str] | None) -> Tally:
@@ -158,18 +163,10 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
     if plot is not None and plot.suffix.lower() != ".png":
         raise typer.BadParameter(f"--plot writes PNG; give it a name that ends in .png, not {plot.name!r}")
     if plot is not None and not plot.absolute().parent.is_dir():
-        raise FileUnusable(f"the picture cannot be written to {plot}: there is no such folder; make it, or name another")
+        raise FileUnusable(
+            f"the picture cannot be written to {plot}: there is no such folder; make it, or name another"
+        )
     return _Asked(span, tally, plot, as_json)
-
-
-def _other_side(installation: Installation, session: Session, against: str | None) -> Side:
-    from console.triage import replayed_policies
-
-    if against is None:
-        return replayed_policies.on_record()
-    if against == replayed_policies.LIVE:
-        return replayed_policies.in_force(session, settings_file=installation.settings.worker.policy)
-    return replayed_policies.of_file(Path(against))
 
 
 def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> None:
@@ -178,11 +175,12 @@ def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> N
     from console.triage.replay_form import form_of
 
     form = form_of(asked.span, before, after, result)
-    if asked.plot is not None:
+    is_drawn = asked.plot is not None and form.analyses > 0
+    if asked.plot is not None and is_drawn:
         replay_plot.write(asked.plot, form, result)
     if asked.as_json:
         write_json(form.model_dump(mode="json"))
         return
     replay_table.show(form)
     if asked.plot is not None:
-        write_line(f"the picture is in {asked.plot}")
+        write_line(f"the picture is in {asked.plot}" if is_drawn else "there is nothing to draw")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 
 import pymupdf_fonts
@@ -159,7 +160,7 @@ def _cut(points: Sequence[Point], end: float) -> Iterator[Point]:
 def _dashed(points: Sequence[Point], dash: int) -> Iterator[tuple[Point, ...]]:
     """Cut a line into dashes, each with the corners in it."""
     piece, left, drawing = [points[0]], float(dash), True
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         length, done = math.dist(start, end), 0.0
         while length - done > left:
             done += left

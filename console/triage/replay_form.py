@@ -7,7 +7,7 @@ from datetime import date
 from pydantic import AliasPath, Field, field_serializer
 
 from console.record_schema import IsoTime, RecordSchema
-from console.triage.replayed_policies import Side
+from console.triage.replayed_policies import Side, told_apart
 from storage.domain import Priority
 from storage.triage.kept_decisions import Span
 from storage.triage.replay_tally import ReplayResult
@@ -111,6 +111,7 @@ class TriageReplayForm(RecordSchema):
 def form_of(span: Span, before: Side, after: Side, result: ReplayResult) -> TriageReplayForm:
     """Return what a replay of two sides came to, in words of the API."""
     held = {rule.rule for rule in result.rules_after}
+    before, after = told_apart(before, after)
     return TriageReplayForm.model_validate(
         {
             "since": span.since,

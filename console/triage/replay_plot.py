@@ -80,7 +80,8 @@ def _draw_waits(canvas: Canvas, form: TriageReplayForm, result: ReplayResult) ->
     longest = max((waits.percentiles[_SHOWN_PERCENT] for waits, _ in sides if waits.studies), default=0.0)
     unit, name = (_AN_HOUR, "hours") if longest >= _IN_HOURS_FROM else (1.0, "minutes")
     end = max(longest / unit, 1.0)
-    model = f"{form.model.readers} readers, {form.model.minutes_per_study:g} minutes a study"
+    readers = "1 reader" if form.model.readers == 1 else f"{form.model.readers} readers"
+    model = f"{readers}, {form.model.minutes_per_study:g} minutes a study"
     across = Axis(f"{name} from the last image until read ({model})", end, ticks(end))
     up = Axis(f"% of {sides[0][0].studies:,} studies with a finding that are read by then", 100.0, ticks(100.0, most=5))
     panel = Panel(_RIGHT_PANEL[0], _TOP, _RIGHT_PANEL[1], _BOTTOM, across, up)

@@ -40,8 +40,8 @@ def _show_moves(form: TriageReplayForm) -> None:
         for old in Priority
     ]
     rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, len(Priority) + 2))))
-    title = f"Triage by «{form.after.name}» of what was «{form.before.name}», {_span(form)}"
-    write_table(title, ("was", *(f"now {priority}" for priority in Priority), "all"), rows, empty="")
+    write_line(f"«{form.after.name}» instead of «{form.before.name}», {_span(form)}\n")
+    write_table("Priorities", ("was", *(f"now {priority}" for priority in Priority), "all"), rows, empty="")
     write_line(
         f"{form.analyses} analyses of {form.studies} studies: {form.up} more urgent, {form.down} less urgent, "
         f"{form.unchanged} as before\n"
@@ -63,9 +63,12 @@ def _rule_row(rule: RuleCountForm) -> tuple[object, ...]:
 
 def _show_alarms(form: TriageReplayForm) -> None:
     before, after = [day.before for day in form.days], [day.after for day in form.days]
-    sides = ((form.before.name, before, _busiest(form.days, before)), (form.after.name, after, _busiest(form.days, after)))
+    sides = (
+        (form.before.name, before, _busiest(form.days, before)),
+        (form.after.name, after, _busiest(form.days, after)),
+    )
     rows = [(name, sum(alarms), f"{mean(alarms):.1f}", max(alarms), day) for name, alarms, day in sides]
-    title = f"Alarms: studies that are STAT or HIGH, {len(form.days)} days"
+    title = f"Alarms: STAT and HIGH studies of {_counted(len(form.days), 'day')}"
     write_table(title, ("by", "all", "a day", "most in a day", "on"), rows, empty="")
 
 
@@ -80,7 +83,8 @@ def _show_waiting(form: TriageReplayForm) -> None:
         (form.after.name, form.waiting_after),
         ("first come, first read", form.waiting_first_come),
     )
-    title = f"Waiting until read: {form.model.readers} readers, {form.model.minutes_per_study:g} minutes a study"
+    readers = _counted(form.model.readers, "reader")
+    title = f"Waiting until read: {readers}, {form.model.minutes_per_study:g} minutes a study"
     write_table(title, _WAIT_HEADERS, [(name, *_waiting_row(waiting)) for name, waiting in orders], empty="")
 
 
@@ -104,7 +108,7 @@ def _remarks(form: TriageReplayForm) -> Iterator[str]:
     if form.model.load is not None:
         yield f"Readers are busy {100 * form.model.load:.0f} % of the time{_verdict_on(form.model.load)}"
     for what, analyses in form.lacking.items():
-        yield f"{what}: asked of {analyses} analyses that do not say it; rules that ask it did not hold for them"
+        yield f"{what}: rules ask it of {analyses} analyses whose inputs do not hold it; such rules did not hold there"
     if form.unreadable:
         yield _unreadable(form)
 
@@ -117,6 +121,10 @@ def _verdict_on(load: float) -> str:
 
 def _unreadable(form: TriageReplayForm) -> str:
     return f"{form.unreadable} analyses keep no inputs that can be read, and are left out"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _span(form: TriageReplayForm) -> str:

@@ -2,82 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from storage.errors import RecordMissing
-from storage.triage.policy import Policy, load_policy, parse_policy
-from storage.triage.tables import PolicyState, ShadowDecisionRow, TriagePolicyRow
+from storage.triage import policies
+from storage.triage.policies import RecordedPolicy
+from storage.triage.policy import Policy
+from storage.triage.policy_file import load_policy
+from storage.triage.tables import PolicyState
 
 ON_RECORD = "as decided"
 LIVE = "live"
-_SHORTEST_DIGEST = 6
+_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a replay by name; ``policy`` is None where nothing is decided anew, ``sha256`` where none is one."""
+    """One side of a replay by name; ``sha256`` is None where it is what was decided then, by whatever policy."""
 
     name: str
-    policy: Policy | None
     sha256: str | None
+    rules: tuple[str, ...] = ()
+    """The names of its rules in their order; none where its text is not at hand."""
 
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """The names of the rules in the order of the policy; none where its text is not at hand."""
-        return tuple(rule.name for rule in self.policy.rules) if self.policy else ()
+    @classmethod
+    def of(cls, policy: Policy) -> Side:
+        """Return the side of a policy that decides anew."""
+        return cls(policy.name, policy.sha256, tuple(rule.name for rule in policy.rules))
 
-
-def of_file(path: Path) -> Side:
-    """Read the policy of a file; PolicyInvalid."""
-    policy = load_policy(path)
-    return Side(path.name, policy, policy.sha256)
-
-
-def in_force(session: Session, *, settings_file: Path | None) -> Side:
-    """Read the policy that decides now: the live one, or where none is promoted, the file of the settings."""
-    row = session.scalar(select(TriagePolicyRow).where(TriagePolicyRow.state == PolicyState.LIVE.value))
-    if row is None:
-        policy = load_policy(settings_file)
-        return Side(settings_file.name if settings_file else "the policy that ships", policy, policy.sha256)
-    return Side(row.name, parse_policy(row.content.encode(), name=row.name), row.sha256)
+    @classmethod
+    def on_record(cls) -> Side:
+        """Return the side that repeats what was decided then."""
+        return cls(ON_RECORD, None)
 
 
-def on_record() -> Side:
-    """Return the side that repeats what was decided then, by whatever policy was live."""
-    return Side(ON_RECORD, None, None)
+def other_policy(session: Session, against: str | None, *, configured: Path | None) -> Policy | None:
+    """Return the policy that ``against`` means: None for what was decided then, the one in force, or that of a file.
+
+    ``configured`` is the file of the settings, which decides where none is promoted. PolicyInvalid.
+    """
+    if against is None:
+        return None
+    if against == LIVE:
+        return policies.in_force(session, load_policy(configured) if configured else None).live
+    return load_policy(Path(against))
 
 
 def on_trial(session: Session, named: str | None) -> Side:
-    """Return the policy of a name or of a digest's beginning that was tried; RecordMissing lists those that were.
-
-    Without a name it is the one on trial now, if there is one alone.
-    """
-    tried = select(ShadowDecisionRow.policy_sha256).distinct()
-    known = select(TriagePolicyRow).order_by(TriagePolicyRow.changed_at.desc())
-    shadow = TriagePolicyRow.state == PolicyState.SHADOW.value
-    rows = session.scalars(known.where(or_(shadow, TriagePolicyRow.sha256.in_(tried)))).all()
-    if named is None:
-        found = [row for row in rows if row.state == PolicyState.SHADOW.value]
-    else:
-        found = [row for row in rows if _is_called(row, named)]
-    if len(found) != 1:
-        raise RecordMissing(_which(rows, named, found=len(found)))
-    return Side(found[0].name, None, found[0].sha256)
+    """Return the policy of a name or digest, by default the one on trial now; RecordMissing where there is no such one."""
+    if named is not None:
+        return _side(policies.find(session, named))
+    tried = [one for one in policies.listed(session) if one.state is PolicyState.SHADOW]
+    if len(tried) == 1:
+        return _side(tried[0])
+    if not tried:
+        raise RecordMissing("no policy is on trial; name one that was, or begin with `oncue triage shadow FILE`")
+    names = ", ".join(one.name for one in tried)
+    raise RecordMissing(f"several policies are on trial ({names}); name the one that is meant")
 
 
-def _is_called(row: TriagePolicyRow, named: str) -> bool:
-    return named == row.name or (len(named) >= _SHORTEST_DIGEST and row.sha256.startswith(named.lower()))
+def told_apart(before: Side, after: Side) -> tuple[Side, Side]:
+    """Return both sides; where they have one name, the digests are added to it."""
+    if before.name != after.name:
+        return before, after
+    return _with_digest(before), _with_digest(after)
 
 
-def _which(rows: object, named: str | None, *, found: int) -> str:
-    listed = ", ".join(f"{row.name} ({row.sha256[:12]}, {row.state})" for row in rows)  # type: ignore[attr-defined]
-    if not listed:
-        return "no policy is or was on trial; `oncue triage shadow FILE` begins one"
-    wanted = "no policy is on trial now" if named is None else f"no policy on trial is called {named!r}"
-    if found:
-        wanted = "several policies are on trial" if named is None else f"several are called {named!r}; give the digest"
-    return f"{wanted}; on record: {listed}"
+def _with_digest(side: Side) -> Side:
+    return replace(side, name=f"{side.name} {side.sha256[:_SHOWN_DIGITS]}") if side.sha256 else side
+
+
+def _side(recorded: RecordedPolicy) -> Side:
+    return Side.of(policies.read(recorded))

@@ -6,8 +6,9 @@ from sqlalchemy.orm import Session
 
 from storage.progress import OnProgress
 from storage.triage import kept_decisions
+from storage.triage.case import Case
 from storage.triage.kept_decisions import KeptDecision, Span, Verdict
-from storage.triage.policy import Case, Policy
+from storage.triage.policy import Policy
 from storage.triage.replay_tally import Redecided, ReplayResult, Tally
 from storage.triage.unknowns import Unknowns
 
@@ -32,9 +33,7 @@ def replay(
     return tally.result()
 
 
-def compare(
-    session: Session, span: Span, tally: Tally, *, shadow_sha256: str, on_progress: OnProgress
-) -> ReplayResult:
+def compare(session: Session, span: Span, tally: Tally, *, shadow_sha256: str, on_progress: OnProgress) -> ReplayResult:
     """Hold what a policy on trial said of the analyses that it saw against what was decided; nothing is decided anew.
 
     ``on_progress`` counts analyses. Inputs that cannot be read are counted, for nobody knows then what was found.

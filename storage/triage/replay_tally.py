@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
 
-from storage.domain import Finding, Presence, Priority
+from storage.domain import Presence, Priority
 from storage.triage import queue_model
+from storage.triage.case import CaseFinding, Fact
 from storage.triage.kept_decisions import KeptDecision, Verdict
 from storage.triage.queue_model import Reading, WaitingTimes
 from storage.triage.study_outcomes import StudyOutcomes
@@ -24,7 +25,7 @@ class Positives:
     minimum_confidence: float = 0.5
     labels: frozenset[str] = frozenset()
 
-    def holds(self, findings: tuple[Finding, ...]) -> bool:
+    def holds(self, findings: tuple[CaseFinding, ...]) -> bool:
         """Say whether one of the findings is such a one."""
         return any(
             finding.label in self.labels
@@ -38,10 +39,10 @@ class Redecided:
     """One analysis with both verdicts; ``lacks`` names what the new policy asked and the inputs do not say."""
 
     kept: KeptDecision
-    findings: tuple[Finding, ...]
+    findings: tuple[CaseFinding, ...]
     before: Verdict
     after: Verdict
-    lacks: tuple[str, ...] = ()
+    lacks: frozenset[Fact] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class ReplayResult:
     rules_before: tuple[RuleCount, ...]
     rules_after: tuple[RuleCount, ...]
     days: tuple[DayCount, ...]
-    lacking: Mapping[str, int]
+    lacking: Mapping[Fact, int]
     reading: Reading
     load: float | None
     waiting_before: Waiting
@@ -143,7 +144,7 @@ class Tally:
     reading: Reading
     unreadable: int = 0
     moved: Counter[tuple[Priority, Priority]] = field(default_factory=Counter)
-    lacking: Counter[str] = field(default_factory=Counter)
+    lacking: Counter[Fact] = field(default_factory=Counter)
     _before: _Rules = field(default_factory=_Rules)
     _after: _Rules = field(default_factory=_Rules)
     _studies: StudyOutcomes = field(default_factory=StudyOutcomes)

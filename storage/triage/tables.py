@@ -15,10 +15,14 @@ _LIVE = text("state = 'live'")
 
 
 class PolicyState(StrEnum):
-    """Whether a policy decides, is tried beside the one that does, or neither."""
+    """Whether a policy decides, is tried beside the one that does, or neither.
+
+    CONFIGURED: the file of the settings, which decides while none is LIVE.
+    """
 
     LIVE = "live"
     SHADOW = "shadow"
+    CONFIGURED = "configured"
     RETIRED = "retired"
 
 

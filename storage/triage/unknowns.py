@@ -1,42 +1,31 @@
-"""What a policy asks and the inputs of a decision do not say: a rule that asks it cannot hold."""
+"""What a policy asks and the inputs of a decision do not hold: a rule that asks it cannot hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from storage.triage.policy import Case, Policy, Rule
-
-_UNKNOWN: Mapping[str, tuple[str, Callable[[Case], bool]]] = {
-    "minimum_out_of_distribution": ("out_of_distribution", lambda case: case.out_of_distribution is None),
-}
-"""By the condition of a rule: what it asks, and whether a case does not say it."""
+from storage.triage.case import Case, Fact
+from storage.triage.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Unknowns:
-    """The conditions of a policy that a case may have no answer to, rule by rule in the order of the policy."""
+    """What each rule of a policy asks, in the order of the policy."""
 
-    asked: tuple[tuple[str, tuple[str, ...]], ...]
+    asked: tuple[tuple[str, frozenset[Fact]], ...]
 
     @classmethod
     def of(cls, policy: Policy) -> Unknowns:
-        """Return what each rule of a policy asks."""
-        return cls(tuple((rule.name, _conditions(rule)) for rule in policy.rules))
+        """Look through the rules of a policy, once for all cases."""
+        return cls(tuple((rule.name, rule.asks) for rule in policy.rules))
 
-    def lacking(self, case: Case, *, decided_by: str) -> tuple[str, ...]:
-        """Name what a case does not say and a rule asked, up to the one that decided: later ones were not asked."""
-        lacks: list[str] = []
-        for name, conditions in self.asked:
-            for condition in conditions:
-                what, is_unknown = _UNKNOWN[condition]
-                if is_unknown(case) and what not in lacks:
-                    lacks.append(what)
+    def lacking(self, case: Case, *, decided_by: str) -> frozenset[Fact]:
+        """Return what a case does not hold and a rule asked, up to the one that decided: later ones were not asked."""
+        asked: frozenset[Fact] = frozenset()
+        if not case.lacking:
+            return asked
+        for name, facts in self.asked:
+            asked |= facts
             if name == decided_by:
                 break
-        return tuple(lacks)
-
-
-def _conditions(rule: Rule) -> tuple[str, ...]:
-    """Return the conditions that a rule names and a case may not answer."""
-    return tuple(condition for condition in _UNKNOWN if getattr(rule, condition) is not None)
+        return asked & case.lacking

@@ -29,7 +29,9 @@ from storage.domain import (
 from storage.models import AnalysisRow, JobRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
 from storage.routes.file import load_routes
-from storage.triage.policy import Case, Policy, load_policy
+from storage.triage.case import Case, Circumstances
+from storage.triage.policy import Policy
+from storage.triage.policy_file import load_policy
 from storage.triage.tables import PolicyState, ShadowDecisionRow, TriagePolicyRow
 from tests.support.records import EXPLICIT, MR_IMAGE, series_facts
 
@@ -59,12 +61,14 @@ class DrawnStudy:
         return max((one.confidence for one in self.findings if one.presence is Presence.PRESENT), default=0.1)
 
     def case(self) -> Case:
-        return Case(self.findings, self.confidence, self.out_of_distribution, self.lane)
+        around = Circumstances(self.lane, "head-mr", decided_at=self.analysed_at)
+        distance = self.out_of_distribution
+        return Case.of(self.findings, around, case_score=self.confidence, out_of_distribution=distance)
 
 
 def drawn_studies(count: int, *, days: int = 30, seed: int = 21) -> tuple[DrawnStudy, ...]:
     """Return studies in the order of their arrival; the same for the same numbers."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - the same history each time
     moments = sorted(_moment(chance, days) for _ in range(count))
     return tuple(_study(chance, number, moment) for number, moment in enumerate(moments, start=1))
 
@@ -121,7 +125,12 @@ def put_on_trial(database: Database, policy: Policy, content: bytes, *, name: st
 
 def _copy(session: Session, study_id: int, job_id: int, studies: tuple[DrawnStudy, ...], policy: Policy) -> None:
     """Write the rows of studies as those of one that is on record, but for what was drawn of them."""
-    keys = ((StudyRow.id, study_id), (StandingRow.study_id, study_id), (JobRow.id, job_id), (AnalysisRow.job_id, job_id))
+    keys = (
+        (StudyRow.id, study_id),
+        (StandingRow.study_id, study_id),
+        (JobRow.id, job_id),
+        (AnalysisRow.job_id, job_id),
+    )
     whole = [
         dict(session.execute(select(column.class_.__table__).where(column == value)).mappings().one())
         for column, value in keys
@@ -150,7 +159,13 @@ def _drawn(study: DrawnStudy, policy: Policy) -> tuple[dict[str, object], ...]:
             "leading_job_id": own,
             "rank": len(Priority) if study.withheld else decision.priority.rank,
         },
-        {"id": own, "study_id": own, "opened_at": closed_at, "lane": study.lane.value, "finished_at": study.analysed_at},
+        {
+            "id": own,
+            "study_id": own,
+            "opened_at": closed_at,
+            "lane": study.lane.value,
+            "finished_at": study.analysed_at,
+        },
         {
             "job_id": own,
             "priority": decision.priority.value,

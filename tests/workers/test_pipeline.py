@@ -29,7 +29,7 @@ from storage.domain import (
     Volume,
 )
 from storage.objects import ObjectStore
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from tests.support.analysers import ALGORITHM, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck

@@ -8,7 +8,8 @@ import pytest
 
 from storage.domain import Finding, Lane, Presence, Priority
 from storage.errors import PolicyInvalid
-from storage.triage.policy import Case, load_policy, parse_policy
+from storage.triage.case import Case, Circumstances
+from storage.triage.policy_file import load_policy, parse_policy
 from tests.support.documents import DOCS
 from workers.image_labels import IMAGING_FINDING
 from workers.lesions import LESION
@@ -43,7 +44,7 @@ def _label(name: str | None, *, confidence: float = 0.9) -> Finding:
 
 
 def _case(*findings: Finding, out_of_distribution: float = 0.1, lane: Lane = Lane.ROUTINE) -> Case:
-    return Case(findings, 0.9, out_of_distribution, lane)
+    return Case.of(findings, Circumstances(lane), case_score=0.9, out_of_distribution=out_of_distribution)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_the_shipped_policy_orders_cases_sensibly(case: Case, priority: Priority
 
 
 def test_the_first_rule_that_holds_decides() -> None:
-    rules = b'[[rules]]\nname = "a"\npriority = "LOW"\n[[rules]]\nname = "b"\npriority = "STAT"\n'
+    rules = b'[[rules]]\nname = "a"\nlane = "routine"\npriority = "LOW"\n[[rules]]\nname = "b"\npriority = "STAT"\n'
     assert parse_policy(DEFAULT + rules, name="p").decide(_case(_finding())).rule == "a"
 
 
@@ -100,10 +101,10 @@ def test_a_decision_names_its_policy_and_what_it_looked_at() -> None:
     ("content", "words"),
     [
         (b'[[rules]]\nname = "a"\npriority = "LOW"\n', ["default"]),
-        (DEFAULT + b'[[rules]]\nname = "a"\npriority = "SOON"\n', ["rule 1", "line 4", "priority"]),
+        (DEFAULT + b'[[rules]]\nname = "a"\npriority = "SOON"\n', ["rule 1", "line 6", "priority"]),
         (
             DEFAULT + b'[[rules]]\nname="a"\npriority="LOW"\n\n[[rules]]\nname="b"\npriority="LOW"\nvolume=3\n',
-            ["rule 2", "line 8", "volume"],
+            ["rule 2", "line 11", "volume"],
         ),
         (DEFAULT + b'[[rules]]\nname="a"\npriority="LOW"\nminimum_confidence=1.5\n', ["rule 1", "minimum_confidence"]),
         (DEFAULT + b'[[rules]]\nname="else"\npriority="LOW"\n', ["else"]),

@@ -15,7 +15,7 @@ from storage import jobs
 from storage.database import Database
 from storage.domain import JobState
 from storage.objects import ObjectStore
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from tests.support import faulty_decoder as faulty
 from tests.support.analysers import QuickAnalyser, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances

@@ -16,7 +16,7 @@ from storage.job_places import Better, better_place
 from storage.models import JobRow
 from storage.objects import ObjectStore
 from storage.processes import Served
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from tests.support.analysers import QuickAnalyser, ready_models
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.analysers import AbortCheck, Analyser

@@ -16,7 +16,7 @@ from storage.fewshot import fit_requests
 from storage.fewshot.fit_requests import RequestKind, RequestState, Wish
 from storage.objects import ObjectStore
 from storage.routes.file import parse_routes
-from storage.triage.policy import load_policy
+from storage.triage.policy_file import load_policy
 from tests.support.analysers import ALGORITHM, QuickAnalyser, ready_models
 from tests.support.classification import new_adapter, new_task
 from tests.support.queued import queue_study, small_phantom, stored_instances
