@@ -142,7 +142,7 @@ def compare_policies(
     with progress_bar("analyses") as on_progress, open_installation(state, file=config).read() as session:
         tried = on_trial(session, policy)
         result = compare(session, asked.span, asked.tally, shadow_sha256=tried.sha256, on_progress=on_progress)
-    _answer(asked, Side.on_record(), tried, result)
+    _answer(asked, Side.on_record(), Side.recorded(tried), result)
 
 
 def _model(readers: int, minutes: float, confidence: float, labels: list[str] | None) -> Tally:

@@ -35,13 +35,11 @@ def _show_nothing(form: TriageReplayForm) -> None:
 
 def _show_moves(form: TriageReplayForm) -> None:
     counts = {(move.before, move.after): move.analyses for move in form.moved}
-    rows = [
-        (old, *(counts.get((old, new), 0) for new in Priority), sum(counts.get((old, new), 0) for new in Priority))
-        for old in Priority
-    ]
-    rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, len(Priority) + 2))))
+    rows = {old: [counts.get((old, new), 0) for new in Priority] for old in Priority}
+    sums = [sum(column) for column in zip(*rows.values(), strict=True)]
+    shown = [(name, *row, sum(row)) for name, row in (*rows.items(), ("all", sums))]
     write_line(f"«{form.after.name}» instead of «{form.before.name}», {_span(form)}\n")
-    write_table("Priorities", ("was", *(f"now {priority}" for priority in Priority), "all"), rows, empty="")
+    write_table("Priorities", ("was", *(f"now {priority}" for priority in Priority), "all"), shown, empty="")
     write_line(
         f"{form.analyses} analyses of {form.studies} studies: {form.up} more urgent, {form.down} less urgent, "
         f"{form.unchanged} as before\n"

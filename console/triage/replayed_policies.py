@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from storage.errors import RecordMissing
+from storage.errors import PolicyInvalid, RecordMissing
 from storage.triage import policies
 from storage.triage.policies import RecordedPolicy
 from storage.triage.policy import Policy
@@ -34,6 +34,14 @@ class Side:
         return cls(policy.name, policy.sha256, tuple(rule.name for rule in policy.rules))
 
     @classmethod
+    def recorded(cls, recorded: RecordedPolicy) -> Side:
+        """Return the side of a policy that was tried; its rules stay unknown where this version cannot read them."""
+        try:
+            return cls.of(policies.read(recorded))
+        except PolicyInvalid:
+            return cls(recorded.name, recorded.sha256)
+
+    @classmethod
     def on_record(cls) -> Side:
         """Return the side that repeats what was decided then."""
         return cls(ON_RECORD, None)
@@ -51,17 +59,17 @@ def other_policy(session: Session, against: str | None, *, configured: Path | No
     return load_policy(Path(against))
 
 
-def on_trial(session: Session, named: str | None) -> Side:
-    """Return the policy of a name or digest, by default the one on trial now; RecordMissing where there is no such one."""
+def on_trial(session: Session, named: str | None) -> RecordedPolicy:
+    """Return the policy of a name or digest, by default the one that is on trial now; RecordMissing."""
     if named is not None:
-        return _side(policies.find(session, named))
+        return policies.find(session, named)
     tried = [one for one in policies.listed(session) if one.state is PolicyState.SHADOW]
-    if len(tried) == 1:
-        return _side(tried[0])
     if not tried:
         raise RecordMissing("no policy is on trial; name one that was, or begin with `oncue triage shadow FILE`")
-    names = ", ".join(one.name for one in tried)
-    raise RecordMissing(f"several policies are on trial ({names}); name the one that is meant")
+    if len(tried) > 1:
+        names = ", ".join(one.name for one in tried)
+        raise RecordMissing(f"several policies are on trial ({names}); name the one that is meant")
+    return tried[0]
 
 
 def told_apart(before: Side, after: Side) -> tuple[Side, Side]:
@@ -73,7 +81,3 @@ def told_apart(before: Side, after: Side) -> tuple[Side, Side]:
 
 def _with_digest(side: Side) -> Side:
     return replace(side, name=f"{side.name} {side.sha256[:_SHOWN_DIGITS]}") if side.sha256 else side
-
-
-def _side(recorded: RecordedPolicy) -> Side:
-    return Side.of(policies.read(recorded))

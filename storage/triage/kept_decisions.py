@@ -83,7 +83,7 @@ def _beside(shadow_sha256: str) -> ColumnElement[bool]:
 
 
 def _page(span: Span, after: int, shadow_sha256: str | None) -> Select[Any]:
-    query = (
+    query: Select[Any] = (
         select(
             AnalysisRow.job_id,
             JobRow.study_id,

@@ -61,9 +61,9 @@ def waits(arrived: Sequence[float], told: Told | None, reading: Reading) -> list
     waiting: list[tuple[int, float, int]] = []
     free = [-math.inf] * reading.readers
     heapify(free)
-    following = 0
+    following, moment = 0, -math.inf
     for _ in range(len(arrived)):
-        moment = heappop(free)
+        moment = max(heappop(free), moment)  # a reader without work begins with whatever comes next
         while True:
             while following < len(events) and events[following][0] <= moment:
                 _take_in(events[following], arrived, rank, waiting)

@@ -192,8 +192,9 @@ def _arrive(session: Session, study: DrawnStudy) -> int:
     study_id = session.scalars(select(StudyRow.id).where(StudyRow.study_instance_uid == uid)).one()
     decision = Decision(Reason.QUIET, study.arrived_at, {"quiet_seconds": _QUIET.total_seconds()})
     seen = SeenStudy(load_routes(), (series_facts(uid),))
-    (job_id,) = closing.close(session, study_id, seen, decision=decision, now=study.arrived_at + _QUIET)
-    return job_id
+    opened = closing.close(session, study_id, seen, decision=decision, now=study.arrived_at + _QUIET)
+    assert opened
+    return opened[0]
 
 
 def _analysis(study: DrawnStudy, frames: tuple[FrameRef, ...], policy: Policy) -> Analysis:
