@@ -19,8 +19,9 @@ _LEFT_PANEL, _RIGHT_PANEL = (70, 570), (680, 1160)
 _MOST_STEPS = 120
 _MOST_DATES = 5
 _LONGEST_NAME = 36
-_AN_HOUR = 60.0
-_IN_HOURS_FROM = 300.0
+_UNITS = ((300.0, 1.0, "minutes"), (72 * 60.0, 60.0, "hours"), (math.inf, 24 * 60.0, "days"))
+"""Up to how many minutes an axis is in which unit, and how many minutes that has."""
+_HEADROOM = 1.05
 _SHOWN_PERCENT = 99
 _OLD, _NEW = Stroke(Ink.OLD), Stroke(Ink.NEW)
 _FIRST_COME = Stroke(Ink.PLAIN, dash=7)
@@ -41,7 +42,7 @@ def write(path: Path, form: TriageReplayForm, result: ReplayResult) -> None:
 def _draw_alarms(canvas: Canvas, days: Sequence[DayForm]) -> None:
     every = math.ceil(len(days) / _MOST_STEPS)
     before, after = (list(_means(counts, every)) for counts in _counts(days))
-    most = max(*before, *after, 1.0)
+    most = _HEADROOM * max(*before, *after, 1.0)
     up = Axis("studies that are STAT or HIGH" + ("" if every == 1 else f", mean of {every} days"), most, ticks(most))
     across = Axis("day (UTC)", float(len(before)), tuple(_dates(days[0].day, len(before), every)))
     panel = Panel(_LEFT_PANEL[0], _TOP, _LEFT_PANEL[1], _BOTTOM, across, up)
@@ -78,7 +79,7 @@ def _draw_waits(canvas: Canvas, form: TriageReplayForm, result: ReplayResult) ->
         (result.waiting_after.positive, _NEW),
     )
     longest = max((waits.percentiles[_SHOWN_PERCENT] for waits, _ in sides if waits.studies), default=0.0)
-    unit, name = (_AN_HOUR, "hours") if longest >= _IN_HOURS_FROM else (1.0, "minutes")
+    _, unit, name = next(one for one in _UNITS if longest < one[0])
     end = max(longest / unit, 1.0)
     readers = "1 reader" if form.model.readers == 1 else f"{form.model.readers} readers"
     model = f"{readers}, {form.model.minutes_per_study:g} minutes a study"
@@ -86,6 +87,9 @@ def _draw_waits(canvas: Canvas, form: TriageReplayForm, result: ReplayResult) ->
     up = Axis(f"% of {sides[0][0].studies:,} studies with a finding that are read by then", 100.0, ticks(100.0, most=5))
     panel = Panel(_RIGHT_PANEL[0], _TOP, _RIGHT_PANEL[1], _BOTTOM, across, up)
     canvas.axes(panel, "Waiting of studies with a finding")
+    if not sides[0][0].studies:
+        middle = ((panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2)
+        canvas.text(middle, "nothing was found in any study", Ink.GREY, anchor="mm")
     for waits, stroke in sides:
         canvas.curve(panel, list(_shares(waits, unit)), stroke)
 
