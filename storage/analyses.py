@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -30,6 +30,7 @@ from storage.fewshot.tables import ClassificationPredictionRow
 from storage.history.sealing import newest_checkpoint
 from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow, StructureRow
 from storage.objects import ObjectStore
+from storage.triage import policies, shadows
 
 
 def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest: str, now: datetime) -> None:
@@ -47,6 +48,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     session.add_all(_structure_row(held.job_id, structure) for structure in analysis.structures)
     _save_predictions(session, held.job_id, analysis.findings, now=now)
     save_explanation(session, held.job_id, analysis.explanation)
+    shadows.save(session, held.job_id, analysis.shadows, now=now)
     analysis_files.save(session, held.job_id, analysis, grid_digest=grid_digest)
     superseding.supersede_results(session, held.study_id, held.route, by=held.job_id, actor=held.owner, now=now)
     session.merge(
@@ -89,7 +91,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
         },
         study=audit.study_of(session, held.study_id),
     )
-    _record_decision(session, held, analysis.decision, now=now)
+    _record_decision(session, held, analysis, now=now)
     standing.refresh(session, held.study_id)
 
 
@@ -111,7 +113,7 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         findings=findings_of(session, job_id),
         label_map=label_map,
         frames=frames,
-        decision=decision_of(row),
+        decision=replace(decision_of(row), policy_name=policies.name_of(session, row.policy_sha256)),
         timings=tuple(StageTiming(**entry) for entry in json.loads(row.timings)),
         overlays=tuple(json.loads(row.overlays)),
         notes=tuple(json.loads(row.notes)),
@@ -121,6 +123,7 @@ def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:
         withheld=row.withheld,
         structures=structures_of(session, job_id),
         checkpoint=row.checkpoint,
+        shadows=shadows.of_job(session, job_id),
     )
 
 
@@ -189,7 +192,8 @@ def explanation_of(session: Session, job_id: int) -> KeptExplanation | None:
     return KeptExplanation(row.attention, tuple(Panel(**entry) for entry in json.loads(row.panels)))
 
 
-def _record_decision(session: Session, held: jobs.Claim, decision: TriageDecision, *, now: datetime) -> None:
+def _record_decision(session: Session, held: jobs.Claim, analysis: Analysis, *, now: datetime) -> None:
+    decision = analysis.decision
     audit.record(
         session,
         "study:prioritised",
@@ -202,9 +206,21 @@ def _record_decision(session: Session, held: jobs.Claim, decision: TriageDecisio
             "rule": decision.rule,
             "policy": decision.policy_sha256,
             "inputs": decision.inputs,
+            **_tried(analysis.shadows),
         },
         study=audit.study_of(session, held.study_id),
     )
+
+
+def _tried(decisions: Sequence[TriageDecision]) -> dict[str, audit.Detail]:
+    """Return what policies on trial said, from the same inputs, as one detail; none where none was tried."""
+    if not decisions:
+        return {}
+    said = [
+        {"policy": one.policy_sha256, "name": one.policy_name, "priority": one.priority.value, "rule": one.rule}
+        for one in decisions
+    ]
+    return {"shadows": json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)}
 
 
 def _row(session: Session, job_id: int, analysis: Analysis, *, grid_digest: str, now: datetime) -> AnalysisRow:

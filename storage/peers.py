@@ -6,6 +6,7 @@ address and by its certificate. Several entries may share a title: the one that 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -144,6 +145,13 @@ def query_address(session: Session, calling_aet: str) -> str | None:
         .order_by(PeerRow.name)
     )
     return session.scalars(query).first()
+
+
+def care_setting(session: Session, calling_aets: Collection[str]) -> CareSetting | None:
+    """Return where patients are cared for whose images come from these titles; None where entries do not agree."""
+    query = select(PeerRow.care_setting).where(PeerRow.calling_aet.in_(calling_aets), PeerRow.allowed)
+    found = {text for text in session.scalars(query) if text is not None}
+    return CareSetting(found.pop()) if len(found) == 1 else None
 
 
 def seen(session: Session, names: frozenset[str], *, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from storage import deletions, jobs, routings, series, studies
@@ -27,6 +27,8 @@ class Assignment:
     routes_sha256: str
     lane: Lane
     instances: tuple[StoredInstance, ...]
+    calling_aets: frozenset[str] = frozenset()
+    """Who sent the series that it reads."""
 
     def withheld(self, out_of_distribution: float | None) -> str | None:
         """Return why a result is not to be sent, or None where it is."""
@@ -44,10 +46,16 @@ def load_assignment(database: Database, held: jobs.Claim) -> Assignment:
         job = jobs.find(session, held.job_id)
         route = routings.route_named(session, job.route, job.routes_sha256)
         deletions.require_images(session, held.study_id, job.wanted)
-        _require_one_patient(series.of_study(session, held.study_id))
+        facts = series.of_study(session, held.study_id)
+        _require_one_patient(facts)
         instances = studies.instances_of(session, held.study_id)
     wanted = tuple(item for item in instances if not job.wanted or item.series_instance_uid in job.wanted)
-    return Assignment(route, job.routes_sha256 or "", job.lane, wanted)
+    return Assignment(route, job.routes_sha256 or "", job.lane, wanted, _senders(facts, job.wanted))
+
+
+def _senders(facts: Iterable[SeriesFacts], wanted: Collection[str]) -> frozenset[str]:
+    read = (one.calling_aets for one in facts if not wanted or one.series_instance_uid in wanted)
+    return frozenset[str]().union(*read)
 
 
 def _require_one_patient(facts: Iterable[SeriesFacts]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from storage import jobs
+from storage.database import utc_now
 from storage.domain import Analysis, FrameRef, LabelMap, TriageDecision, Volume
-from storage.triage.policy import Case
 from workers.analysers import AbortCheck
 from workers.answers import Answer, Attempt, label_input, segment_input
 from workers.assignments import NOTHING_DRAWN, load_assignment
+from workers.circumstances import Triage, load_triage
 from workers.device_turns import Turn
 from workers.errors import BodyPartMismatch, GeometryOutsideRoute, WorkerError
 from workers.imaging.inputs import largest_bytes, read_inputs
@@ -49,11 +50,12 @@ def analyse(
     watch = watch or Stopwatch()
     with watch.stage("load"):
         assignment = load_assignment(resources.database, held)
+        triage = load_triage(resources, held, assignment, now=utc_now())
     attempt = Attempt(resources, assignment, check, watch, turn)
     volumes, notes = _read(attempt)
     # One turn for all images of a job: nobody comes in between.
     keeping = replace(attempt, turn=None)
-    judged = [_judge(attempt if volume is volumes[-1] else keeping, volume) for volume in volumes]
+    judged = [_judge(attempt if volume is volumes[-1] else keeping, triage, volume) for volume in volumes]
     leading = min(judged, key=_urgency)
     volume, answer = leading.volume, leading.answer
     return Analysis(
@@ -75,18 +77,18 @@ def analyse(
         routes_sha256=assignment.routes_sha256,
         withheld=assignment.withheld(answer.out_of_distribution) or _unsaid(answer),
         structures=answer.structures,
+        shadows=triage.try_shadows(answer),
     )
 
 
-def _judge(attempt: Attempt, volume: Volume) -> Judged:
+def _judge(attempt: Attempt, triage: Triage, volume: Volume) -> Judged:
     """Return what the route's analyser says of one input, and which priority that gets."""
     attempt.check()
     input_sha256 = digest_frames(volume.frames)
     ask = label_input if attempt.assignment.route.analyser == LABEL else segment_input
     answer = ask(attempt, volume, input_sha256=input_sha256)
     with attempt.watch.stage("triage"):
-        case = Case(answer.findings, answer.case_score, answer.out_of_distribution, attempt.assignment.lane)
-        decision = attempt.resources.policy.decide(case)
+        decision = triage.decide(answer)
     return Judged(volume, input_sha256, answer, decision)
 
 

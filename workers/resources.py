@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from storage.database import Database
+from storage.database import Database, utc_now
 from storage.objects import ObjectStore
-from storage.triage.policy import Policy, load_policy
+from storage.triage import policies
+from storage.triage.policy import Policy
+from storage.triage.policy_file import load_policy
 from workers.config import WorkerSettings
 from workers.image_labels import ImageClassifiers
 from workers.known_models import KnownModels
@@ -40,6 +42,7 @@ class PipelineResources:
     models: LoadedModels
     classifiers: RouteClassifiers | None
     policy: Policy
+    """That of the settings: it decides while none is promoted."""
     overlay_slices: int = 12
     guard: RegionGuard | None = None
 
@@ -60,6 +63,7 @@ def open_resources(
     The models that a site added lie under ``state``; each is loaded when the first job asks for it.
     """
     policy = load_policy(settings.policy)
+    policies.put_on_record(database, policy, actor=actor, now=utc_now())
     _limit_threads(settings.threads)
     known = KnownModels(settings, database, state)
     models = LoadedModels(known, budget_megabytes=settings.memory_megabytes)

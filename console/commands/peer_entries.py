@@ -57,6 +57,14 @@ Query = Annotated[
         help="Where it answers questions: AET@HOST:PORT, tls://AET@HOST:PORT, or https:// DICOMweb.",
     ),
 ]
+Setting = Annotated[
+    str | None,
+    typer.Option(
+        "--setting",
+        metavar="SETTING",
+        help="Where its patients are cared for, as triage policies ask: emergency, inpatient or outpatient.",
+    ),
+]
 Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of the entry of this name.")]
 Who = Annotated[
     str,
@@ -89,6 +97,7 @@ def add_peer(
     images_per_hour: Images = None,
     megabytes_per_hour: Megabytes = None,
     query: Query = None,
+    setting: Setting = None,
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
@@ -100,8 +109,10 @@ def add_peer(
     """
     from console.peers.schemas import peer_form
     from console.terminal.actor import command_line_actor
+    from console.terminal.options import chosen
     from dicom_gateway import peer_entries as checked
     from storage import peers
+    from storage.care_settings import CareSetting
     from storage.database import utc_now
     from storage.peers import PeerEntry, Quotas
 
@@ -116,6 +127,7 @@ def add_peer(
         lane=_lane(lane),
         quotas=Quotas(associations_per_hour, images_per_hour, megabytes_per_hour),
         query_address=query and checked.query_address(query),
+        care_setting=chosen(CareSetting, setting),
     )
     record = peers.replace if replace else peers.add
     with _installation(state, config).write() as session:

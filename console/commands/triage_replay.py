@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
-PolicyFile = Annotated[
-    Path, typer.Option("--policy", metavar="FILE", dir_okay=False, help="The policy to try, a TOML file.")
+TriedPolicy = Annotated[
+    str, typer.Option("--policy", metavar="FILE", help="The policy to try: a TOML file, or one on record by its name.")
 ]
 OnTrial = Annotated[
     str | None,
@@ -39,8 +39,8 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        metavar="live|FILE",
-        help="Compare with the policy in force, or with that of a file; default: with what was decided then.",
+        metavar="live|POLICY",
+        help="Compare with the live policy, or another one by file or name; default: with what was decided then.",
     ),
 ]
 Readers = Annotated[int, typer.Option("--readers", metavar="N", min=1, max=1000, help="People who read, in the model.")]
@@ -76,7 +76,7 @@ class _Asked:
 
 
 def replay_policy(
-    policy: PolicyFile,
+    policy: TriedPolicy,
     since: Since,
     state: State = DEFAULT_STATE,
     *,
@@ -98,16 +98,16 @@ def replay_policy(
     """
     from console.installation import open_installation
     from console.terminal.progress import progress_bar
+    from console.triage.policies import chosen_policy
     from console.triage.replayed_policies import Side, other_policy
-    from storage.triage.policy_file import load_policy
     from storage.triage.replay import replay
 
     asked = _asked(
         since, until, _model(readers, minutes_per_study, positive_from, positive_label), plot, as_json=as_json
     )
-    after = load_policy(policy)
     installation = open_installation(state, file=config)
     with progress_bar("analyses") as on_progress, installation.read() as session:
+        after = chosen_policy(session, policy)
         before = other_policy(session, against, configured=installation.settings.worker.policy)
         result = replay(session, asked.span, asked.tally, after=after, before=before, on_progress=on_progress)
     _answer(asked, Side.of(before) if before else Side.on_record(), Side.of(after), result)
@@ -171,7 +171,8 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
 
 def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> None:
     from console.terminal.output import write_json, write_line
-    from console.triage import replay_plot, replay_table
+    from console.terminal import triage_replay
+    from console.triage import replay_plot
     from console.triage.replay_form import form_of
 
     form = form_of(asked.span, before, after, result)
@@ -181,6 +182,6 @@ def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> N
     if asked.as_json:
         write_json(form.model_dump(mode="json"))
         return
-    replay_table.show(form)
+    triage_replay.show(form)
     if asked.plot is not None:
         write_line(f"the picture is in {asked.plot}" if is_drawn else "there is nothing to draw")

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from console.record_schema import IsoTime, RecordSchema
 from storage import peer_usage, peers
+from storage.care_settings import CareSetting
 from storage.database import utc_now
 from storage.domain import Lane
 from storage.peer_usage import Usage
@@ -35,6 +36,7 @@ class PeerForm(RecordSchema):
     used_images: int
     used_megabytes: float
     query_address: str | None
+    care_setting: CareSetting | None
     added_by: str
     added_at: IsoTime
     changed_at: IsoTime
@@ -86,6 +88,7 @@ def _form(recorded: RecordedPeer, used: Mapping[str, Usage]) -> PeerForm:
             "used_images": usage.images,
             "used_megabytes": usage.size_bytes / _MEGABYTE,
             "query_address": entry.query_address,
+            "care_setting": entry.care_setting,
             "added_by": recorded.added_by,
             "added_at": recorded.added_at,
             "changed_at": recorded.changed_at,

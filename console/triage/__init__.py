@@ -1,1 +1,1 @@
-"""Triage as people see it: what a policy would have done, in tables and pictures."""
+"""Triage, as people see it: policies on record and on trial."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from console.triage.policies import chosen_policy
 from storage.errors import PolicyInvalid, RecordMissing
 from storage.triage import policies
 from storage.triage.policies import RecordedPolicy
@@ -48,15 +49,15 @@ class Side:
 
 
 def other_policy(session: Session, against: str | None, *, configured: Path | None) -> Policy | None:
-    """Return the policy that ``against`` means: None for what was decided then, the one in force, or that of a file.
+    """Return the policy to compare with: None for what was decided then, the live one, one on record or of a file.
 
-    ``configured`` is the file of the settings, which decides where none is promoted. PolicyInvalid.
+    ``configured`` is the file of the settings, which decides where none is promoted. RecordMissing, PolicyInvalid.
     """
     if against is None:
         return None
     if against == LIVE:
         return policies.in_force(session, load_policy(configured) if configured else None).live
-    return load_policy(Path(against))
+    return chosen_policy(session, against)
 
 
 def on_trial(session: Session, named: str | None) -> RecordedPolicy:

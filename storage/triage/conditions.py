@@ -19,6 +19,7 @@ from storage.triage.time_spans import TimeSpan, Weekday, minute_of_week, minutes
 
 Item = TypeVar("Item")
 Seen = TypeVar("Seen", Case, CaseFinding)
+Seen_contra = TypeVar("Seen_contra", contravariant=True)
 
 
 def _listed(value: object) -> object:
@@ -77,8 +78,7 @@ class Conditions(BaseModel):
     @property
     def asks(self) -> frozenset[Fact]:
         """What it needs that inputs of earlier versions do not hold."""
-        kinds = (*FINDING_CONDITIONS, *CASE_CONDITIONS)
-        facts = {kind.fact for kind in kinds if kind.fact is not None and kind.is_asked(self)}
+        facts = {kind.fact for kind in _all() if kind.fact is not None and kind.is_asked(self)}
         schemes = {Fact.CODE_SCHEME} if any(":" in concept for concept in self.concept or ()) else set()
         return frozenset(facts | schemes | ({Fact.TIME} if self.asks_for_time else set()))
 
@@ -113,18 +113,18 @@ class Conditions(BaseModel):
             return False
         if self.asks_for_finding and not other.asks_for_finding:
             return False
-        return all(kind.covers(self, other) for kind in (*CASE_CONDITIONS, *FINDING_CONDITIONS))
+        return all(kind.covers(self, other) for kind in _all())
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield the keys that can never be met, each with the reason."""
-        for kind in (*FINDING_CONDITIONS, *CASE_CONDITIONS):
+        for kind in _all():
             yield from kind.contradictions(self)
         yield from _of_label_sets(self)
         yield from _of_presence(self)
 
 
-class Condition(Protocol[Seen]):
-    """One thing that rules may ask of a case or of a finding."""
+class Asked(Protocol):
+    """One thing that rules may ask, whatever they ask it of."""
 
     @property
     def fact(self) -> Fact | None:
@@ -135,16 +135,20 @@ class Condition(Protocol[Seen]):
         """Say whether a rule asks it."""
         ...
 
-    def holds(self, asked: Conditions, seen: Seen) -> bool:
-        """Say whether it holds, or is not asked."""
-        ...
-
     def covers(self, wide: Conditions, narrow: Conditions) -> bool:
         """Say whether what one rule asks holds wherever that of another does."""
         ...
 
     def contradictions(self, asked: Conditions) -> Iterator[tuple[str, str]]:
         """Yield its keys where they contradict each other."""
+        ...
+
+
+class Condition(Asked, Protocol[Seen_contra]):
+    """One thing that rules may ask of a case or of a finding."""
+
+    def holds(self, asked: Conditions, seen: Seen_contra) -> bool:
+        """Say whether it holds, or is not asked."""
         ...
 
 
@@ -257,6 +261,10 @@ CASE_CONDITIONS: tuple[Condition[Case], ...] = (
     Range("growth_ml", lambda case: case.growth_ml, Fact.GROWTH),
 )
 """What must be true of the case as a whole."""
+
+
+def _all() -> tuple[Asked, ...]:
+    return (*FINDING_CONDITIONS, *CASE_CONDITIONS)
 
 
 def _of_label_sets(asked: Conditions) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -63,7 +62,7 @@ def _volume_ml(session: Session, job_id: int) -> float | None:
     query = select(FindingRow.presence, FindingRow.volume_ml, FindingRow.extent).where(
         FindingRow.job_id == job_id, FindingRow.presence != Presence.ASSESSED.value
     )
-    rows: Sequence[tuple[str, float, str]] = [tuple(row) for row in session.execute(query)]
+    rows = session.execute(query).all()
     if not rows:
         return None
     return total_ml(

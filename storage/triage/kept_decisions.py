@@ -82,8 +82,8 @@ def _beside(shadow_sha256: str) -> ColumnElement[bool]:
     return (ShadowDecisionRow.job_id == AnalysisRow.job_id) & (ShadowDecisionRow.policy_sha256 == shadow_sha256)
 
 
-def _page(span: Span, after: int, shadow_sha256: str | None) -> Select[Any]:
-    query: Select[Any] = (
+def _page(span: Span, after: int, shadow_sha256: str | None) -> Select[*tuple[Any, ...]]:
+    query = (
         select(
             AnalysisRow.job_id,
             JobRow.study_id,

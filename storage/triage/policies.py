@@ -12,6 +12,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
+from storage.database import Database
 from storage.errors import IllegalTransition, PolicyInvalid, RecordExists, RecordMissing
 from storage.triage.policy import Policy
 from storage.triage.policy_file import load_policy, read_recorded
@@ -19,6 +20,7 @@ from storage.triage.tables import PolicyState, TriagePolicyRow
 
 logger = structlog.get_logger(__name__)
 
+LONGEST_NAME = 96
 LONGEST_REASON = 500
 _LEAST_DIGITS = 6
 _IN_USE = (PolicyState.LIVE.value, PolicyState.SHADOW.value)
@@ -72,8 +74,9 @@ class Change:
         """Refuse a change that nobody answers for."""
         if not self.by.strip() or not self.reason.strip():
             raise PolicyInvalid("say who changes the triage policy and why: --by NAME --reason WORDS")
-        if len(self.reason) > LONGEST_REASON:
-            raise PolicyInvalid(f"a reason has {LONGEST_REASON} characters at most")
+        for what, text, most in (("a name", self.by, LONGEST_NAME), ("a reason", self.reason, LONGEST_REASON)):
+            if len(text) > most or not text.isprintable():
+                raise PolicyInvalid(f"{what} has {most} characters at most, and stands on one line")
 
 
 def in_force(session: Session, configured: Policy | None = None) -> PoliciesInForce:
@@ -107,6 +110,15 @@ def keep_configured(session: Session, policy: Policy, *, actor: str, now: dateti
         _set(session, row, PolicyState.RETIRED, Change(actor, _NO_LONGER_CONFIGURED, now))
     row = _kept(session, policy, actor=actor, now=now)
     _set(session, row, PolicyState.CONFIGURED, Change(actor, "the file of the settings", now))
+
+
+def put_on_record(database: Database, configured: Policy, *, actor: str, now: datetime) -> None:
+    """Put the policy of the settings on record unless it is, or another decides in its place; mostly a reading."""
+    with database.read() as session:
+        known = is_known(session, configured)
+    if not known:
+        with database.write() as session:
+            keep_configured(session, configured, actor=actor, now=now)
 
 
 def try_beside(session: Session, policy: Policy, change: Change) -> RecordedPolicy:

@@ -78,7 +78,7 @@ def test_a_policy_is_held_against_the_one_in_force_or_that_of_a_file(
     other = tmp_path / "other.toml"
     other.write_text(CALM.replace("0.8", "0.5"))
     asked = ("triage", "replay", "--policy", calm, "--since", "2026-03-01", "--state", place.state, "--json")
-    assert oncue(*asked, "--against", "live").json["before"]["name"] == "triage-policy"
+    assert oncue(*asked, "--against", "live").json["before"]["name"] == "shipped"
     assert oncue(*asked, "--against", "live").json["moved"] == oncue(*asked).json["moved"]
     against = oncue(*asked, "--against", other).json
     assert against["before"] == {"name": "other", "sha256": policy_of(other).sha256}
