@@ -170,8 +170,8 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
 
 
 def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> None:
-    from console.terminal.output import write_json, write_line
     from console.terminal import triage_replay
+    from console.terminal.output import write_json, write_line
     from console.triage import replay_plot
     from console.triage.replay_form import form_of
 

@@ -11,6 +11,7 @@ from storage.triage.policy import Policy
 from storage.triage.policy_file import parse_policy
 from tests.console.conftest import Place
 from tests.support.commands import oncue
+from tests.support.documents import DOCS
 from tests.support.triage_history import drawn_studies, put_on_trial, record_history
 
 CALM = """
@@ -69,6 +70,17 @@ def test_a_thousand_studies_are_replayed_with_tables_and_a_picture(anywhere: Pla
     assert "The model: studies come when they came" in told.out
     with Image.open(tmp_path / "replay.png") as image:
         assert image.format == "PNG"
+
+
+def test_the_example_of_the_documentation_is_what_a_replay_writes(place: Place, tmp_path: Path) -> None:
+    record_history(place.database, place.objects, drawn_studies(1000))
+    part = (DOCS / "triage.md").read_text().partition("\n## Replay\n")[2]
+    policy, told = (part.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("toml", "text"))
+    (tmp_path / "example.toml").write_text(policy)
+    asked = ("triage", "replay", "--policy", tmp_path / "example.toml", "--since", "2026-03-01", "--state", place.state)
+    ran = oncue(*asked, "--readers", 1, "--minutes-per-study", 35)
+    written = [line.rstrip() for line in ran.out.splitlines()]
+    assert [line for line in told.splitlines() if line not in written] == []
 
 
 def test_a_policy_is_held_against_the_one_in_force_or_that_of_a_file(
@@ -175,6 +187,7 @@ def test_a_policy_on_trial_is_compared_by_default_and_one_of_before_by_its_name(
     by_default, replayed = oncue(*asked).json, oncue("triage", "replay", "--policy", calm, *asked[2:]).json
     assert by_default == replayed
     assert oncue("triage", "compare", "calm", *asked[2:]).json == replayed
+    assert oncue("triage", "replay", "--policy", "calm", *asked[2:]).json == replayed
     eager = CALM.replace("0.8", "0.3").encode()
     put_on_trial(place.database, parse_policy(eager, name="eager"), eager, name="eager")
     several = oncue(*asked)
