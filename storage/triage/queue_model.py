@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from storage.domain import Priority
 
 UNDECIDED = Priority.ROUTINE.rank
 _SECONDS = 60.0
-_STARTED = -1
+_BEGUN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +55,13 @@ class WaitingTimes:
 
 def waits(arrived: Sequence[float], told: Told | None, reading: Reading) -> list[float]:
     """Return for each study how many seconds it waits; ``arrived`` are seconds in any order, None asks no priority."""
-    events = _events(arrived, told)
-    rank = [UNDECIDED] * len(arrived)
+    queue = _Queue(arrived, _events(arrived, told), [UNDECIDED] * len(arrived))
     begun = [math.nan] * len(arrived)
-    waiting: list[tuple[int, float, int]] = []
-    free = [-math.inf] * reading.readers
-    heapify(free)
-    following, moment = 0, -math.inf
-    for _ in range(len(arrived)):
-        moment = max(heappop(free), moment)  # a reader without work begins with whatever comes next
-        while True:
-            while following < len(events) and events[following][0] <= moment:
-                _take_in(events[following], arrived, rank, waiting)
-                following += 1
-            while waiting and rank[waiting[0][2]] != waiting[0][0]:
-                heappop(waiting)  # it was read, or stands elsewhere in the queue since its priority is known
-            if waiting:
-                break
-            moment = events[following][0]
-        _, _, study = heappop(waiting)
-        rank[study], begun[study] = _STARTED, moment
+    free, moment = [-math.inf] * reading.readers, -math.inf
+    for _ in arrived:
+        # A reader without work begins with whatever comes next, so never before another one did.
+        moment, study = queue.next_from(max(heappop(free), moment))
+        begun[study] = moment
         heappush(free, moment + reading.seconds)
     return [start - came for start, came in zip(begun, arrived, strict=True)]
 
@@ -97,6 +84,40 @@ def load(arrived: Sequence[float], reading: Reading) -> float | None:
     return None if seconds == 0.0 else len(arrived) * reading.seconds / (reading.readers * seconds)
 
 
+@dataclass(slots=True)
+class _Queue:
+    """Studies that wait, the next one on top of a heap, and what is still to happen: arrivals and priorities, by time.
+
+    An entry (rank, arrival, study) counts while the study has that rank: one whose priority changes gets another.
+    """
+
+    arrived: Sequence[float]
+    events: Sequence[tuple[float, int, int]]
+    rank: list[int]
+    waiting: list[tuple[int, float, int]] = field(default_factory=list)
+    happened: int = 0
+
+    def next_from(self, moment: float) -> tuple[float, int]:
+        """Return when somebody who is free from a moment on begins to read, and which study; one must be left."""
+        while True:
+            self._let_happen(until=moment)
+            while self.waiting and self.rank[self.waiting[0][2]] != self.waiting[0][0]:
+                heappop(self.waiting)
+            if self.waiting:
+                _, _, study = heappop(self.waiting)
+                self.rank[study] = _BEGUN
+                return moment, study
+            moment = self.events[self.happened][0]
+
+    def _let_happen(self, *, until: float) -> None:
+        while self.happened < len(self.events) and self.events[self.happened][0] <= until:
+            _, study, rank = self.events[self.happened]
+            if self.rank[study] != _BEGUN:
+                self.rank[study] = rank
+                heappush(self.waiting, (rank, self.arrived[study], study))
+            self.happened += 1
+
+
 def _events(arrived: Sequence[float], told: Told | None) -> list[tuple[float, int, int]]:
     """Return (moment, study, rank) of every arrival and of every priority that becomes known, by time."""
     events = [(moment, study, UNDECIDED) for study, moment in enumerate(arrived)]
@@ -107,15 +128,6 @@ def _events(arrived: Sequence[float], told: Told | None) -> list[tuple[float, in
             if rank != UNDECIDED and moment != math.inf
         ]
     return sorted(events, key=lambda event: event[:2])
-
-
-def _take_in(
-    event: tuple[float, int, int], arrived: Sequence[float], rank: list[int], waiting: list[tuple[int, float, int]]
-) -> None:
-    _, study, new_rank = event
-    if rank[study] != _STARTED:
-        rank[study] = new_rank
-        heappush(waiting, (new_rank, arrived[study], study))
 
 
 def _percentile(ordered: Sequence[float], share: int) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -262,6 +263,21 @@ def test_inputs_that_are_none_are_counted_and_decided_by_nothing(
         session.execute(update(AnalysisRow).where(AnalysisRow.job_id == 10_003).values(policy_inputs=inputs))
     result = replayed(sqlite_database, calm())
     assert (result.analyses, result.unreadable) == (9, 1)
+
+
+@pytest.mark.slow
+def test_a_long_history_is_read_in_pages(sqlite_database: Database, objects: ObjectStore) -> None:
+    record_history(sqlite_database, objects, drawn_studies(2500))
+    with sqlite_database.write() as session:
+        longer = AnalysisRow.policy_inputs.op("||")(" " * 20_000)
+        session.execute(update(AnalysisRow).values(policy_inputs=longer))
+    tracemalloc.start()
+    try:
+        assert replayed(sqlite_database, calm()).analyses == 2500
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 30_000_000, "all inputs together are 50 MB"
 
 
 def test_a_policy_on_trial_is_compared_by_what_it_said_of_what_it_saw(database: Database, objects: ObjectStore) -> None:
