@@ -121,3 +121,11 @@ def test_a_wrong_policy_is_refused_with_the_place_that_is_wrong(content: bytes, 
 def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyInvalid, match=r"none\.toml"):
         load_policy(tmp_path / "none.toml")
+
+
+def test_the_policies_of_the_documentation_are_sound() -> None:
+    blocks = [part.partition("```")[0] for part in DOCS.joinpath("triage.md").read_text().split("```toml\n")[1:]]
+    written = [block for block in blocks if "[default]" in block]
+    assert written
+    for block in written:
+        assert parse_policy(block.encode(), name="triage.md").rules
