@@ -41,6 +41,7 @@ from console.commands import (
     support,
     train,
     triage,
+    triage_replay,
     up,
     worklist,
 )
@@ -100,6 +101,8 @@ destinations.app.command("change")(destination_entries.change_destination)
 app.add_typer(destinations.app, name="destinations")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
+triage.app.command("replay")(triage_replay.replay_policy)
+triage.app.command("compare")(triage_replay.compare_policies)
 app.add_typer(triage.app, name="triage")
 audit.app.command("verify")(audit_proofs.verify_log)
 audit.app.command("prove")(audit_proofs.prove_event)
