@@ -221,6 +221,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        clock=_clock,
         duration=spoken,
         moment=_moment,
         percent=_percent,
@@ -249,6 +250,11 @@ def _moment(value: datetime | str | None) -> str:
         return _NOTHING
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _clock(value: datetime, beside: datetime) -> str:
+    """Write a time as that of a day where it stands beside another time of that day."""
+    return f"{value:%H:%M:%S}" if value.date() == beside.date() else _moment(value)
 
 
 def _percent(value: float | None) -> str:

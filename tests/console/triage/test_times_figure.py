@@ -22,7 +22,7 @@ def group(name: str | None, median: float = 60, tail: float = 600, *, opened: Sp
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(None, "\N{EN DASH}"), (0, "0 s"), (0.25, "0.2 s"), (59, "59 s"), (60, "1 min"), (95, "1.6 min"), (3600, "1 h"),
-     (86_399, "24 h"), (86_400, "1 d"), (10_000_000, "116 d")],
+     (59.6, "1 min"), (3_590, "1 h"), (86_399, "1 d"), (36_000, "10 h"), (86_400, "1 d"), (10_000_000, "116 d")],
 )  # fmt: skip # reads by its lines
 def test_times_are_written_in_their_largest_unit(seconds: float | None, words: str) -> None:
     assert spoken(seconds) == words
