@@ -138,6 +138,25 @@ def test_what_came_after_the_page_was_made_was_not_seen(database: Database, obje
     assert [one.priority for one in pending(database)] == [Priority.STAT]
 
 
+def test_a_look_waits_for_the_result_that_is_being_written_and_does_not_count_for_it(
+    database: Database, objects: ObjectStore
+) -> None:
+    closed = closed_study(database, routes=TWO_HEAD_ROUTES)
+    analyse(database, objects, closed.job_ids[0], now=later(1), priority=Priority.HIGH)
+    with database.read() as session:
+        seen = urgent_studies.unopened(session, 1)
+    counted: list[bool] = []
+    look = threading.Thread(target=lambda: counted.append(open_study(database, at=later(3), seen=seen)))
+    with database.write() as session:
+        held = jobs.claim(session, closed.job_ids[1], owner="worker-1", lease_seconds=60, now=later(2))
+        assert held is not None
+        analyses.save(session, held, result(objects, priority=Priority.STAT), grid_digest="g", now=later(2))
+        look.start()
+    look.join(60)
+    assert counted == [False]
+    assert [one.priority for one in pending(database)] == [Priority.STAT]
+
+
 def test_a_higher_priority_waits_again_though_the_study_was_opened(database: Database, objects: ObjectStore) -> None:
     closed = closed_study(database, routes=TWO_HEAD_ROUTES)
     analyse(database, objects, closed.job_ids[0], now=later(1), priority=Priority.HIGH)
