@@ -5,7 +5,7 @@ The channels that wait are told in the order of their minutes, each once while t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -58,38 +58,36 @@ def steps(session: Session, row: UrgentStudyRow) -> tuple[EscalationStep, ...]:
     )
 
 
-def schedule(session: Session, row: UrgentStudyRow, *, besides: Collection[str] = ()) -> None:
-    """Write when the next channel is due; ``besides`` are channels that are told already in this transaction."""
+def schedule(session: Session, row: UrgentStudyRow, *, after: datetime | None = None) -> None:
+    """Write when the next channel is due, of those that are due after a moment where one is given."""
     is_waiting = row.opened_at is None and row.ended_at is None
-    left = [step.at for step in steps(session, row) if step.channel not in besides] if is_waiting else []
+    left = [step.at for step in steps(session, row) if after is None or step.at > after] if is_waiting else []
     row.escalate_at = min(left, default=None)
 
 
 def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[DueEscalation, ...]:
     """Take studies that wait for too long, the longest first, and return which channels are to be told of them.
 
-    A study that somebody else changes at this moment is left for the next time. Called in a transaction that writes.
+    A study that somebody else changes at this moment is left for the next time. Called in a transaction that
+    writes, at whose end a study is due again only when its next channel is.
     """
     wanted = select(UrgentStudyRow.study_id).where(UrgentStudyRow.escalate_at <= now)
     wanted = wanted.order_by(UrgentStudyRow.escalate_at, UrgentStudyRow.id).limit(limit)
     taken = study_locks.take_free(session, wanted)
     found: list[DueEscalation] = []
     for row in _waiting(session, UrgentStudyRow.study_id.in_(taken), UrgentStudyRow.escalate_at <= now):
-        reached = [step.channel for step in steps(session, row) if step.at <= now]
-        found += (_due(row, channel) for channel in reached)
-        if not reached:  # the channel that was due is gone, paused, or waits for longer than it did
-            schedule(session, row)
+        found += (_due(row, step.channel) for step in steps(session, row) if step.at <= now)
+        schedule(session, row, after=now)
     return tuple(found)
 
 
 def escalated(session: Session, one: DueEscalation, *, now: datetime) -> None:
-    """Record that a channel is told of an unopened study, and write when the next one is due.
+    """Record that a channel is told of an unopened study: its announcement is on its way.
 
-    Called after the announcement was put on its way, in the transaction in which ``due`` gave it.
+    Called in the transaction in which ``due`` gave it, and not where the channel knew already.
     """
     row = session.get_one(UrgentStudyRow, one.urgent_id)
     row.escalations += 1
-    schedule(session, row, besides=(one.channel,))
     study = audit.study_of(session, row.study_id)
     details: dict[str, audit.Detail] = {
         "job": row.job_id,

@@ -113,6 +113,11 @@ def _unopened(priority: Priority | None) -> Sequence[ColumnElement[bool]]:
     return [*wanted, UrgentStudyRow.priority == priority.value] if priority else wanted
 
 
+def _next_steps(session: Session, row: UrgentStudyRow) -> tuple[EscalationStep, ...]:
+    due = row.escalate_at
+    return () if due is None else tuple(step for step in escalations.steps(session, row) if step.at >= due)
+
+
 def _urgent(session: Session, row: UrgentStudyRow, study: StudyRow) -> UrgentStudy:
     return UrgentStudy(
         id=row.id,
@@ -132,7 +137,7 @@ def _urgent(session: Session, row: UrgentStudyRow, study: StudyRow) -> UrgentStu
         opened_through=OpenedThrough(row.opened_through) if row.opened_through else None,
         ended_at=row.ended_at,
         escalations=row.escalations,
-        next_steps=escalations.steps(session, row) if row.escalate_at is not None else (),
+        next_steps=_next_steps(session, row),
         patient_id=study.patient_id,
         accession_number=study.accession_number,
         study_description=study.study_description,

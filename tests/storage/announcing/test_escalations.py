@@ -67,6 +67,18 @@ def test_after_a_pause_of_the_gateway_all_that_are_due_are_told_at_once(
     assert escalate(database, at=later(61)) == []
 
 
+def test_channels_that_knew_already_are_not_asked_about_again(database: Database, objects: ObjectStore) -> None:
+    waiting_channel(database, "first", 5)
+    waiting_channel(database, "second", 6)
+    waiting_channel(database, "third", 90)
+    analyse(database, objects, queued_study(database).job_id, now=NOW)
+    with database.write() as session:
+        assert [one.channel for one in escalations.due(session, now=later(60))] == ["first", "second"]
+    with database.write() as session:
+        assert escalations.due(session, now=later(61)) == ()
+    assert escalate(database, at=later(90))[-1] == (1, "third")
+
+
 def test_nobody_is_told_of_a_study_that_was_opened_or_is_urgent_no_more(
     database: Database, objects: ObjectStore
 ) -> None:
