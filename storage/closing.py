@@ -22,6 +22,7 @@ from storage import (
     study_arrivals,
     study_locks,
 )
+from storage.announcing import urgent_studies
 from storage.arrival_tables import StudyArrivalRow
 from storage.audit import Detail
 from storage.models import InstanceRow, StudyRow
@@ -130,6 +131,7 @@ def close(
     else:
         notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
+    urgent_studies.note_result(session, study_id, actor="assembly", now=now)
     return opened
 
 
