@@ -26,8 +26,8 @@ from console.history import api as history_api
 from console.history.views import HistoryViews
 from console.request_errors import RequestRefused
 from console.schemas import ErrorForm
-from console.triage import api as triage_api
-from console.triage.views import UrgentViews
+from console.urgent import api as triage_api
+from console.urgent.views import UrgentViews
 from console.views import Views
 from storage.database import Database
 from storage.errors import (

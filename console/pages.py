@@ -25,10 +25,10 @@ from console.history.api import AuditQuery
 from console.history.links import AuditLinks
 from console.history.views import HistoryViews
 from console.schemas import measures_of, named_site, overlay_path, panel_path, why_not_sent
-from console.triage.api import TIMES_DAYS
-from console.triage.durations import spoken
-from console.triage.times_figure import figure
-from console.triage.views import UrgentViews
+from console.urgent.api import TIMES_DAYS
+from console.urgent.durations import spoken
+from console.urgent.times_figure import figure
+from console.urgent.views import UrgentViews
 from console.views import PAGE, Views
 from storage.announcing.waiting_times import TimesAsked, TimesBy
 from storage.database import utc_now

@@ -13,7 +13,7 @@ from pydantic import AliasPath, BeforeValidator, Field, Json, ValidationInfo, fi
 from console.fewshot.schemas import PredictionForm
 from console.record_schema import IsoTime, RecordSchema
 from console.retention_forms import DeletionForm, KeptStudyForm
-from console.triage.urgent_schemas import UrgentStudyForm
+from console.urgent.schemas import UrgentStudyForm
 from console.views import AliveProcesses
 from storage.domain import Algorithm, Lane, ObjectKind, Presence, Priority, Site, StageTiming
 from storage.explanations import Prediction

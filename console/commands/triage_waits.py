@@ -58,7 +58,7 @@ def show_pending(
     from console.installation import open_installation
     from console.terminal.options import chosen
     from console.terminal.output import write_forms, write_line, write_table
-    from console.triage.urgent_schemas import pending_form
+    from console.urgent.schemas import pending_form
     from storage.announcing import unopened_studies
     from storage.database import utc_now
     from storage.domain import Priority
@@ -95,8 +95,8 @@ def show_times(
     from console.installation import open_installation
     from console.terminal.options import chosen, in_utc
     from console.terminal.output import write_json
-    from console.triage.api import TIMES_DAYS
-    from console.triage.urgent_schemas import TimesReportForm
+    from console.urgent.api import TIMES_DAYS
+    from console.urgent.schemas import TimesReportForm
     from storage.announcing import waiting_times
     from storage.announcing.waiting_times import TimesAsked, TimesBy
     from storage.database import utc_now
@@ -116,7 +116,7 @@ def show_times(
 
 
 def _row(study: UrgentStudy, now: datetime) -> tuple[object, ...]:
-    from console.triage.durations import spoken
+    from console.urgent.durations import spoken
 
     told = f"{study.announced_at:%H:%M:%S} by {study.announced_by}" if study.announced_at else None
     step = study.next_step
@@ -155,7 +155,7 @@ def _times_row(one: WaitingTimes) -> tuple[object, ...]:
 
 
 def _span(span: Span) -> str | None:
-    from console.triage.durations import spoken
+    from console.urgent.durations import spoken
 
     if not span.count:
         return None
@@ -163,7 +163,7 @@ def _span(span: Span) -> str | None:
 
 
 def _write_figure(report: TimesReport, asked: TimesAsked, path: Path) -> None:
-    from console.triage.times_figure import figure
+    from console.urgent.times_figure import figure
 
     drawn = figure(report, asked.by, alone=True)
     if drawn:

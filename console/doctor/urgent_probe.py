@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from console.doctor.parts import ExaminedPart, PartHealth
 from console.installation import Installation
-from console.triage.durations import spoken
+from console.urgent.durations import spoken
 from storage.announcing import unopened_studies
 from storage.database import utc_now
 from storage.domain import Priority

@@ -88,7 +88,7 @@ def test_the_details_keep_their_fields() -> None:
     routed = ["route", "analyser", "pool", "routes_sha256", "wanted"]
     assert list(JobDetailForm.model_fields) == [*job, *routed, *more]
     study = ["study", "jobs", "result", "results", "deliveries", "events"]
-    assert list(StudyDetailForm.model_fields) == [*study, "deletions", "kept"]
+    assert list(StudyDetailForm.model_fields) == [*study, "deletions", "kept", "urgent"]
     assert list(EventPageForm.model_fields) == ["events", "cursor", "facets"]
     assert list(TimelineForm.model_fields) == ["study", "days", "complete"]
     assert " ".join(StepForm.model_fields) == "seq at until tag actor outcome sentence events seconds"

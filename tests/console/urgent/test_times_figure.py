@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from console.triage.durations import spoken
-from console.triage.times_figure import MOST_GROUPS, figure
+from console.urgent.durations import spoken
+from console.urgent.times_figure import MOST_GROUPS, figure
 from storage.announcing.waiting_times import Span, TimesBy, TimesReport, WaitingTimes
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from console.triage.durations import spoken
+from console.urgent.durations import spoken
 from storage.announcing.waiting_times import Span, TimesBy, TimesReport, WaitingTimes
 
 MOST_GROUPS = 31

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import Field
 
 from console.access.visitor import visitor_of
-from console.triage.urgent_schemas import PendingStudyForm, TimesReportForm, UrgentStudyForm, pending_form
-from console.triage.views import UrgentViews
+from console.urgent.schemas import PendingStudyForm, TimesReportForm, UrgentStudyForm, pending_form
+from console.urgent.views import UrgentViews
 from storage.announcing.tables import OpenedThrough
 from storage.announcing.waiting_times import TimesAsked, TimesBy
 from storage.database import utc_now
