@@ -103,11 +103,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said: a coded reason, and words without patient data for people. Both empty where all is well."""
+    """What a receiver said: a coded reason, and words without patient data for people. Both empty where all is well.
+
+    ``retry_after`` is how many seconds a receiver asked to be left alone, None where it said nothing of it. One that
+    took a message for some recipients and not for all has taken it, and says so.
+    """
 
     verdict: Verdict
     code: str = ""
     reason: str = ""
+    retry_after: float | None = None
 
 
 class ChannelOptions:

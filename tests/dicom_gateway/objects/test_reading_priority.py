@@ -123,7 +123,9 @@ def test_a_key_object_that_shows_it_has_the_priority_in_its_title(analysis: Anal
     dataset = pydicom.dcmread(path)
     assert dataset.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99ONCUE"
     [described] = [
-        item.TextValue for item in dataset.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "113012"
+        item.TextValue
+        for item in dataset.ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "113012"
     ]
     assert described.startswith("Reading priority STAT. Frames in which")
 
