@@ -48,7 +48,7 @@ def was_called(server: socket.socket) -> bool:
         "168.63.129.16",
         "100.100.100.200",  # shared address space, RFC 6598
         "192.0.0.192",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - refused, not bound to
         "224.0.0.1",
         "232.1.2.3",
         "255.255.255.255",
@@ -137,7 +137,7 @@ def test_what_is_connected_to_is_judged_too(listener: socket.socket, monkeypatch
     plain = socket.socket
 
     class Redirected(plain):
-        def connect(self, address: Any) -> None:
+        def connect(self, _: Any) -> None:
             super().connect(listener.getsockname())
 
     monkeypatch.setattr(socket, "socket", Redirected)
