@@ -65,6 +65,14 @@ def is_inside(address: _Address, attached: Collection[_Network] | None = None) -
     return any(address in network for network in networks if network.version == address.version)
 
 
+def is_this_machine(host: str) -> bool:
+    """Say whether a host is written as this machine itself: what goes there passes no network."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def attached_networks() -> tuple[_Network, ...]:
     """Return the networks of this machine's interfaces; those that hold every address are none."""
     found = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -43,14 +42,6 @@ class WebhookAddress:
         tls = parts.scheme == "https"
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(host=parts.hostname, port=port or (443 if tls else 80), path=path, tls=tls)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it names this machine: what goes there passes no network."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -134,9 +134,8 @@ def test_a_name_is_asked_for_once(listener: socket.socket, monkeypatch: pytest.M
 def test_what_is_connected_to_is_judged_too(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a rule of the firewall or a transparent proxy leads an outside address inside."""
     resolving(monkeypatch, ["8.8.8.8"])
-    plain = socket.socket
 
-    class Redirected(plain):
+    class Redirected(socket.socket):
         def connect(self, _: Any) -> None:
             super().connect(listener.getsockname())
 

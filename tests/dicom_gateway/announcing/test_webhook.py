@@ -177,7 +177,7 @@ def test_a_redirection_is_not_followed(status: int) -> None:
     ],
 )
 def test_a_receiver_may_ask_to_be_left_alone(said: str, seconds: float | None) -> None:
-    answer, _ = asked(saying(429, **{"Retry-After": said}))
+    answer, _ = asked(saying(429, b"", **{"Retry-After": said}))
     assert (answer.verdict, answer.retry_after) == (Verdict.FAILED, seconds)
 
 
