@@ -7,7 +7,7 @@ import smtplib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
 from dicom_gateway.announcing.mail_connection import MailCalling, MailLogin, conversation
@@ -67,7 +67,7 @@ class MailSender:
         """
         if not announcements:
             return Answer(Verdict.TAKEN)
-        group = (channel.name, group_key)
+        group, is_heard = (channel.name, group_key), False
         try:
             options = _options(channel)
             message = mail_message(channel, options, announcements, group_key).as_bytes()
@@ -75,11 +75,12 @@ class MailSender:
             left = [one for one in addresses(options)[1] if one not in settled]
             if left:
                 with conversation(_calling(channel, options, self.tls)) as smtp:
+                    is_heard = True
                     replies = _sent(smtp, _return_path(options), left, message)
                 self.settled.add(group, replies)
                 settled = {**settled, **replies}
         except (OncueError, smtplib.SMTPException, OSError) as error:
-            return _failure(error)
+            return replace(_failure(error), reached=is_heard)
         return _summed(settled)
 
     def probe(self, channel: Channel) -> Answer:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from socket import socket
 
 from dicom_gateway.announcing import own_network
 from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
@@ -48,26 +49,35 @@ class WebhookSender:
         being made, such as a certificate or an address in the own network, is failed: it goes when that is put right.
         """
         try:
-            return _judged(self._answer(channel, announcements, group_key), now=self.clock())
+            address = WebhookAddress.parse(channel.address)
+            request = self._request(channel, address, announcements, group_key)
+            connection = self._connected(channel, address)
+        except OncueError as error:
+            return Answer(Verdict.FAILED, error.code, str(error), reached=False)
+        try:
+            with contextlib.closing(connection):
+                answer = exchange(connection, address, request, deadline=Deadline(channel.seconds), most_bytes=0)
         except OncueError as error:
             return Answer(Verdict.FAILED, error.code, str(error))
+        return _judged(answer, now=self.clock())
 
     def probe(self, channel: Channel) -> Answer:
         """Send a signed request of the kind ``trial``, which has no announcement."""
         return self.send(channel, (), f"trial-{int(self.clock().timestamp())}")
 
-    def _answer(self, channel: Channel, announcements: Sequence[Announcement], group_key: str) -> HttpAnswer:
-        address = WebhookAddress.parse(channel.address)
+    def _request(
+        self, channel: Channel, address: WebhookAddress, announcements: Sequence[Announcement], group_key: str
+    ) -> HttpRequest:
         _require_secure(channel, address)
         body = webhook_body(channel, announcements, group_key)
         headers = _headers(channel, body, group_key, timestamp=int(self.clock().timestamp()))
+        return HttpRequest("POST", address.path, headers, (body,), len(body))
+
+    def _connected(self, channel: Channel, address: WebhookAddress) -> socket:
         connection = own_network.connect(
             address.host, address.port, private_network=channel.private_network, seconds=channel.seconds
         )
-        connection = secured(connection, address, handshake_seconds=channel.seconds, tls=self.tls)
-        with contextlib.closing(connection):
-            request = HttpRequest("POST", address.path, headers, (body,), len(body))
-            return exchange(connection, address, request, deadline=Deadline(channel.seconds), most_bytes=0)
+        return secured(connection, address, handshake_seconds=channel.seconds, tls=self.tls)
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:

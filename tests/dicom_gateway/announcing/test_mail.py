@@ -116,6 +116,7 @@ def test_a_server_may_turn_down_the_sender_or_the_message(answers: dict[str, str
     with mail_receiver(MailReceiver(**answers)) as receiver:  # type: ignore[arg-type]  # answers alone
         answer = sent(receiver)
     assert (answer.verdict, answer.reason) == (verdict, f"the mail server turns down {told}")
+    assert answer.reached
 
 
 def test_words_of_the_server_are_not_repeated() -> None:
@@ -283,7 +284,7 @@ def busy(connection: socket.socket) -> None:
 def test_a_conversation_that_does_not_come_about_is_a_failure(talk: Callable[[socket.socket], None], code: str) -> None:
     with saying(talk) as receiver:
         answer = sent(receiver, seconds=0.3)
-    assert (answer.verdict, answer.code) == (Verdict.FAILED, code)
+    assert (answer.verdict, answer.code, answer.reached) == (Verdict.FAILED, code, False)
     assert answer.reason
 
 

@@ -206,7 +206,7 @@ def endless_header(handler: BaseHTTPRequestHandler, _: Request) -> None:
 )
 def test_what_is_no_answer_is_a_failure(answering: Callable[..., None], code: str) -> None:
     answer, _ = asked(answering)
-    assert (answer.verdict, answer.code) == (Verdict.FAILED, code)
+    assert (answer.verdict, answer.code, answer.reached) == (Verdict.FAILED, code, True)
     assert answer.reason
 
 
@@ -232,7 +232,7 @@ def test_nothing_is_sent_into_the_own_network_where_that_is_not_allowed(tmp_path
     with stow_service(saying(200), tls=server) as service:
         channel = channel_at(service, private_network=False)
         answer = WebhookSender(tls, lambda: NOW).send(channel, [announced()], GROUP_KEY)
-    assert (answer.verdict, answer.code) == (Verdict.FAILED, "address_in_own_network")
+    assert (answer.verdict, answer.code, answer.reached) == (Verdict.FAILED, "address_in_own_network", False)
     assert service.requests == []
 
 
@@ -251,7 +251,7 @@ def test_a_certificate_that_holds_is_needed(tmp_path: Path) -> None:
         taken = WebhookSender(tls, lambda: NOW).send(channel_at(service), [announced()], GROUP_KEY)
         stranger = SENDER.send(channel_at(service), [announced()], GROUP_KEY)
     assert taken == Answer(Verdict.TAKEN)
-    assert (stranger.verdict, stranger.code) == (Verdict.FAILED, "peer_untrusted")
+    assert (stranger.verdict, stranger.code, stranger.reached) == (Verdict.FAILED, "peer_untrusted", False)
     assert len(service.requests) == 1
 
 
