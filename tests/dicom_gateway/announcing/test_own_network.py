@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -144,7 +145,22 @@ def test_what_is_connected_to_is_judged_too(listener: socket.socket, monkeypatch
         own_network.connect("outside.example", 443, private_network=False, seconds=SECONDS)
 
 
-def test_the_seconds_are_for_all_addresses_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_says_nothing_does_not_keep_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, ["127.0.0.1", "127.0.0.2"])
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = stack.enter_context(socket.create_server(("127.0.0.2", port_of(full))))
+        for _ in range(4):  # beyond its backlog, calls are not answered at all
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        connection = own_network.connect("two.example", port_of(full), private_network=True, seconds=2.0)
+        assert stack.enter_context(connection).getpeername() == waiting.getsockname()
+
+
+def test_where_no_address_answers_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = socket.create_server(("127.0.0.1", 0))
     port = port_of(closed)
     closed.close()
