@@ -34,7 +34,9 @@ _TITLES: Mapping[Priority, DicomCode] = {
 
 def priority_evaluation(decision: TriageDecision) -> ContainerContentItem:
     """Return the container with the priority, the rule that gave it, and the digest of the policy it stands in."""
-    container = ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
+    container = ContainerContentItem(
+        codes.QUALITATIVE_EVALUATIONS, is_content_continuous=False, relationship_type=_CONTAINS
+    )
     container.ContentSequence = ContentSequence(
         [
             CodeContentItem(codes.READING_PRIORITY, _VALUES[decision.priority], _CONTAINS),
