@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Protocol
 
@@ -66,10 +66,11 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """The status and the whole body of an answer."""
+    """The status and the whole body of an answer, and its header by names in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class Deadline:
@@ -108,7 +109,7 @@ class Deadline:
 def exchange(
     connection: socket.socket, service: WebService, request: HttpRequest, *, deadline: Deadline, most_bytes: int
 ) -> HttpAnswer:
-    """Send a request and return the answer; a body of more than ``most_bytes`` is no answer.
+    """Send a request and return the answer; a body of more than ``most_bytes`` is no answer, and with 0 none is read.
 
     PeerUnreachable where the connection ends or the deadline passes, PeerUntrusted where the service does not take our
     certificate, PeerAnswerInvalid where what comes is not HTTP. What the body raises goes through.
@@ -165,10 +166,13 @@ def _has_answered(connection: socket.socket) -> bool:
 
 
 def _received(response: HTTPResponse, most_bytes: int) -> HttpAnswer:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    if not most_bytes:
+        return HttpAnswer(response.status, b"", headers)
     body = response.read(most_bytes + 1)
     if response.length and len(body) <= most_bytes:
         raise IncompleteRead(body)
-    return HttpAnswer(response.status, body)
+    return HttpAnswer(response.status, body, headers)
 
 
 def _late(service: WebService) -> PeerUnreachable:

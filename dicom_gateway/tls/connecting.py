@@ -41,6 +41,13 @@ def connected(
         ) from error
     except OSError as error:
         raise no_answer(address) from error
+    return secured(connection, address, handshake_seconds=handshake_seconds, tls=tls)
+
+
+def secured(
+    connection: socket.socket, address: Address, *, handshake_seconds: float, tls: DestinationTls | None = None
+) -> socket.socket:
+    """Return a connection that somebody made, by TLS where the address says so; errors as of ``connected``."""
     try:
         # Nagle's algorithm would hold back the end of each message.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
