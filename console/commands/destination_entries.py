@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +11,10 @@ from console.commands.destinations import DestinationName
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from console.installation import Installation
+    from dicom_gateway.destination_entries import DestinationWish
     from storage.destinations import DestinationEntry
 
 Address = Annotated[
@@ -103,11 +104,11 @@ def add_destination(
     routes: OfRoutes = None,
     priorities: Priorities = None,
     transfer_syntaxes: TransferSyntaxes = None,
-    series_number: SeriesNumber = None,
+    series_number_base: SeriesNumber = None,
     series_description: SeriesDescription = None,
     character_set: CharacterSet = None,
-    segmentations: Segmentations = None,
-    show_priority: ShowPriority = None,
+    keeps_segmentations: Segmentations = None,
+    shows_priority: ShowPriority = None,
     rejection_notes: RejectionNotes = None,
     unanalysed: Unanalysed = None,
     associations: Associations = None,
@@ -122,27 +123,10 @@ def add_destination(
 
     Example: oncue destinations add pacs PACS@10.20.0.5:104 --forms SEG,SR,SC --state ./oncue-state
     """
-    from dicom_gateway.destination_entries import DestinationWish, new_entry
+    from dicom_gateway.destination_entries import new_entry
     from storage import destinations
 
-    wish = DestinationWish(
-        address=address,
-        forms=forms,
-        routes=routes,
-        priorities=priorities,
-        transfer_syntaxes=transfer_syntaxes,
-        series_number_base=series_number,
-        series_description=series_description,
-        character_set=character_set,
-        keeps_segmentations=segmentations,
-        shows_priority=show_priority,
-        rejection_notes=rejection_notes,
-        unanalysed=unanalysed,
-        associations=associations,
-        objects_per_association=objects_per_association,
-        kilobytes_per_second=kilobytes_per_second,
-        credentials=credentials,
-    )
+    wish = _wish(locals())
     installation = _installation(state, config)
     entry = new_entry(name, wish, known_routes=_routes(installation))
     _record(entry, installation, destinations.add, as_json=as_json)
@@ -158,11 +142,11 @@ def change_destination(
     routes: OfRoutes = None,
     priorities: Priorities = None,
     transfer_syntaxes: TransferSyntaxes = None,
-    series_number: SeriesNumber = None,
+    series_number_base: SeriesNumber = None,
     series_description: SeriesDescription = None,
     character_set: CharacterSet = None,
-    segmentations: Segmentations = None,
-    show_priority: ShowPriority = None,
+    keeps_segmentations: Segmentations = None,
+    shows_priority: ShowPriority = None,
     rejection_notes: RejectionNotes = None,
     unanalysed: Unanalysed = None,
     associations: Associations = None,
@@ -178,32 +162,22 @@ def change_destination(
 
     Example: oncue destinations change pacs --forms SEG,SR,SC --clear routes --state ./oncue-state
     """
-    from dicom_gateway.destination_entries import DestinationWish, changed
+    from dicom_gateway.destination_entries import changed
     from storage import destinations
 
-    wish = DestinationWish(
-        address=address,
-        forms=forms,
-        routes=routes,
-        priorities=priorities,
-        transfer_syntaxes=transfer_syntaxes,
-        series_number_base=series_number,
-        series_description=series_description,
-        character_set=character_set,
-        keeps_segmentations=segmentations,
-        shows_priority=show_priority,
-        rejection_notes=rejection_notes,
-        unanalysed=unanalysed,
-        associations=associations,
-        objects_per_association=objects_per_association,
-        kilobytes_per_second=kilobytes_per_second,
-        credentials=credentials,
-    )
+    wish = _wish(locals())
     installation = _installation(state, config)
     with installation.read() as session:
         entry = destinations.find(session, name).entry
     entry = changed(entry, wish, clear or (), known_routes=_routes(installation))
     _record(entry, installation, destinations.change, as_json=as_json)
+
+
+def _wish(options: Mapping[str, Any]) -> DestinationWish:
+    """Return what the options of a command wish: they are called as the fields of an entry are."""
+    from dicom_gateway.destination_entries import DestinationWish
+
+    return DestinationWish(**{name: options[name] for name in DestinationWish.__slots__ if name in options})
 
 
 def _record(entry: DestinationEntry, installation: Installation, record: Callable[..., None], *, as_json: bool) -> None:

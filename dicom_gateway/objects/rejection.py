@@ -12,13 +12,12 @@ from enum import StrEnum
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
 
-from dicom_gateway.errors import ObjectInvalid, SourceUnusable
-from dicom_gateway.objects.contribution import TOOK_BACK, contribution
+from dicom_gateway.errors import ObjectInvalid
+from dicom_gateway.objects.contribution import TOOK_BACK
 from dicom_gateway.objects.equipment import Equipment
-from dicom_gateway.objects.identity import ObjectIdentity, derived_identity, settle
-from dicom_gateway.objects.key_references import leave_references_unnamed
-from dicom_gateway.objects.observers import device_observer
-from dicom_gateway.objects.sources import copy_identity, reference_header
+from dicom_gateway.objects.identity import derived_identity, settle
+from dicom_gateway.objects.key_object_document import KeyObjectStatement, key_object_document, named_object
+from dicom_gateway.objects.sources import copy_identity
 from storage.domain import ObjectKind
 
 
@@ -72,8 +71,12 @@ def build_rejection(
     study_instance_uid = str(rejected[0].StudyInstanceUID)
     # The kind of the SOP class: notes had their UIDs derived from it before key objects were a form.
     identity = derived_identity(ObjectKind.KO, study_instance_uid, reason.value, *uids)
-    document = _highdicom_document([_evidence(dataset) for dataset in rejected], reason, identity, equipment=equipment)
-    leave_references_unnamed(document)
+    statement = KeyObjectStatement(
+        reason.document_title, _DESCRIPTIONS[reason], equipment.rejection_series_number, contributed=TOOK_BACK
+    )
+    document = key_object_document(
+        [named_object(dataset) for dataset in rejected], statement, identity, equipment=equipment
+    )
     copy_identity(rejected[0], document)
     settle(document, identity, written_at=written_at, equipment=equipment)
     return document
@@ -85,43 +88,3 @@ def _require_one_study(rejected: Sequence[Dataset]) -> None:
     for keyword in ("StudyInstanceUID", "PatientID", "IssuerOfPatientID", "PatientName"):
         if len({str(dataset.get(keyword, "")) for dataset in rejected}) != 1:
             raise ObjectInvalid(f"a rejection note is on objects of one study; these differ in {keyword}")
-
-
-def _evidence(dataset: Dataset) -> Dataset:
-    """Return a header to refer to an object by; what has rows and columns is referred to as an image."""
-    header = reference_header(dataset)
-    for keyword in ("Rows", "Columns"):
-        if keyword in dataset:
-            header.add(dataset[keyword])
-    return header
-
-
-def _highdicom_document(
-    evidence: Sequence[Dataset], reason: RejectionReason, identity: ObjectIdentity, *, equipment: Equipment
-) -> Dataset:
-    # Loaded when the first note is written: few gateways ever write one.
-    from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-
-    content = KeyObjectSelection(
-        document_title=reason.document_title,
-        referenced_objects=evidence,
-        observer_device_context=device_observer(equipment),
-        description=_DESCRIPTIONS[reason],
-    )
-    try:
-        return KeyObjectSelectionDocument(
-            evidence=evidence,
-            content=content,
-            series_instance_uid=identity.series_instance_uid,
-            series_number=equipment.rejection_series_number,
-            sop_instance_uid=identity.sop_instance_uid,
-            instance_number=1,
-            manufacturer=equipment.manufacturer,
-            series_description=equipment.series_description,
-            manufacturer_model_name=equipment.model_name,
-            software_versions=equipment.software_version,
-            device_serial_number=equipment.device_serial_number,
-            contributing_equipment=[contribution(equipment, TOOK_BACK)],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SourceUnusable(f"no rejection note can be written on these objects: {type(error).__name__}") from error
