@@ -30,6 +30,7 @@ from storage.fewshot.tables import ClassificationPredictionRow
 from storage.history.sealing import newest_checkpoint
 from storage.models import AnalysisRow, ExplanationRow, FindingRow, JobRow, ReportRow, StructureRow
 from storage.objects import ObjectStore
+from storage.workitems import opening
 
 
 def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest: str, now: datetime) -> None:
@@ -91,6 +92,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     )
     _record_decision(session, held, analysis.decision, now=now)
     standing.refresh(session, held.study_id)
+    opening.note_result(session, held.study_id, actor=held.owner, now=now)
 
 
 def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:

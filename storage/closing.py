@@ -29,6 +29,7 @@ from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts
 from storage.sop_kinds import ImageKind, classes_of
 from storage.study_arrivals import StudyArrival
+from storage.workitems import opening
 
 _HELD_ARE_WATCHED = timedelta(hours=1)
 """A held study that nothing came of for so long is not looked at any more; an image or a release brings it back."""
@@ -128,6 +129,7 @@ def close(
     else:
         notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
+    opening.note_result(session, study_id, actor="assembly", now=now)
     return opened
 
 
