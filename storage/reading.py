@@ -1,4 +1,4 @@
-"""A person has read what there is of a study: it leaves the worklist until something new comes, and its workitem ends."""
+"""A person has read what there is of a study: it leaves the worklist, and its workitem ends, until more comes."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _page(session: Session, numbers: Sequence[int]) -> list[Workitem]:
     return [rows.of_row(found[number]) for number in numbers if number in found]
 
 
-def _candidates(keys: Attributes) -> Select[tuple[int]]:
+def _candidates(keys: Attributes) -> Select[int]:
     """Return the query for the workitems that may match, by what has a column; the rest is looked at one by one."""
     query = select(WorkitemRow.id).order_by(_URGENCY, WorkitemRow.scheduled_at, WorkitemRow.id)
     for tag, column in _TEXT_COLUMNS.items():
