@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 
 from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.receiving.elements import read_elements
@@ -64,7 +64,3 @@ def _headed(content: bytes, transfer_syntax_uid: str) -> bytes:
     syntax = b"\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
     length = b"\x02\x00\x00\x00UL\x04\x00" + len(syntax).to_bytes(4, "little")
     return bytes(128) + b"DICM" + length + syntax + content
-
-
-SYNTAXES = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-"""The transfer syntaxes that data sets of workitems come and go in."""

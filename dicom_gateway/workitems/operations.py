@@ -11,7 +11,7 @@ from dicom_gateway.protocol.exchange import Request, Response
 from dicom_gateway.status import Status
 from dicom_gateway.workitems import data_sets
 from storage.database import Database
-from storage.uids import deterministic_uid, is_uid
+from storage.uids import deterministic_uid
 from storage.workitems import workitems
 from storage.workitems.attributes import Attributes, Tag
 from storage.workitems.inputs import with_inputs
@@ -122,8 +122,3 @@ def _kept(asked: Attributes, made: Attributes) -> bool:
 def _counts(tag: str) -> bool:
     # A start is shown in UTC, whatever offset it came with: it is the same moment.
     return tag not in (Tag.ScheduledProcedureStepStartDateTime, Tag.SOPClassUID, Tag.SOPInstanceUID, Tag.TransactionUID)
-
-
-def has_uid(request: Request) -> bool:
-    """Say whether a request names a workitem by something that can be a UID."""
-    return is_uid(request.command.sop_instance_uid)

@@ -63,7 +63,7 @@ class Client:
         asked.ProcedureStepState, asked.TransactionUID = state, lock
         return self.act(uid, asked, 1, PULL)
 
-    def act(self, uid: str, asked: Dataset, action: int, meta: str) -> int:
+    def act(self, uid: str, asked: Dataset | None, action: int, meta: str) -> int:
         status, _ = self.association.send_n_action(asked, action, PUSH, uid, meta_uid=meta)
         return int(status.Status)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import MRImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom.presentation import build_context
 
+from dicom_gateway.workitems.data_sets import encode
 from storage import audit
 from storage.database import Database
 from storage.objects import ObjectStore
-from storage.peers import PeerEntry
-from tests.support.gateways import Running, running_gateway, until
+from storage.workitems.attributes import Attributes
+from tests.support.gateways import Running, running_gateway
 from tests.support.records import analysed_study
 from tests.support.senders import RawSender, association, echoes
 from tests.support.workitems import (
@@ -22,6 +23,7 @@ from tests.support.workitems import (
     PUSH,
     QUERY,
     WATCH,
+    WORKSTATION,
     Client,
     admit_workstation,
     lock,
@@ -29,6 +31,9 @@ from tests.support.workitems import (
     performed,
     workstation,
 )
+
+_C_FIND, _N_CREATE, _C_CANCEL, _NO_DATA_SET = 0x0020, 0x0140, 0x0FFF, 0x0101
+_ABORT = 0x07
 
 pytestmark = pytest.mark.slow
 
@@ -86,10 +91,10 @@ def test_text_comes_back_as_it_was_whatever_the_transfer_syntax(running: Running
     assert got.ProcedureStepLabel == label
 
 
-def test_a_workitem_without_a_uid_gets_one_that_is_told(client: Client) -> None:
-    status = client.association.send_n_create(new_workitem(), PUSH, None)[0]
-    assert status.Status == 0x0000
-    assert client.get(status.AffectedSOPInstanceUID)[0] == 0x0000
+def test_a_workitem_without_a_uid_gets_one(client: Client) -> None:
+    assert client.create(new_workitem())[0] == 0x0000
+    _, (found,) = client.find(keys())
+    assert client.get(found.SOPInstanceUID)[0] == 0x0000
 
 
 def test_only_the_holder_of_the_lock_may_go_on(client: Client) -> None:
@@ -104,7 +109,7 @@ def test_only_the_holder_of_the_lock_may_go_on(client: Client) -> None:
     assert client.move("1.2.3.4", "SCHEDULED", mine) == 0xC303
     assert client.set("1.2.3.4", performed(), other) == 0xC301
     assert client.move("1.2.3.4", "COMPLETED", mine) == 0xC304
-    assert client.act("1.2.3.4", Dataset(), 2, PUSH) == 0xC312
+    assert client.act("1.2.3.4", None, 2, PUSH) == 0xC312
     assert client.move("1.2.3.4", "CANCELED", other) == 0xC301
     assert client.move("1.2.3.4", "CANCELED", mine) == 0x0000
     assert client.move("1.2.3.4", "CANCELED", mine) == 0xB304
@@ -162,14 +167,14 @@ def test_what_is_no_workitem_is_said_to_be_none(client: Client, uid: str) -> Non
     assert client.get(uid)[0] == 0xC307
     assert client.move(uid, "IN PROGRESS", lock()) == 0xC307
     assert client.set(uid, performed()) == 0xC307
-    assert client.act(uid, Dataset(), 2, PUSH) == 0xC307
+    assert client.act(uid, None, 2, PUSH) == 0xC307
 
 
 def test_subscriptions_are_refused_and_unknown_actions_are_none(client: Client) -> None:
     client.create(new_workitem(), "1.2.3.4")
-    assert client.act("1.2.3.4", Dataset(), 3, WATCH) == 0xC315
-    assert client.act("1.2.3.4", Dataset(), 9, WATCH) == 0x0123
-    assert client.act("1.2.3.4", Dataset(), 1, PUSH) == 0x0123
+    assert client.act("1.2.3.4", None, 3, WATCH) == 0xC315
+    assert client.act("1.2.3.4", None, 9, WATCH) == 0x0123
+    assert client.act("1.2.3.4", None, 1, PUSH) == 0x0123
 
 
 def test_an_operation_that_the_negotiated_class_has_not_is_not_recognised(client: Client) -> None:
@@ -218,25 +223,41 @@ def test_a_search_that_is_cancelled_in_the_middle_ends_and_the_association_goes_
     assert client.find(keys(SOPInstanceUID="1.2.3.5"))[0] == 0x0000
 
 
-def test_a_data_set_larger_than_any_workitem_is_refused_and_the_association_goes_on(client: Client) -> None:
+def test_a_data_set_larger_than_any_workitem_is_refused_and_the_association_goes_on(running: Running) -> None:
     large = new_workitem()
     large.CommentsOnTheScheduledProcedureStep = "x" * (1 << 20)
-    assert client.create(large)[0] == 0x0213
-    assert client.create(new_workitem())[0] == 0x0000
+    with workstation(running.port, syntax=IMPLICIT) as client:
+        assert client.create(large)[0] == 0x0213
+        assert client.create(new_workitem())[0] == 0x0000
 
 
-def test_bytes_that_are_no_data_set_are_an_invalid_value(running: Running, client: Client) -> None:
-    asked = new_workitem()
-    asked.PatientBirthDate = "yesterday"
-    status, _ = client.create(asked, "1.2.3.4")
-    assert status in (0x0000, 0x0106)
-    assert client.get("1.2.3.5")[0] == 0xC307
+def test_bytes_that_are_no_data_set_are_an_invalid_value(running: Running) -> None:
+    with RawSender(running.port, sop_class_uid=PUSH, calling_aet=WORKSTATION) as sender:
+        sender.send_command("1.2.3.4", sop_class_uid=PUSH, field=_N_CREATE)
+        sender.send_fragment(b"no data set at all", control=0b10)
+        assert sender.read_status() == 0x0106
+        sender.send_command("1.2.3.4", sop_class_uid=PUSH, field=_N_CREATE, data_set=_NO_DATA_SET)
+        assert sender.read_status() == 0xC309
+
+
+def test_a_request_before_the_last_response_ends_the_association_and_a_cancel_of_nothing_does_not(
+    running: Running, client: Client
+) -> None:
+    for number in range(60):
+        client.create(new_workitem(), f"1.2.3.{number}")
+    with RawSender(running.port, sop_class_uid=PULL, calling_aet=WORKSTATION) as sender:
+        sender.send_command("", sop_class_uid=PULL, field=_C_CANCEL, data_set=_NO_DATA_SET)
+        identifier = encode(Attributes({"00741204": {"vr": "LO"}}), ExplicitVRLittleEndian)
+        for _ in range(2):
+            sender.send_command("", sop_class_uid=PULL, field=_C_FIND)
+            sender.send_fragment(identifier, control=0b10)
+        assert any(sender.read_pdu()[0] == _ABORT for _ in range(200))
 
 
 def test_a_sender_of_images_may_not_ask_for_workitems(sqlite_database: Database, objects: ObjectStore) -> None:
     with (
         running_gateway(sqlite_database, objects) as running,
-        association(running.port, calling_aet="MODALITY", sop_classes=[PULL]) as opened,
+        association(running.port, [build_context(PULL)], calling_aet="MODALITY") as opened,
     ):
         assert not opened.is_established
         assert echoes(running.port)
