@@ -26,6 +26,8 @@ from console.history.views import HistoryViews
 from console.request_errors import RequestRefused
 from console.schemas import ErrorForm
 from console.views import Views
+from console.workitems import api as workitems_api
+from console.workitems.views import WorkitemViews
 from storage.database import Database
 from storage.errors import (
     AccessRefused,
@@ -97,6 +99,7 @@ def create_app(
     app.include_router(fewshot_api.router(database))
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
+    app.include_router(workitems_api.router(WorkitemViews(database)))
     app.include_router(pages.router(views, history))
     authentication = Authentication(database, session_lifetime=timedelta(hours=settings.session_hours))
     app.include_router(sign_in.router(authentication))
@@ -167,4 +170,4 @@ def _status(error: OncueError) -> int:
 
 
 def _is_for_programs(request: Request) -> bool:
-    return path_of(request).startswith("/api")
+    return path_of(request).startswith(("/api", "/dicom-web"))

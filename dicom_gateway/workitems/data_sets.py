@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from io import BytesIO
 from typing import Any
@@ -18,7 +19,16 @@ from dicom_gateway.usable_text import with_usable_text
 from storage.workitems.attributes import Attributes, Tag
 
 _UTF_8 = "ISO_IR 192"
-_FAULTS = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, NotImplementedError, OSError)
+_FAULTS = (
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    OSError,
+    struct.error,
+)
 
 
 def decode(content: bytes, transfer_syntax_uid: str) -> Attributes:
@@ -33,7 +43,7 @@ def decode(content: bytes, transfer_syntax_uid: str) -> Attributes:
             dataset = dcmread(BytesIO(_headed(content, transfer_syntax_uid)), force=True)
             return of_dataset(dataset)
         except _FAULTS as error:
-            raise UndecodableObject("the data set has a value that is none of its VR") from error
+            raise _undecodable() from error
 
 
 def of_dataset(dataset: Dataset) -> Attributes:
@@ -45,15 +55,25 @@ def of_dataset(dataset: Dataset) -> Attributes:
 
 
 def encode(attributes: Attributes, transfer_syntax_uid: str) -> bytes:
-    """Return a data set as it goes over the wire; text that is not ASCII is UTF-8, and the data set says so."""
+    """Return a data set as it goes over the wire; text that is not ASCII is UTF-8, and the data set says so.
+
+    UndecodableObject where a value is not one of its VR.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # departures from the standard are judged by value
+        try:
+            return _encoded(attributes, is_implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
+        except _FAULTS as error:
+            raise _undecodable() from error
+
+
+def _encoded(attributes: Attributes, *, is_implicit: bool) -> bytes:
     dataset = Dataset.from_json(attributes.without([Tag.SpecificCharacterSet]).text())
     if not attributes.text().isascii():
         dataset.SpecificCharacterSet = _UTF_8
     stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, transfer_syntax_uid == ImplicitVRLittleEndian
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        write_dataset(stream, dataset)
+    stream.is_little_endian, stream.is_implicit_VR = True, is_implicit
+    write_dataset(stream, dataset)
     return bytes(stream.getvalue())
 
 
@@ -64,3 +84,7 @@ def _headed(content: bytes, transfer_syntax_uid: str) -> bytes:
     syntax = b"\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
     length = b"\x02\x00\x00\x00UL\x04\x00" + len(syntax).to_bytes(4, "little")
     return bytes(128) + b"DICM" + length + syntax + content
+
+
+def _undecodable() -> UndecodableObject:
+    return UndecodableObject("the data set has a value that is none of its VR")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom.presentation import build_context
 
+from dicom_gateway.protocol import commands, pdus
 from dicom_gateway.workitems.data_sets import encode
 from storage import audit
 from storage.database import Database
@@ -32,8 +34,8 @@ from tests.support.workitems import (
     workstation,
 )
 
-_C_FIND, _N_CREATE, _C_CANCEL, _NO_DATA_SET = 0x0020, 0x0140, 0x0FFF, 0x0101
-_ABORT = 0x07
+_N_CREATE, _C_CANCEL, _NO_DATA_SET = 0x0140, 0x0FFF, 0x0101
+_P_DATA, _ABORT = 0x04, 0x07
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +60,30 @@ def keys(**wanted: object) -> Dataset:
     for keyword, value in wanted.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+def _find(*, message_id: int) -> bytes:
+    """Return a C-FIND request for everything, as PDUs."""
+    identifier = encode(Attributes({"00741204": {"vr": "LO"}}), ExplicitVRLittleEndian)
+    command = pdus.command_pdus(1, commands.find_request(message_id, PULL), maximum_pdu_bytes=0)
+    return command + pdus.data_set_pdus(1, identifier, maximum_pdu_bytes=0)
+
+
+def _cancel(*, responds_to: int) -> bytes:
+    """Return a C-CANCEL request (PS3.7 9.3.2.3), as PDUs."""
+    elements = ((0x0100, _C_CANCEL), (0x0120, responds_to), (0x0800, _NO_DATA_SET))
+    body = b"".join(struct.pack("<HHLH", 0, element, 2, value) for element, value in elements)
+    return pdus.command_pdus(1, struct.pack("<HHLL", 0, 0, 4, len(body)) + body, maximum_pdu_bytes=0)
+
+
+def _statuses(sender: RawSender, *, last: int) -> list[int]:
+    """Read responses until the one with a status, and return all statuses; a data set follows one that is pending."""
+    found: list[int] = []
+    while not found or found[-1] != last:
+        found.append(sender.read_status())
+        if found[-1] == 0xFF00:
+            assert sender.read_pdu()[0] == _P_DATA
+    return found
 
 
 def events(running: Running) -> list[str]:
@@ -211,16 +237,18 @@ def test_an_identifier_that_is_none_does_not_match_the_class(client: Client) -> 
     assert client.find(keys(ScheduledProcedureStepStartDateTime="soon"))[0] == 0xA900
 
 
-def test_a_search_that_is_cancelled_in_the_middle_ends_and_the_association_goes_on(client: Client) -> None:
-    for number in range(60):
+def test_a_search_that_is_cancelled_in_the_middle_ends_and_the_association_goes_on(
+    running: Running, client: Client
+) -> None:
+    for number in range(5):
         client.create(new_workitem(), f"1.2.3.{number}")
-    answers = client.association.send_c_find(keys(), PULL, msg_id=77)
-    context = next(one.context_id for one in client.association.accepted_contexts if one.abstract_syntax == PULL)
-    assert next(answers)[0].Status == 0xFF00
-    client.association.send_c_cancel(77, context)
-    statuses = [status.Status for status, _ in answers]
-    assert statuses[-1] in (0xFE00, 0x0000)  # all of it may have been on its way already
-    assert client.find(keys(SOPInstanceUID="1.2.3.5"))[0] == 0x0000
+    with RawSender(running.port, sop_class_uid=PULL, calling_aet=WORKSTATION) as sender:
+        sender.socket.sendall(_find(message_id=7) + _cancel(responds_to=8) + _cancel(responds_to=7))
+        assert _statuses(sender, last=0xFE00) in ([0xFF00, 0xFE00], [0xFF00, 0xFF00, 0xFE00])
+        sender.socket.sendall(_find(message_id=9))
+        assert _statuses(sender, last=0x0000) == [*[0xFF00] * 5, 0x0000]
+        sender.socket.sendall(_cancel(responds_to=9) + _find(message_id=10))
+        assert _statuses(sender, last=0x0000) == [*[0xFF00] * 5, 0x0000]
 
 
 def test_a_data_set_larger_than_any_workitem_is_refused_and_the_association_goes_on(running: Running) -> None:
@@ -240,18 +268,13 @@ def test_bytes_that_are_no_data_set_are_an_invalid_value(running: Running) -> No
         assert sender.read_status() == 0xC309
 
 
-def test_a_request_before_the_last_response_ends_the_association_and_a_cancel_of_nothing_does_not(
-    running: Running, client: Client
-) -> None:
-    for number in range(60):
+def test_a_request_before_the_last_response_ends_the_association(running: Running, client: Client) -> None:
+    for number in range(5):
         client.create(new_workitem(), f"1.2.3.{number}")
     with RawSender(running.port, sop_class_uid=PULL, calling_aet=WORKSTATION) as sender:
-        sender.send_command("", sop_class_uid=PULL, field=_C_CANCEL, data_set=_NO_DATA_SET)
-        identifier = encode(Attributes({"00741204": {"vr": "LO"}}), ExplicitVRLittleEndian)
-        for _ in range(2):
-            sender.send_command("", sop_class_uid=PULL, field=_C_FIND)
-            sender.send_fragment(identifier, control=0b10)
-        assert any(sender.read_pdu()[0] == _ABORT for _ in range(200))
+        sender.socket.sendall(_find(message_id=7) + _find(message_id=8))
+        kinds = [sender.read_pdu()[0] for _ in range(3)]
+        assert kinds == [_P_DATA, _P_DATA, _ABORT]
 
 
 def test_a_sender_of_images_may_not_ask_for_workitems(sqlite_database: Database, objects: ObjectStore) -> None:
