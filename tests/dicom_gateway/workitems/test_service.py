@@ -245,9 +245,9 @@ def test_a_search_that_is_cancelled_in_the_middle_ends_and_the_association_goes_
     with RawSender(running.port, sop_class_uid=PULL, calling_aet=WORKSTATION) as sender:
         sender.socket.sendall(_find(message_id=7) + _cancel(responds_to=8) + _cancel(responds_to=7))
         assert _statuses(sender, last=0xFE00) in ([0xFF00, 0xFE00], [0xFF00, 0xFF00, 0xFE00])
-        sender.socket.sendall(_find(message_id=9))
+        sender.socket.sendall(_find(message_id=11))
         assert _statuses(sender, last=0x0000) == [*[0xFF00] * 5, 0x0000]
-        sender.socket.sendall(_cancel(responds_to=9) + _find(message_id=10))
+        sender.socket.sendall(_cancel(responds_to=11) + _find(message_id=12))
         assert _statuses(sender, last=0x0000) == [*[0xFF00] * 5, 0x0000]
 
 
