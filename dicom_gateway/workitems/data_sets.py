@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian
@@ -19,7 +20,7 @@ from dicom_gateway.usable_text import with_usable_text
 from storage.workitems.attributes import Attributes, Tag
 
 _UTF_8 = "ISO_IR 192"
-_FAULTS = (
+FAULTS = (
     ValueError,
     LookupError,
     ArithmeticError,
@@ -28,7 +29,9 @@ _FAULTS = (
     NotImplementedError,
     OSError,
     struct.error,
+    BytesLengthException,
 )
+"""What pydicom raises where a value is not one of its VR."""
 
 
 def decode(content: bytes, transfer_syntax_uid: str) -> Attributes:
@@ -42,7 +45,7 @@ def decode(content: bytes, transfer_syntax_uid: str) -> Attributes:
         try:
             dataset = dcmread(BytesIO(_headed(content, transfer_syntax_uid)), force=True)
             return of_dataset(dataset)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _undecodable() from error
 
 
@@ -63,7 +66,7 @@ def encode(attributes: Attributes, transfer_syntax_uid: str) -> bytes:
         warnings.simplefilter("ignore")  # departures from the standard are judged by value
         try:
             return _encoded(attributes, is_implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _undecodable() from error
 
 

@@ -98,7 +98,7 @@ def _header(objects: ObjectStore, digest: str) -> Attributes | None:
         try:
             header: Dataset = dcmread(objects.path(digest), stop_before_pixels=True, specific_tags=_KEYWORDS)
             return data_sets.of_dataset(header)
-        except (OSError, InvalidDicomError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
+        except (*data_sets.FAULTS, InvalidDicomError):
             return None
 
 
