@@ -116,7 +116,8 @@ def _remarked(remark: Remark | None) -> Response:
 
 def _kept(asked: Attributes, made: Attributes) -> bool:
     """Say whether a workitem has every value that was asked for."""
-    return all(made.values(tag) == asked.values(tag) for tag in asked if _counts(tag))
+    has_list = bool(asked.values(Tag.WorklistLabel))
+    return has_list and all(made.values(tag) == asked.values(tag) for tag in asked if _counts(tag))
 
 
 def _counts(tag: str) -> bool:

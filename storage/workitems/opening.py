@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -30,6 +30,8 @@ PRIORITIES: Mapping[Priority, WorkitemPriority] = {
 _INTERPRETATION = code("110005", "DCM", "Interpretation")
 _THIS_STATION = code("ONCUE", "99ONCUE", "oncue console")
 _LONGEST_LABEL = 64
+CLAIM_HOLDS = timedelta(hours=12)
+"""So long after its last change a claim stands in the way of a new workitem: performers are lost with their locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,25 @@ def note_result(session: Session, study_id: int, *, actor: str, now: datetime) -
     """Have the workitem of a study say what its results say now; the study's standing is up to date.
 
     One is opened where there is an unread result and none is under way, also after an earlier one ended. A SCHEDULED
-    one follows the priority, and is canceled where no result holds any more. One that somebody claimed stays as it is.
+    one follows the priority, and is canceled where no result holds any more. One that somebody claimed stays as it is,
+    unless nothing was heard of them for ``CLAIM_HOLDS``: then it is canceled, and another is opened.
     """
     study_locks.take(session, study_id)
     lead, newest = _lead(session, study_id), _newest(session, study_id)
-    state = WorkitemState(newest.state) if newest else None
-    if newest is not None and state is WorkitemState.SCHEDULED:
+    if newest is not None and newest.state == WorkitemState.SCHEDULED.value:
         if lead is None:
-            _cancel(session, newest, actor=actor, now=now)
+            _cancel(session, newest, "no result holds any more", actor=actor, now=now)
         else:
             _follow(session, newest, lead, actor=actor, now=now)
-    elif lead is not None and state is not WorkitemState.IN_PROGRESS and _is_unread(session, study_id):
+    elif lead is not None and _is_unread(session, study_id) and not _is_held(newest, now=now):
+        if newest is not None and newest.state == WorkitemState.IN_PROGRESS.value:
+            _cancel(session, newest, "nothing was heard of its performer", actor=actor, now=now)
         _open(session, study_id, lead, actor=actor, now=now)
+
+
+def _is_held(row: WorkitemRow | None, *, now: datetime) -> bool:
+    """Say whether somebody has claimed a workitem, and may still be at it."""
+    return row is not None and row.state == WorkitemState.IN_PROGRESS.value and now - row.changed_at < CLAIM_HOLDS
 
 
 def study_read(session: Session, study_id: int, *, actor: str, now: datetime) -> None:
@@ -142,9 +151,9 @@ def _follow(session: Session, row: WorkitemRow, lead: _Lead, *, actor: str, now:
     record(session, row, "workitem:prioritised", actor=actor, now=now, details=details)
 
 
-def _cancel(session: Session, row: WorkitemRow, *, actor: str, now: datetime) -> None:
+def _cancel(session: Session, row: WorkitemRow, reason: str, *, actor: str, now: datetime) -> None:
     row.content = ended(Attributes.parse(row.content), WorkitemState.CANCELED, now=now).text()
-    move(session, row, WorkitemState.CANCELED, actor=actor, now=now, details={"reason": "no result holds any more"})
+    move(session, row, WorkitemState.CANCELED, actor=actor, now=now, details={"reason": reason})
 
 
 def _lead(session: Session, study_id: int) -> _Lead | None:

@@ -110,8 +110,11 @@ def request_cancel(
 
 
 def _follow_end(session: Session, row: WorkitemRow, state: WorkitemState, *, actor: str, now: datetime) -> None:
-    """Mark as read what whoever claimed a workitem has read, and open another one for what came since."""
-    if row.study_id is None or state is not WorkitemState.COMPLETED:
+    """Mark as read what whoever claimed a workitem has read, and open another one for what came since.
+
+    Workitems that others made may be about anything that is to be done with a study: they say nothing of its reading.
+    """
+    if row.study_id is None or row.created_by != rows.OWN or state is not WorkitemState.COMPLETED:
         return
     if _has_seen_all(session, row):
         read_marks.put(session, row.study_id, actor=actor, now=now)

@@ -53,6 +53,17 @@ def _complete(database: Database, uid: str) -> None:
         workitems.change_state(session, uid, "COMPLETED", transaction_uid=_LOCK, actor="WORKSTATION", now=_LATER)
 
 
+def _new() -> Attributes:
+    asked = {
+        Tag.ProcedureStepState: element("CS", "SCHEDULED"),
+        Tag.ScheduledProcedureStepPriority: element("CS", "LOW"),
+        Tag.ProcedureStepLabel: element("LO", "Read"),
+        Tag.ScheduledProcedureStepStartDateTime: element("DT", "2026"),
+        Tag.InputReadinessState: element("CS", "READY"),
+    }
+    return Attributes({tag.value: value for tag, value in asked.items()})
+
+
 def _analyse(database: Database, objects: ObjectStore, job_id: int, priority: Priority, *, minutes: int = 0) -> None:
     analysis = result(objects, priority=priority)
     grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
@@ -135,6 +146,26 @@ def test_a_study_that_is_read_completes_its_workitem_and_a_later_result_opens_an
     assert _workitems(database) == [("COMPLETED", "HIGH"), ("SCHEDULED", "HIGH")]
 
 
+def test_a_claim_that_was_abandoned_does_not_hide_a_new_result(database: Database, objects: ObjectStore) -> None:
+    first, second = _two_jobs(database)
+    _analyse(database, objects, first, Priority.ROUTINE)
+    _claim(database, _uid(database))
+    _analyse(database, objects, second, Priority.STAT, minutes=13 * 60)
+    assert _workitems(database) == [("CANCELED", "MEDIUM"), ("SCHEDULED", "HIGH")]
+
+
+def test_what_others_have_done_with_a_study_does_not_mark_it_as_read(database: Database, objects: ObjectStore) -> None:
+    analysed_study(database, objects)
+    about_it = {Tag.StudyInstanceUID.value: element("UI", "2.25.1001")}
+    with database.write() as session:
+        workitems.create(session, "1.2.3", Attributes({**_new().elements, **about_it}), actor="QC", now=NOW)
+    _claim(database, "1.2.3")
+    _complete(database, "1.2.3")
+    assert _workitems(database) == [("SCHEDULED", "HIGH"), ("COMPLETED", "LOW")]
+    with database.read() as session:
+        assert len(worklist.worklist(session)) == 1
+
+
 def test_a_workitem_that_somebody_claimed_is_not_ended_by_a_mark(database: Database, objects: ObjectStore) -> None:
     analysed_study(database, objects)
     _claim(database, _uid(database))
@@ -169,14 +200,7 @@ def test_a_withheld_result_puts_nothing_on_the_worklist(database: Database, obje
 
 def test_one_maker_cannot_fill_the_worklist(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workitems, "MOST_OPEN_OF_ONE", 2)
-    asked = {
-        Tag.ProcedureStepState: element("CS", "SCHEDULED"),
-        Tag.ScheduledProcedureStepPriority: element("CS", "LOW"),
-        Tag.ProcedureStepLabel: element("LO", "Read"),
-        Tag.ScheduledProcedureStepStartDateTime: element("DT", "2026"),
-        Tag.InputReadinessState: element("CS", "READY"),
-    }
-    content = Attributes({tag.value: value for tag, value in asked.items()})
+    content = _new()
     with database.write() as session:
         for number in (1, 2):
             workitems.create(session, f"1.2.{number}", content, actor="ORDERS", now=NOW)
