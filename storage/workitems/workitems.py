@@ -20,6 +20,7 @@ MOST_OPEN_OF_ONE = 10_000
 """Workitems of one maker that have not ended; whoever makes more has to end some first."""
 
 _ENDED = (WorkitemState.COMPLETED.value, WorkitemState.CANCELED.value)
+_OPEN = (WorkitemState.SCHEDULED.value, WorkitemState.IN_PROGRESS.value)
 _REASONS = (Tag.ReasonForCancellation, Tag.ProcedureStepDiscontinuationReasonCodeSequence)
 
 
@@ -145,7 +146,7 @@ def _study_id(session: Session, study_instance_uid: str) -> int | None:
 
 
 def _require_room(session: Session, actor: str) -> None:
-    query = select(func.count()).where(WorkitemRow.created_by == actor, WorkitemRow.state.not_in(_ENDED))
+    query = select(func.count()).where(WorkitemRow.created_by == actor, WorkitemRow.state.in_(_OPEN))
     if (session.scalar(query) or 0) >= MOST_OPEN_OF_ONE:
         raise WorkitemRefused(
             Refusal.RESOURCE_LIMITATION, f"{MOST_OPEN_OF_ONE} workitems of this maker have not ended: end some first"

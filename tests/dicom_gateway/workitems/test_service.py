@@ -172,6 +172,9 @@ def test_what_breaks_a_rule_of_creation_is_refused_with_the_status_for_it(client
     assert client.create(new_workitem(priority="URGENT"))[0] == 0x0106
     assert client.create(when)[0] == 0x0106
     assert client.create(None)[0] == 0xC309
+    unlisted = new_workitem()
+    unlisted.WorklistLabel = ""
+    assert client.create(unlisted)[0] == 0xB300
     assert client.create(new_workitem(), "1.2.3.4")[0] == 0x0000
     assert client.create(new_workitem(), "1.2.3.4")[0] == 0x0111
 
