@@ -59,5 +59,5 @@ def accepted_contexts() -> SharedContexts:
 
 def data_set_contexts(sop_class_uids: Iterable[str]) -> tuple[PresentationContext, ...]:
     """Return the presentation contexts of SOP classes whose data sets are kept in memory and hold no pixels."""
-    syntaxes = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     return tuple(build_context(uid, syntaxes) for uid in sop_class_uids)
