@@ -7,16 +7,20 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from storage import read_marks
+from storage.announcing import urgent_studies
+from storage.announcing.tables import OpenedThrough
 from storage.workitems import opening
 
 
 def mark_read(session: Session, study_id: int, *, actor: str, now: datetime) -> None:
-    """Mark the results of a study as read; nothing changes where they are marked already.
+    """Mark the results of a study as read; whoever does has opened it. A mark that is there already stays.
 
     A new result, or a priority that is higher than now, puts the study back. IllegalTransition where it has none. A
     workitem that nobody has claimed is COMPLETED.
     """
-    if read_marks.put(session, study_id, actor=actor, now=now):
+    is_new = read_marks.put(session, study_id, actor=actor, now=now)
+    urgent_studies.opened(session, study_id, by=actor, through=OpenedThrough.MARK, now=now)
+    if is_new:
         opening.study_read(session, study_id, actor=actor, now=now)
 
 

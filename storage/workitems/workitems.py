@@ -8,6 +8,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import read_marks
+from storage.announcing import urgent_studies
+from storage.announcing.tables import OpenedThrough
 from storage.models import AnalysisRow, JobRow, StudyRow
 from storage.uids import is_uid
 from storage.workitems import opening, requirements, rows, transitions
@@ -85,6 +87,8 @@ def change_state(
     if state is WorkitemState.IN_PROGRESS:
         row.transaction_uid, row.claimed_by, row.claimed_at = transaction_uid, actor, now
         rows.move(session, row, state, actor=actor, now=now)
+        if row.study_id is not None and row.created_by == rows.OWN:
+            urgent_studies.opened(session, row.study_id, by=actor, through=OpenedThrough.WORKITEM, now=now)
         return None
     row.content = transitions.ended(Attributes.parse(row.content), state, now=now).text()
     rows.move(session, row, state, actor=actor, now=now)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from storage import analyses, arrays, audit, jobs, reading, superseding, worklist
+from storage.announcing import urgent_studies
 from storage.database import Database
 from storage.domain import Priority
 from storage.objects import ObjectStore
@@ -144,6 +145,17 @@ def test_a_study_that_is_read_completes_its_workitem_and_a_later_result_opens_an
     assert _workitems(database) == [("COMPLETED", "HIGH")]
     _analyse(database, objects, second, Priority.HIGH, minutes=2)
     assert _workitems(database) == [("COMPLETED", "HIGH"), ("SCHEDULED", "HIGH")]
+
+
+def test_whoever_claims_the_workitem_has_opened_the_urgent_study(database: Database, objects: ObjectStore) -> None:
+    analysed_study(database, objects, priority=Priority.STAT)
+    with database.read() as session:
+        assert urgent_studies.unopened(session, 1) is not None
+    _claim(database, _uid(database))
+    with database.read() as session:
+        assert urgent_studies.unopened(session, 1) is None
+        (event,) = audit.history(session, tag="study:seen")
+    assert (event.actor, '"through":"workitem"' in event.details) == ("WORKSTATION", True)
 
 
 def test_a_claim_that_was_abandoned_does_not_hide_a_new_result(database: Database, objects: ObjectStore) -> None:
