@@ -89,7 +89,7 @@ class Gateway:
         self._writer = ReportWriter(database, objects, equipment, settings.destinations, negotiator, clock)
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         self._notices = NoticeWriter(database, objects, equipment, clock)
-        self._workitems = WorkitemDescriptions(database, objects)
+        self._workitems = WorkitemDescriptions(database, objects, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
             database,

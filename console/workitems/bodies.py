@@ -6,6 +6,7 @@ import http
 import json
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from console.request_errors import RequestRefused
 from storage.errors import OncueError
@@ -56,7 +57,7 @@ async def data_set_of(request: Request) -> Attributes:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in (DICOM_JSON, _JSON):
         raise MediaTypeUnsupported(f"send the data set as {DICOM_JSON}")
-    return _data_set(await _body(request))
+    return await run_in_threadpool(_data_set, await _body(request))
 
 
 async def _body(request: Request) -> bytes:

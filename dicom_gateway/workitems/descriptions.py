@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from pydicom import dcmread
@@ -21,6 +23,7 @@ from storage.workitems import opening
 from storage.workitems.attributes import Attributes, Element, Tag, element, sequence
 
 _AT_ONCE = 50
+_ACTOR = "gateway"
 _PATIENT = (
     "PatientName",
     "PatientID",
@@ -58,20 +61,35 @@ _OF_REQUEST: tuple[tuple[str, str], ...] = (
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkitemDescriptions:
     """Fills workitems of our own studies; a study whose images cannot be read has what the records say of it."""
 
     database: Database
     objects: ObjectStore
+    clock: Callable[[], datetime]
+    _has_opened_missing: bool = False
 
     def write_due(self) -> int:
-        """Describe the workitems that are not yet, oldest first, and return how many there were."""
+        """Describe the workitems that are not yet, oldest first, and return how many there were.
+
+        At first those are opened that studies of before an upgrade lack.
+        """
+        if not self._has_opened_missing:
+            self._open_missing()
         with self.database.read() as session:
             due = opening.undescribed(session, limit=_AT_ONCE)
         for workitem_id, study_id in due:
             self._describe(workitem_id, study_id)
         return len(due)
+
+    def _open_missing(self) -> None:
+        """Open some, the most urgent first; the rest has its turn in the next rounds, so that reports do not wait."""
+        with self.database.write() as session:
+            missing = opening.without_workitem(session, limit=_AT_ONCE)
+            for study_id in missing:
+                opening.note_result(session, study_id, actor=_ACTOR, now=self.clock())
+        self._has_opened_missing = len(missing) < _AT_ONCE
 
     def _describe(self, workitem_id: int, study_id: int) -> None:
         try:

@@ -12,6 +12,7 @@ from storage.workitems import search
 from storage.workitems.attributes import Attributes
 
 _PENDING = 0xFF00
+_LARGEST_IDENTIFIER_BYTES = 64 << 10
 
 
 def responses(database: Database, request: Request) -> Iterator[Response]:
@@ -21,6 +22,9 @@ def responses(database: Database, request: Request) -> Iterator[Response]:
     """
     if not request.data_set:
         yield Response(int(Status.MISMATCH), comment="the request has no identifier")
+        return
+    if len(request.data_set) > _LARGEST_IDENTIFIER_BYTES:
+        yield Response(int(Status.OUT_OF_RESOURCES), comment="the identifier is too large")
         return
     keys = data_sets.decode(request.data_set, request.transfer_syntax_uid)
     for workitem in search.matching(database, keys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
@@ -42,6 +43,7 @@ _ACTIONS: Mapping[str, frozenset[Action]] = {
 }
 _NO_SUCH_ACTION = 0x0123
 _CANNOT_PROCESS = 0xC001
+_LARGE_BYTES = 64 << 10
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ class WorkitemService:
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
+        self._large = threading.Lock()
         self._operations = WorkitemOperations(database, clock)
         self._single: Mapping[int, Callable[[Request], Response]] = {
             CommandField.N_CREATE_RQ: self._operations.create,
@@ -72,9 +75,17 @@ class WorkitemService:
             if request.command.field == CommandField.C_FIND_RQ:
                 yield from search_responses.responses(self._database, request)
             else:
-                yield self._single[request.command.field](request)
+                yield self._answered(request)
         except (WorkitemRefused, GatewayError, StorageError) as error:
             yield _failed(request, error)
+
+    def _answered(self, request: Request) -> Response:
+        """Answer a request of one response; of those with large data sets one at a time, for they grow in memory."""
+        answer = self._single[request.command.field]
+        if len(request.data_set) <= _LARGE_BYTES:
+            return answer(request)
+        with self._large:
+            return answer(request)
 
     def too_large(self, request: Request) -> Response:
         """Refuse a request whose data set is larger than any workitem."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from storage import held_results, study_locks
@@ -83,6 +83,18 @@ def study_read(session: Session, study_id: int, *, actor: str, now: datetime) ->
     content = content.changed({Tag.UnifiedProcedureStepPerformedProcedureSequence: sequence(_texts(performed))})
     row.content = ended(content, WorkitemState.COMPLETED, now=now).text()
     move(session, row, WorkitemState.COMPLETED, actor=actor, now=now, details={"through": "console"})
+
+
+def without_workitem(session: Session, *, limit: int) -> tuple[int, ...]:
+    """Return studies with an unread result that never had a workitem: those of before there were any."""
+    own = select(WorkitemRow.id).where(WorkitemRow.study_id == StandingRow.study_id, WorkitemRow.created_by == OWN)
+    query = (
+        select(StandingRow.study_id)
+        .where(StandingRow.unread, StandingRow.complete, StandingRow.rank < len(Priority), ~exists(own))
+        .order_by(StandingRow.rank, StandingRow.study_id)
+        .limit(limit)
+    )
+    return tuple(session.scalars(query))
 
 
 def undescribed(session: Session, *, limit: int) -> tuple[tuple[int, int], ...]:

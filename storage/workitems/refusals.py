@@ -35,7 +35,7 @@ class Remark(IntEnum):
 
 
 class WorkitemRefused(StorageError):
-    """A request about a workitem breaks a rule of PS3.4 CC.2; ``refusal`` says which, and ``code`` is its name."""
+    """A request about a workitem breaks a rule of PS3.4 CC.2; its code names it: `workitem_no_such_workitem`."""
 
     code = "workitem_refused"
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 from pydicom.dataset import Dataset
+from sqlalchemy import delete, select
 
 from dicom_gateway.workitems import data_sets
 from dicom_gateway.workitems.descriptions import WorkitemDescriptions
-from storage.database import Database
+from storage import reading
+from storage.database import Database, utc_now
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
 from storage.workitems import opening, workitems
 from storage.workitems.attributes import Attributes, Tag
+from storage.workitems.tables import WorkitemRow
 from tests.support.analysed_sources import analysed_source
+from tests.support.records import analysed_study
 from tests.support.sources import Layout, SourceStudy, store_study
 
 _IMPLICIT = "1.2.840.10008.1.2"
@@ -20,8 +24,8 @@ _IMPLICIT = "1.2.840.10008.1.2"
 
 def _described(database: Database, objects: ObjectStore, source: SourceStudy) -> Attributes:
     analysed_source(database, objects, source)
-    assert WorkitemDescriptions(database, objects).write_due() == 1
-    assert WorkitemDescriptions(database, objects).write_due() == 0
+    assert WorkitemDescriptions(database, objects, utc_now).write_due() == 1
+    assert WorkitemDescriptions(database, objects, utc_now).write_due() == 0
     uid = deterministic_uid("workitem", str(source.datasets[0].StudyInstanceUID), "1")
     with database.read() as session:
         return workitems.find(session, uid).data_set
@@ -63,3 +67,15 @@ def test_images_that_cannot_be_read_leave_what_the_records_say(
     assert found.value(Tag.StudyInstanceUID) == str(source.datasets[0].StudyInstanceUID)
     with sqlite_database.read() as session:
         assert opening.undescribed(session, limit=1) == ()
+
+
+def test_studies_of_before_there_were_workitems_get_one(database: Database, objects: ObjectStore) -> None:
+    for number in (1, 2, 3):
+        analysed_study(database, objects, number)
+    with database.write() as session:
+        reading.mark_read(session, 3, actor="web/anna", now=utc_now())
+        session.execute(delete(WorkitemRow))
+    assert WorkitemDescriptions(database, objects, utc_now).write_due() == 2
+    with database.read() as session:
+        rows = session.execute(select(WorkitemRow.study_id, WorkitemRow.state).order_by(WorkitemRow.study_id)).all()
+    assert [tuple(row) for row in rows] == [(1, "SCHEDULED"), (2, "SCHEDULED")]
