@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http
 import json
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from console.request_errors import RequestRefused
+from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported, NotAcceptable
 from storage.errors import OncueError
 from storage.workitems.attributes import Attributes
 from storage.workitems.requirements import LARGEST_CONTENT_CHARACTERS
@@ -16,33 +15,6 @@ from storage.workitems.requirements import LARGEST_CONTENT_CHARACTERS
 DICOM_JSON = "application/dicom+json"
 _JSON = "application/json"
 _ACCEPTED = frozenset({DICOM_JSON, _JSON, "application/*", "*/*"})
-
-
-class MediaTypeUnsupported(RequestRefused):
-    """The body is of another media type than the DICOM JSON model's."""
-
-    code = "media_type_unsupported"
-    http_status = http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-
-
-class NotAcceptable(RequestRefused):
-    """The answer is wanted in a media type that there is not."""
-
-    code = "not_acceptable"
-    http_status = http.HTTPStatus.NOT_ACCEPTABLE
-
-
-class BodyTooLarge(RequestRefused):
-    """The body is larger than any workitem."""
-
-    code = "body_too_large"
-    http_status = http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-
-
-class BodyInvalid(RequestRefused):
-    """The body is no data set of the DICOM JSON model."""
-
-    code = "body_invalid"
 
 
 def require_acceptable(request: Request) -> None:
