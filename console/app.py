@@ -29,6 +29,8 @@ from console.schemas import ErrorForm
 from console.urgent import api as triage_api
 from console.urgent.views import UrgentViews
 from console.views import Views
+from console.workitems import api as workitems_api
+from console.workitems.views import WorkitemViews
 from storage.database import Database
 from storage.errors import (
     AccessRefused,
@@ -101,6 +103,7 @@ def create_app(
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
     app.include_router(destination_pages.router(views))
+    app.include_router(workitems_api.router(WorkitemViews(database)))
     urgent = UrgentViews(database)
     app.include_router(triage_api.router(urgent))
     app.include_router(pages.router(views, history, urgent))
@@ -173,4 +176,4 @@ def _status(error: OncueError) -> int:
 
 
 def _is_for_programs(request: Request) -> bool:
-    return path_of(request).startswith("/api")
+    return path_of(request).startswith(("/api", "/dicom-web"))

@@ -46,6 +46,33 @@ class RequestInvalid(RequestRefused):
     http_status = http.HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class MediaTypeUnsupported(RequestRefused):
+    """The body is of another media type than the DICOM JSON model's."""
+
+    code = "media_type_unsupported"
+    http_status = http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class NotAcceptable(RequestRefused):
+    """The answer is wanted in a media type that there is not."""
+
+    code = "not_acceptable"
+    http_status = http.HTTPStatus.NOT_ACCEPTABLE
+
+
+class BodyTooLarge(RequestRefused):
+    """The body is larger than any workitem."""
+
+    code = "body_too_large"
+    http_status = http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class BodyInvalid(RequestRefused):
+    """The body is no data set of the DICOM JSON model."""
+
+    code = "body_invalid"
+
+
 def of_routing(error: HTTPException) -> RequestRefused:
     """Return what the framework raised where no route fits."""
     if error.status_code == http.HTTPStatus.NOT_FOUND:

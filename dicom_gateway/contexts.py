@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from collections.abc import Iterable
+
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES, DEFAULT_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext, build_context
@@ -53,3 +55,9 @@ def accepted_contexts() -> SharedContexts:
     )
     contexts.append(build_context(Verification, list(DEFAULT_TRANSFER_SYNTAXES)))
     return contexts
+
+
+def data_set_contexts(sop_class_uids: Iterable[str]) -> tuple[PresentationContext, ...]:
+    """Return the presentation contexts of SOP classes whose data sets are kept in memory and hold no pixels."""
+    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    return tuple(build_context(uid, syntaxes) for uid in sop_class_uids)

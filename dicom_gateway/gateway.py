@@ -34,6 +34,8 @@ from dicom_gateway.sending.negotiation import Question
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.doors import server_doors
 from dicom_gateway.tls.expiry_watch import DAY_SECONDS, ExpiryWatch
+from dicom_gateway.workitems.descriptions import WorkitemDescriptions
+from dicom_gateway.workitems.service import workitem_services
 from storage import associations, delivery_claims, peers, processes
 from storage.changes import Changes
 from storage.database import Database, utc_now
@@ -87,6 +89,7 @@ class Gateway:
         self._writer = ReportWriter(database, objects, equipment, settings.destinations, negotiator, clock)
         self._rejections = RejectionWriter(database, objects, equipment, settings.reject_superseded, clock)
         self._notices = NoticeWriter(database, objects, equipment, clock)
+        self._workitems = WorkitemDescriptions(database, objects, clock)
         deliver_now = threading.Event()
         self._dispatcher = Dispatcher(
             database,
@@ -124,6 +127,7 @@ class Gateway:
             admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
+            data_set_services=workitem_services(database, clock),
         )
 
     @property
@@ -193,6 +197,7 @@ class Gateway:
         return 0.0
 
     def _write_reports(self) -> None:
+        self._workitems.write_due()
         if self._writer.write_due() + self._rejections.write_due() + self._notices.write_due():
             self._delivery.wake()
 

@@ -33,6 +33,7 @@ from storage.result_tables import AnalysisRow, ExplanationRow, FindingRow, Repor
 from storage.states import ReportState
 from storage.triage import policies, shadows
 from storage.volumes import Extent
+from storage.workitems import opening
 
 
 def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest: str, now: datetime) -> None:
@@ -96,6 +97,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     _record_decision(session, held, analysis, now=now)
     standing.refresh(session, held.study_id)
     urgent_studies.note_result(session, held.study_id, actor=held.owner, now=now)
+    opening.note_result(session, held.study_id, actor=held.owner, now=now)
 
 
 def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:

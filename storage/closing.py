@@ -32,6 +32,7 @@ from storage.routes.routing import route_study
 from storage.routes.series_facts import SeriesFacts
 from storage.sop_kinds import ImageKind, classes_of
 from storage.study_arrivals import StudyArrival
+from storage.workitems import opening
 
 _HELD_ARE_WATCHED = timedelta(hours=1)
 """A held study that nothing came of for so long is not looked at any more; an image or a release brings it back."""
@@ -132,6 +133,7 @@ def close(
         notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
     urgent_studies.note_result(session, study_id, actor="assembly", now=now)
+    opening.note_result(session, study_id, actor="assembly", now=now)
     return opened
 
 

@@ -25,10 +25,15 @@ LOOPBACK = "loopback"
 
 
 class Service(StrEnum):
-    """What a peer may ask of us (PS3.4 Annexes A and B)."""
+    """What a peer may ask of us (PS3.4 Annexes A, B and CC)."""
 
     VERIFICATION = "echo"
     STORAGE = "store"
+    WORKITEMS = "ups"
+
+
+USUAL_SERVICES = frozenset({Service.VERIFICATION, Service.STORAGE})
+"""What a sender of images needs. Workitems show patients' data, so that only an entry that says so allows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class PeerEntry:
     called_aet: str | None = None
     network: str | None = None
     certificate_name: str | None = None
-    services: frozenset[Service] = frozenset(Service)
+    services: frozenset[Service] = USUAL_SERVICES
     sop_classes: frozenset[str] | None = None
     lane: Lane = Lane.ROUTINE
     quotas: Quotas = field(default_factory=Quotas)

@@ -30,6 +30,7 @@ from storage.domain import StoredInstance
 from storage.errors import RecordMissing
 from storage.models import StudyRow
 from storage.sop_kinds import is_read
+from storage.workitems import opening
 
 
 class Registration(StrEnum):
@@ -269,6 +270,7 @@ def _follow(session: Session, study: StudyRow, facts: StudyFacts, *, actor: str,
             study=audit.concerned(study),
         )
         superseding.supersede_all(session, study.id, actor=actor, now=now)
+        opening.note_result(session, study.id, actor=actor, now=now)
 
 
 def _reopen(session: Session, study: StudyRow, instance: StoredInstance, *, actor: str, now: datetime) -> None:

@@ -29,7 +29,8 @@ CertificateName = Annotated[
 ]
 OfLane = Annotated[str, typer.Option("--lane", metavar="LANE", help="Lane of its studies: stat, routine or batch.")]
 Services = Annotated[
-    str, typer.Option("--services", metavar="LIST", help="What it may ask for: echo, store or both, with a comma.")
+    str,
+    typer.Option("--services", metavar="LIST", help="What it may ask for, with commas: echo, store, ups (workitems)."),
 ]
 SopClass = Annotated[
     list[str] | None,
@@ -244,7 +245,7 @@ def _services(text: str) -> frozenset[Service]:
 
     services = frozenset(all_chosen(Service, [part.strip() for part in text.split(",") if part.strip()]))
     if not services:
-        raise typer.BadParameter("give at least one of echo, store")
+        raise typer.BadParameter("give at least one of echo, store, ups")
     return services
 
 

@@ -77,6 +77,15 @@ class Channel:
             raise _late("answer_late")
         return self._read(longest_bytes, deadline, late="answer_late")
 
+    def has_more(self) -> bool:
+        """Say, without waiting, whether reading would bring anything: bytes of the peer, or an end of any kind."""
+        if self._interruption or self._start != self._end:
+            return True
+        if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
+            return True
+        self._poller.register(self._connection, select.POLLIN)
+        return bool(self._poller.poll(0))
+
     def send(self, data: bytes | memoryview) -> None:
         """Write everything; ConnectionLost where the peer is gone, or does not take it in time."""
         deadline = time.monotonic() + self._send_seconds

@@ -15,14 +15,16 @@ LARGEST_COMMAND_BYTES = 16 << 10
 
 _ELEMENT = Struct("<HHL")
 _US = Struct("<H")
-_GROUP_LENGTH, _SOP_CLASS, _COMMAND_FIELD, _MESSAGE_ID, _RESPONDS_TO = 0x0000, 0x0002, 0x0100, 0x0110, 0x0120
-_DATA_SET_TYPE, _STATUS, _SOP_INSTANCE = 0x0800, 0x0900, 0x1000
+_GROUP_LENGTH, _SOP_CLASS, _REQUESTED_SOP_CLASS, _COMMAND_FIELD = 0x0000, 0x0002, 0x0003, 0x0100
+_MESSAGE_ID, _RESPONDS_TO, _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT = 0x0110, 0x0120, 0x0800, 0x0900, 0x0902
+_SOP_INSTANCE, _REQUESTED_SOP_INSTANCE, _ATTRIBUTES, _ACTION_TYPE = 0x1000, 0x1001, 0x1005, 0x1008
 _PRIORITY = 0x0700
 _NO_DATA_SET, _DATA_SET = 0x0101, 0x0001
 _MEDIUM = 0x0000
 _RESPONSE_BIT = 0x8000
 _VERIFICATION = "1.2.840.10008.1.1"
 _NUMBERS = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE})
+_COMMENT_CHARACTERS = 64
 
 
 class CommandField(IntEnum):
@@ -31,18 +33,31 @@ class CommandField(IntEnum):
     C_STORE_RQ = 0x0001
     C_FIND_RQ = 0x0020
     C_ECHO_RQ = 0x0030
+    N_GET_RQ = 0x0110
+    N_SET_RQ = 0x0120
+    N_ACTION_RQ = 0x0130
+    N_CREATE_RQ = 0x0140
     C_CANCEL_RQ = 0x0FFF
+
+
+_OF_A_REQUESTED_INSTANCE = frozenset({CommandField.N_GET_RQ, CommandField.N_SET_RQ, CommandField.N_ACTION_RQ})
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request's command set, as far as we look at it; a UID that is missing is empty, and need not be one."""
+    """A request's command set, as far as we look at it; a UID that is missing is empty, and need not be one.
+
+    The UIDs are those of the affected, or of the requested, SOP class and instance. The ``message_id`` of a C-CANCEL is
+    that of the request to be cancelled. ``attributes`` are the tags of an attribute identifier list (N-GET).
+    """
 
     field: int
     message_id: int
     has_data_set: bool
     sop_class_uid: str
     sop_instance_uid: str
+    action_type: int | None = None
+    attributes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +79,39 @@ def decode(content: bytes) -> Command:
         raise _malformed("a command set lacks its command field or its data set type")
     if field & _RESPONSE_BIT:
         raise _malformed("a response to a request that was never made")
-    if message_id is None and field != CommandField.C_CANCEL_RQ:
+    if field == CommandField.C_CANCEL_RQ:
+        message_id = _number(elements, _RESPONDS_TO) or 0
+    if message_id is None:
         raise _malformed("a request has no message id")
+    is_of_instance = field in _OF_A_REQUESTED_INSTANCE
     return Command(
         field=field,
-        message_id=message_id or 0,
+        message_id=message_id,
         has_data_set=data_set_type != _NO_DATA_SET,
-        sop_class_uid=_uid(elements, _SOP_CLASS),
-        sop_instance_uid=_uid(elements, _SOP_INSTANCE),
+        sop_class_uid=_uid(elements, _REQUESTED_SOP_CLASS if is_of_instance else _SOP_CLASS),
+        sop_instance_uid=_uid(elements, _REQUESTED_SOP_INSTANCE if is_of_instance else _SOP_INSTANCE),
+        action_type=_number(elements, _ACTION_TYPE) if field == CommandField.N_ACTION_RQ else None,
+        attributes=_tags(elements) if field == CommandField.N_GET_RQ else (),
     )
 
 
-def response(command: Command, status: int) -> bytes:
-    """Encode the answer to a request: its UIDs, where they are UIDs, and a status (PS3.7 9.3.1.2, 9.3.5.2)."""
+def response(
+    command: Command, status: int, *, has_data_set: bool = False, comment: str = "", sop_instance_uid: str = ""
+) -> bytes:
+    """Encode the answer to a request: its UIDs, where they are UIDs, and a status (PS3.7 9.3.1.2, 9.3.5.2, 10.3).
+
+    ``sop_instance_uid`` is that of an instance that we chose it for; ``comment`` is cut to 64 characters.
+    """
+    action = b"" if command.action_type is None else _number_element(_ACTION_TYPE, command.action_type)
     body = (
         _uid_element(_SOP_CLASS, command.sop_class_uid)
         + _number_element(_COMMAND_FIELD, command.field | _RESPONSE_BIT)
         + _number_element(_RESPONDS_TO, command.message_id)
-        + _number_element(_DATA_SET_TYPE, _NO_DATA_SET)
+        + _number_element(_DATA_SET_TYPE, _DATA_SET if has_data_set else _NO_DATA_SET)
         + _number_element(_STATUS, status)
-        + _uid_element(_SOP_INSTANCE, command.sop_instance_uid)
+        + (_text_element(_ERROR_COMMENT, comment[:_COMMENT_CHARACTERS]) if comment else b"")
+        + _uid_element(_SOP_INSTANCE, sop_instance_uid or command.sop_instance_uid)
+        + action
     )
     return _with_length(body)
 
@@ -163,6 +191,15 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
     return elements.get(element, b"").decode("ascii", errors="replace").rstrip(" \0")
 
 
+def _tags(elements: dict[int, bytes]) -> tuple[int, ...]:
+    """Return the tags of the attribute identifier list (VR AT: group and element of each, PS3.5 6.2)."""
+    value = elements.get(_ATTRIBUTES, b"")
+    if len(value) % 4:
+        raise _malformed("the attribute identifier list is not a list of tags")
+    halves = [int(number) for (number,) in _US.iter_unpack(value)]
+    return tuple(group << 16 | element for group, element in zip(halves[::2], halves[1::2], strict=True))
+
+
 def _with_length(body: bytes) -> bytes:
     return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
 
@@ -175,6 +212,11 @@ def _uid_element(element: int, uid: str) -> bytes:
     if not is_uid(uid):
         return b""
     value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
+    return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _text_element(element: int, text: str) -> bytes:
+    value = text.encode("ascii", errors="replace") + b" " * (len(text) % 2)
     return _ELEMENT.pack(0, element, len(value)) + value
 
 

@@ -117,16 +117,25 @@ def fragments(body: memoryview) -> Iterator[Fragment]:
 
 def command_pdus(context_id: int, command: bytes, *, maximum_pdu_bytes: int) -> bytes:
     """Encode a command set as P-DATA-TFs no longer than the peer takes; 0 means any length."""
+    return _message_pdus(context_id, command, control=0b01, maximum_pdu_bytes=maximum_pdu_bytes)
+
+
+def data_set_pdus(context_id: int, data_set: bytes, *, maximum_pdu_bytes: int) -> bytes:
+    """Encode a data set that is not empty as P-DATA-TFs no longer than the peer takes; 0 means any length."""
+    return _message_pdus(context_id, data_set, control=0b00, maximum_pdu_bytes=maximum_pdu_bytes)
+
+
+def _message_pdus(context_id: int, content: bytes, *, control: int, maximum_pdu_bytes: int) -> bytes:
     # The length of a P-DATA-TF counts the item's own four bytes of length, too (PS3.8 Annex D.1).
-    room = maximum_pdu_bytes - _FRAGMENT.size if maximum_pdu_bytes else len(command)
+    room = maximum_pdu_bytes - _FRAGMENT.size if maximum_pdu_bytes else len(content)
     if room < 1:
         raise invalid("the peer's maximum length leaves no room for an answer")
     encoded = bytearray()
-    for at in range(0, len(command), room):
-        piece = command[at : at + room]
-        control = 0b11 if at + room >= len(command) else 0b01
+    for at in range(0, len(content), room):
+        piece = content[at : at + room]
+        header = control | 0b10 if at + room >= len(content) else control
         encoded += HEADER.pack(PduType.P_DATA_TF, _FRAGMENT.size + len(piece))
-        encoded += _FRAGMENT.pack(len(piece) + _FRAGMENT_OVERHEAD_BYTES, context_id, control)
+        encoded += _FRAGMENT.pack(len(piece) + _FRAGMENT_OVERHEAD_BYTES, context_id, header)
         encoded += piece
     return bytes(encoded)
 

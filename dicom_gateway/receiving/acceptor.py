@@ -29,7 +29,7 @@ from dicom_gateway.receiving.association_request import AssociationRequest
 from dicom_gateway.receiving.bounded_log import BoundedLog
 from dicom_gateway.receiving.doors import Arrival
 from dicom_gateway.receiving.half_open import HalfOpen
-from dicom_gateway.receiving.messages import Messages
+from dicom_gateway.receiving.messages import Messages, Send
 from dicom_gateway.receiving.negotiation import Negotiation
 from dicom_gateway.receiving.services import ServiceParts, Services
 from dicom_gateway.receiving.slots import Slot, Slots
@@ -222,8 +222,11 @@ def _unfit(request: AssociationRequest) -> RejectReason | None:
     return None
 
 
-def _sender(channel: Channel, maximum_pdu_bytes: int) -> Callable[[int, bytes], None]:
-    def send(context_id: int, command: bytes) -> None:
-        channel.send(pdus.command_pdus(context_id, command, maximum_pdu_bytes=maximum_pdu_bytes))
+def _sender(channel: Channel, maximum_pdu_bytes: int) -> Send:
+    def send(context_id: int, command: bytes, data_set: bytes = b"") -> None:
+        encoded = pdus.command_pdus(context_id, command, maximum_pdu_bytes=maximum_pdu_bytes)
+        if data_set:
+            encoded += pdus.data_set_pdus(context_id, data_set, maximum_pdu_bytes=maximum_pdu_bytes)
+        channel.send(encoded)
 
     return send

@@ -89,6 +89,9 @@ class OpenAssociation:
     def _serve(self, messages: Messages, limits: AssociationLimits) -> HowEnded:
         longest = limits.maximum_pdu_bytes + PDU_SLACK_BYTES
         while True:
+            if messages.is_answering and not self._channel.has_more():
+                messages.go_on()
+                continue
             pdu = self._channel.read_pdu(idle_seconds=limits.idle_seconds, longest_bytes=longest)
             if pdu.kind is PduType.P_DATA_TF:
                 for fragment in pdus.fragments(pdu.body):

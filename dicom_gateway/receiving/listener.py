@@ -6,15 +6,16 @@ Each data set is kept byte for byte as it came over the wire; its pixels are nev
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.contexts import accepted_contexts
+from dicom_gateway.contexts import accepted_contexts, data_set_contexts
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementation_version_name
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from dicom_gateway.protocol.exchange import DataSetService
 from dicom_gateway.protocol.pdus import Identification
 from dicom_gateway.receiving.acceptor import Acceptor, Rules, Shared, Timing, Watchers
 from dicom_gateway.receiving.admission import NETWORK_NOT_ALLOWED, Admission, Caller
@@ -40,7 +41,10 @@ logger = structlog.get_logger(__name__)
 
 
 class Listener:
-    """The gateway's open ports. ``doors`` are by default the one of the settings."""
+    """The gateway's open ports. ``doors`` are by default the one of the settings.
+
+    ``data_set_services`` answer requests of other SOP classes than Verification and Storage, by SOP class.
+    """
 
     def __init__(
         self,
@@ -53,12 +57,14 @@ class Listener:
         on_association_end: Callable[[], None] = lambda: None,
         admission: Admission,
         doors: Sequence[Door] | None = None,
+        data_set_services: Mapping[str, DataSetService] | None = None,
     ) -> None:
         self._settings = settings
         self._admission = admission
         self._rules = MatchingRules.of(settings)
         self._doors = tuple(doors or (Door(settings.host, settings.port),))
         self._on_association_end = on_association_end
+        self._data_set_services = dict(data_set_services or {})
         self._receiver = InstanceReceiver(database, objects, settings, process_id=process_id, clock=clock)
         self._records = AssociationRecords(self._receiver.note, process_id, clock, on_closed=on_association_end)
         self._log = BoundedLog()
@@ -135,14 +141,17 @@ class Listener:
                 idle_seconds=settings.network_seconds,
                 longest_data_set_bytes=_TOO_LARGE * settings.maximum_instance_megabytes << 20,
             ),
-            negotiation=Negotiation(accepted_contexts()),
+            negotiation=Negotiation(
+                [*accepted_contexts(), *data_set_contexts(self._data_set_services)],
+                {uid: service.permission for uid, service in self._data_set_services.items()},
+            ),
             identification=Identification(
                 settings.maximum_pdu_bytes, IMPLEMENTATION_CLASS_UID, implementation_version_name()
             ),
         )
         shared = Shared(
             admission=self._admission,
-            services=ServiceParts(self._receiver, self._admission, self._records),
+            services=ServiceParts(self._receiver, self._admission, self._records, self._data_set_services),
             slots=Slots(_slot_limits(settings)),
             half_open=self._half_open,
             log=self._log,

@@ -33,7 +33,11 @@ Accepted = Mapping[int, AcceptedContext]
 class Negotiation:
     """The SOP classes that we accept, each with its transfer syntaxes, the preferred one first."""
 
-    def __init__(self, contexts: Iterable[PresentationContext]) -> None:
+    def __init__(
+        self, contexts: Iterable[PresentationContext], permissions: Mapping[str, Service] | None = None
+    ) -> None:
+        """``permissions`` says what a peer must be allowed to use SOP classes other than Verification and Storage."""
+        self._permissions = permissions or {}
         self._syntaxes: dict[str, tuple[str, ...]] = {
             str(context.abstract_syntax): tuple(map(str, context.transfer_syntax)) for context in contexts
         }
@@ -48,7 +52,7 @@ class Negotiation:
         syntaxes = self._syntaxes.get(context.abstract_syntax)
         if syntaxes is None:
             result = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        elif not _may_use(context.abstract_syntax, admitted):
+        elif not self._may_use(context.abstract_syntax, admitted):
             result = ContextResult.USER_REJECTION
         else:
             chosen = next((syntax for syntax in syntaxes if syntax in context.transfer_syntaxes), None)
@@ -56,6 +60,12 @@ class Negotiation:
                 return ContextAnswer(context.context_id, ContextResult.ACCEPTANCE, chosen)
             result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
         return ContextAnswer(context.context_id, result, _INSIGNIFICANT)
+
+    def _may_use(self, sop_class_uid: str, admitted: Admitted) -> bool:
+        permission = self._permissions.get(sop_class_uid)
+        if permission is not None:
+            return permission in admitted.services
+        return _may_use(sop_class_uid, admitted)
 
 
 def accepted(proposed: Iterable[ProposedContext], answers: Iterable[ContextAnswer]) -> Accepted:

@@ -1,11 +1,13 @@
-"""What becomes of the requests of an association: C-ECHO and C-STORE are served, others are told that they are not."""
+"""What becomes of the requests of an association: C-ECHO and C-STORE are served, others by a service of their own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from dicom_gateway.errors import GatewayError, UndecodableObject, UnsupportedObject
 from dicom_gateway.protocol.commands import Command, CommandField
+from dicom_gateway.protocol.exchange import DataSetService, Request, Response
 from dicom_gateway.receiving.admission import Admission, Admitted
 from dicom_gateway.receiving.association_records import AssociationRecords
 from dicom_gateway.receiving.negotiation import AcceptedContext
@@ -20,27 +22,68 @@ from storage.uids import is_uid
 
 @dataclass(frozen=True, slots=True)
 class ServiceParts:
-    """What serves the requests of every association."""
+    """What serves the requests of every association; ``data_sets`` by SOP class of the presentation context."""
 
     receiver: InstanceReceiver
     admission: Admission
     records: AssociationRecords
+    data_sets: Mapping[str, DataSetService] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request for a service that answers with data sets: its own is kept in memory, up to the service's bound."""
+
+    service: DataSetService
+    context: AcceptedContext
+    data_set: bytearray = field(default_factory=bytearray)
+    is_too_large: bool = False
+
+    def take(self, content: memoryview) -> None:
+        """Take a fragment of the data set; of one that is too large nothing is kept."""
+        if len(self.data_set) + len(content) > self.service.longest_data_set_bytes:
+            self.is_too_large = True
+            self.data_set.clear()
+        if not self.is_too_large:
+            self.data_set += content
+
+    def responses(self, command: Command, admitted: Admitted) -> Iterator[Response]:
+        """Return the responses of the service."""
+        context, caller = self.context, admitted.caller
+        request = Request(
+            command,
+            context.sop_class_uid,
+            context.transfer_syntax_uid,
+            bytes(self.data_set),
+            caller.calling_aet,
+            admitted.peer,
+        )
+        if self.is_too_large:
+            return iter((self.service.too_large(request),))
+        return self.service.responses(request)
 
 
 @dataclass(slots=True)
 class Incoming:
-    """A request on its way in. Its data set goes into the spool, or nowhere where it is refused or not looked at."""
+    """A request on its way in.
+
+    Its data set goes into the spool, into memory for an exchange of data sets, or nowhere where it is refused or not
+    looked at.
+    """
 
     command: Command
     spool: Spool | None = None
     refusal: GatewayError | None = None
     size_bytes: int = 0
+    exchange: Exchange | None = None
 
     def take(self, content: memoryview) -> None:
         """Take a fragment of the data set."""
         self.size_bytes += len(content)
         if self.spool is not None:
             self.spool.write(content)
+        elif self.exchange is not None:
+            self.exchange.take(content)
 
     def discard(self) -> None:
         """Leave nothing behind of a request that will not be answered."""
@@ -59,6 +102,9 @@ class Services:
 
     def begin(self, command: Command, context: AcceptedContext) -> Incoming:
         """Decide, before its data set comes, what becomes of a request."""
+        service = self._parts.data_sets.get(context.sop_class_uid)
+        if service is not None:
+            return Incoming(command, exchange=Exchange(service, context))
         if command.field != CommandField.C_STORE_RQ:
             return Incoming(command)
         try:
@@ -78,6 +124,11 @@ class Services:
             self._has_echoed = True
             return int(Status.SUCCESS)
         return int(Status.UNRECOGNIZED_OPERATION)
+
+    def responses(self, incoming: Incoming, exchange: Exchange) -> Iterator[Response]:
+        """Return the responses to a request that is there in full and exchanges data sets; any but the last pend."""
+        self._association_id()
+        return exchange.responses(incoming.command, self._admitted)
 
     def ended(self, how: str) -> None:
         """Put the end of the association on record; one that only echoed is counted.

@@ -183,6 +183,8 @@ def _make_workitems() -> None:
         sa.Column("scheduled_at", _TIME, nullable=False),
         sa.Column("transaction_uid", sa.String(length=64), nullable=True),
         sa.Column("claimed_by", sa.String(length=96), nullable=True),
+        sa.Column("claimed_at", _TIME, nullable=True),
+        sa.Column("described", sa.Boolean(), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("created_by", sa.String(length=96), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
@@ -191,6 +193,7 @@ def _make_workitems() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workitems")),
         sa.UniqueConstraint("sop_instance_uid", name=op.f("uq_workitems_sop_instance_uid")),
     )
+    op.create_index(op.f("ix_workitems_described"), "workitems", ["described"])
     op.create_index(
         op.f("ix_workitems_state_priority_scheduled_at"), "workitems", ["state", "priority", "scheduled_at"]
     )

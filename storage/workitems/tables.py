@@ -34,7 +34,8 @@ class WorkitemRow(Model):
     """One workitem. ``study_id`` is None where a peer made it (N-CREATE) for a study that is not ours.
 
     ``transaction_uid`` is the lock of whoever has it IN PROGRESS, and is shown to nobody. ``content`` is the data set
-    in the DICOM JSON model (PS3.18 Annex F), without what stands in the other columns.
+    in the DICOM JSON model (PS3.18 Annex F), without what stands in the other columns. ``described`` says whether what
+    an image's header tells of patient and order stands in it, or need not; ``claimed_at`` is when somebody took it.
     """
 
     __tablename__ = "workitems"
@@ -49,9 +50,11 @@ class WorkitemRow(Model):
     scheduled_at: Mapped[datetime]
     transaction_uid: Mapped[str | None] = mapped_column(_UID)
     claimed_by: Mapped[str | None] = mapped_column(String(96))
+    claimed_at: Mapped[datetime | None]
+    described: Mapped[bool]
     content: Mapped[str] = mapped_column(Text)
     created_by: Mapped[str] = mapped_column(String(96))
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "state", "priority", "scheduled_at"),)
+    __table_args__ = (Index(None, "state", "priority", "scheduled_at"), Index(None, "described"))

@@ -279,5 +279,6 @@ def test_the_openapi_document_describes_every_json_answer(client: TestClient) ->
         if status.startswith("2")
     }
     without_json = {("/api/studies/{study_id}/parametric-map", "get")}
-    assert {route for route, schema in answers.items() if not schema} == without_json
+    of_the_api = {route for route in answers if not route[0].startswith("/dicom-web")}  # the rest is DICOM JSON
+    assert {route for route in of_the_api if not answers[route]} == without_json
     assert ("/healthz", "get") in answers

@@ -49,6 +49,20 @@ def test_pdus_come_out_as_they_went_in_however_they_are_cut(ends: tuple[Channel,
     sending.join()
 
 
+def test_whether_there_is_more_is_known_without_waiting(ends: tuple[Channel, socket.socket]) -> None:
+    channel, peer = ends
+    assert not channel.has_more()
+    peer.sendall(data_pdu(b"one") + data_pdu(b"two"))
+    assert read(channel) == b"one"
+    assert channel.has_more()
+    assert read(channel) == b"two"
+    assert not channel.has_more()
+    channel.interrupt("gateway_stopping")
+    assert channel.has_more()
+    with pytest.raises(AssociationInterrupted):
+        read(channel)
+
+
 def test_a_pdu_that_drips_has_an_end_and_so_has_silence(ends: tuple[Channel, socket.socket]) -> None:
     channel, peer = ends
     with pytest.raises(ProtocolViolation) as silent:

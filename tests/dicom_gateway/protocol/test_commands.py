@@ -35,6 +35,34 @@ def test_another_implementation_reads_our_answer() -> None:
     assert read.CommandDataSetType == 0x0101
 
 
+def test_a_request_about_an_instance_names_the_requested_one() -> None:
+    tags = struct.pack("<HHHH", 0x0074, 0x1200, 0x0010, 0x0010)
+    content = (
+        element(3, b"1.2.3\0") + us(0x100, 0x110) + us(0x110, 7) + us(0x800, 0x101)
+        + element(0x1001, b"1.2.3.4\0") + element(0x1005, tags)
+    )  # fmt: skip # reads by its lines
+    asked = decode(content)
+    assert (asked.sop_class_uid, asked.sop_instance_uid, asked.has_data_set) == ("1.2.3", "1.2.3.4", False)
+    assert asked.attributes == (0x00741200, 0x00100010)
+
+
+def test_an_answer_tells_action_comment_and_the_instance_that_was_made() -> None:
+    content = (
+        element(3, b"1.2.3\0") + us(0x100, 0x130) + us(0x110, 7) + us(0x800, 1)
+        + element(0x1001, b"1.2.3.4\0") + us(0x1008, 1)
+    )  # fmt: skip # reads by its lines
+    encoded = response(decode(content), 0xC301, has_data_set=True, comment="ü" * 70, sop_instance_uid="1.2.9")
+    read = read_dataset(io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
+    assert (read.CommandField, read.ActionTypeID, read.Status) == (0x8130, 1, 0xC301)
+    assert (read.ErrorComment, read.AffectedSOPInstanceUID) == ("?" * 64, "1.2.9")
+    assert read.CommandDataSetType != 0x0101
+    assert [int(one.tag) for one in read] == sorted(int(one.tag) for one in read)
+
+
+def test_a_cancel_names_the_request_that_it_ends() -> None:
+    assert decode(us(0x100, 0xFFF) + us(0x120, 9) + us(0x800, 0x101)).message_id == 9
+
+
 def test_what_is_no_uid_is_not_sent_back() -> None:
     named = decode(_WHOLE.replace(b"1.2.3.4\0", b"Doe^John"))
     assert named.sop_instance_uid == "Doe^John"
@@ -56,10 +84,11 @@ def test_what_is_no_uid_is_not_sent_back() -> None:
         _WHOLE[:-1],
         _WHOLE + struct.pack("<HHL", 0, 0x1030, 0xFFFFFFFF),
         b"\xff" * 500,
+        us(0x100, 0x110) + us(0x110, 1) + us(0x800, 0x101) + element(0x1005, b"\0\0"),
     ],
     ids=[
         "empty", "cut", "no message id", "no data set type", "no field", "response", "odd number", "twice",
-        "other group", "cut value", "endless value", "noise",
+        "other group", "cut value", "endless value", "noise", "half a tag",
     ],
 )  # fmt: skip # reads by its lines
 def test_a_malformed_command_is_a_violation(content: bytes) -> None:

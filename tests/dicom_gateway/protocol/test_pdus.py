@@ -37,16 +37,18 @@ def test_another_implementation_reads_our_other_pdus() -> None:
 
 
 @pytest.mark.parametrize("longest", [0, 7, 16, 131_072])
-def test_an_answer_is_cut_to_what_the_peer_takes(longest: int) -> None:
-    command, rest, received = bytes(range(100)), memoryview(b""), b""
-    rest = memoryview(pdus.command_pdus(5, command, maximum_pdu_bytes=longest))
+@pytest.mark.parametrize("is_command", [True, False])
+def test_an_answer_is_cut_to_what_the_peer_takes(longest: int, *, is_command: bool) -> None:
+    command, received = bytes(range(100)), b""
+    encode = pdus.command_pdus if is_command else pdus.data_set_pdus
+    rest = memoryview(encode(5, command, maximum_pdu_bytes=longest))
     lasts: list[bool] = []
     while rest:
         kind, length = pdus.HEADER.unpack_from(rest)
         assert kind == pdus.PduType.P_DATA_TF
         assert not longest or length <= longest
         (fragment,) = pdus.fragments(rest[6 : 6 + length])
-        assert (fragment.context_id, fragment.is_command) == (5, True)
+        assert (fragment.context_id, fragment.is_command) == (5, is_command)
         received += fragment.content
         lasts.append(fragment.is_last)
         rest = rest[6 + length :]

@@ -1,0 +1,1 @@
+"""Workitems over HTTP: UPS-RS (PS3.18 Chapter 11)."""
