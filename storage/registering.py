@@ -23,6 +23,7 @@ from storage import (
     study_locks,
     superseding,
 )
+from storage.announcing import announcements
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.domain import StoredInstance
 from storage.errors import RecordMissing
@@ -149,6 +150,7 @@ def _register(
     if study.closed_at is None:
         study.last_instance_at = now
     standing.refresh(session, study.id, recount=study.closed_at is not None)
+    announcements.note_result(session, study.id, actor=actor, now=now)
     return Registration.CHANGED
 
 

@@ -103,11 +103,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said: a coded reason, and words without patient data for people. Both empty where all is well."""
+    """What a receiver said: a coded reason, and words without patient data for people. Both empty where all is well.
+
+    ``reached`` is False where it is certain that nothing of the message came to the receiver, as without a connection.
+    """
 
     verdict: Verdict
     code: str = ""
     reason: str = ""
+    reached: bool = True
 
 
 class ChannelOptions:

@@ -60,9 +60,7 @@ class RecordedChannel:
 def add(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) -> None:
     """Record an entry; RecordExists where its name is taken. It is told of results that come from now on."""
     if _row(session, entry.name) is not None:
-        raise RecordExists(
-            f"there is a channel {entry.name} already: choose another name, or `oncue channels change`"
-        )
+        raise RecordExists(f"there is a channel {entry.name} already: choose another name, or `oncue channels change`")
     session.add(ChannelRow(**_columns(entry), added_by=actor, added_at=now, changed_at=now))
     session.flush()
     audit.record(session, "channel:added", _subject(entry.name), actor=actor, now=now, details=_details(entry))
