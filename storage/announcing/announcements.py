@@ -47,12 +47,12 @@ def note_result(session: Session, study_id: int, *, actor: str, now: datetime) -
     opening.settle_study(session, study_id, actor=actor, now=now)
 
 
-def sent(session: Session, claim: Claim, *, now: datetime) -> None:
-    """Record that the receiver took a message."""
+def sent(session: Session, claim: Claim, *, now: datetime, remark: str | None = None) -> None:
+    """Record that the receiver took a message; ``remark`` is what it said besides."""
 
     def end(row: AnnouncementRow, _: ClaimedAnnouncement) -> None:
         step(row, AnnouncementState.SENT)
-        row.code, row.reason, row.announced_at = None, None, now
+        row.code, row.reason, row.announced_at = None, remark, now
         _note_announced(session, row, now=now)
         record(session, row, "sent", now=now, details={"attempt": row.attempts})
 

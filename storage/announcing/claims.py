@@ -106,6 +106,11 @@ def renew(session: Session, owners: Collection[str], *, lease_seconds: float, no
         leases.extend(row, seconds=lease_seconds, now=now)
 
 
+def has_lost(session: Session, *, now: datetime) -> bool:
+    """Say whether anything is under way whose sender is gone, or silent for too long."""
+    return bool(_lost(session, now=now))
+
+
 def release_lost(session: Session, *, now: datetime) -> int:
     """Have what a dead sender had under way sent again, by the same key; return how many announcements that are.
 
