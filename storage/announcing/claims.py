@@ -126,7 +126,6 @@ def release_lost(session: Session, *, now: datetime) -> int:
     rows = session.scalars(query.with_for_update().execution_options(populate_existing=True)).all()
     for row in rows:
         step(row, AnnouncementState.PENDING)
-        row.next_attempt_at = now
         leases.end(row)
     session.flush()
     for study_id in studies:
