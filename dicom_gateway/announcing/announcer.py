@@ -203,10 +203,11 @@ class Announcer:
 
     def _settle(self, claim: Claim, answer: Answer) -> None:
         now = self._terms.clock()
-        failure = Failure(answer.code or answer.verdict.value, answer.reason[:_LONGEST_REASON], answer.reached)
+        code, reason = answer.code or answer.verdict.value, answer.reason[:_LONGEST_REASON]
+        failure = Failure(code, reason, answer.reached, answer.retry_after)
         with self._database.write() as session:
             if answer.verdict is Verdict.TAKEN:
-                announcements.sent(session, claim, remark=answer.reason[:_LONGEST_REASON] or None, now=now)
+                announcements.sent(session, claim, remark=reason or None, now=now)
             elif answer.verdict is Verdict.REFUSED:
                 announcements.refused(session, claim, failure, now=now)
             else:

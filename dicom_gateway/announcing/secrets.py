@@ -12,18 +12,17 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_secret(path: Path) -> str:
-    """Return the one line that a file holds; FileUnusable where it cannot be read, or holds something else."""
+    """Return the text that a file holds, most often one line; FileUnusable where it cannot be read, or is none."""
     try:
         with path.open("rb") as file:
-            lines = file.read(_MOST_BYTES).decode("utf-8").split("\n")
+            text = file.read(_MOST_BYTES).decode("utf-8").strip()
     except OSError as error:
         raise FileUnusable(f"the credentials file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise _no_secret(path) from None
-    line = lines[0].strip()
-    if not line or any(other.strip() for other in lines[1:]):
+    if not text or not all(line.strip().isprintable() for line in text.splitlines()):
         raise _no_secret(path)
-    return line
+    return text
 
 
 def is_exposed(path: Path) -> bool:

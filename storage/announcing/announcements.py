@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,6 +23,7 @@ from storage.circuits import Fault, Signal
 from storage.errors import IllegalTransition, RecordMissing
 
 BACKOFF = Backoff(first_seconds=5.0, longest_seconds=5 * 60.0)
+_LONGEST_ASKED_SECONDS = 3600.0
 CALLED_OFF_BY_A_PERSON = "called_off"
 CHANNEL_REMOVED = "channel_removed"
 
@@ -32,11 +33,13 @@ class Failure:
     """Why a message was not taken: a coded reason, and words without patient data.
 
     Where it ``reached`` the receiver, or nobody knows, the receiver may have understood it all the same.
+    ``retry_after`` is how many seconds the receiver asked to be left alone.
     """
 
     code: str
     reason: str
     reached: bool = True
+    retry_after: float | None = None
 
 
 def note_result(session: Session, study_id: int, *, actor: str, now: datetime) -> None:
@@ -93,7 +96,7 @@ def failed(session: Session, claim: Claim, failure: Failure, *, draw: Draw, now:
         row.reached = before.was_reached or failure.reached
         if not row.reached:
             row.group_key = None  # the receiver knows nothing of the group: more may join it
-        row.next_attempt_at = now + BACKOFF.pause(row.attempts, draw=draw) if failure.reached else now
+        row.next_attempt_at = _next_attempt(row, failure, draw=draw, now=now)
         is_new = row.code != failure.code
         row.code, row.reason = failure.code, failure.reason
         if is_new:
@@ -151,6 +154,11 @@ def call_off_channel(session: Session, name: str, *, actor: str, now: datetime, 
         row.code = CHANNEL_REMOVED
         record(session, row, "called-off", actor=actor, now=now, details={"code": row.code})
     return len(rows)
+
+
+def _next_attempt(row: AnnouncementRow, failure: Failure, *, draw: Draw, now: datetime) -> datetime:
+    pause = BACKOFF.pause(row.attempts, draw=draw) if failure.reached else timedelta(0)
+    return now + max(pause, timedelta(seconds=min(failure.retry_after or 0.0, _LONGEST_ASKED_SECONDS)))
 
 
 def _settle(

@@ -42,6 +42,11 @@ class ChannelEntry:
     per_hour: int | None = None
     paused: bool = False
 
+    @property
+    def shown_address(self) -> str:
+        """The address without its query, which may hold a secret of the receiver."""
+        return self.address.partition("?")[0]
+
     def listens_to(self, route: str) -> bool:
         """Whether results of a route count for it."""
         return self.routes is None or route in self.routes
@@ -173,7 +178,7 @@ def _columns(entry: ChannelEntry) -> dict[str, audit.Detail]:
 
 def _details(entry: ChannelEntry) -> dict[str, audit.Detail]:
     columns = {column: value for column, value in _columns(entry).items() if column not in ("name", "credentials")}
-    return {**columns, "credentials": entry.credentials is not None}
+    return {**columns, "address": entry.shown_address, "credentials": entry.credentials is not None}
 
 
 def _entry(row: ChannelRow) -> ChannelEntry:
