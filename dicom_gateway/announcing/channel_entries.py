@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dicom_gateway.announcing.announcement import ChannelOptions
 from dicom_gateway.announcing.channel_addresses import ReceiverAddress, read_address
 from dicom_gateway.announcing.options import (
-    ChannelOptions,
     MailOptions,
     MailSecurity,
     kept_options,
@@ -113,8 +113,8 @@ def _consistent(entry: ChannelEntry, address: ReceiverAddress, options: ChannelO
     _check_limits(entry)
     if entry.kind is ChannelKind.HL7 and not entry.patient_data:
         raise ChannelNeedsPatientData(
-            "an HL7 receiver files results under a patient and an order, so it cannot go without both: allow it patient "
-            "data by --patient-data, or choose webhook, mail or fhir"
+            "an HL7 receiver files results under a patient and an order, so it cannot go without both: allow it "
+            "patient data by --patient-data, or choose webhook, mail or fhir"
         )
     _check_credentials(entry)
     if _is_safe(address, options):
@@ -125,7 +125,7 @@ def _consistent(entry: ChannelEntry, address: ReceiverAddress, options: ChannelO
         raise ChannelInvalid(f"{entry.shown_address} would get credentials that anybody on the way can read: use TLS")
     if entry.kind in (ChannelKind.FHIR, ChannelKind.WEBHOOK) and not entry.private_network:
         raise ChannelInvalid(
-            f"{entry.shown_address} is not by TLS: use https; http is for receivers in the own network (--private-network)"
+            f"{entry.shown_address} is not by TLS: use https; http is for the own network (--private-network)"
         )
     return entry
 
