@@ -50,7 +50,7 @@ def record(
         "announcement": row.id,
         "channel": row.channel,
         "level": row.level,
-        "priority": row.priority,
+        "priority": row.priority or "none",
         "previous": row.previous,
         "revision": row.revision,
         "job": row.job_id,
