@@ -14,7 +14,7 @@ from storage.announcing.tables import ChannelKind
 from storage.database import utc_now
 from storage.domain import Priority
 from tests.console.conftest import Place
-from tests.support.announced import add_channel, analyse, taken, tell
+from tests.support.announcing import add_channel, analyse, taken, tell
 from tests.support.commands import Ran, oncue
 from tests.support.records import NOW, queued_study
 

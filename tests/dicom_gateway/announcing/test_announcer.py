@@ -17,7 +17,7 @@ from storage.announcing.tables import AnnouncementLevel, ChannelKind
 from storage.database import Database
 from storage.domain import Priority
 from storage.objects import ObjectStore
-from tests.support.announced import add_channel, analyse, events, lies_unopened, outbox, told
+from tests.support.announcing import add_channel, analyse, events, lies_unopened, outbox, told
 from tests.support.gateways import until
 from tests.support.records import NOW, PATIENT, queued_study
 from tests.support.scripted_receiver import Got, ScriptedReceiver, terms

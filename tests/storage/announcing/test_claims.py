@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.domain import Priority
 from storage.errors import ChannelBusy, IllegalTransition
 from storage.objects import ObjectStore
-from tests.support.announced import (
+from tests.support.announcing import (
     CHANNEL,
     LEASE_SECONDS,
     add_channel,

@@ -13,7 +13,7 @@ from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import Priority, StoredInstance
 from storage.objects import ObjectStore
-from tests.support.announced import (
+from tests.support.announcing import (
     add_channel,
     analyse,
     events,
