@@ -21,7 +21,7 @@ from dicom_gateway.announcing.options import kept_options
 from dicom_gateway.announcing.patient import PatientSource, patient_source, read_patient
 from dicom_gateway.announcing.secrets import read_secret
 from dicom_gateway.sending.batch_threads import BatchThreads
-from storage.announcing import announcements, claims, escalating
+from storage.announcing import announcements, channels, claims, escalating
 from storage.announcing.announcements import Failure
 from storage.announcing.channels import ChannelEntry
 from storage.announcing.claims import Claim
@@ -91,8 +91,8 @@ class Announcer:
         """Begin the messages that are due; return in how many seconds there is something to do that nobody tells of."""
         if self._closed:
             return None
-        self._look_after_leases()
-        self._escalate()
+        if not self._prepare():
+            return None
         with self._database.read() as session:
             now = self._terms.clock()
             waiting = claims.waiting(session, now=now)
@@ -119,25 +119,28 @@ class Announcer:
         with self._one_ended:
             self._one_ended.wait_for(lambda: not self._under_way, seconds)
 
-    def _look_after_leases(self) -> None:
+    def _prepare(self) -> bool:
+        """Renew leases, take over what others lost, and open escalations; False where there are no channels."""
+        with self._database.read() as session:
+            now = self._terms.clock()
+            if not channels.entries(session):
+                return False
+            has_lost, escalation = claims.has_lost(session, now=now), escalating.due_at(session)
         with self._one_ended:
             owners = tuple(self._under_way.values())
-        with self._database.read() as session:
-            has_lost = claims.has_lost(session, now=self._terms.clock())
-        if not owners and not has_lost:
-            return
-        with self._database.write() as session:
-            now = self._terms.clock()
-            claims.renew(session, owners, lease_seconds=self._terms.lease_seconds, now=now)
-            claims.release_lost(session, now=now)
+        if owners or has_lost:
+            with self._database.write() as session:
+                claims.renew(session, owners, lease_seconds=self._terms.lease_seconds, now=self._terms.clock())
+                claims.release_lost(session, now=self._terms.clock())
+        if escalation is not None and escalation <= now:
+            self._escalate()
+        return True
 
     def _escalate(self) -> None:
-        with self._database.read() as session:
-            due = escalating.due_at(session)
-        while due is not None and due <= self._terms.clock():
+        looked_at = 1
+        while looked_at:
             with self._database.write() as session:
-                if not escalating.open_due(session, now=self._terms.clock()):
-                    return
+                looked_at = escalating.open_due(session, now=self._terms.clock())
 
     def _begin(self, name: str) -> None:
         with self._one_ended:
@@ -174,8 +177,8 @@ class Announcer:
                 return None
             url = self._terms.console_url
             said = tuple(facts.announcement(session, one, console_url=url) for one in claim.announcements)
-            studies = [one.study_id for one in claim.announcements] if claim.channel.patient_data else []
-            return _Message(claim, said, tuple(patient_source(session, study_id) for study_id in studies))
+            named = claim.announcements if claim.channel.patient_data else ()
+            return _Message(claim, said, tuple(patient_source(session, one) for one in named))
 
     def _send(self, message: _Message) -> Answer:
         """Send a message; whatever goes wrong is an answer."""
@@ -196,9 +199,10 @@ class Announcer:
     def _with_patients(self, message: _Message) -> Sequence[Announcement]:
         if not message.patients:
             return message.said
+        concerned = [read_patient(source, self._objects) for source in message.patients]
         return [
-            replace(one, patient=read_patient(source, self._objects), accession_number=source.accession_number)
-            for one, source in zip(message.said, message.patients, strict=True)
+            replace(one, patient=found.patient, accession_number=found.accession_number)
+            for one, found in zip(message.said, concerned, strict=True)
         ]
 
     def _settle(self, claim: Claim, answer: Answer) -> None:

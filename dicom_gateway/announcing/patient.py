@@ -14,11 +14,15 @@ from sqlalchemy.orm import Session
 
 from dicom_gateway.announcing.announcement import AnnouncedPatient
 from dicom_gateway.usable_text import with_usable_text
+from storage import patient_keys
+from storage.announcing.claims import ClaimedAnnouncement
+from storage.audit_tables import AuditLogRow
 from storage.models import InstanceRow, StudyRow
 from storage.objects import ObjectStore
 
 _KEYWORDS = (
     "SpecificCharacterSet",
+    "AccessionNumber",
     "PatientID",
     "IssuerOfPatientID",
     "PatientName",
@@ -30,38 +34,72 @@ _MOST_FILES = 3
 
 @dataclass(frozen=True, slots=True)
 class PatientSource:
-    """What the record says of a study's patient, and images whose headers say more."""
+    """Whom an announcement concerns: what the record says, and images whose headers say more.
 
-    patient_id: str
-    accession_number: str
+    ``patient_id`` and ``accession_number`` are those of the study, and None where the announcement concerns the patient
+    whom it was of before: then only a header with the ``patient_key`` says who that is. ``salt`` is what keys are made
+    with.
+    """
+
+    patient_id: str | None
+    accession_number: str | None
+    patient_key: str | None
+    salt: str
     digests: tuple[str, ...]
 
 
-def patient_source(session: Session, study_id: int) -> PatientSource:
-    """Return where a study's patient is read from; images that retention deleted are none."""
-    study = session.get_one(StudyRow, study_id)
-    query = select(InstanceRow.digest).where(
-        InstanceRow.study_id == study_id, InstanceRow.current, InstanceRow.deleted_at.is_(None)
+@dataclass(frozen=True, slots=True)
+class ConcernedPatient:
+    """The patient, and the number of the order."""
+
+    patient: AnnouncedPatient
+    accession_number: str
+
+
+def patient_source(session: Session, claimed: ClaimedAnnouncement) -> PatientSource:
+    """Return where the patient of an announcement is read from; images that retention deleted are none."""
+    study = session.get_one(StudyRow, claimed.study_id)
+    is_same = study.patient_key == claimed.patient_key
+    query = select(InstanceRow.digest).where(InstanceRow.study_id == study.id, InstanceRow.deleted_at.is_(None))
+    # What was corrected is kept beside: the former patient stands in versions that are not current any more.
+    query = query.where(InstanceRow.current.is_(is_same)).order_by(InstanceRow.id.desc()).limit(_MOST_FILES)
+    return PatientSource(
+        patient_id=study.patient_id if is_same else None,
+        accession_number=study.accession_number if is_same else None,
+        patient_key=claimed.patient_key,
+        salt=session.scalars(select(AuditLogRow.salt)).one(),
+        digests=tuple(session.scalars(query)),
     )
-    digests = tuple(session.scalars(query.order_by(InstanceRow.id.desc()).limit(_MOST_FILES)))
-    return PatientSource(study.patient_id, study.accession_number, digests)
 
 
-def read_patient(source: PatientSource, objects: ObjectStore) -> AnnouncedPatient:
-    """Return the patient by the first header of the source's images that names the same id.
+def read_patient(source: PatientSource, objects: ObjectStore) -> ConcernedPatient:
+    """Return the patient by the first header of the source's images that is of the same one.
 
-    Where no image is left, or none can be read, only the id is known.
+    Where no image is left, or none can be read, only the id is known, and of a former patient nothing.
     """
     for header in _headers(source, objects):
-        if _text(header, "PatientID") == source.patient_id.strip():
-            return AnnouncedPatient(
-                patient_id=source.patient_id.strip(),
-                issuer=_text(header, "IssuerOfPatientID"),
-                name=_text(header, "PatientName"),
-                birth_date=_date(_text(header, "PatientBirthDate")),
-                sex=_text(header, "PatientSex"),
-            )
-    return AnnouncedPatient(source.patient_id.strip(), "", "", None, "")
+        if _is_of(header, source):
+            known = source.accession_number
+            return ConcernedPatient(_patient(header), _text(header, "AccessionNumber") if known is None else known)
+    nobody = AnnouncedPatient((source.patient_id or "").strip(), "", "", None, "")
+    return ConcernedPatient(nobody, source.accession_number or "")
+
+
+def _is_of(header: Dataset, source: PatientSource) -> bool:
+    patient_id = _text(header, "PatientID")
+    if source.patient_id is not None:
+        return patient_id == source.patient_id.strip()
+    return source.patient_key is not None and patient_keys.salted(source.salt, patient_id) == source.patient_key
+
+
+def _patient(header: Dataset) -> AnnouncedPatient:
+    return AnnouncedPatient(
+        patient_id=_text(header, "PatientID"),
+        issuer=_text(header, "IssuerOfPatientID"),
+        name=_text(header, "PatientName"),
+        birth_date=_date(_text(header, "PatientBirthDate")),
+        sex=_text(header, "PatientSex"),
+    )
 
 
 def _headers(source: PatientSource, objects: ObjectStore) -> Iterator[Dataset]:

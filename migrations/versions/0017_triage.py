@@ -102,6 +102,7 @@ def _make_channels() -> None:
         sa.Column("fact", sa.String(length=64), nullable=False),
         sa.Column("channel", sa.String(length=32), nullable=False),
         sa.Column("study_id", sa.Integer(), nullable=False),
+        sa.Column("patient_key", sa.String(length=32), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.Integer(), nullable=True),
         sa.Column("level", sa.String(length=16), nullable=False),

@@ -29,6 +29,7 @@ class ClaimedAnnouncement:
     key: str
     study_id: int
     study_instance_uid: str
+    patient_key: str | None
     revision: int
     job_id: int | None
     level: AnnouncementLevel
@@ -185,6 +186,7 @@ def _claimed(session: Session, row: AnnouncementRow) -> ClaimedAnnouncement:
         key=row.key,
         study_id=row.study_id,
         study_instance_uid=uid,
+        patient_key=row.patient_key,
         revision=row.revision,
         job_id=row.job_id,
         level=AnnouncementLevel(row.level),

@@ -165,6 +165,8 @@ def _open(
     known = session.scalars(select(AnnouncementRow).where(AnnouncementRow.key == key)).one_or_none()
     if known is None:
         row = _row(entry, fact, level, key=key, now=now)
+        # A result that is withdrawn may be so because the study is another patient's: it is taken from the former one.
+        row.patient_key = last.patient_key if last is not None and fact.priority is None else fact.patient_key
         row.previous = None if last is None or level is AnnouncementLevel.FIRST else last.priority
         session.add(row)
     elif known.state == AnnouncementState.SUPERSEDED.value:

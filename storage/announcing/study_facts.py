@@ -22,11 +22,13 @@ from storage.models import AnalysisRow, StudyRow
 class StudyFact:
     """The priority of a study and the result that gives it; without a priority there is no result either.
 
-    A job that was tried again has another result, which ``analysed_at`` tells apart.
+    A job that was tried again has another result, which ``analysed_at`` tells apart. ``patient_key`` stands for the
+    patient of the study, and is no part of the fact.
     """
 
     study_id: int
     study_instance_uid: str
+    patient_key: str | None
     revision: int
     job_id: int | None = None
     analysed_at: datetime | None = None
@@ -49,10 +51,11 @@ def fact_for(session: Session, study: StudyRow, results: Sequence[RouteResult], 
     lead = held_results.leading([one for one in results if channel.listens_to(one.route)])
     priority = held_results.priority_of(lead)
     if lead is None or priority is None:
-        return StudyFact(study.id, study.study_instance_uid, study.revision)
+        return StudyFact(study.id, study.study_instance_uid, study.patient_key, study.revision)
     analysed_at = session.scalars(select(AnalysisRow.analysed_at).where(AnalysisRow.job_id == lead.result_job_id)).one()
     revision = lead.result_revision or study.revision
-    return StudyFact(study.id, study.study_instance_uid, revision, lead.result_job_id, analysed_at, priority)
+    known = (study.id, study.study_instance_uid, study.patient_key, revision)
+    return StudyFact(*known, lead.result_job_id, analysed_at, priority)
 
 
 def digest_of(*parts: str | int | None) -> str:

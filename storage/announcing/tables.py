@@ -94,7 +94,8 @@ class AnnouncementRow(Model):
     ``job_id`` is of the result that leads, None where the priority was taken away. ``previous`` is the priority that
     the channel was told before. ``fact`` digests what is told, whoever is told it. ``group_key`` ties those that left
     in one message, so that a repeat is the same one. ``reached`` says that the receiver may have got it, also where
-    nobody knows that it did.
+    nobody knows that it did. ``patient_key`` stands for the patient whom it concerns: of a priority that is taken away,
+    the one whom the receiver was told of.
     """
 
     __tablename__ = "announcements"
@@ -104,6 +105,7 @@ class AnnouncementRow(Model):
     fact: Mapped[str] = mapped_column(_SHA)
     channel: Mapped[str] = mapped_column(String(32))
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    patient_key: Mapped[str | None] = mapped_column(String(32))
     revision: Mapped[int]
     job_id: Mapped[int | None] = mapped_column(ForeignKey("analyses.job_id"))
     level: Mapped[str] = mapped_column(String(16))

@@ -13,13 +13,17 @@ import pytest
 
 from dicom_gateway.announcing.announcement import Answer, Verdict
 from dicom_gateway.announcing.announcer import Announcer
+from storage import registering
 from storage.announcing.tables import AnnouncementLevel, ChannelKind
+from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import Priority
 from storage.objects import ObjectStore
 from tests.support.announcing import add_channel, analyse, events, lies_unopened, outbox, told
+from tests.support.dicom import SeriesPlan, put, series
 from tests.support.gateways import until
 from tests.support.records import NOW, PATIENT, queued_study
+from tests.support.routing import close_as_head
 from tests.support.scripted_receiver import Got, ScriptedReceiver, terms
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -44,6 +48,14 @@ class Site:
     def urgent(self, *numbers: int, priority: Priority = Priority.STAT) -> None:
         for number in numbers:
             analyse(self.database, self.objects, queued_study(self.database, number).job_id, priority)
+
+    def received(self, *, patient: str) -> None:
+        """Have the one image of a study come, or come again as another patient's."""
+        image = series(SeriesPlan(shape=(1, 4, 4)))[0]
+        image.PatientID, image.PatientName, image.AccessionNumber = patient, f"Name^{patient}", f"A{patient}"
+        with self.database.write() as session:
+            facts, origin = StudyFacts(patient, f"A{patient}"), Origin("MODALITY", None)
+            registering.register_instance(session, put(self.objects, image), facts, origin=origin, now=NOW)
 
     def send(self, *, after: timedelta = timedelta(0)) -> float | None:
         """Do one round and wait for what it began."""
@@ -239,3 +251,21 @@ def test_a_closed_announcer_begins_nothing(site: Site) -> None:
     site.announcer.close()
     assert site.send() is None
     assert site.receiver.got == []
+
+
+def test_a_priority_is_taken_from_the_patient_whom_the_receiver_was_told_of(site: Site) -> None:
+    add_channel(site.database, kind=ChannelKind.HL7, address="mllp://127.0.0.1:2575", patient_data=True)
+    site.received(patient="P1")
+    with site.database.write() as session:
+        job = close_as_head(session, 1, quiet_seconds=0, now=NOW)
+    assert job is not None
+    analyse(site.database, site.objects, job, Priority.STAT)
+    site.send()
+    site.received(patient="P2")
+    site.send()
+    first, last = (got.announcements[0] for got in site.receiver.got)
+    assert (last.priority, last.previous) == (None, Priority.STAT)
+    assert first.patient is not None
+    assert last.patient is not None
+    assert (first.patient.name, last.patient.name) == ("Name^P1", "Name^P1")
+    assert (first.accession_number, last.accession_number) == ("AP1", "AP1")
