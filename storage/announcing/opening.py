@@ -111,16 +111,22 @@ def _settle(
     now: datetime,
 ) -> None:
     pending = [row for row in rows if row.state == AnnouncementState.PENDING.value]
+    stays = [row for row in pending if row.fact == fact.digest or _takes_from_another_patient(row, fact)]
     for row in pending:
-        if row.fact != fact.digest:
+        if row not in stays:
             step(row, AnnouncementState.SUPERSEDED)
             record(session, row, "superseded", actor=actor, now=now)
-    if any(row.fact == fact.digest for row in pending):
+    if stays:
         return
     known = _Known.of(rows)
     level = _level(entry, known, fact)
     if level is not None:
         _open(session, entry, fact, level, known.last, actor=actor, now=now)
+
+
+def _takes_from_another_patient(row: AnnouncementRow, fact: StudyFact) -> bool:
+    """Say whether one that waits takes a priority from a patient whom nothing later concerns: it is to leave first."""
+    return row.priority is None and row.patient_key != fact.patient_key
 
 
 def _level(entry: ChannelEntry, known: _Known, fact: StudyFact) -> AnnouncementLevel | None:

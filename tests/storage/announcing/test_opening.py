@@ -28,6 +28,7 @@ from tests.support.announcing import (
     urgent_study,
 )
 from tests.support.records import EXPLICIT, MR_IMAGE, NOW, TWO_HEAD_ROUTES, closed_study, queued_study
+from tests.support.routing import close_as_head
 
 LATER = NOW + timedelta(minutes=1)
 
@@ -187,6 +188,12 @@ def test_a_study_of_another_patient_loses_its_priority(database: Database, objec
             session, corrected, StudyFacts("SOMEBODY-ELSE"), origin=Origin("MODALITY", None), now=LATER
         )
     assert told(database)[1] == ("change", "pending", None, "STAT")
+    with database.write() as session:
+        again = close_as_head(session, 1, quiet_seconds=0, now=LATER)
+    analyse(database, objects, again or study.job_id, Priority.STAT, now=LATER)
+    assert len(told(database)) == 2  # the former patient's record is put right before anything else is said
+    tell(database, now=LATER)
+    assert told(database)[1:] == [("change", "sent", None, "STAT"), ("change", "pending", "STAT", None)]
 
 
 def test_what_a_person_called_off_is_not_opened_again(database: Database, objects: ObjectStore) -> None:
