@@ -7,13 +7,13 @@ v2.5.1 chapter 2).
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import hl7
 
+from dicom_gateway.announcing.readable_text import readable
 from storage.domain import Code
 
 Component = str | tuple[str, ...]
@@ -74,9 +74,9 @@ def timestamp(at: datetime) -> str:
     return at.strftime("%Y%m%d%H%M%S%z")
 
 
-def cut(text: str, most: int = LONGEST_TEXT) -> str:
-    """Return as much of a text as a field takes, with an ellipsis of three dots where that is not all."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+def cut(text: str) -> str:
+    """Return as much of a text as a field takes, on one line."""
+    return readable(text, LONGEST_TEXT)
 
 
 def _field(value: Field) -> hl7.Field:
@@ -103,7 +103,6 @@ def _without_tail(values: list[Any]) -> list[Any]:
 
 
 def _escaped(text: str) -> str:
-    """Escape the delimiters, and make one space of what cannot be printed; letters beyond ASCII stay as they are."""
-    readable = "".join(" " if unicodedata.category(letter).startswith(("C", "Z")) else letter for letter in text)
+    """Escape the delimiters, in one line of text; letters beyond ASCII stay as they are."""
     whole = hl7.Message("\r")
-    return _ASCII.sub(lambda run: str(whole.escape(run[0])), " ".join(readable.split()))
+    return _ASCII.sub(lambda run: str(whole.escape(run[0])), readable(text))
