@@ -11,6 +11,7 @@ from decimal import Decimal
 from pydicom.sr.coding import Code as DicomCode
 
 from dicom_gateway.announcing.announcement import AnnouncedFinding
+from dicom_gateway.announcing.readable_text import readable
 from dicom_gateway.objects import codes
 from storage.domain import Code, Presence, Priority
 
@@ -70,7 +71,8 @@ def stated(finding: AnnouncedFinding) -> Code:
 
 def labelled(finding: AnnouncedFinding) -> Code | None:
     """Return a finding's label as a code of the site, None where it has none."""
-    return Code(finding.label, LOCAL_SCHEME, finding.label) if finding.label else None
+    label = readable(finding.label or "")
+    return Code(label, LOCAL_SCHEME, label) if label else None
 
 
 def priority_value(priority: Priority) -> Code:

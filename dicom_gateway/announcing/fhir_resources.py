@@ -19,6 +19,8 @@ from dicom_gateway.announcing.fhir_values import (
     Json,
     coded,
     concept,
+    known,
+    listed,
     order_reference,
     patient_reference,
     quantity,
@@ -71,11 +73,11 @@ def findings_named(report: DiagnosticReport) -> int:
 
 def _report(announcement: Announcement, options: FhirOptions, *, identity: Identity, results: list[Identity]) -> Json:
     page = announcement.page
-    return _known(
+    return known(
         {
             "id": identity.id,
             "identifier": [identity.identifier()],
-            "basedOn": _listed(order_reference(announcement, options)),
+            "basedOn": listed(order_reference(announcement, options)),
             "status": _status(announcement),
             "category": [coded(_SECTIONS, "RAD")],
             "code": concept(concepts.DIAGNOSTIC_IMAGING),
@@ -125,11 +127,11 @@ def _withdrawn(announcement: Announcement, options: FhirOptions, at: int) -> Wri
 
 
 def _observation(announcement: Announcement, options: FhirOptions, identity: Identity, code: Code) -> Json:
-    return _known(
+    return known(
         {
             "id": identity.id,
             "identifier": [identity.identifier()],
-            "basedOn": _listed(order_reference(announcement, options)),
+            "basedOn": listed(order_reference(announcement, options)),
             "status": _status(announcement),
             "category": [coded(_CATEGORIES, "imaging")],
             "code": concept(code),
@@ -152,8 +154,8 @@ def _components(finding: AnnouncedFinding) -> Iterator[Json]:
 
 def _texts(values: Mapping[Code, str]) -> Iterator[Json]:
     for code, text in values.items():
-        if readable(text):
-            yield {"code": concept(code), "valueString": readable(text)}
+        if shown := readable(text):
+            yield {"code": concept(code), "valueString": shown}
 
 
 def _interpreted(flag: str) -> Json:
@@ -178,11 +180,3 @@ def _finding_identity(announcement: Announcement, options: FhirOptions, at: int)
 
 def _identity(type_: str, part: str, announcement: Announcement, options: FhirOptions) -> Identity:
     return Identity.of(type_, part, study=announcement.study_instance_uid, system=options.identifier_system)
-
-
-def _listed(value: Json | None) -> list[Json] | None:
-    return None if value is None else [value]
-
-
-def _known(values: Json) -> Json:
-    return {name: value for name, value in values.items() if value is not None}

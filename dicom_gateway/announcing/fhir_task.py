@@ -6,7 +6,6 @@ A reader takes a Task and ends it. What is there is therefore looked at first, a
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
 
 from fhir.resources.R4B.task import Task
 
@@ -17,6 +16,8 @@ from dicom_gateway.announcing.fhir_values import (
     Identity,
     Json,
     concept,
+    known,
+    listed,
     order_reference,
     patient_reference,
     study_reference,
@@ -62,20 +63,21 @@ def version_of(task: Task) -> str | None:
 
 def _ours(announcement: Announcement, options: FhirOptions, *, identity: Identity, status: str) -> Json:
     """Return the elements that are ours; those without a value are left out."""
-    values: Json = {
-        "identifier": [identity.identifier(), _fact(announcement, options)],
-        "basedOn": _listed(order_reference(announcement, options)),
-        "status": status,
-        "intent": "order",
-        "priority": _PRIORITIES[announcement.priority or Priority.ROUTINE],
-        "code": {"text": "Read the study"},
-        "description": " ".join(map(readable, remarks(announcement))),
-        "focus": report_identity(announcement, options).reference(options),
-        "for": patient_reference(announcement, options),
-        "authoredOn": announcement.analysed_at.isoformat(timespec="seconds"),
-        "input": _inputs(announcement),
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    return known(
+        {
+            "identifier": [identity.identifier(), _fact(announcement, options)],
+            "basedOn": listed(order_reference(announcement, options)),
+            "status": status,
+            "intent": "order",
+            "priority": _PRIORITIES[announcement.priority or Priority.ROUTINE],
+            "code": {"text": "Read the study"},
+            "description": " ".join(map(readable, remarks(announcement))),
+            "focus": report_identity(announcement, options).reference(options),
+            "for": patient_reference(announcement, options),
+            "authoredOn": announcement.analysed_at.isoformat(timespec="seconds"),
+            "input": _inputs(announcement),
+        }
+    )
 
 
 def _status(announcement: Announcement, options: FhirOptions, present: Task | None) -> str:
@@ -116,7 +118,3 @@ def _inputs(announcement: Announcement) -> list[Json]:
     if announcement.page is not None:
         found.append({"type": concept(concepts.STUDY_PAGE), "valueUrl": announcement.page})
     return found
-
-
-def _listed(value: Any) -> list[Any] | None:
-    return None if value is None else [value]

@@ -69,6 +69,16 @@ class Identity:
         return f"urn:uuid:{self.id}"
 
 
+def known(values: Json) -> Json:
+    """Return elements without those that are empty, at any depth: FHIR has no empty values (FHIR R4 2.6.2)."""
+    return {name: kept for name, value in values.items() if (kept := _kept(value)) not in (None, "", [], {})}
+
+
+def listed(value: Json | None) -> list[Json]:
+    """Return an element that may be there as the list that it stands in."""
+    return [] if value is None else [value]
+
+
 def concept(code: Code) -> Json:
     """Return a code as a CodeableConcept; a scheme without a known URI is left out and its code kept."""
     coding: Json = {"code": readable(code.value), "display": readable(code.meaning) or code.value}
@@ -118,6 +128,12 @@ def patient_reference(announcement: Announcement, options: FhirOptions) -> Json 
     found: Json = {"type": "Patient", "identifier": _typed("MR", number, system)}
     name = readable(patient.name.partition("=")[0].replace("^", " "))
     return {**found, "display": name} if name else found
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return known(value)
+    return [_kept(one) for one in value] if isinstance(value, list) else value
 
 
 def _typed(kind: str, value: str, system: str) -> Json:

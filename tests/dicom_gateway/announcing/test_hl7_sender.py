@@ -224,12 +224,12 @@ def test_a_certificate_that_holds_is_spoken_to_and_another_is_not(tmp_path: Path
         "names another host": authority.issue("elsewhere.example"),
         "issued by nobody": stranger.issue("ris", address="127.0.0.1"),
     }
-    found = {}
+    found: dict[str, tuple[Answer, Answer, int]] = {}
     for what, identity in identities.items():
         with hl7_receiver(acknowledging(), identity=identity) as receiver:
             target = to(f"mllps://127.0.0.1:{receiver.port}")
-            found[what] = Hl7Sender(tls).send(target, [announcement()], "group"), Hl7Sender(tls).probe(target)
-            found[what] += (len(receiver.raw),)
+            answer, probed = Hl7Sender(tls).send(target, [announcement()], "group"), Hl7Sender(tls).probe(target)
+            found[what] = answer, probed, len(receiver.raw)
     assert found["holds"] == (Answer(Verdict.TAKEN), Answer(Verdict.TAKEN), 1)
     for what in ("names another host", "issued by nobody"):
         answer, probed, received = found[what]
