@@ -103,11 +103,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said: a coded reason, and words without patient data for people. Both empty where all is well."""
+    """What a receiver said: a coded reason, and words without patient data for people. Both empty where all is well.
+
+    ``retry_after`` is how many seconds a receiver asked to be left alone, None where it said nothing of it. One that
+    took a message for some recipients and not for all has taken it, and says so. ``reached`` is False where it is
+    certain that nothing of the message came to the receiver, as without a connection.
+    """
 
     verdict: Verdict
     code: str = ""
     reason: str = ""
+    retry_after: float | None = None
+    reached: bool = True
 
 
 class ChannelOptions:

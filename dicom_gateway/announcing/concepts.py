@@ -19,9 +19,9 @@ LOCAL_SCHEME = "L"
 """The scheme of a site's own labels, by HL7 table 0396."""
 
 DIAGNOSTIC_IMAGING = Code("18748-4", "LN", "Diagnostic imaging study")
-READING_PRIORITY = Code("PRIORITY", codes.PRIVATE_SCHEME, "Reading priority")
-TRIAGE_RULE = Code("TRIAGE_RULE", codes.PRIVATE_SCHEME, "Rule of the triage policy")
-TRIAGE_POLICY = Code("TRIAGE_POLICY", codes.PRIVATE_SCHEME, "Triage policy, SHA-256")
+READING_PRIORITY = Code("READING_PRIORITY", codes.PRIVATE_SCHEME, "Reading priority")
+TRIAGE_RULE = Code("TRIAGE_RULE", codes.PRIVATE_SCHEME, "Triage rule")
+TRIAGE_POLICY = Code("TRIAGE_POLICY", codes.PRIVATE_SCHEME, "Digest of triage policy")
 RESULT_OBJECT = Code("RESULT_OBJECT", codes.PRIVATE_SCHEME, "DICOM object of the result")
 STUDY_PAGE = Code("STUDY_PAGE", codes.PRIVATE_SCHEME, "Page of the study")
 ALGORITHM = Code("111001", "DCM", "Algorithm Name")
@@ -37,6 +37,12 @@ STUDY_UID = concept(codes.STUDY_INSTANCE_UID)
 CLASS = concept(codes.CLASS)
 _ABSTAINED = concept(codes.ABSTAINED)
 _PRESENCES = {Presence.PRESENT: concept(codes.PRESENT), Presence.ABSENT: concept(codes.ABSENT)}
+_MEANINGS = {
+    Priority.STAT: "Read at once",
+    Priority.HIGH: "Read soon",
+    Priority.ROUTINE: "Read in turn",
+    Priority.LOW: "Read last",
+}
 _ABNORMAL = {Priority.STAT: "AA", Priority.HIGH: "A"}
 
 
@@ -77,7 +83,7 @@ def labelled(finding: AnnouncedFinding) -> Code | None:
 
 def priority_value(priority: Priority) -> Code:
     """Return a reading priority as a code."""
-    return Code(priority.value, codes.PRIVATE_SCHEME, priority.value)
+    return Code(priority.value, codes.PRIVATE_SCHEME, _MEANINGS[priority])
 
 
 def abnormal_flag(priority: Priority | None) -> str:

@@ -32,6 +32,7 @@ _PASSING = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
+_LONGEST_PAUSE = 3600.0
 _STATUS = re.compile(r"[1-5][0-9]{2}\b")
 _PASSING_ISSUES = frozenset({"transient", "lock-error", "no-store", "exception", "timeout", "incomplete", "throttled"})
 """Codes of issues that may not come again (FHIR R4 issue-type)."""
@@ -42,26 +43,27 @@ _ISSUE_CODES = _PASSING_ISSUES | {
 }  # fmt: skip
 
 
-def judged(status: int, body: bytes) -> Answer:
-    """Return what the answer to a write means, by its status and the issues that it names."""
+def judged(answer: HttpAnswer) -> Answer:
+    """Return what the answer to a request means, by its status and the issues that it names."""
+    status, issues = answer.status, tuple(dict.fromkeys(_issues(answer.body)))
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return TAKEN
-    issues = tuple(dict.fromkeys(_issues(body)))
     reason = f"the service answers with HTTP status {status}{_named(issues)}"
+    pause = _pause(answer.headers.get("retry-after", ""))
     if status in _DENIED:
-        return Answer(Verdict.FAILED, PeerDeniedAccess.code, f"{reason}; check the channel's credentials")
+        return Answer(Verdict.FAILED, PeerDeniedAccess.code, f"{reason}; check the channel's credentials", pause)
     if status < HTTPStatus.BAD_REQUEST:
         return Answer(Verdict.REFUSED, "http_redirected", f"{reason}; no redirect is followed, correct the address")
     if status in _PASSING or _PASSING_ISSUES.intersection(issues):
-        return Answer(Verdict.FAILED, "fhir_failed", reason)
+        return Answer(Verdict.FAILED, "fhir_failed", reason, pause)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED:
         return Answer(Verdict.REFUSED, "fhir_refused", reason)
-    return Answer(Verdict.FAILED, "fhir_failed", reason)
+    return Answer(Verdict.FAILED, "fhir_failed", reason, pause)
 
 
 def judged_transaction(answer: HttpAnswer, *, entries: int) -> Answer:
     """Return what the answer to a transaction means; without a Bundle that says so, nobody knows what was taken."""
-    overall = judged(answer.status, answer.body)
+    overall = judged(answer)
     if overall.verdict is not Verdict.TAKEN:
         return overall
     try:
@@ -71,7 +73,7 @@ def judged_transaction(answer: HttpAnswer, *, entries: int) -> Answer:
     statuses = list(_statuses(bundle))
     if bundle.type != "transaction-response" or len(statuses) != entries or None in statuses:
         return Answer(Verdict.FAILED, PeerAnswerInvalid.code, "the service does not answer a transaction as FHIR says")
-    verdicts = (judged(status, b"") for status in statuses if status is not None)
+    verdicts = (judged(HttpAnswer(status, b"")) for status in statuses if status is not None)
     return next((one for one in verdicts if one.verdict is not Verdict.TAKEN), TAKEN)
 
 
@@ -98,6 +100,12 @@ def _issues(body: bytes) -> Iterator[str]:
     for issue in outcome.issue or ():
         if issue.code in _ISSUE_CODES:
             yield str(issue.code)
+
+
+def _pause(text: str) -> float | None:
+    """Return the seconds of a Retry-After that is a number (RFC 9110 10.2.3), at most an hour."""
+    bare = text.strip()
+    return min(float(bare[:9]), _LONGEST_PAUSE) if bare.isascii() and bare.isdigit() else None
 
 
 def _named(issues: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from dicom_gateway.announcing.fhir_resources import Written, findings_named, rep
 from dicom_gateway.announcing.fhir_service import FhirService, ServiceDeclined
 from dicom_gateway.announcing.fhir_task import reading_task, task_identity, version_of
 from dicom_gateway.announcing.options import FhirOptions
-from dicom_gateway.errors import GatewayError
+from dicom_gateway.errors import GatewayError, PeerAnswerInvalid
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.announcing.tables import AnnouncementLevel
 from storage.errors import ConfigurationError
@@ -37,19 +37,12 @@ class FhirSender:
         does not keep the others back, and is what is answered then.
         """
         del group_key  # the resources' identifiers say what is the same
-        options = cast("FhirOptions", channel.options)
         worst = TAKEN
-        try:
-            service = FhirService.of(channel, self._tls)
-            for announcement in announcements:
-                answer = _written(service, announcement, options)
-                if answer.verdict is Verdict.FAILED:
-                    return answer
-                worst = answer if worst.verdict is Verdict.TAKEN else worst
-        except ServiceDeclined as error:
-            return error.answer
-        except (GatewayError, ConfigurationError) as error:
-            return Answer(Verdict.FAILED, error.code, str(error))
+        for announcement in announcements:
+            answer = self._told(channel, announcement)
+            if answer.verdict is Verdict.FAILED:
+                return answer
+            worst = answer if worst.verdict is Verdict.TAKEN else worst
         return worst
 
     def probe(self, channel: Channel) -> Answer:
@@ -57,12 +50,26 @@ class FhirSender:
         options = cast("FhirOptions", channel.options)
         try:
             answer = FhirService.of(channel, self._tls).get(options.metadata_path)
-            verdict = judged(answer.status, answer.body)
+            verdict = judged(answer)
             if verdict.verdict is not Verdict.TAKEN:
                 return verdict
             return _capable(read(CapabilityStatement, answer.body), options)
         except (GatewayError, ConfigurationError) as error:
             return Answer(Verdict.FAILED, error.code, str(error))
+
+    def _told(self, channel: Channel, announcement: Announcement) -> Answer:
+        try:
+            service = FhirService.of(channel, self._tls)
+        except ConfigurationError as error:
+            return Answer(Verdict.FAILED, error.code, str(error), reached=False)
+        try:
+            return _written(service, announcement, cast("FhirOptions", channel.options))
+        except ServiceDeclined as error:
+            return error.answer
+        except PeerAnswerInvalid as error:
+            return Answer(Verdict.FAILED, error.code, str(error))
+        except (GatewayError, ConfigurationError) as error:
+            return Answer(Verdict.FAILED, error.code, str(error), reached=service.was_written_to)
 
 
 def _written(service: FhirService, announcement: Announcement, options: FhirOptions) -> Answer:
@@ -79,7 +86,7 @@ def _written(service: FhirService, announcement: Announcement, options: FhirOpti
         version = None if present is None else version_of(present)
     if options.use_put:
         return _put(service, resources, version)
-    bundle = _transaction(resources, version)
+    bundle = transaction(resources, version)
     answer = service.write("POST", options.transaction_path, bundle)
     return judged_transaction(answer, entries=len(resources))
 
@@ -89,13 +96,13 @@ def _put(service: FhirService, resources: Sequence[Written], version: str | None
     for one in resources:
         match = version if one.identity.type == "Task" else None
         answer = service.write("PUT", f"{one.identity.type}/{one.identity.id}", one.resource, version=match)
-        verdict = judged(answer.status, answer.body)
+        verdict = judged(answer)
         if verdict.verdict is not Verdict.TAKEN:
             return verdict
     return TAKEN
 
 
-def _transaction(resources: Sequence[Written], version: str | None) -> Bundle:
+def transaction(resources: Sequence[Written], version: str | None) -> Bundle:
     """Return resources as one transaction of conditional updates: a repeat finds what it wrote (FHIR R4 3.1.0.4.3)."""
     return Bundle.model_validate({"type": "transaction", "entry": [_entry(one, version) for one in resources]})
 

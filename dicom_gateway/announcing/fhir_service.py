@@ -30,21 +30,23 @@ _Read = TypeVar("_Read", bound=Resource)
 class ServiceDeclined(GatewayError):
     """A FHIR server does not let us read what it holds; ``answer`` is what that means for the announcement."""
 
-    code = "fhir_declined"
-
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.reason)
         self.answer = answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FhirService:
-    """One server. Each request has ``seconds`` for its connection and as many for its answer."""
+    """One server. Each request has ``seconds`` for its connection and as many for its answer.
+
+    ``was_written_to`` says that something may have come to it that it was to keep.
+    """
 
     address: WebAddress
     seconds: float
     headers: Mapping[str, str] = field(repr=False)
     tls: DestinationTls | None
+    was_written_to: bool = False
 
     @classmethod
     def of(cls, channel: Channel, tls: DestinationTls | None) -> FhirService:
@@ -70,7 +72,7 @@ class FhirService:
         answer = self.get(f"{identity.type}/{identity.id}" if options.use_put else identity.query())
         if options.use_put and answer.status in _NOTHING:
             return None
-        verdict = judged(answer.status, answer.body)
+        verdict = judged(answer)
         if verdict.verdict is not Verdict.TAKEN:
             raise ServiceDeclined(verdict)
         if options.use_put:
@@ -82,6 +84,7 @@ class FhirService:
         whole = f"{self.address.path}/{path}" if path else self.address.path or "/"
         request = HttpRequest(method, whole, {**self.headers, **(headers or {})}, [body] if body else [], len(body))
         connection = connect(self.address, connect_seconds=self.seconds, handshake_seconds=self.seconds, tls=self.tls)
+        self.was_written_to = self.was_written_to or bool(body)
         with contextlib.closing(connection):
             deadline = Deadline(self.seconds)
             return exchange(connection, self.address, request, deadline=deadline, most_bytes=_MOST_ANSWER_BYTES)

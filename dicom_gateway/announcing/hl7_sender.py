@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import hl7
@@ -11,7 +13,7 @@ from dicom_gateway.announcing.announcement import Announcement, Answer, Channel,
 from dicom_gateway.announcing.hl7_answer import TAKEN, judged
 from dicom_gateway.announcing.hl7_fields import codec, encoded
 from dicom_gateway.announcing.hl7_message import order_message, result_message
-from dicom_gateway.announcing.mllp import MllpAddress, exchange, reach
+from dicom_gateway.announcing.mllp import MllpAddress, connected, exchange
 from dicom_gateway.announcing.options import Hl7Options
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.tls.destination_handshake import DestinationTls
@@ -21,9 +23,13 @@ _NEEDS_PATIENT = Answer(
     Verdict.REFUSED,
     "channel_needs_patient_data",
     "HL7 results are filed under a patient: allow the channel patient data (--patient-data)",
+    reached=False,
 )
 _NO_PATIENT_ID = Answer(
-    Verdict.REFUSED, "patient_unidentified", "the images hold no patient id, which an HL7 result is filed under"
+    Verdict.REFUSED,
+    "patient_unidentified",
+    "the images hold no patient id, which an HL7 result is filed under",
+    reached=False,
 )
 _NO_ORDER = Answer(
     Verdict.TAKEN, "order_unidentified", "the images hold no accession number: the order's priority was not sent"
@@ -54,7 +60,7 @@ class Hl7Sender:
     def probe(self, channel: Channel) -> Answer:
         """Connect, with TLS up to the end of the handshake, and send nothing: HL7 has no question without a message."""
         try:
-            reach(MllpAddress.parse(channel.address), seconds=channel.seconds, tls=self._tls)
+            connected(MllpAddress.parse(channel.address), seconds=channel.seconds, tls=self._tls).close()
         except (GatewayError, ConfigurationError) as error:
             return _not_sent(error)
         return TAKEN
@@ -66,19 +72,25 @@ class Hl7Sender:
             return _NEEDS_PATIENT
         if not announcement.patient.patient_id.strip():
             return _NO_PATIENT_ID
-        for message in _messages(announcement, options):
+        for at, message in enumerate(_messages(announcement, options)):
             answer = self._acknowledged(channel, message, options)
             if answer.verdict is not Verdict.TAKEN:
-                return answer
+                return replace(answer, reached=answer.reached or at > 0)
         return _NO_ORDER if options.order_updates and not announcement.accession_number else TAKEN
 
     def _acknowledged(self, channel: Channel, message: hl7.Message, options: Hl7Options) -> Answer:
+        """Send a message over a connection of its own, so that what a receiver says late is of no other message."""
         content = encoded(message, options.character_set)
         try:
             address = MllpAddress.parse(channel.address)
-            answer = exchange(address, content, seconds=channel.seconds, tls=self._tls)
+            connection = connected(address, seconds=channel.seconds, tls=self._tls)
         except (GatewayError, ConfigurationError) as error:
             return _not_sent(error)
+        with contextlib.closing(connection):
+            try:
+                answer = exchange(connection, address, content, seconds=channel.seconds)
+            except GatewayError as error:
+                return Answer(Verdict.FAILED, error.code, str(error))
         return judged(answer, str(message["MSH.F10"]), codec=codec(options.character_set))
 
 
@@ -90,4 +102,4 @@ def _messages(announcement: Announcement, options: Hl7Options) -> Iterator[hl7.M
 
 def _not_sent(error: GatewayError | ConfigurationError) -> Answer:
     """Return what an error means: what is configured wrongly may be put right, and is sent then."""
-    return Answer(Verdict.FAILED, error.code, str(error))
+    return Answer(Verdict.FAILED, error.code, str(error), reached=False)

@@ -5,7 +5,6 @@ One deadline ends each exchange, for a receiver that drips keeps every single wa
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from dataclasses import dataclass
 from typing import Self
@@ -52,33 +51,30 @@ class MllpAddress:
         return f"{'mllps' if self.tls else 'mllp'}://{host}:{self.port}"
 
 
-def exchange(address: MllpAddress, message: bytes, *, seconds: float, tls: DestinationTls | None = None) -> bytes:
-    """Send a message over a connection of its own and return the receiver's answer, both without their framing.
+def connected(address: MllpAddress, *, seconds: float, tls: DestinationTls | None = None) -> socket.socket:
+    """Connect to a receiver, with TLS up to the end of the handshake; ``seconds`` bound the one and the other.
 
-    ``seconds`` bound the connection, the handshake of TLS and the answer, each. PeerUnreachable where the receiver is
-    not there, breaks off or says nothing in time, PeerUntrusted where a certificate does not hold, PeerAnswerInvalid
-    where what it says is no block, or has no end.
+    PeerUnreachable where it is not there, PeerUntrusted where its certificate does not hold. Nothing was said then.
     """
-    with contextlib.closing(_connected(address, seconds, tls)) as connection:
-        connection.settimeout(None)  # the deadline bounds its waits
-        deadline = Deadline(seconds)
-        try:
-            with deadline.ending(connection):
-                connection.sendall(_START + message + _END + _RETURN)
-                return _block(connection, address)
-        except OSError as error:
-            raise (_late(address) if deadline.is_late else broken_off(address, error)) from error
-        except GatewayError as error:
-            raise (_late(address) if deadline.is_late else error) from error
-
-
-def reach(address: MllpAddress, *, seconds: float, tls: DestinationTls | None = None) -> None:
-    """Connect, with TLS up to the end of the handshake, and send nothing; raises as ``exchange`` does."""
-    _connected(address, seconds, tls).close()
-
-
-def _connected(address: MllpAddress, seconds: float, tls: DestinationTls | None) -> socket.socket:
     return connect(address, connect_seconds=seconds, handshake_seconds=seconds, tls=tls)
+
+
+def exchange(connection: socket.socket, address: MllpAddress, message: bytes, *, seconds: float) -> bytes:
+    """Send a message and return the receiver's answer, both without their framing.
+
+    PeerUnreachable where the receiver breaks off or says nothing in time, PeerUntrusted where it does not take our
+    certificate, PeerAnswerInvalid where what it says is no block, or has no end.
+    """
+    connection.settimeout(None)  # the deadline bounds its waits
+    deadline = Deadline(seconds)
+    try:
+        with deadline.ending(connection):
+            connection.sendall(_START + message + _END + _RETURN)
+            return _block(connection, address)
+    except OSError as error:
+        raise (_late(address) if deadline.is_late else broken_off(address, error)) from error
+    except GatewayError as error:
+        raise (_late(address) if deadline.is_late else error) from error
 
 
 def _block(connection: socket.socket, address: MllpAddress) -> bytes:

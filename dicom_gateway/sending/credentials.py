@@ -7,17 +7,12 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.errors import ConfigurationError, FileUnusable
+from dicom_gateway.errors import CredentialsInvalid
+from storage.errors import FileUnusable
 
 _MOST_BYTES = 16 << 10
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FORM = "write one line, user:password or a token"
-
-
-class CredentialsInvalid(ConfigurationError):
-    """What should say who asks is neither a user with a password nor a token."""
-
-    code = "credentials_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +48,12 @@ def authorization(text: str) -> str:
     first, *others = text.split("\n")
     line = first.strip()
     if not line or any(other.strip() for other in others):
-        raise CredentialsInvalid(_FORM)
+        raise CredentialsInvalid(f"these are no credentials: {_FORM}")
     if ":" in line:
         return f"Basic {base64.b64encode(line.encode()).decode('ascii')}"
     token = line.removeprefix("Bearer ").strip()
     if not token or not (token.isascii() and token.isprintable()) or " " in token:
-        raise CredentialsInvalid(_FORM)
+        raise CredentialsInvalid(f"these are no credentials: {_FORM}")
     return f"Bearer {token}"
 
 

@@ -301,6 +301,20 @@ def test_nobody_listening_is_a_failure_that_may_pass() -> None:
         port = listening.getsockname()[1]
     target = channel(ChannelKind.FHIR, f"http://127.0.0.1:{port}/fhir", FhirOptions())
     assert send(target).code == FhirSender().probe(target).code == "peer_unreachable"
+    assert not send(target).reached
+
+
+def test_a_receiver_that_asks_for_a_pause_is_heard() -> None:
+    assert answered(failing(503, b"", **{"Retry-After": "120"})).retry_after == 120.0
+    assert answered(failing(429, b"", **{"Retry-After": "9" * 40})).retry_after == 3600.0
+    assert answered(failing(503, b"", **{"Retry-After": "soon"})).retry_after is None
+
+
+@pytest.mark.parametrize(("at", "reached"), [(0, False), (1, True)])
+def test_whether_anything_came_to_the_receiver_is_known(at: int, reached: bool) -> None:
+    with fhir_server(faults=[passing] * at + [dripping]) as server:
+        answer = send(to(server, seconds=0.4))
+    assert (answer.verdict, answer.reached) == (Verdict.FAILED, reached)
 
 
 def test_what_is_no_address_is_told() -> None:

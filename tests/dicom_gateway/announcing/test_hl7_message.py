@@ -29,6 +29,13 @@ _OPTIONS = Hl7Options(
     sending_facility="CLINIC", receiving_application="RIS", receiving_facility="HOSPITAL", assigning_authority="KIS"
 )
 
+_MEANINGS = {
+    Priority.STAT: "Read at once",
+    Priority.HIGH: "Read soon",
+    Priority.ROUTINE: "Read in turn",
+    Priority.LOW: "Read last",
+}
+
 
 def received(what: Announcement, options: Hl7Options = _OPTIONS, *, encoding: str = "utf-8") -> hl7.Message:
     """Return the result's message as somebody reads it from the wire."""
@@ -93,8 +100,8 @@ def test_an_issuer_of_the_images_comes_before_that_of_the_options() -> None:
 )
 def test_abnormal_flags_follow_the_priority(priority: Priority, flags: tuple[str, str]) -> None:
     found = observations(received(announcement(priority=priority)))
-    assert str(found["PRIORITY", ""][5]) == f"{priority.value}^{priority.value}^99ONCUE"
-    assert (str(found["PRIORITY", ""][8]), str(found["52988006", "1"][8])) == flags
+    assert str(found["READING_PRIORITY", ""][5]) == f"{priority.value}^{_MEANINGS[priority]}^99ONCUE"
+    assert (str(found["READING_PRIORITY", ""][8]), str(found["52988006", "1"][8])) == flags
 
 
 def test_a_finding_is_coded_and_measured() -> None:
@@ -155,7 +162,7 @@ def test_a_change_is_a_correction_and_says_from_what() -> None:
 def test_a_priority_that_was_taken_away_is_deleted() -> None:
     message = received(changed(None, Priority.STAT))
     found = observations(message)
-    assert str(found["PRIORITY", ""][5]) == ""
+    assert str(found["READING_PRIORITY", ""][5]) == ""
     assert {str(one[11]) for one in found.values()} == {"D"}
     assert ("52988006", "1") not in found
     assert "no longer stands" in str(message["NTE"][0][3])

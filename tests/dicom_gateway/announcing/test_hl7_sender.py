@@ -171,6 +171,15 @@ def test_nobody_listening_is_a_failure_that_may_pass() -> None:
     target = to(f"mllp://127.0.0.1:{port}")
     assert Hl7Sender().send(target, [announcement()], "group").code == "peer_unreachable"
     assert Hl7Sender().probe(target).verdict is Verdict.FAILED
+    assert not Hl7Sender().send(target, [announcement()], "group").reached
+
+
+def test_what_broke_off_may_have_come_to_the_receiver() -> None:
+    assert sent(writing()).reached
+    with hl7_receiver(acknowledging(), writing()) as receiver:
+        target = to(receiver.address, order_updates=True, seconds=2.0)
+        answer = Hl7Sender().send(target, [announcement()], "group")
+    assert (answer.verdict, answer.reached) == (Verdict.FAILED, True)
 
 
 def test_the_first_failure_ends_a_group_and_a_refusal_does_not() -> None:
@@ -208,6 +217,7 @@ def test_no_result_leaves_without_a_patient() -> None:
     assert (nobody.verdict, nobody.code) == (Verdict.REFUSED, "channel_needs_patient_data")
     assert (nameless.verdict, nameless.code) == (Verdict.REFUSED, "patient_unidentified")
     assert not receiver.raw
+    assert not nobody.reached
 
 
 def test_a_probe_connects_and_says_nothing() -> None:
