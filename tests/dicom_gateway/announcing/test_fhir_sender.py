@@ -51,6 +51,12 @@ def answered(*faults: Fault, seconds: float = 10.0, **options: Any) -> Answer:
         return send(to(server, seconds=seconds, create_task=False, **options))
 
 
+def said(kind: str, *statuses: str) -> bytes:
+    """Return the answer to a transaction, with a status for each entry."""
+    entries = [{"response": {"status": status}} for status in statuses]
+    return json.dumps({"resourceType": "Bundle", "type": kind, "entry": entries}).encode()
+
+
 def versions(server: FhirServer) -> set[str]:
     return {one["meta"]["versionId"] for one in server.resources.values()}
 
@@ -231,9 +237,9 @@ def test_codes_of_issues_are_repeated_and_words_are_not() -> None:
         b'{"resourceType": "Bundle", "type": "searchset", "entry": []}',
         b"[" * 5000,
         b"\xff\xfe",
-        json.dumps(
-            {"resourceType": "Bundle", "type": "transaction-response", "entry": [{"response": {"status": "fine"}}] * 3}
-        ).encode(),
+        said("transaction-response", *["fine"] * 3),
+        said("transaction-response", *["201"] * 2),
+        said("batch-response", *["201"] * 3),
     ],
 )
 def test_without_the_answer_of_a_transaction_nothing_counts_as_taken(body: bytes) -> None:
@@ -242,9 +248,9 @@ def test_without_the_answer_of_a_transaction_nothing_counts_as_taken(body: bytes
 
 
 def test_a_transaction_of_which_a_part_was_refused_is_refused() -> None:
-    entries = [{"response": {"status": status}} for status in ("201 Created", "422", "201")]
-    body = json.dumps({"resourceType": "Bundle", "type": "transaction-response", "entry": entries}).encode()
-    assert answered(failing(200, body)).verdict is Verdict.REFUSED
+    assert answered(failing(200, said("transaction-response", "201", "200 OK", "201 Created"))) == _TAKEN
+    answer = answered(failing(200, said("transaction-response", "201 Created", "422", "201")))
+    assert answer.verdict is Verdict.REFUSED
 
 
 def test_a_server_that_puts_without_a_body_has_taken_it() -> None:

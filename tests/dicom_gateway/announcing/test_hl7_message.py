@@ -228,10 +228,10 @@ def test_no_text_breaks_a_message(text: str) -> None:
     assert message["PID.F3"] == "4711"
 
 
-def test_a_line_feed_and_the_ends_of_blocks_never_come_through() -> None:
-    odd = announcement(patient=replace(PATIENT, name="Mül\r\nPID|2^\x1c\r\x0b"), algorithm="a\rOBX|99|")
+def test_control_characters_never_come_through() -> None:
+    odd = announcement(patient=replace(PATIENT, name="Mül\r\nPID|2^\x1c\r\x0b\x00\x07\x7f"), algorithm="a\rOBX|99|")
     content = encoded(result_message(odd, _OPTIONS), _OPTIONS.character_set)
-    assert not set(content) & {0x0A, 0x0B, 0x1C}
+    assert {byte for byte in content if byte < 0x20 or byte == 0x7F} == {0x0D}
     assert content.count(b"\rPID") == 1
 
 

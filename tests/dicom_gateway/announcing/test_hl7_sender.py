@@ -146,6 +146,16 @@ def test_what_is_no_acknowledgement_is_told_and_sent_again(pieces: list[bytes]) 
     assert answer.code in {"peer_answer_invalid", "hl7_other_message"}
 
 
+def test_what_is_no_mllp_is_told_at_once_though_the_connection_stays_open() -> None:
+    def answer(connection: socket.socket, _: hl7.Message) -> None:
+        connection.sendall(b"220 mail.example ESMTP\r\n")
+        connection.recv(1)
+
+    got = sent(answer)
+    assert got.code == "peer_answer_invalid"
+    assert "check the port" in got.reason
+
+
 @pytest.mark.parametrize("form", [b"\r\n\x0b%s\x1c\r", b"\x0b%s\x1c", b"\x0b%s\r\x1c\r"])
 def test_an_acknowledgement_in_the_frames_that_receivers_really_send_is_read(form: bytes) -> None:
     def answer(connection: socket.socket, message: hl7.Message) -> None:
