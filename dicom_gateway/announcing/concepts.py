@@ -1,6 +1,8 @@
 """The coded concepts of announcements, and what is said of a finding by them: the same in HL7 and in FHIR.
 
-What the standards have no code for stands in our own scheme, as in the DICOM objects.
+What the standards have no code for stands in our own scheme ``99ONCUE``, as in the DICOM objects
+(``dicom_gateway.objects.codes``). Beside the concepts of those there are RESULT_OBJECT, the SOP Instance UID of an
+object that holds the result, and STUDY_PAGE, the address of the study in the console.
 """
 
 from __future__ import annotations

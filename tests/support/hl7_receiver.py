@@ -69,12 +69,11 @@ def acknowledging(code: str = "AA", *, error: str = "", control_id: str | None =
     """Return what acknowledges with a code, and an error code (ERR-3) where one is given."""
 
     def answer(connection: socket.socket, message: hl7.Message) -> None:
-        made = message.create_ack(code)
-        if control_id is not None:
-            made.segment("MSA").assign_field(control_id, 2)
+        about = str(message["MSH.F10"]) if control_id is None else control_id
+        lines = ["MSH|^~\\&|RIS|||ONCUE|20260301||ACK|1|P|2.5.1", f"MSA|{code}|{about}|Mueller, Anna 4711"]
         if error:
-            made.append(hl7.parse(f"MSH|^~\\&|\rERR|||{error}^SECRET^HL70357|E||||Mueller 4711").segment("ERR"))
-        connection.sendall(b"\x0b" + str(made).encode() + b"\x1c\r")
+            lines.append(f"ERR|||{error}^SECRET^HL70357|E||||Mueller, Anna 4711")
+        connection.sendall(b"\x0b" + "\r".join(lines).encode() + b"\r\x1c\r")
 
     return answer
 

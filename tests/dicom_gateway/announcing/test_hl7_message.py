@@ -235,6 +235,12 @@ def test_control_characters_never_come_through() -> None:
     assert content.count(b"\rPID") == 1
 
 
+def test_letters_that_cannot_be_seen_stay_in_names_and_turned_text_does_not() -> None:
+    message = received(announcement(patient=replace(PATIENT, name="علی\u200cرضا^A\u202eB")))
+    assert message["PID.F5"] == "علی\u200cرضا"
+    assert message["PID.F5.R1.C2"] == "A B"
+
+
 def test_long_text_is_cut_and_identifiers_are_not() -> None:
     message = received(announcement(rule="r" * 500, accession_number="9" * 64))
     assert len(str(observations(message)["TRIAGE_RULE", ""][5])) == 199
