@@ -236,8 +236,8 @@ def test_control_characters_never_come_through() -> None:
 
 
 def test_letters_that_cannot_be_seen_stay_in_names_and_turned_text_does_not() -> None:
-    message = received(announcement(patient=replace(PATIENT, name="علی\u200cرضا^A\u202eB")))
-    assert message["PID.F5"] == "علی\u200cرضا"
+    message = received(announcement(patient=replace(PATIENT, name="می\u200cخش^A\u202eB")))
+    assert message["PID.F5"] == "می\u200cخش"
     assert message["PID.F5.R1.C2"] == "A B"
 
 
