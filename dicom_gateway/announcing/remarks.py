@@ -7,8 +7,11 @@ from storage.announcing.tables import AnnouncementLevel
 
 
 def remarks(announcement: Announcement) -> tuple[str, ...]:
-    """Return what is to be known of the priority, and that no person has read the result."""
-    return (_of_priority(announcement), f"Preliminary result of {announcement.algorithm}, not read by a person.")
+    """Return what is to be known of the priority, and, where a result stands, that no person has read it."""
+    if announcement.priority is None:
+        return (_of_priority(announcement),)
+    algorithm = announcement.algorithm or "an algorithm"
+    return _of_priority(announcement), f"Preliminary result of {algorithm}, not read by a person."
 
 
 def _of_priority(announcement: Announcement) -> str:

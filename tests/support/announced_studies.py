@@ -56,7 +56,7 @@ def changed(priority: Priority | None, previous: Priority, **changes: Any) -> An
     """Return the announcement that another result gave the study a priority, or took it away."""
     kept: dict[str, Any] = {"key": "6e" * 32, "level": AnnouncementLevel.CHANGE} | changes
     if priority is None:
-        kept = {"findings": (), "objects": (), "rule": ""} | kept
+        kept = {"findings": (), "objects": (), "rule": "", "policy_sha256": "", "algorithm": "", "route": ""} | kept
     return announcement(priority=priority, previous=previous, **kept)
 
 

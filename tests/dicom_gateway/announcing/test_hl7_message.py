@@ -165,7 +165,10 @@ def test_a_priority_that_was_taken_away_is_deleted() -> None:
     assert str(found["READING_PRIORITY", ""][5]) == ""
     assert {str(one[11]) for one in found.values()} == {"D"}
     assert ("52988006", "1") not in found
-    assert "no longer stands" in str(message["NTE"][0][3])
+    assert [str(one[3]) for one in message["NTE"]] == [
+        "The reading priority STAT no longer stands: a later result took it away."
+    ]
+    assert [key[0] for key in found] == ["READING_PRIORITY", "110180", "STUDY_PAGE"]
 
 
 def test_an_escalation_says_that_nobody_opened_the_study() -> None:
