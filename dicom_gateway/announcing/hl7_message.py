@@ -135,7 +135,7 @@ def _stated(announcement: Announcement, options: Hl7Options) -> Iterator[dict[in
         yield _text(concepts.TRIAGE_POLICY, announcement.policy_sha256)
     for at, finding in enumerate(announcement.findings, 1):
         yield from ({4: str(at), **fields} for fields in _of_finding(finding, announcement, kind))
-    if announcement.algorithm:
+    if announcement.algorithm.strip():
         yield _text(concepts.ALGORITHM, announcement.algorithm)
     yield _text(concepts.STUDY_UID, announcement.study_instance_uid)
     for at, one in enumerate(announcement.objects, 1):

@@ -10,7 +10,7 @@ def remarks(announcement: Announcement) -> tuple[str, ...]:
     """Return what is to be known of the priority, and, where a result stands, that no person has read it."""
     if announcement.priority is None:
         return (_of_priority(announcement),)
-    algorithm = announcement.algorithm or "an algorithm"
+    algorithm = announcement.algorithm.strip() or "an algorithm"
     return _of_priority(announcement), f"Preliminary result of {algorithm}, not read by a person."
 
 

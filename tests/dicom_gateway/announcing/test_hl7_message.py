@@ -223,7 +223,7 @@ def test_delimiters_in_names_do_not_end_fields() -> None:
 
 @given(text=st.text(max_size=60))
 def test_no_text_breaks_a_message(text: str) -> None:
-    what = announcement(patient=AnnouncedPatient("4711", text, text, None, text), rule=text, algorithm=text)
+    what = announcement(patient=AnnouncedPatient("4711", text, text, None, text), rule=text, algorithm=f"net {text}")
     plain = received(announcement())
     message = received(what)
     assert [str(one[0]) for one in message] == [str(one[0]) for one in plain]
