@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Protocol
 
@@ -68,10 +68,11 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """The status and the whole body of an answer."""
+    """The status and the whole body of an answer, and its header by names in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class Deadline:
@@ -121,6 +122,13 @@ def connect(
         raise PeerUnreachable(f"{service}: the host name cannot be resolved; check the address") from error
     except OSError as error:
         raise _no_answer(service) from error
+    return secured(connection, service, handshake_seconds=handshake_seconds, tls=tls)
+
+
+def secured(
+    connection: socket.socket, service: WebService, *, handshake_seconds: float, tls: DestinationTls | None = None
+) -> socket.socket:
+    """Return a connection that somebody made, by TLS where the service's address says so; errors as of ``connect``."""
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(handshake_seconds)
@@ -139,7 +147,7 @@ def connect(
 def exchange(
     connection: socket.socket, service: WebService, request: HttpRequest, *, deadline: Deadline, most_bytes: int
 ) -> HttpAnswer:
-    """Send a request and return the answer; a body of more than ``most_bytes`` is no answer.
+    """Send a request and return the answer; a body of more than ``most_bytes`` is no answer, and with 0 none is read.
 
     PeerUnreachable where the connection ends or the deadline passes, PeerUntrusted where the service does not take our
     certificate, PeerAnswerInvalid where what comes is not HTTP. What the body raises goes through.
@@ -152,7 +160,7 @@ def exchange(
             _send(http, connection, service, request)
             answer = _received(http.getresponse(), most_bytes)
     except (OSError, HTTPException) as error:
-        raise (_late(service) if deadline.is_late else _broken(service, error)) from error
+        raise (_late(service) if deadline.is_late else broken_off(service, error)) from error
     if deadline.is_late:
         raise _late(service)
     if len(answer.body) > most_bytes:
@@ -196,18 +204,21 @@ def _has_answered(connection: socket.socket) -> bool:
 
 
 def _received(response: HTTPResponse, most_bytes: int) -> HttpAnswer:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    if not most_bytes:
+        return HttpAnswer(response.status, b"", headers)
     body = response.read(most_bytes + 1)
     if response.length and len(body) <= most_bytes:
         raise IncompleteRead(body)
-    return HttpAnswer(response.status, body)
+    return HttpAnswer(response.status, body, headers)
 
 
 def _late(service: WebService) -> PeerUnreachable:
     return ServiceTooSlow(f"{service} did not end its answer in time")
 
 
-def _broken(service: WebService, error: Exception) -> GatewayError:
-    """Return what a failure means; by TLS 1.3 our certificate is refused only at the first reading."""
+def broken_off(service: WebService, error: Exception) -> GatewayError:
+    """Return what the failure of an exchange means; by TLS 1.3 our certificate is refused only at the first reading."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return untrusted(service, error)
     if isinstance(error, HTTPException) and not isinstance(error, ConnectionError):
