@@ -68,5 +68,5 @@ def forms_to_write(members: Sequence[Addressee]) -> tuple[ObjectKind, ...]:
 
 def _of_entry(entry: DestinationEntry, negotiation: Negotiation) -> Addressee:
     choice = choose(entry, negotiation.taken)
-    style = ObjectStyle(entry.series_number_base, entry.series_description, entry.character_set)
+    style = ObjectStyle(entry.series_number_base, entry.series_description, entry.character_set, entry.shows_priority)
     return Addressee(entry.name, choice.forms, style, choice)

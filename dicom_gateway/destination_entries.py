@@ -15,6 +15,7 @@ from pydicom.uid import UID
 
 from dicom_gateway.chosen_forms import SENDABLE, SOP_CLASSES
 from dicom_gateway.destinations import WebAddress, parse_address
+from dicom_gateway.objects.styles import LONGEST_BESIDE_PRIORITY
 from dicom_gateway.sending.credentials import read_credentials
 from storage.destinations import DestinationEntry
 from storage.domain import Priority, Unanalysed
@@ -57,6 +58,7 @@ class DestinationWish:
     series_description: str | None = None
     character_set: str | None = None
     keeps_segmentations: bool | None = None
+    shows_priority: bool | None = None
     rejection_notes: bool | None = None
     unanalysed: str | None = None
     associations: int | None = None
@@ -96,9 +98,21 @@ def cleared(entry: DestinationEntry, options: Collection[str]) -> DestinationEnt
 
 
 def _consistent(entry: DestinationEntry) -> DestinationEntry:
+    """See that a description leaves room for the priority, and that credentials are for a service and safe."""
+    described = entry.series_description or ""
+    if entry.shows_priority and len(described) > LONGEST_BESIDE_PRIORITY:
+        raise DestinationInvalid(
+            f"the priority stands before the series description: give one of at most {LONGEST_BESIDE_PRIORITY} "
+            f"characters, not {len(described)}, or leave --show-priority"
+        )
+    _require_safe_credentials(entry)
+    return entry
+
+
+def _require_safe_credentials(entry: DestinationEntry) -> None:
     """See that credentials are for a DICOMweb service, can be read, and do not travel in clear."""
     if entry.credentials is None:
-        return entry
+        return
     address = parse_address(entry.address)
     if not isinstance(address, WebAddress):
         raise DestinationInvalid("credentials are for DICOMweb services; a DICOM peer is shown gateway.tls_certificate")
@@ -106,7 +120,6 @@ def _consistent(entry: DestinationEntry) -> DestinationEntry:
         raise DestinationInvalid(f"{address} would be sent credentials that anybody on the way can read: use https")
     if read_credentials(Path(entry.credentials)).is_exposed:
         raise FileUnusable(f"others than its owner can read {entry.credentials}: chmod 600 {entry.credentials}")
-    return entry
 
 
 def _is_here(host: str) -> bool:

@@ -80,6 +80,13 @@ class PeerUnreachable(GatewayError):
     retryable = True
 
 
+class AddressInOwnNetwork(GatewayError):
+    """The address of a channel leads into the own network, where it may not go; nothing was sent."""
+
+    code = "address_in_own_network"
+    retryable = True
+
+
 class PeerUntrusted(GatewayError):
     """A TLS handshake with a peer failed: its certificate does not hold, or it does not take ours; results wait."""
 

@@ -56,6 +56,13 @@ Segmentations = Annotated[
     bool | None,
     typer.Option("--segmentations/--no-segmentations", help="Whether it keeps and shows segmentations that it takes."),
 ]
+ShowPriority = Annotated[
+    bool | None,
+    typer.Option(
+        "--show-priority/--no-show-priority",
+        help="Whether the reading priority stands in series descriptions and in the title of the key object.",
+    ),
+]
 RejectionNotes = Annotated[
     bool | None,
     typer.Option("--rejection-notes/--no-rejection-notes", help="Whether it gets a note when a result is superseded."),
@@ -100,6 +107,7 @@ def add_destination(
     series_description: SeriesDescription = None,
     character_set: CharacterSet = None,
     segmentations: Segmentations = None,
+    show_priority: ShowPriority = None,
     rejection_notes: RejectionNotes = None,
     unanalysed: Unanalysed = None,
     associations: Associations = None,
@@ -127,6 +135,7 @@ def add_destination(
         series_description=series_description,
         character_set=character_set,
         keeps_segmentations=segmentations,
+        shows_priority=show_priority,
         rejection_notes=rejection_notes,
         unanalysed=unanalysed,
         associations=associations,
@@ -153,6 +162,7 @@ def change_destination(
     series_description: SeriesDescription = None,
     character_set: CharacterSet = None,
     segmentations: Segmentations = None,
+    show_priority: ShowPriority = None,
     rejection_notes: RejectionNotes = None,
     unanalysed: Unanalysed = None,
     associations: Associations = None,
@@ -181,6 +191,7 @@ def change_destination(
         series_description=series_description,
         character_set=character_set,
         keeps_segmentations=segmentations,
+        shows_priority=show_priority,
         rejection_notes=rejection_notes,
         unanalysed=unanalysed,
         associations=associations,

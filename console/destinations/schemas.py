@@ -37,6 +37,7 @@ class DestinationForm(RecordSchema):
     series_description: str | None
     character_set: str | None
     keeps_segmentations: bool
+    shows_priority: bool
     rejection_notes: bool
     unanalysed: Unanalysed
     associations: int

@@ -32,6 +32,14 @@ with 99 are private). Its concepts:
 | SERIES_RECEIVED | Series received | name of a container of a notice, one for each series |
 | IMAGES | Images | name of a text: how many images of a series were received |
 | AUDIT_CHECKPOINT | Audit log checkpoint | name of a text: a signed note on the audit log, in Base64 |
+| READING_PRIORITY | Reading priority | name of a qualitative evaluation of the study, by the site's triage policy |
+| STAT | Read at once | value of READING_PRIORITY: before everything else |
+| HIGH | Read soon | value of READING_PRIORITY |
+| ROUTINE | Read in turn | value of READING_PRIORITY |
+| LOW | Read last | value of READING_PRIORITY |
+| TRIAGE_RULE | Triage rule | name of a text: the rule of the policy that gave the priority |
+| TRIAGE_POLICY | Digest of triage policy | name of a text: SHA-256 of the policy's file, in hexadecimal |
+| KEY_STAT | Of Interest, priority STAT | title of a key object that shows the priority; so KEY_HIGH and others |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
@@ -61,6 +69,10 @@ PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
 SOURCE_IMAGE_FOR_PROCESSING = DicomCode("121322", "DCM", "Source image for image processing operation")
 OF_INTEREST = DicomCode("113000", "DCM", "Of Interest")
+OF_INTEREST_STAT = DicomCode("KEY_STAT", PRIVATE_SCHEME, "Of Interest, priority STAT")
+OF_INTEREST_HIGH = DicomCode("KEY_HIGH", PRIVATE_SCHEME, "Of Interest, priority HIGH")
+OF_INTEREST_ROUTINE = DicomCode("KEY_ROUTINE", PRIVATE_SCHEME, "Of Interest, priority ROUTINE")
+OF_INTEREST_LOW = DicomCode("KEY_LOW", PRIVATE_SCHEME, "Of Interest, priority LOW")
 
 VOLUME = DicomCode("118565006", "SCT", "Volume")
 AREA = DicomCode("42798000", "SCT", "Area")
@@ -73,6 +85,16 @@ MILLIMETER = DicomCode("mm", "UCUM", "mm")
 SQUARE_MILLIMETER = DicomCode("mm2", "UCUM", "square millimeter")
 PERCENT = DicomCode("%", "UCUM", "percent")
 NO_UNITS = DicomCode("1", "UCUM", "no units")
+
+# PS3.16 has urgencies of procedures (CID 3414), and no concept for a rank in a reading list.
+QUALITATIVE_EVALUATIONS = DicomCode("C0034375", "UMLS", "Qualitative Evaluations")
+READING_PRIORITY = DicomCode("READING_PRIORITY", PRIVATE_SCHEME, "Reading priority")
+READ_STAT = DicomCode("STAT", PRIVATE_SCHEME, "Read at once")
+READ_HIGH = DicomCode("HIGH", PRIVATE_SCHEME, "Read soon")
+READ_ROUTINE = DicomCode("ROUTINE", PRIVATE_SCHEME, "Read in turn")
+READ_LOW = DicomCode("LOW", PRIVATE_SCHEME, "Read last")
+TRIAGE_RULE = DicomCode("TRIAGE_RULE", PRIVATE_SCHEME, "Triage rule")
+TRIAGE_POLICY = DicomCode("TRIAGE_POLICY", PRIVATE_SCHEME, "Digest of triage policy")
 
 NOT_ANALYSED = DicomCode("NOT_ANALYSED", PRIVATE_SCHEME, "Study not analysed automatically")
 REASON = DicomCode("REASON", PRIVATE_SCHEME, "Reason for no analysis")

@@ -50,7 +50,7 @@ def object_identity(
 
     A route and a predecessor belong to it where there are any: what one job wrote can be rejected without touching
     what another wrote of the same frames. So do a style other than the default, and the UIDs of the written objects
-    that it refers to, where it names other ones as the case may be.
+    that it refers to, where it names other ones as the case may be. So does what it says of the reading priority.
     """
     return derived_identity(
         kind,
@@ -62,8 +62,17 @@ def object_identity(
         *(("route", analysis.route) if analysis.route else ()),
         *(("predecessor", predecessor.sop_instance_uid) if predecessor else ()),
         *style.identity_parts,
+        *_decision_parts(analysis, kind, style),
         *(("refers-to", *refers_to) if refers_to else ()),
     )
+
+
+def _decision_parts(analysis: Analysis, kind: ObjectKind, style: ObjectStyle) -> tuple[str, ...]:
+    """What an object says of the reading priority: a report the whole decision, others where their style shows it."""
+    decision = analysis.decision
+    if kind is ObjectKind.SR:
+        return ("decision", decision.priority, decision.rule, decision.policy_sha256)
+    return ("priority", decision.priority) if style.shows_priority else ()
 
 
 def derived_identity(kind: ObjectKind, *parts: str) -> ObjectIdentity:

@@ -8,7 +8,6 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from dicom_gateway.errors import SourceUnusable
-from dicom_gateway.objects.codes import OF_INTEREST
 from dicom_gateway.objects.contribution import contribution
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.identity import ObjectIdentity, object_identity, settle
@@ -16,10 +15,11 @@ from dicom_gateway.objects.key_pictures import key_frames
 from dicom_gateway.objects.key_references import leave_references_unnamed
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.predecessors import PredecessorDocument
+from dicom_gateway.objects.reading_priority import key_object_title, private_scheme
 from dicom_gateway.objects.references import frames_by_instance
 from dicom_gateway.objects.sources import Sources, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
-from storage.domain import Analysis, FrameRef, ObjectKind
+from storage.domain import Analysis, FrameRef, ObjectKind, Priority
 
 _DESCRIPTION = "Frames in which oncue AI found lesions - not for primary diagnosis"
 
@@ -57,7 +57,12 @@ def build_key_objects(
         raise SourceUnusable("a frame that matters names an instance that is not among the sources")
     evidence = [_image(by_uid[uid]) for _, uid in frames_by_instance(frames)]
     evidence += [_result(result) for result in results]
-    document = _highdicom_document(evidence, identity, equipment=style.applied_to(equipment))
+    priority = analysis.decision.priority if style.shows_priority else None
+    document = _highdicom_document(
+        evidence, identity, equipment=style.applied_to(equipment, analysis.decision.priority), priority=priority
+    )
+    if priority is not None:
+        document.CodingSchemeIdentificationSequence = [private_scheme()]
     _name_frames(document, frames)
     leave_references_unnamed(document)
     copy_identity(series.first, document)
@@ -86,15 +91,17 @@ def _name_frames(document: Dataset, frames: Sequence[FrameRef]) -> None:
                 reference.ReferencedFrameNumber = those if len(those) > 1 else those[0]
 
 
-def _highdicom_document(evidence: Sequence[Dataset], identity: ObjectIdentity, *, equipment: Equipment) -> Dataset:
+def _highdicom_document(
+    evidence: Sequence[Dataset], identity: ObjectIdentity, *, equipment: Equipment, priority: Priority | None
+) -> Dataset:
     # Loaded when the first document is written: few destinations ask for them.
     from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 
     content = KeyObjectSelection(
-        document_title=OF_INTEREST,
+        document_title=key_object_title(priority),
         referenced_objects=evidence,
         observer_device_context=device_observer(equipment),
-        description=_DESCRIPTION,
+        description=f"Reading priority {priority}. {_DESCRIPTION}" if priority else _DESCRIPTION,
     )
     try:
         return KeyObjectSelectionDocument(

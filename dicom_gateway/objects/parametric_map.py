@@ -70,7 +70,7 @@ def build_parametric_map(
     identity = object_identity(
         analysis, ObjectKind.PM, study_instance_uid=series.study_instance_uid, predecessor=predecessor, style=style
     )
-    styled = style.applied_to(equipment)
+    styled = style.applied_to(equipment, analysis.decision.priority)
     dataset = _highdicom_map(analysis, attention, series, identity, equipment=styled, shown=shown)
     _sort_upwards(dataset)
     _place_in_body(dataset, series.first)

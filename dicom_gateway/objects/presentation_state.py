@@ -59,7 +59,13 @@ def build_presentation_states(
             identity.dimension_organization_uid,
         )
         dataset = _highdicom_state(
-            analysis, label_map, group, series, own, equipment=style.applied_to(equipment), number=number
+            analysis,
+            label_map,
+            group,
+            series,
+            own,
+            equipment=style.applied_to(equipment, analysis.decision.priority),
+            number=number,
         )
         state_laterality(dataset, series.first)
         apply_display(dataset, group, series, label_map.frames)

@@ -1,7 +1,8 @@
 """DICOM structured report: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.16, PS3.3 A.35.13).
 
 One measurement group for each lesion, which refers to its segment; or one for the label of a whole image, which refers
-to the image; or one that says Absent. Then one for each organ that was drawn, which refers to its segment.
+to the image; or one that says Absent. Then one for each organ that was drawn, which refers to its segment. Beside them
+stands the reading priority of the study.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
 from pydicom.dataset import Dataset
 
@@ -22,6 +22,7 @@ from dicom_gateway.objects.identity import ObjectIdentity, object_identity, sett
 from dicom_gateway.objects.measurement_groups import GroupBuilder
 from dicom_gateway.objects.observers import device_observer
 from dicom_gateway.objects.predecessors import PredecessorDocument
+from dicom_gateway.objects.reading_priority import priority_evaluation, private_scheme
 from dicom_gateway.objects.sources import Sources, copy_identity, reference_header, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Analysis, ObjectKind
@@ -47,13 +48,18 @@ def build_report(
         analysis, ObjectKind.SR, study_instance_uid=series.study_instance_uid, predecessor=predecessor, style=style
     )
     content = _content(GroupBuilder(analysis, series, segmentation), equipment)
+    content[0].ContentSequence.append(priority_evaluation(analysis.decision))
     if analysis.checkpoint is not None:
         content[0].ContentSequence.append(checkpoint_item(analysis.checkpoint))
     evidence = [reference_header(source) for source in series.datasets]
     if segmentation is not None:
         evidence.append(segmentation)
     dataset = _highdicom_report(
-        content, evidence, identity, equipment=style.applied_to(equipment), predecessor=predecessor
+        content,
+        evidence,
+        identity,
+        equipment=style.applied_to(equipment, analysis.decision.priority),
+        predecessor=predecessor,
     )
     copy_identity(series.first, dataset)
     settle(dataset, identity, written_at=written_at, equipment=equipment)
@@ -86,11 +92,7 @@ def _highdicom_report(
             device_serial_number=equipment.device_serial_number,
             contributing_equipment=[contribution(equipment)],
             previous_versions=[predecessor.header()] if predecessor else None,
-            coding_schemes=[
-                CodingSchemeIdentificationItem(
-                    codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME, responsible_organization="oncue"
-                )
-            ],
+            coding_schemes=[private_scheme()],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceUnusable(f"no report can be written on these sources: {type(error).__name__}") from error

@@ -56,7 +56,7 @@ def build_report_page(
         pdf = draw_page(content, pictures, captions, author=author, moment=moment)
     except OSError as error:
         raise SourceUnusable("a picture of the analysis cannot be read") from error
-    dataset = _encapsulated(pdf, series, identity, equipment=style.applied_to(equipment))
+    dataset = _encapsulated(pdf, series, identity, equipment=style.applied_to(equipment, analysis.decision.priority))
     copy_identity(series.first, dataset)
     settle(dataset, identity, written_at=written_at, equipment=equipment)
     return dataset

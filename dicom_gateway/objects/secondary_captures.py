@@ -66,7 +66,9 @@ def build_secondary_captures(
         own = replace(
             identity, sop_instance_uid=deterministic_uid("SC-picture", identity.sop_instance_uid, str(number))
         )
-        dataset = _highdicom_capture(view, picture, own, equipment=style.applied_to(equipment), number=number)
+        dataset = _highdicom_capture(
+            view, picture, own, equipment=style.applied_to(equipment, analysis.decision.priority), number=number
+        )
         copy_identity(series.first, dataset)
         settle(dataset, own, written_at=written_at, equipment=equipment)
         captures.append(dataset)

@@ -81,7 +81,13 @@ def build_of_kind(
     flat = is_flat(series, label_map.frames)
     headers = [flat_header(series, label_map.frames[0])] if flat else plane_headers(series, label_map.frames)
     dataset = _highdicom_segmentation(
-        analysis, label_map, series, identity, equipment=style.applied_to(equipment), headers=headers, kind=kind
+        analysis,
+        label_map,
+        series,
+        identity,
+        equipment=style.applied_to(equipment, analysis.decision.priority),
+        headers=headers,
+        kind=kind,
     )
     if flat or any(frame.frame_number is not None for frame in label_map.frames):
         name_true_frames(dataset, label_map.frames, series)

@@ -16,9 +16,12 @@ from dicom_gateway.errors import StyleInvalid
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.plain_text import plain
 from dicom_gateway.objects.sources import TEXT_VRS
+from storage.domain import Priority
 
 _MOST_SERIES_NUMBER = 2_147_483_647 - 100  # IS holds 32 bits with a sign (PS3.5 6.2), and series count on from the base
 _DESCRIPTION_CHARACTERS = 64
+LONGEST_BESIDE_PRIORITY = _DESCRIPTION_CHARACTERS - max(len(f"{priority}: ") for priority in Priority)
+"""How many characters a series description may have with a priority before it."""
 _LOST = "\ufffd"
 _EXTENSION = "ISO 2022 IR "
 DEFINED_TERMS = frozenset(
@@ -34,13 +37,14 @@ class ObjectStyle:
     ``series_number_base`` is added to 1 for SEG, 2 for SR, 3 for PM, 5 for LABELMAP, 6 for SC, 7 for GSPS, 8 for KO,
     9 for PDF and 10 for notices; without it the base is 99000. ``character_set`` is a defined term of Specific
     Character Set, or several with backslashes (PS3.3 C.12.1.1.2): text is written in it where it holds all of an
-    object's text.
+    object's text. One that ``shows_priority`` has it in front of every series description, and in the key object.
     Raises StyleInvalid where a value cannot stand in a DICOM object.
     """
 
     series_number_base: int | None = None
     series_description: str | None = None
     character_set: str | None = None
+    shows_priority: bool = False
 
     def __post_init__(self) -> None:
         """Check each value that is given."""
@@ -49,6 +53,10 @@ class ObjectStyle:
             raise StyleInvalid(f"the base of series numbers must lie in 0 to {_MOST_SERIES_NUMBER}")
         if description is not None and not _is_long_string(description):
             raise StyleInvalid("a series description has 1 to 64 printable characters, none of them a backslash")
+        if self.shows_priority and len(description or "") > LONGEST_BESIDE_PRIORITY:
+            raise StyleInvalid(
+                f"with the priority before it a series description has at most {LONGEST_BESIDE_PRIORITY} characters"
+            )
         if self.character_set is not None:
             _require_defined_terms(self.character_set.split("\\"))
 
@@ -58,12 +66,19 @@ class ObjectStyle:
         if self == DEFAULT_STYLE:
             return ()
         values = (self.series_number_base, self.series_description, self.character_set)
-        return ("style", *("" if value is None else f"={value}" for value in values))
+        shown = ("shows-priority",) if self.shows_priority else ()
+        return ("style", *("" if value is None else f"={value}" for value in values), *shown)
 
-    def applied_to(self, equipment: Equipment) -> Equipment:
-        """Return the equipment with the series numbers and the series description of this style."""
+    def applied_to(self, equipment: Equipment, priority: Priority | None = None) -> Equipment:
+        """Return the equipment with the series numbers and the series description of this style.
+
+        ``priority`` is that of the result, for styles that show it.
+        """
         if self.series_description is not None:
             equipment = replace(equipment, series_description=self.series_description)
+        if self.shows_priority and priority is not None:
+            described = f"{priority}: {equipment.series_description}"
+            equipment = replace(equipment, series_description=described[:_DESCRIPTION_CHARACTERS].strip())
         if self.series_number_base is None:
             return equipment
         return equipment.numbered_from(self.series_number_base)

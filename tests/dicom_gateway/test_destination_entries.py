@@ -32,12 +32,13 @@ def test_words_become_an_entry() -> None:
         unanalysed="sr",
         character_set="ISO_IR 100",
         keeps_segmentations=False,
+        shows_priority=True,
     )
     assert entry.forms == (ObjectKind.SC, ObjectKind.GSPS)
     assert (entry.routes, entry.priorities) == (("head-mr",), (Priority.STAT, Priority.HIGH))
     assert entry.transfer_syntaxes == ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
     assert (entry.unanalysed, entry.character_set) == (Unanalysed.SR, "ISO_IR 100")
-    assert not entry.keeps_segmentations
+    assert (entry.keeps_segmentations, entry.shows_priority) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,7 @@ def test_words_become_an_entry() -> None:
         ({"series_number_base": -1}, "series numbers"),
         ({"series_description": "a\\b"}, "no backslash"),
         ({"series_description": "x" * 65}, "1 to 64"),
+        ({"series_description": "x" * 56, "shows_priority": True}, "at most 55 characters, not 56"),
         ({"character_set": "utf-8"}, "ISO_IR 192"),
         ({"unanalysed": "mail"}, "sr, nothing"),
         ({"address": "https://user:pw@pacs/dicom-web"}, "shown in lists"),

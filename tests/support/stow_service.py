@@ -98,7 +98,7 @@ def stow_service(
     service = StowService(Service("127.0.0.1", server.server_port, tls=tls is not None))
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
         yield service

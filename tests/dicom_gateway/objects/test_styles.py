@@ -112,6 +112,7 @@ def test_a_description_beyond_the_objects_set_is_reduced(objects: ObjectStore) -
         {"series_description": ""},
         {"series_description": "x" * 65},
         {"series_description": "a\\b"},
+        {"series_description": "x" * 56, "shows_priority": True},
         {"series_description": "a\nb"},
         {"character_set": "utf-8"},
         {"character_set": ""},
