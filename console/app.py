@@ -25,6 +25,8 @@ from console.history import api as history_api
 from console.history.views import HistoryViews
 from console.request_errors import RequestRefused
 from console.schemas import ErrorForm
+from console.triage import api as triage_api
+from console.triage.views import UrgentViews
 from console.views import Views
 from storage.database import Database
 from storage.errors import (
@@ -97,7 +99,9 @@ def create_app(
     app.include_router(fewshot_api.router(database))
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
-    app.include_router(pages.router(views, history))
+    urgent = UrgentViews(database)
+    app.include_router(triage_api.router(urgent))
+    app.include_router(pages.router(views, history, urgent))
     authentication = Authentication(database, session_lifetime=timedelta(hours=settings.session_hours))
     app.include_router(sign_in.router(authentication))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

@@ -43,6 +43,8 @@ from console.commands import (
     studies,
     support,
     train,
+    triage,
+    triage_waits,
     up,
     worklist,
 )
@@ -123,6 +125,9 @@ models.app.command("backbones")(backbones.list_backbones)
 app.add_typer(models.app, name="models")
 app.add_typer(support.app, name="support")
 app.add_typer(classification.app, name="classification")
+triage.app.command("pending")(triage_waits.show_pending)
+triage.app.command("times")(triage_waits.show_times)
+app.add_typer(triage.app, name="triage")
 app.add_typer(train.training, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(db.app, name="db")

@@ -68,6 +68,12 @@ class ConsoleSettings(BaseModel):
         description="Hours after its last image at which a study leaves the worklist unread; 0 is never",
     )
 
+    unopened_minutes: float = Field(
+        default=30,
+        gt=0,
+        description="Minutes after which `oncue doctor` names STAT studies that nobody has opened",
+    )
+
     @property
     def is_on_loopback(self) -> bool:
         """Whether only this machine reaches it."""

@@ -6,7 +6,7 @@ import http
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +19,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.access.asked_host import path_of
 from console.access.guard import ONLY_READ
+from console.access.looking import is_looked_at
 from console.access.visitor import visitor, visitor_of
 from console.history.api import AuditQuery
 from console.history.links import AuditLinks
 from console.history.views import HistoryViews
 from console.schemas import measures_of, named_site, overlay_path, panel_path, why_not_sent
+from console.triage.api import TIMES_DAYS
+from console.triage.durations import spoken
+from console.triage.times_figure import figure
+from console.triage.views import UrgentViews
 from console.views import PAGE, Views
+from storage.announcing.waiting_times import TimesAsked, TimesBy
+from storage.database import utc_now
 from storage.domain import Presence
 from storage.errors import OncueError
 from storage.explanations import TILES
@@ -55,15 +62,17 @@ class ListPage:
     older: str | None
 
 
-def router(views: Views, history: HistoryViews) -> APIRouter:
+def router(views: Views, history: HistoryViews, urgent: UrgentViews) -> APIRouter:
     """Return the routes of the pages."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     _add_lists(routes, views)
+    _add_urgent(routes, urgent)
 
     @routes.get("/studies/{study_id}")
     def study(request: Request, study_id: int) -> str:
-        dossier = views.read_study(study_id, actor=visitor(request))
+        read = views.show_study if is_looked_at(request) else views.read_study
+        dossier = read(study_id, actor=visitor(request))
         told = history.timeline(str(study_id), actor=None)
         return render(request, "study.html", dossier=dossier, entry=dossier.entry, timeline=told, here="study")
 
@@ -102,6 +111,26 @@ def _add_lists(routes: APIRouter, views: Views) -> None:
     @routes.get("/set-aside")
     def set_aside(request: Request, after: After = None) -> str:
         return _render_lists(request, views, [_list_page(views, StudyList.NOT_APPLICABLE, after)])
+
+
+def _add_urgent(routes: APIRouter, urgent: UrgentViews) -> None:
+    @routes.get("/urgent")
+    def urgent_studies(request: Request, by: TimesBy = TimesBy.ROUTE) -> str:
+        now = utc_now()
+        pending, waiting = urgent.pending(limit=PAGE), urgent.waiting()
+        times = urgent.times(TimesAsked(now - timedelta(days=TIMES_DAYS), by=by))
+        return render(
+            request,
+            "urgent.html",
+            pending=pending,
+            waiting=waiting,
+            times=times,
+            figure=figure(times, by),
+            by=by,
+            days=TIMES_DAYS,
+            now=now,
+            here="urgent",
+        )
 
 
 def _list_page(views: Views, which: StudyList, after: str | None) -> ListPage:
@@ -192,7 +221,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        moment=_moment, percent=_percent, number=_number, short=_short, details=_details, status=_status, date=_date
+        clock=_clock,
+        duration=spoken,
+        moment=_moment,
+        percent=_percent,
+        number=_number,
+        short=_short,
+        details=_details,
+        status=_status,
+        date=_date,
     )
     environment.globals.update(
         overlay_path=overlay_path,
@@ -201,6 +238,7 @@ def _environment() -> Environment:
         named_site=named_site,
         why_not_sent=why_not_sent,
         Presence=Presence,
+        TimesBy=TimesBy,
         TILES=TILES,
     )
     return environment
@@ -212,6 +250,11 @@ def _moment(value: datetime | str | None) -> str:
         return _NOTHING
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _clock(value: datetime, beside: datetime) -> str:
+    """Write a time as that of a day where it stands beside another time of that day."""
+    return f"{value:%H:%M:%S}" if value.date() == beside.date() else _moment(value)
 
 
 def _percent(value: float | None) -> str:

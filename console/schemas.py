@@ -13,6 +13,7 @@ from pydantic import AliasPath, BeforeValidator, Field, Json, ValidationInfo, fi
 from console.fewshot.schemas import PredictionForm
 from console.record_schema import IsoTime, RecordSchema
 from console.retention_forms import DeletionForm, KeptStudyForm
+from console.triage.schemas import UrgentStudyForm
 from console.views import AliveProcesses
 from storage.domain import (
     Algorithm,
@@ -367,7 +368,8 @@ class ResultForm(RecordSchema):
 class StudyDetailForm(RecordSchema):
     """One study with everything on record of it; ``result`` is the leading one of ``results``.
 
-    ``deletions`` say what retention deleted of it, ``kept`` who keeps it from that.
+    ``deletions`` say what retention deleted of it, ``kept`` who keeps it from that. ``urgent`` holds every time that it
+    became STAT or HIGH, the one that stands first.
     """
 
     study: WorklistForm = Field(validation_alias="entry")
@@ -378,6 +380,7 @@ class StudyDetailForm(RecordSchema):
     events: list[EventForm]
     deletions: list[DeletionForm]
     kept: KeptStudyForm | None
+    urgent: list[UrgentStudyForm]
 
 
 class HealthForm(RecordSchema):

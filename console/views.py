@@ -5,7 +5,7 @@ Each call opens its own session and closes it before it returns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from storage import (
@@ -21,6 +21,8 @@ from storage import (
     study_record,
     worklist,
 )
+from storage.announcing import unopened_studies, urgent_studies
+from storage.announcing.tables import OpenedThrough
 from storage.database import Database, utc_now
 from storage.delivery_lists import Delivery
 from storage.domain import DeliveryState, JobState
@@ -156,6 +158,17 @@ class Views:
         with self.database.write() as session:
             readings.study_read(session, study_id, Reader(actor, utc_now()))
         return found
+
+    def show_study(self, study_id: int, *, actor: str) -> Dossier:
+        """Return the same to a person who looks at its page: an urgent study counts as opened by them from now on."""
+        with self.database.read() as session:
+            seen = urgent_studies.unopened(session, study_id)
+        found = self.read_study(study_id, actor=actor)
+        if seen is None:
+            return found
+        with self.database.write() as session:
+            urgent_studies.opened(session, study_id, by=actor, through=OpenedThrough.CONSOLE, now=utc_now(), seen=seen)
+            return replace(found, urgent=unopened_studies.of_study(session, study_id))
 
     def picture(self, job_id: int, digest: str, *, actor: str) -> bytes:
         """Return a PNG picture to somebody, only where the job's own analysis names it; ObjectMissing otherwise.

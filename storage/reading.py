@@ -8,6 +8,8 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from storage import audit, standing, study_locks
+from storage.announcing import urgent_studies
+from storage.announcing.tables import OpenedThrough
 from storage.errors import IllegalTransition, RecordMissing
 from storage.models import StandingRow, StudyRow
 
@@ -21,6 +23,7 @@ def mark_read(session: Session, study_id: int, *, actor: str, now: datetime) -> 
     row = standing.refresh(session, study_id)
     if not row.analysed:
         raise IllegalTransition(f"study {study_id} has no result yet; only a result can be marked as read")
+    urgent_studies.opened(session, study_id, by=actor, through=OpenedThrough.MARK, now=now)
     if not row.unread:
         return
     row.read_at, row.read_by, row.read_rank = now, actor, row.rank

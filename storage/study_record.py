@@ -11,6 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import analyses, deletions, delivery_lists, jobs, kept_studies, reports, worklist
+from storage.announcing import unopened_studies
+from storage.announcing.unopened_studies import UrgentStudy
 from storage.audit import AuditEvent, event_of
 from storage.audit_tables import AuditEventRow
 from storage.deletions import Deletion
@@ -83,6 +85,8 @@ class Dossier:
     """What retention deleted of it and is not there again."""
     kept: KeptStudy | None = None
     """Who keeps it from every rule."""
+    urgent: tuple[UrgentStudy, ...] = ()
+    """Every time that it became urgent, the one that stands first."""
 
     @property
     def result(self) -> Result | None:
@@ -106,6 +110,7 @@ def read(session: Session, study_id: int, *, events: int = 200) -> Dossier:
         events=_events(session, entry.study_instance_uid, limit=events),
         deletions=deletions.standing(session, study_id),
         kept=kept_studies.of_studies(session, [study_id]).get(study_id),
+        urgent=unopened_studies.of_study(session, study_id),
     )
 
 

@@ -20,6 +20,7 @@ from console.doctor import (
     routes_probe,
     storage_probes,
     tokens_probe,
+    urgent_probe,
 )
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
 from console.installation import Installation, open_installation
@@ -44,6 +45,7 @@ PROBES: Mapping[str, Probe] = {
     "channels": channels_probe.probe_channels,
     "syslog": audit_probe.probe_syslog,
     "broker": computing_probes.probe_broker,
+    "urgent": urgent_probe.probe_urgent,
     "weights": computing_probes.probe_weights,
     "models": models_probe.probe_models,
     "device": computing_probes.probe_device,

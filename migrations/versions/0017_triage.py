@@ -142,6 +142,7 @@ def _make_urgent_studies() -> None:
         sa.Column("priority", sa.String(length=16), nullable=False),
         sa.Column("arrived_at", _TIME, nullable=False),
         sa.Column("analysed_at", _TIME, nullable=False),
+        sa.Column("waiting_since", _TIME, nullable=False),
         sa.Column("announced_at", _TIME, nullable=True),
         sa.Column("announced_by", sa.String(length=32), nullable=True),
         sa.Column("opened_at", _TIME, nullable=True),
@@ -166,9 +167,9 @@ def _make_urgent_studies() -> None:
         postgresql_where=sa.text("escalate_at IS NOT NULL"),
     )
     op.create_index(
-        op.f("ix_urgent_studies_opened_at_ended_at_analysed_at"),
+        op.f("ix_urgent_studies_opened_at_ended_at_waiting_since"),
         "urgent_studies",
-        ["opened_at", "ended_at", "analysed_at"],
+        ["opened_at", "ended_at", "waiting_since"],
     )
 
 

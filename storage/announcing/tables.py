@@ -52,9 +52,10 @@ class AnnouncementState(StrEnum):
 
 
 class OpenedThrough(StrEnum):
-    """How a person came to see an urgent study."""
+    """How a person came to see an urgent study. PROGRAM: a program that shows studies said that somebody did."""
 
     CONSOLE = "console"
+    PROGRAM = "program"
     MARK = "mark"
     WORKITEM = "workitem"
 
@@ -132,9 +133,10 @@ class AnnouncementRow(Model):
 class UrgentStudyRow(Model):
     """One time that a result made a study urgent, and what became of it: announced, opened, escalated, ended.
 
-    ``arrived_at`` is when the last image of the revision came. ``announced_by`` is the channel that was first to take
-    it. ``escalate_at`` is when the next channel is due, None where none is. ``ended_at`` is when a later result took
-    the priority away or gave another.
+    ``arrived_at`` is when the last image of the revision came. ``waiting_since`` is when the study became urgent
+    without anybody having opened it since; escalations count from it. ``announced_by`` is the channel that was first to
+    take it. ``escalate_at`` is when the next channel is due, None where none is. ``ended_at`` is when a later result
+    took the priority away or gave another. At most one row of a study has not ended.
     """
 
     __tablename__ = "urgent_studies"
@@ -147,6 +149,7 @@ class UrgentStudyRow(Model):
     priority: Mapped[str] = mapped_column(String(16))
     arrived_at: Mapped[datetime]
     analysed_at: Mapped[datetime]
+    waiting_since: Mapped[datetime]
     announced_at: Mapped[datetime | None]
     announced_by: Mapped[str | None] = mapped_column(String(32))
     opened_at: Mapped[datetime | None]
@@ -159,6 +162,6 @@ class UrgentStudyRow(Model):
     __table_args__ = (
         UniqueConstraint("study_id", "job_id", "analysed_at"),
         Index("ix_urgent_studies_escalate_at", "escalate_at", sqlite_where=_ESCALATES, postgresql_where=_ESCALATES),
-        Index(None, "opened_at", "ended_at", "analysed_at"),
+        Index(None, "opened_at", "ended_at", "waiting_since"),
         Index(None, "analysed_at"),
     )

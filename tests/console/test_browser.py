@@ -12,11 +12,14 @@ import uvicorn
 
 from console.app import create_app
 from console.config import ConsoleSettings
+from storage import audit
+from storage.database import utc_now
 from tests.console.conftest import Place
 from tests.support.chromium import SWITCHES, browsing
 from tests.support.peers import executable
-from tests.support.records import analysed_study, deliver, failed_study
+from tests.support.records import analysed_study, deliver, failed_study, queued_study
 from tests.support.tokens import new_token
+from tests.support.urgent import analyse
 
 pytestmark = pytest.mark.peer
 
@@ -59,6 +62,7 @@ def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedPr
     [
         ("/", ('id="worklist"', 'id="waiting"', "no_usable_series", "HIGH")),
         ("/studies/1", ('id="findings"', 'id="deliveries"', "tumour-like", "What happened")),
+        ("/urgent", ('id="pending"', 'id="times"', "HIGH")),
         ("/audit", ('id="events"', "study:prioritised")),
     ],
 )
@@ -106,6 +110,26 @@ def test_a_person_signs_in_marks_a_study_as_read_and_signs_out(place: Place, add
         browser.open(f"{address}/studies/1")
         assert "Signed in" not in browser.text()
         assert browser.cookies() == []
+
+
+def test_a_browser_draws_the_figure_of_waiting_times(place: Place, address: str, tmp_path: Path) -> None:
+    analyse(place.database, place.objects, queued_study(place.database, 3).job_id, now=utc_now())
+    shown = browse(f"{address}/urgent", tmp_path / "profile", "--dump-dom")
+    assert '<svg viewBox="0 0 760' in shown.stdout
+    assert "Content Security Policy" not in shown.stderr
+
+
+def test_a_browser_that_shows_an_urgent_study_opens_it(place: Place, address: str, tmp_path: Path) -> None:
+    with browsing(tmp_path / "profile") as browser:
+        browser.open(f"{address}/urgent")
+        assert "1 study, the first since" in browser.text()
+        browser.press("#pending a[href='/studies/1']")
+        assert "opened" in browser.text()
+        browser.open(f"{address}/urgent")
+        assert "Every STAT and HIGH study has been opened." in browser.text()
+    with place.database.read() as session:
+        (event,) = audit.history(session, tag="study:seen")
+    assert event.actor == "web/127.0.0.1"
 
 
 def test_where_readers_are_asked_a_browser_is_led_to_the_sign_in_and_back(place: Place, tmp_path: Path) -> None:

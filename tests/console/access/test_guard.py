@@ -24,6 +24,7 @@ CHANGES = (
     ("POST", "/studies/1/read"),
     ("POST", "/studies/1/unread"),
     ("POST", "/api/studies/1/read"),
+    ("POST", "/api/studies/1/opened"),
     ("DELETE", "/api/studies/1/read"),
     ("POST", "/api/studies/1/parametric-map/deliveries"),
     ("POST", "/api/classification/tasks/x/adapters"),
@@ -31,7 +32,19 @@ CHANGES = (
     ("POST", "/api/classification/tasks/x/promotions"),
     ("POST", "/api/classification/tasks/x/rollbacks"),
 )
-READING = ("/", "/waiting", "/studies/1", "/audit", "/api/studies", "/api/audit", "/api/openapi.json", "/nowhere")
+READING = (
+    "/",
+    "/waiting",
+    "/urgent",
+    "/studies/1",
+    "/audit",
+    "/api/studies",
+    "/api/triage/pending",
+    "/api/triage/times",
+    "/api/audit",
+    "/api/openapi.json",
+    "/nowhere",
+)
 Opens = Callable[..., TestClient]
 
 
