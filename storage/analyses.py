@@ -11,8 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage import analysis_files, arrays, audit, changes, deletions, jobs, sites, standing, superseding
-from storage.announcing import announcements
-from storage.announcing import urgent_studies
+from storage.announcing import announcements, urgent_studies
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -93,8 +92,8 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     )
     _record_decision(session, held, analysis.decision, now=now)
     standing.refresh(session, held.study_id)
-    announcements.note_result(session, held.study_id, actor=held.owner, now=now)
     urgent_studies.note_result(session, held.study_id, actor=held.owner, now=now)
+    announcements.note_result(session, held.study_id, actor=held.owner, now=now)
 
 
 def load(session: Session, job_id: int, objects: ObjectStore) -> Analysis:

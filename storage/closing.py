@@ -22,8 +22,7 @@ from storage import (
     study_arrivals,
     study_locks,
 )
-from storage.announcing import announcements
-from storage.announcing import urgent_studies
+from storage.announcing import announcements, urgent_studies
 from storage.audit import Detail
 from storage.models import InstanceRow, ResultObjectRow, StudyArrivalRow, StudyRow
 from storage.routes.file import Routes
@@ -130,8 +129,8 @@ def close(
     else:
         notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
-    announcements.note_result(session, study_id, actor="assembly", now=now)
     urgent_studies.note_result(session, study_id, actor="assembly", now=now)
+    announcements.note_result(session, study_id, actor="assembly", now=now)
     return opened
 
 

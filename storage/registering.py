@@ -23,8 +23,7 @@ from storage import (
     study_locks,
     superseding,
 )
-from storage.announcing import announcements
-from storage.announcing import urgent_studies
+from storage.announcing import announcements, urgent_studies
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.domain import StoredInstance
 from storage.errors import RecordMissing
@@ -151,8 +150,8 @@ def _register(
     if study.closed_at is None:
         study.last_instance_at = now
     standing.refresh(session, study.id, recount=study.closed_at is not None)
-    announcements.note_result(session, study.id, actor=actor, now=now)
     urgent_studies.note_result(session, study.id, actor=actor, now=now)
+    announcements.note_result(session, study.id, actor=actor, now=now)
     return Registration.CHANGED
 
 

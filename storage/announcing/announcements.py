@@ -14,12 +14,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import changes, circuits, leases, study_locks
-from storage.announcing import channels, opening
+from storage.announcing import channels, opening, urgent_studies
 from storage.announcing.claims import Claim, ClaimedAnnouncement
-from storage.announcing.tables import AnnouncementRow, AnnouncementState, UrgentStudyRow
+from storage.announcing.tables import AnnouncementRow, AnnouncementState
 from storage.announcing.transitions import ACTOR, record, step
 from storage.backoff import Backoff, Draw
 from storage.circuits import Fault, Signal
+from storage.domain import Priority
 from storage.errors import IllegalTransition, RecordMissing
 
 BACKOFF = Backoff(first_seconds=5.0, longest_seconds=5 * 60.0)
@@ -56,7 +57,9 @@ def sent(session: Session, claim: Claim, *, now: datetime, remark: str | None = 
     def end(row: AnnouncementRow, _: ClaimedAnnouncement) -> None:
         step(row, AnnouncementState.SENT)
         row.code, row.reason, row.announced_at = None, remark, now
-        _note_announced(session, row, now=now)
+        if row.priority is not None:
+            priority = Priority(row.priority)
+            urgent_studies.announced(session, row.study_id, channel=row.channel, priority=priority, now=now)
         record(session, row, "sent", now=now, details={"attempt": row.attempts})
 
     _settle(session, claim, end, now=now)
@@ -188,18 +191,6 @@ def _held(session: Session, claim: Claim) -> Sequence[AnnouncementRow]:
     )
     query = query.order_by(AnnouncementRow.id).with_for_update().execution_options(populate_existing=True)
     return session.scalars(query).all()
-
-
-def _note_announced(session: Session, row: AnnouncementRow, *, now: datetime) -> None:
-    """Write down which channel was the first to take that a study is urgent."""
-    query = select(UrgentStudyRow).where(
-        UrgentStudyRow.study_id == row.study_id,
-        UrgentStudyRow.job_id == row.job_id,
-        UrgentStudyRow.announced_at.is_(None),
-        UrgentStudyRow.ended_at.is_(None),
-    )
-    for urgent in session.scalars(query.with_for_update()):
-        urgent.announced_at, urgent.announced_by = now, row.channel
 
 
 def _taken(session: Session, announcement_id: int) -> AnnouncementRow:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, circuits
+from storage.announcing import escalations
 from storage.announcing.tables import AnnouncementRow, AnnouncementState, ChannelKind, ChannelRow
 from storage.domain import Priority
 from storage.errors import ChannelBusy, RecordExists, RecordMissing
@@ -68,6 +69,7 @@ def add(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) -> 
         raise RecordExists(f"there is a channel {entry.name} already: choose another name, or `oncue channels change`")
     session.add(ChannelRow(**_columns(entry), added_by=actor, added_at=now, changed_at=now))
     session.flush()
+    escalations.reschedule(session, now=now)
     audit.record(session, "channel:added", _subject(entry.name), actor=actor, now=now, details=_details(entry))
 
 
@@ -84,6 +86,7 @@ def change(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) 
         setattr(row, column, value)
     row.changed_at = now
     session.flush()
+    escalations.reschedule(session, now=now)  # studies before circuits: whoever records an answer takes them so
     circuits.release(session, circuit_of(entry.name), actor=actor, now=now)
     audit.record(session, "channel:changed", _subject(entry.name), actor=actor, now=now, details=_details(entry))
 
@@ -94,6 +97,8 @@ def set_paused(session: Session, name: str, *, paused: bool, actor: str, now: da
     if row.paused == paused:
         return
     row.paused, row.changed_at = paused, now
+    session.flush()
+    escalations.reschedule(session, now=now)
     if not paused:
         circuits.release(session, circuit_of(name), actor=actor, now=now)
     tag = "channel:paused" if paused else "channel:resumed"
@@ -115,6 +120,7 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     entry = _entry(row)
     session.delete(row)
     session.flush()
+    escalations.reschedule(session, now=now)
     circuits.release(session, circuit_of(name), actor=actor, now=now)
     audit.record(session, "channel:removed", _subject(name), actor=actor, now=now, details=_details(entry))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -101,25 +101,6 @@ def events(database: Database, verb: str) -> int:
     """Return how many events of the announcements have a verb."""
     with database.read() as session:
         return len(audit.history(session, tag=f"announcement:{verb}", limit=1000))
-
-
-def lies_unopened(database: Database, job_id: int, *, escalate_after: timedelta, priority: Priority) -> None:
-    """Record that a result made its study urgent, and when the next channel is due to be told."""
-    with database.write() as session:
-        job = session.get_one(JobRow, job_id)
-        session.add(
-            UrgentStudyRow(
-                study_id=job.study_id,
-                job_id=job_id,
-                revision=job.revision,
-                route=job.route,
-                priority=priority.value,
-                arrived_at=NOW,
-                analysed_at=NOW,
-                escalate_at=NOW + escalate_after,
-                escalations=0,
-            )
-        )
 
 
 def urgent_study(database: Database) -> UrgentStudyRow:

@@ -19,7 +19,7 @@ from storage.arrivals import Origin, StudyFacts
 from storage.database import Database
 from storage.domain import Priority
 from storage.objects import ObjectStore
-from tests.support.announcing import add_channel, analyse, events, lies_unopened, outbox, told
+from tests.support.announcing import add_channel, analyse, events, outbox, told
 from tests.support.dicom import SeriesPlan, put, series
 from tests.support.gateways import until
 from tests.support.records import NOW, PATIENT, queued_study
@@ -236,7 +236,6 @@ def test_a_study_that_nobody_opens_goes_to_the_next_channel_in_time(site: Site) 
     add_channel(site.database, "first")
     add_channel(site.database, "chief", escalation_minutes=10)
     site.urgent(1)
-    lies_unopened(site.database, 1, escalate_after=timedelta(minutes=10), priority=Priority.STAT)
     site.send()
     assert [got.channel.name for got in site.receiver.got] == ["first"]
     assert site.send() == pytest.approx(600, abs=1)

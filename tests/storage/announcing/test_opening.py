@@ -19,7 +19,6 @@ from tests.support.announcing import (
     events,
     fail,
     keys,
-    lies_unopened,
     outbox,
     take,
     taken,
@@ -214,7 +213,6 @@ def test_a_channel_for_escalations_is_told_once_nobody_opened_the_study_in_time(
     job = queued_study(database).job_id
     analyse(database, objects, job, Priority.STAT)
     assert told(database) == []
-    lies_unopened(database, job, escalate_after=timedelta(minutes=10), priority=Priority.STAT)
     for minutes, number in ((9, 0), (10, 1), (10, 1)):
         with database.write() as session:
             escalating.open_due(session, now=NOW + timedelta(minutes=minutes))
@@ -231,7 +229,6 @@ def test_an_escalation_is_called_off_where_the_study_was_opened_before_it_left(
     add_channel(database, escalation_minutes=10)
     job = queued_study(database).job_id
     analyse(database, objects, job, Priority.STAT)
-    lies_unopened(database, job, escalate_after=timedelta(minutes=10), priority=Priority.STAT)
     late = NOW + timedelta(minutes=10)
     with database.write() as session:
         escalating.open_due(session, now=late)
@@ -249,7 +246,6 @@ def test_a_channel_that_got_an_escalation_is_told_when_the_study_is_not_urgent_a
     add_channel(database, escalation_minutes=10)
     job = queued_study(database).job_id
     analyse(database, objects, job, Priority.STAT)
-    lies_unopened(database, job, escalate_after=timedelta(minutes=10), priority=Priority.STAT)
     late = NOW + timedelta(minutes=10)
     with database.write() as session:
         escalating.open_due(session, now=late)
