@@ -10,6 +10,7 @@ import typer
 
 from console.commands import (
     alive,
+    announcements,
     audit,
     audit_archives,
     audit_export,
@@ -17,6 +18,8 @@ from console.commands import (
     audit_questions,
     backbones,
     certificates,
+    channel_entries,
+    channels,
     classification,
     config,
     console,
@@ -100,6 +103,10 @@ app.add_typer(retention.app, name="retention")
 destinations.app.command("add")(destination_entries.add_destination)
 destinations.app.command("change")(destination_entries.change_destination)
 app.add_typer(destinations.app, name="destinations")
+channels.app.command("add")(channel_entries.add_channel)
+channels.app.command("change")(channel_entries.change_channel)
+app.add_typer(channels.app, name="channels")
+app.add_typer(announcements.app, name="announcements")
 app.add_typer(certificates.app, name="certificates")
 app.command("worklist")(worklist.show_worklist)
 triage.app.command("replay")(triage_replay.replay_policy)

@@ -201,6 +201,24 @@ class GatewaySettings(BaseModel):
         gt=0,
         description="How often to look for results to be sent; with SQLite a commit is noticed within 0.5 s anyway",
     )
+    announcing_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="How long to wait for the receiver of an announcement to connect, and then for its answer",
+    )
+    announcing_lease_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="Another gateway takes an announcement over when its sender was silent for so long",
+    )
+    announcing_poll_seconds: float = Field(
+        default=10.0, gt=0, description="How often to look for announcements and escalations that nobody told of"
+    )
+    announcing_console_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="Address of the console's pages as readers reach it, for links in announcements; default: no links",
+    )
     drain_seconds: float = Field(
         default=10.0, ge=0, description="On stopping, open associations may go on for so long before they are aborted"
     )

@@ -203,6 +203,12 @@ class CertificateUnusable(ConfigurationError):
     code = "certificate_unusable"
 
 
+class CredentialsInvalid(ConfigurationError):
+    """What a file says of who asks is neither a user with a password nor a token."""
+
+    code = "credentials_invalid"
+
+
 class SourceSilent(GatewayError):
     """The source of a study, asked how many images it holds, cannot be reached or broke off."""
 

@@ -12,6 +12,8 @@ from random import SystemRandom
 
 import structlog
 
+from dicom_gateway.announcing.announcer import Announcer, AnnouncingTerms
+from dicom_gateway.announcing.senders import Senders
 from dicom_gateway.completeness.assembly import Assembly, Stored
 from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
@@ -99,6 +101,14 @@ class Gateway:
             lambda session: receivers(session, settings),
             on_free=deliver_now.set,
         )
+        announce_now = threading.Event()
+        self._announcer = Announcer(
+            database,
+            objects,
+            _announcing_terms(settings, self.process_id, clock),
+            Senders(tls),
+            on_free=announce_now.set,
+        )
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
@@ -112,6 +122,8 @@ class Gateway:
         self._negotiations = Loop("negotiations", negotiator.ask_due, seconds=slowest)
         self._reports = Loop("reports", self._write_reports, seconds=slowest)
         self._delivery = Loop("delivery", self._dispatcher.send_due, seconds=slowest, woken=deliver_now)
+        poll_seconds = settings.announcing_poll_seconds
+        self._announcing = Loop("announcements", self._announcer.send_due, seconds=poll_seconds, woken=announce_now)
         self._expiry = Loop("certificates", ExpiryWatch(settings, clock).look, seconds=DAY_SECONDS)
         retention = retention or RetentionSettings()
         rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
@@ -163,12 +175,14 @@ class Gateway:
         for loop in self._working_loops():
             loop.stop()
         self._dispatcher.close()
+        self._announcer.close()
         self._listener.stop()
         self._admission.stop()
         self._heartbeat.stop()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.join()
         self._dispatcher.join(_LAST_OBJECT_SECONDS)
+        self._announcer.join(_LAST_OBJECT_SECONDS)
         self._changes.close()
         try:
             with self._database.write() as session:
@@ -184,7 +198,7 @@ class Gateway:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:
             return ()
-        results = (self._negotiations, self._reports, self._delivery)
+        results = (self._negotiations, self._reports, self._delivery, self._announcing)
         return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
@@ -192,6 +206,7 @@ class Gateway:
         if self._changes.wait(self._stopping, _LONGEST_WATCH_SECONDS):
             self._reports.wake()
             self._delivery.wake()
+            self._announcing.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0
@@ -217,6 +232,17 @@ def _assembly_loop(rules: Rules, assembly: Assembly) -> Loop:
 def _slowest_look(rules: Rules) -> float:
     # No longer than half of what a study must be quiet, so one that is new has its time noted before it can be due.
     return min(rules.shortest_quiet_seconds * EARLY, _SLOWEST_ASSEMBLY_SECONDS)
+
+
+def _announcing_terms(settings: GatewaySettings, owner: str, clock: Callable[[], datetime]) -> AnnouncingTerms:
+    return AnnouncingTerms(
+        owner=owner,
+        lease_seconds=settings.announcing_lease_seconds,
+        seconds=settings.announcing_seconds,
+        console_url=settings.announcing_console_url,
+        clock=clock,
+        draw=SystemRandom().random,
+    )
 
 
 def _patience(settings: GatewaySettings) -> PeerTimeouts:

@@ -122,7 +122,7 @@ def exchange(
             _send(http, connection, service, request)
             answer = _received(http.getresponse(), most_bytes)
     except (OSError, HTTPException) as error:
-        raise (_late(service) if deadline.is_late else _broken(service, error)) from error
+        raise (_late(service) if deadline.is_late else broken_off(service, error)) from error
     if deadline.is_late:
         raise _late(service)
     if len(answer.body) > most_bytes:
@@ -179,8 +179,8 @@ def _late(service: WebService) -> PeerUnreachable:
     return ServiceTooSlow(f"{service} did not end its answer in time")
 
 
-def _broken(service: WebService, error: Exception) -> GatewayError:
-    """Return what a failure means; by TLS 1.3 our certificate is refused only at the first reading."""
+def broken_off(service: WebService, error: Exception) -> GatewayError:
+    """Return what the failure of an exchange means; by TLS 1.3 our certificate is refused only at the first reading."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return untrusted(service, error)
     if isinstance(error, HTTPException) and not isinstance(error, ConnectionError):

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage import analysis_files, arrays, audit, changes, deletions, jobs, sites, standing, superseding
-from storage.announcing import urgent_studies
+from storage.announcing import announcements, urgent_studies
 from storage.domain import (
     Algorithm,
     Analysis,
@@ -97,6 +97,7 @@ def save(session: Session, held: jobs.Claim, analysis: Analysis, *, grid_digest:
     _record_decision(session, held, analysis, now=now)
     standing.refresh(session, held.study_id)
     urgent_studies.note_result(session, held.study_id, actor=held.owner, now=now)
+    announcements.note_result(session, held.study_id, actor=held.owner, now=now)
     opening.note_result(session, held.study_id, actor=held.owner, now=now)
 
 

@@ -22,7 +22,7 @@ from storage import (
     study_arrivals,
     study_locks,
 )
-from storage.announcing import urgent_studies
+from storage.announcing import announcements, urgent_studies
 from storage.arrival_tables import StudyArrivalRow
 from storage.audit import Detail
 from storage.models import InstanceRow, StudyRow
@@ -133,6 +133,7 @@ def close(
         notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
     urgent_studies.note_result(session, study_id, actor="assembly", now=now)
+    announcements.note_result(session, study_id, actor="assembly", now=now)
     opening.note_result(session, study_id, actor="assembly", now=now)
     return opened
 

@@ -44,6 +44,12 @@ class ChannelInvalid(ConfigurationError):
     code = "channel_invalid"
 
 
+class ChannelNeedsPatientData(ChannelInvalid):
+    """A channel of this kind cannot go without patient data, and nobody has allowed it to have them."""
+
+    code = "channel_needs_patient_data"
+
+
 class PeerInvalid(ConfigurationError):
     """What was said of a peer cannot be an entry; the message says which word, and what it should be."""
 
@@ -202,6 +208,12 @@ class DestinationBusy(StorageError):
     """Results are still on their way to a destination that is to be removed."""
 
     code = "destination_busy"
+
+
+class ChannelBusy(StorageError):
+    """Announcements are still on their way to a channel that is to be removed."""
+
+    code = "channel_busy"
 
 
 class ItemRefused(StorageError):

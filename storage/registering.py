@@ -24,7 +24,7 @@ from storage import (
     study_locks,
     superseding,
 )
-from storage.announcing import urgent_studies
+from storage.announcing import announcements, urgent_studies
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.domain import StoredInstance
 from storage.errors import RecordMissing
@@ -153,6 +153,7 @@ def _register(
         study.last_instance_at = now
     standing.refresh(session, study.id, recount=study.closed_at is not None)
     urgent_studies.note_result(session, study.id, actor=actor, now=now)
+    announcements.note_result(session, study.id, actor=actor, now=now)
     return Registration.CHANGED
 
 

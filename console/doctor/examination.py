@@ -8,6 +8,7 @@ from pathlib import Path
 from console.doctor import (
     audit_probe,
     certificates_probe,
+    channels_probe,
     computing_probes,
     destinations_probe,
     history_probe,
@@ -41,6 +42,7 @@ PROBES: Mapping[str, Probe] = {
     "certificates": certificates_probe.probe_certificates,
     "peers": peers_probe.probe_peers,
     "destinations": destinations_probe.probe_destinations,
+    "channels": channels_probe.probe_channels,
     "syslog": audit_probe.probe_syslog,
     "broker": computing_probes.probe_broker,
     "urgent": urgent_probe.probe_urgent,

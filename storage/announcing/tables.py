@@ -93,15 +93,20 @@ class AnnouncementRow(Model):
     """One fact on its way to one channel; an outbox. ``key`` tells the fact and the channel from every other.
 
     ``job_id`` is of the result that leads, None where the priority was taken away. ``previous`` is the priority that
-    the channel was told before. ``group_key`` ties those that left in one message, so that a repeat is the same one.
+    the channel was told before. ``fact`` digests what is told, whoever is told it. ``group_key`` ties those that left
+    in one message, so that a repeat is the same one. ``reached`` says that the receiver may have got it, also where
+    nobody knows that it did. ``patient_key`` stands for the patient whom it concerns: of a priority that is taken away,
+    the one whom the receiver was told of.
     """
 
     __tablename__ = "announcements"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(_SHA, unique=True)
+    fact: Mapped[str] = mapped_column(_SHA)
     channel: Mapped[str] = mapped_column(String(32))
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    patient_key: Mapped[str | None] = mapped_column(String(32))
     revision: Mapped[int]
     job_id: Mapped[int | None] = mapped_column(ForeignKey("analyses.job_id"))
     level: Mapped[str] = mapped_column(String(16))
@@ -112,6 +117,7 @@ class AnnouncementRow(Model):
     attempts: Mapped[int]
     next_attempt_at: Mapped[datetime]
     group_key: Mapped[str | None] = mapped_column(_SHA)
+    reached: Mapped[bool]
     lease_owner: Mapped[str | None] = mapped_column(String(64))
     lease_expires_at: Mapped[datetime | None]
     code: Mapped[str | None] = mapped_column(_CODE)

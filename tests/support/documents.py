@@ -29,6 +29,7 @@ from dicom_gateway.audit_messages.kinds import KINDS
 from dicom_gateway.contexts import accepted_contexts, transfer_syntaxes
 from dicom_gateway.status import written
 from storage.errors import OncueError
+from tests.support.example_messages import fhir_example, hl7_example
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 ELSEWHERE = (
@@ -114,6 +115,8 @@ PARTS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("audit-messages.md", "audit-messages"): audit_messages,
     ("conformance.md", "sop-classes"): sop_classes,
     ("conformance.md", "transfer-syntaxes"): syntaxes,
+    ("triage.md", "hl7-example"): hl7_example,
+    ("triage.md", "fhir-example"): fhir_example,
 }
 
 

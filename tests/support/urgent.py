@@ -57,6 +57,8 @@ def announce_escalation(session: Session, row: UrgentStudyRow, channel: str, *, 
     session.add(
         AnnouncementRow(
             key=f"{row.id}-{channel}",
+            fact=f"{row.id}",
+            reached=False,
             channel=channel,
             study_id=row.study_id,
             revision=row.revision,
