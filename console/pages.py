@@ -27,7 +27,6 @@ from console.schemas import measures_of, named_site, overlay_path, panel_path, w
 from console.views import PAGE, Views
 from storage.domain import Presence
 from storage.errors import OncueError
-from storage.explanations import TILES
 from storage.study_pages import CappedCount, StudyList
 from storage.worklist import StudyEntry
 
@@ -201,7 +200,6 @@ def _environment() -> Environment:
         named_site=named_site,
         why_not_sent=why_not_sent,
         Presence=Presence,
-        TILES=TILES,
     )
     return environment
 

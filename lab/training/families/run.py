@@ -17,11 +17,12 @@ import torch
 from lab import patients
 from lab.patients import Role, role
 from lab.training import rules
-from lab.training.families import card, fitting, marking, material, tuning
+from lab.training.families import calibrate, card, fitting, likeness, marking, material, tuning
 from lab.training.loop import Run
 from lab.training.settings import OnStep, StageSettings, StepReport
 from workers import devices, weights
-from workers.segmentation.family_segmenter import FamilyNetworks, load_network, write_calibration
+from workers.segmentation.family_calibration import FamilyCalibration
+from workers.segmentation.family_segmenter import FamilyNetworks, load_network
 
 if TYPE_CHECKING:
     from lab.training.slices import SliceSet
@@ -86,7 +87,7 @@ def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) ->
 
 
 def publish(settings: FamilySettings) -> tuple[rules.Worth, int]:
-    """Choose the mask rule on the tuning part, and write calibration, card, patients and manifest."""
+    """Choose mask rule, ends and limits on the tuning part; write calibration, likeness, card, patients, manifest."""
     family = settings.family
     kinds = tuning.KINDS[family]
     modality = min(family.modalities)
@@ -94,11 +95,15 @@ def publish(settings: FamilySettings) -> tuple[rules.Worth, int]:
     networks = _networks(settings)
     scored = tuning.scored(cases, networks)
     rule, _ = tuning.choose([*scored, *tuning.healthy(networks)])
-    worth = rules.judge(scored, rule)
-    write_calibration(settings.out, family, rule)
+    strangers = rules.judge(scored, rule).alarms
+    end_share, worth = calibrate.choose_end_share(scored, rule)
+    FamilyCalibration(family, rule, calibrate.case_scale(scored, rule), end_share).write(settings.out)
+    known, refused = likeness.fit(family, networks.networks[0], settings.data)
+    known.write(settings.out)
     patients.write_seen({case.patient for case in cases} | _trained_on(settings), settings.out)
     weights.write_manifest(settings.out, name=family.name, version="1", licence=LICENCE)
-    (settings.out / "README.md").write_text(card.text(family, kinds, worth, len(cases)), encoding="utf-8")
+    tuned = card.Tuned(len(cases), worth, strangers, refused)
+    (settings.out / "README.md").write_text(card.text(family, kinds, tuned), encoding="utf-8")
     return worth, len(cases)
 
 

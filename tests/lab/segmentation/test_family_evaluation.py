@@ -15,8 +15,10 @@ from console.cli import app
 from lab.patients import is_tuned_on
 from storage.errors import ConfigurationError
 from workers import weights
+from workers.segmentation import likeness
+from workers.segmentation.calibration import CaseScale
 from workers.segmentation.families import PET
-from workers.segmentation.family_segmenter import write_calibration
+from workers.segmentation.family_calibration import FamilyCalibration
 from workers.segmentation.mask import MaskRule
 from workers.segmentation.unet import UNet
 
@@ -45,7 +47,8 @@ def family(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     state = UNet(PET.slices).state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "network.safetensors")
-    write_calibration(folder, PET, MaskRule(0.5, 0.5, 0.1, 0.0, 0.5))
+    FamilyCalibration(PET, MaskRule(0.5, 0.5, 0.1, 0.0, 0.5), CaseScale(1.0, 0.5)).write(folder)
+    likeness.fit([np.random.default_rng(0).normal(size=(30, 138)).astype(np.float32)]).write(folder)
     weights.write_manifest(folder, name="pet", version="1", licence="test")
     return folder
 
