@@ -309,7 +309,8 @@ class PanelForm(RecordSchema):
 
     From left to right the picture shows the ``tiles`` of one axial plane; ``decides`` says of each whether it took part
     in the decision, null where that was not recorded. ``attention`` is the score where that is a tile; a residual is
-    null where none was drawn. ``slice_index`` counts the slices of the series from 0, and is null where they are not axial.
+    null where none was drawn. ``slice_index`` counts the slices of the series from 0, and is null where they are not
+    axial.
     """
 
     number: int

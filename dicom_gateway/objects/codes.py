@@ -33,6 +33,7 @@ with 99 are private). Its concepts:
 | IMAGES | Images | name of a text: how many images of a series were received |
 | AUDIT_CHECKPOINT | Audit log checkpoint | name of a text: a signed note on the audit log, in Base64 |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
+| LESION_SCORE | Lesion score | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
 
@@ -113,6 +114,7 @@ NOT_CALIBRATED = DicomCode("NOT_CALIBRATED", PRIVATE_SCHEME, "Not calibrated")
 DETECTOR_PLANE = DicomCode("DETECTOR_PLANE", PRIVATE_SCHEME, "At the detector plane")
 
 ATTENTION = DicomCode("ATTENTION", PRIVATE_SCHEME, "Anomaly attention")
+LESION_SCORE = DicomCode("LESION_SCORE", PRIVATE_SCHEME, "Lesion score")
 SALIENCY = DicomCode("SALIENCY", PRIVATE_SCHEME, "Classifier saliency")
 QUANTITY = DicomCode("246205007", "SCT", "Quantity")
 ALGORITHM_NAME = DicomCode("111001", "DCM", "Algorithm Name")

@@ -11,6 +11,7 @@ import numpy as np
 
 from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
 from lab.segmentation.simple_rules import SIMPLE_RULES
+from storage.domain import Segmentation, is_unfamiliar
 from workers.errors import UnsuitableVolume
 from workers.segmentation.framing import frame
 
@@ -31,13 +32,17 @@ class FamilyCase:
     dice: float
     simple_dice: float
     case_score: float
+    out_of_distribution: float | None
     cpu_seconds: float
     refused: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyReport:
-    """What an evaluation of one family found; ``simple_rule`` says in words what ``simple`` did."""
+    """What an evaluation of one family found; ``simple_rule`` says in words what ``simple`` did.
+
+    ``unfamiliar`` counts the cases whose images are unlike those of the training.
+    """
 
     family: str
     weights: str
@@ -45,6 +50,7 @@ class FamilyReport:
     simple: Figures
     simple_rule: str
     cpu_seconds_per_case: float
+    unfamiliar: int
     per_case: tuple[FamilyCase, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -66,13 +72,14 @@ def evaluate_family(
     for source in sources:
         case = source.read()
         started = time.process_time()
-        mask, scores, case_score, refused = _segmented(case, segmenter)
+        found, refused = _segmented(case, segmenter)
         seconds = time.process_time() - started
-        own.append(_measured(case, mask, scores))
+        own.append(_measured(case, found.mask, found.score_map))
         ruled = _simple(case, segmenter.family)
         simple.append(_measured(case, ruled, ruled.astype(np.float32)))
         dices = own[-1].mask.dice, simple[-1].mask.dice
-        per_case.append(FamilyCase(case.name, case.patient, *dices, case_score, seconds, refused))
+        distance = found.out_of_distribution
+        per_case.append(FamilyCase(case.name, case.patient, *dices, found.case_score, distance, seconds, refused))
         on_case(per_case[-1])
     return FamilyReport(
         family=segmenter.family.name,
@@ -80,19 +87,18 @@ def evaluate_family(
         overall=summarise(own),
         simple=summarise(simple),
         simple_rule=SIMPLE_RULES[segmenter.family].name,
+        unfamiliar=sum(is_unfamiliar(case.out_of_distribution) for case in per_case),
         cpu_seconds_per_case=float(np.mean([case.cpu_seconds for case in per_case])),
         per_case=tuple(per_case),
     )
 
 
-def _segmented(
-    case: LabelledCase, segmenter: FamilySegmenter
-) -> tuple[NDArray[np.bool_], NDArray[np.float32], float, str | None]:
+def _segmented(case: LabelledCase, segmenter: FamilySegmenter) -> tuple[Segmentation, str | None]:
     try:
-        found = segmenter.segment(case.volume)
+        return segmenter.segment(case.volume), None
     except UnsuitableVolume as error:
-        return np.zeros(case.mask.shape, dtype=bool), np.zeros(case.mask.shape, dtype=np.float32), 0.0, error.code
-    return found.mask, found.score_map, found.case_score, None
+        empty = np.zeros(case.mask.shape, dtype=bool)
+        return Segmentation(empty, empty.astype(np.float32), 0.0, None, segmenter.algorithm()), error.code
 
 
 def _simple(case: LabelledCase, family: Family) -> NDArray[np.bool_]:

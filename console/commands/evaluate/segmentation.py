@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.evaluate.family_table import HEADERS, figures_row, interval, show_family
 from console.commands.laboratory import laboratory
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from lab.bootstrap import Estimate
     from lab.segmentation.ablation import AblationTable
     from lab.segmentation.case_selection import Selection
-    from lab.segmentation.family_evaluation import FamilyReport
-    from lab.segmentation.measuring import Figures
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
 
@@ -156,16 +154,7 @@ def _evaluate_family(selection: Selection, folder: Path, name: str | None, *, as
     if as_json:
         write_json(report.to_json())
     else:
-        _show_family(report)
-
-
-def _show_family(report: FamilyReport) -> None:
-    from console.terminal.output import write_line, write_table
-
-    rows = [_row(report.family, report.overall), _row(report.simple_rule, report.simple)]
-    headers = ("way", "Dice (95 % interval over patients)", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC")
-    write_table(f"Segmentation of {len(report.per_case)} cases by the family {report.family}", headers, rows, empty="")
-    write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
+        show_family(report)
 
 
 def _ablate(selection: Selection, setup: EvaluationSetup, *, as_json: bool) -> None:
@@ -206,10 +195,9 @@ def _show_report(report: SegmentationReport) -> None:
     from lab.segmentation.page import WAY_NAMES
     from lab.segmentation.predictions import Way
 
-    rows = [_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
-    rows += [_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]
-    headers = ("way", "Dice (95 % interval over patients)", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC")
-    write_table(f"Segmentation of {len(report.per_case)} cases, prompt «{report.prompt}»", headers, rows, empty="")
+    rows = [figures_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
+    rows += [figures_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]
+    write_table(f"Segmentation of {len(report.per_case)} cases, prompt «{report.prompt}»", HEADERS, rows, empty="")
     write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
     for note in report.notes:
         write_line(f"note: {note}")
@@ -219,7 +207,7 @@ def _show_ablation(table: AblationTable) -> None:
     from console.terminal.output import write_line, write_table
 
     rows = [
-        (*_row(row.part, row.figures), _interval(row.best_dice), row.level, row.peak, row.best_level)
+        (*figures_row(row.part, row.figures), interval(row.best_dice), row.level, row.peak, row.best_level)
         for row in table.rows
     ]
     headers = (
@@ -230,12 +218,3 @@ def _show_ablation(table: AblationTable) -> None:
     fixed = f"fixed on {table.tuning_cases} tuning cases" if table.tuning_cases else "the mode's own threshold"
     write_line(f"level and peak: {fixed}; weights {table.weights[:12]}")
     write_line("best level: chosen on these very cases and without any component rule, an upper bound of a threshold")
-
-
-def _row(name: str, figures: Figures) -> tuple[object, ...]:
-    shown = (figures.dice, figures.nsd, figures.auprc, figures.false_alarm_rate, figures.slice_auroc)
-    return (name, *(_interval(figure) for figure in shown))
-
-
-def _interval(figure: Estimate | None) -> str | None:
-    return None if figure is None else f"{figure.mean:.3f} ({figure.lo:.3f} to {figure.hi:.3f})"

@@ -1,7 +1,7 @@
 """Fix on the tuning part what the mask rule leaves open: where components end, and what scores a case without tumour.
 
-Uptake and texture go on along the body beyond a tumour, and so does the score. The share of its best slice below which a
-slice is no part of a component is chosen by Dice less the price of all alarms, those of the tumour's own ends too.
+Uptake and texture go on along the body beyond a tumour, and so does the score. The share of its best slice below which
+a slice is no part of a component is chosen by Dice less the price of all alarms, those of the tumour's own ends too.
 """
 
 from __future__ import annotations

@@ -33,9 +33,9 @@ rule being chosen on these very cases. Of the slices far from any tumour {alarms
 components are cut, components that touch no tumour reach {strangers:.1%}.
 The simple rule to compare with: {simple}. `patients.json` holds the digests of all who trained or tuned.
 
-`likeness.safetensors` knows the training images. Of {own} cases, each left out with its patient, {own_refused} are called
-unlike them; of {others} images of other kinds, shown as if they were of the family's modality, {others_refused} are.
-The limits were set on these very images.
+`likeness.safetensors` knows the training images. Of {own} cases, each left out with its patient, {own_refused} are
+called unlike them; of {others} images of other kinds, shown as if they were of the family's modality, {others_refused}
+are. The limits were set on these very images.
 """
 
 
