@@ -95,7 +95,7 @@ def test_a_real_pet_ct_mr_study_gets_a_result_for_each_part(tmp_path: Path, real
 def test_the_shipped_routes_send_mask_and_report_of_each_part_of_a_real_sarcoma_study(
     tmp_path: Path, real_data: Path, pacs: Orthanc
 ) -> None:
-    folder = present(real_data / "sarcoma-ct-pet-mr") / "dicom" / "STS_041"
+    folder = present(real_data / "sarcoma-ct-pet-mr") / "dicom" / "STS_051"
     variables = {**QUICK, "ONCUE_WORKER_GUARD": "true"}
     with oncue_up(tmp_path / "state", destinations=[f"ORTHANC@127.0.0.1:{pacs.port}"], variables=variables) as system:
         _send(system, folder)

@@ -107,7 +107,7 @@ def describe(network: UNet, stack: FramedStack, family: Family) -> FloatArray:
     for row, shown in zip(rows, seen, strict=True):
         features = network.features(torch.from_numpy(stack.images[shown])[None].to(device), LEVELS)[0].cpu()
         body = torch.from_numpy(stack.body[row].astype(np.float32))[None]
-        weight = functional.adaptive_avg_pool2d(body, features.shape[-2:])
+        weight = functional.adaptive_avg_pool2d(body, (features.shape[-2], features.shape[-1]))
         described.append(np.concatenate([_within(features, weight), _greys(stack, row)]))
     return np.asarray(described, dtype=np.float32)
 

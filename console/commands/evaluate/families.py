@@ -13,7 +13,7 @@ from console.commands.laboratory import laboratory
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from lab.segmentation.family_evaluation import FamilyReport
+    from lab.segmentation.family_evaluation import FamilyCase, FamilyReport
     from workers.config import WorkerSettings
 
 DataRoot = Annotated[
@@ -78,8 +78,8 @@ def _evaluated(worker: WorkerSettings, data: Path, name: str, *, tuning: bool) -
     for kind in KINDS[family]:
         wanted = CaseFilter(min(family.modalities), kind.where, tuning_only=tuning)
         cases += select_cases(data / kind.folder, wanted, weights=folder).evaluated
-    return evaluate_family(
-        cases,
-        FamilySegmenter.load(folder, named=name),
-        on_case=lambda case: sys.stderr.write(f"{name}: {case.case}: Dice {case.dice:.3f}\n"),
-    )
+
+    def tell(case: FamilyCase) -> None:
+        sys.stderr.write(f"{name}: {case.case}: Dice {case.dice:.3f}\n")
+
+    return evaluate_family(cases, FamilySegmenter.load(folder, named=name), on_case=tell)
