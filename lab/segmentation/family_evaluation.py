@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lab.cases import CaseSource, LabelledCase
+    from lab.segmentation.plain_family import PlainFamily
     from workers.segmentation.families import Family
     from workers.segmentation.family_segmenter import FamilySegmenter
 
@@ -41,7 +42,8 @@ class FamilyCase:
 class FamilyReport:
     """What an evaluation of one family found; ``simple_rule`` says in words what ``simple`` did.
 
-    ``unfamiliar`` counts the cases whose images are unlike those of the training.
+    ``plain`` is the network of single slices, None where it is not installed. ``unfamiliar`` counts the cases whose
+    images are unlike those of the training.
     """
 
     family: str
@@ -50,6 +52,7 @@ class FamilyReport:
     simple: Figures
     simple_rule: str
     cpu_seconds_per_case: float
+    plain: Figures | None
     unfamiliar: int
     per_case: tuple[FamilyCase, ...]
 
@@ -62,13 +65,14 @@ def evaluate_family(
     sources: Sequence[CaseSource],
     segmenter: FamilySegmenter,
     *,
+    plain: PlainFamily | None = None,
     on_case: Callable[[FamilyCase], None] = lambda _case: None,
 ) -> FamilyReport:
     """Segment every case and compare with the experts' masks; ``on_case`` gets each as it comes.
 
     A volume that is refused counts as one in which nothing was found. Raises UnreadableCase where a case is broken.
     """
-    own, simple, per_case = [], [], []
+    own, simple, compared, per_case = [], [], [], []
     for source in sources:
         case = source.read()
         started = time.process_time()
@@ -77,6 +81,8 @@ def evaluate_family(
         own.append(_measured(case, found.mask, found.score_map))
         ruled = _simple(case, segmenter.family)
         simple.append(_measured(case, ruled, ruled.astype(np.float32)))
+        if plain is not None:
+            compared.append(_measured(case, *_by_plain(case, plain)))
         dices = own[-1].mask.dice, simple[-1].mask.dice
         distance = found.out_of_distribution
         per_case.append(FamilyCase(case.name, case.patient, *dices, found.case_score, distance, seconds, refused))
@@ -87,6 +93,7 @@ def evaluate_family(
         overall=summarise(own),
         simple=summarise(simple),
         simple_rule=SIMPLE_RULES[segmenter.family].name,
+        plain=summarise(compared) if compared else None,
         unfamiliar=sum(is_unfamiliar(case.out_of_distribution) for case in per_case),
         cpu_seconds_per_case=float(np.mean([case.cpu_seconds for case in per_case])),
         per_case=tuple(per_case),
@@ -99,6 +106,14 @@ def _segmented(case: LabelledCase, segmenter: FamilySegmenter) -> tuple[Segmenta
     except UnsuitableVolume as error:
         empty = np.zeros(case.mask.shape, dtype=bool)
         return Segmentation(empty, empty.astype(np.float32), 0.0, None, segmenter.algorithm()), error.code
+
+
+def _by_plain(case: LabelledCase, plain: PlainFamily) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    try:
+        return plain.segment(case.volume)
+    except UnsuitableVolume:
+        empty = np.zeros(case.mask.shape, dtype=bool)
+        return empty, empty.astype(np.float32)
 
 
 def _simple(case: LabelledCase, family: Family) -> NDArray[np.bool_]:

@@ -78,7 +78,7 @@ def limb_phantom(modality: str, *, seed: int = 0, tumour: bool = True) -> LimbPh
     tissue[away < radius] = FAT
     tissue[away < radius - 11.0] = MUSCLE
     angle = np.arctan2(y - 8.0, x)
-    planes = np.abs(np.sin(2.5 * angle + 0.02 * away)) < 0.05
+    planes = np.abs(np.sin(4.5 * angle + 0.03 * away)) < 0.09
     tissue[planes & (tissue == MUSCLE) & (away > 20.0)] = FAT
     tissue[np.hypot(y - 8.0, x) < 14.0] = BONE
     tissue[np.hypot(y - 8.0, x) < 7.0] = MARROW

@@ -69,6 +69,7 @@ def _evaluated(worker: WorkerSettings, data: Path, name: str, *, tuning: bool) -
     with laboratory():
         from lab.segmentation.case_selection import CaseFilter, select_cases
         from lab.segmentation.family_evaluation import evaluate_family
+        from lab.segmentation.plain_family import PlainFamily
         from lab.training.families.tuning import KINDS
         from workers.segmentation.families import family_named
         from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
@@ -82,4 +83,5 @@ def _evaluated(worker: WorkerSettings, data: Path, name: str, *, tuning: bool) -
     def tell(case: FamilyCase) -> None:
         sys.stderr.write(f"{name}: {case.case}: Dice {case.dice:.3f}\n")
 
-    return evaluate_family(cases, FamilySegmenter.load(folder, named=name), on_case=tell)
+    plain = PlainFamily.installed(worker.models_folder(), family)
+    return evaluate_family(cases, FamilySegmenter.load(folder, named=name), plain=plain, on_case=tell)

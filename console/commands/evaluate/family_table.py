@@ -17,6 +17,8 @@ def show_family(report: FamilyReport) -> None:
     from console.terminal.output import write_line, write_table
 
     rows = [figures_row(report.family, report.overall), figures_row(report.simple_rule, report.simple)]
+    if report.plain is not None:
+        rows.append(figures_row("plain network, single slices", report.plain))
     write_table(f"Segmentation of {len(report.per_case)} cases by the family {report.family}", HEADERS, rows, empty="")
     write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
     write_line(f"{report.unfamiliar} of {len(report.per_case)} cases are unlike the training images")

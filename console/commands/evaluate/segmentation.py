@@ -18,6 +18,7 @@ from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 if TYPE_CHECKING:
     from lab.segmentation.ablation import AblationTable
     from lab.segmentation.case_selection import Selection
+    from lab.segmentation.plain_family import PlainFamily
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
 
@@ -98,13 +99,16 @@ def evaluate_segmenter(
     pairs = tuple(_pair(text) for text in where or ())
     with laboratory():
         from lab.segmentation.case_selection import CaseFilter, select_cases
+        from lab.segmentation.plain_family import PlainFamily
         from lab.segmentation.predictions import EvaluationSetup
         from workers.analysers import SEGMENTATION_FOLDER
+        from workers.segmentation.family_calibration import read_calibration
         from workers.segmentation.family_segmenter import family_folder
     wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, tuning_only=tuning, limit=limit)
     folder = family_weights or family_folder(worker.models_folder(), modality.upper(), family)
     if folder is not None:
-        _evaluate_family(select_cases(cases, wanted, weights=folder), folder, family, as_json=as_json)
+        plain = PlainFamily.installed(worker.models_folder(), read_calibration(folder).family)
+        _evaluate_family(select_cases(cases, wanted, weights=folder), folder, family, plain, as_json=as_json)
         return
     selection = select_cases(cases, wanted, weights=worker.models_folder() / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
@@ -140,7 +144,9 @@ def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_
         _show_report(evaluation.report)
 
 
-def _evaluate_family(selection: Selection, folder: Path, name: str | None, *, as_json: bool) -> None:
+def _evaluate_family(
+    selection: Selection, folder: Path, name: str | None, plain: PlainFamily | None, *, as_json: bool
+) -> None:
     from console.terminal.output import write_json
 
     with laboratory():
@@ -149,7 +155,10 @@ def _evaluate_family(selection: Selection, folder: Path, name: str | None, *, as
     segmenter = FamilySegmenter.load(folder, named=name)
     with _case_counter(len(selection.evaluated)) as count:
         report = evaluate_family(
-            selection.evaluated, segmenter, on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}")
+            selection.evaluated,
+            segmenter,
+            plain=plain,
+            on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}"),
         )
     if as_json:
         write_json(report.to_json())

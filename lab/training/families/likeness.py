@@ -66,7 +66,8 @@ def fit(family: Family, network: UNet, data: Path) -> tuple[TrainingLikeness, Li
     own = list(_described(_own(family, data), family, network))
     left_out = _left_out(own)
     known = likeness.fit([one.rows for one in own])
-    strangers = np.asarray([known.distances(one.rows) for one in _described(_others(family, data), family, network)])
+    others = [known.distances(one.rows) for one in _described(_others(family, data), family, network)]
+    strangers = np.asarray(others, dtype=np.float32).reshape(-1, 2)
     limits = _limits(left_out, strangers)
     own_refused = int((left_out > limits).any(axis=1).sum())
     others_refused = int((strangers > limits).any(axis=1).sum())

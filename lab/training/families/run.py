@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,56 +17,19 @@ from lab import patients
 from lab.patients import Role, role
 from lab.training import rules
 from lab.training.families import calibrate, card, fitting, likeness, marking, material, tuning
+from lab.training.families.settings import LICENCE, ONLY, FamilyResult, FamilySettings, unheard_step
 from lab.training.loop import Run
-from lab.training.settings import OnStep, StageSettings, StepReport
 from workers import devices, weights
 from workers.segmentation.family_calibration import FamilyCalibration
 from workers.segmentation.family_segmenter import FamilyNetworks, load_network
 
 if TYPE_CHECKING:
+    from lab.training.settings import OnStep
     from lab.training.slices import SliceSet
-    from workers.segmentation.families import Family
 
-FIRST = StageSettings(steps=1500, batch=16, learning_rate=2e-3)
-SECOND = StageSettings(steps=600, batch=16, learning_rate=1e-3)
 UNLABELLED_SHARE = 0.8
 """How often slices of whole stacks are drawn in the second round, against 1 for those without tumour."""
 WEIGHTS = "network.safetensors"
-ONLY = frozenset({Role.TRAIN})
-LICENCE = "CC-BY-NC-SA-4.0"
-
-
-@dataclass(frozen=True, slots=True)
-class FamilySettings:
-    """One training: the family, the folder of all data, where weights and checkpoints go, and how long.
-
-    The weights depend on seed and steps alone; ``deadline_minutes`` stops a run early, for a later one to go on.
-    """
-
-    family: Family
-    data: Path
-    out: Path
-    work: Path
-    first: StageSettings = FIRST
-    second: StageSettings = SECOND
-    seed: int = 0
-    threads: int = 1
-    deadline_minutes: float = 60.0
-    dtype: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyResult:
-    """Whether training is finished and, then, what the chosen rule gives on the tuning part."""
-
-    finished: bool
-    worth: rules.Worth | None
-    cases: int
-    seconds: float
-
-
-def unheard_step(_report: StepReport) -> None:
-    """Ignore the report."""
 
 
 def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) -> FamilyResult:
