@@ -87,6 +87,7 @@ def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Ph
     assert view.mask.any()
     assert view.image[view.mask].mean() > view.image[view.image > 0.1].mean()
     for tile in (view.image, view.attention, view.healthy, view.residual):
+        assert tile is not None
         assert tile.shape == view.mask.shape
         assert tile.min() >= 0.0
         assert tile.max() <= 1.0
@@ -96,6 +97,7 @@ def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Ph
 def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanation, scored: ScoredVolume) -> None:
     assert not (scored.maps.healthy != scored.maps.decoded).any()
     (view,) = straight.views
+    assert view.residual is not None
     assert view.residual[view.mask].max() > 0.0
     assert view.residual[view.mask].mean() > view.residual[~view.mask].mean()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from lab.cases import as_volume
@@ -47,15 +48,18 @@ def bright(family: Family) -> UNet:
     return network
 
 
-def body() -> np.ndarray:
+def body() -> NDArray[np.float32]:
     z, y, x = np.indices((9, 48, 40))
     voxels = np.where(((y - 24) / 20) ** 2 + ((x - 20) / 17) ** 2 < 1, 0.5, 0.0)
     return np.where((y - 20) ** 2 + (x - 25) ** 2 + (z - 4) ** 2 < 16, 25.0, voxels).astype(np.float32)
 
 
-def known(network: UNet, voxels: np.ndarray) -> TrainingLikeness:
+def known(network: UNet, voxels: NDArray[np.float32]) -> TrainingLikeness:
     """Return what knows bodies like this one, a little brighter or darker."""
-    stacks = [frame(as_volume(voxels * factor, (4.0, 4.0, 4.0), modality="PT"), PET) for factor in (0.8, 0.9, 1.0, 1.1)]
+    stacks = [
+        frame(as_volume(voxels * np.float32(factor), (4.0, 4.0, 4.0), modality="PT"), PET)
+        for factor in (0.8, 0.9, 1.0, 1.1)
+    ]
     fitted = likeness.fit([likeness.describe(network, stack, PET) for stack in stacks])
     return replace(fitted, limits=np.full(2, 2.0, np.float32))
 
