@@ -89,6 +89,19 @@ def test_images_that_are_not_the_family_s_count_as_nothing_found(cases: Path, fa
 
 
 def test_an_uninstalled_family_is_named(cases: Path) -> None:
-    result = CliRunner().invoke(app, ["evaluate", "segmentation", "--cases", str(cases), "--family", "limb-mr"])
+    result = CliRunner().invoke(app, ["evaluate", "segmentation", "--cases", str(cases), "--family", "breast-us"])
     assert isinstance(result.exception, ConfigurationError)
-    assert "no weights of the family limb-mr" in str(result.exception)
+    assert "no weights of the family breast-us" in str(result.exception)
+
+
+def test_every_installed_family_gets_a_table_by_one_command(cases: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    cases.rename(data / "sarcoma-ct-pet-mr")
+    command = ["evaluate", "families", "--data", str(data), "--family", "pet", "--tuning", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert (report["family"], report["simple_rule"], report["plain"]) == ("pet", "SUV above 2.5", None)
+    assert {case["patient"] for case in report["per_case"]} == set(TUNED)
+    assert report["overall"]["dice"]["mean"] > 0.3
