@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from lab.training.rules import Worth
     from workers.segmentation.families import Family
 
+ORIGINS: Mapping[str, str] = {
+    "sarcoma-ct-pet-mr": "Soft-tissue-Sarcoma, The Cancer Imaging Archive, as prepared for IBSI, CC BY 3.0",
+    "lung-nodule-ct": "LIDC-IDRI, The Cancer Imaging Archive, CC BY 3.0",
+    "dicom/ct-chest-100-slices": "CMB-CRC, The Cancer Imaging Archive",
+    "brain-mri-no-tumor": "public collections, health unproven",
+    "brain-mri-t1c": "Cheng, figshare 1512427, CC BY 4.0",
+}
+"""Where the folders of data come from, and under which licence."""
 TEMPLATE = """# {name}
 
 A U-shaped network of {slices} slice(s), trained on painted lesions and, where listed, on unlabelled stacks that its
@@ -24,8 +33,8 @@ mask rule.
 
 **Not a medical device. For research use only.**
 
-| trained on | layout | unlabelled tumours |
-|---|---|---|
+| trained on | layout | unlabelled tumours | source and licence |
+|---|---|---|---|
 {sources}
 
 Tuned on {cases} cases ({kinds}) whose tumours no training has seen: mean Dice {dice:.3f} on the network's own grid, the
@@ -54,8 +63,9 @@ def text(family: Family, kinds: Sequence[Kind], tuned: Tuned) -> str:
     rows = []
     for unlabelled in (False, True):
         for source in material.listed(family, unlabelled=unlabelled):
-            place = source.folder or "drawn by the program"
-            rows.append(f"| {place} {source.suffix} | {source.layout} | {'yes' if unlabelled else 'no'} |")
+            place = " ".join(part for part in (source.folder, source.suffix) if part) or "drawn by the program"
+            origin = ORIGINS.get(source.folder, "as its folder says" if source.folder else "this project")
+            rows.append(f"| {place} | {source.layout} | {'yes' if unlabelled else 'no'} | {origin} |")
     return TEMPLATE.format(
         name=family.name,
         slices=family.slices,

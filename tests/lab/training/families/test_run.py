@@ -85,7 +85,7 @@ def test_a_trained_folder_loads_segments_and_says_whom_it_has_seen(
     assert len(read_seen(settings.out)) == len({*WHOLE, *TUNED})
     card = (settings.out / "README.md").read_text(encoding="utf-8")
     assert "No expert's mask trained anything" in card
-    assert "| sarcoma-ct-pet-mr PET | arrays | yes |" in card
+    assert "| sarcoma-ct-pet-mr PET | arrays | yes | Soft-tissue-Sarcoma, The Cancer Imaging Archive" in card
     assert f"Of {len(WHOLE) + len(TUNED)} cases, each left out with its patient, 0 are called" in " ".join(card.split())
     assert found.out_of_distribution is not None
 
