@@ -75,6 +75,11 @@ def fit(family: Family, network: UNet, data: Path) -> tuple[TrainingLikeness, Li
     return replace(known, limits=limits), figures
 
 
+def patients_of(family: Family, data: Path) -> set[str]:
+    """Return the patients whose images the family knows as its own."""
+    return {case.patient for case in _own(family, data)}
+
+
 def _limits(own: FloatArray, others: FloatArray) -> FloatArray:
     """Return limits beyond all patients who were left out, half-way (in ratio) to the nearest strangers at most."""
     farthest = own.max(axis=0)
