@@ -64,6 +64,8 @@ def test_each_kind_of_image_of_a_limb_gets_a_shipped_route_of_its_own(series: Se
         replace(LIMB, series_description="AX T1 FS"),
         replace(LIMB, modality="CT", body_part_examined="CHEST", study_description=""),
         replace(LIMB, modality="CT", body_part_examined="", study_description=""),
+        replace(LIMB, modality="CT", body_part_examined="CHESTABDPELVIS", study_description=""),
+        replace(LIMB, modality="PT", series_description="PET WB skull base to mid-thigh", body_part_examined=""),
         replace(LIMB, modality="PT", series_description="WB AC", body_part_examined="WHOLEBODY", study_description=""),
         replace(LIMB, modality="PT", series_description="LEGS NAC"),
         replace(FLAIR, series_description="3-plane localizer"),
