@@ -13,7 +13,7 @@ from console.record_schema import RecordSchema
 from console.schemas import FindingForm, PanelForm, named_version
 from storage.domain import Analysis, Finding
 from storage.errors import ConfigurationError, RecordMissing
-from storage.explanations import TILES, Panel
+from storage.explanations import Panel
 from storage.objects import ObjectStore
 from storage.volumes import FrameRef
 
@@ -36,6 +36,11 @@ class ExplainedStudy:
     study_instance_uid: str
     analysis: Analysis
     findings: tuple[ShownFinding, ...]
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """What the pictures show, from left to right; nothing where there is none."""
+        return tuple(one.tile.value for shown in self.findings[:1] for one in shown.panel.tiles)
 
 
 class ShownFindingForm(RecordSchema):
@@ -64,7 +69,7 @@ class ExplanationForm(RecordSchema):
     case_score: float = Field(validation_alias=AliasPath("analysis", "case_score"))
     out_of_distribution: float | None = Field(validation_alias=AliasPath("analysis", "out_of_distribution"))
     unlike_training: bool = Field(validation_alias=AliasPath("analysis", "is_unfamiliar"))
-    tiles: tuple[str, ...] = TILES
+    tiles: tuple[str, ...]
     findings: list[ShownFindingForm]
 
 

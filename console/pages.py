@@ -34,7 +34,6 @@ from storage.announcing.waiting_times import TimesAsked, TimesBy
 from storage.database import utc_now
 from storage.domain import Presence
 from storage.errors import OncueError
-from storage.explanations import TILES
 from storage.study_pages import CappedCount, StudyList
 from storage.worklist import StudyEntry
 
@@ -239,7 +238,6 @@ def _environment() -> Environment:
         why_not_sent=why_not_sent,
         Presence=Presence,
         TimesBy=TimesBy,
-        TILES=TILES,
     )
     return environment
 

@@ -298,11 +298,20 @@ class StructureForm(RecordSchema):
         return value or None
 
 
+class TileForm(RecordSchema):
+    """One square of a panel's picture."""
+
+    tile: str
+    decides: bool | None
+
+
 class PanelForm(RecordSchema):
     """The panel of one finding: its picture, and what the maps hold inside and outside the mask, each in 0..1.
 
-    From left to right the picture shows image, attention, pseudo-healthy image, residual and mask of one axial plane;
-    ``slice_index`` counts the slices of the series from 0, and is null where they are not axial.
+    From left to right the picture shows the ``tiles`` of one axial plane; ``decides`` says of each whether it took part
+    in the decision, null where that was not recorded. ``attention`` is the score where that is a tile; a residual is
+    null where none was drawn. ``slice_index`` counts the slices of the series from 0, and is null where they are not
+    axial.
     """
 
     number: int
@@ -310,8 +319,9 @@ class PanelForm(RecordSchema):
     slice_index: int | None
     attention_inside: float
     attention_outside: float
-    residual_inside: float
-    residual_outside: float
+    residual_inside: float | None
+    residual_outside: float | None
+    tiles: list[TileForm]
 
 
 class ResultForm(RecordSchema):

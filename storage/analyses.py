@@ -24,7 +24,7 @@ from storage.domain import (
     TriageDecision,
 )
 from storage.errors import RecordMissing
-from storage.explanations import KeptExplanation, Neighbour, Panel, Prediction
+from storage.explanations import KeptExplanation, Neighbour, Prediction, panels_from_json, panels_to_json
 from storage.fewshot.tables import ClassificationPredictionRow
 from storage.history.sealing import newest_checkpoint
 from storage.models import JobRow
@@ -186,7 +186,7 @@ def save_explanation(session: Session, job_id: int, explanation: KeptExplanation
     """Write what a job's analysis shows, in place of what an earlier attempt showed."""
     session.execute(delete(ExplanationRow).where(ExplanationRow.job_id == job_id))
     if explanation is not None:
-        panels = json.dumps([asdict(panel) for panel in explanation.panels], sort_keys=True)
+        panels = panels_to_json(explanation.panels)
         session.add(ExplanationRow(job_id=job_id, attention=explanation.attention, panels=panels))
 
 
@@ -195,7 +195,7 @@ def explanation_of(session: Session, job_id: int) -> KeptExplanation | None:
     row = session.get(ExplanationRow, job_id)
     if row is None:
         return None
-    return KeptExplanation(row.attention, tuple(Panel(**entry) for entry in json.loads(row.panels)))
+    return KeptExplanation(row.attention, panels_from_json(row.panels))
 
 
 def _record_decision(session: Session, held: jobs.Claim, analysis: Analysis, *, now: datetime) -> None:

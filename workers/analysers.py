@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from storage.domain import Segmentation
 from storage.errors import ConfigurationError
 from storage.volumes import Volume
-from workers.config import WorkerSettings
+from workers.config import FAMILY_ANALYSERS, WorkerSettings
 from workers.site_models.analyser import SiteModelAnalyser
 
 if TYPE_CHECKING:
+    from workers.segmentation.family_segmenter import FamilySegmenter
     from workers.segmentation.segmenter import ZeroShotSegmenter
 
 AbortCheck = Callable[[], None]
@@ -51,6 +53,22 @@ class ZeroShotAnalyser:
         return replace(segmentation, explanation=explanation)
 
 
+@dataclass(frozen=True, slots=True)
+class FamilyAnalyser:
+    """Segments one family of images with the network that was trained for it; takes no prompt."""
+
+    segmenter: FamilySegmenter
+
+    def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
+        """Return mask and scores with an explanation; UnsuitableVolume for a volume that is not the family's."""
+        from workers.segmentation.family_explanation import explain_score
+
+        scored = self.segmenter.score(volume, on_progress=lambda *_: check())
+        check()
+        segmentation = self.segmenter.conclude(scored)
+        return replace(segmentation, explanation=explain_score(scored, segmentation))
+
+
 def build_zero_shot(settings: WorkerSettings) -> Analyser:
     """Return the zero-shot segmenter, loaded; WeightsMismatch where its files are not those of the manifest."""
     from workers.devices import choose_device, choose_dtype
@@ -62,7 +80,21 @@ def build_zero_shot(settings: WorkerSettings) -> Analyser:
     return ZeroShotAnalyser(segmenter, settings.prompt, settings.mode)
 
 
-BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {"zero-shot": build_zero_shot}
+def build_family(family: str, settings: WorkerSettings) -> Analyser:
+    """Return a family's segmenter, loaded; WeightsMismatch where its files are not those of the manifest."""
+    from workers.devices import choose_device, choose_dtype
+    from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
+
+    device = choose_device(settings.device)
+    folder = installed_family(settings.models_folder(), family)
+    dtype = choose_dtype(device, settings.dtype)
+    return FamilyAnalyser(FamilySegmenter.load(folder, named=family, device=device, dtype=dtype))
+
+
+BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {
+    "zero-shot": build_zero_shot,
+    **{analyser: partial(build_family, family) for analyser, family in FAMILY_ANALYSERS.items()},
+}
 
 
 def build_analyser(builder: str, settings: WorkerSettings) -> Analyser:

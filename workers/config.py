@@ -14,6 +14,14 @@ _LONGEST_POLL_SECONDS = 5.0
 _SHORTEST_SILENCE_SECONDS = 2.0
 
 
+FAMILIES_FOLDER = "families"
+"""Where the families' weights lie among the installed models, a folder for each."""
+FAMILY_ANALYSERS: Mapping[str, str] = {
+    f"family-{name}": name for name in ("pet", "limb-mr", "body-ct", "lung-ct", "breast-us", "head-mr")
+}
+"""Analysers by name with the family (``workers.segmentation.families``) that each segments."""
+
+
 class WorkerSettings(BaseModel):
     """How jobs reach a worker, how long it may hold one, and which models it loads."""
 
@@ -29,7 +37,8 @@ class WorkerSettings(BaseModel):
     models: Path | None = Field(default=None, description="Folder of the weights; default: those that oncue ships")
     analysers: Mapping[str, str] = Field(
         default={"zero-shot": "zero-shot"},
-        description="Analysers that this worker loads, a built-in name or module:function; routes say what gets which",
+        description="Analysers that this worker loads at its start, a built-in name or module:function; families whose "
+        "weights are installed (family-pet, ...) are known besides; routes say what gets which",
     )
     pool: str = Field(
         default="default",
@@ -135,3 +144,12 @@ class WorkerSettings(BaseModel):
         here = Path(__file__).resolve().parent
         installed = here / "models"
         return self.models or (installed if installed.is_dir() else here.parent / "models")
+
+    def families(self) -> frozenset[str]:
+        """Return the analysers of the families whose weights are installed; each is loaded when a job asks for it."""
+        folder = self.models_folder() / FAMILIES_FOLDER
+        return frozenset(name for name, family in FAMILY_ANALYSERS.items() if (folder / family).is_dir())
+
+    def known_analysers(self) -> frozenset[str]:
+        """Return the analysers that routes may name whatever the site has added."""
+        return frozenset(self.analysers) | self.families()

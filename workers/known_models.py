@@ -27,7 +27,7 @@ class KnownModels:
 
     def names(self) -> frozenset[str]:
         """Return the names that this worker takes jobs for, as they are now."""
-        return self.takes(frozenset(self.settings.analysers) | self.installed())
+        return self.takes(self.settings.known_analysers() | self.installed())
 
     def takes(self, names: frozenset[str]) -> frozenset[str]:
         """Return those of some names that ``worker.serves`` lets this worker take."""
@@ -35,7 +35,7 @@ class KnownModels:
 
     def unknown(self) -> frozenset[str]:
         """Return the names in ``worker.serves`` that stand for nothing yet."""
-        return frozenset(self.settings.serves or ()) - frozenset(self.settings.analysers) - self.installed()
+        return frozenset(self.settings.serves or ()) - self.settings.known_analysers() - self.installed()
 
     def installed(self) -> frozenset[str]:
         """Return the names of the models that the site added."""
@@ -44,7 +44,7 @@ class KnownModels:
 
     def source(self, name: str) -> ModelSource:
         """Return where a model comes from; NoAnalyser says which ones there are."""
-        builder = self.settings.analysers.get(name)
+        builder = self.settings.analysers.get(name) or (name if name in self.settings.families() else None)
         if builder is not None:
             return ModelSource(builder, partial(build_analyser, builder, self.settings))
         try:

@@ -1,7 +1,7 @@
 """Pictures for people, as PNG without text or identifiers: slices with outlined lesions, and panels of findings.
 
-A panel shows image, attention, pseudo-healthy image, residual and mask of one finding side by side; captions stand in
-the page.
+A panel shows image, map, pseudo-healthy image, residual and mask of one finding side by side, as far as there are any;
+captions stand in the page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from storage import arrays
-from storage.explanations import Explanation, FindingView, KeptExplanation, Panel, SaliencyMap
+from storage.explanations import Explanation, FindingView, KeptExplanation, Panel, SaliencyMap, Tile
 from storage.key_slices import key_slices
 from storage.objects import ObjectStore
 from storage.volumes import Volume
@@ -125,28 +125,40 @@ def keep_panels(explanation: Explanation | None, objects: ObjectStore) -> KeptEx
 
 def draw_panel(view: FindingView) -> bytes:
     """Return one view as a row of square tiles."""
-    tiles = (
-        _enlarged(_grey(view.image)),
-        _enlarged(_heat(view.attention)),
-        _enlarged(_grey(view.healthy)),
-        _enlarged(_heat(view.residual)),
-        _marked(view.image, view.mask),
-    )
+    tiles = [_tile(view, shown.tile) for shown in view.tiles]
     row = np.zeros((_TILE, len(tiles) * (_TILE + _GAP) - _GAP, 3), dtype=uint8)
     for place, tile in enumerate(tiles):
         row[:, place * (_TILE + _GAP) :][:, :_TILE] = tile
     return _png(row)
 
 
+def _tile(view: FindingView, tile: Tile) -> NDArray[uint8]:
+    if tile is Tile.MASK:
+        return _marked(view.image, view.mask)
+    if tile is Tile.IMAGE:
+        return _enlarged(_grey(view.image))
+    if tile is Tile.HEALTHY:
+        return _enlarged(_grey(_drawn(view.healthy, tile)))
+    return _enlarged(_heat(_drawn(view.residual, tile) if tile is Tile.RESIDUAL else view.attention))
+
+
+def _drawn(values: NDArray[float32] | None, tile: Tile) -> NDArray[float32]:
+    if values is None:
+        raise ValueError(f"a view that shows a {tile.value} holds none")
+    return values
+
+
 def _panel(view: FindingView, picture: str) -> Panel:
+    drawn = view.residual
     return Panel(
         number=view.number,
         picture=picture,
         slice_index=view.slice_index,
         attention_inside=_mean(view.attention, view.mask),
         attention_outside=_mean(view.attention, ~view.mask),
-        residual_inside=_mean(view.residual, view.mask),
-        residual_outside=_mean(view.residual, ~view.mask),
+        residual_inside=None if drawn is None else _mean(drawn, view.mask),
+        residual_outside=None if drawn is None else _mean(drawn, ~view.mask),
+        tiles=view.tiles,
     )
 
 

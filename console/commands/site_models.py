@@ -148,7 +148,7 @@ def _place(installation: Installation) -> ModelPlace:
         device=device,
         dtype=choose_dtype(device, worker.dtype),
         allow_code=worker.allow_code,
-        taken=(LABEL, *worker.analysers),
+        taken=(LABEL, *worker.known_analysers()),
     )
 
 

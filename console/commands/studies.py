@@ -243,7 +243,7 @@ def explain_study(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write image, attention, pseudo-healthy image, residual and mask of each finding as PNG, and the numbers as JSON.
+    """Write what led to each finding (image, map, mask and what was drawn beside them) as PNG, and the numbers as JSON.
 
     Example: oncue studies explain 1 --out ./explanation
     """

@@ -82,6 +82,9 @@ RegionData = Annotated[
 ]
 FamilyName = Annotated[str, typer.Option("--family", metavar="NAME", help="Which family: pet, limb-mr, body-ct, ...")]
 FamilyOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives a folder of the family.")]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Instead: the plain network of single slices that the evaluation compares with.")
+]
 RegionOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that receives the head.")]
 Vectors = Annotated[Path, typer.Option("--work", metavar="DIR", help="Vectors; a repeated run takes them from there.")]
 
@@ -191,6 +194,7 @@ def train_family_network(
     *,
     out: FamilyOut = Path("out/families"),
     work: Work = Path("out/family-training"),
+    plain: Plain = False,
     minutes: Minutes = 60.0,
     threads: Threads = 1,
     seed: RandomSeed = 0,
@@ -202,12 +206,14 @@ def train_family_network(
     from console.terminal.output import write_line
 
     with laboratory():
-        from lab.training.families.run import FamilySettings, train_family
+        from lab.training.families.plain import train_plain
+        from lab.training.families.run import train_family
+        from lab.training.families.settings import FamilySettings
         from workers.segmentation.families import family_named
     known = family_named(family)
     settings = FamilySettings(known, data, out / known.name, work, seed=seed, threads=threads, deadline_minutes=minutes)
     with _bars() as (show, _):
-        result = train_family(settings, on_step=show)
+        result = (train_plain if plain else train_family)(settings, on_step=show)
     if result.worth is None:
         write_line(f"unfinished after {result.seconds:.0f} s: the same command goes on from {work}")
         raise typer.Exit(1)

@@ -30,7 +30,7 @@ def probe_models(installation: Installation) -> Iterator[ExaminedPart]:
     for model in models:
         yield _examined(installation, model)
     worker = installation.settings.worker
-    known = sorted({LABEL, *worker.analysers, *(model.name for model in models)})
+    known = sorted({LABEL, *worker.known_analysers(), *(model.name for model in models)})
     for name in worker.serves or ():
         if name not in known:
             detail = (

@@ -41,6 +41,7 @@ with 99 are private). Its concepts:
 | TRIAGE_POLICY | Digest of triage policy | name of a text: SHA-256 of the policy's file, in hexadecimal |
 | KEY_STAT | Of Interest, priority STAT | title of a key object that shows the priority; so KEY_HIGH and others |
 | ATTENTION | Anomaly attention | what the values of a parametric map stand for, 0 to 1 |
+| LESION_SCORE | Lesion score | what the values of a parametric map stand for, 0 to 1 |
 | SALIENCY | Classifier saliency | what the values of a parametric map stand for, 0 to 1 |
 """
 
@@ -135,6 +136,7 @@ NOT_CALIBRATED = DicomCode("NOT_CALIBRATED", PRIVATE_SCHEME, "Not calibrated")
 DETECTOR_PLANE = DicomCode("DETECTOR_PLANE", PRIVATE_SCHEME, "At the detector plane")
 
 ATTENTION = DicomCode("ATTENTION", PRIVATE_SCHEME, "Anomaly attention")
+LESION_SCORE = DicomCode("LESION_SCORE", PRIVATE_SCHEME, "Lesion score")
 SALIENCY = DicomCode("SALIENCY", PRIVATE_SCHEME, "Classifier saliency")
 QUANTITY = DicomCode("246205007", "SCT", "Quantity")
 ALGORITHM_NAME = DicomCode("111001", "DCM", "Algorithm Name")

@@ -16,7 +16,7 @@ from dicom_gateway.objects.flat_images import is_flat
 from dicom_gateway.objects.key_objects import build_key_objects
 from dicom_gateway.objects.key_pictures import key_pictures
 from dicom_gateway.objects.label_map import build_label_map
-from dicom_gateway.objects.parametric_map import build_parametric_map
+from dicom_gateway.objects.parametric_map import build_parametric_map, content_of
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.presentation_state import build_presentation_states
 from dicom_gateway.objects.report import build_report
@@ -210,7 +210,8 @@ def _parametric_map(material: Material, results: Results) -> Sequence[Draft]:
     if kept is None or is_flat(material.series, material.analysis.frames):
         return []
     attention = arrays.load_attention(material.objects, kept.attention)
-    dataset = build_parametric_map(material.analysis, attention, material.series, **material.options)
+    shown = content_of(kept)
+    dataset = build_parametric_map(material.analysis, attention, material.series, shown=shown, **material.options)
     return [Draft(dataset, material.source_uids)]
 
 

@@ -29,6 +29,7 @@ from dicom_gateway.objects.references import name_true_frames
 from dicom_gateway.objects.sources import Sources, SourceSeries, copy_identity, source_series
 from dicom_gateway.objects.styles import DEFAULT_STYLE, ObjectStyle
 from storage.domain import Algorithm, Analysis, ObjectKind
+from storage.explanations import KeptExplanation
 
 _FULL = 255.0
 _PARAMETER_CHARACTERS = 1000
@@ -44,7 +45,13 @@ class MapContent:
 
 
 ATTENTION_MAP = MapContent("AI_ATTENTION", "Anomaly attention of oncue AI - not for primary diagnosis", codes.ATTENTION)
+SCORE_MAP = MapContent("AI_SCORE", "Lesion score of oncue AI - not for primary diagnosis", codes.LESION_SCORE)
 SALIENCY_MAP = MapContent("AI_SALIENCY", "Classifier saliency of oncue AI - not for primary diagnosis", codes.SALIENCY)
+
+
+def content_of(explanation: KeptExplanation) -> MapContent:
+    """Return what the map of an explanation shows: where the analyser looked, or how a network scored each voxel."""
+    return SCORE_MAP if explanation.shows_score else ATTENTION_MAP
 
 
 def build_parametric_map(

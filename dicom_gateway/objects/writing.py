@@ -13,7 +13,7 @@ from dicom_gateway.errors import SourceUnusable
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.objects.forms import write_forms
 from dicom_gateway.objects.notice import build_notice
-from dicom_gateway.objects.parametric_map import ATTENTION_MAP, SALIENCY_MAP, MapContent, build_parametric_map
+from dicom_gateway.objects.parametric_map import SALIENCY_MAP, MapContent, build_parametric_map, content_of
 from dicom_gateway.objects.predecessors import PredecessorDocument
 from dicom_gateway.objects.rejection import RejectionReason, build_rejection
 from dicom_gateway.objects.sources import inherited_uids, read_header, read_sources
@@ -122,7 +122,7 @@ def write_parametric_map(
         objects,
         written_at=written_at,
         equipment=equipment,
-        shown=ATTENTION_MAP,
+        shown=content_of(analysis.explanation),
         predecessor=predecessor,
     )
 

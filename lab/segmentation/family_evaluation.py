@@ -11,6 +11,7 @@ import numpy as np
 
 from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_scores, summarise
 from lab.segmentation.simple_rules import SIMPLE_RULES
+from storage.domain import Segmentation, is_unfamiliar
 from workers.errors import UnsuitableVolume
 from workers.segmentation.framing import frame
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lab.cases import CaseSource, LabelledCase
+    from lab.segmentation.plain_family import PlainFamily
     from workers.segmentation.families import Family
     from workers.segmentation.family_segmenter import FamilySegmenter
 
@@ -31,13 +33,18 @@ class FamilyCase:
     dice: float
     simple_dice: float
     case_score: float
+    out_of_distribution: float | None
     cpu_seconds: float
     refused: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyReport:
-    """What an evaluation of one family found; ``simple_rule`` says in words what ``simple`` did."""
+    """What an evaluation of one family found; ``simple_rule`` says in words what ``simple`` did.
+
+    ``plain`` is the network of single slices, None where it is not installed. ``unfamiliar`` counts the cases whose
+    images are unlike those of the training.
+    """
 
     family: str
     weights: str
@@ -45,6 +52,8 @@ class FamilyReport:
     simple: Figures
     simple_rule: str
     cpu_seconds_per_case: float
+    plain: Figures | None
+    unfamiliar: int
     per_case: tuple[FamilyCase, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -56,23 +65,27 @@ def evaluate_family(
     sources: Sequence[CaseSource],
     segmenter: FamilySegmenter,
     *,
+    plain: PlainFamily | None = None,
     on_case: Callable[[FamilyCase], None] = lambda _case: None,
 ) -> FamilyReport:
     """Segment every case and compare with the experts' masks; ``on_case`` gets each as it comes.
 
     A volume that is refused counts as one in which nothing was found. Raises UnreadableCase where a case is broken.
     """
-    own, simple, per_case = [], [], []
+    own, simple, compared, per_case = [], [], [], []
     for source in sources:
         case = source.read()
         started = time.process_time()
-        mask, scores, case_score, refused = _segmented(case, segmenter)
+        found, refused = _segmented(case, segmenter)
         seconds = time.process_time() - started
-        own.append(_measured(case, mask, scores))
+        own.append(_measured(case, found.mask, found.score_map))
         ruled = _simple(case, segmenter.family)
         simple.append(_measured(case, ruled, ruled.astype(np.float32)))
+        if plain is not None:
+            compared.append(_measured(case, *_by_plain(case, plain)))
         dices = own[-1].mask.dice, simple[-1].mask.dice
-        per_case.append(FamilyCase(case.name, case.patient, *dices, case_score, seconds, refused))
+        distance = found.out_of_distribution
+        per_case.append(FamilyCase(case.name, case.patient, *dices, found.case_score, distance, seconds, refused))
         on_case(per_case[-1])
     return FamilyReport(
         family=segmenter.family.name,
@@ -80,19 +93,27 @@ def evaluate_family(
         overall=summarise(own),
         simple=summarise(simple),
         simple_rule=SIMPLE_RULES[segmenter.family].name,
+        plain=summarise(compared) if compared else None,
+        unfamiliar=sum(is_unfamiliar(case.out_of_distribution) for case in per_case),
         cpu_seconds_per_case=float(np.mean([case.cpu_seconds for case in per_case])),
         per_case=tuple(per_case),
     )
 
 
-def _segmented(
-    case: LabelledCase, segmenter: FamilySegmenter
-) -> tuple[NDArray[np.bool_], NDArray[np.float32], float, str | None]:
+def _segmented(case: LabelledCase, segmenter: FamilySegmenter) -> tuple[Segmentation, str | None]:
     try:
-        found = segmenter.segment(case.volume)
+        return segmenter.segment(case.volume), None
     except UnsuitableVolume as error:
-        return np.zeros(case.mask.shape, dtype=bool), np.zeros(case.mask.shape, dtype=np.float32), 0.0, error.code
-    return found.mask, found.score_map, found.case_score, None
+        empty = np.zeros(case.mask.shape, dtype=bool)
+        return Segmentation(empty, empty.astype(np.float32), 0.0, None, segmenter.algorithm()), error.code
+
+
+def _by_plain(case: LabelledCase, plain: PlainFamily) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    try:
+        return plain.segment(case.volume)
+    except UnsuitableVolume:
+        empty = np.zeros(case.mask.shape, dtype=bool)
+        return empty, empty.astype(np.float32)
 
 
 def _simple(case: LabelledCase, family: Family) -> NDArray[np.bool_]:

@@ -99,7 +99,7 @@ def test_the_details_keep_their_fields() -> None:
         "seq at tag subject actor outcome study series patient_key route model weights details previous_hash hash"
     )
     assert " ".join(PanelForm.model_fields) == (
-        "number picture slice_index attention_inside attention_outside residual_inside residual_outside"
+        "number picture slice_index attention_inside attention_outside residual_inside residual_outside tiles"
     )
     assert " ".join(FindingForm.model_fields) == (
         "number presence finding code scheme confidence extent volume_ml longest_diameter_mm area_mm2 tracking_uid "

@@ -92,6 +92,29 @@ def test_a_real_pet_ct_mr_study_gets_a_result_for_each_part(tmp_path: Path, real
     assert sources == {"CT", "MR", "PT"}
 
 
+def test_the_shipped_routes_send_mask_and_report_of_each_part_of_a_real_sarcoma_study(
+    tmp_path: Path, real_data: Path, pacs: Orthanc
+) -> None:
+    folder = present(real_data / "sarcoma-ct-pet-mr") / "dicom" / "STS_051"
+    variables = {**QUICK, "ONCUE_WORKER_GUARD": "true"}
+    with oncue_up(tmp_path / "state", destinations=[f"ORTHANC@127.0.0.1:{pacs.port}"], variables=variables) as system:
+        _send(system, folder)
+        (study,) = system.wait_for("studies", "list", until=_ended)
+        assert [(one["route"], one["state"], one["code"]) for one in study["analyses"]] == [
+            ("limb-ct", "succeeded", None),
+            ("limb-mr", "succeeded", None),
+            ("limb-pet", "succeeded", None),
+        ]
+        system.wait_for("deliveries", "list", until=lambda found: len(found) == 6 and _all_sent(found))
+    segmentations = _held(pacs, "SEG")
+    sources = {_modality_of(folder, one.ReferencedSeriesSequence[0].SeriesInstanceUID) for one in segmentations}
+    assert sources == {"CT", "MR", "PT"}
+    assert {one.SegmentSequence[0].SegmentAlgorithmName for one in segmentations} == {"oncue-family"}
+    assert {one.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning for one in segmentations} == {
+        "Lesion"
+    }
+
+
 def test_a_limb_is_refused_by_what_it_shows_where_a_route_only_looks_at_modality(
     tmp_path: Path, real_data: Path, pacs: Orthanc
 ) -> None:

@@ -18,12 +18,15 @@ from storage.processes import Served
 from storage.states import JobState
 from tests.support.installed_models import install_model, remove_model
 from tests.support.pool import work_floor
+from workers.analysers import FamilyAnalyser
 from workers.config import WorkerSettings
 from workers.errors import CodeRefused, NoAnalyser, WeightsMismatch
 from workers.known_models import KnownModels
 from workers.resources import open_resources
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+FAMILIES = {"family-pet", "family-limb-mr", "family-body-ct", "family-lung-ct"}
+"""What is shipped, and known without any setting."""
 QUICK = {"zero-shot": "tests.support.analysers:build_quick"}
 
 
@@ -37,11 +40,11 @@ def serving(known: KnownModels, *names: str) -> KnownModels:
 
 
 def test_a_worker_knows_its_settings_and_whatever_is_added(known: KnownModels) -> None:
-    assert known.names() == {"zero-shot"}
+    assert known.names() == {"zero-shot", *FAMILIES}
     install_model(known.database, known.state, "liver")
-    assert known.names() == {"zero-shot", "liver"}
+    assert known.names() == {"zero-shot", "liver", *FAMILIES}
     remove_model(known.database, "liver")
-    assert known.names() == {"zero-shot"}
+    assert known.names() == {"zero-shot", *FAMILIES}
 
 
 def test_a_worker_takes_only_what_it_serves(known: KnownModels) -> None:
@@ -52,11 +55,25 @@ def test_a_worker_takes_only_what_it_serves(known: KnownModels) -> None:
     assert serving(known).names() == frozenset()
 
 
+def test_a_family_is_loaded_when_it_is_asked_for(known: KnownModels) -> None:
+    analyser = known.source("family-pet").load()
+    assert isinstance(analyser, FamilyAnalyser)
+    assert analyser.segmenter.family.name == "pet"
+
+
+def test_a_worker_with_weights_of_its_own_knows_the_families_that_lie_there(known: KnownModels, tmp_path: Path) -> None:
+    (tmp_path / "weights" / "families" / "pet").mkdir(parents=True)
+    settings = known.settings.model_copy(update={"models": tmp_path / "weights"})
+    assert replace(known, settings=settings).names() == {"zero-shot", "family-pet"}
+    with pytest.raises(WeightsMismatch, match=r"no manifest\.json in pet"):
+        replace(known, settings=settings).source("family-pet").load()
+
+
 def test_a_model_added_anew_is_another_one(known: KnownModels) -> None:
     install_model(known.database, known.state, "liver")
     before = known.source("liver")
     remove_model(known.database, "liver")
-    with pytest.raises(NoAnalyser, match="it has: zero-shot"):
+    with pytest.raises(NoAnalyser, match=r"it has: family-body-ct, .*, zero-shot"):
         known.source("liver")
     install_model(known.database, known.state, "liver", b"others")
     after = known.source("liver")
@@ -110,11 +127,11 @@ def test_a_running_worker_serves_what_is_added_and_no_longer_what_is_removed(tmp
             with floor.database.read() as session:
                 return {one.analyser for one in processes.served(session, now=utc_now())}
 
-        floor.wait_until(lambda: served() == {"zero-shot"})
+        floor.wait_until(lambda: served() == {"zero-shot", *FAMILIES})
         install_model(floor.database, tmp_path, "liver")
-        floor.wait_until(lambda: served() == {"zero-shot", "liver"})
+        floor.wait_until(lambda: served() == {"zero-shot", "liver", *FAMILIES})
         remove_model(floor.database, "liver")
-        floor.wait_until(lambda: served() == {"zero-shot"})
+        floor.wait_until(lambda: served() == {"zero-shot", *FAMILIES})
         job_id = floor.queue()
         floor.wait_for_state(job_id, JobState.SUCCEEDED)
 

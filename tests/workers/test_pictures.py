@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage.explanations import TILES, Explanation, FindingView, SaliencyMap
+from storage.explanations import (
+    TILES,
+    Explanation,
+    FindingView,
+    SaliencyMap,
+    ShownTile,
+    Tile,
+    panels_from_json,
+    panels_to_json,
+)
 from storage.objects import ObjectStore
 from storage.volumes import Geometry, Volume
 from workers.pictures import draw_overlays, draw_panel, draw_saliency, keep_panels
@@ -108,6 +118,18 @@ def test_a_panel_shows_five_square_tiles_side_by_side() -> None:
     assert not residual[outside].any()
     assert tuple(mask[outside]) == (128, 128, 128)
     assert mask[inside][0] > mask[inside][2]
+
+
+def test_a_panel_shows_no_more_than_its_view_says(objects: ObjectStore) -> None:
+    tiles = (ShownTile(Tile.IMAGE, decides=True), ShownTile(Tile.SCORE, decides=True), ShownTile(Tile.MASK))
+    view = replace(_view(), healthy=None, residual=None, tiles=tiles)
+    full, short = (np.asarray(Image.open(io.BytesIO(draw_panel(one)))) for one in (_view(), view))
+    assert (short.shape[1] + 4) * 5 == (full.shape[1] + 4) * 3
+    kept = keep_panels(Explanation(np.zeros((2, 4, 4), np.uint8), (view,)), objects)
+    assert kept is not None
+    assert kept.shows_score
+    assert panels_from_json(panels_to_json(kept.panels)) == kept.panels
+    assert (kept.panels[0].residual_inside, kept.panels[0].residual_outside) == (None, None)
 
 
 def test_a_panel_carries_nothing_but_pixels() -> None:

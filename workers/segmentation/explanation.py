@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.explanations import Explanation, FindingView
+from storage.explanations import Explanation, FindingView, ShownTile, Tile
 from workers.components import number_components
 from workers.segmentation import inpainting, maps
 from workers.segmentation.grid import IMAGE_SIZE, from_model
+from workers.segmentation.shown_planes import brightness, choose_planes, nearest_in_box, slice_index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workers.segmentation.grid import Crop, ModelGrid, Orientation
+    from workers.segmentation.calibration import Fusion
+    from workers.segmentation.grid import ModelGrid
     from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
 
     BoolArray = NDArray[np.bool_]
     FloatArray = NDArray[np.float32]
     ByteArray = NDArray[np.uint8]
 
-SHARED_PLANE = 0.5
-"""A plane that shows another finding already serves where it holds this share of the finding's largest area."""
 _SLICES_AT_ONCE = 16
 _FULL = 255
 
@@ -42,41 +42,34 @@ def explain(
     grid, found = scored.stack.grid, scored.maps
     labels = grid.orientation.apply(number_components(mask)[0])
     planes = choose_planes(labels)
-    cut = {z: nearest_on_model_grid(labels[z], grid.crop) for z in sorted(set(planes.values()))}
+    cut = {z: nearest_in_box(labels[z], grid.crop, IMAGE_SIZE) for z in sorted(set(planes.values()))}
+    tiles = _tiles(segmenter.calibration.modes[scored.mode].fusion)
     healthy, residual = _without_findings(segmenter, scored, cut, check=check)
     views = tuple(
         FindingView(
             number=number,
-            slice_index=_slice_index(z, grid.orientation, len(labels)),
-            image=_brightness(scored.stack.images[z]),
+            slice_index=slice_index(z, grid.orientation, len(labels)),
+            image=brightness(scored.stack.images[z]),
             attention=np.clip(found.attention[z], 0.0, 1.0),
-            healthy=_brightness(healthy[z]),
+            healthy=brightness(healthy[z]),
             residual=residual[z],
             mask=cut[z] == number,
+            tiles=tiles,
         )
         for number, z in planes.items()
     )
     return Explanation(_attention(found.attention, grid), views)
 
 
-def choose_planes(labels: ByteArray) -> Mapping[int, int]:
-    """Return for each number the plane with its largest area, or an earlier choice that shows nearly as much of it."""
-    chosen: dict[int, int] = {}
-    for number in range(1, int(labels.max(initial=0)) + 1):
-        areas = np.count_nonzero(labels == number, axis=(1, 2))
-        shared = [z for z in chosen.values() if areas[z] >= SHARED_PLANE * areas.max()]
-        chosen[number] = max(shared, key=lambda z: int(areas[z])) if shared else int(areas.argmax())
-    return chosen
-
-
-def nearest_on_model_grid(plane: ByteArray, box: Crop) -> ByteArray:
-    """Return the labels of one plane on the model's grid; 0 outside the image."""
-    steps = (np.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
-    rows = np.rint(box.top + steps * box.height - 0.5).astype(np.intp)
-    columns = np.rint(box.left + steps * box.width - 0.5).astype(np.intp)
-    inside = ((rows >= 0) & (rows < plane.shape[0]))[:, None] & ((columns >= 0) & (columns < plane.shape[1]))
-    taken = plane[rows.clip(0, plane.shape[0] - 1)][:, columns.clip(0, plane.shape[1] - 1)]
-    return np.where(inside, taken, np.uint8(0))
+def _tiles(fusion: Fusion) -> tuple[ShownTile, ...]:
+    """Return what is shown: the image always decides, a map where it has a weight, the mask is what came of it."""
+    return (
+        ShownTile(Tile.IMAGE, decides=True),
+        ShownTile(Tile.ATTENTION, decides=fusion.attention > 0),
+        ShownTile(Tile.HEALTHY, decides=fusion.uses_residual),
+        ShownTile(Tile.RESIDUAL, decides=fusion.uses_residual),
+        ShownTile(Tile.MASK),
+    )
 
 
 def _without_findings(
@@ -116,14 +109,3 @@ def _attention(attention: FloatArray, grid: ModelGrid) -> ByteArray:
         placed = from_model(part, grid.crop, (len(part), *grid.shape[1:]))
         whole[start : start + len(part)] = np.rint(np.clip(placed, 0.0, 1.0) * _FULL)
     return grid.to_stored(whole)
-
-
-def _slice_index(plane: int, turn: Orientation, planes: int) -> int | None:
-    if turn.order[0] != 0:
-        return None
-    return planes - 1 - plane if turn.flipped[0] else plane
-
-
-def _brightness(image: FloatArray) -> FloatArray:
-    """Return intensities of -1..1 in 0..1."""
-    return np.asarray((np.clip(image, -1.0, 1.0) + 1.0) / 2.0, dtype=np.float32)

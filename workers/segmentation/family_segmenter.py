@@ -13,10 +13,14 @@ from safetensors.torch import load_file
 from storage.domain import Algorithm, Segmentation
 from storage.errors import ConfigurationError
 from workers import devices, weights
+from workers.config import FAMILIES_FOLDER
 from workers.errors import WeightsMismatch
+from workers.segmentation.ends import cut_ends
 from workers.segmentation.families import Family, family_named, family_of
+from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
 from workers.segmentation.framing import FramedStack, frame, neighbours
-from workers.segmentation.mask import MaskRule, case_level, smooth_across, to_mask
+from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
+from workers.segmentation.mask import case_level, kept_components, smooth_across
 from workers.segmentation.unet import UNet
 
 if TYPE_CHECKING:
@@ -29,16 +33,10 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-FOLDER = "families"
-"""Where the families' weights lie among the installed models, a folder for each."""
 NAME = "oncue-family"
 VERSION = "1"
-CALIBRATION = "calibration.json"
-FORMAT = 1
 BATCH_PIXELS = 2**18
 """Pixels of all slices that are scored at once."""
-CASE_ML = 1.0
-"""The score of a case is the mean of the highest scores that together fill this volume."""
 
 
 def unheard(_done: int, _total: int) -> None:
@@ -80,11 +78,20 @@ class FamilyNetworks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ScoredStack:
+    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices."""
+
+    stack: FramedStack
+    score: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FamilySegmenter:
-    """A family's networks with the rule that was fixed for their scores beforehand, loaded once and kept warm."""
+    """A family's networks with what was fixed for their scores beforehand, loaded once and kept warm."""
 
     networks: FamilyNetworks
-    rule: MaskRule
+    calibration: FamilyCalibration
+    likeness: TrainingLikeness
     weights_sha256: str
 
     @property
@@ -109,34 +116,51 @@ class FamilySegmenter:
         manifest = weights.verify(folder)
         device = device or devices.choose_device()
         dtype = dtype or devices.choose_dtype(device)
-        family, rule = read_calibration(folder)
+        calibration = read_calibration(folder)
+        family = calibration.family
         if named is not None and named != family.name:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
-        files = sorted(folder.glob("*.safetensors"))
+        files = sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
         networks = tuple(devices.frozen(load_network(file, family), device) for file in files)
-        return cls(FamilyNetworks(family, networks, device, dtype), rule, manifest.sha256)
+        trained = FamilyNetworks(family, networks, device, dtype)
+        return cls(trained, calibration, read_likeness(folder), manifest.sha256)
 
     def segment(self, volume: Volume, *, on_progress: Callable[[int, int], None] = unheard) -> Segmentation:
         """Return where a lesion is found, on the volume's own grid; the mask is empty where nothing was found.
 
         Raises UnsuitableVolume for a volume of another modality, or one that cannot be analysed.
         """
+        return self.conclude(self.score(volume, on_progress=on_progress))
+
+    def score(self, volume: Volume, *, on_progress: Callable[[int, int], None] = unheard) -> ScoredStack:
+        """Return the score of a volume; raises as ``segment`` does. ``on_progress`` is called after each batch."""
         stack = frame(volume, self.family)
         found = self.networks.scores(stack, on_progress=on_progress)
-        score = smooth_across(found, stack.spacing_mm[0], self.rule.smoothing_mm)
-        on_volume = stack.to_volume(score)
-        mask = to_mask(on_volume, stack.orientation.spacing_mm, self.rule)
+        return ScoredStack(stack, smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm))
+
+    def conclude(self, scored: ScoredStack) -> Segmentation:
+        """Return the mask of a scored stack, how sure it is, and how unlike the training images the stack is."""
+        stack, rule, case = scored.stack, self.calibration.rule, self.calibration.case
+        on_volume = stack.to_volume(scored.score)
+        labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
+        described = describe(self.networks.networks[0], stack, self.family)
         return Segmentation(
-            mask=stack.to_stored(mask),
+            mask=stack.to_stored(cut_ends(labels, on_volume, self.calibration.end_share) > 0),
             score_map=stack.to_stored(np.clip(on_volume, 0.0, 1.0)),
-            case_score=case_level(score, stack.spacing_mm, CASE_ML),
-            out_of_distribution=None,
+            case_score=case.score(case_level(scored.score, stack.spacing_mm, case.volume_ml)),
+            out_of_distribution=self.likeness.excess(described),
             algorithm=self.algorithm(),
         )
 
     def algorithm(self) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
-        parameters = {"family": self.family.name, "dtype": str(self.networks.dtype), **asdict(self.rule)}
+        known = self.calibration
+        parameters = {
+            "family": self.family.name,
+            "dtype": str(self.networks.dtype),
+            **asdict(known.rule),
+            "end_share": known.end_share,
+        }
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
 
 
@@ -145,17 +169,21 @@ def family_folder(models: Path, modality: str, name: str | None = None) -> Path 
 
     Raises ConfigurationError where there is no family of that name, or its weights are not installed.
     """
-    family = family_of(modality) if name is None else family_named(name)
-    if family is None:
-        return None
-    folder = models / FOLDER / family.name
-    if folder.is_dir():
-        return folder
-    if name is None:
-        return None
-    raise ConfigurationError(
-        f"no weights of the family {name} under {FOLDER}/: install or train them, or name their folder"
-    )
+    if name is not None:
+        return installed_family(models, name)
+    family = family_of(modality)
+    folder = models / FAMILIES_FOLDER / family.name if family is not None else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def installed_family(models: Path, name: str) -> Path:
+    """Return where the weights of a family lie; ConfigurationError where there is none, or they are not installed."""
+    folder = models / FAMILIES_FOLDER / family_named(name).name
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"no weights of the family {name} under {FAMILIES_FOLDER}/: install or train them, or name their folder"
+        )
+    return folder
 
 
 def load_network(file: Path, family: Family) -> UNet:
@@ -166,22 +194,3 @@ def load_network(file: Path, family: Family) -> UNet:
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsMismatch(f"{file.name} does not fit a network of {family.name}: restore the file") from error
     return network
-
-
-def read_calibration(folder: Path) -> tuple[Family, MaskRule]:
-    """Return which family a folder's networks are of, and their rule; raises WeightsMismatch."""
-    try:
-        content = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
-        known = content["format"] == FORMAT
-        family, rule = family_named(str(content["family"])), MaskRule(**content["rule"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsMismatch(f"{CALIBRATION} of {folder.name} does not fit this version of oncue: {error}") from error
-    if not known:
-        raise WeightsMismatch(f"{CALIBRATION} of {folder.name} has another format than {FORMAT}")
-    return family, rule
-
-
-def write_calibration(folder: Path, family: Family, rule: MaskRule) -> None:
-    """Write which family a folder's networks are of, and their rule."""
-    content = {"format": FORMAT, "family": family.name, "rule": asdict(rule)}
-    (folder / CALIBRATION).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +25,23 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logit of each pixel."""
-        hidden, levels = images, []
-        for depth, down in enumerate(self.downs):
-            hidden = down(functional.max_pool2d(hidden, 2) if depth else hidden)
-            levels.append(hidden)
-        levels.pop()
+        levels = list(self._levels(images))
+        hidden = levels.pop()
         for up in self.ups:
             grown = functional.interpolate(hidden, scale_factor=2, mode="nearest")
             hidden = up(torch.cat([grown, levels.pop()], dim=1))
         logits: Tensor = self.out(hidden)
         return logits
+
+    def features(self, images: Tensor, levels: int) -> Tensor:
+        """Return the features of the level that is reached by so many steps downwards."""
+        return next(islice(self._levels(images), levels - 1, None))
+
+    def _levels(self, images: Tensor) -> Iterator[Tensor]:
+        hidden = images
+        for depth, down in enumerate(self.downs):
+            hidden = down(functional.max_pool2d(hidden, 2) if depth else hidden)
+            yield hidden
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:

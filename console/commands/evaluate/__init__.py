@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from console.commands.evaluate.classification import evaluate_classification
+from console.commands.evaluate.families import evaluate_families
 from console.commands.evaluate.segmentation import evaluate_segmenter
 from console.terminal.variadic import VariadicCommand
 
@@ -14,3 +15,4 @@ app = typer.Typer(
 )
 app.command("classification", cls=VariadicCommand)(evaluate_classification)
 app.command("segmentation")(evaluate_segmenter)
+app.command("families")(evaluate_families)

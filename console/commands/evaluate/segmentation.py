@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands.evaluate.family_table import HEADERS, figures_row, interval, show_family
 from console.commands.laboratory import laboratory
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from lab.bootstrap import Estimate
     from lab.segmentation.ablation import AblationTable
     from lab.segmentation.case_selection import Selection
-    from lab.segmentation.family_evaluation import FamilyReport
-    from lab.segmentation.measuring import Figures
+    from lab.segmentation.plain_family import PlainFamily
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
 
@@ -100,13 +99,16 @@ def evaluate_segmenter(
     pairs = tuple(_pair(text) for text in where or ())
     with laboratory():
         from lab.segmentation.case_selection import CaseFilter, select_cases
+        from lab.segmentation.plain_family import PlainFamily
         from lab.segmentation.predictions import EvaluationSetup
         from workers.analysers import SEGMENTATION_FOLDER
+        from workers.segmentation.family_calibration import read_calibration
         from workers.segmentation.family_segmenter import family_folder
     wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, tuning_only=tuning, limit=limit)
     folder = family_weights or family_folder(worker.models_folder(), modality.upper(), family)
     if folder is not None:
-        _evaluate_family(select_cases(cases, wanted, weights=folder), folder, family, as_json=as_json)
+        plain = PlainFamily.installed(worker.models_folder(), read_calibration(folder).family)
+        _evaluate_family(select_cases(cases, wanted, weights=folder), folder, family, plain, as_json=as_json)
         return
     selection = select_cases(cases, wanted, weights=worker.models_folder() / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
@@ -142,7 +144,9 @@ def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_
         _show_report(evaluation.report)
 
 
-def _evaluate_family(selection: Selection, folder: Path, name: str | None, *, as_json: bool) -> None:
+def _evaluate_family(
+    selection: Selection, folder: Path, name: str | None, plain: PlainFamily | None, *, as_json: bool
+) -> None:
     from console.terminal.output import write_json
 
     with laboratory():
@@ -151,21 +155,15 @@ def _evaluate_family(selection: Selection, folder: Path, name: str | None, *, as
     segmenter = FamilySegmenter.load(folder, named=name)
     with _case_counter(len(selection.evaluated)) as count:
         report = evaluate_family(
-            selection.evaluated, segmenter, on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}")
+            selection.evaluated,
+            segmenter,
+            plain=plain,
+            on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}"),
         )
     if as_json:
         write_json(report.to_json())
     else:
-        _show_family(report)
-
-
-def _show_family(report: FamilyReport) -> None:
-    from console.terminal.output import write_line, write_table
-
-    rows = [_row(report.family, report.overall), _row(report.simple_rule, report.simple)]
-    headers = ("way", "Dice (95 % interval over patients)", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC")
-    write_table(f"Segmentation of {len(report.per_case)} cases by the family {report.family}", headers, rows, empty="")
-    write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
+        show_family(report)
 
 
 def _ablate(selection: Selection, setup: EvaluationSetup, *, as_json: bool) -> None:
@@ -206,10 +204,9 @@ def _show_report(report: SegmentationReport) -> None:
     from lab.segmentation.page import WAY_NAMES
     from lab.segmentation.predictions import Way
 
-    rows = [_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
-    rows += [_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]
-    headers = ("way", "Dice (95 % interval over patients)", "NSD at 2 mm", "AUPRC", "false alarms", "slice AUROC")
-    write_table(f"Segmentation of {len(report.per_case)} cases, prompt «{report.prompt}»", headers, rows, empty="")
+    rows = [figures_row(f"{WAY_NAMES[Way.METHOD]}, {report.mode}", report.overall)]
+    rows += [figures_row(WAY_NAMES[way], figures) for way, figures in report.baselines.items() if figures]
+    write_table(f"Segmentation of {len(report.per_case)} cases, prompt «{report.prompt}»", HEADERS, rows, empty="")
     write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
     for note in report.notes:
         write_line(f"note: {note}")
@@ -219,7 +216,7 @@ def _show_ablation(table: AblationTable) -> None:
     from console.terminal.output import write_line, write_table
 
     rows = [
-        (*_row(row.part, row.figures), _interval(row.best_dice), row.level, row.peak, row.best_level)
+        (*figures_row(row.part, row.figures), interval(row.best_dice), row.level, row.peak, row.best_level)
         for row in table.rows
     ]
     headers = (
@@ -230,12 +227,3 @@ def _show_ablation(table: AblationTable) -> None:
     fixed = f"fixed on {table.tuning_cases} tuning cases" if table.tuning_cases else "the mode's own threshold"
     write_line(f"level and peak: {fixed}; weights {table.weights[:12]}")
     write_line("best level: chosen on these very cases and without any component rule, an upper bound of a threshold")
-
-
-def _row(name: str, figures: Figures) -> tuple[object, ...]:
-    shown = (figures.dice, figures.nsd, figures.auprc, figures.false_alarm_rate, figures.slice_auroc)
-    return (name, *(_interval(figure) for figure in shown))
-
-
-def _interval(figure: Estimate | None) -> str | None:
-    return None if figure is None else f"{figure.mean:.3f} ({figure.lo:.3f} to {figure.hi:.3f})"

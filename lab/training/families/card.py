@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from lab.segmentation.simple_rules import SIMPLE_RULES
@@ -10,10 +12,19 @@ from lab.training.families import material
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lab.training.families.likeness import LikenessFigures
     from lab.training.families.tuning import Kind
     from lab.training.rules import Worth
     from workers.segmentation.families import Family
 
+ORIGINS: Mapping[str, str] = {
+    "sarcoma-ct-pet-mr": "Soft-tissue-Sarcoma, The Cancer Imaging Archive, as prepared for IBSI, CC BY 3.0",
+    "lung-nodule-ct": "LIDC-IDRI, The Cancer Imaging Archive, CC BY 3.0",
+    "dicom/ct-chest-100-slices": "CMB-CRC, The Cancer Imaging Archive",
+    "brain-mri-no-tumor": "public collections, health unproven",
+    "brain-mri-t1c": "Cheng, figshare 1512427, CC BY 4.0",
+}
+"""Where the folders of data come from, and under which licence."""
 TEMPLATE = """# {name}
 
 A U-shaped network of {slices} slice(s), trained on painted lesions and, where listed, on unlabelled stacks that its
@@ -22,30 +33,48 @@ mask rule.
 
 **Not a medical device. For research use only.**
 
-| trained on | layout | unlabelled tumours |
-|---|---|---|
+| trained on | layout | unlabelled tumours | source and licence |
+|---|---|---|---|
 {sources}
 
 Tuned on {cases} cases ({kinds}) whose tumours no training has seen: mean Dice {dice:.3f} on the network's own grid, the
-rule being chosen on these very cases. Components that touch no tumour reach {alarms:.1%} of the slices far from any.
+rule being chosen on these very cases. Of the slices far from any tumour {alarms:.1%} carry a mask; before the ends of
+components are cut, components that touch no tumour reach {strangers:.1%}.
 The simple rule to compare with: {simple}. `patients.json` holds the digests of all who trained or tuned.
+
+`likeness.safetensors` knows the training images. Of {own} cases, each left out with its patient, {own_refused} are
+called unlike them; of {others} images of other kinds, shown as if they were of the family's modality, {others_refused}
+are. The limits were set on these very images.
 """
 
 
-def text(family: Family, kinds: Sequence[Kind], worth: Worth, cases: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What the tuning part gave: how many cases, what masks are worth, alarms by strangers, and who is refused."""
+
+    cases: int
+    worth: Worth
+    strangers: float
+    refused: LikenessFigures
+
+
+def text(family: Family, kinds: Sequence[Kind], tuned: Tuned) -> str:
     """Return the card of a family's folder."""
     rows = []
     for unlabelled in (False, True):
         for source in material.listed(family, unlabelled=unlabelled):
-            place = source.folder or "drawn by the program"
-            rows.append(f"| {place} {source.suffix} | {source.layout} | {'yes' if unlabelled else 'no'} |")
+            place = " ".join(part for part in (source.folder, source.suffix) if part) or "drawn by the program"
+            origin = ORIGINS.get(source.folder, "as its folder says" if source.folder else "this project")
+            rows.append(f"| {place} | {source.layout} | {'yes' if unlabelled else 'no'} | {origin} |")
     return TEMPLATE.format(
         name=family.name,
         slices=family.slices,
         sources="\n".join(rows),
-        cases=cases,
+        cases=tuned.cases,
         kinds=", ".join(kind.name for kind in kinds),
-        dice=worth.dice,
-        alarms=worth.alarms,
+        dice=tuned.worth.dice,
+        alarms=tuned.worth.alarms,
+        strangers=tuned.strangers,
+        **asdict(tuned.refused),
         simple=SIMPLE_RULES[family].name,
     )

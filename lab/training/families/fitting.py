@@ -13,6 +13,7 @@ from lab.training.adapters import overlap_loss
 from lab.training.families.painters import RECIPES
 from lab.training.families.sampler import FamilySampler
 from workers.devices import channels_last
+from workers.segmentation.families import family_named
 from workers.segmentation.unet import UNet
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def fit(
         network = channels_last(UNet(family.slices))
     if start is not None:
         network.load_state_dict(load_file(start))
-    sampler = FamilySampler(family, RECIPES[family], slices, seed)
+    sampler = FamilySampler(family, RECIPES[family_named(family.name)], slices, seed)
 
     def loss_of(step: int) -> Tensor:
         batch = sampler.draw(step, run.plan.batch)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,56 +16,20 @@ import torch
 from lab import patients
 from lab.patients import Role, role
 from lab.training import rules
-from lab.training.families import card, fitting, marking, material, tuning
+from lab.training.families import calibrate, card, fitting, likeness, marking, material, tuning
+from lab.training.families.settings import LICENCE, ONLY, FamilyResult, FamilySettings, unheard_step
 from lab.training.loop import Run
-from lab.training.settings import OnStep, StageSettings, StepReport
 from workers import devices, weights
-from workers.segmentation.family_segmenter import FamilyNetworks, load_network, write_calibration
+from workers.segmentation.family_calibration import FamilyCalibration
+from workers.segmentation.family_segmenter import FamilyNetworks, load_network
 
 if TYPE_CHECKING:
+    from lab.training.settings import OnStep
     from lab.training.slices import SliceSet
-    from workers.segmentation.families import Family
 
-FIRST = StageSettings(steps=1500, batch=16, learning_rate=2e-3)
-SECOND = StageSettings(steps=600, batch=16, learning_rate=1e-3)
 UNLABELLED_SHARE = 0.8
 """How often slices of whole stacks are drawn in the second round, against 1 for those without tumour."""
 WEIGHTS = "network.safetensors"
-ONLY = frozenset({Role.TRAIN})
-LICENCE = "CC-BY-NC-SA-4.0"
-
-
-@dataclass(frozen=True, slots=True)
-class FamilySettings:
-    """One training: the family, the folder of all data, where weights and checkpoints go, and how long.
-
-    The weights depend on seed and steps alone; ``deadline_minutes`` stops a run early, for a later one to go on.
-    """
-
-    family: Family
-    data: Path
-    out: Path
-    work: Path
-    first: StageSettings = FIRST
-    second: StageSettings = SECOND
-    seed: int = 0
-    threads: int = 1
-    deadline_minutes: float = 60.0
-    dtype: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyResult:
-    """Whether training is finished and, then, what the chosen rule gives on the tuning part."""
-
-    finished: bool
-    worth: rules.Worth | None
-    cases: int
-    seconds: float
-
-
-def unheard_step(_report: StepReport) -> None:
-    """Ignore the report."""
 
 
 def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) -> FamilyResult:
@@ -86,7 +49,7 @@ def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) ->
 
 
 def publish(settings: FamilySettings) -> tuple[rules.Worth, int]:
-    """Choose the mask rule on the tuning part, and write calibration, card, patients and manifest."""
+    """Choose mask rule, ends and limits on the tuning part; write calibration, likeness, card, patients, manifest."""
     family = settings.family
     kinds = tuning.KINDS[family]
     modality = min(family.modalities)
@@ -94,11 +57,16 @@ def publish(settings: FamilySettings) -> tuple[rules.Worth, int]:
     networks = _networks(settings)
     scored = tuning.scored(cases, networks)
     rule, _ = tuning.choose([*scored, *tuning.healthy(networks)])
-    worth = rules.judge(scored, rule)
-    write_calibration(settings.out, family, rule)
-    patients.write_seen({case.patient for case in cases} | _trained_on(settings), settings.out)
+    strangers = rules.judge(scored, rule).alarms
+    end_share, worth = calibrate.choose_end_share(scored, rule)
+    FamilyCalibration(family, rule, calibrate.case_scale(scored, rule), end_share).write(settings.out)
+    known, refused = likeness.fit(family, networks.networks[0], settings.data)
+    known.write(settings.out)
+    known_patients = likeness.patients_of(family, settings.data)
+    patients.write_seen({case.patient for case in cases} | known_patients | _trained_on(settings), settings.out)
     weights.write_manifest(settings.out, name=family.name, version="1", licence=LICENCE)
-    (settings.out / "README.md").write_text(card.text(family, kinds, worth, len(cases)), encoding="utf-8")
+    tuned = card.Tuned(len(cases), worth, strangers, refused)
+    (settings.out / "README.md").write_text(card.text(family, kinds, tuned), encoding="utf-8")
     return worth, len(cases)
 
 

@@ -75,7 +75,10 @@ def arrive(place: Place, folder: Path, *, routes: Path | None = None) -> str:
 
 
 def test_the_shipped_routes_are_listed_with_file_digest_and_conditions(place: Place) -> None:
-    (route,) = oncue("routes", "list", "--state", place.state, "--json").json
+    route, *others = oncue("routes", "list", "--state", place.state, "--json").json
+    assert [(other["name"], other["analyser"], other["prompt"]) for other in others] == [
+        ("limb-mr", "family-limb-mr", None), ("limb-ct", "family-body-ct", None), ("limb-pet", "family-pet", None),
+    ]  # fmt: skip # reads by its lines
     assert (route["name"], route["analyser"], route["prompt"], route["pool"]) == (
         "head-mr", "zero-shot", "tumor", "default",
     )  # fmt: skip # reads by its lines
@@ -134,8 +137,9 @@ def test_a_folder_is_told_what_would_become_of_each_study(place: Place, folder: 
     assert (job["route"], job["series"]) == ("head-mr", [flair["series_instance_uid"]])
     assert flair["stated_regions"] == ["head"]
     assert knee["jobs"] == []
-    assert all("body_part: wanted head, found lower-limb" in reason for reason in knee["reasons"])
-    (answer,) = knee["answers"]
+    assert "body_part: wanted head, found lower-limb" in knee["reasons"][0]
+    assert "route limb-mr: " in knee["reasons"][1]
+    answer = knee["answers"][0]
     assert [[unmet["condition"] for unmet in series["unmet"]] for series in answer["series"]] == [["body_part"]] * 2
 
 
@@ -209,12 +213,13 @@ def test_a_replay_shows_only_what_would_be_routed_otherwise(place: Place, folder
     assert (same["studies"], same["different"], same["unrecorded"], same["shown"]) == (2, 0, 0, [])
     assert len(oncue(*replay, "--all", "--json").json["shown"]) == 2
     with_limbs = tmp_path / "limbs.toml"
-    with_limbs.write_text(SHIPPED.read_text() + TWO_ROUTES[TWO_ROUTES.rindex("[[route]]") :])
+    knees = TWO_ROUTES[TWO_ROUTES.rindex("[[route]]") :].replace('"limb-mr"', '"knee-mr"')
+    with_limbs.write_text(SHIPPED.read_text() + knees)
     other = oncue(*replay, "--routes", with_limbs, "--json").json
     assert (other["studies"], other["different"]) == (2, 1)
     (shown,) = other["shown"]
     assert (shown["study_instance_uid"], shown["before"], shown["after"], shown["gained"]) == (
-        knee, [], ["limb-mr"], ["limb-mr"],
+        knee, [], ["knee-mr"], ["knee-mr"],
     )  # fmt: skip # reads by its lines
     assert "1 of 2 studies that closed since" in oncue(*replay, "--routes", with_limbs).out
     assert oncue("routes", "replay", "--since", "2999-01-01", "--state", place.state, "--json").json["studies"] == 0

@@ -17,6 +17,7 @@ from dicom_gateway.objects.validation import check_object
 from dicom_gateway.objects.writing import write_objects, write_parametric_map
 from storage.domain import ObjectKind
 from storage.errors import RecordMissing
+from storage.explanations import Panel, ShownTile, Tile
 from storage.objects import ObjectStore
 from tests.support.readers import entity_errors, iod_errors, point_values, read_map
 from tests.support.sources import LAYOUTS, WRITTEN_AT, Layout, SourceStudy, store_study
@@ -126,3 +127,18 @@ def test_values_outside_0_to_1_do_not_pass_the_check(objects: ObjectStore) -> No
     dataset.FloatPixelData = values[1:].tobytes()
     with pytest.raises(ObjectInvalid, match="frames"):
         check_object(dataset, references=[])
+
+
+def test_a_map_of_a_network_s_score_does_not_call_it_attention(objects: ObjectStore) -> None:
+    study = store_study(AXIAL, objects)
+    analysis = study.explained(objects)
+    assert analysis.explanation is not None
+    panel = Panel(1, "a" * 64, 0, 0.9, 0.1, None, None, (ShownTile(Tile.SCORE, decides=True),))
+    scored = replace(analysis, explanation=replace(analysis.explanation, panels=(panel,)))
+    written = write_parametric_map(scored, objects, written_at=WRITTEN_AT, equipment=Equipment())
+    dataset = pydicom.dcmread(objects.path(written.digest))
+    mapping = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    quantities = {
+        item.ConceptCodeSequence[0].CodeValue for item in mapping.QuantityDefinitionSequence if item.ValueType == "CODE"
+    }
+    assert (dataset.ContentLabel, quantities) == ("AI_SCORE", {"LESION_SCORE"})

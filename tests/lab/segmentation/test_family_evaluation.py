@@ -15,8 +15,10 @@ from console.cli import app
 from lab.patients import is_tuned_on
 from storage.errors import ConfigurationError
 from workers import weights
+from workers.segmentation import likeness
+from workers.segmentation.calibration import CaseScale
 from workers.segmentation.families import PET
-from workers.segmentation.family_segmenter import write_calibration
+from workers.segmentation.family_calibration import FamilyCalibration
 from workers.segmentation.mask import MaskRule
 from workers.segmentation.unet import UNet
 
@@ -45,7 +47,8 @@ def family(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     state = UNet(PET.slices).state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "network.safetensors")
-    write_calibration(folder, PET, MaskRule(0.5, 0.5, 0.1, 0.0, 0.5))
+    FamilyCalibration(PET, MaskRule(0.5, 0.5, 0.1, 0.0, 0.5), CaseScale(1.0, 0.5)).write(folder)
+    likeness.fit([np.random.default_rng(0).normal(size=(30, 138)).astype(np.float32)]).write(folder)
     weights.write_manifest(folder, name="pet", version="1", licence="test")
     return folder
 
@@ -86,6 +89,19 @@ def test_images_that_are_not_the_family_s_count_as_nothing_found(cases: Path, fa
 
 
 def test_an_uninstalled_family_is_named(cases: Path) -> None:
-    result = CliRunner().invoke(app, ["evaluate", "segmentation", "--cases", str(cases), "--family", "limb-mr"])
+    result = CliRunner().invoke(app, ["evaluate", "segmentation", "--cases", str(cases), "--family", "breast-us"])
     assert isinstance(result.exception, ConfigurationError)
-    assert "no weights of the family limb-mr" in str(result.exception)
+    assert "no weights of the family breast-us" in str(result.exception)
+
+
+def test_every_installed_family_gets_a_table_by_one_command(cases: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    cases.rename(data / "sarcoma-ct-pet-mr")
+    command = ["evaluate", "families", "--data", str(data), "--family", "pet", "--tuning", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)
+    assert (report["family"], report["simple_rule"], report["plain"]) == ("pet", "SUV above 2.5", None)
+    assert {case["patient"] for case in report["per_case"]} == set(TUNED)
+    assert report["simple"]["dice"]["mean"] > 0.9

@@ -22,6 +22,9 @@ FLAIR = SeriesFacts(
 )
 
 
+LIMB = replace(FLAIR, body_part_examined="EXTREMITY", series_description="AX T1", study_description="MRT Oberschenkel")
+
+
 def one_route(conditions: str) -> Routes:
     text = f'version = 1\n[[route]]\nname = "r"\nanalyser = "a"\n[route.match]\nmodality = ["MR", "CT"]\n{conditions}\n'
     return parse_routes(text.encode(), name="routes.toml")
@@ -39,11 +42,32 @@ def test_a_head_mr_gets_the_shipped_route() -> None:
 
 
 @pytest.mark.parametrize(
+    ("series", "route"),
+    [
+        (LIMB, "limb-mr"),
+        (replace(LIMB, body_part_examined=""), "limb-mr"),
+        (replace(LIMB, modality="CT", series_description="CT AC"), "limb-ct"),
+        (replace(LIMB, modality="PT", series_description="LEGS AC"), "limb-pet"),
+    ],
+)
+def test_each_kind_of_image_of_a_limb_gets_a_shipped_route_of_its_own(series: SeriesFacts, route: str) -> None:
+    assert [answer.route.name for answer in route_study(load_routes(), [series]).chosen] == [route]
+
+
+@pytest.mark.parametrize(
     "series",
     [
         replace(FLAIR, modality="CT"),
         replace(FLAIR, body_part_examined="KNEE", series_description="PD TSE SAG", study_description="MR KNEE RIGHT"),
-        replace(FLAIR, body_part_examined="", series_description="T1 TSE", study_description="MRT Oberschenkel"),
+        replace(FLAIR, body_part_examined="", series_description="PD TSE", study_description="MRT Oberschenkel"),
+        replace(LIMB, contrast=True),
+        replace(LIMB, series_description="AX T1 FS"),
+        replace(LIMB, modality="CT", body_part_examined="CHEST", study_description=""),
+        replace(LIMB, modality="CT", body_part_examined="", study_description=""),
+        replace(LIMB, modality="CT", body_part_examined="CHESTABDPELVIS", study_description=""),
+        replace(LIMB, modality="PT", series_description="PET WB skull base to mid-thigh", body_part_examined=""),
+        replace(LIMB, modality="PT", series_description="WB AC", body_part_examined="WHOLEBODY", study_description=""),
+        replace(LIMB, modality="PT", series_description="LEGS NAC"),
         replace(FLAIR, series_description="3-plane localizer"),
         replace(FLAIR, frames=1),
     ],
@@ -122,8 +146,8 @@ def test_the_record_quotes_no_description() -> None:
 
 def test_a_study_description_speaks_of_the_series_that_says_the_same_and_not_of_its_neighbours() -> None:
     knee = replace(FLAIR, series_instance_uid="1.2.2", body_part_examined="KNEE", series_description="PD TSE")
-    (answer,) = route_study(load_routes(), [FLAIR, knee]).answers
+    answer, *_ = route_study(load_routes(), [FLAIR, knee]).answers
     assert answer.wanted == ("1.2.1",)
     # Alone, with nothing else to be what «MR BRAIN» speaks of, its body part may be left over from the last patient.
-    (answer,) = route_study(load_routes(), [knee]).answers
+    answer, *_ = route_study(load_routes(), [knee]).answers
     assert answer.wanted == ("1.2.2",)

@@ -17,9 +17,10 @@ from storage.explanations import Explanation
 from storage.volumes import Geometry, Volume
 from workers.analysers import ZeroShotAnalyser
 from workers.segmentation.calibration import Mode
-from workers.segmentation.explanation import choose_planes, explain, nearest_on_model_grid
+from workers.segmentation.explanation import explain
 from workers.segmentation.grid import Crop
 from workers.segmentation.segmenter import ScoredVolume, ZeroShotSegmenter
+from workers.segmentation.shown_planes import choose_planes, nearest_in_box
 
 WEIGHTS = ROOT / "models" / "segmentation-lgg-small"
 
@@ -81,10 +82,12 @@ def test_the_attention_map_lies_on_the_volumes_own_grid(result: Segmentation, vo
 @pytest.mark.slow
 def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Phantom) -> None:
     (view,) = straight.views
+    assert [shown.decides for shown in view.tiles] == [True, False, False, False, None]
     assert view.slice_index == int(phantom.mask.sum(axis=(1, 2)).argmax())
     assert view.mask.any()
     assert view.image[view.mask].mean() > view.image[view.image > 0.1].mean()
     for tile in (view.image, view.attention, view.healthy, view.residual):
+        assert tile is not None
         assert tile.shape == view.mask.shape
         assert tile.min() >= 0.0
         assert tile.max() <= 1.0
@@ -94,6 +97,7 @@ def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Ph
 def test_the_pseudo_healthy_image_differs_where_the_mask_is(straight: Explanation, scored: ScoredVolume) -> None:
     assert not (scored.maps.healthy != scored.maps.decoded).any()
     (view,) = straight.views
+    assert view.residual is not None
     assert view.residual[view.mask].max() > 0.0
     assert view.residual[view.mask].mean() > view.residual[~view.mask].mean()
 
@@ -153,7 +157,7 @@ def test_findings_share_a_plane_where_it_shows_them_nearly_as_well() -> None:
 
 def test_labels_outside_the_image_are_background_on_the_models_grid() -> None:
     plane = np.full((64, 64), 3, np.uint8)
-    cut = nearest_on_model_grid(plane, Crop(-32.0, -32.0, 128.0, 128.0, 0.0, 1.0))
+    cut = nearest_in_box(plane, Crop(-32.0, -32.0, 128.0, 128.0, 0.0, 1.0), 128)
     assert cut.shape == (128, 128)
     assert not cut[:32].any()
     assert (cut[32:96, 32:96] == 3).all()

@@ -11,8 +11,11 @@ import torch
 
 from lab.cases import ArrayFile
 from lab.patients import Role, is_seen_whole, is_tuned_on, read_seen, role
+from lab.segmentation.plain_family import PlainFamily
 from lab.training.families import marking, material, tuning
-from lab.training.families.run import FamilySettings, train_family
+from lab.training.families.plain import train_plain
+from lab.training.families.run import train_family
+from lab.training.families.settings import FamilySettings
 from lab.training.settings import StageSettings
 from lab.training.slices import Mark
 from workers.errors import TrainingDataMissing
@@ -82,7 +85,23 @@ def test_a_trained_folder_loads_segments_and_says_whom_it_has_seen(
     assert len(read_seen(settings.out)) == len({*WHOLE, *TUNED})
     card = (settings.out / "README.md").read_text(encoding="utf-8")
     assert "No expert's mask trained anything" in card
-    assert "| sarcoma-ct-pet-mr PET | arrays | yes |" in card
+    assert "| sarcoma-ct-pet-mr PET | arrays | yes | Soft-tissue-Sarcoma, The Cancer Imaging Archive" in card
+    assert f"Of {len(WHOLE) + len(TUNED)} cases, each left out with its patient, 0 are called" in " ".join(card.split())
+    assert found.out_of_distribution is not None
+
+
+def test_the_plain_network_sees_single_slices_and_is_read_where_it_is_installed(
+    settings: FamilySettings, data: Path, tmp_path: Path
+) -> None:
+    place = replace(settings, out=tmp_path / "families-plain" / "pet", work=tmp_path / "work")
+    assert train_plain(place).cases == len(TUNED)
+    plain = PlainFamily.installed(tmp_path, PET)
+    assert plain is not None
+    assert plain.networks.family.slices == 1
+    case = ArrayFile(data / "sarcoma-ct-pet-mr" / f"{TEST[0]}__PET.npz", "PT").read()
+    mask, scores = plain.segment(case.volume)
+    assert mask.shape == scores.shape == case.mask.shape
+    assert PlainFamily.installed(tmp_path, LIMB_MR) is None
 
 
 def test_a_run_that_stops_early_writes_no_manifest(settings: FamilySettings, tmp_path: Path) -> None:

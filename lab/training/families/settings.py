@@ -1,0 +1,53 @@
+"""What one training of a family is told, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.patients import Role
+from lab.training.settings import StageSettings
+
+if TYPE_CHECKING:
+    from lab.training.rules import Worth
+    from lab.training.settings import StepReport
+    from workers.segmentation.families import Family
+
+FIRST = StageSettings(steps=1500, batch=16, learning_rate=2e-3)
+SECOND = StageSettings(steps=600, batch=16, learning_rate=1e-3)
+ONLY = frozenset({Role.TRAIN})
+LICENCE = "CC-BY-NC-SA-4.0"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySettings:
+    """One training: the family, the folder of all data, where weights and checkpoints go, and how long.
+
+    The weights depend on seed and steps alone; ``deadline_minutes`` stops a run early, for a later one to go on.
+    """
+
+    family: Family
+    data: Path
+    out: Path
+    work: Path
+    first: StageSettings = FIRST
+    second: StageSettings = SECOND
+    seed: int = 0
+    threads: int = 1
+    deadline_minutes: float = 60.0
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyResult:
+    """Whether training is finished and, then, what the chosen rule gives on the tuning part."""
+
+    finished: bool
+    worth: Worth | None
+    cases: int
+    seconds: float
+
+
+def unheard_step(_report: StepReport) -> None:
+    """Ignore the report."""
