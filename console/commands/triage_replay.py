@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.terminal.moments import past
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from console.triage.replayed_policies import Side
     from storage.triage.kept_decisions import Span
     from storage.triage.replay_tally import ReplayResult, Tally
-
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 TriedPolicy = Annotated[
     str, typer.Option("--policy", metavar="FILE", help="The policy to try: a TOML file, or one on record by its name.")
@@ -28,12 +27,15 @@ OnTrial = Annotated[
 Since = Annotated[
     datetime,
     typer.Option(
-        "--since", metavar="DATE", formats=_DATES, help="Analysed on this day or at this time (UTC), or later."
+        "--since",
+        metavar="DATE",
+        parser=past,
+        help="Analysed on this day or at this time (UTC), or later; or a span before now, as 30d.",
     ),
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option("--until", metavar="DATE", formats=_DATES, help="Analysed before this day or time (UTC)."),
+    typer.Option("--until", metavar="DATE", parser=past, help="Analysed before this day or time (UTC)."),
 ]
 Against = Annotated[
     str | None,
@@ -157,7 +159,7 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
     from storage.errors import FileUnusable
     from storage.triage.kept_decisions import Span
 
-    span = Span(since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) if until else None)
+    span = Span(since, until)
     if span.until is not None and span.until <= span.since:
         raise typer.BadParameter("--until is not after --since: nothing lies between them")
     if plot is not None and plot.suffix.lower() != ".png":

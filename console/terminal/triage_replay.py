@@ -14,6 +14,10 @@ _WAIT_HEADERS = (
 )  # fmt: skip # reads by its lines
 
 
+def _number(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
 def show(form: TriageReplayForm) -> None:
     """Write a replay to standard output."""
     if not form.analyses:
@@ -41,8 +45,8 @@ def _show_moves(form: TriageReplayForm) -> None:
     write_line(f"«{form.after.name}» instead of «{form.before.name}», {_span(form)}\n")
     write_table("Priorities", ("was", *(f"now {priority}" for priority in Priority), "all"), shown, empty="")
     write_line(
-        f"{form.analyses} analyses of {form.studies} studies: {form.up} more urgent, {form.down} less urgent, "
-        f"{form.unchanged} as before\n"
+        f"{_number(form.analyses, 'analysis', 'analyses')} of {_number(form.studies, 'study', 'studies')}: "
+        f"{form.up} more urgent, {form.down} less urgent, {form.unchanged} as before\n"
     )
 
 

@@ -147,7 +147,7 @@ def test_readers_that_cannot_keep_up_are_told(place: Place, calm: Path) -> None:
     ("options", "code", "complaint"),
     [
         (("--since", "2026-03-02", "--until", "2026-03-01"), 2, "--until is not after --since"),
-        (("--since", "yesterday"), 2, "does not match the formats"),
+        (("--since", "yesterday"), 2, "or a span before now (12h, 7d, 4w)"),
         (("--since", "2026-03-01", "--plot", "replay.jpg"), 2, "writes PNG"),
         (("--since", "2026-03-01", "--plot", "nowhere/replay.png"), 1, "error [file_unusable]"),
         (("--since", "2026-03-01", "--readers", "0"), 2, "--readers"),
