@@ -144,7 +144,7 @@ def compare_policies(
     with progress_bar("analyses") as on_progress, open_installation(state, file=config).read() as session:
         tried = on_trial(session, policy)
         result = compare(session, asked.span, asked.tally, shadow_sha256=tried.sha256, on_progress=on_progress)
-    _answer(asked, Side.on_record(), Side.recorded(tried), result)
+    _answer(asked, Side.on_record(), Side.recorded(tried), result, on_trial=True)
 
 
 def _model(readers: int, minutes: float, confidence: float, labels: list[str] | None) -> Tally:
@@ -171,7 +171,7 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
     return _Asked(span, tally, plot, as_json)
 
 
-def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> None:
+def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult, *, on_trial: bool = False) -> None:
     from console.terminal import triage_replay
     from console.terminal.output import write_json, write_line
     from console.triage import replay_plot
@@ -184,6 +184,6 @@ def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> N
     if asked.as_json:
         write_json(form.model_dump(mode="json"))
         return
-    triage_replay.show(form)
+    triage_replay.show(form, on_trial=on_trial)
     if asked.plot is not None:
         write_line(f"the picture is in {asked.plot}" if is_drawn else "there is nothing to draw")

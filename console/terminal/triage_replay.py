@@ -18,10 +18,10 @@ def _number(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
-def show(form: TriageReplayForm) -> None:
-    """Write a replay to standard output."""
+def show(form: TriageReplayForm, *, on_trial: bool = False) -> None:
+    """Write a replay to standard output, or what a policy ``on_trial`` said when it saw each analysis."""
     if not form.analyses:
-        _show_nothing(form)
+        _show_nothing(form, on_trial=on_trial)
         return
     _show_moves(form)
     _show_rules(form)
@@ -31,8 +31,14 @@ def show(form: TriageReplayForm) -> None:
         write_line(line)
 
 
-def _show_nothing(form: TriageReplayForm) -> None:
-    write_line(f"nothing was decided {_span(form)} that could be decided again")
+def _show_nothing(form: TriageReplayForm, *, on_trial: bool) -> None:
+    if on_trial:
+        write_line(
+            f"«{form.after.name}» saw no analysis {_span(form)}: it says something of those that come while it is tried"
+        )
+        write_line("`oncue triage replay` has it decide what came before")
+    else:
+        write_line(f"nothing was decided {_span(form)} that could be decided again")
     if form.unreadable:
         write_line(_unreadable(form))
 
