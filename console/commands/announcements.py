@@ -54,7 +54,8 @@ def show_announcements(
     wanted = chosen(AnnouncementState, of_state)
     headers = ("number", "channel", "study", "says", "state", "attempts", "code", "opened", "taken")
     form = AnnouncementForm.model_validate
-    empty = "nothing has been announced yet" if wanted is None and after is None else "no such announcement"
+    is_whole = all(one is None for one in (wanted, after, channel, study))
+    empty = "nothing has been announced yet" if is_whole else "no such announcement"
     listing = Listing("Announcements", headers, _row, form, empty=empty, cursor=lambda one: one.cursor)
     listing.show(
         lambda session: announcement_lists.listed(
@@ -103,7 +104,7 @@ def retry_announcement(
     """
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_line
-    from storage.announcing import announcement_lists, announcements
+    from storage.announcing import announcement_lists, announcements, channels
     from storage.announcing.tables import AnnouncementState
     from storage.database import utc_now
     from storage.errors import IllegalTransition
@@ -117,6 +118,7 @@ def retry_announcement(
         write_line(f"announcement {announcement} is due again")
         return
     with installation.read() as session:
+        channels.find(session, refused_by or "")
         numbers = announcement_lists.numbers_in(session, AnnouncementState.REFUSED, channel=refused_by or "")
     due = 0
     for number in numbers:

@@ -174,7 +174,7 @@ def _record(entry: ChannelEntry, installation: Installation, record: Callable[..
         write_forms([form])
         return
     results = f"results of {', '.join(form.routes)}" if form.routes else "all results"
-    late = f" that nobody opened for {form.escalation_minutes} minutes" if form.escalation_minutes else ""
+    late = f" that nobody opened for {form.escalation_minutes} min" if form.escalation_minutes else ""
     names = "with patient data" if form.patient_data else "without patient data"
     urgent = " or ".join(form.priorities)
     write_line(f"channel {form.name} is told of {urgent} studies{late} by {results}, {names}, at {form.address}")

@@ -62,9 +62,10 @@ def show_channel(
     if as_json:
         write_forms([form])
         return
-    shown = form.model_dump()
+    shown = form.model_dump(mode="json")
     options = {f"option {key}": value for key, value in shown.pop("options").items()}
-    write_table(f"Channel {name}", ("", ""), list({**shown, **options}.items()), empty="")
+    rows = [(key, _in_words(value)) for key, value in {**shown, **options}.items()]
+    write_table(f"Channel {name}", ("", ""), rows, empty="")
 
 
 @app.command("test")
@@ -169,13 +170,19 @@ def _set_paused(name: str, state: Path, config: Path | None, *, paused: bool) ->
     write_line(f"channel {name} is {'paused' if paused else 'resumed'}; {waiting} announcements wait for it")
 
 
+def _in_words(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
 def _row(form: ChannelForm) -> tuple[object, ...]:
     if form.paused:
         standing = "paused"
     elif form.left_alone_until is not None:
         standing = f"left alone until {form.left_alone_until[11:19]}"
     else:
-        standing = form.code or "told"
+        standing = form.code or "in use"
     concerns = ", ".join(form.priorities) + (f" of {', '.join(form.routes)}" if form.routes else "")
     when = "at once" if form.escalation_minutes is None else f"unopened for {form.escalation_minutes} min"
     if form.group_seconds:

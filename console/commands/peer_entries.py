@@ -236,7 +236,10 @@ def _show(form: PeerForm, *, as_json: bool) -> None:
     origin = f"from {form.network}" if form.network else "from any address"
     if form.certificate_name:
         origin += f", certificate {form.certificate_name}"
-    write_line(f"peer {form.name} may send: it calls itself {form.calling_aet}, {origin}, lane {form.lane}")
+    services = ", ".join(sorted(form.services))
+    write_line(
+        f"peer {form.name} is let in for {services}: it calls itself {form.calling_aet}, {origin}, lane {form.lane}"
+    )
 
 
 def _services(text: str) -> frozenset[Service]:

@@ -165,7 +165,7 @@ def promote_policy(
 ) -> None:
     """Have a policy decide from the next study on that is analysed, without a restart; results that stand are kept.
 
-    The one that decided before is retired. Look at `oncue triage replay` first.
+    One that was promoted before is retired; that of the settings waits. Look at `oncue triage replay` first.
 
     Example: oncue triage promote night --by "Dr. Jones" --reason "agreed on 12 March"
     """

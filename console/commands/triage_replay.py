@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.terminal.moments import past
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
     from console.triage.replayed_policies import Side
     from storage.triage.kept_decisions import Span
     from storage.triage.replay_tally import ReplayResult, Tally
-
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 TriedPolicy = Annotated[
     str, typer.Option("--policy", metavar="FILE", help="The policy to try: a TOML file, or one on record by its name.")
@@ -28,12 +27,15 @@ OnTrial = Annotated[
 Since = Annotated[
     datetime,
     typer.Option(
-        "--since", metavar="DATE", formats=_DATES, help="Analysed on this day or at this time (UTC), or later."
+        "--since",
+        metavar="DATE",
+        parser=past,
+        help="Analysed on this day or at this time (UTC), or later; or a span before now, as 30d.",
     ),
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option("--until", metavar="DATE", formats=_DATES, help="Analysed before this day or time (UTC)."),
+    typer.Option("--until", metavar="DATE", parser=past, help="Analysed before this day or time (UTC)."),
 ]
 Against = Annotated[
     str | None,
@@ -142,7 +144,7 @@ def compare_policies(
     with progress_bar("analyses") as on_progress, open_installation(state, file=config).read() as session:
         tried = on_trial(session, policy)
         result = compare(session, asked.span, asked.tally, shadow_sha256=tried.sha256, on_progress=on_progress)
-    _answer(asked, Side.on_record(), Side.recorded(tried), result)
+    _answer(asked, Side.on_record(), Side.recorded(tried), result, on_trial=True)
 
 
 def _model(readers: int, minutes: float, confidence: float, labels: list[str] | None) -> Tally:
@@ -157,7 +159,7 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
     from storage.errors import FileUnusable
     from storage.triage.kept_decisions import Span
 
-    span = Span(since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) if until else None)
+    span = Span(since, until)
     if span.until is not None and span.until <= span.since:
         raise typer.BadParameter("--until is not after --since: nothing lies between them")
     if plot is not None and plot.suffix.lower() != ".png":
@@ -169,7 +171,7 @@ def _asked(since: datetime, until: datetime | None, tally: Tally, plot: Path | N
     return _Asked(span, tally, plot, as_json)
 
 
-def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> None:
+def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult, *, on_trial: bool = False) -> None:
     from console.terminal import triage_replay
     from console.terminal.output import write_json, write_line
     from console.triage import replay_plot
@@ -182,6 +184,6 @@ def _answer(asked: _Asked, before: Side, after: Side, result: ReplayResult) -> N
     if asked.as_json:
         write_json(form.model_dump(mode="json"))
         return
-    triage_replay.show(form)
+    triage_replay.show(form, on_trial=on_trial)
     if asked.plot is not None:
         write_line(f"the picture is in {asked.plot}" if is_drawn else "there is nothing to draw")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.terminal.moments import past
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, Limit, OfPriority, State
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from storage.announcing.unopened_studies import UrgentStudy, Waiting
     from storage.announcing.waiting_times import Span, TimesAsked, TimesReport, WaitingTimes
 
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 FailAfter = Annotated[
     int | None,
     typer.Option(
@@ -29,12 +29,15 @@ FailAfter = Annotated[
 AnalysedSince = Annotated[
     datetime | None,
     typer.Option(
-        "--since", metavar="TIME", formats=_TIMES, help="Analysed at this day or time (UTC), or later; default: 7 days."
+        "--since",
+        metavar="TIME",
+        parser=past,
+        help="Analysed at this day or time (UTC), or later; default: 7d, a span before now.",
     ),
 ]
 AnalysedUntil = Annotated[
     datetime | None,
-    typer.Option("--until", metavar="TIME", formats=_TIMES, help="Analysed before this day or time (UTC)."),
+    typer.Option("--until", metavar="TIME", parser=past, help="Analysed before this day or time (UTC)."),
 ]
 By = Annotated[str, typer.Option("--by", metavar="GROUP", help="route, day, channel or priority.")]
 Plot = Annotated[
@@ -93,7 +96,7 @@ def show_times(
     Example: oncue triage times --since 2026-11-01 --by day --plot times.svg
     """
     from console.installation import open_installation
-    from console.terminal.options import chosen, in_utc
+    from console.terminal.options import chosen
     from console.terminal.output import write_json
     from console.urgent.api import TIMES_DAYS
     from console.urgent.schemas import TimesReportForm
@@ -103,8 +106,8 @@ def show_times(
 
     if plot is not None and plot.suffix != ".svg":
         raise typer.BadParameter(f"{plot} is no name of an SVG file; the figure is one: FILE.svg")
-    begin = in_utc(since) or utc_now() - timedelta(days=TIMES_DAYS)
-    asked = TimesAsked(begin, in_utc(until), chosen(TimesBy, by) or TimesBy.ROUTE)
+    begin = since or utc_now() - timedelta(days=TIMES_DAYS)
+    asked = TimesAsked(begin, until, chosen(TimesBy, by) or TimesBy.ROUTE)
     with open_installation(state, file=config).read() as session:
         report = waiting_times.report(session, asked)
     if plot is not None:

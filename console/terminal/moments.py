@@ -1,4 +1,4 @@
-"""Times to come, as people type them: a day, a time, or a span from now."""
+"""Times as people type them: a day, a time, or a span from now or before now."""
 
 from __future__ import annotations
 
@@ -28,11 +28,36 @@ def future(text: str, *, now: datetime) -> datetime:
     return moment
 
 
+def past(text: str | datetime) -> datetime:
+    """Return the time that an option names, in UTC where it gives no zone; a day is meant from its beginning.
+
+    A span counts back from now. BadParameter for what is no time.
+    """
+    if isinstance(text, datetime):
+        return text
+    now = datetime.now(UTC)
+    try:
+        span = _SPAN.fullmatch(text)
+        return now - _length(span) if span is not None else _with_zone(datetime.fromisoformat(text))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is no time: give a day (2026-03-01), a time (2026-03-01T08:30) "
+            "or a span before now (12h, 7d, 4w)"
+        ) from error
+
+
 def _moment(text: str, now: datetime) -> datetime:
     span = _SPAN.fullmatch(text)
     if span is not None:
-        return now + timedelta(**{_UNITS[span[2]]: int(span[1])})
+        return now + _length(span)
     if _DAY.fullmatch(text):
         return datetime.combine(date.fromisoformat(text) + timedelta(days=1), datetime.min.time(), UTC)
-    moment = datetime.fromisoformat(text)
+    return _with_zone(datetime.fromisoformat(text))
+
+
+def _length(span: re.Match[str]) -> timedelta:
+    return timedelta(**{_UNITS[span[2]]: int(span[1])})
+
+
+def _with_zone(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

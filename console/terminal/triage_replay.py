@@ -14,10 +14,14 @@ _WAIT_HEADERS = (
 )  # fmt: skip # reads by its lines
 
 
-def show(form: TriageReplayForm) -> None:
-    """Write a replay to standard output."""
+def _number(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
+def show(form: TriageReplayForm, *, on_trial: bool = False) -> None:
+    """Write a replay to standard output, or what a policy ``on_trial`` said when it saw each analysis."""
     if not form.analyses:
-        _show_nothing(form)
+        _show_nothing(form, on_trial=on_trial)
         return
     _show_moves(form)
     _show_rules(form)
@@ -27,8 +31,14 @@ def show(form: TriageReplayForm) -> None:
         write_line(line)
 
 
-def _show_nothing(form: TriageReplayForm) -> None:
-    write_line(f"nothing was decided {_span(form)} that could be decided again")
+def _show_nothing(form: TriageReplayForm, *, on_trial: bool) -> None:
+    if on_trial:
+        write_line(
+            f"«{form.after.name}» saw no analysis {_span(form)}: it says something of those that come while it is tried"
+        )
+        write_line("`oncue triage replay` has it decide what came before")
+    else:
+        write_line(f"nothing was decided {_span(form)} that could be decided again")
     if form.unreadable:
         write_line(_unreadable(form))
 
@@ -41,8 +51,8 @@ def _show_moves(form: TriageReplayForm) -> None:
     write_line(f"«{form.after.name}» instead of «{form.before.name}», {_span(form)}\n")
     write_table("Priorities", ("was", *(f"now {priority}" for priority in Priority), "all"), shown, empty="")
     write_line(
-        f"{form.analyses} analyses of {form.studies} studies: {form.up} more urgent, {form.down} less urgent, "
-        f"{form.unchanged} as before\n"
+        f"{_number(form.analyses, 'analysis', 'analyses')} of {_number(form.studies, 'study', 'studies')}: "
+        f"{form.up} more urgent, {form.down} less urgent, {form.unchanged} as before\n"
     )
 
 

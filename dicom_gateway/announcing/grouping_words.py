@@ -71,7 +71,7 @@ def _finding(finding: AnnouncedFinding) -> str:
     if finding.presence is not Presence.ASSESSED:
         parts.append(finding.presence.value)
     if finding.volume_ml > 0.0:
-        parts.append(f"{finding.volume_ml:.1f} ml")
+        parts.append(f"{finding.volume_ml:.{1 if finding.volume_ml >= 1.0 else 2}f} ml")
     if finding.longest_diameter_mm > 0.0:
         parts.append(f"{finding.longest_diameter_mm:.0f} mm")
     return f"{', '.join(parts)} (certainty {finding.confidence:.0%})"

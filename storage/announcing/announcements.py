@@ -179,7 +179,7 @@ def _settle(
         end(row, before[row.id])
     session.flush()
     for study_id in studies:
-        opening.settle_study(session, study_id, actor=ACTOR, now=now)
+        opening.settle_study(session, study_id, actor=ACTOR, now=now, only=(claim.channel.name,))
     changes.announce(session)
 
 

@@ -129,8 +129,9 @@ def release_lost(session: Session, *, now: datetime) -> int:
         step(row, AnnouncementState.PENDING)
         leases.end(row)
     session.flush()
+    concerned = {row.channel for row in rows}
     for study_id in studies:
-        opening.settle_study(session, study_id, actor=ACTOR, now=now)
+        opening.settle_study(session, study_id, actor=ACTOR, now=now, only=concerned)
     return len(rows)
 
 

@@ -6,7 +6,7 @@ would be news to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,12 +53,15 @@ class _Known:
         return self.states[-1]
 
 
-def settle_study(session: Session, study_id: int, *, actor: str, now: datetime) -> None:
+def settle_study(
+    session: Session, study_id: int, *, actor: str, now: datetime, only: Collection[str] | None = None
+) -> None:
     """Open, keep and supersede announcements of a study, so that each channel is told what holds and nothing else.
 
-    Takes the study. What is being sent at this moment is left alone: this is called again when that has ended.
+    Takes the study. What is being sent at this moment is left alone: this is called again when that has ended, for
+    ``only`` the channels concerned, since one that was added after a result is not told of it.
     """
-    entries = channels.entries(session)
+    entries = [entry for entry in channels.entries(session) if only is None or entry.name in only]
     if not entries:
         return
     study = study_locks.take(session, study_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -89,7 +89,8 @@ def in_force(session: Session, configured: Policy | None = None) -> PoliciesInFo
     live = next((row for row in rows.values() if row.state == PolicyState.LIVE.value), None)
     shadows = (row for row in rows.values() if row.state == PolicyState.SHADOW.value)
     tried = tuple(policy for row in shadows if (policy := _tried(row.sha256, row.name, row.content)) is not None)
-    return PoliciesInForce(_read(live) if live else configured or _configured(session), tried)
+    decides = _read(live) if live else configured or _configured(session)
+    return PoliciesInForce(decides, tuple(policy for policy in tried if policy.sha256 != decides.sha256))
 
 
 def is_known(session: Session, configured: Policy) -> bool:
@@ -142,17 +143,22 @@ def try_beside(session: Session, policy: Policy, change: Change) -> RecordedPoli
 def promote(session: Session, policy: Policy, change: Change, *, keep_as_shadow: bool = False) -> RecordedPolicy:
     """Have a policy decide from the next job on; the one that did is retired, or tried beside it.
 
+    That of the settings stays ``configured``, so that it decides again while none is live, unless it is tried beside.
     RecordExists where another one in use has its name, IllegalTransition where it decides already. Of two promotions at
     once the later one finds the earlier one's policy deciding.
     """
     _take_turn(session)
     former = session.scalars(_of_states(PolicyState.LIVE.value).with_for_update()).one_or_none()
-    _require_name(session, policy, beside=None if keep_as_shadow or former is None else former.sha256)
+    kept = _deciding(session, former) if keep_as_shadow else ()
+    _require_name(session, policy, beside=None if keep_as_shadow or former is None else former.sha256, kept=kept)
     row = _kept(session, policy, actor=change.by, now=change.now)
     _require_way(row, PolicyState.LIVE)
-    if former is not None:
-        aside = PolicyState.SHADOW if keep_as_shadow else PolicyState.RETIRED
-        _set(session, former, aside, change)
+    for one in kept:
+        if one is not row:
+            _require_name(session, _read(one))
+            _set(session, one, PolicyState.SHADOW, change)
+    if former is not None and not keep_as_shadow:
+        _set(session, former, PolicyState.RETIRED, change)
     row.name = policy.name
     _set(session, row, PolicyState.LIVE, change, former=former)
     return _recorded(row)
@@ -238,15 +244,27 @@ def _of_states(*states: str) -> Select[TriagePolicyRow]:
     return select(TriagePolicyRow).where(TriagePolicyRow.state.in_(states)).order_by(TriagePolicyRow.name)
 
 
+def _deciding(session: Session, live: TriagePolicyRow | None) -> Sequence[TriagePolicyRow]:
+    """Return the policies that decide now: the live one, else what the machines' settings name."""
+    if live is not None:
+        return (live,)
+    return session.scalars(_of_states(PolicyState.CONFIGURED.value).with_for_update()).all()
+
+
 def _take_turn(session: Session) -> None:
     """Wait until nobody else changes what is in force: where none is live there is no row to lock."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("triage policies", 0))))
 
 
-def _require_name(session: Session, policy: Policy, *, beside: str | None = None) -> None:
-    """Raise RecordExists where another policy in use is called the same; ``beside`` is one that gives way."""
-    for row in session.scalars(_of_states(*_IN_USE)):
+def _require_name(
+    session: Session, policy: Policy, *, beside: str | None = None, kept: Sequence[TriagePolicyRow] = ()
+) -> None:
+    """Raise RecordExists where another policy in use, or one that is ``kept`` so, is called the same.
+
+    ``beside`` is the digest of one that gives way.
+    """
+    for row in (*session.scalars(_of_states(*_IN_USE)), *kept):
         if row.name == policy.name and row.sha256 not in (policy.sha256, beside):
             raise RecordExists(
                 f"policy {row.name} is {row.state} with other rules: give this one another name (--name)"
@@ -283,7 +301,7 @@ def _set(
     former: TriagePolicyRow | None = None,
 ) -> None:
     _require_way(row, state)
-    before = row.state
+    before = {"before": row.state} if row.reason else {}  # one that nobody put in force yet was nothing before
     row.state, row.reason, row.changed_by, row.changed_at = state.value, change.reason, change.by, change.now
     session.flush()  # before another one is live: the database allows one at a time
     audit.record(
@@ -296,7 +314,7 @@ def _set(
             "name": row.name,
             "policy": row.sha256,
             "reason": change.reason,
-            "before": before,
+            **before,
             **({"former": former.sha256, "former_name": former.name} if former is not None else {}),
         },
     )

@@ -103,9 +103,10 @@ def _require_performed(content: Attributes) -> None:
     if Tag.OutputInformationSequence not in first:
         missing.append(Tag.OutputInformationSequence.name)
     if missing:
+        # The first one stands in whole in the 64 characters that an answer by DIMSE has.
         raise WorkitemRefused(
             Refusal.FINAL_STATE_REQUIREMENTS_NOT_MET,
-            f"to be COMPLETED the performed procedure lacks {', '.join(missing)}",
+            f"missing to be COMPLETED: {', '.join(missing)}",
         )
 
 

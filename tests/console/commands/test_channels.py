@@ -56,7 +56,7 @@ def test_a_channel_is_added_changed_shown_and_removed(anywhere: Place, secret: P
         "--option", "header_name=X-Signature",
     )  # fmt: skip # a command line
     assert added.out == (
-        "channel desk is told of STAT studies that nobody opened for 15 minutes by results of head-mr, without patient "
+        "channel desk is told of STAT studies that nobody opened for 15 min by results of head-mr, without patient "
         f"data, at {HOOK}\n"
     ), added.err
     (form,) = listed(anywhere)
@@ -68,15 +68,21 @@ def test_a_channel_is_added_changed_shown_and_removed(anywhere: Place, secret: P
     assert ask(anywhere, "change", "desk", "--clear", "routes", "--clear", "escalate-after").code == 0
     shown = ask(anywhere, "show", "desk", "--json").json[0]
     assert (shown["routes"], shown["escalation_minutes"], shown["per_hour"]) == (None, None, 20)
-    assert "option header_name" in ask(anywhere, "show", "desk").out
+    assert ask(anywhere, "change", "desk", "--priorities", "HIGH,STAT").code == 0
+    told = {line.partition("  ")[0].strip(): line.partition("  ")[2].strip() for line in _lines(anywhere)}
+    assert (told["option header_name"], told["priorities"], told["paused"]) == ("X-Signature", "STAT, HIGH", "no")
     again = ask(anywhere, "add", "desk", "webhook", HOOK, "--credentials", secret)
     assert (again.code, "error [record_exists]" in again.err) == (1, True)
     assert ask(anywhere, "remove", "desk").out == "channel desk is removed\n"
     with anywhere.database.read() as session:
         events = [event for event in audit.history(session) if event.tag.startswith("channel:")]
-    assert [event.tag for event in events] == ["channel:added", "channel:changed", "channel:removed"]
+    assert [event.tag for event in events] == ["channel:added", *["channel:changed"] * 2, "channel:removed"]
     assert {event.actor.partition(":")[0] for event in events} == {"cli"}
     assert "hunter2" not in "".join(event.details for event in events)
+
+
+def _lines(place: Place) -> list[str]:
+    return ask(place, "show", "desk").out.splitlines()
 
 
 def test_an_hl7_channel_without_patient_data_is_refused_with_the_reason(place: Place) -> None:
@@ -111,7 +117,7 @@ def test_announcements_are_listed_by_state_channel_and_study(place: Place) -> No
     numbers = {one["channel"]: one["id"] for one in said(place, "list", "--json").json}
     assert [one["id"] for one in said(place, "list", "--in", "sent", "--json").json] == [numbers["desk"]]
     assert [one["id"] for one in said(place, "list", "--channel", "other", "--json").json] == [numbers["other"]]
-    assert said(place, "list", "--study", 99).out == "nothing has been announced yet\n"
+    assert said(place, "list", "--study", 99).out == "no such announcement\n"
     assert said(place, "show", numbers["desk"], "--json").json[0]["state"] == "sent"
     assert "error [record_missing]" in said(place, "show", 99).err
 
@@ -130,6 +136,8 @@ def test_what_was_refused_is_sent_once_more_when_somebody_says_so(place: Place) 
         "1 announcements to desk are due again; 1 tell of what does not hold any more\n"
     )
     assert said(place, "retry").code == 2
+    misspelt = said(place, "retry", "--refused-by", "dsek")
+    assert (misspelt.code, "there is no channel dsek" in misspelt.err) == (1, True)
     overtaken = said(place, "list", "--in", "refused", "--json").json[0]["id"]
     assert "does not hold any more" in said(place, "retry", overtaken).err
 

@@ -40,7 +40,7 @@ def test_an_entry_is_added_listed_replaced_and_removed(anywhere: Place) -> None:
         "--certificate-name", "ct1.example.org", "--query", "PACS@10.20.0.2:104",
     )  # fmt: skip # a command line
     told = "it calls itself CT1, from 10.20.0.7/32, certificate ct1.example.org, lane stat"
-    assert added.out == f"peer ct1 may send: {told}\n", added.err
+    assert added.out == f"peer ct1 is let in for store: {told}\n", added.err
     with anywhere.database.write() as session:
         used = {(peer_usage.hour_of(utc_now()), "ct1"): Usage(2, 40, 20_500_000)}
         peer_usage.add(session, used, now=utc_now())

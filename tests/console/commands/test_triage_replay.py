@@ -147,7 +147,7 @@ def test_readers_that_cannot_keep_up_are_told(place: Place, calm: Path) -> None:
     ("options", "code", "complaint"),
     [
         (("--since", "2026-03-02", "--until", "2026-03-01"), 2, "--until is not after --since"),
-        (("--since", "yesterday"), 2, "does not match the formats"),
+        (("--since", "yesterday"), 2, "or a span before now (12h, 7d, 4w)"),
         (("--since", "2026-03-01", "--plot", "replay.jpg"), 2, "writes PNG"),
         (("--since", "2026-03-01", "--plot", "nowhere/replay.png"), 1, "error [file_unusable]"),
         (("--since", "2026-03-01", "--readers", "0"), 2, "--readers"),
@@ -188,6 +188,8 @@ def test_a_policy_on_trial_is_compared_by_default_and_one_of_before_by_its_name(
     assert by_default == replayed
     assert oncue("triage", "compare", "calm", *asked[2:]).json == replayed
     assert oncue("triage", "replay", "--policy", "calm", *asked[2:]).json == replayed
+    later = oncue("triage", "compare", "--since", "2027-03-01", "--state", place.state)
+    assert (later.code, "«calm» saw no analysis since 2027-03-01" in later.out) == (0, True)
     eager = CALM.replace("0.8", "0.3").encode()
     put_on_trial(place.database, parse_policy(eager, name="eager"), eager, name="eager")
     several = oncue(*asked)

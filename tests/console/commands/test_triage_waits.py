@@ -73,7 +73,7 @@ def test_times_that_cannot_be_shown_end_with_a_reason(place: Place, tmp_path: Pa
     for options, said in (
         (("--by", "patient"), "'patient' is not one of route, day, channel, priority"),
         (("--plot", tmp_path / "times.png"), "the figure is one: FILE.svg"),
-        (("--since", "yesterday"), "Invalid value for '--since'"),
+        (("--since", "yesterday"), "'yesterday' is no time: give a day (2026-03-01)"),
     ):
         ended = oncue("triage", "times", "--state", place.state, *options)
         assert (ended.code, ended.out) == (2, "")

@@ -200,6 +200,11 @@ def test_findings_beyond_five_are_counted() -> None:
     assert "and 3 more" in text
 
 
+def test_a_tiny_lesion_is_not_said_to_have_no_volume() -> None:
+    text = text_of(read(announced(findings=(replace(FINDING, volume_ml=0.035),))))
+    assert "0.04 ml" in text  # 0.035 is a little more in binary
+
+
 def test_times_are_in_utc_whatever_they_came_in() -> None:
     elsewhere = ARRIVED.astimezone(timezone(timedelta(hours=9)))
     assert "Last image: 2026-03-01 08:00:00 UTC" in text_of(read(announced(arrived_at=elsewhere)))

@@ -107,6 +107,17 @@ def test_a_workitem_is_created_found_claimed_performed_and_completed(running: Ru
     assert events(running) == ["workitem:created", "workitem:claimed", "workitem:changed", "workitem:completed"]
 
 
+def test_who_completes_too_early_is_told_what_is_missing(client: Client) -> None:
+    client.create(new_workitem(), "1.2.3.4")
+    mine = lock()
+    client.move("1.2.3.4", "IN PROGRESS", mine)
+    asked = Dataset()
+    asked.ProcedureStepState, asked.TransactionUID = "COMPLETED", mine
+    status, _ = client.association.send_n_action(asked, 1, PUSH, "1.2.3.4", meta_uid=PULL)
+    assert status.Status == 0xC304
+    assert "PerformedStationNameCodeSequence" in status.ErrorComment  # in whole, within the 64 characters of a comment
+
+
 @pytest.mark.parametrize("label", ["Read", "Прочитать", "読影"])
 def test_text_comes_back_as_it_was_whatever_the_transfer_syntax(running: Running, label: str) -> None:
     with workstation(running.port, syntax=IMPLICIT) as client:

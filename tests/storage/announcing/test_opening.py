@@ -44,6 +44,17 @@ def test_a_channel_is_told_of_an_urgent_study_once(database: Database, objects: 
     assert (events(database, "opened"), events(database, "sent")) == (1, 1)
 
 
+def test_a_channel_is_told_of_results_that_come_after_it_was_added(database: Database, objects: ObjectStore) -> None:
+    add_channel(database)
+    job = queued_study(database).job_id
+    analyse(database, objects, job, Priority.STAT)
+    add_channel(database, "new")
+    tell(database)
+    assert told(database, "new") == []  # whatever another channel answers of the study
+    analyse(database, objects, job, Priority.STAT, now=LATER)
+    assert told(database, "new") == [("first", "pending", "STAT", None)]
+
+
 @pytest.mark.parametrize("priority", [Priority.ROUTINE, Priority.LOW])
 def test_a_channel_is_not_told_of_what_it_did_not_ask_for(
     database: Database, objects: ObjectStore, priority: Priority

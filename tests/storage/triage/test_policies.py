@@ -95,6 +95,25 @@ def test_the_former_one_may_be_tried_beside_and_promoted_again(database: Databas
     assert (in_force(database), states(database)) == (("day", ()), {"day": LIVE, "night": RETIRED})
 
 
+def test_that_of_the_settings_may_be_tried_beside_the_first_one_that_is_promoted(database: Database) -> None:
+    policies.put_on_record(database, DAY, actor="worker-1", now=NOW)
+    promote(database, NIGHT, keep_as_shadow=True)
+    assert in_force(database, DAY) == ("night", ("day",))
+    assert "before" not in events(database, "triage:promoted")[0]  # nobody had put it in force
+    with database.write() as session:
+        policies.retire(session, NIGHT.sha256, CHANGE)
+    policies.put_on_record(database, DAY, actor="worker-1", now=NOW)
+    assert in_force(database, DAY) == ("day", ())  # it decides again, and is not tried beside itself
+
+
+def test_that_of_the_settings_is_not_kept_under_the_name_of_another(database: Database) -> None:
+    policies.put_on_record(database, DAY, actor="worker-1", now=NOW)
+    with database.write() as session, pytest.raises(RecordExists, match="day is configured"):
+        policies.promote(session, policy("day", "another rule"), CHANGE, keep_as_shadow=True)
+    promote(database, policy("day", "another rule"))
+    assert in_force(database, DAY) == ("day", ())
+
+
 def test_a_shadow_decides_nothing_and_ends_by_retiring(database: Database) -> None:
     with database.write() as session:
         policies.try_beside(session, NIGHT, CHANGE)
