@@ -268,3 +268,20 @@ def test_a_priority_is_taken_from_the_patient_whom_the_receiver_was_told_of(site
     assert last.patient is not None
     assert (first.patient.name, last.patient.name) == ("Name^P1", "Name^P1")
     assert (first.accession_number, last.accession_number) == ("AP1", "AP1")
+
+
+def test_the_patient_whom_the_receiver_knows_is_found_behind_any_number_of_corrections(site: Site) -> None:
+    add_channel(site.database, kind=ChannelKind.HL7, address="mllp://127.0.0.1:2575", patient_data=True)
+    site.received(patient="P1")
+    with site.database.write() as session:
+        job = close_as_head(session, 1, quiet_seconds=0, now=NOW)
+    assert job is not None
+    analyse(site.database, site.objects, job, Priority.STAT)
+    site.send()
+    for patient in ("P2", "P3", "P4", "P5"):
+        site.received(patient=patient)
+    site.send()
+    (last,) = site.last().announcements
+    assert last.priority is None
+    assert last.patient is not None
+    assert (last.patient.patient_id, last.accession_number) == ("P1", "AP1")
