@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from dicom_gateway.announcing.announcement import Answer, Verdict
 from dicom_gateway.announcing.announcer import Announcer
@@ -164,6 +165,22 @@ def test_a_sender_that_breaks_is_a_failure_like_any_other(site: Site) -> None:
     assert (one.state, one.code, one.reason) == ("pending", "unexpected_error", "ZeroDivisionError")
     site.send(after=timedelta(seconds=5))
     assert told(site.database) == [("first", "sent", "STAT", None)]
+
+
+def test_a_sender_that_breaks_each_time_says_so_once_and_names_nobody(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_channel(site.database)
+    site.receiver.answers = [ValueError("input_value=Name^P1")] * 3
+    site.urgent(1)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            site.send(after=timedelta(minutes=5))
+    assert len(site.receiver.got) == 3
+    (line,) = [log for log in logs if log["log_level"] != "info"]
+    assert (line["event"], line["code"], line["error"]) == ("announcement.failed", "unexpected_error", "ValueError")
+    assert "scripted_receiver.py:" in line["place"]
+    assert "Name^P1" not in repr(logs) + capsys.readouterr().err
 
 
 def test_a_secret_that_cannot_be_read_keeps_announcements_until_it_can(site: Site, tmp_path: Path) -> None:
