@@ -183,6 +183,17 @@ def test_a_sender_that_breaks_each_time_says_so_once_and_names_nobody(
     assert "Name^P1" not in repr(logs) + capsys.readouterr().err
 
 
+def test_a_receiver_whose_answers_keep_changing_does_not_fill_the_history(site: Site) -> None:
+    add_channel(site.database)
+    site.receiver.answers = [Answer(Verdict.FAILED, f"http_{500 + at}", "busy") for at in range(40)]
+    site.urgent(1)
+    for _ in range(40):
+        site.send(after=timedelta(minutes=5))
+    assert (len(site.receiver.got), events(site.database, "failed")) == (40, 20)
+    site.send(after=timedelta(minutes=5))
+    assert told(site.database) == [("first", "sent", "STAT", None)]
+
+
 def test_a_secret_that_cannot_be_read_keeps_announcements_until_it_can(site: Site, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     add_channel(site.database, credentials=str(secret))
