@@ -183,6 +183,17 @@ def test_a_sender_that_breaks_each_time_says_so_once_and_names_nobody(
     assert "Name^P1" not in repr(logs) + capsys.readouterr().err
 
 
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_clock_that_was_set_back_keeps_nothing_from_its_receiver(site: Site, *, reached: bool) -> None:
+    add_channel(site.database)
+    site.receiver.answers = [Answer(Verdict.FAILED, "http_503", "busy", reached=reached)]
+    site.now += timedelta(days=1)
+    site.urgent(1)
+    site.send()
+    site.send(after=timedelta(days=-1))
+    assert told(site.database) == [("first", "sent", "STAT", None)]
+
+
 def test_a_receiver_whose_answers_keep_changing_does_not_fill_the_history(site: Site) -> None:
     add_channel(site.database)
     site.receiver.answers = [Answer(Verdict.FAILED, f"http_{500 + at}", "busy") for at in range(40)]
