@@ -22,7 +22,7 @@ from dicom_gateway.announcing.options import kept_options
 from dicom_gateway.announcing.patient import PatientSource, patient_source, read_patient
 from dicom_gateway.announcing.secrets import read_secret
 from dicom_gateway.sending.batch_threads import BatchThreads
-from storage.announcing import announcements, channels, claims, escalating
+from storage.announcing import announcements, channels, claims, escalating, escalations
 from storage.announcing.announcements import Failure
 from storage.announcing.channels import ChannelEntry
 from storage.announcing.claims import Claim
@@ -98,7 +98,7 @@ class Announcer:
         with self._database.read() as session:
             now = self._terms.clock()
             waiting = claims.waiting(session, now=now)
-            escalation = escalating.due_at(session)
+            escalation = escalations.due_at(session, now=now)
         for one in waiting:
             if one.due_at <= now:
                 self._begin(one.name)
@@ -127,7 +127,7 @@ class Announcer:
             now = self._terms.clock()
             if not channels.entries(session):
                 return False
-            has_lost, escalation = claims.has_lost(session, now=now), escalating.due_at(session)
+            has_lost, escalation = claims.has_lost(session, now=now), escalations.due_at(session, now=now)
         with self._one_ended:
             owners = tuple(self._under_way.values())
         if owners or has_lost:

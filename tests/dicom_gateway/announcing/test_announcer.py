@@ -283,6 +283,15 @@ def test_a_study_that_nobody_opens_goes_to_the_next_channel_in_time(site: Site) 
     assert site.last().announcements[0].level is AnnouncementLevel.ESCALATION
 
 
+def test_a_clock_that_was_set_back_puts_off_no_escalation(site: Site) -> None:
+    add_channel(site.database, "chief", escalation_minutes=10)
+    job = queued_study(site.database).job_id
+    analyse(site.database, site.objects, job, Priority.STAT, now=NOW + timedelta(days=1))
+    assert site.send() == pytest.approx(600, abs=1)
+    site.send(after=timedelta(minutes=11))
+    assert [got.channel.name for got in site.receiver.got] == ["chief"]
+
+
 def test_a_closed_announcer_begins_nothing(site: Site) -> None:
     add_channel(site.database)
     site.urgent(1)
