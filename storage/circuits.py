@@ -21,6 +21,9 @@ from storage.delivery_tables import DestinationCircuitRow
 _ACTOR = "delivery"
 _BACKOFF = Backoff(first_seconds=5.0, longest_seconds=120.0)
 """A trial is one association and writes nothing, so a peer that is back need not wait long for it."""
+_LONGEST_SHUT = timedelta(seconds=_BACKOFF.longest_seconds)
+_LONGEST_TRIAL = timedelta(hours=1)
+"""What lies further ahead was written before the clock was set back, and holds nothing up."""
 _MOST_UNSERVED = 3
 """So many batches in a row may go without any answer that settles an object: then it is not the object's fault."""
 _LONGEST_SUBJECT = 160
@@ -102,7 +105,8 @@ def shut_off(session: Session, *, now: datetime) -> Mapping[str, datetime]:
     """Return the destinations that nothing may be sent to now, each with the time until which that holds."""
     until = DestinationCircuitRow.open_until
     trial = DestinationCircuitRow.trial_until
-    query = select(DestinationCircuitRow).where(until.is_not(None), or_(until > now, trial > now))
+    is_shut = or_(until.between(now, now + _LONGEST_SHUT), trial.between(now, now + _LONGEST_TRIAL))
+    query = select(DestinationCircuitRow).where(until.is_not(None), is_shut)
     return {row.destination: _shut_until(row, now) for row in session.scalars(query)}
 
 
@@ -114,7 +118,7 @@ def admit(session: Session, destination: str, *, trial_seconds: float, now: date
     row = _locked(session, destination)
     state = _state(row, now)
     if row is not None and state is CircuitState.HALF_OPEN:
-        if row.trial_until is not None and row.trial_until > now:
+        if _is_tried(row, now):
             return CircuitState.OPEN
         row.trial_until = now + timedelta(seconds=trial_seconds)
     return state
@@ -179,11 +183,16 @@ def _locked(session: Session, destination: str) -> DestinationCircuitRow | None:
 def _state(row: DestinationCircuitRow | None, now: datetime) -> CircuitState:
     if row is None or row.open_until is None:
         return CircuitState.CLOSED
-    return CircuitState.OPEN if row.open_until > now else CircuitState.HALF_OPEN
+    return CircuitState.OPEN if now < row.open_until <= now + _LONGEST_SHUT else CircuitState.HALF_OPEN
 
 
 def _shut_until(row: DestinationCircuitRow, now: datetime) -> datetime:
-    return max(moment for moment in (row.open_until, row.trial_until, now) if moment is not None)
+    opens = row.open_until if _state(row, now) is CircuitState.OPEN else now
+    return max(opens or now, (row.trial_until if _is_tried(row, now) else now) or now)
+
+
+def _is_tried(row: DestinationCircuitRow, now: datetime) -> bool:
+    return row.trial_until is not None and now < row.trial_until <= now + _LONGEST_TRIAL
 
 
 def _circuit(row: DestinationCircuitRow, now: datetime) -> Circuit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +22,7 @@ from dicom_gateway.announcing.options import kept_options
 from dicom_gateway.announcing.patient import PatientSource, patient_source, read_patient
 from dicom_gateway.announcing.secrets import read_secret
 from dicom_gateway.sending.batch_threads import BatchThreads
-from storage.announcing import announcements, channels, claims, escalating
+from storage.announcing import announcements, channels, claims, escalating, escalations
 from storage.announcing.announcements import Failure
 from storage.announcing.channels import ChannelEntry
 from storage.announcing.claims import Claim
@@ -35,6 +36,7 @@ _MOST_AT_ONCE = 16
 _RENEWALS_PER_LEASE = 3
 _UNEXPECTED = "unexpected_error"
 _LONGEST_REASON = 500
+_FRAMES_TOLD = 8
 
 logger = structlog.get_logger(__name__)
 
@@ -96,7 +98,7 @@ class Announcer:
         with self._database.read() as session:
             now = self._terms.clock()
             waiting = claims.waiting(session, now=now)
-            escalation = escalating.due_at(session)
+            escalation = escalations.due_at(session, now=now)
         for one in waiting:
             if one.due_at <= now:
                 self._begin(one.name)
@@ -125,7 +127,7 @@ class Announcer:
             now = self._terms.clock()
             if not channels.entries(session):
                 return False
-            has_lost, escalation = claims.has_lost(session, now=now), escalating.due_at(session)
+            has_lost, escalation = claims.has_lost(session, now=now), escalations.due_at(session, now=now)
         with self._one_ended:
             owners = tuple(self._under_way.values())
         if owners or has_lost:
@@ -192,8 +194,9 @@ class Announcer:
             return self._sender_of(entry.kind).send(channel, said, message.claim.group_key)
         except OncueError as error:
             return Answer(Verdict.FAILED, error.code, str(error))
-        except Exception as error:  # edge: a message that breaks a library must not stop the others
-            logger.exception("announcement.failed", channel=entry.name, code=_UNEXPECTED)
+        except Exception as error:  # noqa: BLE001 - edge: a message that breaks a library must not stop the others
+            if _is_first_attempt(message.claim):
+                logger.warning("announcement.failed", channel=entry.name, code=_UNEXPECTED, **_place_of(error))
             return Answer(Verdict.FAILED, _UNEXPECTED, type(error).__name__)
 
     def _with_patients(self, message: _Message) -> Sequence[Announcement]:
@@ -225,8 +228,21 @@ class Announcer:
             logger.info("announcement.sent", **about)
         elif answer.verdict is Verdict.REFUSED:
             logger.warning("announcement.refused", code=answer.code, reason=answer.reason[:_LONGEST_REASON], **about)
-        elif all(one.attempts == 0 for one in claim.announcements):
+        elif _is_first_attempt(claim) and answer.code != _UNEXPECTED:
             logger.warning("announcement.postponed", code=answer.code, reason=answer.reason[:_LONGEST_REASON], **about)
+
+
+def _is_first_attempt(claim: Claim) -> bool:
+    return all(one.attempts == 0 for one in claim.announcements)
+
+
+def _place_of(error: Exception) -> dict[str, str]:
+    """Return what broke, and where in which file; a library's words may repeat the patient that it was given."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES_TOLD:]
+    return {
+        "error": type(error).__name__,
+        "place": " > ".join(f"{Path(one.filename).name}:{one.lineno}" for one in frames),
+    }
 
 
 def ready_channel(entry: ChannelEntry, *, seconds: float) -> Channel:

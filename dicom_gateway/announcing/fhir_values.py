@@ -124,7 +124,7 @@ def patient_reference(announcement: Announcement, options: FhirOptions) -> Json 
     number = "" if patient is None else readable(patient.patient_id)
     if patient is None or not number:
         return None
-    system = options.patient_system or _system(patient.issuer.strip())
+    system = options.patient_system or _system(readable(patient.issuer))
     found: Json = {"type": "Patient", "identifier": _typed("MR", number, system)}
     name = readable(patient.name.partition("=")[0].replace("^", " "))
     return {**found, "display": name} if name else found

@@ -35,6 +35,8 @@ _CLOSING = (
 )
 _COLOURS = {Priority.STAT: "#b3261e", Priority.HIGH: "#8a5300", Priority.ROUTINE: "#1d5a8c", Priority.LOW: "#4a4a4a"}
 _QUOTED = "quoted-printable"
+_PAGE = "Page"
+"""The one thing that is a link: addresses that come with images or models are text, and lead nobody anywhere."""
 
 
 def mail_message(
@@ -123,7 +125,7 @@ def _section(announcement: Announcement) -> str:
     colour = "#4a4a4a" if announcement.priority is None else _COLOURS[announcement.priority]
     rows = "".join(
         f'<tr><th scope="row" style="text-align:left;vertical-align:top;padding-right:12px">{html.escape(name)}</th>'
-        f"<td>{_linked(value)}</td></tr>\n"
+        f"<td>{_linked(value) if name == _PAGE else html.escape(value)}</td></tr>\n"
         for name, value in _facts(announcement)
     )
     return (
@@ -146,7 +148,7 @@ def _facts(announcement: Announcement) -> list[tuple[str, str]]:
         ("Accession", accession),
         ("Study date", None if date is None else date.isoformat()),
         *found,
-        ("Page", announcement.page),
+        (_PAGE, announcement.page),
         ("Last image", _moment(announcement.arrived_at)),
         ("Analysed", f"{_moment(announcement.analysed_at)} by {announcement.algorithm}"),
         ("Rule", f"{announcement.rule} (route {announcement.route})" if announcement.route else announcement.rule),

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from dicom_gateway.announcing.announcement import AnnouncedPatient
@@ -30,6 +30,7 @@ _KEYWORDS = (
     "PatientSex",
 )
 _MOST_FILES = 3
+_MOST_VERSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,7 @@ def patient_source(session: Session, claimed: ClaimedAnnouncement) -> PatientSou
     """Return where the patient of an announcement is read from; images that retention deleted are none."""
     study = session.get_one(StudyRow, claimed.study_id)
     is_same = study.patient_key == claimed.patient_key
-    query = select(InstanceRow.digest).where(InstanceRow.study_id == study.id, InstanceRow.deleted_at.is_(None))
-    # What was corrected is kept beside: the former patient stands in versions that are not current any more.
-    query = query.where(InstanceRow.current.is_(is_same)).order_by(InstanceRow.id.desc()).limit(_MOST_FILES)
+    query = _current_images(study.id) if is_same else _former_images(study.id)
     return PatientSource(
         patient_id=study.patient_id if is_same else None,
         accession_number=study.accession_number if is_same else None,
@@ -70,6 +69,23 @@ def patient_source(session: Session, claimed: ClaimedAnnouncement) -> PatientSou
         salt=session.scalars(select(AuditLogRow.salt)).one(),
         digests=tuple(session.scalars(query)),
     )
+
+
+def _current_images(study_id: int) -> Select[str]:
+    kept = InstanceRow.study_id == study_id, InstanceRow.deleted_at.is_(None), InstanceRow.current
+    return select(InstanceRow.digest).where(*kept).order_by(InstanceRow.id.desc()).limit(_MOST_FILES)
+
+
+def _former_images(study_id: int) -> Select[str]:
+    """Return what was corrected, and is kept beside: all versions of the images that came first.
+
+    They have been there under each patient that the study was of, however often it was corrected.
+    """
+    former = InstanceRow.study_id == study_id, InstanceRow.deleted_at.is_(None), InstanceRow.current.is_(False)
+    first = select(InstanceRow.sop_instance_uid).where(*former).group_by(InstanceRow.sop_instance_uid)
+    first = first.order_by(func.min(InstanceRow.id)).limit(_MOST_FILES)
+    query = select(InstanceRow.digest).where(*former, InstanceRow.sop_instance_uid.in_(first))
+    return query.order_by(InstanceRow.id.desc()).limit(_MOST_VERSIONS)
 
 
 def read_patient(source: PatientSource, objects: ObjectStore) -> ConcernedPatient:

@@ -149,7 +149,7 @@ def _pause(text: str | None, now: datetime) -> float | None:
         return min(float(bare[:9]), _LONGEST_PAUSE)
     try:
         until = parsedate_to_datetime(bare)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year of many digits
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)

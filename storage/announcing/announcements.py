@@ -25,6 +25,8 @@ from storage.errors import IllegalTransition, RecordMissing
 
 BACKOFF = Backoff(first_seconds=5.0, longest_seconds=5 * 60.0)
 _LONGEST_ASKED_SECONDS = 3600.0
+_ATTEMPTS_TOLD = 20
+"""A receiver whose answers keep changing writes no more into the history than these."""
 CALLED_OFF_BY_A_PERSON = "called_off"
 CHANNEL_REMOVED = "channel_removed"
 
@@ -91,7 +93,7 @@ def failed(session: Session, claim: Claim, failure: Failure, *, draw: Draw, now:
     """Record that a message did not get through, which a later one may; nothing is given up.
 
     A channel that could not be reached is left alone by its circuit, and what waits for it has no pause of its own.
-    Only the first failure of its kind is an event.
+    Only the first failure of its kind is an event, and only of the first twenty attempts.
     """
 
     def end(row: AnnouncementRow, before: ClaimedAnnouncement) -> None:
@@ -100,7 +102,7 @@ def failed(session: Session, claim: Claim, failure: Failure, *, draw: Draw, now:
         if not row.reached:
             row.group_key = None  # the receiver knows nothing of the group: more may join it
         row.next_attempt_at = _next_attempt(row, failure, draw=draw, now=now)
-        is_new = row.code != failure.code
+        is_new = row.code != failure.code and row.attempts <= _ATTEMPTS_TOLD
         row.code, row.reason = failure.code, failure.reason
         if is_new:
             record(session, row, "failed", now=now, details={"code": failure.code, "attempt": row.attempts})

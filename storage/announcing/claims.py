@@ -63,7 +63,7 @@ def waiting(session: Session, *, now: datetime) -> tuple[WaitingChannel, ...]:
     shut = circuits.shut_off(session, now=now)
     found = []
     for entry in channels.entries(session):
-        due = None if entry.paused else groups.due_at(session, entry.name)
+        due = None if entry.paused else groups.due_at(session, entry.name, now=now)
         if due is not None:
             opens = shut.get(channels.circuit_of(entry.name), now)
             found.append(WaitingChannel(entry.name, max(due, opens, groups.free_at(session, entry, now=now))))

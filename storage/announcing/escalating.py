@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.announcing import channels, escalations, opening
-from storage.announcing.tables import UrgentStudyRow
 
 
 def open_due(session: Session, *, now: datetime) -> int:
@@ -22,8 +20,3 @@ def open_due(session: Session, *, now: datetime) -> int:
         if opening.escalate(session, one.study_id, entries[one.channel], now=now):
             escalations.escalated(session, one, now=now)
     return len(found)
-
-
-def due_at(session: Session) -> datetime | None:
-    """Return when the next escalation of any study is due, None where none is."""
-    return session.scalar(select(func.min(UrgentStudyRow.escalate_at)))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from storage import audit, study_locks
@@ -23,6 +23,7 @@ from storage.announcing.tables import (
 from storage.domain import Priority
 
 _ACTOR = "escalation"
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _LOOKS_BACK = timedelta(hours=24)
 """Studies that wait for longer are told to no channel that is new: it would be told of all that ever lay unopened."""
 
@@ -65,17 +66,30 @@ def schedule(session: Session, row: UrgentStudyRow, *, after: datetime | None = 
     row.escalate_at = min(left, default=None)
 
 
+def due_at(session: Session, *, now: datetime) -> datetime | None:
+    """Return when the next escalation of any study is due, None where none is; now where a clock was set back."""
+    first, since = session.execute(
+        select(func.min(UrgentStudyRow.escalate_at), func.max(UrgentStudyRow.waiting_since)).where(
+            UrgentStudyRow.escalate_at.is_not(None)
+        )
+    ).one()
+    return now if since is not None and since > now + _CLOCKS_DIFFER else first
+
+
 def due(session: Session, *, now: datetime, limit: int = 20) -> tuple[DueEscalation, ...]:
     """Take studies that wait for too long, the longest first, and return which channels are to be told of them.
 
     A study that somebody else changes at this moment is left for the next time. Called in a transaction that
     writes, at whose end a study is due again only when its next channel is.
     """
-    wanted = select(UrgentStudyRow.study_id).where(UrgentStudyRow.escalate_at <= now)
+    is_due = or_(UrgentStudyRow.escalate_at <= now, _waits_since_later(now))
+    wanted = select(UrgentStudyRow.study_id).where(is_due)
     wanted = wanted.order_by(UrgentStudyRow.escalate_at, UrgentStudyRow.id).limit(limit)
     taken = study_locks.take_free(session, wanted)
     found: list[DueEscalation] = []
-    for row in _waiting(session, UrgentStudyRow.study_id.in_(taken), UrgentStudyRow.escalate_at <= now):
+    for row in _waiting(session, UrgentStudyRow.study_id.in_(taken), is_due):
+        # Nobody knows when it began to wait: it waits from now on, and no longer than its minutes.
+        row.waiting_since = min(row.waiting_since, now)
         found += (_due(row, step.channel) for step in steps(session, row) if step.at <= now)
         schedule(session, row, after=now)
     return tuple(found)
@@ -110,6 +124,11 @@ def reschedule(session: Session, *, now: datetime) -> None:
     taken = study_locks.take_all(session, select(UrgentStudyRow.study_id).where(recent, *waits))
     for row in _waiting(session, UrgentStudyRow.study_id.in_(taken), recent):
         schedule(session, row)
+
+
+def _waits_since_later(now: datetime) -> ColumnElement[bool]:
+    """Say that a study began to wait at a moment that is still to come, by a clock that was set back since."""
+    return and_(UrgentStudyRow.escalate_at.is_not(None), UrgentStudyRow.waiting_since > now + _CLOCKS_DIFFER)
 
 
 def _waiting(session: Session, *conditions: ColumnElement[bool]) -> Sequence[UrgentStudyRow]:

@@ -19,6 +19,9 @@ GROUPED = frozenset({ChannelKind.WEBHOOK, ChannelKind.MAIL})
 MOST_IN_A_GROUP = 50
 
 _HOUR = timedelta(hours=1)
+_LONGEST_WAIT = _HOUR
+"""Nothing is collected, or left for a receiver to recover, for longer: what is due later was put off by a clock that
+was set back since, and is due now."""
 _RANK = case({priority.value: priority.rank for priority in Priority}, value=AnnouncementRow.priority, else_=0)
 """The most urgent goes first; that a priority was taken away is as urgent as anything, for somebody acts on it."""
 
@@ -30,7 +33,8 @@ def next_group(session: Session, entry: ChannelEntry, *, now: datetime) -> Seque
     first one that is due.
     """
     pending = _pending(entry.name)
-    due = select(AnnouncementRow).where(*pending, AnnouncementRow.next_attempt_at <= now)
+    is_due = or_(AnnouncementRow.next_attempt_at <= now, AnnouncementRow.next_attempt_at > now + _LONGEST_WAIT)
+    due = select(AnnouncementRow).where(*pending, is_due)
     first = session.scalars(_locked(due.limit(1))).one_or_none()
     if first is None or entry.kind not in GROUPED:
         return [] if first is None else [first]
@@ -38,7 +42,7 @@ def next_group(session: Session, entry: ChannelEntry, *, now: datetime) -> Seque
         return session.scalars(
             _locked(select(AnnouncementRow).where(*pending, AnnouncementRow.group_key == first.group_key))
         ).all()
-    collected = or_(AnnouncementRow.next_attempt_at <= now, AnnouncementRow.attempts == 0)
+    collected = or_(is_due, AnnouncementRow.attempts == 0)
     free = select(AnnouncementRow).where(*pending, AnnouncementRow.group_key.is_(None), collected)
     return session.scalars(_locked(free.limit(MOST_IN_A_GROUP))).all()
 
@@ -63,9 +67,11 @@ def free_at(session: Session, entry: ChannelEntry, *, now: datetime) -> datetime
     return now if len(times) < entry.per_hour else max(times[-1] + _HOUR, now)
 
 
-def due_at(session: Session, name: str) -> datetime | None:
+def due_at(session: Session, name: str, *, now: datetime) -> datetime | None:
     """Return when the first pending announcement to a channel is due, None where there is none."""
-    return session.scalar(select(func.min(AnnouncementRow.next_attempt_at)).where(*_pending(name)))
+    moment = AnnouncementRow.next_attempt_at
+    first, last = session.execute(select(func.min(moment), func.max(moment)).where(*_pending(name))).one()
+    return now if last is not None and last > now + _LONGEST_WAIT else first
 
 
 def _pending(name: str) -> tuple[ColumnElement[bool], ...]:

@@ -109,11 +109,11 @@ class Conditions(BaseModel):
 
     def cover(self, other: Conditions) -> bool:
         """Say whether they hold wherever the conditions of another rule do."""
-        if self.asks_for_time and not (other.asks_for_time and other.minutes <= self.minutes):
-            return False
         if self.asks_for_finding and not other.asks_for_finding:
             return False
-        return all(kind.covers(self, other) for kind in _all())
+        if not all(kind.covers(self, other) for kind in _all()):
+            return False
+        return not self.asks_for_time or (other.asks_for_time and other.minutes <= self.minutes)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield the keys that can never be met, each with the reason."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from storage.domain import Priority, TriageDecision
 from storage.triage.case import Case, Fact
@@ -15,10 +16,23 @@ from storage.triage.conditions import Conditions
 NAME_LENGTH = 64
 
 
+def on_one_line(name: str) -> str:
+    """Return a name as it is; ValueError where a reader would see nothing of it, or not all.
+
+    Names go to terminals, logs and receivers, and into databases that hold no NUL.
+    """
+    if not name.strip() or not name.isprintable():
+        raise ValueError("a name stands on one line, without characters that cannot be seen")
+    return name
+
+
+OneLine = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), AfterValidator(on_one_line)]
+
+
 class Rule(Conditions):
     """One rule: what it asks, and the priority of what it holds for."""
 
-    name: str = Field(min_length=1, max_length=NAME_LENGTH)
+    name: OneLine
     priority: Priority
 
 

@@ -10,29 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from storage.domain import Priority
 from storage.errors import PolicyInvalid
-from storage.triage.policy import NAME_LENGTH, Policy, Rule, hidden_rules
+from storage.triage.policy import NAME_LENGTH, OneLine, Policy, Rule, hidden_rules, on_one_line
 
 SHIPPED = Path(__file__).with_name("triage-policy.toml")
 _BYTE_ORDER_MARK = "\ufeff"
 MOST_BYTES = 1_000_000
 """A policy is written by people: a file beyond this is something else."""
+MOST_RULES = 500
+"""Each rule is held against all before it, so that the time grows with the square of their number."""
 
 
 class _Default(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=NAME_LENGTH)
+    name: OneLine
     priority: Priority
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = Field(default=None, min_length=1, max_length=NAME_LENGTH)
+    name: OneLine | None = None
     time_zone: str = "UTC"
     default: _Default
     rules: tuple[Rule, ...] = ()
@@ -102,6 +104,12 @@ def parse_policy(content: bytes, *, name: str, called: str | None = None) -> Pol
     if len(content) > MOST_BYTES:
         raise PolicyInvalid(f"{name}: more than {MOST_BYTES} bytes are no policy")
     policy = read_recorded(content, name=name, called=called)
+    if len(policy.rules) > MOST_RULES:
+        raise PolicyInvalid(f"{name}: {len(policy.rules)} rules are more than the {MOST_RULES} that a policy may have")
+    try:
+        on_one_line(policy.name)
+    except ValueError as error:
+        raise PolicyInvalid(f"{name}: the policy's name {policy.name!r}: {error}") from error
     first = next(_contradictions(policy), None)
     if first is not None:
         raise PolicyInvalid(f"{name}: {first}")
@@ -113,10 +121,12 @@ def read_recorded(content: bytes, *, name: str, called: str | None = None) -> Po
     try:
         text = content.decode()
         document = _Document.model_validate(tomllib.loads(text.removeprefix(_BYTE_ORDER_MARK)))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyInvalid(f"{name}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise PolicyInvalid(f"{name}: {_complaint(error, text)}") from error
+    except RecursionError as error:
+        raise PolicyInvalid(f"{name}: tables or arrays lie too deep in each other") from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and a number of thousands of digits
+        raise PolicyInvalid(f"{name}: not valid TOML: {error}") from error
     return Policy(
         name=called or document.name or _stem(name),
         rules=document.rules,

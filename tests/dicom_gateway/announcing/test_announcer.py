@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from dicom_gateway.announcing.announcement import Answer, Verdict
 from dicom_gateway.announcing.announcer import Announcer
@@ -166,6 +167,44 @@ def test_a_sender_that_breaks_is_a_failure_like_any_other(site: Site) -> None:
     assert told(site.database) == [("first", "sent", "STAT", None)]
 
 
+def test_a_sender_that_breaks_each_time_says_so_once_and_names_nobody(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_channel(site.database)
+    site.receiver.answers = [ValueError("input_value=Name^P1")] * 3
+    site.urgent(1)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            site.send(after=timedelta(minutes=5))
+    assert len(site.receiver.got) == 3
+    (line,) = [log for log in logs if log["log_level"] != "info"]
+    assert (line["event"], line["code"], line["error"]) == ("announcement.failed", "unexpected_error", "ValueError")
+    assert "scripted_receiver.py:" in line["place"]
+    assert "Name^P1" not in repr(logs) + capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_clock_that_was_set_back_keeps_nothing_from_its_receiver(site: Site, *, reached: bool) -> None:
+    add_channel(site.database)
+    site.receiver.answers = [Answer(Verdict.FAILED, "http_503", "busy", reached=reached)]
+    site.now += timedelta(days=1)
+    site.urgent(1)
+    site.send()
+    site.send(after=timedelta(days=-1))
+    assert told(site.database) == [("first", "sent", "STAT", None)]
+
+
+def test_a_receiver_whose_answers_keep_changing_does_not_fill_the_history(site: Site) -> None:
+    add_channel(site.database)
+    site.receiver.answers = [Answer(Verdict.FAILED, f"http_{500 + at}", "busy") for at in range(40)]
+    site.urgent(1)
+    for _ in range(40):
+        site.send(after=timedelta(minutes=5))
+    assert (len(site.receiver.got), events(site.database, "failed")) == (40, 20)
+    site.send(after=timedelta(minutes=5))
+    assert told(site.database) == [("first", "sent", "STAT", None)]
+
+
 def test_a_secret_that_cannot_be_read_keeps_announcements_until_it_can(site: Site, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     add_channel(site.database, credentials=str(secret))
@@ -244,6 +283,15 @@ def test_a_study_that_nobody_opens_goes_to_the_next_channel_in_time(site: Site) 
     assert site.last().announcements[0].level is AnnouncementLevel.ESCALATION
 
 
+def test_a_clock_that_was_set_back_puts_off_no_escalation(site: Site) -> None:
+    add_channel(site.database, "chief", escalation_minutes=10)
+    job = queued_study(site.database).job_id
+    analyse(site.database, site.objects, job, Priority.STAT, now=NOW + timedelta(days=1))
+    assert site.send() == pytest.approx(600, abs=1)
+    site.send(after=timedelta(minutes=11))
+    assert [got.channel.name for got in site.receiver.got] == ["chief"]
+
+
 def test_a_closed_announcer_begins_nothing(site: Site) -> None:
     add_channel(site.database)
     site.urgent(1)
@@ -268,3 +316,20 @@ def test_a_priority_is_taken_from_the_patient_whom_the_receiver_was_told_of(site
     assert last.patient is not None
     assert (first.patient.name, last.patient.name) == ("Name^P1", "Name^P1")
     assert (first.accession_number, last.accession_number) == ("AP1", "AP1")
+
+
+def test_the_patient_whom_the_receiver_knows_is_found_behind_any_number_of_corrections(site: Site) -> None:
+    add_channel(site.database, kind=ChannelKind.HL7, address="mllp://127.0.0.1:2575", patient_data=True)
+    site.received(patient="P1")
+    with site.database.write() as session:
+        job = close_as_head(session, 1, quiet_seconds=0, now=NOW)
+    assert job is not None
+    analyse(site.database, site.objects, job, Priority.STAT)
+    site.send()
+    for patient in ("P2", "P3", "P4", "P5"):
+        site.received(patient=patient)
+    site.send()
+    (last,) = site.last().announcements
+    assert last.priority is None
+    assert last.patient is not None
+    assert (last.patient.patient_id, last.accession_number) == ("P1", "AP1")

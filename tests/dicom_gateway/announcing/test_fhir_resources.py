@@ -146,6 +146,8 @@ def test_without_leave_nothing_of_the_patient_is_told() -> None:
         ("https://a.example/mrn", "https://a.example/mrn"),
         ("KIS", None),
         ("", None),
+        ("urn:kis\udc80", "urn:kis"),
+        ("urn:a\x1b[2J b", None),
     ],
 )
 def test_an_issuer_is_a_system_where_it_can_be_one(issuer: str, system: str | None) -> None:

@@ -135,6 +135,14 @@ def test_patients_are_named_only_where_they_may_be() -> None:
     assert "Accession: ACC-99" in with_it
 
 
+def test_an_address_that_came_with_the_images_is_no_link() -> None:
+    lure = "https://evil.example/sign-in"
+    announcement = announced(accession_number=lure, rule=lure, patient=replace(PATIENT, name=lure))
+    message = read(announcement, patient_data=True)
+    assert lure in text_of(message)
+    assert Shown(text_of(message, "html")).links == [announcement.page]
+
+
 EVIL = "x\r\nBcc: thief@evil.example\r\n\r\n<script>alert(1)</script>\u2028\u202e\x00\ud800"
 
 

@@ -174,6 +174,7 @@ def test_a_redirection_is_not_followed(status: int) -> None:
         ("99999999999999999999", 3600.0),
         ("soon", None),
         ("-5", None),
+        ("Sun, 01 Mar 99999999999 08:02:30 GMT", None),
     ],
 )
 def test_a_receiver_may_ask_to_be_left_alone(said: str, seconds: float | None) -> None:

@@ -129,3 +129,35 @@ def test_the_policies_of_the_documentation_are_sound() -> None:
     assert written
     for block in written:
         assert parse_policy(block.encode(), name="triage.md").rules
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (DEFAULT + b"a = " + b"[" * 100_000 + b"]" * 100_000, "too deep"),
+        (DEFAULT + b"a = " + b"{b = " * 50_000 + b"1" + b"}" * 50_000, "too deep"),
+        (DEFAULT + b"a = " + b"9" * 5_000, "not valid TOML"),
+        (
+            b"".join(b'[[rules]]\nname = "%d"\npriority = "STAT"\nlane = "stat"\n' % at for at in range(501)) + DEFAULT,
+            "501",
+        ),
+    ],
+    ids=["arrays", "tables", "digits", "rules"],
+)
+def test_a_file_that_would_exhaust_its_reader_is_refused(content: bytes, told: str) -> None:
+    with pytest.raises(PolicyInvalid, match=told):
+        parse_policy(content, name="site.toml")
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "\\u001b[2J", "one\\ntwo", "\\u202egnp", "   "])
+@pytest.mark.parametrize("text", ['name = "{}"', '[[rules]]\nname = "{}"\npriority = "STAT"\nlane = "stat"'])
+def test_names_that_a_terminal_or_a_database_would_not_show_are_refused(name: str, text: str) -> None:
+    named = text.format(name).encode()
+    content = named + b"\n" + DEFAULT
+    with pytest.raises(PolicyInvalid, match=r"name.*on one line"):
+        parse_policy(content, name="site.toml")
+
+
+def test_a_policy_is_called_by_what_can_be_read() -> None:
+    with pytest.raises(PolicyInvalid, match="on one line"):
+        parse_policy(DEFAULT, name="site.toml", called="night\x1b[2J")
