@@ -23,14 +23,18 @@ from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
 _THREADS = "OMP_NUM_THREADS"
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 def pytest_configure() -> None:
-    """Have each process compute on one thread, before it or what it starts loads a library that computes.
+    """Have each process compute on one thread and keep its bytecode, before it or what it starts loads the product.
 
     There is a process for each core: with more threads they wait for one another, and take twice the processor time.
+    A run starts some hundred processes, as container images do without bytecode: each would compile the product anew.
     """
     os.environ.setdefault(_THREADS, "1")
+    os.environ.pop(_NO_BYTECODE, None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_runtest_setup() -> None:

@@ -63,6 +63,13 @@ def gateway_of(count: int, state: Path) -> Iterator[SharedPort]:
         process.wait(60)
 
 
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedPort]:
+    """Two processes on one port, for tests that leave two behind."""
+    with gateway_of(2, tmp_path_factory.mktemp("pair")) as running:
+        yield running
+
+
 def _alive(state: Path) -> set[str]:
     database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
     with contextlib.closing(database.engine.connect()), database.read() as session:
@@ -101,13 +108,22 @@ def test_processes_share_the_port_and_the_first_one_closes_what_the_others_took_
     assert not _listens(running.port)
 
 
-def test_a_process_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
-    with gateway_of(2, tmp_path) as running:
-        before = {child.pid for child in running.members()}
-        running.members()[0].send_signal(signal.SIGKILL)
-        until(lambda: echoes(running.port), "an answer of the other process")
-        until(lambda: len({child.pid for child in running.members()} - before) == 1, "a new process")
-        until(lambda: len(_alive(tmp_path)) >= 2, "its heartbeat")
+def test_a_second_gateway_on_the_port_is_refused(pair: SharedPort) -> None:
+    until(lambda: _listens(pair.port), "an open port")
+    variables = {**QUICK, "ONCUE_GATEWAY_PORT": str(pair.port)}
+    second = run_oncue("gateway", "--state", str(pair.state), "--processes", "2", variables=variables)
+    assert second.returncode == 1
+    assert "cannot be listened on" in second.stderr
+
+
+def test_a_process_that_dies_is_replaced_and_the_others_go_on(pair: SharedPort) -> None:
+    before = {child.pid for child in pair.members()}
+    heard = _alive(pair.state)
+    assert (len(before), len(heard)) == (2, 2)
+    pair.members()[0].send_signal(signal.SIGKILL)
+    until(lambda: echoes(pair.port), "an answer of the other process")
+    until(lambda: len({child.pid for child in pair.members()} - before) == 1, "a new process")
+    until(lambda: bool(_alive(pair.state) - heard), "its heartbeat")
 
 
 @pytest.mark.parametrize("killed", [1, 2], ids=["one of two", "both"])
@@ -121,28 +137,10 @@ def test_processes_killed_while_images_come_lose_none_that_they_acknowledged(tmp
         _keeps(tmp_path, acknowledged)
 
 
-def test_a_second_gateway_on_the_port_is_refused(tmp_path: Path) -> None:
-    with gateway_of(2, tmp_path) as running:
-        until(lambda: _listens(running.port), "an open port")
-        variables = {**QUICK, "ONCUE_GATEWAY_PORT": str(running.port)}
-        second = run_oncue("gateway", "--state", str(tmp_path), "--processes", "2", variables=variables)
-        assert second.returncode == 1
-        assert "cannot be listened on" in second.stderr
-
-
 @pytest.mark.peer
-def test_up_runs_as_many_gateway_processes_as_it_is_told(tmp_path: Path) -> None:
-    variables = {**QUICK, "ONCUE_GATEWAY_PROCESSES": "2"}
-    with oncue_up(tmp_path / "state", variables=variables) as system:
-        gateways = [child for child in psutil.Process(system.process.pid).children() if "gateway" in child.cmdline()]
-        assert len(gateways) == 2
-        assert store(system.port, ct_image()) == [Status.SUCCESS]
-        assert (system.state / "logs" / "gateway-2.log").is_file()
-        assert system.stop() == 0
-
-
-@pytest.mark.peer
-def test_up_restarts_a_gateway_process_that_was_killed_while_images_came(tmp_path: Path) -> None:
+def test_up_runs_as_many_gateway_processes_as_it_is_told_and_restarts_those_killed_while_images_came(
+    tmp_path: Path,
+) -> None:
     variables = {**QUICK, "ONCUE_GATEWAY_PROCESSES": "2"}
     with oncue_up(tmp_path / "state", variables=variables, quiet_seconds=60) as system:
 
@@ -153,6 +151,8 @@ def test_up_restarts_a_gateway_process_that_was_killed_while_images_came(tmp_pat
             return []
 
         before = {child.pid for child in gateways()}
+        assert len(before) == 2
+        assert (system.state / "logs" / "gateway-2.log").is_file()
         acknowledged = _sent_until(system.port, lambda: _kill(gateways()))
         until(lambda: len({child.pid for child in gateways()} - before) == 2, "two new processes")
         until(lambda: echoes(system.port), "an answer of theirs", seconds=60)
