@@ -15,6 +15,7 @@ from dicom_gateway.announcing.announcement import (
     ChannelOptions,
 )
 from storage.announcing.tables import AnnouncementLevel, ChannelKind
+from storage.care_settings import CareSetting
 from storage.domain import Code, Presence, Priority
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -44,6 +45,7 @@ def announcement(**changes: Any) -> Announcement:
         findings=(FOUND,),
         objects=(AnnouncedObject("1.2.840.10008.5.1.4.1.1.88.34", "2.25.50", "2.25.51"),),
         modalities=("MR",),
+        setting=CareSetting.EMERGENCY,
         study_date=date(2026, 3, 1),
         patient=PATIENT,
         accession_number="ACC-99",
