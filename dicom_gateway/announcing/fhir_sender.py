@@ -19,6 +19,7 @@ from dicom_gateway.announcing.options import FhirOptions
 from dicom_gateway.errors import GatewayError, PeerAnswerInvalid
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.announcing.tables import AnnouncementLevel
+from storage.database import utc_now
 from storage.errors import ConfigurationError
 
 _R4 = ("4.0", "4.3")
@@ -50,7 +51,7 @@ class FhirSender:
         options = cast("FhirOptions", channel.options)
         try:
             answer = FhirService.of(channel, self._tls).get(options.metadata_path)
-            verdict = judged(answer)
+            verdict = judged(answer, now=utc_now())
             if verdict.verdict is not Verdict.TAKEN:
                 return verdict
             return _capable(read(CapabilityStatement, answer.body), options)
@@ -88,7 +89,7 @@ def _written(service: FhirService, announcement: Announcement, options: FhirOpti
         return _put(service, resources, version)
     bundle = transaction(resources, version)
     answer = service.write("POST", options.transaction_path, bundle)
-    return judged_transaction(answer, entries=len(resources))
+    return judged_transaction(answer, entries=len(resources), now=utc_now())
 
 
 def _put(service: FhirService, resources: Sequence[Written], version: str | None) -> Answer:
@@ -96,7 +97,7 @@ def _put(service: FhirService, resources: Sequence[Written], version: str | None
     for one in resources:
         match = version if one.identity.type == "Task" else None
         answer = service.write("PUT", f"{one.identity.type}/{one.identity.id}", one.resource, version=match)
-        verdict = judged(answer)
+        verdict = judged(answer, now=utc_now())
         if verdict.verdict is not Verdict.TAKEN:
             return verdict
     return TAKEN

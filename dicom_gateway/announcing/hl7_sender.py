@@ -13,10 +13,12 @@ from dicom_gateway.announcing.announcement import Announcement, Answer, Channel,
 from dicom_gateway.announcing.hl7_answer import TAKEN, judged
 from dicom_gateway.announcing.hl7_fields import codec, encoded
 from dicom_gateway.announcing.hl7_message import order_message, result_message
-from dicom_gateway.announcing.mllp import MllpAddress, connected, exchange
+from dicom_gateway.announcing.mllp import connected, exchange
 from dicom_gateway.announcing.options import Hl7Options
+from dicom_gateway.announcing.receiver_address import read_address
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.tls.destination_handshake import DestinationTls
+from storage.announcing.tables import ChannelKind
 from storage.errors import ConfigurationError
 
 _NEEDS_PATIENT = Answer(
@@ -60,7 +62,7 @@ class Hl7Sender:
     def probe(self, channel: Channel) -> Answer:
         """Connect, with TLS up to the end of the handshake, and send nothing: HL7 has no question without a message."""
         try:
-            connected(MllpAddress.parse(channel.address), seconds=channel.seconds, tls=self._tls).close()
+            connected(read_address(ChannelKind.HL7, channel.address), seconds=channel.seconds, tls=self._tls).close()
         except (GatewayError, ConfigurationError) as error:
             return _not_sent(error)
         return TAKEN
@@ -82,7 +84,7 @@ class Hl7Sender:
         """Send a message over a connection of its own, so that what a receiver says late is of no other message."""
         content = encoded(message, options.character_set)
         try:
-            address = MllpAddress.parse(channel.address)
+            address = read_address(ChannelKind.HL7, channel.address)
             connection = connected(address, seconds=channel.seconds, tls=self._tls)
         except (GatewayError, ConfigurationError) as error:
             return _not_sent(error)
