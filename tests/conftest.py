@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from console.config import PREFIX, TEST_PREFIX
@@ -23,14 +24,18 @@ from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
 _THREADS = "OMP_NUM_THREADS"
+_PROFILE = "without deadlines"
 
 
 def pytest_configure() -> None:
     """Have each process compute on one thread, before it or what it starts loads a library that computes.
 
     There is a process for each core: with more threads they wait for one another, and take twice the processor time.
+    Examples of hypothesis have no deadline: how long one takes says what else the machine does.
     """
     os.environ.setdefault(_THREADS, "1")
+    settings.register_profile(_PROFILE, deadline=None)
+    settings.load_profile(_PROFILE)
 
 
 def pytest_runtest_setup() -> None:
