@@ -120,6 +120,9 @@ class Answer:
     reached: bool = True
 
 
+TAKEN = Answer(Verdict.TAKEN)
+
+
 class ChannelOptions:
     """What a channel of one kind may be told besides; each kind has its own, a frozen dataclass."""
 

@@ -16,12 +16,11 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.resource import Resource
 from pydantic import ValidationError
 
-from dicom_gateway.announcing.announcement import Answer, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Answer, Verdict
 from dicom_gateway.announcing.retry_after import retry_after
 from dicom_gateway.errors import PeerAnswerInvalid, PeerDeniedAccess
 from dicom_gateway.http_exchange import HttpAnswer
 
-TAKEN = Answer(Verdict.TAKEN)
 _Read = TypeVar("_Read", bound=Resource)
 _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _PASSING = frozenset(

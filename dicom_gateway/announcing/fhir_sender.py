@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 from fhir.resources.R4B.bundle import Bundle
@@ -10,11 +11,12 @@ from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from fhir.resources.R4B.task import Task
 
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
-from dicom_gateway.announcing.fhir_answer import TAKEN, judged, judged_transaction, read
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.fhir_answer import judged, judged_transaction, read
 from dicom_gateway.announcing.fhir_resources import Written, findings_named, report_identity, result_resources
 from dicom_gateway.announcing.fhir_service import FhirService, ServiceDeclined
 from dicom_gateway.announcing.fhir_task import reading_task, task_identity, version_of
+from dicom_gateway.announcing.one_by_one import told_one_by_one
 from dicom_gateway.announcing.options import FhirOptions
 from dicom_gateway.errors import GatewayError, PeerAnswerInvalid
 from dicom_gateway.tls.destination_handshake import DestinationTls
@@ -32,19 +34,9 @@ class FhirSender:
         self._tls = tls
 
     def send(self, channel: Channel, announcements: Sequence[Announcement], group_key: str) -> Answer:
-        """Send announcements one after the other: each is a transaction of its own.
-
-        The first that fails ends it, and all are to be sent again, which changes nothing of what was taken. A refusal
-        does not keep the others back, and is what is answered then.
-        """
+        """Send announcements one after the other: each is a transaction of its own, and a repeat writes the same."""
         del group_key  # the resources' identifiers say what is the same
-        worst = TAKEN
-        for announcement in announcements:
-            answer = self._told(channel, announcement)
-            if answer.verdict is Verdict.FAILED:
-                return answer
-            worst = answer if worst.verdict is Verdict.TAKEN else worst
-        return worst
+        return told_one_by_one(announcements, partial(self._told, channel))
 
     def probe(self, channel: Channel) -> Answer:
         """Ask for the server's CapabilityStatement: whether it speaks R4, and takes transactions where we send them."""

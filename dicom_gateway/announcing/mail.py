@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
 from dicom_gateway.announcing.mail_connection import MailCalling, MailLogin, conversation
 from dicom_gateway.announcing.mail_message import addresses, mail_message
 from dicom_gateway.announcing.options import MailOptions, MailSecurity
@@ -66,7 +66,7 @@ class MailSender:
         recipient, the sender or the message is for good (5yz); else taken, with a code where some are.
         """
         if not announcements:
-            return Answer(Verdict.TAKEN)
+            return TAKEN
         group, is_heard = (channel.name, group_key), False
         try:
             options = _options(channel)
@@ -154,7 +154,7 @@ def _summed(replies: Replies) -> Answer:
     taken = sum(code == _OK for code in replies.values())
     turned_down = sorted({code for code in replies.values() if code != _OK})
     if not turned_down:
-        return Answer(Verdict.TAKEN)
+        return TAKEN
     later = [code for code in turned_down if code not in _PERMANENT]
     told = f"taken for {taken} of {len(replies)} recipients; turned down with {', '.join(map(str, turned_down))}"
     if later:

@@ -15,7 +15,7 @@ from datetime import datetime
 from socket import socket
 
 from dicom_gateway.announcing import own_network
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
 from dicom_gateway.announcing.options import WebhookOptions
 from dicom_gateway.announcing.receiver_address import ReceiverAddress, read_address
 from dicom_gateway.announcing.retry_after import retry_after
@@ -127,7 +127,7 @@ def _judged(answer: HttpAnswer, *, now: datetime) -> Answer:
     """Return what a status means."""
     status, code = answer.status, f"http_{answer.status}"
     if _OK <= status < _REDIRECTION:
-        return Answer(Verdict.TAKEN)
+        return TAKEN
     if status in _LATER or status >= _SERVER_ERROR:
         pause = retry_after(answer, now=now)
         asked = "" if pause is None else f" and asks to be left alone for {pause:.0f} s"
