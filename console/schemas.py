@@ -324,10 +324,20 @@ class PanelForm(RecordSchema):
     tiles: list[TileForm]
 
 
+class ShadowForm(RecordSchema):
+    """What a policy on trial said of a result; the name is the one that it has now."""
+
+    policy: str = Field(validation_alias="policy_name")
+    policy_sha256: str
+    priority: Priority
+    rule: str
+
+
 class ResultForm(RecordSchema):
     """What one job found, by which code, weights and rule, and how long each stage took.
 
     ``findings`` is empty where a model draws organs alone, which are the ``structures``.
+    ``policy`` is empty where the policy is not on record; ``shadows`` are what others, on trial, said.
     ``overlays`` and the panels' ``picture`` are addresses of this server. ``withheld`` says why it is not sent;
     ``superseded_by`` is the job whose result took its place, null where its route no longer applies.
     """
@@ -342,7 +352,9 @@ class ResultForm(RecordSchema):
     unlike_training: bool = Field(validation_alias="is_unfamiliar")
     priority: Priority = Field(validation_alias=AliasPath("decision", "priority"))
     rule: str = Field(validation_alias=AliasPath("decision", "rule"))
+    policy: str = Field(validation_alias=AliasPath("decision", "policy_name"))
     policy_sha256: str = Field(validation_alias=AliasPath("decision", "policy_sha256"))
+    shadows: list[ShadowForm] = Field(default_factory=list)
     findings: list[FindingForm]
     seconds: Annotated[dict[str, float], BeforeValidator(_seconds)] = Field(validation_alias="timings")
     overlays: list[str]

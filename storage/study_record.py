@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select
@@ -24,6 +24,7 @@ from storage.kept_studies import KeptStudy
 from storage.models import JobRow
 from storage.result_tables import AnalysisRow, ReportRow, ResultObjectRow
 from storage.states import ReportState
+from storage.triage import policies, shadows
 from storage.written_objects import WrittenObject
 
 
@@ -56,6 +57,8 @@ class Result:
     superseded_at: datetime | None
     superseded_by: int | None
     structures: tuple[Structure, ...] = ()
+    shadows: tuple[TriageDecision, ...] = ()
+    """What the policies on trial said of it."""
     pictures_deleted: bool = False
     """Whether retention deleted pictures of it."""
 
@@ -147,7 +150,7 @@ def _result(session: Session, row: AnalysisRow, job: JobRow, report: ReportRow) 
         case_score=row.case_score,
         out_of_distribution=row.out_of_distribution,
         findings=analyses.findings_of(session, row.job_id),
-        decision=analyses.decision_of(row),
+        decision=replace(analyses.decision_of(row), policy_name=policies.name_of(session, row.policy_sha256)),
         timings=tuple(StageTiming(**entry) for entry in json.loads(row.timings)),
         overlays=tuple(json.loads(row.overlays)),
         notes=tuple(json.loads(row.notes)),
@@ -159,6 +162,7 @@ def _result(session: Session, row: AnalysisRow, job: JobRow, report: ReportRow) 
         superseded_at=row.superseded_at,
         superseded_by=row.superseded_by,
         structures=analyses.structures_of(session, row.job_id),
+        shadows=shadows.of_job(session, row.job_id),
         pictures_deleted=deletions.lacks_pictures(session, row.job_id),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from console.config import PREFIX, TEST_PREFIX
@@ -24,6 +25,7 @@ from tests.support.required import REQUIRE_PEERS, missing_peer
 ROOT = Path(__file__).resolve().parent.parent
 _THREADS = "OMP_NUM_THREADS"
 _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+_PROFILE = "without deadlines"
 
 
 def pytest_configure() -> None:
@@ -31,10 +33,13 @@ def pytest_configure() -> None:
 
     There is a process for each core: with more threads they wait for one another, and take twice the processor time.
     A run starts some hundred processes, as container images do without bytecode: each would compile the product anew.
+    Examples of hypothesis have no deadline: how long one takes says what else the machine does.
     """
     os.environ.setdefault(_THREADS, "1")
     os.environ.pop(_NO_BYTECODE, None)
     sys.dont_write_bytecode = False
+    settings.register_profile(_PROFILE, deadline=None)
+    settings.load_profile(_PROFILE)
 
 
 def pytest_runtest_setup() -> None:

@@ -20,6 +20,7 @@ from console.doctor import (
     routes_probe,
     storage_probes,
     tokens_probe,
+    triage_probe,
     urgent_probe,
 )
 from console.doctor.parts import ExaminedPart, PartHealth, Probe
@@ -36,6 +37,7 @@ PROBES: Mapping[str, Probe] = {
     "worker": process_probes.probe_worker,
     "retention": retention_probe.probe_retention,
     "routes": routes_probe.probe_routes,
+    "triage": triage_probe.probe_triage,
     "ports": network_probes.probe_ports,
     "tokens": tokens_probe.probe_tokens,
     "listener": network_probes.probe_listener,

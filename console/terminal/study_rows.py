@@ -5,7 +5,7 @@ from __future__ import annotations
 from console.schemas import measures_of, named_site, why_not_sent
 from console.terminal.route_results import in_one_cell
 from storage.deletions import Deletion
-from storage.domain import Finding, Structure
+from storage.domain import Finding, Structure, TriageDecision
 from storage.study_record import Dossier, Result
 
 
@@ -47,12 +47,18 @@ def result_rows(result: Result) -> list[tuple[str, object]]:
         return [("result of", f"job {result.job_id}, revision {result.revision}"), ("superseded by", by)]
     return [
         ("result of", f"job {result.job_id}, revision {result.revision}"),
-        ("priority", f"{result.decision.priority} by rule «{result.decision.rule}»"),
+        ("priority", _decided(result.decision)),
+        *(("on trial", _decided(shadow)) for shadow in result.shadows),
         ("case score", result.case_score),
         ("input", _likeness(result)),
         *([("delivery", why_not_sent(result.withheld))] if result.withheld else []),
         ("algorithm", f"{result.algorithm.name} {result.algorithm.version}, {result.algorithm.weights_sha256[:12]}"),
     ]
+
+
+def _decided(decision: TriageDecision) -> str:
+    policy = f"{decision.policy_name} {decision.policy_sha256[:12]}".strip()
+    return f"{decision.priority} by rule «{decision.rule}» of policy {policy}"
 
 
 def finding_rows(finding: Finding) -> list[tuple[str, object]]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from storage.announcing.tables import AnnouncementLevel, ChannelKind
+from storage.care_settings import CareSetting
 from storage.domain import Code, Presence, Priority
 
 
@@ -51,9 +52,10 @@ class Announcement:
     """One fact for one receiver.
 
     ``key`` is the same however often it is sent, and differs for every other fact. ``priority`` is None where a later
-    result took it away, and then ``findings`` is empty; ``previous`` is what the receiver was told before. ``patient``
-    and ``accession_number`` are None unless the channel may have patient data. ``page`` is the address of the study in
-    the console, where that has one.
+    result took it away, and then ``findings`` is empty; ``previous`` is what the receiver was told before. ``setting``
+    is where the patient is cared for, as the policy saw it, None where that is not known. ``patient`` and
+    ``accession_number`` are None unless the channel may have patient data. ``page`` is the address of the study in the
+    console, where that has one.
     """
 
     key: str
@@ -72,6 +74,7 @@ class Announcement:
     findings: tuple[AnnouncedFinding, ...] = ()
     objects: tuple[AnnouncedObject, ...] = ()
     modalities: tuple[str, ...] = ()
+    setting: CareSetting | None = None
     study_date: date | None = None
     patient: AnnouncedPatient | None = None
     accession_number: str | None = None
@@ -115,6 +118,9 @@ class Answer:
     reason: str = ""
     retry_after: float | None = None
     reached: bool = True
+
+
+TAKEN = Answer(Verdict.TAKEN)
 
 
 class ChannelOptions:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 from dicom_gateway.announcing.announcement import ChannelOptions
-from dicom_gateway.announcing.channel_addresses import ReceiverAddress, read_address
 from dicom_gateway.announcing.options import (
     MailOptions,
     MailSecurity,
@@ -19,6 +18,7 @@ from dicom_gateway.announcing.options import (
     read_options,
     written_options,
 )
+from dicom_gateway.announcing.receiver_address import ReceiverAddress, read_address
 from dicom_gateway.announcing.secrets import is_exposed, read_secret
 from storage.announcing.channels import ChannelEntry
 from storage.announcing.tables import ChannelKind
@@ -84,7 +84,7 @@ def wished(entry: ChannelEntry, wish: ChannelWish, *, known_routes: Collection[s
         changes["credentials"] = str(wish.credentials.expanduser().absolute())
     security = options.security if isinstance(options, MailOptions) else None
     address = read_address(entry.kind, entry.address if wish.address is None else wish.address, security=security)
-    return _consistent(replace(entry, address=address.text, **changes), address, options)
+    return _consistent(replace(entry, address=address.written, **changes), address, options)
 
 
 def cleared(entry: ChannelEntry, options: Collection[str]) -> ChannelEntry:
@@ -132,7 +132,7 @@ def _consistent(entry: ChannelEntry, address: ReceiverAddress, options: ChannelO
 
 def _is_safe(address: ReceiverAddress, options: ChannelOptions) -> bool:
     """Say whether nobody on the way can read what the channel is told: there is no way, or it is by TLS."""
-    by_tls = options.security is not MailSecurity.PLAIN if isinstance(options, MailOptions) else address.is_tls
+    by_tls = options.security is not MailSecurity.PLAIN if isinstance(options, MailOptions) else address.tls
     return address.is_here or by_tls
 
 

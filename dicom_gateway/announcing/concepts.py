@@ -20,31 +20,24 @@ from storage.domain import Code, Presence, Priority
 LOCAL_SCHEME = "L"
 """The scheme of a site's own labels, by HL7 table 0396."""
 
-DIAGNOSTIC_IMAGING = Code("18748-4", "LN", "Diagnostic imaging study")
-READING_PRIORITY = Code("READING_PRIORITY", codes.PRIVATE_SCHEME, "Reading priority")
-TRIAGE_RULE = Code("TRIAGE_RULE", codes.PRIVATE_SCHEME, "Triage rule")
-TRIAGE_POLICY = Code("TRIAGE_POLICY", codes.PRIVATE_SCHEME, "Digest of triage policy")
-RESULT_OBJECT = Code("RESULT_OBJECT", codes.PRIVATE_SCHEME, "DICOM object of the result")
-STUDY_PAGE = Code("STUDY_PAGE", codes.PRIVATE_SCHEME, "Page of the study")
-ALGORITHM = Code("111001", "DCM", "Algorithm Name")
-TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
-
 
 def concept(code: DicomCode) -> Code:
     """Return a code of the DICOM objects as one of the domain."""
     return Code(code.value, code.scheme_designator, code.meaning)
 
 
+DIAGNOSTIC_IMAGING = Code("18748-4", "LN", "Diagnostic imaging study")
+READING_PRIORITY = concept(codes.READING_PRIORITY)
+TRIAGE_RULE = concept(codes.TRIAGE_RULE)
+TRIAGE_POLICY = concept(codes.TRIAGE_POLICY)
+RESULT_OBJECT = Code("RESULT_OBJECT", codes.PRIVATE_SCHEME, "DICOM object of the result")
+STUDY_PAGE = Code("STUDY_PAGE", codes.PRIVATE_SCHEME, "Page of the study")
+ALGORITHM = concept(codes.ALGORITHM_NAME)
+TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
 STUDY_UID = concept(codes.STUDY_INSTANCE_UID)
 CLASS = concept(codes.CLASS)
 _ABSTAINED = concept(codes.ABSTAINED)
 _PRESENCES = {Presence.PRESENT: concept(codes.PRESENT), Presence.ABSENT: concept(codes.ABSENT)}
-_MEANINGS = {
-    Priority.STAT: "Read at once",
-    Priority.HIGH: "Read soon",
-    Priority.ROUTINE: "Read in turn",
-    Priority.LOW: "Read last",
-}
 _ABNORMAL = {Priority.STAT: "AA", Priority.HIGH: "A"}
 
 
@@ -85,7 +78,7 @@ def labelled(finding: AnnouncedFinding) -> Code | None:
 
 def priority_value(priority: Priority) -> Code:
     """Return a reading priority as a code."""
-    return Code(priority.value, codes.PRIVATE_SCHEME, _MEANINGS[priority])
+    return concept(codes.PRIORITIES[priority])
 
 
 def abnormal_flag(priority: Priority | None) -> str:

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 from dicom_gateway.announcing.announcement import AnnouncedFinding, AnnouncedObject, Announcement
 from storage import analyses
 from storage.announcing.claims import ClaimedAnnouncement
+from storage.care_settings import CareSetting
 from storage.domain import Finding
 from storage.models import InstanceRow, JobRow, StudyRow
 from storage.result_tables import AnalysisRow, ResultObjectRow
+from storage.triage.case import Case
 
 
 def announcement(session: Session, claimed: ClaimedAnnouncement, *, console_url: str | None) -> Announcement:
@@ -41,6 +43,7 @@ def announcement(session: Session, claimed: ClaimedAnnouncement, *, console_url:
         findings=() if row is None else tuple(map(_finding, analyses.findings_of(session, row.job_id))),
         objects=() if row is None else _objects(session, row.job_id),
         modalities=_modalities(session, study.id),
+        setting=None if row is None else _setting(row.policy_inputs),
         study_date=_date(study.study_date),
         page=None if console_url is None else f"{console_url.rstrip('/')}/studies/{study.id}",
     )
@@ -74,6 +77,14 @@ def _modalities(session: Session, study_id: int) -> tuple[str, ...]:
     query = select(InstanceRow.modality).where(InstanceRow.study_id == study_id, InstanceRow.current).distinct()
     found: Sequence[str] = session.scalars(query).all()
     return tuple(sorted(modality for modality in found if modality))
+
+
+def _setting(inputs: str) -> CareSetting | None:
+    """Return the setting that a decision looked at; None where inputs of another version do not say."""
+    try:
+        return Case.of_inputs(inputs).circumstances.setting
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _arrived_at(session: Session, study: StudyRow, revision: int) -> datetime:

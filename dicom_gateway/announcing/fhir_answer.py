@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -15,11 +16,11 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.resource import Resource
 from pydantic import ValidationError
 
-from dicom_gateway.announcing.announcement import Answer, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Answer, Verdict
+from dicom_gateway.announcing.retry_after import retry_after
 from dicom_gateway.errors import PeerAnswerInvalid, PeerDeniedAccess
 from dicom_gateway.http_exchange import HttpAnswer
 
-TAKEN = Answer(Verdict.TAKEN)
 _Read = TypeVar("_Read", bound=Resource)
 _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _PASSING = frozenset(
@@ -32,7 +33,6 @@ _PASSING = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-_LONGEST_PAUSE = 3600.0
 _STATUS = re.compile(r"[1-5][0-9]{2}\b")
 _PASSING_ISSUES = frozenset({"transient", "lock-error", "no-store", "exception", "timeout", "incomplete", "throttled"})
 """Codes of issues that may not come again (FHIR R4 issue-type)."""
@@ -43,13 +43,13 @@ _ISSUE_CODES = _PASSING_ISSUES | {
 }  # fmt: skip
 
 
-def judged(answer: HttpAnswer) -> Answer:
+def judged(answer: HttpAnswer, *, now: datetime) -> Answer:
     """Return what the answer to a request means, by its status and the issues that it names."""
     status, issues = answer.status, tuple(dict.fromkeys(_issues(answer.body)))
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return TAKEN
     reason = f"the service answers with HTTP status {status}{_named(issues)}"
-    pause = _pause(answer.headers.get("retry-after", ""))
+    pause = retry_after(answer, now=now)
     if status in _DENIED:
         return Answer(Verdict.FAILED, PeerDeniedAccess.code, f"{reason}; check the channel's credentials", pause)
     if status < HTTPStatus.BAD_REQUEST:
@@ -61,9 +61,9 @@ def judged(answer: HttpAnswer) -> Answer:
     return Answer(Verdict.FAILED, "fhir_failed", reason, pause)
 
 
-def judged_transaction(answer: HttpAnswer, *, entries: int) -> Answer:
+def judged_transaction(answer: HttpAnswer, *, entries: int, now: datetime) -> Answer:
     """Return what the answer to a transaction means; without a Bundle that says so, nobody knows what was taken."""
-    overall = judged(answer)
+    overall = judged(answer, now=now)
     if overall.verdict is not Verdict.TAKEN:
         return overall
     try:
@@ -73,7 +73,7 @@ def judged_transaction(answer: HttpAnswer, *, entries: int) -> Answer:
     statuses = list(_statuses(bundle))
     if bundle.type != "transaction-response" or len(statuses) != entries or None in statuses:
         return Answer(Verdict.FAILED, PeerAnswerInvalid.code, "the service does not answer a transaction as FHIR says")
-    verdicts = (judged(HttpAnswer(status, b"")) for status in statuses if status is not None)
+    verdicts = (judged(HttpAnswer(status, b""), now=now) for status in statuses if status is not None)
     return next((one for one in verdicts if one.verdict is not Verdict.TAKEN), TAKEN)
 
 
@@ -100,12 +100,6 @@ def _issues(body: bytes) -> Iterator[str]:
     for issue in outcome.issue or ():
         if issue.code in _ISSUE_CODES:
             yield str(issue.code)
-
-
-def _pause(text: str) -> float | None:
-    """Return the seconds of a Retry-After that is a number (RFC 9110 10.2.3), at most an hour."""
-    bare = text.strip()
-    return min(float(bare[:9]), _LONGEST_PAUSE) if bare.isascii() and bare.isdigit() else None
 
 
 def _named(issues: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 from fhir.resources.R4B.bundle import Bundle
@@ -10,15 +11,17 @@ from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from fhir.resources.R4B.task import Task
 
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
-from dicom_gateway.announcing.fhir_answer import TAKEN, judged, judged_transaction, read
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.fhir_answer import judged, judged_transaction, read
 from dicom_gateway.announcing.fhir_resources import Written, findings_named, report_identity, result_resources
 from dicom_gateway.announcing.fhir_service import FhirService, ServiceDeclined
 from dicom_gateway.announcing.fhir_task import reading_task, task_identity, version_of
+from dicom_gateway.announcing.one_by_one import told_one_by_one
 from dicom_gateway.announcing.options import FhirOptions
 from dicom_gateway.errors import GatewayError, PeerAnswerInvalid
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.announcing.tables import AnnouncementLevel
+from storage.database import utc_now
 from storage.errors import ConfigurationError
 
 _R4 = ("4.0", "4.3")
@@ -31,26 +34,16 @@ class FhirSender:
         self._tls = tls
 
     def send(self, channel: Channel, announcements: Sequence[Announcement], group_key: str) -> Answer:
-        """Send announcements one after the other: each is a transaction of its own.
-
-        The first that fails ends it, and all are to be sent again, which changes nothing of what was taken. A refusal
-        does not keep the others back, and is what is answered then.
-        """
+        """Send announcements one after the other: each is a transaction of its own, and a repeat writes the same."""
         del group_key  # the resources' identifiers say what is the same
-        worst = TAKEN
-        for announcement in announcements:
-            answer = self._told(channel, announcement)
-            if answer.verdict is Verdict.FAILED:
-                return answer
-            worst = answer if worst.verdict is Verdict.TAKEN else worst
-        return worst
+        return told_one_by_one(announcements, partial(self._told, channel))
 
     def probe(self, channel: Channel) -> Answer:
         """Ask for the server's CapabilityStatement: whether it speaks R4, and takes transactions where we send them."""
         options = cast("FhirOptions", channel.options)
         try:
             answer = FhirService.of(channel, self._tls).get(options.metadata_path)
-            verdict = judged(answer)
+            verdict = judged(answer, now=utc_now())
             if verdict.verdict is not Verdict.TAKEN:
                 return verdict
             return _capable(read(CapabilityStatement, answer.body), options)
@@ -88,7 +81,7 @@ def _written(service: FhirService, announcement: Announcement, options: FhirOpti
         return _put(service, resources, version)
     bundle = transaction(resources, version)
     answer = service.write("POST", options.transaction_path, bundle)
-    return judged_transaction(answer, entries=len(resources))
+    return judged_transaction(answer, entries=len(resources), now=utc_now())
 
 
 def _put(service: FhirService, resources: Sequence[Written], version: str | None) -> Answer:
@@ -96,7 +89,7 @@ def _put(service: FhirService, resources: Sequence[Written], version: str | None
     for one in resources:
         match = version if one.identity.type == "Task" else None
         answer = service.write("PUT", f"{one.identity.type}/{one.identity.id}", one.resource, version=match)
-        verdict = judged(answer)
+        verdict = judged(answer, now=utc_now())
         if verdict.verdict is not Verdict.TAKEN:
             return verdict
     return TAKEN

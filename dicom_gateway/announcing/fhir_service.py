@@ -21,6 +21,7 @@ from dicom_gateway.http_exchange import Deadline, HttpAnswer, HttpRequest, excha
 from dicom_gateway.sending.credentials import authorization
 from dicom_gateway.tls.connecting import connected
 from dicom_gateway.tls.destination_handshake import DestinationTls
+from storage.database import utc_now
 
 _CONTENT_TYPE = "application/fhir+json"
 _MOST_ANSWER_BYTES = 4 << 20
@@ -73,7 +74,7 @@ class FhirService:
         answer = self.get(f"{identity.type}/{identity.id}" if options.use_put else identity.query())
         if options.use_put and answer.status in _NOTHING:
             return None
-        verdict = judged(answer)
+        verdict = judged(answer, now=utc_now())
         if verdict.verdict is not Verdict.TAKEN:
             raise ServiceDeclined(verdict)
         if options.use_put:

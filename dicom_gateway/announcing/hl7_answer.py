@@ -11,10 +11,9 @@ from types import MappingProxyType
 
 import hl7
 
-from dicom_gateway.announcing.announcement import Answer, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Answer, Verdict
 from dicom_gateway.errors import PeerAnswerInvalid
 
-TAKEN = Answer(Verdict.TAKEN)
 _CODES = MappingProxyType(
     {
         "AA": Verdict.TAKEN,

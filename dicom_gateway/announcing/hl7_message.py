@@ -16,7 +16,7 @@ import hl7
 from dicom_gateway.announcing import concepts
 from dicom_gateway.announcing.announcement import AnnouncedFinding, Announcement
 from dicom_gateway.announcing.hl7_fields import Field, coded, cut, header, message, segment, timestamp
-from dicom_gateway.announcing.hl7_patient import patient_segment
+from dicom_gateway.announcing.hl7_patient import patient_segment, visit_segment
 from dicom_gateway.announcing.options import Hl7Options
 from dicom_gateway.announcing.remarks import remarks
 from storage.announcing.tables import AnnouncementLevel
@@ -42,7 +42,7 @@ def result_message(announcement: Announcement, options: Hl7Options) -> hl7.Messa
     segments = [
         _header(announcement, options, ("ORU", "R01", "ORU_R01")),
         patient_segment(announcement, options),
-        segment("PV1", {1: "1", 2: "U"}),
+        visit_segment(announcement),
         segment("ORC", {1: "RE", 3: _order_number(announcement)}),
         _request(announcement),
         *(segment("NTE", {1: str(at), 2: "L", 3: text}) for at, text in enumerate(remarks(announcement), 1)),
@@ -62,7 +62,7 @@ def order_message(announcement: Announcement, options: Hl7Options) -> hl7.Messag
     segments = [
         _header(announcement, options, ("ORM", "O01", "ORM_O01")),
         patient_segment(announcement, options),
-        segment("PV1", {1: "1", 2: "U"}),
+        visit_segment(announcement),
         segment("ORC", {1: "XO", 3: order, 7: quantity, 9: timestamp(announcement.announced_at)}),
     ]
     if _version(options) >= _WITH_TIMING:

@@ -1,6 +1,8 @@
-"""The patient of an announcement as HL7 v2: the PID segment, from what the images say."""
+"""The patient of an announcement as HL7 v2: PID from what the images say, PV1 from what the policy looked at."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import hl7
 from pydicom.valuerep import PersonName
@@ -8,9 +10,17 @@ from pydicom.valuerep import PersonName
 from dicom_gateway.announcing.announcement import Announcement
 from dicom_gateway.announcing.hl7_fields import Component, Repetition, can_encode, segment
 from dicom_gateway.announcing.options import Hl7Options
+from storage.care_settings import CareSetting
 
 _SEXES = {"M": "M", "F": "F", "O": "O", "": ""}
 """DICOM's values (PS3.3 C.7.1.1) as HL7 table 0001 has them; any other is U, unknown."""
+_CLASSES: Mapping[CareSetting | None, str] = {
+    CareSetting.EMERGENCY: "E",
+    CareSetting.INPATIENT: "I",
+    CareSetting.OUTPATIENT: "O",
+    None: "U",
+}
+"""HL7 table 0004: the class of a patient's visit; U is unknown."""
 _GROUPS = ("A", "I", "P")
 """HL7 table 0465: how DICOM's three component groups write a name (PS3.5 6.2.1.2)."""
 
@@ -31,6 +41,11 @@ def patient_segment(announcement: Announcement, options: Hl7Options) -> hl7.Segm
             8: _SEXES.get(patient.sex.strip().upper(), "U"),
         },
     )
+
+
+def visit_segment(announcement: Announcement) -> hl7.Segment:
+    """Return PV1 with the patient's class, which has to be there."""
+    return segment("PV1", {1: "1", 2: _CLASSES[announcement.setting]})
 
 
 def _authority(issuer: str, options: Hl7Options) -> Component:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import hl7
 
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
-from dicom_gateway.announcing.hl7_answer import TAKEN, judged
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.hl7_answer import judged
 from dicom_gateway.announcing.hl7_fields import codec, encoded
 from dicom_gateway.announcing.hl7_message import order_message, result_message
-from dicom_gateway.announcing.mllp import MllpAddress, connected, exchange
+from dicom_gateway.announcing.mllp import connected, exchange
+from dicom_gateway.announcing.one_by_one import told_one_by_one
 from dicom_gateway.announcing.options import Hl7Options
+from dicom_gateway.announcing.receiver_address import read_address
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.tls.destination_handshake import DestinationTls
+from storage.announcing.tables import ChannelKind
 from storage.errors import ConfigurationError
 
 _NEEDS_PATIENT = Answer(
@@ -43,24 +47,14 @@ class Hl7Sender:
         self._tls = tls
 
     def send(self, channel: Channel, announcements: Sequence[Announcement], group_key: str) -> Answer:
-        """Send announcements one after the other; HL7 has no groups.
-
-        The first that fails ends it, and all are to be sent again, with the same control ids. A refusal does not keep
-        the others back, and is what is answered then.
-        """
+        """Send announcements one after the other, for HL7 has no groups; a repeat has the same control ids."""
         del group_key  # each message has a control id of its own
-        worst = TAKEN
-        for announcement in announcements:
-            answer = self._told(channel, announcement)
-            if answer.verdict is Verdict.FAILED:
-                return answer
-            worst = answer if worst.verdict is Verdict.TAKEN else worst
-        return worst
+        return told_one_by_one(announcements, partial(self._told, channel))
 
     def probe(self, channel: Channel) -> Answer:
         """Connect, with TLS up to the end of the handshake, and send nothing: HL7 has no question without a message."""
         try:
-            connected(MllpAddress.parse(channel.address), seconds=channel.seconds, tls=self._tls).close()
+            connected(read_address(ChannelKind.HL7, channel.address), seconds=channel.seconds, tls=self._tls).close()
         except (GatewayError, ConfigurationError) as error:
             return _not_sent(error)
         return TAKEN
@@ -82,7 +76,7 @@ class Hl7Sender:
         """Send a message over a connection of its own, so that what a receiver says late is of no other message."""
         content = encoded(message, options.character_set)
         try:
-            address = MllpAddress.parse(channel.address)
+            address = read_address(ChannelKind.HL7, channel.address)
             connection = connected(address, seconds=channel.seconds, tls=self._tls)
         except (GatewayError, ConfigurationError) as error:
             return _not_sent(error)

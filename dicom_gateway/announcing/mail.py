@@ -9,13 +9,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
 from dicom_gateway.announcing.mail_connection import MailCalling, MailLogin, conversation
 from dicom_gateway.announcing.mail_message import addresses, mail_message
-from dicom_gateway.announcing.mail_server import MailServer
 from dicom_gateway.announcing.options import MailOptions, MailSecurity
-from dicom_gateway.announcing.own_network import is_this_machine
+from dicom_gateway.announcing.receiver_address import read_address
 from dicom_gateway.tls.destination_handshake import DestinationTls
+from storage.announcing.tables import ChannelKind
 from storage.errors import ChannelInvalid, OncueError
 
 _OK, _CLOSING = 250, 421
@@ -66,7 +66,7 @@ class MailSender:
         recipient, the sender or the message is for good (5yz); else taken, with a code where some are.
         """
         if not announcements:
-            return Answer(Verdict.TAKEN)
+            return TAKEN
         group, is_heard = (channel.name, group_key), False
         try:
             options = _options(channel)
@@ -117,8 +117,8 @@ def _options(channel: Channel) -> MailOptions:
 
 def _calling(channel: Channel, options: MailOptions, tls: DestinationTls | None) -> MailCalling:
     """Return how a channel's server is called; ChannelInvalid where secrets or patients would travel in clear."""
-    server, login = MailServer.parse(channel.address, options.security), login_of(channel.secret)
-    if options.security is MailSecurity.PLAIN and not is_this_machine(server.host):
+    server, login = read_address(ChannelKind.MAIL, channel.address, security=options.security), login_of(channel.secret)
+    if options.security is MailSecurity.PLAIN and not server.is_here:
         if channel.patient_data:
             raise ChannelInvalid(f"{server} would be told of patients in clear: use security=starttls or security=tls")
         if login is not None:
@@ -154,7 +154,7 @@ def _summed(replies: Replies) -> Answer:
     taken = sum(code == _OK for code in replies.values())
     turned_down = sorted({code for code in replies.values() if code != _OK})
     if not turned_down:
-        return Answer(Verdict.TAKEN)
+        return TAKEN
     later = [code for code in turned_down if code not in _PERMANENT]
     told = f"taken for {taken} of {len(replies)} recipients; turned down with {', '.join(map(str, turned_down))}"
     if later:

@@ -10,8 +10,8 @@ from socket import socket
 from typing import BinaryIO
 
 from dicom_gateway.announcing import own_network
-from dicom_gateway.announcing.mail_server import MailServer
 from dicom_gateway.announcing.options import MailSecurity
+from dicom_gateway.announcing.receiver_address import ReceiverAddress
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import PeerUntrusted
 from dicom_gateway.http_exchange import Deadline
@@ -36,7 +36,7 @@ class MailLogin:
 class MailCalling:
     """How a mail server is called: how secured, as whom, under which name, and for how long an answer is waited for."""
 
-    server: MailServer
+    server: ReceiverAddress
     security: MailSecurity
     login: MailLogin | None
     own_name: str

@@ -6,53 +6,20 @@ One deadline ends each exchange, for a receiver that drips keeps every single wa
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
-from typing import Self
-from urllib.parse import urlsplit
 
+from dicom_gateway.announcing.receiver_address import ReceiverAddress
 from dicom_gateway.errors import GatewayError, PeerAnswerInvalid, PeerUnreachable
 from dicom_gateway.http_exchange import Deadline, ServiceTooSlow, broken_off
 from dicom_gateway.tls import connecting
 from dicom_gateway.tls.destination_handshake import DestinationTls
-from storage.errors import ChannelInvalid
 
 _START, _END, _RETURN = b"\x0b", b"\x1c", b"\r"
 _LINE_ENDS = b"\r\n"
 _MOST_ANSWER_BYTES = 64 << 10
 _PIECE_BYTES = 4096
-_SCHEMES = {"mllp": False, "mllps": True}
 
 
-@dataclass(frozen=True, slots=True)
-class MllpAddress:
-    """Where an HL7 receiver listens; as text it is its address."""
-
-    host: str
-    port: int
-    tls: bool = False
-    path: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``mllp://HOST:PORT`` or, for TLS, ``mllps://HOST:PORT``; ChannelInvalid where it is neither."""
-        try:
-            parts = urlsplit(text.strip())
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username if host else ""
-        if not host or not port or extra or parts.scheme not in _SCHEMES:
-            raise ChannelInvalid(
-                f"{text!r} is no address of an HL7 receiver: write mllp://HOST:PORT, or with TLS mllps://HOST:PORT"
-            )
-        return cls(host, port, _SCHEMES[parts.scheme])
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mllps' if self.tls else 'mllp'}://{host}:{self.port}"
-
-
-def connected(address: MllpAddress, *, seconds: float, tls: DestinationTls | None = None) -> socket.socket:
+def connected(address: ReceiverAddress, *, seconds: float, tls: DestinationTls | None = None) -> socket.socket:
     """Connect to a receiver, with TLS up to the end of the handshake; ``seconds`` bound the one and the other.
 
     PeerUnreachable where it is not there, PeerUntrusted where its certificate does not hold. Nothing was said then.
@@ -60,7 +27,7 @@ def connected(address: MllpAddress, *, seconds: float, tls: DestinationTls | Non
     return connecting.connected(address, connect_seconds=seconds, handshake_seconds=seconds, tls=tls)
 
 
-def exchange(connection: socket.socket, address: MllpAddress, message: bytes, *, seconds: float) -> bytes:
+def exchange(connection: socket.socket, address: ReceiverAddress, message: bytes, *, seconds: float) -> bytes:
     """Send a message and return the receiver's answer, both without their framing.
 
     PeerUnreachable where the receiver breaks off or says nothing in time, PeerUntrusted where it does not take our
@@ -78,7 +45,7 @@ def exchange(connection: socket.socket, address: MllpAddress, message: bytes, *,
         raise (_late(address) if deadline.is_late else error) from error
 
 
-def _block(connection: socket.socket, address: MllpAddress) -> bytes:
+def _block(connection: socket.socket, address: ReceiverAddress) -> bytes:
     """Read a block; the carriage return behind it is not waited for, since some receivers leave it out."""
     received = b""
     while _END not in received:
@@ -93,17 +60,17 @@ def _block(connection: socket.socket, address: MllpAddress) -> bytes:
     return received.lstrip(_LINE_ENDS).partition(_END)[0].removeprefix(_START)
 
 
-def _check_begin(received: bytes, address: MllpAddress) -> None:
+def _check_begin(received: bytes, address: ReceiverAddress) -> None:
     begin = received.lstrip(_LINE_ENDS)
     if begin and not begin.startswith(_START):
         raise PeerAnswerInvalid(f"{address} does not answer in HL7 (MLLP); check the port")
 
 
-def _ended(received: bytes, address: MllpAddress) -> GatewayError:
+def _ended(received: bytes, address: ReceiverAddress) -> GatewayError:
     if received.strip():
         return PeerAnswerInvalid(f"{address} broke its answer off")
     return PeerUnreachable(f"{address} ended the connection without an answer")
 
 
-def _late(address: MllpAddress) -> ServiceTooSlow:
+def _late(address: ReceiverAddress) -> ServiceTooSlow:
     return ServiceTooSlow(f"{address} did not answer in time")

@@ -11,19 +11,20 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from socket import socket
 
 from dicom_gateway.announcing import own_network
-from dicom_gateway.announcing.announcement import Announcement, Answer, Channel, Verdict
+from dicom_gateway.announcing.announcement import TAKEN, Announcement, Answer, Channel, Verdict
 from dicom_gateway.announcing.options import WebhookOptions
-from dicom_gateway.announcing.webhook_address import WebhookAddress
+from dicom_gateway.announcing.receiver_address import ReceiverAddress, read_address
+from dicom_gateway.announcing.retry_after import retry_after
 from dicom_gateway.announcing.webhook_body import webhook_body
 from dicom_gateway.http_exchange import Deadline, HttpAnswer, HttpRequest, exchange
 from dicom_gateway.objects.equipment import installed_version
 from dicom_gateway.tls.connecting import secured
 from dicom_gateway.tls.destination_handshake import DestinationTls
+from storage.announcing.tables import ChannelKind
 from storage.database import utc_now
 from storage.errors import ChannelInvalid, OncueError
 
@@ -32,7 +33,6 @@ _LATER = frozenset({408, 425, 429})
 _OK, _REDIRECTION, _CLIENT_ERROR, _SERVER_ERROR = 200, 300, 400, 500
 _SHORTEST_SECRET = 16
 _MOST_SECRETS = 2
-_LONGEST_PAUSE = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class WebhookSender:
         being made, such as a certificate or an address in the own network, is failed: it goes when that is put right.
         """
         try:
-            address = WebhookAddress.parse(channel.address)
+            address = read_address(ChannelKind.WEBHOOK, channel.address)
             request = self._request(channel, address, announcements, group_key)
             connection = self._connected(channel, address)
         except OncueError as error:
@@ -67,14 +67,14 @@ class WebhookSender:
         return self.send(channel, (), f"trial-{int(self.clock().timestamp())}")
 
     def _request(
-        self, channel: Channel, address: WebhookAddress, announcements: Sequence[Announcement], group_key: str
+        self, channel: Channel, address: ReceiverAddress, announcements: Sequence[Announcement], group_key: str
     ) -> HttpRequest:
         _require_secure(channel, address)
         body = webhook_body(channel, announcements, group_key)
         headers = _headers(channel, body, group_key, timestamp=int(self.clock().timestamp()))
         return HttpRequest("POST", address.path, headers, (body,), len(body))
 
-    def _connected(self, channel: Channel, address: WebhookAddress) -> socket:
+    def _connected(self, channel: Channel, address: ReceiverAddress) -> socket:
         connection = own_network.connect(
             address.host, address.port, private_network=channel.private_network, seconds=channel.seconds
         )
@@ -113,9 +113,9 @@ def _headers(channel: Channel, body: bytes, group_key: str, *, timestamp: int) -
     }
 
 
-def _require_secure(channel: Channel, address: WebhookAddress) -> None:
+def _require_secure(channel: Channel, address: ReceiverAddress) -> None:
     """See that nothing travels in clear through a network that is not the site's, and of patients through none."""
-    if address.tls or own_network.is_this_machine(address.host):
+    if address.tls or address.is_here:
         return
     if channel.patient_data:
         raise ChannelInvalid(f"{address} would be told of patients so that anybody on the way can read it: use https")
@@ -127,9 +127,9 @@ def _judged(answer: HttpAnswer, *, now: datetime) -> Answer:
     """Return what a status means."""
     status, code = answer.status, f"http_{answer.status}"
     if _OK <= status < _REDIRECTION:
-        return Answer(Verdict.TAKEN)
+        return TAKEN
     if status in _LATER or status >= _SERVER_ERROR:
-        pause = _pause(answer.headers.get("retry-after"), now)
+        pause = retry_after(answer, now=now)
         asked = "" if pause is None else f" and asks to be left alone for {pause:.0f} s"
         return Answer(Verdict.FAILED, code, f"the receiver answers with status {status}{asked}", pause)
     if _REDIRECTION <= status < _CLIENT_ERROR:
@@ -138,19 +138,3 @@ def _judged(answer: HttpAnswer, *, now: datetime) -> Answer:
     if status < _OK:
         return Answer(Verdict.FAILED, code, f"the receiver answers with status {status}, which ends no request")
     return Answer(Verdict.REFUSED, code, f"the receiver refuses the request with status {status}")
-
-
-def _pause(text: str | None, now: datetime) -> float | None:
-    """Return the seconds of a Retry-After (RFC 9110 10.2.3), at most an hour; None where there is none to be read."""
-    if text is None:
-        return None
-    bare = text.strip()
-    if bare.isascii() and bare.isdigit():
-        return min(float(bare[:9]), _LONGEST_PAUSE)
-    try:
-        until = parsedate_to_datetime(bare)
-    except (ValueError, OverflowError):  # the latter for a year of many digits
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return min(max((until - now).total_seconds(), 0.0), _LONGEST_PAUSE)

@@ -63,6 +63,7 @@ def _announcement(announcement: Announcement) -> dict[str, Any]:
         "revision": announcement.revision,
         "route": announcement.route,
         "rule": announcement.rule,
+        "setting": announcement.setting and announcement.setting.value,
         "study_instance_uid": announcement.study_instance_uid,
     }
 

@@ -29,6 +29,7 @@ class EventId(Enum):
     STUDY_DELETED = AuditCode("110105", _DCM, "DICOM Study Deleted")
     EXPORT = AuditCode("110106", _DCM, "Export")
     PATIENT_RECORD = AuditCode("110110", _DCM, "Patient Record")
+    PROCEDURE_RECORD = AuditCode("110111", _DCM, "Procedure Record")
     QUERY = AuditCode("110112", _DCM, "Query")
     SECURITY_ALERT = AuditCode("110113", _DCM, "Security Alert")
     USER_AUTHENTICATION = AuditCode("110114", _DCM, "User Authentication")

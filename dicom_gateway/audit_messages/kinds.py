@@ -18,6 +18,7 @@ class Shape(StrEnum):
     PERFORMED = "performed"  # somebody did something with a study
     PATIENT = "patient"  # somebody changed what is known of a patient
     EXPORTED = "exported"  # somebody took something out
+    ANNOUNCED = "announced"  # we tell somebody by a channel
     LOG = "log"  # somebody read the audit trail
     ASKED = "asked"  # somebody searched
     ALERT = "alert"  # we report what somebody did or tried
@@ -69,6 +70,15 @@ def _accessed(action: Action) -> MessageKind:
     return MessageKind(EventId.INSTANCES_ACCESSED, action, Shape.PERFORMED)
 
 
+def _announced(indicator: Indicator | None = None) -> MessageKind:
+    """Return the message of what leaves by a channel, in no form of DICOM: an export (A.5.3.4)."""
+    return MessageKind(EventId.EXPORT, Action.READ, Shape.ANNOUNCED, indicator=indicator)
+
+
+def _procedure(action: Action) -> MessageKind:
+    return MessageKind(EventId.PROCEDURE_RECORD, action, Shape.PERFORMED)
+
+
 _SOFTWARE = _alert(EventType.SOFTWARE_CONFIGURATION)
 _SECURITY = _alert(EventType.SECURITY_ATTRIBUTES_CHANGED)
 _WHO_MAY = _alert(EventType.USER_SECURITY_ATTRIBUTES_CHANGED)
@@ -96,8 +106,19 @@ KINDS: Mapping[str, MessageKind] = {
     "object:written": _accessed(Action.CREATE),
     "picture:read": _read(),
     "study:read": _read(),
+    "study:seen": _read(),
     "study:analysed": _read(),
     "export:made": _read(EventId.EXPORT, Shape.EXPORTED),
+    "announcement:sent": _announced(),
+    "announcement:failed": _announced(Indicator.MINOR_FAILURE),
+    "announcement:refused": _announced(),
+    "study:escalated": _procedure(Action.UPDATE),
+    "workitem:created": _procedure(Action.CREATE),
+    "workitem:prioritised": _procedure(Action.UPDATE),
+    "workitem:changed": _procedure(Action.UPDATE),
+    "workitem:claimed": _procedure(Action.UPDATE),
+    "workitem:completed": _procedure(Action.UPDATE),
+    "workitem:canceled": _procedure(Action.UPDATE),
     "study:images-deleted": MessageKind(EventId.STUDY_DELETED, Action.DELETE, Shape.PERFORMED),
     "study:results-deleted": _accessed(Action.DELETE),
     "study:pictures-deleted": _accessed(Action.DELETE),
@@ -117,6 +138,9 @@ KINDS: Mapping[str, MessageKind] = {
     "destination:added": _SECURITY,
     "destination:changed": _SECURITY,
     "destination:removed": _SECURITY,
+    "channel:added": _SECURITY,
+    "channel:changed": _SECURITY,
+    "channel:removed": _SECURITY,
     "model:added": _SOFTWARE,
     "model:removed": _SOFTWARE,
     "adapter:promoted": _SOFTWARE,

@@ -76,6 +76,13 @@ def _exporting(event: AuditEvent, details: Details, source: AuditSource) -> tupl
     return _actor(event, details), Participant(media, requestor=False, role=Role.DESTINATION_MEDIA)
 
 
+def _announcing(event: AuditEvent, details: Details, source: AuditSource) -> tuple[Participant, ...]:
+    del event
+    channel = f"channel/{details.text('channel') or _UNKNOWN}"
+    receiver = Participant(channel, requestor=False, role=Role.DESTINATION_MEDIA)
+    return _ourselves(source, Role.SOURCE, requestor=True), receiver
+
+
 def _alerting(event: AuditEvent, details: Details, source: AuditSource) -> tuple[Participant, ...]:
     return _ourselves(source, Role.APPLICATION), _actor(event, details)
 
@@ -101,6 +108,7 @@ _TAKING_PART: Mapping[Shape, Callable[[AuditEvent, Details, AuditSource], tuple[
     Shape.RECEIVED: _receiving,
     Shape.SENT: _sending,
     Shape.EXPORTED: _exporting,
+    Shape.ANNOUNCED: _announcing,
     Shape.ALERT: _alerting,
     Shape.ASKED: _asking,
     Shape.AUTHENTICATED: _authenticating,

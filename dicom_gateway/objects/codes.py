@@ -49,11 +49,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pydicom.sr.coding import Code as DicomCode
 
 from dicom_gateway.objects.plain_text import plain
-from storage.domain import Code
+from storage.domain import Code, Priority
 
 PRIVATE_SCHEME = "99ONCUE"
 PRIVATE_SCHEME_NAME = "oncue result concepts"
@@ -70,10 +72,12 @@ PROCESSING_EQUIPMENT = DicomCode("109102", "DCM", "Processing Equipment")
 
 SOURCE_IMAGE_FOR_PROCESSING = DicomCode("121322", "DCM", "Source image for image processing operation")
 OF_INTEREST = DicomCode("113000", "DCM", "Of Interest")
-OF_INTEREST_STAT = DicomCode("KEY_STAT", PRIVATE_SCHEME, "Of Interest, priority STAT")
-OF_INTEREST_HIGH = DicomCode("KEY_HIGH", PRIVATE_SCHEME, "Of Interest, priority HIGH")
-OF_INTEREST_ROUTINE = DicomCode("KEY_ROUTINE", PRIVATE_SCHEME, "Of Interest, priority ROUTINE")
-OF_INTEREST_LOW = DicomCode("KEY_LOW", PRIVATE_SCHEME, "Of Interest, priority LOW")
+OF_INTEREST_BY_PRIORITY: Mapping[Priority, DicomCode] = MappingProxyType(
+    {
+        priority: DicomCode(f"KEY_{priority.value}", PRIVATE_SCHEME, f"Of Interest, priority {priority.value}")
+        for priority in Priority
+    }
+)
 
 VOLUME = DicomCode("118565006", "SCT", "Volume")
 AREA = DicomCode("42798000", "SCT", "Area")
@@ -90,10 +94,14 @@ NO_UNITS = DicomCode("1", "UCUM", "no units")
 # PS3.16 has urgencies of procedures (CID 3414), and no concept for a rank in a reading list.
 QUALITATIVE_EVALUATIONS = DicomCode("C0034375", "UMLS", "Qualitative Evaluations")
 READING_PRIORITY = DicomCode("READING_PRIORITY", PRIVATE_SCHEME, "Reading priority")
-READ_STAT = DicomCode("STAT", PRIVATE_SCHEME, "Read at once")
-READ_HIGH = DicomCode("HIGH", PRIVATE_SCHEME, "Read soon")
-READ_ROUTINE = DicomCode("ROUTINE", PRIVATE_SCHEME, "Read in turn")
-READ_LOW = DicomCode("LOW", PRIVATE_SCHEME, "Read last")
+PRIORITIES: Mapping[Priority, DicomCode] = MappingProxyType(
+    {
+        Priority.STAT: DicomCode("STAT", PRIVATE_SCHEME, "Read at once"),
+        Priority.HIGH: DicomCode("HIGH", PRIVATE_SCHEME, "Read soon"),
+        Priority.ROUTINE: DicomCode("ROUTINE", PRIVATE_SCHEME, "Read in turn"),
+        Priority.LOW: DicomCode("LOW", PRIVATE_SCHEME, "Read last"),
+    }
+)
 TRIAGE_RULE = DicomCode("TRIAGE_RULE", PRIVATE_SCHEME, "Triage rule")
 TRIAGE_POLICY = DicomCode("TRIAGE_POLICY", PRIVATE_SCHEME, "Digest of triage policy")
 

@@ -6,8 +6,6 @@ that of the measurements (PS3.16 TID 1500).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodeContentItem, ContainerContentItem, ContentSequence, RelationshipTypeValues, TextContentItem
 from pydicom.sr.coding import Code as DicomCode
@@ -18,18 +16,6 @@ from storage.domain import Priority, TriageDecision
 
 _RULE_CHARACTERS = 1024
 _CONTAINS = RelationshipTypeValues.CONTAINS
-_VALUES: Mapping[Priority, DicomCode] = {
-    Priority.STAT: codes.READ_STAT,
-    Priority.HIGH: codes.READ_HIGH,
-    Priority.ROUTINE: codes.READ_ROUTINE,
-    Priority.LOW: codes.READ_LOW,
-}
-_TITLES: Mapping[Priority, DicomCode] = {
-    Priority.STAT: codes.OF_INTEREST_STAT,
-    Priority.HIGH: codes.OF_INTEREST_HIGH,
-    Priority.ROUTINE: codes.OF_INTEREST_ROUTINE,
-    Priority.LOW: codes.OF_INTEREST_LOW,
-}
 
 
 def priority_evaluation(decision: TriageDecision) -> ContainerContentItem:
@@ -39,7 +25,7 @@ def priority_evaluation(decision: TriageDecision) -> ContainerContentItem:
     )
     container.ContentSequence = ContentSequence(
         [
-            CodeContentItem(codes.READING_PRIORITY, _VALUES[decision.priority], _CONTAINS),
+            CodeContentItem(codes.READING_PRIORITY, codes.PRIORITIES[decision.priority], _CONTAINS),
             *_text(codes.TRIAGE_RULE, plain(decision.rule, _RULE_CHARACTERS)),
             *_text(codes.TRIAGE_POLICY, plain(decision.policy_sha256)),
         ]
@@ -49,7 +35,7 @@ def priority_evaluation(decision: TriageDecision) -> ContainerContentItem:
 
 def key_object_title(priority: Priority | None) -> DicomCode:
     """Return the title of a key object: Of Interest (PS3.16 CID 7010), or with a priority one of our own."""
-    return codes.OF_INTEREST if priority is None else _TITLES[priority]
+    return codes.OF_INTEREST if priority is None else codes.OF_INTEREST_BY_PRIORITY[priority]
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:

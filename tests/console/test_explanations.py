@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -16,10 +17,24 @@ from console.app import create_app
 from console.config import ConsoleSettings
 from storage import delivery_lists
 from storage.database import utc_now
+from storage.domain import Priority, TriageDecision
+from storage.triage import policies
+from storage.triage.policies import Change
+from storage.triage.policy_file import load_policy, parse_policy
 from tests.console.conftest import Place
 from tests.support.commands import oncue
 from tests.support.readers import iod_errors
-from tests.support.records import PANEL, PATIENT, analysed_study, deliver, queued_study, written_study
+from tests.support.records import (
+    NOW,
+    PANEL,
+    PATIENT,
+    analysed_study,
+    deliver,
+    queued_study,
+    result,
+    save_result,
+    written_study,
+)
 from tests.support.sources import LAYOUTS, store_study
 from tests.support.tokens import bearer, new_token
 
@@ -95,6 +110,26 @@ def test_an_input_unlike_the_training_data_is_flagged_wherever_the_study_is_show
     assert ("unlike the training data" in oncue("studies", "show", 1, "--state", place.state).out) is unlike
     (event,) = oncue("audit", "list", "--state", place.state, "--json", "--tag", "study:analysed").json
     assert event["details"]["out_of_distribution"] == score
+
+
+def test_a_result_names_its_policy_and_what_those_on_trial_said(place: Place, client: TestClient) -> None:
+    night = parse_policy(b'[default]\nname = "quiet"\npriority = "LOW"\n', name="night.toml")
+    with place.database.write() as session:
+        policies.try_beside(session, night, Change("Dr. Jones", "trial", NOW))
+        policies.keep_configured(session, load_policy(), actor="worker-1", now=NOW)
+    analysis = result(place.objects)
+    decision = replace(analysis.decision, policy_sha256=load_policy().sha256)
+    tried = TriageDecision(Priority.LOW, "quiet", night.sha256, "{}")
+    analysis = replace(analysis, decision=decision, shadows=(tried,))
+    save_result(place.database, place.objects, queued_study(place.database).job_id, analysis)
+    page = " ".join(client.get("/studies/1").text.split())
+    assert f"<dt>Policy</dt><dd>shipped <code>{load_policy().sha256[:12]}" in page
+    assert f"<dt>On trial</dt><dd>LOW by rule “quiet” of night <code>{night.sha256[:12]}" in page
+    said = client.get("/api/studies/1").json()["result"]
+    assert said["policy"] == "shipped"
+    assert said["shadows"] == [{"policy": "night", "policy_sha256": night.sha256, "priority": "LOW", "rule": "quiet"}]
+    shown = oncue("studies", "show", 1, "--state", place.state).out
+    assert f"LOW by rule «quiet» of policy night {night.sha256[:12]}" in shown
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from dicom_gateway.announcing.announcement import (
     ChannelOptions,
 )
 from storage.announcing.tables import AnnouncementLevel, ChannelKind
+from storage.care_settings import CareSetting
 from storage.domain import Code, Presence, Priority
 
 ARRIVED = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -54,6 +55,7 @@ def announced(priority: Priority | None = Priority.STAT, number: int = 1, **chan
         findings=() if priority is None else (FINDING,),
         objects=(AnnouncedObject("1.2.840.10008.5.1.4.1.1.88.34", "2.25.88", "2.25.89"),),
         modalities=("MR",),
+        setting=CareSetting.EMERGENCY,
         study_date=date(2026, 2, 28),
         patient=PATIENT,
         accession_number="ACC-99",

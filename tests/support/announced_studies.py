@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from dicom_gateway.announcing.announcement import (
 )
 from storage.announcing.tables import AnnouncementLevel, ChannelKind
 from storage.domain import Code, Presence, Priority
+from tests.support.announced import announced, channel_to
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 PATIENT = AnnouncedPatient("4711", "", "Müller^Änne^^Dr.^jr.", date(1960, 2, 29), "F")
@@ -27,29 +27,19 @@ LABELLED = AnnouncedFinding(0, Code("363679005", "SCT", "Imaging"), Presence.ASS
 
 def announcement(**changes: Any) -> Announcement:
     """Return the announcement of a STAT study with one lesion, and what changes of it."""
-    made = Announcement(
-        key="5f" * 32,
-        level=AnnouncementLevel.FIRST,
-        study_instance_uid=STUDY,
-        revision=1,
-        route="head-mr",
-        priority=Priority.STAT,
-        previous=None,
-        rule="large lesion",
-        policy_sha256="ab" * 32,
-        algorithm="zero-shot 1.4.0",
-        arrived_at=datetime(2026, 3, 1, 8, 0, tzinfo=UTC),
-        analysed_at=datetime(2026, 3, 1, 8, 1, 30, tzinfo=UTC),
-        announced_at=datetime(2026, 3, 1, 8, 1, 31, tzinfo=UTC),
-        findings=(FOUND,),
-        objects=(AnnouncedObject("1.2.840.10008.5.1.4.1.1.88.34", "2.25.50", "2.25.51"),),
-        modalities=("MR",),
-        study_date=date(2026, 3, 1),
-        patient=PATIENT,
-        accession_number="ACC-99",
-        page="https://oncue.example/studies/1.2.826.0.1.3680043.8.498.1",
-    )
-    return replace(made, **changes)
+    made: dict[str, Any] = {
+        "key": "5f" * 32,
+        "study_instance_uid": STUDY,
+        "algorithm": "zero-shot 1.4.0",
+        "analysed_at": datetime(2026, 3, 1, 8, 1, 30, tzinfo=UTC),
+        "announced_at": datetime(2026, 3, 1, 8, 1, 31, tzinfo=UTC),
+        "findings": (FOUND,),
+        "objects": (AnnouncedObject("1.2.840.10008.5.1.4.1.1.88.34", "2.25.50", "2.25.51"),),
+        "study_date": date(2026, 3, 1),
+        "patient": PATIENT,
+        "page": "https://oncue.example/studies/1.2.826.0.1.3680043.8.498.1",
+    }
+    return announced(**{**made, **changes})
 
 
 def changed(priority: Priority | None, previous: Priority, **changes: Any) -> Announcement:
@@ -62,14 +52,5 @@ def changed(priority: Priority | None, previous: Priority, **changes: Any) -> An
 
 def channel(kind: ChannelKind, address: str, options: ChannelOptions, **changes: Any) -> Channel:
     """Return a channel that may have patient data and is patient for some seconds."""
-    made = Channel(
-        name="ris",
-        kind=kind,
-        address=address,
-        patient_data=True,
-        private_network=True,
-        options=options,
-        secret=None,
-        seconds=10.0,
-    )
-    return replace(made, **changes)
+    made: dict[str, Any] = {"name": "ris", "patient_data": True, "seconds": 10.0}
+    return channel_to(kind, address, options, **{**made, **changes})

@@ -45,10 +45,16 @@ def analyse(
     priority: Priority,
     *,
     withheld: str | None = None,
+    inputs: str | None = None,
     now: datetime = NOW,
 ) -> None:
-    """Record a result of a job with a priority; a job that has one is tried again."""
+    """Record a result of a job with a priority; a job that has one is tried again.
+
+    ``inputs`` is what the policy looked at, as text.
+    """
     analysis = replace(result(objects, priority=priority), withheld=withheld)
+    if inputs is not None:
+        analysis = replace(analysis, decision=replace(analysis.decision, inputs=inputs))
     grid = arrays.save_grid(objects, analysis.frames, analysis.label_map)
     with database.write() as session:
         if session.scalars(select(JobRow.state).where(JobRow.id == job_id)).one() == "succeeded":

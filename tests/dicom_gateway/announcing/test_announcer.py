@@ -17,9 +17,11 @@ from dicom_gateway.announcing.announcer import Announcer
 from storage import registering
 from storage.announcing.tables import AnnouncementLevel, ChannelKind
 from storage.arrivals import Origin, StudyFacts
+from storage.care_settings import CareSetting
 from storage.database import Database
-from storage.domain import Priority
+from storage.domain import Lane, Priority
 from storage.objects import ObjectStore
+from storage.triage.case import Case, Circumstances
 from tests.support.announcing import add_channel, analyse, events, outbox, told
 from tests.support.dicom import SeriesPlan, put, series
 from tests.support.gateways import until
@@ -88,6 +90,18 @@ def test_a_study_is_announced_with_what_was_found_and_without_its_patient(site: 
     assert (said.route, said.modalities, said.algorithm) == ("head-mr", ("MR",), "diffusion 1.0")
     assert PATIENT not in repr(said)
     assert told(site.database) == [("first", "sent", "STAT", None)]
+
+
+def test_where_the_patient_is_cared_for_is_said_as_the_policy_saw_it(site: Site) -> None:
+    add_channel(site.database)
+    emergency = Circumstances(Lane.STAT, setting=CareSetting.EMERGENCY)
+    inputs = Case.of((), emergency, case_score=0.5, out_of_distribution=None).inputs()
+    job = queued_study(site.database, 1).job_id
+    analyse(site.database, site.objects, job, Priority.STAT, inputs=inputs)
+    site.send()
+    analyse(site.database, site.objects, job, Priority.HIGH, inputs='{"of": "another version"}')
+    site.send()
+    assert [got.announcements[0].setting for got in site.receiver.got] == [CareSetting.EMERGENCY, None]
 
 
 def test_a_channel_that_may_know_is_told_whose_study_it_is(site: Site) -> None:

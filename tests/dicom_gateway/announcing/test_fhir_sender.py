@@ -313,6 +313,7 @@ def test_nobody_listening_is_a_failure_that_may_pass() -> None:
 def test_a_receiver_that_asks_for_a_pause_is_heard() -> None:
     assert answered(failing(503, b"", **{"Retry-After": "120"})).retry_after == 120.0
     assert answered(failing(429, b"", **{"Retry-After": "9" * 40})).retry_after == 3600.0
+    assert answered(failing(503, b"", **{"Retry-After": "Sun, 01 Mar 2026 08:02:30 GMT"})).retry_after is not None
     assert answered(failing(503, b"", **{"Retry-After": "soon"})).retry_after is None
 
 

@@ -14,6 +14,7 @@ from dicom_gateway.announcing.hl7_fields import encoded
 from dicom_gateway.announcing.hl7_message import order_message, result_message
 from dicom_gateway.announcing.options import Hl7Options
 from storage.announcing.tables import AnnouncementLevel
+from storage.care_settings import CareSetting
 from storage.domain import Priority
 from tests.support.announced_studies import (
     FOUND,
@@ -69,11 +70,21 @@ def test_the_control_id_is_that_of_the_fact_and_of_the_kind_of_message() -> None
 def test_the_patient_and_the_order_are_those_of_the_images() -> None:
     message = received(announcement())
     assert str(message["PID"][0]) == "PID|1||4711^^^KIS^PI||Müller^Änne^^jr.^Dr.^^L^A||19600229|F"
-    assert str(message["PV1"][0]) == "PV1|1|U"
+    assert str(message["PV1"][0]) == "PV1|1|E"
     assert message["ORC.F1"] == "RE"
     assert message["OBR.F3"] == message["OBR.F18"] == message["ORC.F3"] == "ACC-99"
     assert message["OBR.F7"] == "20260301"
     assert message["OBR.F25"] == "P"
+
+
+@pytest.mark.parametrize(
+    ("setting", "patient_class"),
+    [(CareSetting.EMERGENCY, "E"), (CareSetting.INPATIENT, "I"), (CareSetting.OUTPATIENT, "O"), (None, "U")],
+)
+def test_the_class_of_the_patient_follows_the_setting(setting: CareSetting | None, patient_class: str) -> None:
+    told = announcement(setting=setting)
+    assert received(told)["PV1.F2"] == patient_class
+    assert order_message(told, _OPTIONS)["PV1.F2"] == patient_class
 
 
 def test_without_an_accession_number_the_study_is_what_the_result_is_filed_under() -> None:

@@ -14,7 +14,6 @@ import pytest
 
 from dicom_gateway.announcing.announcement import Answer, Channel, Verdict
 from dicom_gateway.announcing.mail import MailSender, login_of
-from dicom_gateway.announcing.mail_server import MailServer
 from dicom_gateway.announcing.options import MailOptions, MailSecurity
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.tls.destination_handshake import DestinationTls
@@ -314,24 +313,3 @@ def test_words_before_the_handshake_do_not_count_behind_it(tmp_path: Path) -> No
 def test_what_is_no_login_is_said(text: str) -> None:
     with pytest.raises(ChannelInvalid, match="user:password"):
         login_of(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "security", "server"),
-    [
-        ("smtp://mail.example", MailSecurity.STARTTLS, MailServer("mail.example", 587)),
-        ("smtp://mail.example", MailSecurity.TLS, MailServer("mail.example", 465)),
-        ("smtp://mail.example/", MailSecurity.PLAIN, MailServer("mail.example", 25)),
-        ("smtp://[::1]:2525", MailSecurity.PLAIN, MailServer("::1", 2525)),
-    ],
-)
-def test_a_server_is_a_host_and_a_port(text: str, security: MailSecurity, server: MailServer) -> None:
-    assert MailServer.parse(text, security) == server
-
-
-@pytest.mark.parametrize(
-    "text", ["", "mail.example:25", "smtp://", "smtp://u:p@mail", "smtp://mail:0", "smtp://mail/x", "smtp://mail:x"]
-)
-def test_what_is_no_server_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(ChannelInvalid, match="smtp://HOST:PORT"):
-        MailServer.parse(text, MailSecurity.PLAIN)

@@ -16,7 +16,6 @@ import pytest
 from dicom_gateway.announcing.announcement import Answer, Channel, Verdict
 from dicom_gateway.announcing.options import WebhookOptions
 from dicom_gateway.announcing.webhook import WebhookSender, secrets_of
-from dicom_gateway.announcing.webhook_address import WebhookAddress
 from dicom_gateway.announcing.webhook_body import webhook_body
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.tls.destination_handshake import DestinationTls
@@ -301,41 +300,6 @@ def test_no_answer_names_the_query_or_the_secret() -> None:
     assert answer.verdict is Verdict.FAILED
     assert "hidden" not in answer.reason
     assert SECRET not in answer.reason
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "alerts.example",
-        "ftp://alerts.example/",
-        "https://",
-        "https://user:pw@alerts.example/",
-        "https://alerts.example/#part",
-        "https://alerts.example:0/",
-        "https://alerts.example:99999/",
-        "https://alerts.example/a b",
-        "https://alerts.example/a\r\nX-Header: 1",
-        "https://älerts.example/",
-        "https://[::1/",
-    ],
-)
-def test_what_is_no_address_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(ChannelInvalid, match="https://HOST/PATH"):
-        WebhookAddress.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown", "path"),
-    [
-        ("https://alerts.example", "https://alerts.example/", "/"),
-        ("https://alerts.example:8443/a/b?c=d", "https://alerts.example:8443/a/b", "/a/b?c=d"),
-        ("http://[::1]:80/x", "http://[::1]/x", "/x"),
-    ],
-)
-def test_addresses_are_shown_without_their_query(text: str, shown: str, path: str) -> None:
-    address = WebhookAddress.parse(text)
-    assert (str(address), address.path) == (shown, path)
 
 
 def test_the_documentation_shows_a_body_as_it_is_sent() -> None:

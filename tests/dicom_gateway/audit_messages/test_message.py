@@ -162,6 +162,32 @@ def test_an_export_names_who_took_what() -> None:
     assert codes(root, "ActiveParticipant/RoleIDCode") == ["110154"]
 
 
+@pytest.mark.parametrize(
+    ("tag", "indicator"), [("announcement:sent", "0"), ("announcement:failed", "4"), ("announcement:refused", "8")]
+)
+def test_what_a_channel_is_told_of_is_an_export_to_that_channel(tag: str, indicator: str) -> None:
+    root = element(event(tag, f"study/{STUDY}", actor="announcing", channel="ris", code="http_503"))
+    assert codes(root, "EventIdentification/EventID") == ["110106"]
+    assert root.findall("EventIdentification")[0].get("EventOutcomeIndicator") == indicator
+    assert [item.get("UserID") for item in root.findall("ActiveParticipant")] == ["ONCUE", "channel/ris"]
+    assert codes(root, "ActiveParticipant/RoleIDCode") == ["110153", "110154"]
+    study, patient = root.findall("ParticipantObjectIdentification")
+    assert (study.get("ParticipantObjectID"), patient.get("ParticipantObjectID")) == (STUDY, PATIENT_KEY)
+
+
+def test_whoever_first_opens_an_urgent_study_has_accessed_it() -> None:
+    root = element(event("study:seen", f"study/{STUDY}", actor="jane", through="program"))
+    assert codes(root, "EventIdentification/EventID") == ["110103"]
+    assert [item.get("UserID") for item in root.findall("ActiveParticipant")] == ["jane"]
+
+
+def test_an_escalation_changes_the_record_of_the_procedure() -> None:
+    root = element(event("study:escalated", f"study/{STUDY}", actor="announcing", channel="on-call"))
+    assert codes(root, "EventIdentification/EventID") == ["110111"]
+    assert root.findall("EventIdentification")[0].get("EventActionCode") == "U"
+    assert details(root.findall("ParticipantObjectIdentification")[0])["channel"] == "on-call"
+
+
 def test_events_without_a_message_have_none() -> None:
     assert message_of(event("job:claimed", "job/3"), SOURCE) is None
 

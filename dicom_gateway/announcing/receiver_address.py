@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
+from dicom_gateway.announcing import own_network
 from dicom_gateway.announcing.options import MailSecurity
 from storage.announcing.tables import ChannelKind
 from storage.errors import ChannelInvalid
 
 _LONGEST = 300
-_WEB = ("https", "http")
+_WEB_PORTS: Mapping[str, int] = MappingProxyType({"https": 443, "http": 80})
 _SCHEMES: Mapping[ChannelKind, tuple[str, ...]] = MappingProxyType(
     {
         ChannelKind.HL7: ("mllp", "mllps"),
-        ChannelKind.FHIR: _WEB,
-        ChannelKind.WEBHOOK: _WEB,
+        ChannelKind.FHIR: tuple(_WEB_PORTS),
+        ChannelKind.WEBHOOK: tuple(_WEB_PORTS),
         ChannelKind.MAIL: ("smtp",),
     }
 )
@@ -27,21 +27,39 @@ _FORMS: Mapping[ChannelKind, str] = MappingProxyType(
         ChannelKind.HL7: "mllp://HOST:PORT, or with TLS mllps://HOST:PORT",
         ChannelKind.FHIR: "https://HOST/BASE, for example https://fhir.hospital.example/r4",
         ChannelKind.WEBHOOK: "https://HOST/PATH, for example https://alerts.hospital.example/oncue",
-        ChannelKind.MAIL: "smtp://HOST or smtp://HOST:PORT",
+        ChannelKind.MAIL: "smtp://HOST:PORT, or smtp://HOST for the usual port",
     }
 )
 _MAIL_PORTS: Mapping[MailSecurity, int] = MappingProxyType(
-    {MailSecurity.STARTTLS: 587, MailSecurity.TLS: 465, MailSecurity.PLAIN: 25}
+    {
+        MailSecurity.STARTTLS: 587,  # submission, RFC 6409
+        MailSecurity.TLS: 465,  # submission by TLS, RFC 8314
+        MailSecurity.PLAIN: 25,
+    }
 )
+_BY_TLS = ("https", "mllps")
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverAddress:
-    """Where a receiver is, in the form that is kept; whether it is on this machine, and whether its scheme is TLS."""
+    """Where a receiver is; as text without a query, which may hold a secret of the receiver.
 
-    text: str
-    is_here: bool
-    is_tls: bool
+    ``written`` is the form that is kept, ``path`` has the query. Whether mail goes by TLS is no part of its address.
+    """
+
+    written: str
+    host: str
+    port: int
+    path: str = ""
+    tls: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine."""
+        return own_network.is_this_machine(self.host)
+
+    def __str__(self) -> str:
+        return self.written.partition("?")[0]
 
 
 def read_address(kind: ChannelKind, text: str, *, security: MailSecurity | None = None) -> ReceiverAddress:
@@ -51,18 +69,24 @@ def read_address(kind: ChannelKind, text: str, *, security: MailSecurity | None 
     """
     bare = text.strip()
     parts = _parts(kind, bare)
-    host = parts.hostname or ""
-    shown = f"[{host}]" if ":" in host else host
     if kind in (ChannelKind.FHIR, ChannelKind.WEBHOOK):
-        if parts.fragment or (kind is ChannelKind.FHIR and parts.query):
-            raise _invalid(kind, "it has a query or a fragment")
-        return ReceiverAddress(bare, _is_here(host), parts.scheme == "https")
+        return _of_web(kind, bare, parts)
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise _invalid(kind, "it has a path")
+    host = parts.hostname or ""
     port = parts.port or (_MAIL_PORTS[security or MailSecurity.STARTTLS] if kind is ChannelKind.MAIL else None)
     if port is None:
         raise _invalid(kind, "it has no port")
-    return ReceiverAddress(f"{parts.scheme}://{shown}:{port}", _is_here(host), parts.scheme == "mllps")
+    shown = f"[{host}]" if ":" in host else host
+    return ReceiverAddress(f"{parts.scheme}://{shown}:{port}", host, port, tls=parts.scheme in _BY_TLS)
+
+
+def _of_web(kind: ChannelKind, text: str, parts: SplitResult) -> ReceiverAddress:
+    if parts.fragment or (kind is ChannelKind.FHIR and parts.query):
+        raise _invalid(kind, "it has a query or a fragment")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    port = parts.port or _WEB_PORTS[parts.scheme]
+    return ReceiverAddress(text, parts.hostname or "", port, path, tls=parts.scheme in _BY_TLS)
 
 
 def _parts(kind: ChannelKind, text: str) -> SplitResult:
@@ -80,13 +104,6 @@ def _parts(kind: ChannelKind, text: str) -> SplitResult:
     if parts.username is not None or parts.password is not None:
         raise _invalid(kind, "it has a user or a password, which belong into a file (--credentials)")
     return parts
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _invalid(kind: ChannelKind, what: str) -> ChannelInvalid:
