@@ -31,6 +31,10 @@ CHANGES = (
     ("POST", "/api/classification/tasks/x/adapters/1/evaluations"),
     ("POST", "/api/classification/tasks/x/promotions"),
     ("POST", "/api/classification/tasks/x/rollbacks"),
+    ("POST", "/dicom-web/workitems"),
+    ("POST", "/dicom-web/workitems/1.2"),
+    ("PUT", "/dicom-web/workitems/1.2/state"),
+    ("POST", "/dicom-web/workitems/1.2/cancelrequest"),
 )
 READING = (
     "/",
@@ -71,7 +75,7 @@ def refusals(place: Place) -> list[str]:
 def test_every_route_that_changes_something_is_among_those_that_are_tried_here(opens: Opens) -> None:
     paths = opens().get("/api/openapi.json").json()["paths"]
     writes = {(method.upper(), path) for path, methods in paths.items() for method in methods if method != "get"}
-    tried = {path.replace("{study_id}", "1").replace("{name}", "x").replace("{adapter_id}", "1") for _, path in writes}
+    tried = {path.format(study_id=1, name="x", adapter_id=1, uid="1.2") for _, path in writes}
     assert tried - {path for _, path in CHANGES} == {"/api/audit/patient-key"}
 
 
