@@ -17,6 +17,7 @@ from storage import audit
 from storage.audit_tables import AuditEventRow
 from storage.models import InstanceRow, StudyRow
 from storage.schema import METADATA
+from storage.workitems.tables import WorkitemRow
 
 EVENTS = cast("Table", AuditEventRow.__table__)
 _EVENT_COLUMNS = tuple(column.name for column in EVENTS.columns if column.name != "seq")
@@ -109,6 +110,7 @@ class _Texts:
             WORKER: "%(worker)s",
             READER: "%(person)s",
             **{digest[:16]: "%(serial)s" for digest in session.scalars(_digests(specimen))},
+            **{uid: f"%(uid)s.7.{number}" for number, uid in enumerate(session.scalars(_workitems(specimen)))},
         }
 
     def maker(self, value: object) -> Make:
@@ -141,6 +143,12 @@ class _Texts:
 
 def _digests(specimen: Specimen) -> Select[str]:
     return select(InstanceRow.digest).where(InstanceRow.study_id == specimen.study_id)
+
+
+def _workitems(specimen: Specimen) -> Select[str]:
+    return (
+        select(WorkitemRow.sop_instance_uid).where(WorkitemRow.study_id == specimen.study_id).order_by(WorkitemRow.id)
+    )
 
 
 def _row_moulds(session: Session, specimen: Specimen, texts: _Texts) -> list[RowMould]:

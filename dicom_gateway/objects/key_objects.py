@@ -57,14 +57,13 @@ def build_key_objects(
     named = [named_object(by_uid[uid]) for _, uid in frames_by_instance(frames)]
     named += [named_object(result) for result in results]
     priority = analysis.decision.priority if style.shows_priority else None
+    styled = style.applied_to(equipment, analysis.decision.priority)
     statement = KeyObjectStatement(
         title=key_object_title(priority),
         description=f"Reading priority {priority}. {_DESCRIPTION}" if priority else _DESCRIPTION,
-        series_number=equipment.key_object_series_number,
+        series_number=styled.key_object_series_number,
     )
-    document = key_object_document(
-        named, statement, identity, equipment=style.applied_to(equipment, analysis.decision.priority)
-    )
+    document = key_object_document(named, statement, identity, equipment=styled)
     if priority is not None:
         document.CodingSchemeIdentificationSequence = [private_scheme()]
     _name_frames(document, frames)

@@ -110,7 +110,8 @@ def test_the_details_keep_their_fields() -> None:
     )
     assert " ".join(ResultForm.model_fields) == (
         "job_id route revision algorithm weights_sha256 case_score out_of_distribution unlike_training priority rule "
-        "policy_sha256 findings seconds overlays panels left_out withheld superseded superseded_by structures"
+        "policy policy_sha256 shadows findings seconds overlays panels left_out withheld superseded superseded_by "
+        "structures"
     )
 
 
