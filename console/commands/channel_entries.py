@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +11,10 @@ from console.commands.channels import ChannelName
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from console.installation import Installation
+    from dicom_gateway.announcing.channel_entries import ChannelWish
     from storage.announcing.channels import ChannelEntry
 
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="hl7, fhir, webhook or mail.")]
@@ -78,11 +79,11 @@ def add_channel(
     config: ConfigFile = None,
     priorities: Priorities = None,
     routes: OfRoutes = None,
-    escalate_after: EscalateAfter = None,
+    escalation_minutes: EscalateAfter = None,
     patient_data: PatientData = None,
     private_network: PrivateNetwork = None,
     credentials: Credentials = None,
-    option: Option = None,
+    options: Option = None,
     group_seconds: GroupSeconds = None,
     per_hour: PerHour = None,
     as_json: AsJson = False,
@@ -94,22 +95,11 @@ def add_channel(
     Example: oncue channels add ris hl7 mllp://10.20.0.9:2575 --patient-data --option receiving_application=RIS
     """
     from console.terminal.options import chosen
-    from dicom_gateway.announcing.channel_entries import ChannelWish, new_entry, split_option
+    from dicom_gateway.announcing.channel_entries import new_entry
     from storage.announcing import channels
     from storage.announcing.tables import ChannelKind
 
-    wish = ChannelWish(
-        address=address,
-        priorities=priorities,
-        routes=routes,
-        escalation_minutes=escalate_after,
-        patient_data=patient_data,
-        private_network=private_network,
-        credentials=credentials,
-        options=dict(map(split_option, option or ())),
-        group_seconds=group_seconds,
-        per_hour=per_hour,
-    )
+    wish = _wish(locals())
     installation = _installation(state, config)
     entry = new_entry(name, chosen(ChannelKind, kind) or ChannelKind.HL7, wish, known_routes=_routes(installation))
     _record(entry, installation, channels.add, as_json=as_json)
@@ -123,11 +113,11 @@ def change_channel(
     address: NewAddress = None,
     priorities: Priorities = None,
     routes: OfRoutes = None,
-    escalate_after: EscalateAfter = None,
+    escalation_minutes: EscalateAfter = None,
     patient_data: PatientData = None,
     private_network: PrivateNetwork = None,
     credentials: Credentials = None,
-    option: Option = None,
+    options: Option = None,
     group_seconds: GroupSeconds = None,
     per_hour: PerHour = None,
     clear: Clear = None,
@@ -139,26 +129,23 @@ def change_channel(
 
     Example: oncue channels change ris --priorities STAT --clear per-hour --state ./oncue-state
     """
-    from dicom_gateway.announcing.channel_entries import ChannelWish, cleared, split_option, wished
+    from dicom_gateway.announcing.channel_entries import changed
     from storage.announcing import channels
 
-    wish = ChannelWish(
-        address=address,
-        priorities=priorities,
-        routes=routes,
-        escalation_minutes=escalate_after,
-        patient_data=patient_data,
-        private_network=private_network,
-        credentials=credentials,
-        options=dict(map(split_option, option or ())),
-        group_seconds=group_seconds,
-        per_hour=per_hour,
-    )
+    wish = _wish(locals())
     installation = _installation(state, config)
     with installation.read() as session:
         entry = channels.find(session, name).entry
-    entry = wished(cleared(entry, clear or ()), wish, known_routes=_routes(installation))
+    entry = changed(entry, wish, clear or (), known_routes=_routes(installation))
     _record(entry, installation, channels.change, as_json=as_json)
+
+
+def _wish(given: Mapping[str, Any]) -> ChannelWish:
+    """Return what the options of a command wish: they are called as the fields of a wish are."""
+    from dicom_gateway.announcing.channel_entries import ChannelWish, split_option
+
+    words = {name: given[name] for name in ChannelWish.__slots__}
+    return ChannelWish(**{**words, "options": dict(map(split_option, given["options"] or ()))})
 
 
 def _record(entry: ChannelEntry, installation: Installation, record: Callable[..., None], *, as_json: bool) -> None:

@@ -87,6 +87,20 @@ def wished(entry: ChannelEntry, wish: ChannelWish, *, known_routes: Collection[s
     return _consistent(replace(entry, address=address.written, **changes), address, options)
 
 
+def changed(
+    entry: ChannelEntry, wish: ChannelWish, clear: Collection[str], *, known_routes: Collection[str]
+) -> ChannelEntry:
+    """Return an entry with some options cleared and what is wished changed.
+
+    Options of its kind may be cleared and given anew at once; any other is one or the other.
+    """
+    named = {option for option, name in _CLEARED.items() if option != "options" and getattr(wish, name) is not None}
+    both = [option for option in clear if option in named]
+    if both:
+        raise ChannelInvalid(f"--{both[0]} is given and cleared at once: say one of the two")
+    return wished(cleared(entry, clear), wish, known_routes=known_routes)
+
+
 def cleared(entry: ChannelEntry, options: Collection[str]) -> ChannelEntry:
     """Return an entry in which some options are as if they had never been given."""
     unknown = [option for option in options if option not in _CLEARED]

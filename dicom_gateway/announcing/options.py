@@ -119,7 +119,7 @@ def read_options(kind: ChannelKind, words: Mapping[str, str]) -> ChannelOptions:
 
 def written_options(options: ChannelOptions) -> str:
     """Return options as canonical JSON."""
-    return json.dumps(asdict(options), sort_keys=True, separators=(",", ":"))  # type: ignore[call-overload]
+    return json.dumps(asdict(options), sort_keys=True, separators=(",", ":"))  # type: ignore[call-overload]  # the kinds are dataclasses, their root is none
 
 
 def kept_options(kind: ChannelKind, text: str) -> ChannelOptions:
@@ -131,7 +131,7 @@ def kept_options(kind: ChannelKind, text: str) -> ChannelOptions:
 
 def option_words(options: ChannelOptions) -> Mapping[str, str]:
     """Return options as the words that ``read_options`` takes."""
-    return {name: _word(value) for name, value in asdict(options).items()}  # type: ignore[call-overload]
+    return {name: _word(value) for name, value in asdict(options).items()}  # type: ignore[call-overload]  # the kinds are dataclasses, their root is none
 
 
 def _dataclass(kind: ChannelKind) -> Any:

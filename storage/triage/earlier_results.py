@@ -77,6 +77,6 @@ def _volume_ml(session: Session, job_id: int) -> float | None:
 def _date(text: str) -> date | None:
     """Return a date as DICOM writes it (VR DA, PS3.5 6.2), None for what is none."""
     try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if len(text) == 8 else None  # noqa: PLR2004
+        return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if len(text) == 8 else None  # noqa: PLR2004 - a DA has 8
     except ValueError:
         return None

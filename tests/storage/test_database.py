@@ -48,9 +48,8 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     database.dispose()
 
 
+@pytest.mark.parametrize("database_url", [pytest.param("postgresql", marks=pytest.mark.peer)], indirect=True)
 def test_a_connection_that_the_server_ends_is_unavailable(database: Database) -> None:
-    if database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has no connection to end")
     end = text("SELECT pg_terminate_backend(pg_backend_pid())")
     with pytest.raises(DatabaseUnavailable), database.read() as session:
         session.execute(end)

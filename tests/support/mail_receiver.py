@@ -58,7 +58,7 @@ class MailReceiver:
             envelope.mail_options.extend(options)
         return self.to_sender
 
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(  # noqa: N802 - as aiosmtpd has it
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Take a recipient, or turn it down."""
@@ -69,7 +69,7 @@ class MailReceiver:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - as aiosmtpd has it
         """Take a message."""
         del server
         if self.to_message.startswith("250"):

@@ -83,7 +83,7 @@ def terms(
     owner: str = "gateway-1", clock: Callable[[], object] = utc_now, *, lease_seconds: float = 60.0
 ) -> AnnouncingTerms:
     """Return how a test's announcer sends."""
-    return AnnouncingTerms(owner, lease_seconds, 5.0, "https://oncue.example/", clock, no_jitter)  # type: ignore[arg-type]
+    return AnnouncingTerms(owner, lease_seconds, 5.0, "https://oncue.example/", clock, no_jitter)  # type: ignore[arg-type]  # a test clock
 
 
 def main() -> None:

@@ -42,14 +42,14 @@ def test_each_group_has_its_dots_in_the_order_of_time() -> None:
 
 @pytest.mark.parametrize(("median", "tail"), [(0, 0), (0.001, 0.002), (1, 1), (5, 1e9), (864_000, 864_000)])
 def test_any_times_stay_inside_the_figure(median: float, tail: float) -> None:
-    drawn = ET.fromstring(figure(TimesReport((group("a", median, tail),), group(None)), TimesBy.ROUTE))  # noqa: S314
+    drawn = ET.fromstring(figure(TimesReport((group("a", median, tail),), group(None)), TimesBy.ROUTE))  # noqa: S314 - our own
     places = [float(dot.get("cx", "")) for dot in drawn.iter("circle")]
     assert all(100 <= place <= 760 for place in places)
 
 
 def test_names_of_channels_cannot_break_it_and_many_groups_are_cut() -> None:
     groups = tuple(group(f"<b>{number:03}&") for number in range(MOST_GROUPS + 5))
-    drawn = ET.fromstring(figure(TimesReport(groups, group(None)), TimesBy.CHANNEL))  # noqa: S314
+    drawn = ET.fromstring(figure(TimesReport(groups, group(None)), TimesBy.CHANNEL))  # noqa: S314 - our own
     names = [text.text for text in drawn.iter("text") if text.text and text.text.startswith("<b>")]
     assert len(names) == MOST_GROUPS
     assert names[-1] == f"<b>{MOST_GROUPS + 4:03}&"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dicom_gateway.announcing.channel_entries import ChannelWish, cleared, new_entry, split_option, wished
+from dicom_gateway.announcing.channel_entries import ChannelWish, changed, new_entry, split_option, wished
 from dicom_gateway.announcing.options import Hl7Options, MailOptions, MailSecurity, kept_options
 from storage.announcing.channels import ChannelEntry
 from storage.announcing.tables import ChannelKind
@@ -133,14 +133,18 @@ def test_credentials_travel_by_tls_alone(secret: Path) -> None:
 def test_a_change_keeps_what_it_does_not_name() -> None:
     made = entry(ChannelKind.MAIL, "smtp://mail.example", options=MAIL, per_hour=10, routes="head-mr")
     words = ChannelWish(options={"subject_prefix": "[urgent]"}, group_seconds=60)
-    changed = wished(cleared(made, ["routes"]), words, known_routes=ROUTES)
-    options = kept_options(ChannelKind.MAIL, changed.options)
+    after = changed(made, words, ["routes"], known_routes=ROUTES)
+    options = kept_options(ChannelKind.MAIL, after.options)
     assert isinstance(options, MailOptions)
     assert (options.subject_prefix, options.sender) == ("[urgent]", MAIL["sender"])
-    assert (changed.routes, changed.per_hour, changed.group_seconds) == (None, 10, 60)
-    assert wished(changed, ChannelWish(), known_routes=ROUTES) == replace(changed)
+    assert (after.routes, after.per_hour, after.group_seconds) == (None, 10, 60)
+    assert wished(after, ChannelWish(), known_routes=ROUTES) == replace(after)
     with pytest.raises(ChannelInvalid, match="no option to clear"):
-        cleared(made, ["address"])
+        changed(made, ChannelWish(), ["address"], known_routes=ROUTES)
+    with pytest.raises(ChannelInvalid, match="given and cleared"):
+        changed(made, ChannelWish(per_hour=5), ["per-hour"], known_routes=ROUTES)
+    anew = changed(made, ChannelWish(options=MAIL), ["options"], known_routes=ROUTES)
+    assert anew.options == made.options
 
 
 def test_options_of_an_earlier_version_are_completed() -> None:

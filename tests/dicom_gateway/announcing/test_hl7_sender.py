@@ -29,7 +29,7 @@ _ACK = b"MSH|^~\\&|RIS|||ONCUE|20260301||ACK|1|P|2.5.1\rMSA|AA|"
 
 
 def to(address: str, *, seconds: float = 10.0, **options: object) -> Channel:
-    return channel(ChannelKind.HL7, address, Hl7Options(**options), seconds=seconds)  # type: ignore[arg-type]
+    return channel(ChannelKind.HL7, address, Hl7Options(**options), seconds=seconds)  # type: ignore[arg-type]  # any option
 
 
 def sent(*answers: Answering, seconds: float = 10.0) -> Answer:
