@@ -38,7 +38,7 @@ def probe_weights(installation: Installation) -> Iterator[ExaminedPart]:
     from workers.weights import MANIFEST_NAME, verify
 
     root = installation.settings.worker.models_folder()
-    folders = sorted(path.parent for path in root.glob(f"*/{MANIFEST_NAME}"))
+    folders = sorted(path.parent for path in root.glob(f"**/{MANIFEST_NAME}"))
     if not folders:
         raise WeightsMismatch(f"no weights in {root}; set worker.models")
     for folder in folders:
