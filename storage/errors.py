@@ -168,6 +168,12 @@ class WitnessDisagrees(StorageError):
     code = "witness_disagrees"
 
 
+class DataSetInvalid(StorageError):
+    """What a peer gives as a data set is none of the DICOM JSON model."""
+
+    code = "data_set_invalid"
+
+
 class QuestionInvalid(StorageError):
     """What the history is asked cannot be answered: a time, a cursor, a UID or words that are none."""
 

@@ -31,8 +31,11 @@ class CommandField(IntEnum):
     """The requests that we make or answer (PS3.7 Table E.1-1)."""
 
     C_STORE_RQ = 0x0001
+    C_GET_RQ = 0x0010
     C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
     C_ECHO_RQ = 0x0030
+    N_EVENT_REPORT_RQ = 0x0100
     N_GET_RQ = 0x0110
     N_SET_RQ = 0x0120
     N_ACTION_RQ = 0x0130

@@ -6,14 +6,13 @@ between two responses to one request is what came looked at, for it may be a C-C
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from dicom_gateway.errors import ProtocolViolation
 from dicom_gateway.protocol import commands
 from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Command, CommandField
-from dicom_gateway.protocol.exchange import Response
+from dicom_gateway.protocol.exchange import Conversation, PeerRequest
 from dicom_gateway.protocol.pdus import AbortReason, Fragment
 from dicom_gateway.receiving.negotiation import Accepted, AcceptedContext
 from dicom_gateway.receiving.services import Exchange, Incoming, Services
@@ -37,7 +36,7 @@ class _Answering:
 
     context_id: int
     command: Command
-    responses: Iterator[Response]
+    responses: Conversation
 
 
 class Messages:
@@ -74,6 +73,8 @@ class Messages:
         if answering is None:
             return
         response = next(answering.responses)
+        if isinstance(response, PeerRequest):
+            raise NotImplementedError("requests of ours over the association of a peer")
         if not response.is_pending:
             self._end_responses()
         command = commands.response(
@@ -164,7 +165,7 @@ class Messages:
 
     def _end_responses(self) -> None:
         answering, self._answering = self._answering, None
-        if answering is not None and isinstance(answering.responses, Generator):
+        if answering is not None:
             answering.responses.close()
 
     def _reset(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dicom_gateway.errors import GatewayError, UndecodableObject, UnsupportedObject
 from dicom_gateway.protocol.commands import Command, CommandField
-from dicom_gateway.protocol.exchange import DataSetService, Request, Response
+from dicom_gateway.protocol.exchange import Conversation, DataSetService, Request, Response
 from dicom_gateway.receiving.admission import Admission, Admitted
 from dicom_gateway.receiving.association_records import AssociationRecords
 from dicom_gateway.receiving.negotiation import AcceptedContext
@@ -47,7 +47,7 @@ class Exchange:
         if not self.is_too_large:
             self.data_set += content
 
-    def responses(self, command: Command, admitted: Admitted) -> Iterator[Response]:
+    def responses(self, command: Command, admitted: Admitted) -> Conversation:
         """Return the responses of the service."""
         context, caller = self.context, admitted.caller
         request = Request(
@@ -59,7 +59,7 @@ class Exchange:
             admitted.peer,
         )
         if self.is_too_large:
-            return iter((self.service.too_large(request),))
+            return _single(self.service.too_large(request))
         return self.service.responses(request)
 
 
@@ -125,7 +125,7 @@ class Services:
             return int(Status.SUCCESS)
         return int(Status.UNRECOGNIZED_OPERATION)
 
-    def responses(self, incoming: Incoming, exchange: Exchange) -> Iterator[Response]:
+    def responses(self, incoming: Incoming, exchange: Exchange) -> Conversation:
         """Return the responses to a request that is there in full and exchanges data sets; any but the last pend."""
         self._association_id()
         return exchange.responses(incoming.command, self._admitted)
@@ -163,6 +163,10 @@ class Services:
         if self._recorded_as is None:
             self._recorded_as = self._parts.records.opened(self._admitted.caller)
         return self._recorded_as
+
+
+def _single(response: Response) -> Conversation:
+    yield response
 
 
 def _store_request(command: Command, context: AcceptedContext) -> StoreRequest:
