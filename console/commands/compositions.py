@@ -110,8 +110,10 @@ def console(state: Path, *, file: Path | None) -> None:
             f"console.host is {settings.host}, and tokens travel as they are: put a proxy with TLS in front, "
             "then set console.allow_remote"
         )
-    destinations = installation.settings.gateway.destinations
-    app = create_app(installation.database, installation.objects, settings, destinations=destinations)
+    gateway = installation.settings.gateway
+    app = create_app(
+        installation.database, installation.objects, settings, destinations=gateway.destinations, gateway=gateway
+    )
     # Requests are not logged: their addresses and times would be a second, unguarded audit trail.
     RestingServer(
         uvicorn.Config(
