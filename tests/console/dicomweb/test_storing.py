@@ -225,6 +225,7 @@ def test_a_client_that_hangs_up_leaves_what_was_whole_and_the_server_at_work(con
 def test_metadata_with_bulk_data_becomes_an_object(console: Served) -> None:
     image = ct_image("metadata", rows=64, value=7)
     metadata = json.loads(image.to_json(bulk_data_threshold=64, bulk_data_element_handler=lambda _: "bulk/1"))
+    metadata["7FE00010"]["vr"] = "OW"
     metadata["00020010"] = {"vr": "UI", "Value": ["1.2.840.10008.1.2.1"]}
     content = b"".join(
         [
