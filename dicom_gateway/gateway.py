@@ -19,6 +19,7 @@ from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
+from dicom_gateway.inlets.folder_watch import FolderWatch
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
@@ -129,6 +130,14 @@ class Gateway:
         rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
         self._retention = Loop("retention", rounds.run, seconds=retention.every_seconds)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
+        self._folders = FolderWatch(
+            database,
+            objects,
+            settings,
+            process_id=self.process_id.replace("gateway", "folders", 1),
+            clock=clock,
+            on_visit_end=self._assembly.wake,
+        )
         self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
             settings,
@@ -166,6 +175,8 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
         self._admission.start()
         self._listener.start()
+        if not self._only_receives:
+            self._folders.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
 
@@ -176,6 +187,8 @@ class Gateway:
             loop.stop()
         self._dispatcher.close()
         self._announcer.close()
+        if not self._only_receives:
+            self._folders.stop()
         self._listener.stop()
         self._admission.stop()
         self._heartbeat.stop()
@@ -192,7 +205,7 @@ class Gateway:
 
     def drain(self, seconds: float) -> bool:
         """Wait until every image that was acknowledged is on record, and say whether it is."""
-        return self._listener.drain(seconds)
+        return self._listener.drain(seconds) and (self._only_receives or self._folders.drain(seconds))
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
