@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -211,13 +212,7 @@ def test_a_chunked_body_is_cut_at_its_bound_and_what_came_before_stays_stored(co
 
 def test_a_client_that_hangs_up_leaves_what_was_whole_and_the_server_at_work(console: Served) -> None:
     image = ct_image("hung-up")
-    content = body(part10(image), part10()[:300], end=b"")
-    head = (
-        f"POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1:{console.port}\r\nContent-Type: {RELATED}\r\n"
-        f"Authorization: Bearer {console.token}\r\nContent-Length: {len(content) + 5000}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", console.port)) as connection:
-        connection.sendall(head.encode() + content)
+    with begun(console, body(part10(image), part10()[:300], end=b"")):
         until(lambda: console.stored(image) is not None, "the image that was whole")
     assert console.post(body(part10(ct_image("hung-up", 2)))).status_code == 200
 
@@ -284,6 +279,52 @@ def test_nothing_is_taken_where_the_disk_has_no_room(sqlite_database: Database, 
         answer = Served(port, token, sqlite_database, ObjectStore(tmp_path)).post(body(part10()))
     assert (answer.status_code, reasons(answer, FAILED)) == (503, [0xA700])
     assert int(answer.headers["retry-after"]) > 0
+
+
+def await_stored(server: Served, image: Dataset) -> None:
+    until(lambda: server.stored(image) is not None, "an image on record")
+
+
+@contextlib.contextmanager
+def begun(server: Served, content: bytes) -> Iterator[socket.socket]:
+    """Begin a request and send less of its body than it says."""
+    head = (
+        f"POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: {RELATED}\r\n"
+        f"Authorization: Bearer {server.token}\r\nContent-Length: {len(content) + 5000}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head.encode() + content)
+        yield connection
+
+
+def test_whoever_falls_silent_is_answered_and_what_came_before_stays_stored(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    objects, image = ObjectStore(tmp_path), ct_image("silent")
+    app = create_app(sqlite_database, objects, ConsoleSettings(), gateway=GatewaySettings(network_seconds=0.5))
+    token = new_token(sqlite_database)
+    with served(app) as port:
+        server = Served(port, token, sqlite_database, objects)
+        with begun(server, body(part10(image), part10()[:300], end=b"")) as connection:
+            answered = connection.recv(1 << 16)
+        with begun(server, b"--b\r\n") as connection:
+            late = connection.recv(1 << 16)
+    assert answered.startswith(b"HTTP/1.1 202 ")
+    assert late.startswith(b"HTTP/1.1 408 ")
+    assert server.stored(image) is not None
+
+
+def test_more_requests_than_are_carried_out_at_once_are_told_to_come_again(console: Served) -> None:
+    image = ct_image("busy")
+    with contextlib.ExitStack() as stack:
+        for number in range(8):
+            first = ct_image("busy", 10 + number)
+            stack.enter_context(begun(console, body(part10(first), end=b"\r\n--b")))
+            await_stored(console, first)
+        refused = console.post(body(part10(image)))
+    assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
+    assert int(refused.headers["retry-after"]) > 0
+    until(lambda: console.post(body(part10(image))).status_code == 200, "room for a request")
 
 
 @pytest.mark.slow
