@@ -15,6 +15,7 @@ from storage.fetching.tables import FetchedStudyRow
 from storage.fetching.transitions import ACTOR, step, tell
 from storage.models import InstanceRow, StudyRow
 from storage.new_rows import add_if_new
+from storage.result_tables import ResultObjectRow
 from storage.states import FetchState
 
 MOST_ATTEMPTS = 6
@@ -164,13 +165,23 @@ def is_prior(session: Session, study_instance_uid: str) -> bool:
     return bool(found) and all(found)
 
 
+def own_series(session: Session, study_instance_uid: str) -> frozenset[str]:
+    """Return the series that oncue wrote for a study: a source that was sent them counts them, too."""
+    query = (
+        select(ResultObjectRow.series_instance_uid)
+        .join(StudyRow, StudyRow.id == ResultObjectRow.study_id)
+        .where(StudyRow.study_instance_uid == study_instance_uid)
+    )
+    return frozenset(session.scalars(query))
+
+
 def here(session: Session, study_instance_uid: str) -> int:
-    """Return how many instances of a study are on record, whoever sent them."""
+    """Return how many instances of a study are kept here, whoever sent them."""
     query = (
         select(func.count())
         .select_from(InstanceRow)
         .join(StudyRow, StudyRow.id == InstanceRow.study_id)
-        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.current)
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.current, InstanceRow.deleted_at.is_(None))
     )
     return session.scalar(query) or 0
 
