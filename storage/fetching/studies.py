@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -22,6 +23,10 @@ MOST_ATTEMPTS = 6
 _AGAIN = Backoff(first_seconds=5.0, longest_seconds=1800.0)
 _AT_ONCE = 500
 """Most studies that one statement asks about: databases take only so many variables in one."""
+
+
+Counts: TypeAlias = Mapping[tuple[str, FetchState], int]
+"""How many studies of each source stand where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ def find(session: Session, source: str, study_instance_uid: str) -> FetchedStudy
     return study_of(row)
 
 
-def counts(session: Session) -> Mapping[tuple[str, FetchState], int]:
+def counts(session: Session) -> Counts:
     """Return how many studies of each source stand where."""
     query = select(FetchedStudyRow.source, FetchedStudyRow.state, func.count()).group_by(
         FetchedStudyRow.source, FetchedStudyRow.state
