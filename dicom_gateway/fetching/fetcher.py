@@ -120,13 +120,14 @@ class Fetcher:
     def _ask(self, source: RecordedSource, client: SourceClient) -> None:
         entry, now = source.entry, self._terms.clock()
         with self._database.write() as session:
-            if not sources.take_turn(session, entry.name, now=now, hold_seconds=_ASKING_SECONDS):
-                return
+            turn = sources.take_turn(session, entry.name, now=now, hold_seconds=_ASKING_SECONDS)
+        if turn is None:
+            return
         found = client.studies(entry.wanted.at(now))
         offers = [OfferedStudy(one.study_instance_uid, one.stated) for one in found]
         with self._database.write() as session:
             new = studies.note_offers(session, entry.name, offers, now=self._terms.clock())
-            sources.answered(session, entry.name, now=self._terms.clock())
+            sources.answered(session, entry.name, turn=turn, now=self._terms.clock())
         logger.info("fetching.asked", source=entry.name, studies=len(offers), new=new)
 
     def _look_for_priors(self, source: RecordedSource, client: SourceClient) -> None:

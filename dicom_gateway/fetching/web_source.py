@@ -31,7 +31,7 @@ from dicom_gateway.tls.connecting import connected
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.errors import OncueError
 
-_STUDY, _DATE, _MODALITIES, _STATED = "0020000D", "00080020", "00080061", "00201206"
+_STUDY, _DATE, _MODALITIES, _STATED = "0020000D", "00080020", "00080061", "00201208"
 _SERIES, _MODALITY, _INSTANCES = "0020000E", "00080060", "00201209"
 _MOST_BYTES = 16 << 20
 _CONNECT_SECONDS = 10.0
