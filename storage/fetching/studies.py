@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.backoff import Backoff, Draw
@@ -84,6 +84,8 @@ def want(
     session: Session, source: str, study_instance_uid: str, *, actor: str, now: datetime, is_prior: bool = False
 ) -> bool:
     """Have a study fetched, again where it came before; say whether it was not on its way already."""
+    if not is_prior:
+        want_for_itself(session, study_instance_uid)
     row = _rows(session, source, [study_instance_uid]).get(study_instance_uid)
     if row is None:
         offer = OfferedStudy(study_instance_uid, None)
@@ -168,6 +170,13 @@ def is_prior(session: Session, study_instance_uid: str) -> bool:
     query = select(FetchedStudyRow.is_prior).where(FetchedStudyRow.study_instance_uid == study_instance_uid)
     found = session.scalars(query).all()
     return bool(found) and all(found)
+
+
+def want_for_itself(session: Session, study_instance_uid: str) -> None:
+    """Note that somebody wants a study for itself, whatever it was fetched for: it is analysed as any other."""
+    session.execute(
+        update(FetchedStudyRow).where(FetchedStudyRow.study_instance_uid == study_instance_uid).values(is_prior=False)
+    )
 
 
 def own_series(session: Session, study_instance_uid: str) -> frozenset[str]:

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from sqlalchemy import select
 
-from storage import audit
+from storage import audit, worklist
 from storage.database import Database, utc_now
 from storage.fetching import sources, studies
 from storage.fetching.sources import FetchWay
 from storage.fetching.wanted import Wanted
+from storage.models import StudyRow
 from storage.objects import ObjectStore
-from storage.states import FetchState
+from storage.states import FetchState, StudyState
+from storage.studies import reroute
 from tests.dicom_gateway.asking.test_qido import PLUGIN
 from tests.support.fetched import add_source, fill, images, listed, one, until_fetched
 from tests.support.find_scp import find_scp
@@ -126,6 +129,27 @@ def test_priors_of_a_patient_come_and_other_patients_do_not(
         assert {row.study_instance_uid for row in running.instances()} == {"1.2.2", "1.2.5"}
 
 
+def test_a_prior_is_analysed_only_where_somebody_asks(
+    sqlite_database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    port = free_port()
+    with (
+        _archive(tmp_path, FetchWay.GET, port) as (address, title, its_port),
+        running_gateway(sqlite_database, objects, port=port, quiet_seconds=0.2),
+    ):
+        fill(title, its_port, tmp_path, _dated("1.2.1", "20200101"))
+        add_source(sqlite_database, address, FetchWay.GET, every_seconds=None, priors=1)
+        fill("ONCUE", port, tmp_path, _dated("1.2.5", "20220101"))
+        until_fetched(sqlite_database)
+        until(lambda: _state(sqlite_database, "1.2.1") is StudyState.NOT_APPLICABLE, "a prior that is set aside")
+        with sqlite_database.read() as session:
+            entry = worklist.find(session, _id(sqlite_database, "1.2.1"))
+        assert "earlier study" in entry.reasons[0]
+        with sqlite_database.write() as session:
+            reroute(session, entry.id, actor="cli:anna", now=utc_now())
+        until(lambda: _state(sqlite_database, "1.2.1") is StudyState.QUEUED, "a prior that somebody wants analysed")
+
+
 def test_a_source_that_is_down_is_left_alone_and_told_of(sqlite_database: Database, objects: ObjectStore) -> None:
     with running_gateway(sqlite_database, objects):
         add_source(sqlite_database, f"GONE@127.0.0.1:{free_port()}", FetchWay.GET)
@@ -208,6 +232,16 @@ def _dated(study: str, date: str, *, patient: str = "P1") -> Dataset:
     image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = study, f"{study}.1", f"{study}.1.1"
     image.StudyDate, image.PatientID = date, patient
     return image
+
+
+def _id(database: Database, uid: str) -> int:
+    with database.read() as session:
+        return session.scalars(select(StudyRow.id).where(StudyRow.study_instance_uid == uid)).one()
+
+
+def _state(database: Database, uid: str) -> StudyState:
+    with database.read() as session:
+        return worklist.find(session, _id(database, uid)).state
 
 
 def _source(database: Database) -> sources.RecordedSource:
