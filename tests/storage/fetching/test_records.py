@@ -120,8 +120,8 @@ def test_hours_and_rate_hold_a_source_back(database: Database) -> None:
     with database.write() as session:
         for uid in ("1.1", "1.2"):
             studies.want(session, "pacs", uid, actor="cli:anna", now=NOW)
-            study = studies.find(session, "pacs", uid)
-            studies.counted(session, study.id, 1, settle_seconds=0, now=NOW)
+            wanted = studies.find(session, "pacs", uid)
+            studies.counted(session, wanted.id, 1, settle_seconds=0, now=NOW)
     study = _claimed(database, now=NOW, source=slow)
     assert study is not None
     with database.write() as session:
