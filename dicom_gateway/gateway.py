@@ -26,6 +26,7 @@ from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -155,7 +156,10 @@ class Gateway:
             admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
-            data_set_services=workitem_services(database, clock),
+            data_set_services={
+                **workitem_services(database, clock),
+                **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
+            },
         )
 
     @property
