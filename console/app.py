@@ -36,6 +36,7 @@ from console.views import Views
 from console.workitems import api as workitems_api
 from console.workitems.views import WorkitemViews
 from dicom_gateway.config import GatewaySettings
+from dicom_gateway.errors import BodyBroken
 from storage.database import Database
 from storage.errors import (
     AccessRefused,
@@ -81,6 +82,7 @@ _STATUS: dict[type[OncueError], int] = {
     IllegalTransition: 409,
     ItemRefused: 409,
     QuestionInvalid: 422,
+    BodyBroken: 400,
     DatabaseUnavailable: 503,
     WriteConflict: 503,
 }

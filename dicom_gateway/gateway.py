@@ -19,11 +19,15 @@ from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
+from dicom_gateway.fetching.clients import SourceClients
+from dicom_gateway.fetching.fetcher import Fetcher, FetchTerms
 from dicom_gateway.inlets.folder_watch import FolderWatch
+from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -52,6 +56,8 @@ _POLLS_PER_ROUND = 10
 _LONGEST_WATCH_SECONDS = 60.0
 _LAST_OBJECT_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
+_LIST_SECONDS = 30.0
+_FETCHING_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -110,6 +116,17 @@ class Gateway:
             Senders(tls),
             on_free=announce_now.set,
         )
+        self._inlet = Inlet(
+            database, objects, settings, process_id=f"{self.process_id}-inlet", clock=clock, on_visit_end=self._assemble
+        )
+        fetch_now = threading.Event()
+        self._fetcher = Fetcher(
+            database,
+            SourceClients(settings.aet, max(settings.source_seconds, _LIST_SECONDS), tls, self._inlet).client,
+            FetchTerms(self.process_id, clock, SystemRandom().random),
+            on_free=fetch_now.set,
+        )
+        self._fetching = Loop("fetching", self._fetcher.run_due, seconds=_FETCHING_SECONDS, woken=fetch_now)
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
@@ -130,14 +147,7 @@ class Gateway:
         rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
         self._retention = Loop("retention", rounds.run, seconds=retention.every_seconds)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
-        self._folders = FolderWatch(
-            database,
-            objects,
-            settings,
-            process_id=self.process_id.replace("gateway", "folders", 1),
-            clock=clock,
-            on_visit_end=self._assembly.wake,
-        )
+        self._folders = FolderWatch(self._inlet, settings)
         self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
             settings,
@@ -148,7 +158,10 @@ class Gateway:
             admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
-            data_set_services=workitem_services(database, clock),
+            data_set_services={
+                **workitem_services(database, clock),
+                **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
+            },
         )
 
     @property
@@ -176,6 +189,7 @@ class Gateway:
         self._admission.start()
         self._listener.start()
         if not self._only_receives:
+            self._inlet.start()
             self._folders.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
@@ -187,8 +201,8 @@ class Gateway:
             loop.stop()
         self._dispatcher.close()
         self._announcer.close()
-        if not self._only_receives:
-            self._folders.stop()
+        self._folders.stop()
+        self._fetcher.close()
         self._listener.stop()
         self._admission.stop()
         self._heartbeat.stop()
@@ -196,6 +210,10 @@ class Gateway:
             loop.join()
         self._dispatcher.join(_LAST_OBJECT_SECONDS)
         self._announcer.join(_LAST_OBJECT_SECONDS)
+        self._fetcher.join(_LAST_OBJECT_SECONDS)
+        if not self._only_receives:
+            self._folders.join()
+            self._inlet.stop()
         self._changes.close()
         try:
             with self._database.write() as session:
@@ -205,14 +223,14 @@ class Gateway:
 
     def drain(self, seconds: float) -> bool:
         """Wait until every image that was acknowledged is on record, and say whether it is."""
-        return self._listener.drain(seconds) and (self._only_receives or self._folders.drain(seconds))
+        return self._listener.drain(seconds) and (self._only_receives or self._inlet.drain(seconds))
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention
+        return self._assembly, self._sources, *results, self._fetching, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -220,9 +238,13 @@ class Gateway:
             self._reports.wake()
             self._delivery.wake()
             self._announcing.wake()
+            self._fetching.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0
+
+    def _assemble(self) -> None:
+        self._assembly.wake()
 
     def _write_reports(self) -> None:
         self._workitems.write_due()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from console.dicomweb.related_parts import BodyBroken, RelatedPart, RelatedParts
 from console.dicomweb.store_answer import FailedOne, StoredOne, StoreOutcome
 from console.dicomweb.store_body import BodyLate
 from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported, RequestRefused
+from dicom_gateway.errors import BodyBroken
+from dicom_gateway.inlets.related_parts import RelatedPart, RelatedParts
 from storage.errors import OncueError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _failed(error: OncueError, named: _Named) -> FailedOne:
     from dicom_gateway.status import Status
 
     # Of a request of which a part is no DICOM, or none that can be read, nothing was understood.
-    reason = int(Status.CANNOT_UNDERSTAND) if isinstance(error, RequestRefused) else status_of(error)
+    reason = int(Status.CANNOT_UNDERSTAND) if isinstance(error, RequestRefused | BodyBroken) else status_of(error)
     if isinstance(error, BodyTooLarge):
         reason = int(Status.OUT_OF_RESOURCES)
     return FailedOne(reason, error.code, error.retryable, named.sop_class_uid, named.sop_instance_uid)

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from console.access.visitor import Visitor, visitor_of
-from console.dicomweb.related_parts import MediaType, RelatedParts, boundary_of
 from console.dicomweb.store_answer import StoreOutcome
 from console.dicomweb.store_body import StoreBody, too_large
 from console.dicomweb.store_inlet import StoreInlet
 from console.dicomweb.store_requests import DICOM, DICOM_JSON, MOST_METADATA_BYTES, StoreRequestBody
 from console.request_errors import MediaTypeUnsupported, NotAcceptable, RequestRefused
+from dicom_gateway.errors import BodyBroken
+from dicom_gateway.inlets.related_parts import MediaType, RelatedParts, boundary_of
 from storage.domain import Lane
 from storage.errors import StorageError
 
@@ -139,7 +140,10 @@ def _media_type_of(request: Request) -> MediaType:
     media_type = MediaType.parse(request.headers.get("content-type", ""))
     if media_type.name != _RELATED or media_type.parameters.get("type", DICOM).lower() not in (DICOM, DICOM_JSON):
         raise MediaTypeUnsupported(f'send {_RELATED}; type="{DICOM}" or type="{DICOM_JSON}"')
-    boundary_of(media_type)
+    try:
+        boundary_of(media_type)
+    except BodyBroken as error:
+        raise MediaTypeUnsupported(str(error)) from error
     return media_type
 
 

@@ -3,57 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from datetime import datetime
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.inlets.watched_folder import WatchedFolder
 from dicom_gateway.loops import Loop
-from storage.database import Database
-from storage.objects import ObjectStore
 
 _LOOK_SECONDS = 1.0
 
 
 class FolderWatch:
-    """Watches folders with an inlet of its own, which there is only where a folder is watched."""
+    """Watches folders for an inlet that is started before it and stopped behind it; idle where none is watched."""
 
-    def __init__(
-        self,
-        database: Database,
-        objects: ObjectStore,
-        settings: GatewaySettings,
-        *,
-        process_id: str,
-        clock: Callable[[], datetime],
-        on_visit_end: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, inlet: Inlet, settings: GatewaySettings) -> None:
         self._stopping = threading.Event()
-        self._inlet = Inlet(database, objects, settings, process_id=process_id, clock=clock, on_visit_end=on_visit_end)
         self._folders = tuple(
-            WatchedFolder(folder, self._inlet, settings.aet, is_stopping=self._stopping.is_set)
+            WatchedFolder(folder, inlet, settings.aet, is_stopping=self._stopping.is_set)
             for folder in settings.watched_folders
         )
-        self._loop = Loop("folders", self._look, seconds=_LOOK_SECONDS)
+        self._loop = Loop("folders", self._look, seconds=_LOOK_SECONDS) if self._folders else None
 
     def start(self) -> None:
-        """Begin to look; StorageError where the inlet cannot be started. Nothing begins where nothing is watched."""
-        if self._folders:
-            self._inlet.start()
+        """Begin to look."""
+        if self._loop is not None:
             self._loop.start()
 
     def stop(self) -> None:
-        """End with the file that is being taken, and put what was taken on record."""
-        if self._folders:
-            self._stopping.set()
+        """Ask for the end, behind the file that is being taken; ``join`` waits for it."""
+        self._stopping.set()
+        if self._loop is not None:
             self._loop.stop()
-            self._loop.join()
-            self._inlet.stop()
 
-    def drain(self, seconds: float) -> bool:
-        """Wait until everything that was taken is on record, and say whether it is."""
-        return not self._folders or self._inlet.drain(seconds)
+    def join(self) -> None:
+        """Wait until the look in progress is over."""
+        if self._loop is not None:
+            self._loop.join()
 
     def _look(self) -> float | None:
         has_more = [folder.look() for folder in self._folders]

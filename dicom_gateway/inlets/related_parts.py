@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from console.request_errors import MediaTypeUnsupported, RequestRefused
+from dicom_gateway.errors import BodyBroken
 
 Source = Callable[[], bytes]
 """Returns the next bytes of the body, none at its end."""
@@ -20,12 +20,6 @@ _MOST_PREAMBLE_BYTES = 8 << 10
 # The standard ends at 70 characters; Orthanc's boundaries have 73.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,254}[0-9A-Za-z'()+_,./:=?-]")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)")
-
-
-class BodyBroken(RequestRefused):
-    """The body is no multipart/related as RFC 2046 has it, or it ends too early."""
-
-    code = "body_broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +146,10 @@ class RelatedParts:
 
 
 def boundary_of(media_type: MediaType) -> str:
-    """Return the boundary that a Content-Type names; MediaTypeUnsupported where it is none."""
+    """Return the boundary that a Content-Type names; BodyBroken where it is none."""
     boundary = media_type.parameters.get("boundary", "")
     if _BOUNDARY.fullmatch(boundary) is None:
-        raise MediaTypeUnsupported("the Content-Type names no boundary, or one that is none (RFC 2046 5.1.1)")
+        raise BodyBroken("the Content-Type names no boundary, or one that is none (RFC 2046 5.1.1)")
     return boundary
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.dicomweb.related_parts import BodyBroken, MediaType, RelatedParts, boundary_of
-from console.request_errors import MediaTypeUnsupported
+from dicom_gateway.errors import BodyBroken
+from dicom_gateway.inlets.related_parts import MediaType, RelatedParts, boundary_of
 
 
 def parts(body: bytes, *, boundary: str = "b", piece_bytes: int = 1 << 16) -> list[tuple[dict[str, str], bytes]]:
@@ -89,5 +89,5 @@ def test_a_boundary_is_read_with_quotes_and_without(text: str, boundary: str) ->
     "text", ["", "multipart/related", "x/y; boundary=", f"x/y; boundary={'a' * 256}", 'x/y; boundary="a "']
 )
 def test_a_content_type_without_a_boundary_is_refused(text: str) -> None:
-    with pytest.raises(MediaTypeUnsupported):
+    with pytest.raises(BodyBroken):
         boundary_of(MediaType.parse(text))
