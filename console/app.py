@@ -119,6 +119,7 @@ def create_app(
     app.include_router(history_api.router(history))
     app.include_router(destination_pages.router(views))
     app.include_router(workitems_api.router(WorkitemViews(database)))
+    app.state.stop_storing = inlet.stop_soon
     app.include_router(storing.router(inlet, storing.StoreTerms(settings.stored_lane, settings.stored_megabytes << 20)))
     urgent = UrgentViews(database)
     app.include_router(triage_api.router(urgent))

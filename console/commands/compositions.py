@@ -118,7 +118,8 @@ def console(state: Path, *, file: Path | None) -> None:
     RestingServer(
         uvicorn.Config(
             app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False
-        )
+        ),
+        on_stop=app.state.stop_storing,
     ).run()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class StoreInlet:
         self._objects = objects
         self._lock = threading.Lock()
         self._inlet: Inlet | None = None
+        self._ends_at: float | None = None
 
     def ready(self) -> Inlet:
         """Return the inlet; StorageError where it cannot be started now."""
@@ -38,6 +40,14 @@ class StoreInlet:
                 inlet.start()
                 self._inlet = inlet
             return self._inlet
+
+    def stop_soon(self) -> None:
+        """Let requests that are at work go on for ``gateway.drain_seconds`` and no longer."""
+        self._ends_at = time.monotonic() + self.settings.drain_seconds
+
+    def is_ending(self) -> bool:
+        """Say whether requests that are still at work have had their time."""
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
 
     def stop(self) -> None:
         """Put what was taken on record and end the inlet, if there is one."""

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from console.dicomweb.store_answer import FailedOne, StoredOne, StoreOutcome
-from console.dicomweb.store_body import BodyLate
+from console.dicomweb.store_body import BodyLate, ServerEnding
 from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported, RequestRefused
 from dicom_gateway.errors import BodyBroken
 from dicom_gateway.inlets.related_parts import RelatedPart, RelatedParts
@@ -24,7 +24,7 @@ MOST_PARTS = 20_000
 MOST_METADATA_BYTES = 64 << 20
 """Metadata and its bulk data are in memory until they are objects; larger ones travel as application/dicom."""
 _AS_IT_IS = frozenset({"", "binary", "8bit", "7bit", "identity"})
-_REST_LOST = (BodyBroken, BodyLate, BodyTooLarge)
+_REST_LOST = (BodyBroken, BodyLate, BodyTooLarge, ServerEnding)
 """What ends a request early: the parts before it stay stored."""
 
 
@@ -149,6 +149,6 @@ def _failed(error: OncueError, named: _Named) -> FailedOne:
 
     # Of a request of which a part is no DICOM, or none that can be read, nothing was understood.
     reason = int(Status.CANNOT_UNDERSTAND) if isinstance(error, RequestRefused | BodyBroken) else status_of(error)
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, BodyTooLarge | ServerEnding):
         reason = int(Status.OUT_OF_RESOURCES)
     return FailedOne(reason, error.code, error.retryable, named.sop_class_uid, named.sop_instance_uid)

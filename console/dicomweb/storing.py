@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from console.access.visitor import Visitor, visitor_of
 from console.dicomweb.store_answer import StoreOutcome
-from console.dicomweb.store_body import StoreBody, too_large
+from console.dicomweb.store_body import BodyBounds, StoreBody, too_large
 from console.dicomweb.store_inlet import StoreInlet
 from console.dicomweb.store_requests import DICOM, DICOM_JSON, MOST_METADATA_BYTES, StoreRequestBody
 from console.request_errors import MediaTypeUnsupported, NotAcceptable, RequestRefused
@@ -109,7 +109,7 @@ class _Storing:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > most:
             raise too_large(most)
-        return StoreBody(request, most_bytes=most, silent_seconds=self._inlet.settings.network_seconds)
+        return StoreBody(request, BodyBounds(most, self._inlet.settings.network_seconds, self._inlet.is_ending))
 
     def _store(
         self, visitor: Visitor, media_type: MediaType, body: StoreBody, study_instance_uid: str | None

@@ -327,29 +327,53 @@ def test_more_requests_than_are_carried_out_at_once_are_told_to_come_again(conso
     until(lambda: console.post(body(part10(image))).status_code == 200, "room for a request")
 
 
+@contextlib.contextmanager
+def console_process(state: Path, template: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
+    """Run `oncue console` over a state folder of its own until the block ends."""
+    shutil.copy(template, state / "oncue.sqlite")
+    database, objects = connect(f"sqlite:///{state / 'oncue.sqlite'}"), ObjectStore(state / "objects")
+    token, port = new_token(database), free_port()
+    command = [sys.executable, "-c", "from console.cli import main; main()", "console", "--state", str(state)]
+    environment = {**os.environ, "ONCUE_CONSOLE_PORT": str(port), **variables}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: _answers(port), "the console")
+            yield process, Served(port, token, database, objects)
+        finally:
+            process.kill()
+    database.dispose()
+
+
+@pytest.mark.slow
+def test_a_console_that_is_told_to_end_does_not_wait_for_a_sender_that_is_silent(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    image = ct_image("ending")
+    with console_process(tmp_path, sqlite_template, ONCUE_GATEWAY_DRAIN_SECONDS="0.5") as (process, server):
+        with begun(server, body(part10(image), end=b"\r\n--b")) as connection:
+            await_stored(server, image)
+            process.terminate()
+            answered = connection.recv(1 << 16)
+        process.wait(20)
+    assert answered.startswith(b"HTTP/1.1 202 ")
+    assert b"the server ends" in answered
+
+
 @pytest.mark.slow
 def test_every_instance_that_was_said_to_be_stored_is_there_after_a_kill(tmp_path: Path, sqlite_template: Path) -> None:
-    shutil.copy(sqlite_template, tmp_path / "oncue.sqlite")
-    database, objects = connect(f"sqlite:///{tmp_path / 'oncue.sqlite'}"), ObjectStore(tmp_path / "objects")
-    token, port = new_token(database), free_port()
-    command = [sys.executable, "-c", "from console.cli import main; main()", "console", "--state", str(tmp_path)]
-    environment = {**os.environ, "ONCUE_CONSOLE_PORT": str(port)}
     reported: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
-        until(lambda: _answers(port), "the console")
-        server = Served(port, token, database, objects)
+    with console_process(tmp_path, sqlite_template) as (process, server):
         for number in range(20):
-            reported += uids(
-                server.post(body(*(part10(ct_image("kill", 3 * number + one)) for one in range(3)))), REFERENCED
-            )
+            images = [ct_image("kill", 3 * number + one) for one in range(3)]
+            reported += uids(server.post(body(*map(part10, images))), REFERENCED)
         process.kill()
-    assert len(reported) == 60
-    with running_gateway(database, objects):
-        until(lambda: half_received(objects) == [], "the registration of what the dead console left")
-    with database.read() as session:
-        found = set(session.scalars(select(InstanceRow.sop_instance_uid)))
+        process.wait()
+        assert len(reported) == 60
+        with running_gateway(server.database, server.objects):
+            until(lambda: half_received(server.objects) == [], "the registration of what the dead console left")
+        with server.database.read() as session:
+            found = set(session.scalars(select(InstanceRow.sop_instance_uid)))
     assert set(reported) <= found
-    database.dispose()
 
 
 def _answers(port: int) -> bool:
