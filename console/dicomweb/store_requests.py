@@ -23,6 +23,7 @@ DICOM, DICOM_JSON, BULK = "application/dicom", "application/dicom+json", "applic
 MOST_PARTS = 20_000
 MOST_METADATA_BYTES = 64 << 20
 """Metadata and its bulk data are in memory until they are objects; larger ones travel as application/dicom."""
+_MOST_JSON_BYTES = 8 << 20
 _AS_IT_IS = frozenset({"", "binary", "8bit", "7bit", "identity"})
 _REST_LOST = (BodyBroken, BodyLate, BodyTooLarge, ServerEnding)
 """What ends a request early: the parts before it stay stored."""
@@ -117,12 +118,22 @@ def _metadata_and_bulk(parts: RelatedParts) -> tuple[bytes, dict[str, bytes]]:
         if fault is not None:
             raise fault
         if metadata is None:
-            metadata = part.read()
+            metadata = _small(part)
         else:
             bulk[part.headers.get("content-location", "")] = part.read()
     if metadata is None:
         raise BodyBroken("the body holds no part")
     return metadata, bulk
+
+
+def _small(part: RelatedPart) -> bytes:
+    """Read a part of metadata, which takes many times its size in memory; BodyTooLarge."""
+    content = bytearray()
+    while piece := part.read(1 << 16):
+        content += piece
+        if len(content) > _MOST_JSON_BYTES:
+            raise BodyTooLarge(f"the metadata is larger than {_MOST_JSON_BYTES >> 20} MiB: put values into bulk data")
+    return bytes(content)
 
 
 def _few(parts: RelatedParts) -> Iterator[RelatedPart]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -253,6 +254,20 @@ def test_our_own_sender_stores_here(console: Served, tmp_path: Path) -> None:
     assert [outcome.verdict for outcome in outcomes] == [PeerAnswer.STORED] * 3, outcomes
     (denied, *_) = send([one for one in objects if one], Service("127.0.0.1", console.port))
     assert (denied.verdict, denied.code) == (PeerAnswer.TRANSIENT, "peer_denied_access")
+
+
+@pytest.mark.peer
+def test_dicomweb_client_stores_here(console: Served) -> None:
+    api = pytest.importorskip("dicomweb_client.api", reason="dicomweb-client is not installed")
+    images = [pydicom.dcmread(io.BytesIO(part10(ct_image("client", number)))) for number in range(3)]
+    client = api.DICOMwebClient(f"http://127.0.0.1:{console.port}/dicom-web", headers=bearer(console.token))
+    for said in (
+        client.store_instances(images),
+        client.store_instances(images, study_instance_uid=images[0].StudyInstanceUID),
+    ):
+        stored = [item.ReferencedSOPInstanceUID for item in said.ReferencedSOPSequence]
+        assert stored == [image.SOPInstanceUID for image in images]
+    await_stored(console, images[2])
 
 
 @pytest.mark.peer
