@@ -10,8 +10,9 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from console.config import Configuration, Layer, Settings, read
+from storage import revisions
 from storage.database import Database, connect, utc_now
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, SchemaMismatch
 from storage.objects import ObjectStore
 
 _MEGABYTE = 1_000_000
@@ -50,7 +51,7 @@ class Installation:
         """Open a session for one reading; ConfigurationError where there is no database yet."""
         self.require()
         try:
-            with self.database.read() as session:
+            with self.of_this_schema(), self.database.read() as session:
                 yield session
         finally:
             self.database.dispose()
@@ -60,10 +61,25 @@ class Installation:
         """Open one transaction; ConfigurationError where there is no database yet."""
         self.require()
         try:
-            with self.database.write() as session:
+            with self.of_this_schema(), self.database.write() as session:
                 yield session
         finally:
             self.database.dispose()
+
+    @contextmanager
+    def of_this_schema(self) -> Iterator[None]:
+        """Say which schema is there and which is needed where a statement failed for want of a table, column or right.
+
+        What goes well is not asked which schema it had.
+        """
+        try:
+            yield
+        except SchemaMismatch:
+            try:
+                revisions.require_expected(self.database)
+            finally:
+                self.database.dispose()
+            raise
 
     def require(self) -> None:
         """Raise ConfigurationError where nothing was ever prepared here; SQLite would quietly begin an empty file."""

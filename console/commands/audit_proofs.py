@@ -84,7 +84,7 @@ def verify_log(
 
     installation = open_installation(state, file=config)
     installation.require()
-    with progress_bar("events proved") as show:
+    with installation.of_this_schema(), progress_bar("events proved") as show:
         found = verified(
             installation,
             key=parse_verifier_key(key) if key else None,
@@ -119,7 +119,8 @@ def prove_event(
 
     installation = open_installation(state, file=config)
     installation.require()
-    proof = proof_of(installation, event, under=checkpoint_text(under) if under else None)
+    with installation.of_this_schema():
+        proof = proof_of(installation, event, under=checkpoint_text(under) if under else None)
     installation.database.dispose()
     if out is None:
         sys.stdout.write(proof.text)

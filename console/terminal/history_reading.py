@@ -45,11 +45,12 @@ def answer(installation: Installation, asked: Asked, listing: Listing) -> None:
     installation.require()
     database = installation.database
     try:
-        with database.read() as session:
-            question = asked.question(session, now=utc_now())
-        record_reading(database, lambda session, reader: readings.history_asked(session, question, reader))
-        with database.read() as session:
-            _write(session, question, listing)
+        with installation.of_this_schema():
+            with database.read() as session:
+                question = asked.question(session, now=utc_now())
+            record_reading(database, lambda session, reader: readings.history_asked(session, question, reader))
+            with database.read() as session:
+                _write(session, question, listing)
     finally:
         database.dispose()
 
@@ -59,7 +60,7 @@ def read_history(installation: Installation, study: str, read: Callable[[Session
     installation.require()
     database = installation.database
     try:
-        with database.read() as session:
+        with installation.of_this_schema(), database.read() as session:
             uid = study_uid(session, study)
             found = read(session, uid)
         record_reading(database, partial(_record, uid, what))
