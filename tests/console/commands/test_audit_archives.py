@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from storage import audit
 from storage.database import connect, utc_now
 from storage.roles.rights import Role
 from tests.support.commands import Ran, oncue
-from tests.support.database_roles import DatabaseWithRoles, with_roles
+from tests.support.database_roles import DatabaseWithRoles, fresh_database, with_roles
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 NOW = utc_now()
@@ -43,11 +42,13 @@ class Place:
 def place(
     postgresql_server: str, postgresql_template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    name = f"archives_{uuid.uuid4().hex}"
-    server = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{postgresql_template}"'))
-    url = make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    with fresh_database(postgresql_server, postgresql_template) as url:
+        _fill(url)
+        with with_roles(url) as roles:
+            yield Place(tmp_path, roles, monkeypatch)
+
+
+def _fill(url: str) -> None:
     database = connect(url)
     with database.write() as session:
         session.execute(text("SELECT audit_make_partition(:month)"), {"month": LAST_MONTH.replace(day=1).date()})
@@ -55,11 +56,6 @@ def place(
             at = LAST_MONTH if number < 30 else NOW
             audit.record(session, "study:opened", f"study/{number}", actor="reader", now=at)
     database.dispose()
-    with with_roles(url) as roles:
-        yield Place(tmp_path, roles, monkeypatch)
-    with server.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    server.dispose()
 
 
 def test_a_month_is_archived_by_its_role_and_proves_itself_to_a_stranger(place: Place, tmp_path: Path) -> None:
