@@ -48,7 +48,7 @@ def answer(installation: Installation, asked: Asked, listing: Listing) -> None:
         with installation.of_this_schema():
             with database.read() as session:
                 question = asked.question(session, now=utc_now())
-            record_reading(database, lambda session, reader: readings.history_asked(session, question, reader))
+            record_reading(database, partial(_record_asked, question, listing))
             with database.read() as session:
                 _write(session, question, listing)
     finally:
@@ -67,6 +67,10 @@ def read_history(installation: Installation, study: str, read: Callable[[Session
         return found
     finally:
         database.dispose()
+
+
+def _record_asked(question: Question, listing: Listing, session: Session, reader: readings.Reader) -> None:
+    readings.history_asked(session, question, reader, turns_page=listing.after is not None)
 
 
 def _record(uid: str, what: str, session: Session, reader: readings.Reader) -> None:

@@ -92,6 +92,11 @@ def test_an_auditor_asks_and_proves_without_writing(place: Place) -> None:
     key = place.ask("audit", "checkpoint", "--key", role=Role.APP).out.strip()
     listed = place.ask("audit", "list", "--json", role=Role.AUDITOR)
     assert len(listed.json) == 40
+    asked = place.ask("audit", "query", "--actor", "reader", "--limit", "1", role=Role.AUDITOR)
+    assert (asked.code, asked.err) == (0, "")
+    (own,) = place.ask("audit", "query", "--action", "audit:queried", "--oldest-first", "--limit", "1",
+                       "--format", "json", role=Role.AUDITOR).json["events"]  # fmt: skip # reads by its lines
+    assert own["actor"] == f"db:{Role.AUDITOR.named(place.roles.prefix)}_login"
     proved = place.ask("audit", "verify", "--key", key, role=Role.AUDITOR)
     assert proved.code == 0, proved.err
     assert place.ask("worklist", role=Role.AUDITOR).code == 1
