@@ -50,36 +50,29 @@ class Installation:
     def read(self) -> Iterator[Session]:
         """Open a session for one reading; ConfigurationError where there is no database yet."""
         self.require()
-        try:
-            with self.of_this_schema(), self.database.read() as session:
-                yield session
-        finally:
-            self.database.dispose()
+        with self.using_database(), self.database.read() as session:
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open one transaction; ConfigurationError where there is no database yet."""
         self.require()
-        try:
-            with self.of_this_schema(), self.database.write() as session:
-                yield session
-        finally:
-            self.database.dispose()
+        with self.using_database(), self.database.write() as session:
+            yield session
 
     @contextmanager
-    def of_this_schema(self) -> Iterator[None]:
-        """Say which schema is there and which is needed where a statement failed for want of a table, column or right.
+    def using_database(self) -> Iterator[None]:
+        """Close the connections behind a command's work, and name the schemas where one that is there is not ours.
 
         What goes well is not asked which schema it had.
         """
         try:
             yield
         except SchemaMismatch:
-            try:
-                revisions.require_expected(self.database)
-            finally:
-                self.database.dispose()
+            revisions.require_expected(self.database)
             raise
+        finally:
+            self.database.dispose()
 
     def require(self) -> None:
         """Raise ConfigurationError where nothing was ever prepared here; SQLite would quietly begin an empty file."""

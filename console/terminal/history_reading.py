@@ -44,29 +44,24 @@ def answer(installation: Installation, asked: Asked, listing: Listing) -> None:
     """Write the events that pass the filters, and put on record that they were asked for."""
     installation.require()
     database = installation.database
-    try:
-        with installation.of_this_schema():
-            with database.read() as session:
-                question = asked.question(session, now=utc_now())
-            record_reading(database, partial(_record_asked, question, listing))
-            with database.read() as session:
-                _write(session, question, listing)
-    finally:
-        database.dispose()
+    with installation.using_database():
+        with database.read() as session:
+            question = asked.question(session, now=utc_now())
+        record_reading(database, partial(_record_asked, question, listing))
+        with database.read() as session:
+            _write(session, question, listing)
 
 
 def read_history(installation: Installation, study: str, read: Callable[[Session, str], Found], *, what: str) -> Found:
     """Return what ``read`` finds on record of a study, and put on record that it was read."""
     installation.require()
     database = installation.database
-    try:
-        with installation.of_this_schema(), database.read() as session:
+    with installation.using_database():
+        with database.read() as session:
             uid = study_uid(session, study)
             found = read(session, uid)
         record_reading(database, partial(_record, uid, what))
         return found
-    finally:
-        database.dispose()
 
 
 def _record_asked(question: Question, listing: Listing, session: Session, reader: readings.Reader) -> None:

@@ -102,6 +102,13 @@ def test_an_auditor_asks_and_proves_without_writing(place: Place) -> None:
     assert place.ask("worklist", role=Role.AUDITOR).code == 1
 
 
+def test_an_auditor_makes_no_key_for_a_log_that_is_new(place: Place) -> None:
+    for words in (("verify",), ("checkpoint", "--key")):
+        refused = place.ask("audit", *words, role=Role.AUDITOR)
+        assert (refused.code, "[audit_key_invalid]" in refused.err) == (1, True)
+    assert not (place.state / "audit").exists()
+
+
 def test_roles_are_made_checked_and_printed(place: Place) -> None:
     assert "nothing else" in place.ask("db", "roles").out
     assert place.ask("db", "roles", "--check", "--json").json == {"prefix": place.roles.prefix, "differences": []}
