@@ -45,7 +45,8 @@ class DestinationRow(Model):
     """One receiver of results. Columns that are None are not asked of what is sent there, or are no limit.
 
     ``forms``, ``routes``, ``priorities`` and ``transfer_syntaxes`` are lists with commas; ``credentials`` is the path
-    of a file. ``series_number_base``, ``series_description`` and ``character_set`` are how its objects are written.
+    of a file. ``proof`` is how it shows that it keeps what it took; ``proof_address`` is where it is asked, None for
+    its own. ``series_number_base``, ``series_description`` and ``character_set`` are how its objects are written.
     """
 
     __tablename__ = "destinations"
@@ -64,6 +65,8 @@ class DestinationRow(Model):
     shows_priority: Mapped[bool]
     rejection_notes: Mapped[bool]
     unanalysed: Mapped[str] = mapped_column(String(16))
+    proof: Mapped[str] = mapped_column(String(16))
+    proof_address: Mapped[str | None] = mapped_column(String(300))
     associations: Mapped[int]
     objects_per_association: Mapped[int | None]
     kilobytes_per_second: Mapped[int | None]

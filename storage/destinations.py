@@ -16,6 +16,7 @@ from storage import audit, delivery_lists, negotiations
 from storage.delivery_tables import DestinationCircuitRow, DestinationRow
 from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.errors import DestinationBusy, RecordExists, RecordMissing
+from storage.proof_ways import ProofWay
 from storage.states import DeliveryState
 
 DEFAULT_FORMS = (ObjectKind.SEG, ObjectKind.SR)
@@ -44,6 +45,8 @@ class DestinationEntry:
     shows_priority: bool = False
     rejection_notes: bool = False
     unanalysed: Unanalysed = Unanalysed.NOTHING
+    proof: ProofWay = ProofWay.NONE
+    proof_address: str | None = None
     associations: int = 1
     objects_per_association: int | None = None
     kilobytes_per_second: int | None = None
@@ -207,6 +210,8 @@ def _columns(entry: DestinationEntry) -> dict[str, audit.Detail]:
         "shows_priority": entry.shows_priority,
         "rejection_notes": entry.rejection_notes,
         "unanalysed": entry.unanalysed.value,
+        "proof": entry.proof.value,
+        "proof_address": entry.proof_address,
         "associations": entry.associations,
         "objects_per_association": entry.objects_per_association,
         "kilobytes_per_second": entry.kilobytes_per_second,
@@ -239,6 +244,8 @@ def _entry(row: DestinationRow) -> DestinationEntry:
         shows_priority=row.shows_priority,
         rejection_notes=row.rejection_notes,
         unanalysed=Unanalysed(row.unanalysed),
+        proof=ProofWay(row.proof),
+        proof_address=row.proof_address,
         associations=row.associations,
         objects_per_association=row.objects_per_association,
         kilobytes_per_second=row.kilobytes_per_second,

@@ -34,6 +34,7 @@ class PeerRow(Model):
     images_per_hour: Mapped[int | None]
     megabytes_per_hour: Mapped[int | None]
     query_address: Mapped[str | None] = mapped_column(String(300))
+    store_address: Mapped[str | None] = mapped_column(String(300))
     care_setting: Mapped[str | None] = mapped_column(String(16))
     allowed: Mapped[bool]
     added_by: Mapped[str] = mapped_column(String(96))

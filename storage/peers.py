@@ -25,15 +25,19 @@ LOOPBACK = "loopback"
 
 
 class Service(StrEnum):
-    """What a peer may ask of us (PS3.4 Annexes A, B and CC)."""
+    """What a peer may ask of us (PS3.4 Annexes A, B, C, J and CC)."""
 
     VERIFICATION = "echo"
     STORAGE = "store"
     WORKITEMS = "ups"
+    QUERY = "find"
+    RETRIEVAL = "get"
+    COMMITMENT = "commit"
 
 
 USUAL_SERVICES = frozenset({Service.VERIFICATION, Service.STORAGE})
-"""What a sender of images needs. Workitems show patients' data, so that only an entry that says so allows them."""
+"""What a sender of images needs. The others show patients' data, or are for archives: only an entry that says so
+allows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,9 @@ class PeerEntry:
     """Who may come in, and for what. What is None is not asked.
 
     ``called_aet`` None is our own title; ``network`` is a CIDR; ``certificate_name`` must be the common name or a DNS
-    name of the client certificate; ``query_address`` is where the peer answers questions about its studies; triage
-    policies may look at its ``care_setting``. An entry that is not ``allowed`` keeps whom it describes out.
+    name of the client certificate; ``query_address`` is where the peer answers questions about its studies,
+    ``store_address`` where it takes what it asks for by C-MOVE, and reports of commitment; triage policies may look at
+    its ``care_setting``. An entry that is not ``allowed`` keeps whom it describes out.
     """
 
     name: str
@@ -64,6 +69,7 @@ class PeerEntry:
     lane: Lane = Lane.ROUTINE
     quotas: Quotas = field(default_factory=Quotas)
     query_address: str | None = None
+    store_address: str | None = None
     care_setting: CareSetting | None = None
     allowed: bool = True
 
@@ -214,6 +220,7 @@ def _columns(entry: PeerEntry) -> dict[str, audit.Detail]:
         "images_per_hour": entry.quotas.images,
         "megabytes_per_hour": entry.quotas.megabytes,
         "query_address": entry.query_address,
+        "store_address": entry.store_address,
         "care_setting": entry.care_setting.value if entry.care_setting else None,
         "allowed": entry.allowed,
     }
@@ -231,6 +238,7 @@ def _entry(row: PeerRow) -> PeerEntry:
         lane=Lane(row.lane),
         quotas=Quotas(row.associations_per_hour, row.images_per_hour, row.megabytes_per_hour),
         query_address=row.query_address,
+        store_address=row.store_address,
         care_setting=CareSetting(row.care_setting) if row.care_setting else None,
         allowed=row.allowed,
     )

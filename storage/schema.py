@@ -8,10 +8,13 @@ from storage.announcing.tables import ChannelRow
 from storage.arrival_tables import AssociationRow
 from storage.audit_forwards import AuditForwardRow
 from storage.audit_tables import AuditEventRow
+from storage.commitment.tables import CommitmentRequestRow
 from storage.console_tables import ConsoleTokenRow
 from storage.deletion_tables import AnalysisFileRow
 from storage.delivery_tables import DestinationRow
+from storage.fetching.tables import FetchSourceRow
 from storage.fewshot.tables import ClassificationTaskRow
+from storage.holdings.tables import HeldStudyRow
 from storage.models import Model
 from storage.peer_tables import PeerRow
 from storage.result_tables import AnalysisRow
@@ -34,6 +37,9 @@ TABLES = (
     TriagePolicyRow,
     ChannelRow,
     WorkitemRow,
+    HeldStudyRow,
+    CommitmentRequestRow,
+    FetchSourceRow,
 )
 """One of each module of tables: importing it puts all of that module into the metadata."""
 

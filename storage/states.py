@@ -1,4 +1,4 @@
-"""Where studies, jobs, reports, deliveries and notices may stand."""
+"""Where studies, jobs, reports, deliveries, notices, commitments and fetched studies may stand."""
 
 from __future__ import annotations
 
@@ -79,3 +79,34 @@ class NoticeState(StrEnum):
     NEEDLESS = "needless"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+
+
+class CommitmentState(StrEnum):
+    """Where a peer's request that we vouch for instances stands. FAILED: the peer never took our report."""
+
+    ASKED = "asked"
+    JUDGED = "judged"
+    REPORTED = "reported"
+    FAILED = "failed"
+
+
+class ProofState(StrEnum):
+    """Whether a destination vouches for an object that it took.
+
+    PENDING: it is to be asked. ASKED: its report is due. FAILED: it does not have it, or never said; a person is told.
+    """
+
+    PENDING = "pending"
+    ASKED = "asked"
+    COMMITTED = "committed"
+    FAILED = "failed"
+
+
+class FetchState(StrEnum):
+    """Where a study that is to be fetched stands. SETTLING: its count may still grow at its source."""
+
+    SETTLING = "settling"
+    DUE = "due"
+    FETCHING = "fetching"
+    FETCHED = "fetched"
+    FAILED = "failed"

@@ -15,7 +15,7 @@ from console.request_errors import RequestRefused
 from console.workitems.bodies import DICOM_JSON, data_set_of, require_acceptable
 from console.workitems.queries import query_of
 from console.workitems.views import WorkitemViews
-from storage.workitems.attributes import Attributes
+from storage.attributes import Attributes
 from storage.workitems.refusals import Refusal, Remark, WorkitemRefused
 
 _STATUS: Mapping[Refusal, int] = {

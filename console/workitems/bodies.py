@@ -8,8 +8,8 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported, NotAcceptable
+from storage.attributes import Attributes
 from storage.errors import OncueError
-from storage.workitems.attributes import Attributes
 from storage.workitems.requirements import LARGEST_CONTENT_CHARACTERS
 
 DICOM_JSON = "application/dicom+json"
@@ -45,7 +45,7 @@ def _data_set(body: bytes) -> Attributes:
     """Return what a body says, as it would have come over DIMSE: values that are none of their VR are refused here."""
     from pydicom.uid import ExplicitVRLittleEndian
 
-    from dicom_gateway.workitems import data_sets
+    from dicom_gateway import data_sets
 
     try:
         content = json.loads(body)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from console.request_errors import RequestInvalid
-from storage.workitems.attributes import Attributes, Element, element
+from storage.attributes import Attributes, Element, element
 
 LIMIT = 100
 MOST = 1000

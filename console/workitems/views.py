@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from console.workitems.queries import WorkitemQuery
+from storage.attributes import Attributes
 from storage.database import Database, utc_now
 from storage.uids import deterministic_uid
 from storage.workitems import search, workitems
-from storage.workitems.attributes import Attributes, Tag
+from storage.workitems.attributes import Tag
 from storage.workitems.inputs import with_inputs
 from storage.workitems.refusals import Remark
 

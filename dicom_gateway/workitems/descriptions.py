@@ -13,14 +13,15 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dicom_gateway.workitems import data_sets
+from dicom_gateway import data_sets
 from storage import studies
+from storage.attributes import Attributes, Element, element, sequence
 from storage.database import Database
 from storage.domain import StoredInstance
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 from storage.workitems import opening
-from storage.workitems.attributes import Attributes, Element, Tag, element, sequence
+from storage.workitems.attributes import Tag
 
 _AT_ONCE = 50
 _ACTOR = "gateway"

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
+from dicom_gateway import data_sets
 from dicom_gateway.protocol.exchange import Request, Response
 from dicom_gateway.status import Status
-from dicom_gateway.workitems import data_sets
+from storage.attributes import Attributes
 from storage.database import Database
 from storage.uids import deterministic_uid
 from storage.workitems import workitems
-from storage.workitems.attributes import Attributes, Tag
+from storage.workitems.attributes import Tag
 from storage.workitems.inputs import with_inputs
 from storage.workitems.refusals import Remark
 

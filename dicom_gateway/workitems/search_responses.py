@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dicom_gateway import data_sets
 from dicom_gateway.protocol.exchange import Request, Response
 from dicom_gateway.status import Status
-from dicom_gateway.workitems import data_sets
+from storage.attributes import Attributes
 from storage.database import Database
 from storage.workitems import search
-from storage.workitems.attributes import Attributes
 
 _PENDING = 0xFF00
 _LARGEST_IDENTIFIER_BYTES = 64 << 10

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import structlog
 
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.protocol.commands import CommandField
-from dicom_gateway.protocol.exchange import Request, Response
+from dicom_gateway.protocol.exchange import Conversation, Request, Response
 from dicom_gateway.status import Status
 from dicom_gateway.workitems import search_responses
 from dicom_gateway.workitems.operations import Action, WorkitemOperations
@@ -65,7 +65,7 @@ class WorkitemService:
             CommandField.N_ACTION_RQ: self._operations.act,
         }
 
-    def responses(self, request: Request) -> Iterator[Response]:
+    def responses(self, request: Request) -> Conversation:
         """Yield the responses to a request; what is refused is one response with the status of the reason."""
         refusal = _not_taken(request)
         if refusal is not None:

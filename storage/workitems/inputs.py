@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.attributes import Element, element, sequence
 from storage.models import InstanceRow, StudyRow
-from storage.workitems.attributes import Element, Tag, element, sequence
+from storage.workitems.attributes import Tag
 from storage.workitems.rows import Workitem
 
 

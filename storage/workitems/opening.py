@@ -10,11 +10,12 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from storage import held_results, study_locks
+from storage.attributes import Attributes, Element, date_time, element, sequence
 from storage.domain import Priority
 from storage.models import StandingRow, StudyRow
 from storage.result_tables import AnalysisRow
 from storage.uids import deterministic_uid
-from storage.workitems.attributes import Attributes, Element, Tag, code, date_time, element, sequence
+from storage.workitems.attributes import Tag, code
 from storage.workitems.requirements import created
 from storage.workitems.rows import OWN, NewWorkitem, add, move, record
 from storage.workitems.tables import WorkitemPriority, WorkitemRow, WorkitemState

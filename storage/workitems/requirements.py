@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 
-from storage.workitems.attributes import Attributes, Tag, element
+from storage.attributes import Attributes, element
+from storage.workitems.attributes import Tag
 from storage.workitems.refusals import Refusal, WorkitemRefused
 from storage.workitems.tables import WorkitemPriority, WorkitemState
 

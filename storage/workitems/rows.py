@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, new_rows, study_locks
+from storage.attributes import Attributes, date_time, element
 from storage.audit import Detail
-from storage.workitems.attributes import Attributes, Tag, date_time, element
+from storage.workitems.attributes import Tag
 from storage.workitems.refusals import Refusal, WorkitemRefused
 from storage.workitems.requirements import moment
 from storage.workitems.tables import WorkitemPriority, WorkitemRow, WorkitemState

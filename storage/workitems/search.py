@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage.attributes import Attributes
 from storage.database import Database
 from storage.workitems import rows
-from storage.workitems.attributes import Attributes, Tag
+from storage.workitems.attributes import Tag
 from storage.workitems.refusals import Refusal, WorkitemRefused
 from storage.workitems.requirements import moment
 from storage.workitems.rows import Workitem

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from storage.workitems.attributes import Attributes, Tag, code, date_time, sequence
+from storage.attributes import Attributes, date_time, sequence
+from storage.workitems.attributes import Tag, code
 from storage.workitems.refusals import Refusal, Remark, WorkitemRefused
 from storage.workitems.tables import WorkitemState
 

@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 from storage import read_marks
 from storage.announcing import urgent_studies
 from storage.announcing.tables import OpenedThrough
+from storage.attributes import Attributes, sequence
 from storage.models import JobRow, StudyRow
 from storage.result_tables import AnalysisRow
 from storage.uids import is_uid
 from storage.workitems import opening, requirements, rows, transitions
-from storage.workitems.attributes import Attributes, Tag, sequence
+from storage.workitems.attributes import Tag
 from storage.workitems.refusals import Refusal, Remark, WorkitemRefused
 from storage.workitems.rows import NewWorkitem, Workitem
 from storage.workitems.tables import WorkitemRow, WorkitemState

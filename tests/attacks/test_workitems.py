@@ -7,9 +7,10 @@ import struct
 import pytest
 
 from dicom_gateway.protocol import commands, pdus
+from storage.attributes import Attributes, element
 from storage.database import utc_now
 from storage.workitems import workitems
-from storage.workitems.attributes import Attributes, Tag, element
+from storage.workitems.attributes import Tag
 from tests.support.attacked_gateway import AttackedGateway, under_attack
 from tests.support.gateways import until
 from tests.support.hostile import Hostile, at_once

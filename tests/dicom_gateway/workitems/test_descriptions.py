@@ -6,14 +6,15 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import delete, select
 
-from dicom_gateway.workitems import data_sets
+from dicom_gateway import data_sets
 from dicom_gateway.workitems.descriptions import WorkitemDescriptions
 from storage import reading
+from storage.attributes import Attributes
 from storage.database import Database, utc_now
 from storage.objects import ObjectStore
 from storage.uids import deterministic_uid
 from storage.workitems import opening, workitems
-from storage.workitems.attributes import Attributes, Tag
+from storage.workitems.attributes import Tag
 from storage.workitems.tables import WorkitemRow
 from tests.support.analysed_sources import analysed_source
 from tests.support.records import analysed_study

@@ -10,12 +10,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom.presentation import build_context
 
+from dicom_gateway.data_sets import encode
 from dicom_gateway.protocol import commands, pdus
-from dicom_gateway.workitems.data_sets import encode
 from storage import audit
+from storage.attributes import Attributes
 from storage.database import Database
 from storage.objects import ObjectStore
-from storage.workitems.attributes import Attributes
 from tests.support.gateways import Running, running_gateway
 from tests.support.records import analysed_study
 from tests.support.senders import RawSender, association, echoes

@@ -10,11 +10,12 @@ from sqlalchemy import select
 
 from storage import analyses, arrays, audit, jobs, reading, superseding, worklist
 from storage.announcing import urgent_studies
+from storage.attributes import Attributes, element, sequence
 from storage.database import Database
 from storage.domain import Priority
 from storage.objects import ObjectStore
 from storage.workitems import opening, workitems
-from storage.workitems.attributes import Attributes, Tag, code, element, sequence
+from storage.workitems.attributes import Tag, code
 from storage.workitems.refusals import WorkitemRefused
 from storage.workitems.tables import WorkitemRow
 from tests.support.records import NOW, TWO_HEAD_ROUTES, analysed_study, queued_study, result

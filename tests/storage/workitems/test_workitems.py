@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from storage import audit
+from storage.attributes import Attributes, element
 from storage.database import Database
 from storage.objects import ObjectStore
 from storage.workitems import workitems
-from storage.workitems.attributes import Attributes, Tag, element
+from storage.workitems.attributes import Tag
 from storage.workitems.refusals import Refusal, WorkitemRefused
 from tests.support.records import NOW, analysed_study
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from dicom_gateway import data_sets
 from dicom_gateway.errors import UndecodableObject
-from dicom_gateway.workitems import data_sets
+from storage.attributes import Attributes, element
 from storage.workitems import requirements, search
-from storage.workitems.attributes import Attributes, element
 from storage.workitems.refusals import WorkitemRefused
 from tests.support.senders import encoded
 from tests.support.workitems import new_workitem, performed

@@ -1,14 +1,14 @@
 """Logins that may only read the history put on record that they did.
 
-Revision: 0018
+Revision: 0019
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0018"
-down_revision = "0017"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

@@ -1,4 +1,4 @@
-"""Data sets of workitems between the wire and the DICOM JSON model; small ones, and never pixels."""
+"""Data sets between the wire and the DICOM JSON model; small ones, and never pixels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pydicom.uid import ImplicitVRLittleEndian
 from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.receiving.elements import read_elements
 from dicom_gateway.usable_text import with_usable_text
-from storage.workitems.attributes import Attributes, Tag
+from storage.attributes import Attributes
 
 _UTF_8 = "ISO_IR 192"
+_CHARACTER_SET = "00080005"
 FAULTS = (
     ValueError,
     LookupError,
@@ -54,7 +55,7 @@ def of_dataset(dataset: Dataset) -> Attributes:
     dataset = with_usable_text(dataset)
     dataset.remove_private_tags()
     found: dict[str, Any] = dataset.to_json_dict(bulk_data_threshold=1 << 30)
-    return Attributes(found).without([Tag.SpecificCharacterSet])
+    return Attributes(found).without([_CHARACTER_SET])
 
 
 def encode(attributes: Attributes, transfer_syntax_uid: str) -> bytes:
@@ -71,7 +72,7 @@ def encode(attributes: Attributes, transfer_syntax_uid: str) -> bytes:
 
 
 def _encoded(attributes: Attributes, *, is_implicit: bool) -> bytes:
-    dataset = Dataset.from_json(attributes.without([Tag.SpecificCharacterSet]).text())
+    dataset = Dataset.from_json(attributes.without([_CHARACTER_SET]).text())
     if not attributes.text().isascii():
         dataset.SpecificCharacterSet = _UTF_8
     stream = DicomBytesIO()

@@ -1,0 +1,1 @@
+"""Studies that are fetched from sources by C-MOVE, C-GET or WADO-RS."""

@@ -1,0 +1,1 @@
+"""Sources that are asked for studies, and each study on its way from one."""
