@@ -19,6 +19,8 @@ from storage.errors import OncueError
 
 _MOST_AT_ONCE = 500
 """Files of one visit; then other folders have their turn, and studies may become complete."""
+_AGAIN_SECONDS = 30.0
+"""How long a folder is left alone after the disk or the database did not take its files."""
 _ADDRESS = "folder"
 
 logger = structlog.get_logger(__name__)
@@ -61,9 +63,12 @@ class WatchedFolder:
         self._monotonic = monotonic
         self._seen: dict[tuple[str, ...], _Seen] = {}
         self._is_missing = False
+        self._not_before = float("-inf")
 
     def look(self) -> bool:
         """Take in what lies still, and say whether more is ready. A folder that is missing is none of our faults."""
+        if self._monotonic() < self._not_before:
+            return False
         try:
             tree = FolderTree(self._settings.path)
         except OSError as error:
@@ -100,10 +105,11 @@ class WatchedFolder:
                 finding = self._handle(tree, visit, file)
                 counts[finding] += 1
                 if finding is Finding.POSTPONED:
+                    self._not_before = self._monotonic() + _AGAIN_SECONDS
                     break
-        logger.info(
-            "folder.looked", path=str(self._settings.path), **{one.value: count for one, count in counts.items()}
-        )
+        if counts[Finding.LEFT] < sum(counts.values()):
+            said = {finding.value: count for finding, count in counts.items()}
+            logger.info("folder.looked", path=str(self._settings.path), **said)
         return len(ready) > _MOST_AT_ONCE and not counts[Finding.POSTPONED]
 
     def _handle(self, tree: FolderTree, visit: Visit, file: FolderFile) -> Finding:

@@ -214,7 +214,18 @@ def test_what_the_disk_has_no_room_for_waits_where_it_lies(sqlite_database: Data
         watched = Watched(tmp_path / "in", inlet, sqlite_database)
         watched.write("1.dcm", part10())
         watched.wait()
+        watched.folder.look()
+        watched.now += STILL
+        watched.folder.look()
         assert watched.left() == {"1.dcm"}
+        assert watched.stored() == 0
+        with sqlite_database.read() as session:
+            assert len(audit.history(session, tag="association:opened")) == 1
+        watched.now += 60
+        watched.folder.look()
+        assert watched.stored() == 0
+        with sqlite_database.read() as session:
+            assert len(audit.history(session, tag="association:opened")) == 2
     with running_inlet(sqlite_database, ObjectStore(tmp_path / "roomy")) as inlet:
         again = Watched(tmp_path / "in", inlet, sqlite_database)
         again.wait()
