@@ -34,7 +34,7 @@ UNIQUE_KEYS: Mapping[Level, Tag] = {
 }
 LARGEST_IDENTIFIER_BYTES = 256 << 10
 _PENDING, _PENDING_WITH_KEYS_LEFT_OUT = 0xFF00, 0xFF01
-_CANNOT_PROCESS = 0xC001
+_NOT_ANSWERED = Response(0xC001, comment="try again later")
 
 logger = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class FindService:
             yield Response(int(Status.MISMATCH), comment=str(error))
         except StorageError as error:
             logger.warning("find.failed", code=error.code, calling_aet=request.calling_aet)
-            yield Response(_CANNOT_PROCESS, comment="try again later")
+            yield _NOT_ANSWERED
 
     def too_large(self, request: Request) -> Response:
         """Refuse an identifier that is larger than any."""
@@ -86,14 +86,19 @@ class FindService:
                 answers += 1
                 yield Response(status, content)
         finally:
-            self._record(request, question, answers)
-        yield Response(int(Status.SUCCESS))
+            is_on_record = self._record(request, question, answers)
+        yield Response(int(Status.SUCCESS)) if is_on_record else _NOT_ANSWERED
 
-    def _record(self, request: Request, question: HoldingsQuestion, answers: int) -> None:
-        """Put the question on record, whether it was answered to the end or canceled."""
-        asked = asking.Asked(question.level, len(question.keys.elements), answers)
-        with self._database.write() as session:
-            asking.record(session, asked, actor=request.calling_aet, now=self._clock())
+    def _record(self, request: Request, question: HoldingsQuestion, answers: int) -> bool:
+        """Put the question on record, answered to the end or canceled, and say whether it is there."""
+        asked = asking.Asked(question.level, len(question.keys.without([Tag.QueryRetrieveLevel]).elements), answers)
+        try:
+            with self._database.write() as session:
+                asking.record(session, asked, actor=request.calling_aet, now=self._clock())
+        except StorageError as error:
+            logger.warning("find.not_recorded", code=error.code, calling_aet=request.calling_aet)
+            return False
+        return True
 
 
 def find_services(database: Database, aet: str, clock: Callable[[], datetime]) -> dict[str, FindService]:
