@@ -19,12 +19,19 @@ from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
+from dicom_gateway.fetching.clients import SourceClients
+from dicom_gateway.fetching.fetcher import Fetcher, FetchTerms
+from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
+<<<<<<< HEAD
 from dicom_gateway.queries.finding import find_services
 from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
+=======
+from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
+>>>>>>> main
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -53,6 +60,8 @@ _POLLS_PER_ROUND = 10
 _LONGEST_WATCH_SECONDS = 60.0
 _LAST_OBJECT_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
+_LIST_SECONDS = 30.0
+_FETCHING_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -111,6 +120,17 @@ class Gateway:
             Senders(tls),
             on_free=announce_now.set,
         )
+        self._inlet = Inlet(
+            database, objects, settings, process_id=f"{self.process_id}-inlet", clock=clock, on_visit_end=self._assemble
+        )
+        fetch_now = threading.Event()
+        self._fetcher = Fetcher(
+            database,
+            SourceClients(settings.aet, max(settings.source_seconds, _LIST_SECONDS), tls, self._inlet).client,
+            FetchTerms(self.process_id, clock, SystemRandom().random),
+            on_free=fetch_now.set,
+        )
+        self._fetching = Loop("fetching", self._fetcher.run_due, seconds=_FETCHING_SECONDS, woken=fetch_now)
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
@@ -143,7 +163,11 @@ class Gateway:
             doors=server_doors(settings),
             data_set_services={
                 **workitem_services(database, clock),
+<<<<<<< HEAD
                 **find_services(database, settings.aet, clock),
+=======
+                **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
+>>>>>>> main
             },
         )
 
@@ -174,6 +198,8 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
         self._admission.start()
         self._listener.start()
+        if not self._only_receives:
+            self._inlet.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
 
@@ -185,6 +211,7 @@ class Gateway:
         self._indexing.stop()
         self._dispatcher.close()
         self._announcer.close()
+        self._fetcher.close()
         self._listener.stop()
         self._admission.stop()
         self._heartbeat.stop()
@@ -192,6 +219,9 @@ class Gateway:
             loop.join()
         self._dispatcher.join(_LAST_OBJECT_SECONDS)
         self._announcer.join(_LAST_OBJECT_SECONDS)
+        self._fetcher.join(_LAST_OBJECT_SECONDS)
+        if not self._only_receives:
+            self._inlet.stop()
         self._changes.close()
         try:
             with self._database.write() as session:
@@ -208,7 +238,11 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
+<<<<<<< HEAD
         return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention, self._holdings
+=======
+        return self._assembly, self._sources, *results, self._fetching, self._watch, self._expiry, self._retention
+>>>>>>> main
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -216,9 +250,13 @@ class Gateway:
             self._reports.wake()
             self._delivery.wake()
             self._announcing.wake()
+            self._fetching.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0
+
+    def _assemble(self) -> None:
+        self._assembly.wake()
 
     def _write_reports(self) -> None:
         self._workitems.write_due()
