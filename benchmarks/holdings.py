@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from benchmarks.history import bulk, postgresql
 from benchmarks.history.measures import Figure, Question, measure
 from storage import migrate
-from storage.attributes import Attributes, element
+from storage.attributes import Attributes, Element, element
 from storage.database import Database, connect
 from storage.domain import Lane
 from storage.holdings import search
@@ -108,7 +108,7 @@ def _add(session: Session, numbers: range) -> None:
         (ResultObjectRow, [_written(number) for number in numbers if number % 2]),
     ):
         names = list(rows[0])
-        bulk.add(session, cast("Table", row.__table__), names, [[one[name] for name in names] for one in rows])
+        bulk.add(session, cast("Table", row.__table__), names, [tuple(one[name] for name in names) for one in rows])
 
 
 def _uid(*parts: int) -> str:
@@ -152,7 +152,7 @@ def _study(number: int) -> dict[str, Any]:
 
 
 def _held_study(number: int) -> dict[str, Any]:
-    said = {
+    said: dict[str, Element] = {
         Tag.StudyDate: element("DA", _date(number)),
         Tag.StudyTime: element("TM", "101500"),
         Tag.AccessionNumber: element("SH", f"A{number}"),
@@ -179,7 +179,7 @@ def _held_study(number: int) -> dict[str, Any]:
         "study_number": str(number),
         "description": "Examination of the body part in question",
         "folded_referrer": "house gregory",
-        "attributes": Attributes(dict(said)).text(),
+        "attributes": Attributes(said).text(),
         "is_due": False,
     }
 
@@ -192,7 +192,7 @@ def _held_series(number: int) -> Iterator[dict[str, Any]]:
 
 
 def _series_row(number: int, uid: str, place: int, modality: str, *, written: bool) -> dict[str, Any]:
-    said = {
+    said: dict[str, Element] = {
         Tag.Modality: element("CS", modality),
         Tag.SeriesNumber: element("IS", place),
         Tag.SeriesDescription: element("LO", f"Series {place}"),
@@ -210,7 +210,7 @@ def _series_row(number: int, uid: str, place: int, modality: str, *, written: bo
         "performed_date": "",
         "performed_time": "",
         "written": written,
-        "attributes": Attributes(dict(said)).text(),
+        "attributes": Attributes(said).text(),
     }
 
 
@@ -241,7 +241,7 @@ def _instances(number: int) -> Iterator[dict[str, Any]]:
 
 def _headers(number: int) -> Iterator[dict[str, Any]]:
     for uid, image, digest in _images(number):
-        said = {
+        said: dict[str, Element] = {
             "00080008": element("CS", "ORIGINAL", "PRIMARY", "AXIAL"),
             "00080023": element("DA", _date(number)),
             "00080033": element("TM", "101500"),
@@ -258,7 +258,7 @@ def _headers(number: int) -> Iterator[dict[str, Any]]:
             "pixel_rows": 512,
             "pixel_columns": 512,
             "frames": None,
-            "attributes": Attributes(dict(said)).text(),
+            "attributes": Attributes(said).text(),
         }
 
 

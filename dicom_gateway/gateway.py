@@ -26,12 +26,9 @@ from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
-<<<<<<< HEAD
 from dicom_gateway.queries.finding import find_services
 from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
-=======
 from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
->>>>>>> main
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -163,14 +160,10 @@ class Gateway:
             doors=server_doors(settings),
             data_set_services={
                 **workitem_services(database, clock),
-<<<<<<< HEAD
                 **find_services(database, settings.aet, clock),
-=======
                 **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
->>>>>>> main
             },
         )
-
         self._indexing = Indexing(database, objects, waiting=lambda: self._listener.waiting_images)
         self._holdings = Loop("holdings", self._indexing.read_due, seconds=LOOK_SECONDS)
 
@@ -238,11 +231,8 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-<<<<<<< HEAD
-        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention, self._holdings
-=======
-        return self._assembly, self._sources, *results, self._fetching, self._watch, self._expiry, self._retention
->>>>>>> main
+        holdings = (self._fetching, self._holdings)
+        return self._assembly, self._sources, *results, *holdings, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""

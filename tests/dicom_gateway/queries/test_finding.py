@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.association import Association
 
 from dicom_gateway.queries.finding import PATIENT_ROOT, STUDY_ROOT
 from storage import peers
@@ -69,7 +71,7 @@ class Found:
 
 
 @contextlib.contextmanager
-def asking(running: Running, *, syntax: str = ExplicitVRLittleEndian, aet: str = "STATION") -> Iterator[AE]:
+def asking(running: Running, *, syntax: str = ExplicitVRLittleEndian, aet: str = "STATION") -> Iterator[Association]:
     entity = AE(ae_title=aet)
     for model in (PATIENT_ROOT, STUDY_ROOT):
         entity.add_requested_context(model, syntax)
@@ -82,7 +84,7 @@ def asking(running: Running, *, syntax: str = ExplicitVRLittleEndian, aet: str =
 
 
 def find(
-    running: Running, level: str, *, model: str = STUDY_ROOT, syntax: str = ExplicitVRLittleEndian, **wanted: object
+    running: Running, level: str, *, model: str = STUDY_ROOT, syntax: str = ExplicitVRLittleEndian, **wanted: Any
 ) -> Found:
     identifier = Dataset()
     identifier.SpecificCharacterSet = "ISO_IR 192"
@@ -173,7 +175,7 @@ def test_a_key_that_is_not_matched_is_said_to_be_so(running: Running) -> None:
 )
 @pytest.mark.filterwarnings("ignore:Invalid value")
 def test_an_identifier_that_does_not_fit_is_refused(
-    running: Running, level: str, model: str, wanted: dict[str, object]
+    running: Running, level: str, model: str, wanted: dict[str, Any]
 ) -> None:
     assert find(running, level, model=model, **wanted).statuses == [0xA900]
 
