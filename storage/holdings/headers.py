@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -17,7 +18,7 @@ from storage.attributes import Attributes
 from storage.holdings import held, noting
 from storage.holdings.tables import HeldSeriesRow, HeldStudyRow, ObjectHeaderRow
 from storage.holdings.tags import Tag
-from storage.models import InstanceRow
+from storage.models import InstanceRow, StudyRow
 from storage.result_tables import ResultObjectRow
 
 _BIGGEST = 2**31 - 1
@@ -67,9 +68,13 @@ def due_studies(session: Session, *, limit: int) -> Sequence[int]:
     return session.scalars(query.limit(limit)).all()
 
 
-def count_due(session: Session) -> int:
-    """Return of how many studies something is to be read."""
-    return session.scalar(select(func.count()).where(HeldStudyRow.is_due)) or 0
+def count_due(session: Session, *, arrived_before: datetime | None = None) -> int:
+    """Return of how many studies something is to be read, of those alone whose last image came before a moment."""
+    query = select(func.count()).select_from(HeldStudyRow).where(HeldStudyRow.is_due)
+    if arrived_before is not None:
+        query = query.join(StudyRow, StudyRow.id == HeldStudyRow.study_id)
+        query = query.where(StudyRow.last_instance_at < arrived_before)
+    return session.scalar(query) or 0
 
 
 def unread(session: Session, study_id: int, *, limit: int) -> Unread:

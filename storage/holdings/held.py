@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Exists, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from storage.models import InstanceRow
@@ -25,8 +25,8 @@ def is_written() -> ColumnElement[bool]:
 def any_of_study(study_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
     """Return the condition that anything of a study is held."""
     return or_(
-        _received(InstanceRow.study_id == study_id),
-        exists().where(ResultObjectRow.study_id == study_id, is_written()),
+        any_row(select(InstanceRow.id).where(InstanceRow.study_id == study_id, is_received())),
+        any_row(select(ResultObjectRow.id).where(ResultObjectRow.study_id == study_id, is_written())),
     )
 
 
@@ -34,12 +34,17 @@ def any_of_series(
     study_id: InstrumentedAttribute[int], series_instance_uid: InstrumentedAttribute[str]
 ) -> ColumnElement[bool]:
     """Return the condition that anything of a series is held."""
+    received = (InstanceRow.study_id == study_id, InstanceRow.series_instance_uid == series_instance_uid)
     written = (ResultObjectRow.study_id == study_id, ResultObjectRow.series_instance_uid == series_instance_uid)
     return or_(
-        _received(InstanceRow.study_id == study_id, InstanceRow.series_instance_uid == series_instance_uid),
-        exists().where(*written, is_written()),
+        any_row(select(InstanceRow.id).where(*received, is_received())),
+        any_row(select(ResultObjectRow.id).where(*written, is_written())),
     )
 
 
-def _received(*conditions: ColumnElement[bool]) -> Exists:
-    return exists().where(*conditions, is_received())
+def any_row(query: Select[int]) -> ColumnElement[bool]:
+    """Return the condition that a query that refers to the row finds one.
+
+    PostgreSQL would make a table of everything for an EXISTS beside another one; so it asks row by row.
+    """
+    return query.limit(1).scalar_subquery().is_not(None)

@@ -21,16 +21,16 @@ _Found = Select[int, str, str, str, str, int | None, str, int | None]
 
 def found(session: Session, asked: Conditions) -> Iterator[HeldImage]:
     """Yield objects, those of the newest study first, by the numbers of their series and their own."""
-    study_ids: Sequence[int] = session.scalars(_studies(asked)).all()
-    at, size = 0, _FIRST_AT_ONCE
-    while at < len(study_ids):
-        some = study_ids[at : at + size]
+    studies, at, size = _studies(asked), 0, _FIRST_AT_ONCE
+    while some := session.scalars(studies.offset(at).limit(size)).all():
         places = {study_id: place for place, study_id in enumerate(some)}
         images = [
             HeldImage(*row)
             for row in (*session.execute(_received(some, asked)), *session.execute(_written(some, asked)))
         ]
         yield from sorted(images, key=lambda image: (places[image.study_id], *_order(image)))
+        if len(some) < size:
+            return
         at, size = at + size, min(2 * size, _MOST_AT_ONCE)
 
 
@@ -67,6 +67,7 @@ def _objects(row: type[InstanceRow | ResultObjectRow], study_ids: Sequence[int],
     is_of_series = (HeldSeriesRow.study_id == row.study_id) & (
         HeldSeriesRow.series_instance_uid == row.series_instance_uid
     )
+    is_of_object = (ObjectHeaderRow.study_id == row.study_id) & (ObjectHeaderRow.digest == row.digest)
     query = (
         select(
             row.study_id,
@@ -79,7 +80,7 @@ def _objects(row: type[InstanceRow | ResultObjectRow], study_ids: Sequence[int],
             HeldSeriesRow.series_number,
         )
         .outerjoin(HeldSeriesRow, is_of_series)
-        .outerjoin(ObjectHeaderRow, ObjectHeaderRow.digest == row.digest)
+        .outerjoin(ObjectHeaderRow, is_of_object)
         .where(row.study_id.in_(study_ids), *asked.series, *asked.headers)
     )
     return query.where(*_named(row, asked))

@@ -45,7 +45,13 @@ def note_deleted(session: Session, study_id: int) -> None:
         session.execute(delete(HeldStudyRow).where(HeldStudyRow.study_id == study_id))
         return
     # What it says of the patient may come from an object that went.
-    session.execute(update(HeldStudyRow).where(HeldStudyRow.study_id == study_id).values(is_due=True))
+    note_changed(session, study_id)
+
+
+def note_changed(session: Session, study_id: int) -> None:
+    """Note that something of a study is held no longer, or again."""
+    row = update(HeldStudyRow).where(HeldStudyRow.study_id == study_id, ~HeldStudyRow.is_due)
+    session.execute(row.values(is_due=True))
 
 
 def forget_gone(session: Session, study_id: int) -> None:

@@ -28,6 +28,7 @@ from storage.holdings.tags import Tag
 MOST_KEYS = 128
 _AT_ONCE = 200
 _Query = TypeVar("_Query", bound=Select[Any])
+_Row = TypeVar("_Row")
 _UNIQUE = {
     Level.PATIENT: Tag.PatientID,
     Level.STUDY: Tag.StudyInstanceUID,
@@ -50,10 +51,7 @@ def search(session: Session, question: HoldingsQuestion) -> Page:
     Without a limit the page holds everything: ``matching`` reads that piece by piece.
     """
     _require(question)
-    limit = question.limit
-    found = _found(session, question, None if limit is None else limit + 1)
-    is_more = limit is not None and len(found) > limit
-    return Page(tuple(found[:limit]), is_more)
+    return _found(session, question)
 
 
 def matching(database: Database, question: HoldingsQuestion) -> Iterator[Attributes]:
@@ -72,7 +70,7 @@ def matching(database: Database, question: HoldingsQuestion) -> Iterator[Attribu
             if name not in seen or not name:
                 yield data_set
             seen.add(name)
-        page_question = replace(page_question, offset=page_question.offset + len(page.data_sets))
+        page_question = replace(page_question, offset=page_question.offset + _AT_ONCE)
         is_more = page.is_more
 
 
@@ -83,54 +81,70 @@ def _require(question: HoldingsQuestion) -> None:
         raise QuestionInvalid("a page begins at 0 or behind it, and holds at least one answer")
 
 
-def _found(session: Session, question: HoldingsQuestion, limit: int | None) -> list[Attributes]:
+def _found(session: Session, question: HoldingsQuestion) -> Page:
     asked = conditions(question)
     match question.level:
         case Level.PATIENT:
-            ids = session.scalars(_paged(candidates.patients(asked), question, limit)).all()
-            return _patients(session, question, ids)
+            ids, is_more = _some(session.scalars(_paged(candidates.patients(asked), question)).all(), question)
+            return Page(_patients(session, question, ids), is_more)
         case Level.STUDY:
-            rows = session.scalars(_paged(candidates.studies(asked), question, limit)).all()
-            return _studies(session, question, rows)
+            rows, is_more = _some(session.scalars(_paged(candidates.studies(asked), question)).all(), question)
+            return Page(_studies(session, question, rows), is_more)
         case Level.SERIES:
-            series = session.scalars(_paged(candidates.series(asked), question, limit)).all()
-            return _series(session, question, series)
+            series, is_more = _some(session.scalars(_paged(candidates.series(asked), question)).all(), question)
+            return Page(_series(session, question, series), is_more)
         case Level.IMAGE:
-            end = None if limit is None else question.offset + limit
-            return _images(session, question, list(islice(images.found(session, asked), question.offset, end)))
+            end = None if question.limit is None else question.offset + question.limit + 1
+            found = islice(images.found(session, asked), question.offset, end)
+            some, is_more = _some(list(found), question)
+            return Page(_images(session, question, some), is_more)
 
 
-def _paged(query: _Query, question: HoldingsQuestion, limit: int | None) -> _Query:
+def _paged(query: _Query, question: HoldingsQuestion) -> _Query:
+    """Return a query for the rows of a page, and for one behind it."""
+    limit = None if question.limit is None else question.limit + 1
     return query.offset(question.offset or None).limit(limit)
 
 
-def _patients(session: Session, question: HoldingsQuestion, study_ids: Sequence[int]) -> list[Attributes]:
+def _some(rows: Sequence[_Row], question: HoldingsQuestion) -> tuple[Sequence[_Row], bool]:
+    """Return the rows of a page, and whether there are more behind it."""
+    is_more = question.limit is not None and len(rows) > question.limit
+    return rows[: question.limit], is_more
+
+
+def _patients(session: Session, question: HoldingsQuestion, study_ids: Sequence[int]) -> tuple[Attributes, ...]:
     about = _about(session, question, study_ids)
     rows = (about.studies[study_id] for study_id in study_ids)
-    return [answers.answer(question, answers.of_patient(row, about.totals.get(row.patient_id))) for row in rows]
+    return tuple(answers.answer(question, answers.of_patient(row, about.totals.get(row.patient_id))) for row in rows)
 
 
-def _studies(session: Session, question: HoldingsQuestion, rows: Sequence[HeldStudyRow]) -> list[Attributes]:
-    about = _about(session, question, [row.study_id for row in rows])
-    return [answers.answer(question, about.of_study(row.study_id)) for row in rows]
+def _studies(session: Session, question: HoldingsQuestion, rows: Sequence[HeldStudyRow]) -> tuple[Attributes, ...]:
+    study_ids = [row.study_id for row in rows]
+    about, is_held = _about(session, question, study_ids), candidates.still_held(session, study_ids)
+    return tuple(answers.answer(question, about.of_study(row.study_id)) for row in rows if row.study_id in is_held)
 
 
-def _series(session: Session, question: HoldingsQuestion, rows: Sequence[HeldSeriesRow]) -> list[Attributes]:
-    about = _about(session, question, [row.study_id for row in rows])
-    return [answers.answer(question, about.of_series(row)) for row in rows]
+def _series(session: Session, question: HoldingsQuestion, rows: Sequence[HeldSeriesRow]) -> tuple[Attributes, ...]:
+    study_ids = [row.study_id for row in rows]
+    about, is_held = _about(session, question, study_ids), candidates.series_still_held(session, set(study_ids))
+    return tuple(
+        answers.answer(question, about.of_series(row))
+        for row in rows
+        if (row.study_id, row.series_instance_uid) in is_held
+    )
 
 
-def _images(session: Session, question: HoldingsQuestion, found: Sequence[HeldImage]) -> list[Attributes]:
+def _images(session: Session, question: HoldingsQuestion, found: Sequence[HeldImage]) -> tuple[Attributes, ...]:
     about = _about(session, question, [image.study_id for image in found])
     names = {(image.study_id, image.series_instance_uid) for image in found}
     series = {name: about.of_series(row) for name, row in _series_rows(session, names).items()}
-    return [
+    return tuple(
         answers.answer(
             question,
             {**series.get((image.study_id, image.series_instance_uid), {}), **answers.of_image(image)},
         )
         for image in found
-    ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
