@@ -20,9 +20,10 @@ from storage import peers
 from storage.database import Database, connect, utc_now
 from storage.objects import ObjectStore
 from storage.peers import USUAL_SERVICES, PeerEntry, Service
-from tests.support.gateways import Running, running_gateway
+from tests.support.gateways import Running, running_gateway, until
 from tests.support.held import hold, image, read_headers
 from tests.support.peers import executable, orthanc, run
+from tests.support.senders import store
 
 pytestmark = pytest.mark.slow
 
@@ -205,6 +206,14 @@ def test_a_question_is_one_event_without_patient_data(running: Running) -> None:
     find(running, "STUDY", PatientName="Straße*", PatientID="P2")
     (details,) = running.events("holdings:queried")[before:]
     assert json.loads(details) == {"answers": 1, "keys": 2, "level": "STUDY"}
+
+
+def test_an_image_that_was_just_sent_is_found_by_its_header(running: Running) -> None:
+    new = image("new", PatientName="Lately^Come", PatientID="NEW")
+    assert store(running.port, new) == [0x0000]
+    until(lambda: find(running, "STUDY", PatientName="LATELY*").data_sets != [], "the header of an image")
+    found = find(running, "STUDY", PatientName="LATELY*", PatientID="", NumberOfStudyRelatedInstances="")
+    assert (found.said("PatientID"), found.said("NumberOfStudyRelatedInstances")) == (["NEW"], ["1"])
 
 
 @pytest.mark.peer

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from sqlalchemy import func, select
 
+from dicom_gateway.queries import headers
 from storage.database import Database
 from storage.holdings import noting
 from storage.holdings import objects as held_objects
@@ -15,6 +18,7 @@ from storage.holdings.search import search
 from storage.holdings.tables import HeldSeriesRow, HeldStudyRow, ObjectHeaderRow
 from storage.models import InstanceRow
 from storage.objects import ObjectStore
+from tests.support.dicom import compressed, part10
 from tests.support.held import NOW, found, hold, image, keys, read_headers, said, tag
 
 
@@ -100,6 +104,27 @@ def test_nothing_is_known_any_more_of_a_study_of_which_nothing_is_kept(
     assert said(found(database, Level.STUDY, PatientName="grosse^zoe", NumberOfStudyRelatedInstances=""), "PatientID")
     with database.read() as session:
         assert len(held_objects.named(session, str(image("a", 1).SOPInstanceUID))) == 1
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+def test_numbers_of_an_image_are_read_in_every_transfer_syntax_and_none_of_its_pixels(
+    syntax: str, tmp_path: Path
+) -> None:
+    made = image("a", 7, ImageType=["ORIGINAL", "PRIMARY"], SliceLocation="-12.5")
+    made = compressed(made, syntax) if syntax == RLELossless else made
+    made.file_meta.TransferSyntaxUID = UID(syntax)
+    content = part10(made)
+    file = tmp_path / "image.dcm"
+    # What follows the beginning of the pixels may be anything.
+    at = content.index(b"\xe0\x7f\x10\x00") + 12
+    file.write_bytes(content[:at] + b"\xff" * (len(content) - at) if syntax == RLELossless else content)
+    found = headers.read_image(file, syntax)
+    assert [found.value(tag(keyword)) for keyword in ("InstanceNumber", "Rows", "SliceLocation")] == [
+        "7",
+        "16",
+        "-12.5",
+    ]
+    assert found.values(tag("ImageType")) == ("ORIGINAL", "PRIMARY")
 
 
 def _is_due(database: Database) -> bool:
