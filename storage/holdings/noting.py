@@ -6,19 +6,21 @@ read, so a note that is there already need not be made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, cast
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import Insert, Table, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.domain import StoredInstance
 from storage.holdings import held
 from storage.holdings.tables import HeldSeriesRow, HeldStudyRow, ObjectHeaderRow
-from storage.models import InstanceRow, Model, StudyRow
+from storage.models import InstanceRow, StudyRow
 from storage.result_tables import ResultObjectRow
 
+_STUDIES, _SERIES = cast("Table", HeldStudyRow.__table__), cast("Table", HeldSeriesRow.__table__)
 _NOTHING_READ = "{}"
 
 
@@ -26,13 +28,14 @@ def note_received(session: Session, study: StudyRow, instances: Iterable[StoredI
     """Note that instances of a study were received."""
     _note_study(session, study)
     series = {instance.series_instance_uid: instance.modality for instance in instances}
-    _add(session, HeldSeriesRow, [_series(study.id, uid, modality) for uid, modality in series.items()])
+    rows = [_series(study.id, uid, modality) for uid, modality in series.items()]
+    session.execute(_new_series(_dialect(session)), rows)
 
 
 def note_written(session: Session, study: StudyRow, series_instance_uid: str) -> None:
     """Note that an object of a study was written."""
     _note_study(session, study)
-    _add(session, HeldSeriesRow, [_series(study.id, series_instance_uid, "", written=True)])
+    session.execute(_new_series(_dialect(session)), _series(study.id, series_instance_uid, "", written=True))
 
 
 def note_deleted(session: Session, study_id: int) -> None:
@@ -67,9 +70,22 @@ def forget_gone(session: Session, study_id: int) -> None:
 
 
 def _note_study(session: Session, study: StudyRow) -> None:
-    insert = _insert(session)(HeldStudyRow)
-    due = insert.on_conflict_do_update(index_elements=["study_id"], set_={"is_due": True}, where=~HeldStudyRow.is_due)
-    session.execute(due, _study(study))
+    session.execute(_due_study(_dialect(session)), _study(study))
+
+
+@lru_cache(maxsize=2)
+def _due_study(dialect: str) -> Insert:
+    """Return the statement that adds a study, or notes that it is due; made once, for every batch passes here."""
+    insert = _insert(dialect)(_STUDIES)
+    return insert.on_conflict_do_update(
+        index_elements=[_STUDIES.c.study_id], set_={"is_due": True}, where=~_STUDIES.c.is_due
+    )
+
+
+@lru_cache(maxsize=2)
+def _new_series(dialect: str) -> Insert:
+    """Return the statement that adds series unless they are there."""
+    return _insert(dialect)(_SERIES).on_conflict_do_nothing()
 
 
 def _study(study: StudyRow) -> dict[str, Any]:
@@ -100,11 +116,9 @@ def _series(study_id: int, series_instance_uid: str, modality: str, *, written: 
     }
 
 
-def _add(session: Session, row: type[Model], values: list[Mapping[str, Any]]) -> None:
-    """Add rows unless they are there."""
-    if values:
-        session.execute(_insert(session)(row).on_conflict_do_nothing(), values)
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
 
 
-def _insert(session: Session) -> Callable[[type[Model]], postgresql.Insert | sqlite.Insert]:
-    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+def _insert(dialect: str) -> Callable[[Table], postgresql.Insert | sqlite.Insert]:
+    return postgresql.insert if dialect == "postgresql" else sqlite.insert
