@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from storage.attributes import Attributes, Element
@@ -176,6 +176,8 @@ def _about(session: Session, question: HoldingsQuestion, study_ids: Collection[i
 
 
 def _series_rows(session: Session, names: Collection[tuple[int, str]]) -> dict[tuple[int, str], HeldSeriesRow]:
-    is_one = tuple_(HeldSeriesRow.study_id, HeldSeriesRow.series_instance_uid).in_(names)
-    rows = session.scalars(select(HeldSeriesRow).where(is_one))
+    studies, uids = {study_id for study_id, _ in names}, {uid for _, uid in names}
+    # Each by itself: SQLite reads the whole table for a list of pairs.
+    of_studies = select(HeldSeriesRow).where(HeldSeriesRow.study_id.in_(studies))
+    rows = session.scalars(of_studies.where(HeldSeriesRow.series_instance_uid.in_(uids)))
     return {(row.study_id, row.series_instance_uid): row for row in rows}
