@@ -25,6 +25,8 @@ LOOK_SECONDS = 1.0
 _STUDIES_AT_ONCE = 20
 _OBJECTS_AT_ONCE = 250
 _BUSY_SECONDS = 0.5
+_BREATH_SECONDS = 0.1
+"""Between rounds of a long catching up, so that it does not take the processor from what comes in."""
 _LARGEST_DOCUMENT_BYTES = 4 << 20
 _MANY_WAITING = 64
 
@@ -55,7 +57,7 @@ class Indexing:
             if self._stopped or self._waiting() > _MANY_WAITING:
                 return _BUSY_SECONDS
             is_more |= self._read(study_id)
-        return 0.0 if is_more else LOOK_SECONDS
+        return _BREATH_SECONDS if is_more else LOOK_SECONDS
 
     def _read(self, study_id: int) -> bool:
         """Read a study, or the first of very many objects, and say whether more of them may be left.

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
-from dicom_gateway.queries.indexing import Indexing
+from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
 from storage import registering
 from storage.arrivals import Origin, StudyFacts
 from storage.attributes import Attributes, Element, element
@@ -57,7 +57,7 @@ def hold(
 def read_headers(database: Database, objects: ObjectStore) -> None:
     """Read the headers of everything that is due."""
     indexing = Indexing(database, objects, waiting=lambda: 0)
-    while indexing.read_due() == 0.0:
+    while indexing.read_due() < LOOK_SECONDS:
         pass
 
 
