@@ -21,6 +21,8 @@ from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
+from console.dicomweb import retrieving
+from console.dicomweb.resources import Resources
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews
@@ -103,6 +105,7 @@ def create_app(
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
     app.include_router(destination_pages.router(views))
+    app.include_router(retrieving.router(Resources(database, objects)))
     app.include_router(workitems_api.router(WorkitemViews(database)))
     urgent = UrgentViews(database)
     app.include_router(triage_api.router(urgent))
