@@ -21,7 +21,8 @@ from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
-from console.dicomweb import retrieving
+from console.dicomweb import retrieving, searching
+from console.dicomweb.origins import ViewerOrigins
 from console.dicomweb.resources import Resources
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
@@ -105,7 +106,8 @@ def create_app(
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
     app.include_router(destination_pages.router(views))
-    app.include_router(retrieving.router(Resources(database, objects)))
+    app.include_router(searching.router(database))
+    app.include_router(retrieving.router(Resources.of(database, objects)))
     app.include_router(workitems_api.router(WorkitemViews(database)))
     urgent = UrgentViews(database)
     app.include_router(triage_api.router(urgent))
@@ -117,6 +119,7 @@ def create_app(
     app.middleware("http")(AccessGuard(authentication, policy, answer=_answer_refusal))
     app.middleware("http")(_from_here_alone)
     app.middleware("http")(_with_headers)
+    app.middleware("http")(ViewerOrigins(frozenset(settings.dicomweb_origins)))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
     app.add_exception_handler(OncueError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)

@@ -152,7 +152,7 @@ def _decoded(path: Path, places: PixelPlaces, numbers: Sequence[int], digest: st
         Part(content_type, partial(decoded_frames, path, places, [number], digest), len(first))
         for number in numbers[1:]
     ]
-    return [Part(content_type, lambda: (first,), len(first)), *later]
+    return [Part(content_type, first, len(first)), *later]
 
 
 def _decoding(path: Path, places: PixelPlaces, numbers: Sequence[int], digest: str) -> Iterator[bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from console.dicomweb.accepted import MediaRange, for_parts
-from console.dicomweb.multipart import MadePart, Multipart, Part
+from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.resources import Given
-from console.dicomweb.stored_files import pieces
+from console.dicomweb.stored_files import StoredFile
 from console.request_errors import NotAcceptable
 from dicom_gateway.errors import UndecodableObject
 from storage.holdings.objects import HeldObject
@@ -49,47 +49,63 @@ def answer(files: ObjectStore, given: Given, ranges: tuple[MediaRange, ...], *, 
     return Instances(_alone(there[0]) if is_alone else Multipart.of(DICOM, there), left_out)
 
 
-def _alone(part: Part | MadePart) -> Part:
+def _alone(part: Part) -> Part:
+    """Return a part as a body of its own: one that makes its head does so now, and may fail."""
+    if part.content_type or isinstance(part.content, (bytes, StoredFile)):
+        return part
     try:
-        return part if isinstance(part, Part) else part()
+        head, content = part.content()
     except UndecodableObject as error:
         raise NotAcceptable(f"{error}: take transfer-syntax=*") from error
+    content_type = head.decode().removeprefix("Content-Type: ").strip()
+    return Part(content_type, content, len(content))
 
 
 _FORMS = 'instances are multipart/related; type="application/dicom", one alone application/dicom, too'
 
 
-def _part(files: ObjectStore, one: HeldObject, size: int, syntaxes: Iterable[str]) -> Part | MadePart | None:
+def _part(files: ObjectStore, one: HeldObject, size: int, syntaxes: Iterable[str]) -> Part | None:
     """Return an instance in the first transfer syntax that it can be given in."""
-    from console.dicomweb.transcoding import can_be_explicit
-
     stored = one.transfer_syntax_uid
     for wanted in syntaxes:
-        if wanted in (ANY_SYNTAX, stored) or (not wanted and (stored == EXPLICIT or not can_be_explicit(stored))):
-            return _as_stored(files, one, size)
-        if wanted in ("", EXPLICIT) and can_be_explicit(stored):
-            return _explicit(files, one, size, is_asked=bool(wanted))
+        if wanted in (ANY_SYNTAX, stored) or (not wanted and stored == EXPLICIT):
+            return _as_stored(one, size)
+        if wanted in ("", EXPLICIT) and _can_be_explicit(stored):
+            return _explicit(files, one, is_asked=bool(wanted))
+        if not wanted:
+            return _as_stored(one, size)
     return None
 
 
-def _as_stored(files: ObjectStore, one: HeldObject, size: int) -> Part:
-    return Part(_content_type(one.transfer_syntax_uid), lambda: pieces(files, one.digest), size)
+def _can_be_explicit(transfer_syntax_uid: str) -> bool:
+    from console.dicomweb.transcoding import can_be_explicit
+
+    return can_be_explicit(transfer_syntax_uid)
 
 
-def _explicit(files: ObjectStore, one: HeldObject, size: int, *, is_asked: bool) -> MadePart:
-    """Return what transcodes an instance; as it is stored where that fails and the client did not ask for it."""
+def _as_stored(one: HeldObject, size: int) -> Part:
+    return Part(_content_type(one.transfer_syntax_uid), StoredFile(one.digest, size), size)
+
+
+def _explicit(files: ObjectStore, one: HeldObject, *, is_asked: bool) -> Part:
+    """Return a part that transcodes an instance; as it is stored where that fails and the client did not ask for it.
+
+    Which of them it becomes is known late, so the part makes its own head.
+    """
     from console.dicomweb.transcoding import explicit_file
 
-    def made() -> Part:
+    def made() -> Iterator[bytes]:
+        syntax = EXPLICIT
         try:
             content = explicit_file(files.path(one.digest), one.digest)
         except UndecodableObject:
             if is_asked:
                 raise
-            return _as_stored(files, one, size)
-        return Part(_content_type(EXPLICIT), lambda: (content,), len(content))
+            syntax, content = one.transfer_syntax_uid, files.get(one.digest)
+        yield f"Content-Type: {_content_type(syntax)}\r\n\r\n".encode()
+        yield content
 
-    return made
+    return Part("", made)
 
 
 def _content_type(transfer_syntax_uid: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from console.dicomweb.metadata_cache import MetadataCache
-from console.dicomweb.stored_files import size_of
+from console.dicomweb.stored_files import IntactFiles, size_of
 from storage.database import Database, utc_now
 from storage.errors import ObjectDeleted, ObjectMissing, RecordMissing
 from storage.history import readings
@@ -52,7 +52,13 @@ class Resources:
 
     database: Database
     files: ObjectStore
-    metadata: MetadataCache = field(default_factory=MetadataCache)
+    metadata: MetadataCache
+    intact: IntactFiles
+
+    @classmethod
+    def of(cls, database: Database, files: ObjectStore) -> Resources:
+        """Return what is held in a database and an object store, with nothing known of it yet."""
+        return cls(database, files, MetadataCache(), IntactFiles(files))
 
     def give(self, target: Target, *, actor: str, what: Looked) -> Given:
         """Return what a target means, once that is on record.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import http
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -15,18 +17,17 @@ from fastapi.responses import StreamingResponse
 from console.access.visitor import visitor
 from console.dicomweb import instances
 from console.dicomweb.accepted import MediaRange, accepted
-from console.dicomweb.multipart import Multipart, Part, in_large_pieces
+from console.dicomweb.addresses import BASE, DICOM_JSON, JSON_TYPES, base_of
+from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.resources import Given, Resources, Target
+from console.dicomweb.streaming import stream
 from console.request_errors import NotAcceptable
-from storage.errors import OncueError, RecordMissing
+from storage.errors import RecordMissing
 from storage.history.readings import Looked
 from storage.holdings.objects import HeldObject
 
 log = structlog.get_logger(__name__)
 
-DICOM_JSON = "application/dicom+json"
-_JSON_TYPES = (DICOM_JSON, "application/json")
-BASE = "/dicom-web"
 _STUDY = "/studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
 _INSTANCE = f"{_SERIES}/instances/{{instance}}"
@@ -71,7 +72,7 @@ def _add_instances(routes: APIRouter, resources: Resources) -> None:
     def given(request: Request, target: Target, ranges: tuple[MediaRange, ...]) -> Response:
         found = resources.give(target, actor=visitor(request), what=Looked.IMAGES)
         answer = instances.answer(resources.files, found, ranges, is_single=target.instance is not None)
-        return _streamed(request, answer.body, found, left_out=answer.left_out)
+        return _streamed(request, resources, _Answer(answer.body, found, answer.left_out))
 
     @_reads(routes, _STUDY)
     def retrieve_study(request: Request, target: OneStudy, ranges: Ranges) -> Response:
@@ -91,11 +92,11 @@ def _add_instances(routes: APIRouter, resources: Resources) -> None:
 
 def _add_metadata(routes: APIRouter, resources: Resources) -> None:
     def given(request: Request, target: Target, ranges: tuple[MediaRange, ...]) -> Response:
-        if not any(one.takes(known) and not one.is_multipart for one in ranges for known in _JSON_TYPES):
+        if not any(one.takes(known) and not one.is_multipart for one in ranges for known in JSON_TYPES):
             raise NotAcceptable(f"metadata are {DICOM_JSON}")
         found = resources.give(target, actor=visitor(request), what=Looked.HEADERS)
         part = Part(DICOM_JSON, lambda: _metadata(resources, found, base_of(request)))
-        return _streamed(request, part, found)
+        return _streamed(request, resources, _Answer(part, found))
 
     @_reads(routes, f"{_STUDY}/metadata")
     def study_metadata(request: Request, target: OneStudy, ranges: Ranges) -> Response:
@@ -120,13 +121,15 @@ def _add_values(routes: APIRouter, resources: Resources) -> None:
         from console.dicomweb.frames import frames as frames_of
 
         found = resources.give(target, actor=visitor(request), what=Looked.IMAGES)
-        return _streamed(request, frames_of(resources.files, found.objects[0], frames, ranges), found)
+        body = frames_of(resources.files, found.objects[0], frames, ranges)
+        return _streamed(request, resources, _Answer(body, found))
 
     @_reads(routes, f"{_INSTANCE}/bulkdata/{{place:path}}")
     def retrieve_value(request: Request, target: OneInstance, place: Place, ranges: Ranges) -> Response:
         """Return a large value at the address that the metadata give."""
         found = resources.give(target, actor=visitor(request), what=Looked.IMAGES)
-        return _streamed(request, _value(resources, found.objects[0], place.upper(), ranges), found)
+        body = _value(resources, found.objects[0], place.upper(), ranges)
+        return _streamed(request, resources, _Answer(body, found))
 
 
 def _reads(routes: APIRouter, path: str) -> Callable[[Answer], Answer]:
@@ -150,13 +153,7 @@ def _value(resources: Resources, one: HeldObject, place: str, ranges: tuple[Medi
         raise RecordMissing("the instance has no such value")
     if isinstance(value, PixelElement):
         return frames.pixels(resources.files, one, value, ranges)
-    content = value
-    return frames.as_octets(Part(frames.OCTETS, lambda: (content,), len(content)), ranges)
-
-
-def base_of(request: Request) -> str:
-    """Return the address of the service as the client asked for it."""
-    return f"{str(request.base_url).rstrip('/')}{BASE}"
+    return frames.as_octets(Part(frames.OCTETS, value, len(value)), ranges)
 
 
 def _metadata(resources: Resources, given: Given, base: str) -> Iterator[bytes]:
@@ -176,10 +173,22 @@ def _read_metadata(resources: Resources, digest: str) -> bytes:
     return metadata(resources.files.path(digest), name=digest[:12], bulk=_MARK)
 
 
-def _streamed(request: Request, body: Multipart | Part, given: Given, *, left_out: int = 0) -> Response:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A body, what it is of, and how many of these are not in it though their files are there."""
+
+    body: Multipart | Part
+    given: Given
+    left_out: int = 0
+
+
+def _streamed(request: Request, resources: Resources, answer: _Answer) -> Response:
     """Answer a body as it is read; 206 with a warning where some of what was asked for is not in it."""
-    lacking = given.lacking + left_out
-    headers = {"ETag": f'"{given.tag}"'}
+    body, given = answer.body, answer.given
+    lacking = given.lacking + answer.left_out
+    headers = {"ETag": _entity_tag(request, given), "Vary": "Accept"}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=http.HTTPStatus.NOT_MODIFIED, headers=headers)
     if lacking:
         headers["Warning"] = f"299 oncue: {lacking} instances are not kept any more, or not in what you take"
     if body.size_bytes is not None:
@@ -187,14 +196,15 @@ def _streamed(request: Request, body: Multipart | Part, given: Given, *, left_ou
     status = http.HTTPStatus.PARTIAL_CONTENT if lacking else http.HTTPStatus.OK
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=body.content_type)
-    pieces: Iterable[bytes] = in_large_pieces(_told(body))
-    return StreamingResponse(pieces, status_code=status, headers=headers, media_type=body.content_type)
+    return StreamingResponse(
+        stream(resources.files, resources.intact, body),
+        status_code=status,
+        headers=headers,
+        media_type=body.content_type,
+    )
 
 
-def _told(body: Multipart | Part) -> Iterator[bytes]:
-    """Yield a body; where it cannot go on the connection breaks off, so that nobody takes what came for the whole."""
-    try:
-        yield from body.pieces()
-    except OncueError as error:
-        log.warning("retrieval.broken", code=error.code, reason=str(error))
-        raise
+def _entity_tag(request: Request, given: Given) -> str:
+    """Return a weak tag, as boundaries differ each time: of the objects, and of what was asked for of them."""
+    asked = f"{request.url.path}\n{request.url.query}\n{request.headers.get('accept', '')}\n{given.tag}"
+    return f'W/"{hashlib.sha256(asked.encode()).hexdigest()[:32]}"'

@@ -80,6 +80,11 @@ def export_made(session: Session, job_id: int, reader: Reader, *, what: str) -> 
     _record(session, "export:made", f"job/{job_id}", reader, study=study, what=what)
 
 
+def holdings_queried(session: Session, reader: Reader, *, level: str, keys: int, answers: int) -> None:
+    """Record that somebody searched what is held: the level and how many keys and answers, for keys name patients."""
+    _record(session, "holdings:queried", "holdings", reader, study=None, level=level, keys=keys, answers=answers)
+
+
 def history_asked(session: Session, question: Question, reader: Reader) -> None:
     """Record what somebody asked the history: the filters. Of a patient only the key; of words only how many."""
     study = None if question.study is None else _study(session, question.study)
