@@ -23,6 +23,8 @@ from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.queries.finding import find_services
+from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -139,8 +141,14 @@ class Gateway:
             admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
-            data_set_services=workitem_services(database, clock),
+            data_set_services={
+                **workitem_services(database, clock),
+                **find_services(database, settings.aet, clock),
+            },
         )
+
+        self._indexing = Indexing(database, objects, waiting=lambda: self._listener.waiting_images)
+        self._holdings = Loop("holdings", self._indexing.read_due, seconds=LOOK_SECONDS)
 
     @property
     def port(self) -> int:
@@ -174,6 +182,7 @@ class Gateway:
         self._stopping.set()
         for loop in self._working_loops():
             loop.stop()
+        self._indexing.stop()
         self._dispatcher.close()
         self._announcer.close()
         self._listener.stop()
@@ -199,7 +208,7 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention
+        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention, self._holdings
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""

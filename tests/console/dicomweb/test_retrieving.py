@@ -22,7 +22,7 @@ from storage.domain import StoredInstance
 from storage.models import InstanceRow
 from storage.objects import ObjectStore
 from tests.support.dicom import SeriesPlan, series
-from tests.support.held import NOW, hold, hold_files, serving
+from tests.support.served_files import NOW, hold, hold_files, serving
 
 _SYNTAXES = "one-image-seven-transfer-syntaxes"
 _SEGMENTED = "data__segmentations__23x38x3__*.dcm"
