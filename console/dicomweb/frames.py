@@ -13,7 +13,7 @@ from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.pixel_places import PixelElement, PixelPlaces, find_places
 from console.dicomweb.stored_files import PIECE_BYTES
 from console.dicomweb.transcoding import can_be_explicit, decoded_frames
-from console.request_errors import NotAcceptable, RequestRefused
+from console.request_errors import FramesInvalid, NotAcceptable
 from dicom_gateway.errors import UndecodableObject
 from storage.errors import ObjectMissing, RecordMissing
 from storage.holdings.objects import HeldObject
@@ -51,12 +51,6 @@ _MEDIA_TYPES: Mapping[str, str] = {
 _ANY_TYPE, _ANY_SYNTAX = "*/*", "*"
 _LIST = re.compile(r"\d{1,7}(,\d{1,7})*")
 _REMEMBERED = 256
-
-
-class FramesInvalid(RequestRefused):
-    """The list of frames is none, or names one that the instance has not."""
-
-    code = "frames_invalid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def _explicit(files: ObjectStore, one: HeldObject, *, is_asked: bool) -> Part:
 
     def made() -> Iterator[bytes]:
         syntax = EXPLICIT
+        files.verify(one.digest)
         try:
             content = explicit_file(files.path(one.digest), one.digest)
         except UndecodableObject:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pydicom
 import uvicorn
-from fastapi import FastAPI
 from pydicom.dataset import Dataset
+from starlette.types import ASGIApp
 
 from storage import registering
 from storage.arrivals import Origin, StudyFacts
@@ -50,7 +50,7 @@ def _register(database: Database, stored: Iterable[StoredInstance]) -> None:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
+def serving(app: ASGIApp) -> Iterator[str]:
     """Serve an application until the block ends; gives its address."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
