@@ -19,6 +19,7 @@ from console import api, pages, request_errors, sign_in
 from console.access.asked_host import path_of
 from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
+from console.access.passing import AlwaysSaid, Gate
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
 from console.dicomweb import retrieving, searching
@@ -116,10 +117,10 @@ def create_app(
     app.include_router(sign_in.router(authentication))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     policy = AccessPolicy(is_reading_open=not settings.asks_readers)
-    app.middleware("http")(AccessGuard(authentication, policy, answer=_answer_refusal))
-    app.middleware("http")(_from_here_alone)
-    app.middleware("http")(_with_headers)
-    app.middleware("http")(ViewerOrigins(frozenset(settings.dicomweb_origins)))
+    app.add_middleware(Gate, check=AccessGuard(authentication, policy, answer=_answer_refusal))
+    app.add_middleware(Gate, check=_from_here_alone)
+    app.add_middleware(AlwaysSaid, headers=_HEADERS)
+    app.add_middleware(ViewerOrigins, origins=frozenset(settings.dicomweb_origins))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
     app.add_exception_handler(OncueError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
@@ -134,12 +135,6 @@ async def _from_here_alone(request: Request, call_next: Callable[[Request], Awai
     if is_foreign and request.method not in ONLY_READ:
         return JSONResponse({"code": "foreign_origin", "message": "sent by a page of another site"}, status_code=403)
     return await call_next(request)
-
-
-async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(_HEADERS)
-    return response
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
