@@ -18,8 +18,8 @@ def base_of(request: Request) -> str:
 
     Some clients leave the port out of the Host header: on the machine itself, with no proxy between, it is ours.
     """
-    host, server = AskedHost.of(request), request.scope.get("server")
-    is_ours = server is not None and host.name == server[0] == address_of(request)
-    if is_ours and not host.port and server[1] not in {None, *_DEFAULT_PORTS}:
-        return f"{request.url.scheme}://{server[0]}:{server[1]}{BASE}"
+    host, (address, port) = AskedHost.of(request), request.scope.get("server") or ("", None)
+    is_ours = not host.port and host.name == address == address_of(request)
+    if is_ours and port not in {None, *_DEFAULT_PORTS}:
+        return f"{request.url.scheme}://{address}:{port}{BASE}"
     return f"{str(request.base_url).rstrip('/')}{BASE}"
