@@ -19,7 +19,7 @@ from console import api, pages, request_errors, sign_in
 from console.access.asked_host import path_of
 from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
-from console.access.passing import AlwaysSaid, Gate
+from console.access.passing import AlwaysSaid, CheckedFirst
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
 from console.dicomweb import retrieving, searching
@@ -117,8 +117,8 @@ def create_app(
     app.include_router(sign_in.router(authentication))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     policy = AccessPolicy(is_reading_open=not settings.asks_readers)
-    app.add_middleware(Gate, check=AccessGuard(authentication, policy, answer=_answer_refusal))
-    app.add_middleware(Gate, check=_from_here_alone)
+    app.add_middleware(CheckedFirst, check=AccessGuard(authentication, policy, answer=_answer_refusal))
+    app.add_middleware(CheckedFirst, check=_from_here_alone)
     app.add_middleware(AlwaysSaid, headers=_HEADERS)
     app.add_middleware(ViewerOrigins, origins=frozenset(settings.dicomweb_origins))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)

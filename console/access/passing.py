@@ -14,8 +14,8 @@ Check = Callable[[Request, Next], Awaitable[Response]]
 _PASSED = Response()
 
 
-class Gate:
-    """Has a check answer a request or pass it on; what it passes on is answered behind the gate."""
+class CheckedFirst:
+    """Has a check answer a request or pass it on; what it passes on is answered behind it."""
 
     def __init__(self, app: ASGIApp, *, check: Check) -> None:
         self._app = app

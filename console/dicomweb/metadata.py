@@ -18,13 +18,14 @@ from pydicom.sequence import Sequence
 from console.dicomweb.pixel_places import PixelElement, pixel_element
 from console.dicomweb.reading_faults import reading
 from dicom_gateway.data_sets import FAULTS
+from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.usable_text import with_usable_text
 
 LARGE_BYTES = 1024
 """Binary values of more bytes are not in the metadata."""
 _DEFERRED_BYTES = 64 << 10
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_CHARACTER_SET = 0x00080005
+_CHARACTER_SET, _INSTANCE = 0x00080005, 0x00080018
 _UTF_8 = "ISO_IR 192"
 
 Json = dict[str, Any]
@@ -40,6 +41,8 @@ def metadata(path: Path, *, name: str, bulk: str) -> bytes:
         header = dcmread(file, stop_before_pixels=True, defer_size=_DEFERRED_BYTES)
         pixels = pixel_element(file, header)
         found = _attributes(with_usable_text(header), bulk)
+    if _key(_INSTANCE) not in found:
+        raise UndecodableObject(f"object {name} ends before it says which instance it is")
     if _key(_CHARACTER_SET) in found:
         found[_key(_CHARACTER_SET)] = {"vr": "CS", "Value": [_UTF_8]}
     if pixels is not None:

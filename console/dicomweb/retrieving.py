@@ -22,6 +22,8 @@ from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.resources import Given, Resources, Target
 from console.dicomweb.streaming import stream
 from console.request_errors import NotAcceptable
+from dicom_gateway.errors import UndecodableObject
+from storage.attributes import Attributes, element
 from storage.errors import RecordMissing
 from storage.history.readings import Looked
 from storage.holdings.objects import HeldObject
@@ -162,15 +164,26 @@ def _metadata(resources: Resources, given: Given, base: str) -> Iterator[bytes]:
     for number, one in enumerate(given.objects):
         where = f"{base}/studies/{one.study_instance_uid}/series/{one.series_instance_uid}"
         where += f"/instances/{one.sop_instance_uid}/bulkdata"
-        content = resources.metadata.get(one.digest, partial(_read_metadata, resources, one.digest))
+        content = resources.metadata.get(one.digest, partial(_read_metadata, resources, one))
         yield (b"," if number else b"") + content.replace(_MARK.encode(), where.encode())
     yield b"]"
 
 
-def _read_metadata(resources: Resources, digest: str) -> bytes:
+def _read_metadata(resources: Resources, one: HeldObject) -> bytes:
+    """Return the metadata of a file; of one that cannot be read what is on record, so that the others are given."""
     from console.dicomweb.metadata import metadata
 
-    return metadata(resources.files.path(digest), name=digest[:12], bulk=_MARK)
+    try:
+        return metadata(resources.files.path(one.digest), name=one.digest[:12], bulk=_MARK)
+    except UndecodableObject as error:
+        log.warning("metadata.unreadable", code=error.code, reason=str(error))
+        known = {
+            "00080016": one.sop_class_uid,
+            "00080018": one.sop_instance_uid,
+            "0020000D": one.study_instance_uid,
+            "0020000E": one.series_instance_uid,
+        }
+        return Attributes({tag: element("UI", uid) for tag, uid in known.items()}).text().encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,14 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 def hold(database: Database, objects: ObjectStore, instances: Iterable[Dataset]) -> tuple[StoredInstance, ...]:
     """Store data sets and put them on record."""
     stored = tuple(put(objects, one) for one in instances)
-    _register(database, stored)
+    register(database, stored)
     return stored
 
 
 def hold_files(database: Database, objects: ObjectStore, files: Iterable[Path]) -> tuple[StoredInstance, ...]:
     """Store files byte for byte and put them on record."""
     stored = tuple(_put_file(objects, path) for path in files)
-    _register(database, stored)
+    register(database, stored)
     return stored
 
 
@@ -42,7 +42,8 @@ def _put_file(objects: ObjectStore, path: Path) -> StoredInstance:
     return put(objects, path.read_bytes(), like=pydicom.dcmread(path, stop_before_pixels=True))
 
 
-def _register(database: Database, stored: Iterable[StoredInstance]) -> None:
+def register(database: Database, stored: Iterable[StoredInstance]) -> None:
+    """Put stored instances on record."""
     for one in stored:
         with database.write() as session:
             facts = StudyFacts("P-1", "ACC1", "20260301", "Head")

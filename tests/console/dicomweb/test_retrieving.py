@@ -21,8 +21,8 @@ from storage.database import Database, connect
 from storage.domain import StoredInstance
 from storage.models import InstanceRow
 from storage.objects import ObjectStore
-from tests.support.dicom import SeriesPlan, series
-from tests.support.served_files import NOW, hold, hold_files, serving
+from tests.support.dicom import SeriesPlan, part10, put, series
+from tests.support.served_files import NOW, hold, hold_files, register, serving
 
 _SYNTAXES = "one-image-seven-transfer-syntaxes"
 _SEGMENTED = "data__segmentations__23x38x3__*.dcm"
@@ -191,6 +191,14 @@ def test_metadata_are_those_of_the_file_with_addresses_of_large_values(served: S
         assert got["7FE00010"]["BulkDataURI"] == place
         dataset = pydicom.Dataset.from_json(got, bulk_data_uri_handler=lambda _: b"")
         assert (dataset.PatientID, dataset.Rows) == (header.PatientID, header.Rows)
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_metadata_of_others_back(served: Served) -> None:
+    whole, broken = series(SeriesPlan(study="broken", shape=(2, 16, 20)))
+    hold(served.database, served.objects, [whole])
+    register(served.database, [put(served.objects, part10(broken)[:300], like=broken)])
+    got = served.get(f"/studies/{whole.StudyInstanceUID}/metadata").json()
+    assert {one["00080018"]["Value"][0] for one in got} == {whole.SOPInstanceUID, broken.SOPInstanceUID}
 
 
 def test_a_client_gets_metadata_of_every_level(served: Served) -> None:
