@@ -21,10 +21,14 @@ from console import api, pages, request_errors, sign_in
 from console.access.asked_host import path_of
 from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
+from console.access.passing import AlwaysSaid, CheckedFirst
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
 from console.dicomweb import storing
 from console.dicomweb.store_inlet import StoreInlet
+from console.dicomweb import retrieving, searching
+from console.dicomweb.origins import ViewerOrigins
+from console.dicomweb.resources import Resources
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews
@@ -118,6 +122,8 @@ def create_app(
     history = HistoryViews(database)
     app.include_router(history_api.router(history))
     app.include_router(destination_pages.router(views))
+    app.include_router(searching.router(database))
+    app.include_router(retrieving.router(Resources.of(database, objects)))
     app.include_router(workitems_api.router(WorkitemViews(database)))
     app.state.stop_storing = inlet.stop_soon
     app.include_router(storing.router(inlet, storing.StoreTerms(settings.stored_lane, settings.stored_megabytes << 20)))
@@ -128,9 +134,10 @@ def create_app(
     app.include_router(sign_in.router(authentication))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     policy = AccessPolicy(is_reading_open=not settings.asks_readers)
-    app.middleware("http")(AccessGuard(authentication, policy, answer=_answer_refusal))
-    app.middleware("http")(_from_here_alone)
-    app.middleware("http")(_with_headers)
+    app.add_middleware(CheckedFirst, check=AccessGuard(authentication, policy, answer=_answer_refusal))
+    app.add_middleware(CheckedFirst, check=_from_here_alone)
+    app.add_middleware(AlwaysSaid, headers=_HEADERS)
+    app.add_middleware(ViewerOrigins, origins=frozenset(settings.dicomweb_origins))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
     app.add_exception_handler(OncueError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
@@ -156,12 +163,6 @@ async def _from_here_alone(request: Request, call_next: Callable[[Request], Awai
     if is_foreign and request.method not in ONLY_READ:
         return JSONResponse({"code": "foreign_origin", "message": "sent by a page of another site"}, status_code=403)
     return await call_next(request)
-
-
-async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(_HEADERS)
-    return response
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

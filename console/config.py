@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -36,6 +37,7 @@ OTHER_VARIABLES = frozenset({"ONCUE_STATE", "ONCUE_CONFIG", "ONCUE_REQUIRE_PEERS
 TEST_PREFIX = "ONCUE_TEST_"
 """Variables that only the tests read: ONCUE_TEST_DATA and its like."""
 FILE_NAME = "oncue.toml"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Layer = Mapping[str, Mapping[str, Any]]
@@ -63,6 +65,10 @@ class ConsoleSettings(BaseModel):
         default=("127.0.0.1", "localhost", "[::1]"),
         description="Names that a browser may ask for in the Host header; anything else is refused (DNS rebinding)",
     )
+    dicomweb_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins such as https://viewer.example.org whose pages may read /dicom-web in a browser (CORS)",
+    )
     worklist_hours: float = Field(
         default=0,
         ge=0,
@@ -81,6 +87,13 @@ class ConsoleSettings(BaseModel):
     stored_megabytes: int = Field(
         default=16_384, ge=1, description="Largest request of STOW-RS; each instance is bound by the gateway's setting"
     )
+
+    @field_validator("dicomweb_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_ORIGIN.fullmatch, origins)):
+            raise ValueError("an origin is http:// or https:// with a host and maybe a port, and nothing behind it")
+        return origins
 
     @property
     def is_on_loopback(self) -> bool:

@@ -60,6 +60,12 @@ class NotAcceptable(RequestRefused):
     http_status = http.HTTPStatus.NOT_ACCEPTABLE
 
 
+class FramesInvalid(RequestRefused):
+    """A list of frames is none, or names one that the instance has not."""
+
+    code = "frames_invalid"
+
+
 class BodyTooLarge(RequestRefused):
     """The body is larger than any workitem."""
 

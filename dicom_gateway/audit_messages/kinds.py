@@ -105,6 +105,8 @@ KINDS: Mapping[str, MessageKind] = {
     "delivery:postponed": _sent(EventId.INSTANCES_TRANSFERRED, Action.CREATE, Indicator.MINOR_FAILURE),
     "object:written": _accessed(Action.CREATE),
     "picture:read": _read(),
+    "headers:read": _read(),
+    "images:read": _read(),
     "study:read": _read(),
     "study:retrieved": _read(),
     "study:seen": _read(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,6 +18,13 @@ from storage.models import StudyRow
 
 _VISIT = timedelta(minutes=10)
 """How long a study page that somebody opened counts as one visit: its pictures are part of it."""
+
+
+class Looked(StrEnum):
+    """What of stored objects somebody was given, by the tag of the event that says so."""
+
+    HEADERS = "headers:read"
+    IMAGES = "images:read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +48,28 @@ def picture_read(session: Session, job_id: int, reader: Reader) -> None:
         _record(session, "picture:read", f"job/{job_id}", reader, study=study)
 
 
+def objects_read(session: Session, study_id: int, reader: Reader, *, what: Looked) -> None:
+    """Record that somebody was given headers or images of a study by DICOMweb, once a visit."""
+    study = audit.study_of(session, study_id)
+    if not is_reading_objects(session, study.uid, reader, what=what):
+        _record(session, what.value, f"study/{study.uid}", reader, study=study)
+
+
+def is_reading_objects(session: Session, study_uid: str, reader: Reader, *, what: Looked) -> bool:
+    """Say whether the same person was given the same kind of thing minutes ago: a viewer asks for each frame alone."""
+    return _was_there(session, study_uid, reader, (what.value,))
+
+
 def is_visiting(session: Session, study: ConcernedStudy, reader: Reader) -> bool:
     """Say whether the same person opened the study, or a picture of it, minutes ago."""
+    return _was_there(session, study.uid, reader, ("study:read", "picture:read"))
+
+
+def _was_there(session: Session, study_uid: str, reader: Reader, tags: tuple[str, ...]) -> bool:
     query = select(EVENTS.c.seq).where(
-        EVENTS.c.study == study.uid,
+        EVENTS.c.study == study_uid,
         EVENTS.c.actor == reader.actor,
-        EVENTS.c.tag.in_(("study:read", "picture:read")),
+        EVENTS.c.tag.in_(tags),
         EVENTS.c.at >= audit.moment(reader.now - _VISIT),
     )
     return session.scalar(query.limit(1)) is not None

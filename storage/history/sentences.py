@@ -93,6 +93,8 @@ _SENTENCES: Mapping[str, str] = {
     "announcement:superseded": "{channel} is not told any more of {priority}: a later result came first",
     "announcement:called-off": "{channel} is not told of it any more: {code}",
     "picture:read": "{actor} looked at a picture of job {number}",
+    "headers:read": "{actor} was given headers of the study",
+    "images:read": "{actor} was given images of the study",
     "export:made": "{actor} took {what} of job {number} out as files",
     "study:retrieved": "{actor} asked for {objects} objects of the study to be sent to {destination}",
     "audit:read": "{actor} read the history of the study",

@@ -18,6 +18,8 @@ class Sight(StrEnum):
 
     RECORD = "record"
     PICTURE = "picture"
+    HEADERS = "headers"
+    IMAGES = "images"
     EXPORT = "export"
     HISTORY = "history"
     OBJECT = "object"
@@ -40,6 +42,8 @@ class Sighting:
 _SIGHTS: Mapping[str, Sight] = {
     "study:read": Sight.RECORD,
     "picture:read": Sight.PICTURE,
+    "headers:read": Sight.HEADERS,
+    "images:read": Sight.IMAGES,
     "export:made": Sight.EXPORT,
     "object:requested": Sight.EXPORT,
     "audit:read": Sight.HISTORY,

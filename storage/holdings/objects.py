@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.holdings.tables import ObjectHeaderRow
@@ -56,6 +56,25 @@ def studies_of_patient(session: Session, patient_id: str) -> tuple[str, ...]:
     """Return the UIDs of the studies of a Patient ID, by UID."""
     query = select(StudyRow.study_instance_uid).where(StudyRow.patient_id == patient_id)
     return tuple(session.scalars(query.order_by(StudyRow.study_instance_uid)))
+
+
+def count_deleted(
+    session: Session,
+    study_instance_uid: str,
+    series_instance_uid: str | None = None,
+    sop_instance_uid: str | None = None,
+) -> int:
+    """Return how many objects of a study, of a series of it, or of one UID are on record and no longer kept."""
+    count = 0
+    for row, state in ((InstanceRow, InstanceRow.current), (ResultObjectRow, ResultObjectRow.flaw.is_(None))):
+        query = select(func.count()).select_from(row).join(StudyRow, StudyRow.id == row.study_id)
+        query = query.where(StudyRow.study_instance_uid == study_instance_uid, row.deleted_at.is_not(None), state)
+        if series_instance_uid is not None:
+            query = query.where(row.series_instance_uid == series_instance_uid)
+        if sop_instance_uid is not None:
+            query = query.where(row.sop_instance_uid == sop_instance_uid)
+        count += session.scalar(query) or 0
+    return count
 
 
 def named(session: Session, sop_instance_uid: str) -> tuple[HeldObject, ...]:

@@ -107,11 +107,11 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browsing(profile: Path) -> Iterator[Browser]:
-    """Run a browser with a profile of its own until the block ends."""
+def browsing(profile: Path, *options: str) -> Iterator[Browser]:
+    """Run a browser with a profile of its own until the block ends; ``options`` go to its command line."""
     (their_reading, our_writing), (our_reading, their_writing) = os.pipe(), os.pipe()
     command = ["bash", "-c", _WITH_PIPES, "bash", str(their_reading), str(their_writing), executable("chromium")]
-    command += [*SWITCHES, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+    command += [*SWITCHES, *options, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
     with (profile.parent / f"{profile.name}.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=(their_reading, their_writing))
     for descriptor in (their_reading, their_writing):

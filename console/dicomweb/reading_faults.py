@@ -1,0 +1,25 @@
+"""What a parser raises of a file becomes an error that names the file and no value of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydicom.errors import InvalidDicomError
+
+from dicom_gateway.data_sets import FAULTS
+from dicom_gateway.errors import UndecodableObject
+from workers.silence import no_warnings
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Raise UndecodableObject for what pydicom raises; an OSError with a number is the disk's, and stays."""
+    with no_warnings():
+        try:
+            yield
+        except (*FAULTS, EOFError, InvalidDicomError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            # Not chained: pydicom quotes the value.
+            raise UndecodableObject(f"object {name} cannot be read ({type(error).__name__})") from None
