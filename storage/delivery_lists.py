@@ -71,6 +71,12 @@ def count_by_state(session: Session, destination: str) -> Mapping[DeliveryState,
     return {DeliveryState(row[0]): row[1] for row in session.execute(query.group_by(DeliveryRow.state))}
 
 
+def count_proofs(session: Session, destination: str) -> Mapping[ProofState, int]:
+    """Return how many proofs of deliveries to a destination there are in each state."""
+    query = select(DeliveryProofRow.state, func.count()).where(DeliveryProofRow.destination == destination)
+    return {ProofState(row[0]): row[1] for row in session.execute(query.group_by(DeliveryProofRow.state))}
+
+
 def count_by_destination(session: Session, job_id: int) -> Mapping[str, int]:
     """Return how many deliveries of a job's objects there are for each destination, in whatever state."""
     query = (

@@ -124,9 +124,15 @@ def committed(session: Session, ids: Collection[int], *, now: datetime) -> None:
         record(session, row, "proof:committed", study=study, now=now)
 
 
-def missing(session: Session, ids: Collection[int], cause: Cause, *, now: datetime) -> None:
-    """Send anew what the destination does not have, twice at most; then the proof has failed."""
+def missing(session: Session, ids: Collection[int], cause: Cause, *, now: datetime, looks: int = 1) -> None:
+    """Send anew what the destination does not have, twice at most; then the proof has failed.
+
+    It is asked ``looks`` times before that.
+    """
     for row, study in _asked(session, ids):
+        if row.attempts < looks:
+            _ask_again(session, row, cause, study, now)
+            continue
         if row.resent >= MOST_RESENT:
             _fail(session, row, cause, study, now)
             continue
@@ -148,10 +154,7 @@ def unclear(session: Session, ids: Collection[int], cause: Cause, *, now: dateti
         if row.attempts >= len(PATIENCE):
             _fail(session, row, cause, study, now)
             continue
-        step(row, ProofState.PENDING)
-        row.code, row.reason = cause.code, cause.reason
-        row.next_attempt_at = now + _SHORTEST_PAUSE * 4 ** (row.attempts - 1)
-        record(session, row, "proof:postponed", study=study, now=now)
+        _ask_again(session, row, cause, study, now)
 
 
 def failed(session: Session, ids: Collection[int], cause: Cause, *, now: datetime) -> None:
@@ -209,12 +212,6 @@ def withdraw(session: Session, destination: str, *, now: datetime) -> None:
     audit.record(session, "proof:withdrawn", f"destination/{destination}", actor=ACTOR, now=now, details=details)
 
 
-def counts(session: Session, destination: str) -> dict[ProofState, int]:
-    """Return how many proofs of a destination there are in each state."""
-    query = select(DeliveryProofRow.state, func.count()).where(DeliveryProofRow.destination == destination)
-    return {ProofState(state): number for state, number in session.execute(query.group_by(DeliveryProofRow.state))}
-
-
 _OPEN = (ProofState.PENDING.value, ProofState.ASKED.value)
 
 
@@ -245,6 +242,15 @@ def _fail(session: Session, row: DeliveryProofRow, cause: Cause, study: audit.Co
     step(row, ProofState.FAILED)
     row.code, row.reason = cause.code, cause.reason
     record(session, row, "proof:failed", study=study, now=now)
+
+
+def _ask_again(
+    session: Session, row: DeliveryProofRow, cause: Cause, study: audit.ConcernedStudy, now: datetime
+) -> None:
+    step(row, ProofState.PENDING)
+    row.code, row.reason = cause.code, cause.reason
+    row.next_attempt_at = now + _SHORTEST_PAUSE * 4 ** (row.attempts - 1)
+    record(session, row, "proof:postponed", study=study, now=now)
 
 
 def _is_sent(session: Session, row: DeliveryProofRow) -> bool:

@@ -143,6 +143,11 @@ def hand_over(session: Session, request_id: int, *, now: datetime) -> None:
     changes.announce(session)
 
 
+def put_aside(session: Session, request_id: int, *, seconds: float, now: datetime) -> None:
+    """Leave a request that cannot be judged yet for so long."""
+    _held(session, request_id).next_attempt_at = now + timedelta(seconds=seconds)
+
+
 def take(session: Session, request_id: int, *, seconds: float, now: datetime) -> CommitmentRequest | None:
     """Take a due request for so long, and count the attempt to report; None where somebody else has it."""
     row = _held(session, request_id)
