@@ -181,6 +181,12 @@ class ProtocolViolation(OncueError):
         self.abort_reason = abort_reason
 
 
+class RequestCanceled(OncueError):
+    """A peer cancels its request by C-CANCEL (PS3.7 9.3.2.3): raised in the service that answers it."""
+
+    code = "request_canceled"
+
+
 class ConnectionLost(OncueError):
     """A peer's connection ended without a release or an abort."""
 

@@ -14,6 +14,12 @@ import structlog
 
 from dicom_gateway.announcing.announcer import Announcer, AnnouncingTerms
 from dicom_gateway.announcing.senders import Senders
+from dicom_gateway.commitment.peers import CommitmentPeers
+from dicom_gateway.commitment.proving import ProofRounds
+from dicom_gateway.commitment.querying import HoldingsQuery
+from dicom_gateway.commitment.report_takers import ReportTakers
+from dicom_gateway.commitment.reporting import ReportRounds
+from dicom_gateway.commitment.service import CommitmentService, Vouching, commitment_services
 from dicom_gateway.completeness.assembly import Assembly, Stored
 from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
@@ -51,6 +57,8 @@ _POLLS_PER_ROUND = 10
 _LONGEST_WATCH_SECONDS = 60.0
 _LAST_OBJECT_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
+_COMMITMENT_PATIENCE = PeerTimeouts(connect_seconds=5.0, associate_seconds=10.0, answer_seconds=30.0)
+_QUERY_SECONDS = 60.0
 
 logger = structlog.get_logger(__name__)
 
@@ -128,6 +136,14 @@ class Gateway:
         retention = retention or RetentionSettings()
         rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
         self._retention = Loop("retention", rounds.run, seconds=retention.every_seconds)
+        vouching, takers = Vouching(database, objects, settings.aet, clock), ReportTakers(database, clock)
+        speaker = CommitmentPeers(settings.aet, _COMMITMENT_PATIENCE, tls)
+        report_rounds = ReportRounds(vouching, speaker)
+        self._commitment = Loop("commitment", report_rounds.run, seconds=slowest)
+        self._vouching = CommitmentService(vouching, takers, on_hand_over=self._commitment.wake)
+        query = HoldingsQuery(settings.aet, _COMMITMENT_PATIENCE, _QUERY_SECONDS, tls)
+        proof_rounds = ProofRounds(database, speaker, query, takers, clock)
+        self._proofs = Loop("proofs", proof_rounds.run, seconds=slowest)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
@@ -139,7 +155,7 @@ class Gateway:
             admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
-            data_set_services=workitem_services(database, clock),
+            data_set_services={**workitem_services(database, clock), **commitment_services(self._vouching)},
         )
 
     @property
@@ -172,6 +188,7 @@ class Gateway:
     def stop(self) -> None:
         """Stop receiving, let what is open finish, end the loops, and record the end."""
         self._stopping.set()
+        self._vouching.stop()
         for loop in self._working_loops():
             loop.stop()
         self._dispatcher.close()
@@ -199,7 +216,8 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention
+        proofs = (self._commitment, self._proofs)
+        return self._assembly, self._sources, *results, *proofs, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -207,6 +225,8 @@ class Gateway:
             self._reports.wake()
             self._delivery.wake()
             self._announcing.wake()
+            self._commitment.wake()
+            self._proofs.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0

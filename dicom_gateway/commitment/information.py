@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from dicom_gateway.data_sets import decode, encode
 from dicom_gateway.errors import GatewayError, UndecodableObject
-from storage.attributes import Attributes, element, sequence
+from storage.attributes import Attributes, Element, element, sequence
 from storage.commitment.proof_reports import CommitmentReport
 from storage.commitment.references import Failure, Reference
 from storage.uids import is_uid
@@ -151,7 +151,7 @@ def _require_few(count: int) -> None:
         raise CommitmentRefused(f"more than {MOST_REFERENCES} instances at once", Refusal.RESOURCE_LIMITATION)
 
 
-def _named(reference: Reference) -> dict[str, object]:
+def _named(reference: Reference) -> dict[str, Element]:
     return {
         _SOP_CLASS: element("UI", reference.sop_class_uid),
         _SOP_INSTANCE: element("UI", reference.sop_instance_uid),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 
-from dicom_gateway.protocol.pdus import ContextResult, invalid
+from dicom_gateway.protocol.pdus import ROLE_SELECTION, ContextResult, Roles, decode_roles, invalid
 
 _FIXED_BYTES = 68  # version, reserved bytes and titles (Table 9-17)
 _REJECTION_BYTES = 4
@@ -34,11 +34,13 @@ _FOR_GOOD = 1
 class Acceptance:
     """What was agreed on: transfer syntaxes by the ids of the accepted contexts, and the longest P-DATA-TF, 0 for any.
 
-    A transfer syntax is empty where the peer does not name one.
+    A transfer syntax is empty where the peer does not name one. ``roles`` are those that we have, by SOP class, where
+    the peer answers what we asked for.
     """
 
     transfer_syntaxes: Mapping[int, str]
     maximum_pdu_bytes: int
+    roles: Mapping[str, Roles] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Rejection:
 def decode_acceptance(body: memoryview) -> Acceptance:
     """Read the content of an A-ASSOCIATE-AC; ProtocolViolation where it is malformed."""
     accepted: dict[int, str] = {}
+    roles: dict[str, Roles] = {}
     maximum_pdu_bytes = 0
     for kind, content in _items(body[_FIXED_BYTES:]):
         if kind == _CONTEXT:
@@ -65,7 +68,10 @@ def decode_acceptance(body: memoryview) -> Acceptance:
             for inner, value in _items(content):
                 if inner == _MAXIMUM_LENGTH and len(value) == _MAXIMUM_LENGTH_BYTES:
                     maximum_pdu_bytes = int.from_bytes(value, "big")
-    return Acceptance(accepted, maximum_pdu_bytes)
+                elif inner == ROLE_SELECTION:
+                    answered = decode_roles(value)
+                    roles[answered.sop_class_uid] = answered
+    return Acceptance(accepted, maximum_pdu_bytes, roles)
 
 
 def decode_rejection(body: memoryview) -> Rejection:

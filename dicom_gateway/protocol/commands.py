@@ -17,7 +17,10 @@ _ELEMENT = Struct("<HHL")
 _US = Struct("<H")
 _GROUP_LENGTH, _SOP_CLASS, _REQUESTED_SOP_CLASS, _COMMAND_FIELD = 0x0000, 0x0002, 0x0003, 0x0100
 _MESSAGE_ID, _RESPONDS_TO, _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT = 0x0110, 0x0120, 0x0800, 0x0900, 0x0902
-_SOP_INSTANCE, _REQUESTED_SOP_INSTANCE, _ATTRIBUTES, _ACTION_TYPE = 0x1000, 0x1001, 0x1005, 0x1008
+_SOP_INSTANCE, _REQUESTED_SOP_INSTANCE, _EVENT_TYPE, _ATTRIBUTES, _ACTION_TYPE = 0x1000, 0x1001, 0x1002, 0x1005, 0x1008
+_MOVE_DESTINATION = 0x0600
+_REMAINING, _COMPLETED, _FAILED, _WARNING = 0x1020, 0x1021, 0x1022, 0x1023
+_MOVE_ORIGINATOR, _MOVE_MESSAGE_ID = 0x1030, 0x1031
 _PRIORITY = 0x0700
 _NO_DATA_SET, _DATA_SET = 0x0101, 0x0001
 _MEDIUM = 0x0000
@@ -25,6 +28,7 @@ _RESPONSE_BIT = 0x8000
 _VERIFICATION = "1.2.840.10008.1.1"
 _NUMBERS = frozenset({_COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE})
 _COMMENT_CHARACTERS = 64
+_LARGEST_NUMBER = 0xFFFF
 
 
 class CommandField(IntEnum):
@@ -51,7 +55,8 @@ class Command:
     """A request's command set, as far as we look at it; a UID that is missing is empty, and need not be one.
 
     The UIDs are those of the affected, or of the requested, SOP class and instance. The ``message_id`` of a C-CANCEL is
-    that of the request to be cancelled. ``attributes`` are the tags of an attribute identifier list (N-GET).
+    that of the request to be cancelled. ``attributes`` are the tags of an attribute identifier list (N-GET),
+    ``event_type`` is that of an N-EVENT-REPORT, ``move_destination`` the AE title that a C-MOVE names.
     """
 
     field: int
@@ -61,16 +66,37 @@ class Command:
     sop_instance_uid: str
     action_type: int | None = None
     attributes: tuple[int, ...] = ()
+    event_type: int | None = None
+    move_destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubOperations:
+    """How far a C-MOVE or C-GET has come (PS3.7 9.1.3.1.6 to 9.1.3.1.9); ``remaining`` None is not said."""
+
+    remaining: int | None
+    completed: int
+    failed: int
+    warning: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveOriginator:
+    """For whom an instance is sent: the AE title that asked by C-MOVE, and the message id of that (PS3.7 9.1.1.1)."""
+
+    ae_title: str
+    message_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response's command set, as far as we look at it."""
+    """A response's command set, as far as we look at it; ``sub_operations`` where it counts any."""
 
     field: int
     responds_to: int
     status: int
     has_data_set: bool
+    sub_operations: SubOperations | None = None
 
 
 def decode(content: bytes) -> Command:
@@ -95,16 +121,31 @@ def decode(content: bytes) -> Command:
         sop_instance_uid=_uid(elements, _REQUESTED_SOP_INSTANCE if is_of_instance else _SOP_INSTANCE),
         action_type=_number(elements, _ACTION_TYPE) if field == CommandField.N_ACTION_RQ else None,
         attributes=_tags(elements) if field == CommandField.N_GET_RQ else (),
+        event_type=_number(elements, _EVENT_TYPE) if field == CommandField.N_EVENT_REPORT_RQ else None,
+        move_destination=_uid(elements, _MOVE_DESTINATION).strip() if field == CommandField.C_MOVE_RQ else "",
     )
 
 
+def is_response(content: bytes) -> bool:
+    """Say whether a command set is a response; ProtocolViolation where it is malformed."""
+    field = _number(_elements(content), _COMMAND_FIELD)
+    return field is not None and bool(field & _RESPONSE_BIT)
+
+
 def response(
-    command: Command, status: int, *, has_data_set: bool = False, comment: str = "", sop_instance_uid: str = ""
+    command: Command,
+    status: int,
+    *,
+    has_data_set: bool = False,
+    comment: str = "",
+    sop_instance_uid: str = "",
+    sub_operations: SubOperations | None = None,
 ) -> bytes:
     """Encode the answer to a request: its UIDs, where they are UIDs, and a status (PS3.7 9.3.1.2, 9.3.5.2, 10.3).
 
     ``sop_instance_uid`` is that of an instance that we chose it for; ``comment`` is cut to 64 characters.
     """
+    event = b"" if command.event_type is None else _number_element(_EVENT_TYPE, command.event_type)
     action = b"" if command.action_type is None else _number_element(_ACTION_TYPE, command.action_type)
     body = (
         _uid_element(_SOP_CLASS, command.sop_class_uid)
@@ -114,12 +155,16 @@ def response(
         + _number_element(_STATUS, status)
         + (_text_element(_ERROR_COMMENT, comment[:_COMMENT_CHARACTERS]) if comment else b"")
         + _uid_element(_SOP_INSTANCE, sop_instance_uid or command.sop_instance_uid)
+        + event
         + action
+        + (b"" if sub_operations is None else _counters(sub_operations))
     )
     return _with_length(body)
 
 
-def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+def store_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, *, originator: MoveOriginator | None = None
+) -> bytes:
     """Encode a C-STORE request of medium priority, whose data set follows (PS3.7 9.3.1.1)."""
     return _with_length(
         _uid_element(_SOP_CLASS, sop_class_uid)
@@ -128,6 +173,19 @@ def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) ->
         + _number_element(_PRIORITY, _MEDIUM)
         + _number_element(_DATA_SET_TYPE, _DATA_SET)
         + _uid_element(_SOP_INSTANCE, sop_instance_uid)
+        + (b"" if originator is None else _originator(originator))
+    )
+
+
+def event_report_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int) -> bytes:
+    """Encode an N-EVENT-REPORT request, whose event information follows (PS3.7 10.3.1)."""
+    return _with_length(
+        _uid_element(_SOP_CLASS, sop_class_uid)
+        + _number_element(_COMMAND_FIELD, CommandField.N_EVENT_REPORT_RQ)
+        + _number_element(_MESSAGE_ID, message_id)
+        + _number_element(_DATA_SET_TYPE, _DATA_SET)
+        + _uid_element(_SOP_INSTANCE, sop_instance_uid)
+        + _number_element(_EVENT_TYPE, event_type)
     )
 
 
@@ -174,7 +232,31 @@ def decode_answer(content: bytes) -> Answer:
         raise _malformed("a response lacks its command field, message id, status or data set type")
     if not field & _RESPONSE_BIT:
         raise _malformed("a request where a response is due")
-    return Answer(field & ~_RESPONSE_BIT, responds_to, status, data_set_type != _NO_DATA_SET)
+    return Answer(field & ~_RESPONSE_BIT, responds_to, status, data_set_type != _NO_DATA_SET, _sub_operations(elements))
+
+
+def _sub_operations(elements: dict[int, bytes]) -> SubOperations | None:
+    remaining, *done = (_number(elements, element) for element in (_REMAINING, _COMPLETED, _FAILED, _WARNING))
+    if remaining is None and all(count is None for count in done):
+        return None
+    completed, failed, warning = (count or 0 for count in done)
+    return SubOperations(remaining, completed, failed, warning)
+
+
+def _counters(counted: SubOperations) -> bytes:
+    """Encode the numbers of sub-operations, which have room for no more than 65535 of a kind."""
+    remaining = b"" if counted.remaining is None else _counter(_REMAINING, counted.remaining)
+    completed, failed = _counter(_COMPLETED, counted.completed), _counter(_FAILED, counted.failed)
+    return remaining + completed + failed + _counter(_WARNING, counted.warning)
+
+
+def _counter(element: int, count: int) -> bytes:
+    return _number_element(element, min(count, _LARGEST_NUMBER))
+
+
+def _originator(originator: MoveOriginator) -> bytes:
+    title = _text_element(_MOVE_ORIGINATOR, originator.ae_title)
+    return title + _number_element(_MOVE_MESSAGE_ID, originator.message_id)
 
 
 def _elements(content: bytes) -> dict[int, bytes]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dicom_gateway.protocol.commands import Command, CommandField
+from dicom_gateway.protocol.commands import Command, CommandField, SubOperations
 from storage.peers import Service
 
 PENDING = frozenset({0xFF00, 0xFF01})
@@ -30,16 +30,6 @@ class Request:
     calling_aet: str
     peer: str
     takes: frozenset[tuple[str, str]] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class SubOperations:
-    """How far a C-MOVE or C-GET has come (PS3.7 9.1.3.1.6 to 9.1.3.1.9)."""
-
-    remaining: int
-    completed: int
-    failed: int
-    warning: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +86,10 @@ class PeerAnswer:
 Conversation = Generator[Response | PeerRequest, PeerAnswer | None, None]
 """What a service says to a request: responses, of which the last is not pending, and requests of its own.
 
-A request of ours is answered by sending its PeerAnswer in. Requests may also follow the last response, as a report of
-commitment does; the generator is closed where the peer cancels, releases or is gone.
+A request of ours is answered by sending its PeerAnswer in; one whose file cannot be read raises OSError there, and
+nothing was sent. Requests may also follow the last response, as a report of commitment does. Where the peer cancels,
+RequestCanceled is raised in the generator, which may then yield one last response of its own, with what was done; the
+generator is closed where the peer releases or is gone.
 """
 
 
@@ -114,7 +106,7 @@ class DataSetService(Protocol):
     def responses(self, request: Request) -> Conversation:
         """Yield the responses to a request: any number that are pending, and one that is not.
 
-        It is closed early where the peer cancels the request or is gone.
+        It ends early where the peer cancels the request or is gone.
         """
         ...
 

@@ -21,7 +21,12 @@ _PROTOCOL_VERSION = 0x0001
 _APPLICATION_CONTEXT, _CONTEXT, _CONTEXT_ANSWER = 0x10, 0x20, 0x21
 _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX, _USER_INFORMATION = 0x30, 0x40, 0x50
 _MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _IMPLEMENTATION_VERSION = 0x51, 0x52, 0x55
+ROLE_SELECTION = 0x54
+"""Type of the item of a role selection (PS3.7 D.3.3.4)."""
+_ROLE = Struct(">H")
+_ROLE_BYTES = 2
 _SERVICE_USER, _SERVICE_PROVIDER = 0, 2
+_LONGEST_UID_BYTES = 64
 DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 """The application context name of DICOM (PS3.7 A.2.1)."""
 
@@ -79,6 +84,18 @@ class ContextProposal:
     context_id: int
     abstract_syntax: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which roles the requester of an association has for a SOP class: as it asks, or as it is answered.
+
+    Without such an item it is the SCU and no SCP (PS3.7 D.3.3.4).
+    """
+
+    sop_class_uid: str
+    is_scu: bool
+    is_scp: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,12 @@ def fragment_head(context_id: int, size: int, *, is_last: bool) -> bytes:
 
 
 def associate_request(
-    called_aet: str, calling_aet: str, contexts: Iterable[ContextProposal], ours: Identification
+    called_aet: str,
+    calling_aet: str,
+    contexts: Iterable[ContextProposal],
+    ours: Identification,
+    *,
+    roles: Iterable[Roles] = (),
 ) -> bytes:
     """Encode an A-ASSOCIATE-RQ; titles are at most 16 characters (9.3.2)."""
     titles = called_aet.encode("ascii").ljust(16) + calling_aet.encode("ascii").ljust(16) + bytes(32)
@@ -162,12 +184,17 @@ def associate_request(
         )
         for context in contexts
     )
-    body = _associate_body(titles, DICOM_APPLICATION_CONTEXT, proposed, ours)
+    body = _associate_body(titles, DICOM_APPLICATION_CONTEXT, proposed, _user_information(ours, roles))
     return HEADER.pack(PduType.ASSOCIATE_RQ, len(body)) + body
 
 
 def associate_accept(
-    titles: bytes, application_context: str, answers: Iterable[ContextAnswer], ours: Identification
+    titles: bytes,
+    application_context: str,
+    answers: Iterable[ContextAnswer],
+    ours: Identification,
+    *,
+    roles: Iterable[Roles] = (),
 ) -> bytes:
     """Encode an A-ASSOCIATE-AC; ``titles`` are the 64 bytes of the request that go back as they came (9.3.3)."""
     contexts = b"".join(
@@ -177,8 +204,23 @@ def associate_accept(
         )
         for answer in answers
     )
-    body = _associate_body(titles, application_context, contexts, ours)
+    body = _associate_body(titles, application_context, contexts, _user_information(ours, roles))
     return HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body
+
+
+def decode_roles(content: memoryview) -> Roles:
+    """Read the content of a role selection item; ProtocolViolation where its UID does not fit into it.
+
+    A UID that is none matches no SOP class.
+    """
+    if len(content) < _ROLE.size + _ROLE_BYTES:
+        raise invalid("a role selection is cut off")
+    (length,) = _ROLE.unpack_from(content)
+    if len(content) != _ROLE.size + length + _ROLE_BYTES:
+        raise invalid("a role selection is not as long as its SOP class has it")
+    uid = bytes(content[_ROLE.size : _ROLE.size + min(length, _LONGEST_UID_BYTES + 1)])
+    scu, scp = content[-_ROLE_BYTES:]
+    return Roles(uid.decode("ascii", errors="replace").rstrip(" \0"), scu == 1, scp == 1)
 
 
 def associate_reject(result: int, source: int, reason: int) -> bytes:
@@ -211,12 +253,22 @@ def invalid(message: str) -> ProtocolViolation:
     return ProtocolViolation(message, code="invalid_pdu", abort_reason=AbortReason.INVALID_PARAMETER)
 
 
-def _associate_body(titles: bytes, application_context: str, contexts: bytes, ours: Identification) -> bytes:
-    user_information = (
+def _user_information(ours: Identification, roles: Iterable[Roles]) -> bytes:
+    """Encode what the user items say; those of roles stand between ours, for items come by their type (D.3.3.4)."""
+    return (
         _item(_MAXIMUM_LENGTH, ours.maximum_pdu_bytes.to_bytes(4, "big"))
         + _text_item(_IMPLEMENTATION_CLASS, ours.implementation_class_uid)
+        + b"".join(map(_role_item, roles))
         + _text_item(_IMPLEMENTATION_VERSION, ours.implementation_version)
     )
+
+
+def _role_item(roles: Roles) -> bytes:
+    uid = roles.sop_class_uid.encode("ascii")
+    return _item(ROLE_SELECTION, _ROLE.pack(len(uid)) + uid + bytes((roles.is_scu, roles.is_scp)))
+
+
+def _associate_body(titles: bytes, application_context: str, contexts: bytes, user_information: bytes) -> bytes:
     return (
         _PROTOCOL_VERSION.to_bytes(2, "big")
         + bytes(2)

@@ -15,7 +15,7 @@ from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, Protoco
 from dicom_gateway.protocol import pdus
 from dicom_gateway.protocol.channel import REQUEST_LATE, Channel
 from dicom_gateway.protocol.pdus import AbortReason, Identification, PduType
-from dicom_gateway.receiving import association_request, negotiation
+from dicom_gateway.receiving import association_request
 from dicom_gateway.receiving.admission import (
     TOO_MANY_ASSOCIATIONS,
     Admission,
@@ -29,8 +29,9 @@ from dicom_gateway.receiving.association_request import AssociationRequest
 from dicom_gateway.receiving.bounded_log import BoundedLog
 from dicom_gateway.receiving.doors import Arrival
 from dicom_gateway.receiving.half_open import HalfOpen
-from dicom_gateway.receiving.messages import Messages, Send
-from dicom_gateway.receiving.negotiation import Negotiation
+from dicom_gateway.receiving.messages import Messages
+from dicom_gateway.receiving.negotiation import Accepted, Negotiation
+from dicom_gateway.receiving.outlet import Outlet
 from dicom_gateway.receiving.services import ServiceParts, Services
 from dicom_gateway.receiving.slots import Slot, Slots
 from dicom_gateway.receiving.store_request import safe_title
@@ -178,9 +179,10 @@ class Acceptor:
             messages = Messages(
                 contexts,
                 services,
+                Outlet(channel, request.maximum_pdu_bytes),
                 slot=slot,
-                send=_sender(channel, request.maximum_pdu_bytes),
                 longest_data_set_bytes=limits.longest_data_set_bytes,
+                answer_seconds=limits.idle_seconds,
             )
             how = association.run(messages, limits)
             self._record_end(services, slot, how)
@@ -201,11 +203,13 @@ class Acceptor:
         finally:
             self._ending.release()
 
-    def _accept(self, channel: Channel, request: AssociationRequest, admitted: Admitted) -> negotiation.Accepted:
-        answers = self._rules.negotiation.answers(request.contexts, admitted)
+    def _accept(self, channel: Channel, request: AssociationRequest, admitted: Admitted) -> Accepted:
+        agreed = self._rules.negotiation.agree(request, admitted)
         ours = self._rules.identification
-        channel.send(pdus.associate_accept(request.titles, request.application_context, answers, ours))
-        return negotiation.accepted(request.contexts, answers)
+        channel.send(
+            pdus.associate_accept(request.titles, request.application_context, agreed.answers, ours, roles=agreed.roles)
+        )
+        return agreed.contexts
 
     def _refuse(self, channel: Channel, caller: Caller, refused: Refused) -> None:
         reason = refused.reason
@@ -220,13 +224,3 @@ def _unfit(request: AssociationRequest) -> RejectReason | None:
     if request.application_context != pdus.DICOM_APPLICATION_CONTEXT:
         return _APPLICATION_CONTEXT_UNKNOWN
     return None
-
-
-def _sender(channel: Channel, maximum_pdu_bytes: int) -> Send:
-    def send(context_id: int, command: bytes, data_set: bytes = b"") -> None:
-        encoded = pdus.command_pdus(context_id, command, maximum_pdu_bytes=maximum_pdu_bytes)
-        if data_set:
-            encoded += pdus.data_set_pdus(context_id, data_set, maximum_pdu_bytes=maximum_pdu_bytes)
-        channel.send(encoded)
-
-    return send

@@ -10,7 +10,7 @@ import structlog
 
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, ProtocolViolation
 from dicom_gateway.protocol import pdus
-from dicom_gateway.protocol.channel import Channel
+from dicom_gateway.protocol.channel import Channel, Pdu
 from dicom_gateway.protocol.pdus import AbortReason, PduType
 from dicom_gateway.receiving.admission import Caller
 from dicom_gateway.receiving.bounded_log import BoundedLog
@@ -38,8 +38,9 @@ class HowEnded(StrEnum):
 class AssociationLimits:
     """Bounds of an open association: the longest PDU that we take, and how long the peer may be silent.
 
-    A data set that is too large is refused when it is there in full, so that the association can go on; one of more
-    than ``longest_data_set_bytes`` is not waited for.
+    It has the same time to answer a request of ours, whatever else it sends. A data set that is too large is refused
+    when it is there in full, so that the association can go on; one of more than ``longest_data_set_bytes`` is not
+    waited for.
     """
 
     maximum_pdu_bytes: int
@@ -89,10 +90,10 @@ class OpenAssociation:
     def _serve(self, messages: Messages, limits: AssociationLimits) -> HowEnded:
         longest = limits.maximum_pdu_bytes + PDU_SLACK_BYTES
         while True:
-            if messages.is_answering and not self._channel.has_more():
+            if messages.is_due and not self._channel.has_more():
                 messages.go_on()
                 continue
-            pdu = self._channel.read_pdu(idle_seconds=limits.idle_seconds, longest_bytes=longest)
+            pdu = self._next(messages.deadline, longest, limits)
             if pdu.kind is PduType.P_DATA_TF:
                 for fragment in pdus.fragments(pdu.body):
                     messages.take(fragment)
@@ -103,6 +104,12 @@ class OpenAssociation:
                 return HowEnded.ABORTED
             else:
                 raise _unexpected(pdu.kind)
+
+    def _next(self, deadline: float | None, longest_bytes: int, limits: AssociationLimits) -> Pdu:
+        """Wait for the peer: until it must have answered a request of ours, or as long as it may be silent."""
+        if deadline is not None:
+            return self._channel.read_pdu_by(deadline=deadline, longest_bytes=longest_bytes)
+        return self._channel.read_pdu(idle_seconds=limits.idle_seconds, longest_bytes=longest_bytes)
 
     def _cut(self, error: ProtocolViolation) -> HowEnded:
         self._log.write(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from struct import Struct
 
-from dicom_gateway.protocol.pdus import invalid
+from dicom_gateway.protocol.pdus import ROLE_SELECTION, Roles, decode_roles, invalid
 
 _FIXED = Struct(">H2x16s16s32s")
 _TITLES = slice(4, 68)
@@ -35,7 +35,8 @@ class ProposedContext:
 class AssociationRequest:
     """What a peer asks for; ``maximum_pdu_bytes`` is the longest P-DATA-TF that it takes, 0 for any.
 
-    ``titles`` are the bytes of the AE titles and the reserved field behind them, which an acceptance returns.
+    ``titles`` are the bytes of the AE titles and the reserved field behind them, which an acceptance returns. ``roles``
+    are those that it asks for, by SOP class: of two items for one the first.
     """
 
     protocol_version: int
@@ -45,20 +46,27 @@ class AssociationRequest:
     application_context: str
     contexts: tuple[ProposedContext, ...]
     maximum_pdu_bytes: int
+    roles: Mapping[str, Roles]
+
+
+@dataclass(frozen=True, slots=True)
+class _UserInformation:
+    maximum_pdu_bytes: int
+    roles: Mapping[str, Roles]
 
 
 def decode(body: memoryview) -> AssociationRequest:
     """Read the content of an A-ASSOCIATE-RQ; ProtocolViolation where it is malformed.
 
-    Items that we do not negotiate (roles, extended negotiation, user identity, asynchronous operations) are stepped
-    over: without an answer, the standard's defaults hold (PS3.7 D.3.3).
+    Items that we do not negotiate (extended negotiation, user identity, asynchronous operations) are stepped over:
+    without an answer, the standard's defaults hold (PS3.7 D.3.3).
     """
     if len(body) < _FIXED.size:
         raise invalid("the association request is shorter than its fixed fields")
     version, called, calling, _ = _FIXED.unpack_from(body)
     application_context: str | None = None
     contexts: dict[int, ProposedContext] = {}
-    maximum_pdu_bytes = 0
+    user = _UserInformation(0, {})
     for kind, content in _items(body[_FIXED.size :], most=_MOST_ITEMS):
         if kind == _APPLICATION_CONTEXT:
             application_context = _uid(content)
@@ -68,7 +76,7 @@ def decode(body: memoryview) -> AssociationRequest:
                 raise invalid(f"presentation context {context.context_id} is proposed twice")
             contexts[context.context_id] = context
         elif kind == _USER_INFORMATION:
-            maximum_pdu_bytes = _maximum_length(content)
+            user = _user_information(content)
     if application_context is None or not 0 < len(contexts) <= _MOST_CONTEXTS:
         raise invalid("the association request lacks its application context or its presentation contexts")
     return AssociationRequest(
@@ -78,7 +86,8 @@ def decode(body: memoryview) -> AssociationRequest:
         titles=bytes(body[_TITLES]),
         application_context=application_context,
         contexts=tuple(contexts.values()),
-        maximum_pdu_bytes=maximum_pdu_bytes,
+        maximum_pdu_bytes=user.maximum_pdu_bytes,
+        roles=user.roles,
     )
 
 
@@ -117,15 +126,19 @@ def _context(content: memoryview) -> ProposedContext:
     return ProposedContext(context_id, abstract_syntaxes[0], tuple(transfer_syntaxes))
 
 
-def _maximum_length(user_information: memoryview) -> int:
-    """Return the maximum length of the user information (PS3.8 D.1); 0 where it is not stated."""
-    found = 0
-    for kind, value in _items(user_information, most=_MOST_USER_ITEMS):
+def _user_information(content: memoryview) -> _UserInformation:
+    """Return the maximum length (PS3.8 D.1), 0 where it is not stated, and the roles (PS3.7 D.3.3.4)."""
+    maximum_pdu_bytes = 0
+    roles: dict[str, Roles] = {}
+    for kind, value in _items(content, most=_MOST_USER_ITEMS):
         if kind == _MAXIMUM_LENGTH:
             if len(value) != _MAXIMUM_LENGTH_BYTES:
                 raise invalid("the maximum length is not four bytes")
-            found = int.from_bytes(value, "big")
-    return found
+            maximum_pdu_bytes = int.from_bytes(value, "big")
+        elif kind == ROLE_SELECTION:
+            asked = decode_roles(value)
+            roles.setdefault(asked.sop_class_uid, asked)
+    return _UserInformation(maximum_pdu_bytes, roles)
 
 
 def _uid(value: memoryview) -> str:

@@ -1,42 +1,23 @@
 """Fragments put together into requests, one after another, each answered before the next is looked at (PS3.7 6.3.1).
 
 A peer that does not wait for its answers waits in its own connection: nothing is read while a request is served. Only
-between two responses to one request is what came looked at, for it may be a C-CANCEL (PS3.7 9.3.2.3).
+between two responses to one request is what came looked at: a C-CANCEL (PS3.7 9.3.2.3), or what answers a request of
+ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 from dicom_gateway.errors import ProtocolViolation
 from dicom_gateway.protocol import commands
-from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Command, CommandField
-from dicom_gateway.protocol.exchange import Conversation, PeerRequest
+from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField
 from dicom_gateway.protocol.pdus import AbortReason, Fragment
-from dicom_gateway.receiving.negotiation import Accepted, AcceptedContext
-from dicom_gateway.receiving.services import Exchange, Incoming, Services
+from dicom_gateway.receiving.conversations import Conversations
+from dicom_gateway.receiving.negotiation import Accepted, AcceptedContext, taken
+from dicom_gateway.receiving.outlet import Outlet
+from dicom_gateway.receiving.services import Incoming, Services
 from dicom_gateway.receiving.slots import Slot
-from dicom_gateway.status import Status
 
 _MOST_COMMAND_FRAGMENTS = 1024  # so that empty ones have an end, too
-
-
-class Send(Protocol):
-    """Sends a command set, and the data set that belongs to it where that is not empty."""
-
-    def __call__(self, context_id: int, command: bytes, data_set: bytes = b"") -> None:
-        """Return when everything is written."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Answering:
-    """A request that has had a response, and gets more."""
-
-    context_id: int
-    command: Command
-    responses: Conversation
 
 
 class Messages:
@@ -46,47 +27,37 @@ class Messages:
         self,
         contexts: Accepted,
         services: Services,
+        outlet: Outlet,
         *,
         slot: Slot,
-        send: Send,
         longest_data_set_bytes: int,
+        answer_seconds: float,
     ) -> None:
         self._contexts = contexts
+        self._taken = taken(contexts)
         self._services = services
         self._slot = slot
-        self._send = send
+        self._outlet = outlet
+        self._conversations = Conversations(contexts, outlet, slot=slot, answer_seconds=answer_seconds)
         self._longest_data_set_bytes = longest_data_set_bytes
         self._command = bytearray()
         self._command_fragments = 0
         self._context_id: int | None = None
         self._incoming: Incoming | None = None
-        self._answering: _Answering | None = None
 
     @property
-    def is_answering(self) -> bool:
-        """Whether a request has had a response, and gets more: ``go_on`` sends the next one."""
-        return self._answering is not None
+    def is_due(self) -> bool:
+        """Whether ``go_on`` has something to send: a response that another one follows, or a request of ours."""
+        return self._conversations.is_due
+
+    @property
+    def deadline(self) -> float | None:
+        """Until when, on the monotonic clock, the peer must answer a request of ours; None where none is open."""
+        return self._conversations.deadline
 
     def go_on(self) -> None:
-        """Send the next response to the request that is being answered."""
-        answering = self._answering
-        if answering is None:
-            return
-        response = next(answering.responses)
-        if isinstance(response, PeerRequest):
-            raise NotImplementedError("requests of ours over the association of a peer")
-        if not response.is_pending:
-            self._end_responses()
-        command = commands.response(
-            answering.command,
-            response.status,
-            has_data_set=bool(response.data_set),
-            comment=response.comment,
-            sop_instance_uid=response.sop_instance_uid,
-        )
-        self._send(answering.context_id, command, response.data_set)
-        if not response.is_pending:
-            self._slot.answered()
+        """Send what is due next."""
+        self._conversations.go_on()
 
     def take(self, fragment: Fragment) -> None:
         """Take the next fragment, and answer the request that it completes; ProtocolViolation where none is due."""
@@ -103,7 +74,7 @@ class Messages:
 
     def discard(self) -> None:
         """Leave nothing behind of a message that never became whole, or of one that is still being answered."""
-        self._end_responses()
+        self._conversations.close()
         if self._incoming is not None:
             self._incoming.discard()
 
@@ -117,16 +88,24 @@ class Messages:
             raise _violation("command_too_long", "a command set is larger than any command can be")
         if not fragment.is_last:
             return
-        command = commands.decode(bytes(self._command))
+        content = bytes(self._command)
+        if self.deadline is not None and commands.is_response(content):
+            self._reset()
+            self._conversations.take_answer(fragment.context_id, commands.decode_answer(content))
+            return
+        self._take_request(fragment.context_id, content, context)
+
+    def _take_request(self, context_id: int, content: bytes, context: AcceptedContext) -> None:
+        command = commands.decode(content)
         if command.field == CommandField.C_CANCEL_RQ:
             self._reset()
-            self._cancel(command)
+            self._conversations.cancel(command.message_id)
             return
-        if self._answering is not None:
+        if self._conversations.is_answering:
             raise _violation("request_while_answering", "a request before the last response to the one before it")
         self._incoming = self._services.begin(command, context)
         if not command.has_data_set:
-            self._answer(fragment.context_id, self._incoming)
+            self._answer(context_id, self._incoming)
 
     def _take_data(self, fragment: Fragment) -> None:
         incoming = self._incoming
@@ -142,31 +121,13 @@ class Messages:
         self._slot.answering()
         if incoming.exchange is not None:
             self._reset()
-            self._begin_responses(context_id, incoming, incoming.exchange)
+            steps = self._services.responses(incoming, incoming.exchange, takes=self._taken)
+            self._conversations.begin(context_id, incoming.command, steps)
             return
         status = self._services.answer(incoming)
         self._reset()
-        self._send(context_id, commands.response(incoming.command, status))
+        self._outlet.send(context_id, commands.response(incoming.command, status))
         self._slot.answered()
-
-    def _begin_responses(self, context_id: int, incoming: Incoming, exchange: Exchange) -> None:
-        responses = self._services.responses(incoming, exchange)
-        self._answering = _Answering(context_id, incoming.command, responses)
-        self.go_on()
-
-    def _cancel(self, cancel: Command) -> None:
-        """End the request that a C-CANCEL names; one that is over, or never was, needs no answer (PS3.7 9.3.2.3)."""
-        answering = self._answering
-        if answering is None or answering.command.message_id != cancel.message_id:
-            return
-        self._end_responses()
-        self._send(answering.context_id, commands.response(answering.command, Status.CANCELED))
-        self._slot.answered()
-
-    def _end_responses(self) -> None:
-        answering, self._answering = self._answering, None
-        if answering is not None:
-            answering.responses.close()
 
     def _reset(self) -> None:
         self._command.clear()

@@ -1,4 +1,4 @@
-"""Which of the presentation contexts that a peer proposes are accepted (PS3.8 7.1.1.13, Table 9-18)."""
+"""Which presentation contexts and roles are accepted of what a peer proposes (PS3.8 7.1.1.13, PS3.7 D.3.3.4)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import, from a table
 
-from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult
+from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult, Roles
 from dicom_gateway.receiving.admission import Admitted
-from dicom_gateway.receiving.association_request import ProposedContext
+from dicom_gateway.receiving.association_request import AssociationRequest, ProposedContext
 from storage.peers import Service
 
 VERIFICATION_SOP_CLASS = str(Verification)
@@ -20,14 +20,32 @@ _INSIGNIFICANT = str(ImplicitVRLittleEndian)  # the syntax in the answer to a co
 
 @dataclass(frozen=True, slots=True)
 class AcceptedContext:
-    """A presentation context of an open association."""
+    """A presentation context of an open association.
+
+    ``may_store`` is false where the peer has the context for what it retrieves alone; where ``takes_requests``, it is
+    the SCP in it, too.
+    """
 
     sop_class_uid: str
     transfer_syntax_uid: str
+    may_store: bool = True
+    takes_requests: bool = False
 
 
 Accepted = Mapping[int, AcceptedContext]
 """The accepted presentation contexts of an association, by context id."""
+
+Taken = frozenset[tuple[str, str]]
+"""SOP classes with their transfer syntaxes in which a peer takes requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What is answered to the contexts and the roles that a peer proposes, and the contexts that are open then."""
+
+    answers: tuple[ContextAnswer, ...]
+    roles: tuple[Roles, ...]
+    contexts: Accepted
 
 
 class Negotiation:
@@ -42,17 +60,33 @@ class Negotiation:
             str(context.abstract_syntax): tuple(map(str, context.transfer_syntax)) for context in contexts
         }
 
-    def answers(self, proposed: Iterable[ProposedContext], admitted: Admitted) -> tuple[ContextAnswer, ...]:
-        """Return the answer to each proposed context, by context id."""
-        return tuple(
-            self._answer(context, admitted) for context in sorted(proposed, key=lambda context: context.context_id)
-        )
+    def agree(self, request: AssociationRequest, admitted: Admitted) -> Agreement:
+        """Return the answer to each proposed context, by context id, and to the roles of those that are accepted.
 
-    def _answer(self, context: ProposedContext, admitted: Admitted) -> ContextAnswer:
-        syntaxes = self._syntaxes.get(context.abstract_syntax)
+        A peer that asks for the role of an SCP has it where we may have requests for it. Its role of the SCU is never
+        taken away: many that store ask for no role, or for the wrong one.
+        """
+        takers = frozenset(uid for uid, asked in request.roles.items() if asked.is_scp and self._sends(uid, admitted))
+        proposed = sorted(request.contexts, key=lambda context: context.context_id)
+        answers = tuple(self._answer(context, admitted, takers) for context in proposed)
+        classes = {context.context_id: context.abstract_syntax for context in proposed}
+        contexts = {
+            answer.context_id: self._accepted(classes[answer.context_id], answer, admitted, takers)
+            for answer in answers
+            if answer.result is ContextResult.ACCEPTANCE
+        }
+        open_classes = {context.sop_class_uid for context in contexts.values()}
+        roles = tuple(
+            Roles(uid, asked.is_scu, uid in takers) for uid, asked in request.roles.items() if uid in open_classes
+        )
+        return Agreement(answers, roles, contexts)
+
+    def _answer(self, context: ProposedContext, admitted: Admitted, takers: frozenset[str]) -> ContextAnswer:
+        uid = context.abstract_syntax
+        syntaxes = self._syntaxes.get(uid)
         if syntaxes is None:
             result = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        elif not self._may_use(context.abstract_syntax, admitted):
+        elif uid not in takers and not self._may_use(uid, admitted):
             result = ContextResult.USER_REJECTION
         else:
             chosen = next((syntax for syntax in syntaxes if syntax in context.transfer_syntaxes), None)
@@ -61,6 +95,24 @@ class Negotiation:
             result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
         return ContextAnswer(context.context_id, result, _INSIGNIFICANT)
 
+    def _accepted(
+        self, sop_class_uid: str, answer: ContextAnswer, admitted: Admitted, takers: frozenset[str]
+    ) -> AcceptedContext:
+        return AcceptedContext(
+            sop_class_uid,
+            answer.transfer_syntax_uid,
+            may_store=self._may_use(sop_class_uid, admitted),
+            takes_requests=sop_class_uid in takers,
+        )
+
+    def _sends(self, sop_class_uid: str, admitted: Admitted) -> bool:
+        """Say whether we may have requests of a SOP class for a peer: images that it retrieves, and commitment."""
+        permission = self._permissions.get(sop_class_uid)
+        if permission is None:
+            is_storage = sop_class_uid in self._syntaxes and sop_class_uid != VERIFICATION_SOP_CLASS
+            return is_storage and Service.RETRIEVAL in admitted.services
+        return permission is Service.COMMITMENT and permission in admitted.services
+
     def _may_use(self, sop_class_uid: str, admitted: Admitted) -> bool:
         permission = self._permissions.get(sop_class_uid)
         if permission is not None:
@@ -68,14 +120,11 @@ class Negotiation:
         return _may_use(sop_class_uid, admitted)
 
 
-def accepted(proposed: Iterable[ProposedContext], answers: Iterable[ContextAnswer]) -> Accepted:
-    """Return the contexts that were accepted, by context id."""
-    classes = {context.context_id: context.abstract_syntax for context in proposed}
-    return {
-        answer.context_id: AcceptedContext(classes[answer.context_id], answer.transfer_syntax_uid)
-        for answer in answers
-        if answer.result is ContextResult.ACCEPTANCE
-    }
+def taken(contexts: Accepted) -> Taken:
+    """Return in which SOP classes and transfer syntaxes the peer takes requests."""
+    return frozenset(
+        (context.sop_class_uid, context.transfer_syntax_uid) for context in contexts.values() if context.takes_requests
+    )
 
 
 def _may_use(sop_class_uid: str, admitted: Admitted) -> bool:

@@ -10,7 +10,7 @@ from dicom_gateway.protocol.commands import Command, CommandField
 from dicom_gateway.protocol.exchange import Conversation, DataSetService, Request, Response
 from dicom_gateway.receiving.admission import Admission, Admitted
 from dicom_gateway.receiving.association_records import AssociationRecords
-from dicom_gateway.receiving.negotiation import AcceptedContext
+from dicom_gateway.receiving.negotiation import AcceptedContext, Taken
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.spool import Spool
 from dicom_gateway.receiving.store_request import StoreRequest, safe_uid
@@ -47,7 +47,7 @@ class Exchange:
         if not self.is_too_large:
             self.data_set += content
 
-    def responses(self, command: Command, admitted: Admitted) -> Conversation:
+    def responses(self, command: Command, admitted: Admitted, takes: Taken) -> Conversation:
         """Return the responses of the service."""
         context, caller = self.context, admitted.caller
         request = Request(
@@ -57,6 +57,7 @@ class Exchange:
             bytes(self.data_set),
             caller.calling_aet,
             admitted.peer,
+            takes,
         )
         if self.is_too_large:
             return _single(self.service.too_large(request))
@@ -125,10 +126,13 @@ class Services:
             return int(Status.SUCCESS)
         return int(Status.UNRECOGNIZED_OPERATION)
 
-    def responses(self, incoming: Incoming, exchange: Exchange) -> Conversation:
-        """Return the responses to a request that is there in full and exchanges data sets; any but the last pend."""
+    def responses(self, incoming: Incoming, exchange: Exchange, *, takes: Taken) -> Conversation:
+        """Return what is said to a request that is there in full and exchanges data sets.
+
+        ``takes`` are SOP classes with their transfer syntaxes in which the peer takes requests.
+        """
         self._association_id()
-        return exchange.responses(incoming.command, self._admitted)
+        return exchange.responses(incoming.command, self._admitted, takes)
 
     def ended(self, how: str) -> None:
         """Put the end of the association on record; one that only echoed is counted.
@@ -174,4 +178,6 @@ def _store_request(command: Command, context: AcceptedContext) -> StoreRequest:
         raise UndecodableObject("a UID of the C-STORE request is missing, or is none: 1 to 64 digits and dots")
     if command.sop_class_uid != context.sop_class_uid:
         raise UnsupportedObject("the SOP class was not negotiated for this presentation context")
+    if not context.may_store:
+        raise UnsupportedObject("the peer may not store in this presentation context, only take what it asks for")
     return StoreRequest(command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax_uid)

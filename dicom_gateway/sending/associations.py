@@ -19,7 +19,7 @@ from dicom_gateway.errors import (
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementation_version_name
 from dicom_gateway.protocol import association_answer, pdus
 from dicom_gateway.protocol.channel import Channel
-from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType
+from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType, Roles
 from dicom_gateway.sending.limits import Pace
 from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Proposal, RequestedAssociation
 from dicom_gateway.tls.connecting import connected, no_answer
@@ -48,11 +48,12 @@ def open_association(
     timeouts: PeerTimeouts,
     tls: DestinationTls | None = None,
     pace: Pace | None = None,
+    roles: Iterable[Roles] = (),
 ) -> Iterator[RequestedAssociation]:
     """Open an association, hand it out, and release it.
 
     Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate. What is
-    stored keeps the ``pace``.
+    stored keeps the ``pace``. ``roles`` are those that we ask for beside that of the SCU.
     Raises PeerUnreachable where trying later can help (refused connection, timeout, transient rejection, abort),
     PeerUntrusted where TLS fails on either side's certificate, and PeerRejectedObject where trying later cannot help
     (permanent rejection, no proposal accepted).
@@ -66,7 +67,10 @@ def open_association(
     )
     with contextlib.closing(opened) as connection:
         channel = Channel(connection, pdu_seconds=timeouts.answer_seconds, send_seconds=timeouts.answer_seconds)
-        acceptance = _agreed(channel, destination, contexts, calling_ae_title, timeouts)
+        request = pdus.associate_request(
+            destination.ae_title, calling_ae_title, _proposed(contexts), _ours(), roles=roles
+        )
+        acceptance = _agreed(channel, destination, request, timeouts)
         association = RequestedAssociation(
             channel,
             destination,
@@ -74,6 +78,7 @@ def open_association(
             maximum_pdu_bytes=acceptance.maximum_pdu_bytes,
             answer_seconds=timeouts.answer_seconds,
             pace=pace or Pace(None),
+            roles=acceptance.roles,
         )
         if 0 < acceptance.maximum_pdu_bytes < _LEAST_PDU_BYTES:
             association.abort()
@@ -102,21 +107,23 @@ def _contexts(proposals: Iterable[Proposal]) -> dict[Proposal, int]:
     return {proposal: 2 * place + 1 for place, proposal in enumerate(distinct)}
 
 
+def _proposed(contexts: Mapping[Proposal, int]) -> Iterator[ContextProposal]:
+    return (ContextProposal(number, one.sop_class_uid, one.transfer_syntax_uid) for one, number in contexts.items())
+
+
+def _ours() -> Identification:
+    return Identification(MAXIMUM_PDU_BYTES, IMPLEMENTATION_CLASS_UID, implementation_version_name())
+
+
 def _agreed(
-    channel: Channel,
-    destination: Destination,
-    contexts: Mapping[Proposal, int],
-    calling_ae_title: str,
-    timeouts: PeerTimeouts,
+    channel: Channel, destination: Destination, request: bytes, timeouts: PeerTimeouts
 ) -> association_answer.Acceptance:
     """Ask for the association, and return what was agreed on."""
-    proposed = (ContextProposal(number, one.sop_class_uid, one.transfer_syntax_uid) for one, number in contexts.items())
-    ours = Identification(MAXIMUM_PDU_BYTES, IMPLEMENTATION_CLASS_UID, implementation_version_name())
     deadline = time.monotonic() + timeouts.associate_seconds
     try:
         # A peer that is gone may have said why: a TLS alert is there to be read.
         with contextlib.suppress(ConnectionLost):
-            channel.send(pdus.associate_request(destination.ae_title, calling_ae_title, proposed, ours))
+            channel.send(request)
         answer = channel.read_first(deadline=deadline, longest_bytes=MAXIMUM_PDU_BYTES)
         if answer.kind is PduType.ASSOCIATE_AC:
             return association_answer.decode_acceptance(answer.body)

@@ -14,8 +14,8 @@ from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, PeerUnr
 from dicom_gateway.protocol import commands, pdus
 from dicom_gateway.protocol.channel import Channel, Pdu
 from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Answer, Command, CommandField
-from dicom_gateway.protocol.pdus import Fragment, PduType
-from dicom_gateway.sending.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
+from dicom_gateway.protocol.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
+from dicom_gateway.protocol.pdus import Fragment, PduType, Roles
 from dicom_gateway.sending.limits import Pace
 from storage.errors import OncueError
 
@@ -75,7 +75,8 @@ class PeerMessage:
 class RequestedAssociation:
     """An open association: one request at a time, each answered before the next.
 
-    ``accepted`` are the proposals that the peer took, with their context ids. PeerUnreachable where the peer does not
+    ``accepted`` are the proposals that the peer took, with their context ids; ``roles`` are those that we have, by SOP
+    class, where it answers what we asked for. PeerUnreachable where the peer does not
     answer a request in time, breaks off or breaks the protocol; the association is over then.
     """
 
@@ -88,8 +89,10 @@ class RequestedAssociation:
         maximum_pdu_bytes: int,
         answer_seconds: float,
         pace: Pace,
+        roles: Mapping[str, Roles],
     ) -> None:
         self.accepted = accepted
+        self.roles = roles
         self.is_open = True
         self._channel = channel
         self._destination = destination

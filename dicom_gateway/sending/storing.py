@@ -9,7 +9,7 @@ from pydicom.uid import UID
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import GatewayError, PeerRejectedObject, UndecodableObject
-from dicom_gateway.sending.data_set_pdus import BytesSource, FileSource
+from dicom_gateway.protocol.data_set_pdus import BytesSource, FileSource
 from dicom_gateway.sending.outcomes import SendOutcome, answered, failed
 from dicom_gateway.sending.outgoing import Outgoing, data_set_offset, encoded
 from dicom_gateway.sending.requested_association import PreparedStore, Proposal, RequestedAssociation

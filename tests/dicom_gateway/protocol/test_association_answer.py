@@ -13,6 +13,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_gateway.errors import ProtocolViolation
 from dicom_gateway.protocol.association_answer import Acceptance, Rejection, decode_acceptance, decode_rejection
+from dicom_gateway.protocol.pdus import Roles
 
 
 def acceptance(*results: int) -> memoryview:
@@ -41,6 +42,15 @@ def acceptance(*results: int) -> memoryview:
 def test_an_acceptance_names_the_accepted_contexts_and_the_longest_pdu() -> None:
     found = decode_acceptance(acceptance(0, 3, 0, 4))
     assert found == Acceptance({1: "1.2.840.10008.1.2", 5: "1.2.840.10008.1.2"}, 16382)
+
+
+def test_an_acceptance_says_which_roles_we_have() -> None:
+    role = b"\x54\0\0\x07\0\x03" + b"1.2" + b"\1\0"
+    user = b"\x50\0" + len(role).to_bytes(2, "big") + role
+    found = decode_acceptance(memoryview(bytes(68) + user))
+    assert found.roles == {"1.2": Roles("1.2", is_scu=True, is_scp=False)}
+    with pytest.raises(ProtocolViolation):
+        decode_acceptance(memoryview(bytes(68) + user.replace(b"\0\x03" + b"1.2", b"\0\x04" + b"1.2")))
 
 
 @pytest.mark.parametrize("cut", [70, 75, 100, 130])

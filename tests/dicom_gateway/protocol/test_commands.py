@@ -7,7 +7,16 @@ import pytest
 from pydicom.filereader import read_dataset
 
 from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.protocol.commands import Command, decode, response
+from dicom_gateway.protocol.commands import (
+    Command,
+    MoveOriginator,
+    SubOperations,
+    decode,
+    decode_answer,
+    event_report_request,
+    response,
+    store_request,
+)
 
 
 def element(number: int, value: bytes, group: int = 0) -> bytes:
@@ -95,3 +104,33 @@ def test_a_malformed_command_is_a_violation(content: bytes) -> None:
     with pytest.raises(ProtocolViolation) as caught:
         decode(content)
     assert caught.value.code == "invalid_command"
+
+
+def test_an_event_report_is_read_as_it_was_written_and_its_answer_names_the_event() -> None:
+    asked = decode(event_report_request(9, "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", 2))
+    assert asked == Command(0x0100, 9, True, "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", event_type=2)
+    read = read_dataset(io.BytesIO(response(asked, 0)), is_implicit_VR=True, is_little_endian=True)
+    assert (read.CommandField, read.EventTypeID, read.AffectedSOPInstanceUID) == (0x8100, 2, "1.2.840.10008.1.20.1.1")
+
+
+def test_a_move_names_its_destination() -> None:
+    asked = decode(element(2, b"1.2.3\0") + us(0x100, 0x21) + us(0x110, 7) + element(0x600, b"WS 1  ") + us(0x800, 1))
+    assert asked.move_destination == "WS 1"
+
+
+def test_numbers_of_sub_operations_are_told_and_read() -> None:
+    counted = SubOperations(70_000, 3, 2, 1)
+    encoded = response(decode(_WHOLE), 0xFF00, sub_operations=counted)
+    read = read_dataset(io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
+    assert (read.NumberOfRemainingSuboperations, read.NumberOfCompletedSuboperations) == (0xFFFF, 3)
+    assert (read.NumberOfFailedSuboperations, read.NumberOfWarningSuboperations) == (2, 1)
+    assert decode_answer(encoded).sub_operations == SubOperations(0xFFFF, 3, 2, 1)
+    last = response(decode(_WHOLE), 0, sub_operations=SubOperations(None, 3, 0, 0))
+    assert decode_answer(last).sub_operations == SubOperations(None, 3, 0, 0)
+    assert decode_answer(response(decode(_WHOLE), 0)).sub_operations is None
+
+
+def test_a_stored_instance_says_who_asked_for_it() -> None:
+    encoded = store_request(3, "1.2", "1.2.3", originator=MoveOriginator("WS1", 7))
+    read = read_dataset(io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
+    assert (read.MoveOriginatorApplicationEntityTitle, read.MoveOriginatorMessageID) == ("WS1", 7)

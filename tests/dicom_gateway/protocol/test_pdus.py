@@ -3,11 +3,18 @@ from __future__ import annotations
 import struct
 
 import pytest
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_RELEASE_RP, P_DATA_TF
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, P_DATA_TF
 
 from dicom_gateway.errors import ProtocolViolation
 from dicom_gateway.protocol import pdus
-from dicom_gateway.protocol.pdus import AbortReason, ContextAnswer, ContextResult, Identification
+from dicom_gateway.protocol.pdus import (
+    AbortReason,
+    ContextAnswer,
+    ContextProposal,
+    ContextResult,
+    Identification,
+    Roles,
+)
 
 _TITLES = b"ONCUE".ljust(16) + b"CT".ljust(16) + bytes(32)
 
@@ -25,6 +32,22 @@ def test_another_implementation_reads_our_acceptance() -> None:
     assert read.user_information is not None
     assert read.user_information.maximum_length == 131_072
     assert read.user_information.implementation_class_uid == "1.2.3.4"
+
+
+def test_another_implementation_reads_our_roles_in_a_request_and_in_an_acceptance() -> None:
+    ours = Identification(131_072, "1.2.3.4", "ONCUE_1")
+    roles = (Roles("1.2.840.10008.1.20.1", is_scu=False, is_scp=True), Roles("1.2.3", is_scu=True, is_scp=False))
+    request, acceptance = A_ASSOCIATE_RQ(), A_ASSOCIATE_AC()
+    request.decode(pdus.associate_request("PACS", "ONCUE", (ContextProposal(1, "1.2.3", "1.2"),), ours, roles=roles))
+    acceptance.decode(pdus.associate_accept(_TITLES, "1.2.840.10008.3.1.1.1", (), ours, roles=roles))
+    for read in (request, acceptance):
+        assert read.user_information is not None
+        said = read.user_information.role_selection
+        assert said is not None
+        assert {uid: (one.scu, one.scp) for uid, one in said.items()} == {
+            "1.2.840.10008.1.20.1": (0, 1),
+            "1.2.3": (1, 0),
+        }
 
 
 def test_another_implementation_reads_our_other_pdus() -> None:

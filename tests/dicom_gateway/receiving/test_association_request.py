@@ -8,6 +8,7 @@ import pytest
 
 from dicom_gateway.errors import ProtocolViolation
 from dicom_gateway.protocol.pdus import DICOM_APPLICATION_CONTEXT as APPLICATION_CONTEXT
+from dicom_gateway.protocol.pdus import Roles
 from dicom_gateway.receiving.association_request import ProposedContext, decode
 from tests.support.senders import associate_request
 
@@ -38,12 +39,24 @@ def test_what_pynetdicom_sends_is_understood() -> None:
 
 
 def test_what_is_not_negotiated_is_stepped_over() -> None:
-    role = item(0x54, struct.pack(">H", len(_CT)) + _CT.encode() + b"\0\1")
     identity = item(0x58, b"\x01\x01\0\x04user\0\0")
     length = item(0x51, struct.pack(">L", 4096))
     window, unknown = item(0x53, struct.pack(">HH", 0, 0)), item(0x77, b"?")
-    found = decode(request(context(), unknown, item(0x50, role + identity + window + length + unknown)))
+    found = decode(request(context(), unknown, item(0x50, identity + window + length + unknown)))
     assert found.maximum_pdu_bytes == 4096
+
+
+def role(uid: str, roles: bytes) -> bytes:
+    return item(0x54, struct.pack(">H", len(uid)) + uid.encode() + roles)
+
+
+def test_roles_are_those_of_the_first_item_of_each_class() -> None:
+    items = role(_CT, b"\0\1") + role("1.2.3", b"\1\0") + role(_CT, b"\1\1") + role("\x1b" * 3000, b"\2\xff")
+    found = decode(request(context(), item(0x50, items)))
+    assert found.roles[_CT] == Roles(_CT, is_scu=False, is_scp=True)
+    assert found.roles["1.2.3"] == Roles("1.2.3", is_scu=True, is_scp=False)
+    (last,) = (roles for uid, roles in found.roles.items() if uid not in (_CT, "1.2.3"))
+    assert (len(last.sop_class_uid), last.is_scu, last.is_scp) == (65, False, False)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +79,15 @@ def test_what_is_not_negotiated_is_stepped_over() -> None:
         request(context(), *[item(0x77, b"")] * 300),
         request(context(syntaxes=["1.2"] * 300)),
         request(context(), item(0x50, item(0x77, b"") * 2000)),
+        request(context(), item(0x50, item(0x54, b"\0\0\0"))),
+        request(context(), item(0x50, item(0x54, b"\0\x05" + b"1.2" + b"\1\1"))),
+        request(context(), item(0x50, item(0x54, b"\0\x03" + b"1.2" + b"\1\1\1"))),
     ],
     ids=[
         "short", "no context", "even id", "id zero", "id twice", "cut context", "empty context", "no transfer syntax",
         "two abstract syntaxes", "no application context", "cut item", "item too long", "sub-item too long",
         "odd maximum length", "many items", "many syntaxes", "many sub-items",
+        "cut role", "role of a longer class", "role with more behind it",
     ],
 )  # fmt: skip # reads by its lines
 def test_a_request_that_breaks_its_own_structure_is_a_violation(body: memoryview) -> None:

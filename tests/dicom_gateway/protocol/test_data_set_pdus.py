@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_gateway.protocol.data_set_pdus import BytesSource, DataSetPdus, FileSource
 from dicom_gateway.protocol.pdus import HEADER, PduType, fragments
-from dicom_gateway.sending.data_set_pdus import BytesSource, DataSetPdus, FileSource
 
 
 def taken_apart(stream: bytes) -> tuple[bytes, list[int], list[bool]]:
