@@ -25,6 +25,8 @@ UNREACHABLE_FOR = timedelta(days=2)
 MOST_RESENT = 2
 _SHORTEST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=15)
 _LONGEST_GATHERING = timedelta(seconds=60)
+_ALONG = timedelta(seconds=2)
+"""What is due within so long goes along with what is due now."""
 UNANSWERED = "commitment_unanswered"
 
 
@@ -86,16 +88,16 @@ def due_at(session: Session, destination: str, *, now: datetime) -> datetime | N
 
 def claim(session: Session, destination: str, terms: Terms, *, now: datetime) -> Inquiry | None:
     """Take what a destination is to be asked for, and have its answer be due; None where nothing is."""
-    query = select(DeliveryProofRow).where(*_waits(destination), DeliveryProofRow.next_attempt_at <= now)
+    query = select(DeliveryProofRow).where(*_waits(destination), DeliveryProofRow.next_attempt_at <= now + _ALONG)
     query = query.order_by(DeliveryProofRow.delivery_id).limit(terms.most).with_for_update()
     rows = session.scalars(query.execution_options(populate_existing=True)).all()
+    if all(row.next_attempt_at > now for row in rows):
+        return None
     for row in rows:
         step(row, ProofState.ASKED)
         row.way, row.transaction_uid, row.asked_at = terms.way.value, terms.transaction_uid, now
         row.attempts += 1
         row.next_attempt_at = now + PATIENCE[min(row.attempts, len(PATIENCE)) - 1]
-    if not rows:
-        return None
     session.flush()
     details: dict[str, audit.Detail] = {
         "objects": len(rows),

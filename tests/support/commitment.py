@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.presentation import StoragePresentationContexts
 
 from dicom_gateway.commitment.information import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from storage import peers
@@ -229,10 +228,7 @@ def archive(*answers: Answer, report_port: int, status: int = 0x0000) -> Iterato
         return status, None
 
     entity = AE(ae_title=ARCHIVE)
-    entity.supported_contexts = [*StoragePresentationContexts[:127]]
-    for uid in ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"):
-        entity.add_supported_context(uid)
-    entity.supported_contexts = [*entity.supported_contexts[-126:]]
+    entity.add_supported_context(CTImageStorage)
     entity.add_supported_context(PUSH_MODEL)
     handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, act)]
     server = entity.start_server(("127.0.0.1", here.port), block=False, evt_handlers=handlers)
