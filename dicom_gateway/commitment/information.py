@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from dicom_gateway.data_sets import decode, encode
-from dicom_gateway.errors import GatewayError, UndecodableObject
+from dicom_gateway.errors import CommitmentInvalid, UndecodableObject
 from storage.attributes import Attributes, Element, element, sequence
 from storage.commitment.proof_reports import CommitmentReport
 from storage.commitment.references import Failure, Reference
@@ -50,16 +50,6 @@ class EventType(IntEnum):
     SOME_FAILED = 2
 
 
-class CommitmentRefused(GatewayError):
-    """A request or report of storage commitment that is not as it must be; ``refusal`` is what it is answered with."""
-
-    code = "commitment_refused"
-
-    def __init__(self, message: str, refusal: Refusal) -> None:
-        super().__init__(message)
-        self.refusal = refusal
-
-
 @dataclass(frozen=True, slots=True)
 class AskedCommitment:
     """What a request asks for: instances, each of them once, in the order of the request."""
@@ -69,12 +59,12 @@ class AskedCommitment:
 
 
 def read_request(content: bytes, transfer_syntax_uid: str) -> AskedCommitment:
-    """Read the action information of a request; CommitmentRefused says what is wrong with it."""
+    """Read the action information of a request; CommitmentInvalid says what is wrong with it."""
     attributes = _decoded(content, transfer_syntax_uid)
     transaction = _transaction(attributes)
     items = attributes.items(_REFERENCED)
     if not items:
-        raise CommitmentRefused("the request names no instance", Refusal.MISSING_ATTRIBUTE)
+        raise CommitmentInvalid("the request names no instance", Refusal.MISSING_ATTRIBUTE)
     _require_few(len(items))
     return AskedCommitment(transaction, tuple(dict.fromkeys(map(_reference, items))))
 
@@ -88,7 +78,7 @@ def request_information(transaction_uid: str, references: tuple[Reference, ...],
 
 
 def read_report(content: bytes, transfer_syntax_uid: str) -> CommitmentReport:
-    """Read the event information of a report; CommitmentRefused says what is wrong with it."""
+    """Read the event information of a report; CommitmentInvalid says what is wrong with it."""
     attributes = _decoded(content, transfer_syntax_uid)
     transaction = _transaction(attributes)
     committed, failed = attributes.items(_REFERENCED), attributes.items(_FAILED)
@@ -118,20 +108,20 @@ def _decoded(content: bytes, transfer_syntax_uid: str) -> Attributes:
     try:
         return decode(content, transfer_syntax_uid)
     except UndecodableObject as error:
-        raise CommitmentRefused(str(error), Refusal.INVALID_ARGUMENT_VALUE) from error
+        raise CommitmentInvalid(str(error), Refusal.INVALID_ARGUMENT_VALUE) from error
 
 
 def _transaction(attributes: Attributes) -> str:
     transaction = attributes.value(_TRANSACTION_UID)
     if not transaction:
-        raise CommitmentRefused("there is no Transaction UID", Refusal.MISSING_ATTRIBUTE)
+        raise CommitmentInvalid("there is no Transaction UID", Refusal.MISSING_ATTRIBUTE)
     return _uid(transaction, "the Transaction UID")
 
 
 def _reference(item: Attributes) -> Reference:
     sop_class, instance = item.value(_SOP_CLASS), item.value(_SOP_INSTANCE)
     if not sop_class or not instance:
-        raise CommitmentRefused("an instance is named without its UIDs", Refusal.MISSING_ATTRIBUTE)
+        raise CommitmentInvalid("an instance is named without its UIDs", Refusal.MISSING_ATTRIBUTE)
     return Reference(_uid(sop_class, "a SOP Class UID"), _uid(instance, "a SOP Instance UID"))
 
 
@@ -142,13 +132,13 @@ def _reason(item: Attributes) -> int:
 
 def _uid(text: str, what: str) -> str:
     if not is_uid(text):
-        raise CommitmentRefused(f"{what} is none", Refusal.INVALID_ATTRIBUTE_VALUE)
+        raise CommitmentInvalid(f"{what} is none", Refusal.INVALID_ATTRIBUTE_VALUE)
     return text
 
 
 def _require_few(count: int) -> None:
     if count > MOST_REFERENCES:
-        raise CommitmentRefused(f"more than {MOST_REFERENCES} instances at once", Refusal.RESOURCE_LIMITATION)
+        raise CommitmentInvalid(f"more than {MOST_REFERENCES} instances at once", Refusal.RESOURCE_LIMITATION)
 
 
 def _named(reference: Reference) -> dict[str, Element]:

@@ -13,7 +13,6 @@ from dicom_gateway.commitment.information import (
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
     REQUEST_COMMITMENT,
-    CommitmentRefused,
     Refusal,
     event_type,
     read_report,
@@ -21,7 +20,7 @@ from dicom_gateway.commitment.information import (
     request_information,
 )
 from dicom_gateway.destinations import Destination
-from dicom_gateway.errors import GatewayError
+from dicom_gateway.errors import CommitmentInvalid, CommitmentNotTaken
 from dicom_gateway.protocol import commands
 from dicom_gateway.protocol.commands import CommandField
 from dicom_gateway.protocol.pdus import Roles
@@ -38,16 +37,6 @@ _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _PROPOSALS = tuple(Proposal(PUSH_MODEL, str(syntax)) for syntax in _SYNTAXES)
 _OURS_IS_SCP = Roles(PUSH_MODEL, is_scu=False, is_scp=True)
 _MOMENTARY = frozenset({Refusal.PROCESSING_FAILURE, Refusal.RESOURCE_LIMITATION})
-
-
-class CommitmentNotTaken(GatewayError):
-    """A peer does not take a request or a report of storage commitment; ``retryable`` where it may later."""
-
-    code = "commitment_not_taken"
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +109,8 @@ def _await_report(
         try:
             report = _report(message)
             status = int(Status.SUCCESS if take(report) else Refusal.PROCESSING_FAILURE)
-        except CommitmentRefused as error:
-            association.answer(message, int(error.refusal))
+        except CommitmentInvalid as error:
+            association.answer(message, error.status)
             continue
         association.answer(message, status)
         if report.transaction_uid == transaction_uid:
@@ -130,7 +119,7 @@ def _await_report(
 
 def _report(message: PeerMessage) -> CommitmentReport:
     if message.command.field != CommandField.N_EVENT_REPORT_RQ:
-        raise CommitmentRefused("no report of storage commitment", Refusal.UNRECOGNIZED_OPERATION)
+        raise CommitmentInvalid("no report of storage commitment", Refusal.UNRECOGNIZED_OPERATION)
     return read_report(message.data_set, message.proposal.transfer_syntax_uid)
 
 

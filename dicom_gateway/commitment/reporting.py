@@ -10,11 +10,12 @@ import structlog
 from dicom_gateway.commitment.peers import CommitmentPeers
 from dicom_gateway.commitment.service import Vouching
 from dicom_gateway.destinations import Destination
+from dicom_gateway.errors import ReportAddressMissing
 from storage import peers
 from storage.commitment import requests
 from storage.commitment.judging import judge
 from storage.commitment.requests import CommitmentRequest
-from storage.errors import ConfigurationError, OncueError, RecordMissing
+from storage.errors import OncueError, RecordMissing
 from storage.states import CommitmentState
 
 PATIENCE = timedelta(seconds=30)
@@ -25,12 +26,6 @@ _MOST = 20
 _LEASE_SECONDS = 300.0
 
 logger = structlog.get_logger(__name__)
-
-
-class ReportAddressMissing(ConfigurationError):
-    """Nobody said where a peer takes reports of commitment, and its association is over."""
-
-    code = "report_address_missing"
 
 
 class ReportRounds:

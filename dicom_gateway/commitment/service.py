@@ -14,7 +14,6 @@ from dicom_gateway.commitment.information import (
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
     REQUEST_COMMITMENT,
-    CommitmentRefused,
     EventType,
     Refusal,
     event_type,
@@ -23,6 +22,7 @@ from dicom_gateway.commitment.information import (
     report_information,
 )
 from dicom_gateway.commitment.report_takers import ReportTakers
+from dicom_gateway.errors import CommitmentInvalid
 from dicom_gateway.protocol.commands import CommandField
 from dicom_gateway.protocol.exchange import Conversation, PeerRequest, Request, Response
 from dicom_gateway.status import Status
@@ -88,8 +88,8 @@ class CommitmentService:
                 answer = self._reported(request)
             else:
                 asked, answer = self._asked(request), Response(int(Status.SUCCESS))
-        except CommitmentRefused as error:
-            answer = Response(int(error.refusal), comment=str(error))
+        except CommitmentInvalid as error:
+            answer = Response(error.status, comment=str(error))
         except StorageError as error:
             logger.warning("commitment.failed", code=error.code, calling_aet=request.calling_aet)
             answer = Response(int(Refusal.PROCESSING_FAILURE), comment="try again later")
@@ -110,7 +110,7 @@ class CommitmentService:
                 now = self._vouching.clock()
                 return requests.ask(session, asker, wanted.transaction_uid, wanted.references, hold=_HOLD, now=now)
         except RecordExists as error:
-            raise CommitmentRefused(str(error), Refusal.INVALID_ARGUMENT_VALUE) from error
+            raise CommitmentInvalid(str(error), Refusal.INVALID_ARGUMENT_VALUE) from error
 
     def _report(self, request: Request, asked: CommitmentRequest) -> Conversation:
         """Report over the association that the request came by; the rounds have it where that ends before."""
@@ -163,7 +163,7 @@ class CommitmentService:
     def _reported(self, request: Request) -> Response:
         """Take a peer's report over an association that it opened for that."""
         if request.command.event_type not in tuple(EventType):
-            raise CommitmentRefused("not an event of the Push Model", Refusal.NO_SUCH_EVENT_TYPE)
+            raise CommitmentInvalid("not an event of the Push Model", Refusal.NO_SUCH_EVENT_TYPE)
         report = read_report(request.data_set, request.transfer_syntax_uid)
         if self._takers.take(report, reporter=request.calling_aet):
             return Response(int(Status.SUCCESS))
@@ -176,13 +176,13 @@ def commitment_services(service: CommitmentService) -> dict[str, CommitmentServi
 
 
 def _require_taken(request: Request) -> None:
-    """Raise CommitmentRefused for what the Push Model does not offer (PS3.4 J.3.2, J.3.3)."""
+    """Raise CommitmentInvalid for what the Push Model does not offer (PS3.4 J.3.2, J.3.3)."""
     command = request.command
     if command.field not in (CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ):
-        raise CommitmentRefused("not an operation of storage commitment", Refusal.UNRECOGNIZED_OPERATION)
+        raise CommitmentInvalid("not an operation of storage commitment", Refusal.UNRECOGNIZED_OPERATION)
     if command.sop_class_uid != PUSH_MODEL:
-        raise CommitmentRefused("the SOP class is not the Push Model", Refusal.CLASS_INSTANCE_CONFLICT)
+        raise CommitmentInvalid("the SOP class is not the Push Model", Refusal.CLASS_INSTANCE_CONFLICT)
     if command.sop_instance_uid != PUSH_MODEL_INSTANCE:
-        raise CommitmentRefused("not the well-known instance of the Push Model", Refusal.NO_SUCH_INSTANCE)
+        raise CommitmentInvalid("not the well-known instance of the Push Model", Refusal.NO_SUCH_INSTANCE)
     if command.field == CommandField.N_ACTION_RQ and command.action_type != REQUEST_COMMITMENT:
-        raise CommitmentRefused("not an action of the Push Model", Refusal.NO_SUCH_ACTION)
+        raise CommitmentInvalid("not an action of the Push Model", Refusal.NO_SUCH_ACTION)

@@ -44,7 +44,7 @@ class Report:
             for item in information.get("FailedSOPSequence", [])
         }
         title = str(information.get("RetrieveAETitle", ""))
-        return cls(int(event.event_type), str(information.TransactionUID), {**committed, **failed}, title, over)
+        return cls(event.event_type or 0, str(information.TransactionUID), {**committed, **failed}, title, over)
 
 
 def admit(database: Database, name: str, aet: str, *, store_address: str | None = None) -> None:
@@ -214,7 +214,7 @@ def archive(*answers: Answer, report_port: int, status: int = 0x0000) -> Iterato
     here = Archive(free_port(), report_port, list(answers))
 
     def store(event: evt.Event) -> int:
-        here.stored.append(str(event.request.AffectedSOPInstanceUID))
+        here.stored.append(str(event.dataset.SOPInstanceUID))
         return 0x0000
 
     def act(event: evt.Event) -> tuple[int, None]:
@@ -230,8 +230,9 @@ def archive(*answers: Answer, report_port: int, status: int = 0x0000) -> Iterato
     entity = AE(ae_title=ARCHIVE)
     entity.add_supported_context(CTImageStorage)
     entity.add_supported_context(PUSH_MODEL)
-    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, act)]
-    server = entity.start_server(("127.0.0.1", here.port), block=False, evt_handlers=handlers)
+    server = entity.start_server(
+        ("127.0.0.1", here.port), block=False, evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, act)]
+    )
     assert server is not None
     try:
         yield here

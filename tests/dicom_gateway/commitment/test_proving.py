@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -72,7 +73,7 @@ def _images(objects: ObjectStore, count: int) -> list[tuple[str, str, str]]:
 
 @contextlib.contextmanager
 def _sending(
-    database: Database, objects: ObjectStore, address: str, *, count: int = 2, port: int = 0, **columns: object
+    database: Database, objects: ObjectStore, address: str, *, count: int = 2, port: int = 0, **columns: Any
 ) -> Iterator[Running]:
     """Run a gateway that sends objects to a destination that is to prove them."""
     with database.write() as session:
@@ -84,7 +85,7 @@ def _sending(
 
 @contextlib.contextmanager
 def _archiving(
-    database: Database, objects: ObjectStore, *answers: Answer, lost: int | None = None, **columns: object
+    database: Database, objects: ObjectStore, *answers: Answer, lost: int | None = None, **columns: Any
 ) -> Iterator[tuple[Running, Archive]]:
     """Run an archive that reports by ``answers``, and a gateway that sends there."""
     admit(database, "archive", ARCHIVE)
