@@ -47,6 +47,11 @@ def transfer_syntaxes() -> tuple[str, ...]:
     return (*map(str, known), *_RETIRED_JPEG)
 
 
+def storage_sop_classes() -> frozenset[str]:
+    """Return the SOP classes of objects that are stored."""
+    return frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+
+
 def accepted_contexts() -> SharedContexts:
     """Return the presentation contexts of the listener: every storage SOP class, and Verification."""
     syntaxes = list(transfer_syntaxes())

@@ -65,6 +65,27 @@ class InstanceTooLarge(GatewayError):
     status = Status.OUT_OF_RESOURCES
 
 
+class IdentifierInvalid(GatewayError):
+    """The identifier of a query or a retrieval lacks a key that its level needs, or has one that cannot be."""
+
+    code = "identifier_invalid"
+    status = Status.MISMATCH
+
+
+class TooManyMatches(GatewayError):
+    """A retrieval asks for more than can be sent in one; it may be asked for in parts."""
+
+    code = "too_many_matches"
+    status = Status.CANNOT_COUNT_MATCHES
+
+
+class MoveDestinationUnknown(GatewayError):
+    """Nobody has said where the destination of a C-MOVE is."""
+
+    code = "move_destination_unknown"
+    status = Status.MOVE_DESTINATION_UNKNOWN
+
+
 class QuotaExceeded(GatewayError):
     """A peer has used up what its entry allows it in an hour of the clock."""
 
@@ -238,6 +259,26 @@ class SourceAnswerInvalid(GatewayError):
     """What the source of a study answers is no count of its images: no number, another study, or without an end."""
 
     code = "source_answer_invalid"
+
+
+class RetrievalRefused(GatewayError):
+    """A source will not send what it is asked for, or does not know where to."""
+
+    code = "retrieval_refused"
+    retryable = True
+
+
+class FetchInterrupted(GatewayError):
+    """The gateway stops while a study is coming; it is fetched again later."""
+
+    code = "fetch_interrupted"
+    retryable = True
+
+
+class BodyBroken(GatewayError):
+    """A body is no multipart/related as RFC 2046 has it, or it ends too early."""
+
+    code = "body_broken"
 
 
 class StudyUnknownToSource(GatewayError):

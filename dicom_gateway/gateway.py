@@ -14,21 +14,21 @@ import structlog
 
 from dicom_gateway.announcing.announcer import Announcer, AnnouncingTerms
 from dicom_gateway.announcing.senders import Senders
-from dicom_gateway.commitment.peers import CommitmentPeers
-from dicom_gateway.commitment.proving import ProofRounds
-from dicom_gateway.commitment.querying import HoldingsQuery
-from dicom_gateway.commitment.report_takers import ReportTakers
-from dicom_gateway.commitment.reporting import ReportRounds
-from dicom_gateway.commitment.service import CommitmentService, Vouching, commitment_services
+from dicom_gateway.commitment.both_ways import StorageCommitment
+from dicom_gateway.commitment.service import Vouching
 from dicom_gateway.completeness.assembly import Assembly, Stored
 from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
+from dicom_gateway.fetching.clients import SourceClients
+from dicom_gateway.fetching.fetcher import Fetcher, FetchTerms
+from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
 from dicom_gateway.receiving.peer_admission import PeerAdmission
@@ -57,8 +57,8 @@ _POLLS_PER_ROUND = 10
 _LONGEST_WATCH_SECONDS = 60.0
 _LAST_OBJECT_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
-_COMMITMENT_PATIENCE = PeerTimeouts(connect_seconds=5.0, associate_seconds=10.0, answer_seconds=30.0)
-_QUERY_SECONDS = 60.0
+_LIST_SECONDS = 30.0
+_FETCHING_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -117,6 +117,17 @@ class Gateway:
             Senders(tls),
             on_free=announce_now.set,
         )
+        self._inlet = Inlet(
+            database, objects, settings, process_id=f"{self.process_id}-inlet", clock=clock, on_visit_end=self._assemble
+        )
+        fetch_now = threading.Event()
+        self._fetcher = Fetcher(
+            database,
+            SourceClients(settings.aet, max(settings.source_seconds, _LIST_SECONDS), tls, self._inlet).client,
+            FetchTerms(self.process_id, clock, SystemRandom().random),
+            on_free=fetch_now.set,
+        )
+        self._fetching = Loop("fetching", self._fetcher.run_due, seconds=_FETCHING_SECONDS, woken=fetch_now)
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
@@ -136,14 +147,8 @@ class Gateway:
         retention = retention or RetentionSettings()
         rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
         self._retention = Loop("retention", rounds.run, seconds=retention.every_seconds)
-        vouching, takers = Vouching(database, objects, settings.aet, clock), ReportTakers(database, clock)
-        speaker = CommitmentPeers(settings.aet, _COMMITMENT_PATIENCE, tls)
-        report_rounds = ReportRounds(vouching, speaker)
-        self._commitment = Loop("commitment", report_rounds.run, seconds=slowest)
-        self._vouching = CommitmentService(vouching, takers, on_hand_over=self._commitment.wake)
-        query = HoldingsQuery(settings.aet, _COMMITMENT_PATIENCE, _QUERY_SECONDS, tls)
-        proof_rounds = ProofRounds(database, speaker, query, takers, clock)
-        self._proofs = Loop("proofs", proof_rounds.run, seconds=slowest)
+        vouching = Vouching(database, objects, settings.aet, clock)
+        self._commitment = StorageCommitment(database, vouching, tls, clock, slowest_seconds=slowest)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
@@ -155,7 +160,11 @@ class Gateway:
             admission=self._admission,
             on_association_end=self._assembly.wake,
             doors=server_doors(settings),
-            data_set_services={**workitem_services(database, clock), **commitment_services(self._vouching)},
+            data_set_services={
+                **workitem_services(database, clock),
+                **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
+                **self._commitment.services(),
+            },
         )
 
     @property
@@ -182,17 +191,20 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
         self._admission.start()
         self._listener.start()
+        if not self._only_receives:
+            self._inlet.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
 
     def stop(self) -> None:
         """Stop receiving, let what is open finish, end the loops, and record the end."""
         self._stopping.set()
-        self._vouching.stop()
+        self._commitment.stop_waiting()
         for loop in self._working_loops():
             loop.stop()
         self._dispatcher.close()
         self._announcer.close()
+        self._fetcher.close()
         self._listener.stop()
         self._admission.stop()
         self._heartbeat.stop()
@@ -200,6 +212,9 @@ class Gateway:
             loop.join()
         self._dispatcher.join(_LAST_OBJECT_SECONDS)
         self._announcer.join(_LAST_OBJECT_SECONDS)
+        self._fetcher.join(_LAST_OBJECT_SECONDS)
+        if not self._only_receives:
+            self._inlet.stop()
         self._changes.close()
         try:
             with self._database.write() as session:
@@ -216,8 +231,8 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        proofs = (self._commitment, self._proofs)
-        return self._assembly, self._sources, *results, *proofs, self._watch, self._expiry, self._retention
+        others = (*self._commitment.loops, self._fetching, self._watch, self._expiry, self._retention)
+        return self._assembly, self._sources, *results, *others
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -226,10 +241,13 @@ class Gateway:
             self._delivery.wake()
             self._announcing.wake()
             self._commitment.wake()
-            self._proofs.wake()
+            self._fetching.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0
+
+    def _assemble(self) -> None:
+        self._assembly.wake()
 
     def _write_reports(self) -> None:
         self._workitems.write_due()

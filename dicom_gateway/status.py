@@ -44,7 +44,7 @@ _RANGES = {
 
 
 class Status(IntEnum):
-    """Statuses that the listener answers with (PS3.4 Table B.2-1 and PS3.7 Annex C)."""
+    """Statuses that the listener answers with (PS3.4 Tables B.2-1, C.4-2 and C.4-3, PS3.7 Annex C)."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
@@ -52,7 +52,11 @@ class Status(IntEnum):
     NOT_AUTHORIZED = 0x0124
     UNRECOGNIZED_OPERATION = 0x0211
     OUT_OF_RESOURCES = 0xA700
+    CANNOT_COUNT_MATCHES = 0xA701
+    CANNOT_PERFORM_SUB_OPERATIONS = 0xA702
+    MOVE_DESTINATION_UNKNOWN = 0xA801
     MISMATCH = 0xA900
+    SOME_SUB_OPERATIONS_FAILED = 0xB000
     CANCELED = 0xFE00
     CANNOT_UNDERSTAND = 0xC000
 

@@ -62,6 +62,12 @@ class DestinationInvalid(ConfigurationError):
     code = "destination_invalid"
 
 
+class FetchSourceInvalid(ConfigurationError):
+    """What somebody says of a source that studies are fetched from cannot be."""
+
+    code = "fetch_source_invalid"
+
+
 class StorageError(OncueError):
     """Something durable could not be read or written."""
 
@@ -220,6 +226,12 @@ class ChannelBusy(StorageError):
     """Announcements are still on their way to a channel that is to be removed."""
 
     code = "channel_busy"
+
+
+class FetchSourceBusy(StorageError):
+    """A source cannot be removed while studies are on their way from it."""
+
+    code = "fetch_source_busy"
 
 
 class ItemRefused(StorageError):

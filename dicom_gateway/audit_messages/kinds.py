@@ -106,6 +106,7 @@ KINDS: Mapping[str, MessageKind] = {
     "object:written": _accessed(Action.CREATE),
     "picture:read": _read(),
     "study:read": _read(),
+    "study:retrieved": _read(),
     "study:seen": _read(),
     "study:analysed": _read(),
     "export:made": _read(EventId.EXPORT, Shape.EXPORTED),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,36 +15,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-from dicom_gateway.completeness.counts import MOST_IMAGES, checked_study
-from dicom_gateway.data_sets import decode, encode
+from dicom_gateway.asking.counts import MOST_IMAGES, checked_study
+from dicom_gateway.asking.finder import open_finder, query, readable
 from dicom_gateway.destinations import Destination, WebAddress
 from dicom_gateway.errors import (
-    AssociationInterrupted,
     PeerDeniedAccess,
     PeerUnreachable,
     SourceAnswerInvalid,
     SourceRefused,
-    SourceTooSlow,
-    UndecodableObject,
 )
 from dicom_gateway.http_exchange import Deadline, HttpRequest, exchange
-from dicom_gateway.sending.associations import PeerTimeouts, open_association
+from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.credentials import read_credentials
-from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
-from dicom_gateway.status import Status, written
 from dicom_gateway.tls.connecting import connected
 from dicom_gateway.tls.destination_handshake import DestinationTls
-from storage.attributes import Attributes, element
+from storage.attributes import Attributes
 from storage.commitment.proofs import AskedObject
 from storage.errors import DataSetInvalid
 
-_STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-_PROPOSALS = tuple(
-    Proposal(_STUDY_ROOT_FIND, str(syntax)) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-)
-_LEVEL, _STUDY, _SERIES, _INSTANCE = "00080052", "0020000D", "0020000E", "00080018"
+_STUDY, _INSTANCE = "0020000D", "00080018"
 _MOST_BYTES = 16 << 20
 _NOTHING = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND})
 _CLOSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -79,21 +67,14 @@ class HoldingsQuery:
 
     def _by_find(self, peer: Destination, series: Sequence[tuple[str, str]]) -> set[str]:
         found: set[str] = set()
-        try:
-            with open_association(
-                peer, _PROPOSALS, calling_ae_title=self.aet, timeouts=self.timeouts, tls=self.tls
-            ) as association:
-                # A peer that drips its answer keeps every wait for a message short; this ends them all.
-                limit = threading.Timer(self.seconds, association.interrupt, args=("source_too_slow",))
-                limit.daemon = True
-                limit.start()
-                try:
-                    for study, one in series:
-                        found.update(_found(association, peer, study, one))
-                finally:
-                    limit.cancel()
-        except AssociationInterrupted as error:
-            raise SourceTooSlow(f"{peer} did not end its answer in time") from error
+        with open_finder(peer, calling_aet=self.aet, seconds=self.seconds, tls=self.tls) as finder:
+            for study, one in series:
+                keys = {"StudyInstanceUID": study, "SeriesInstanceUID": one}
+                for answer in finder.answers(query("IMAGE", "SOPInstanceUID", **keys), most=MOST_IMAGES):
+                    with readable():
+                        about, instance = answer.get("StudyInstanceUID", ""), answer.get("SOPInstanceUID", "")
+                    checked_study(str(about), study)
+                    found.add(str(instance))
         return found
 
     def _by_qido(self, service: WebAddress, series: Sequence[tuple[str, str]], credentials: Path | None) -> set[str]:
@@ -124,32 +105,6 @@ class HoldingsQuery:
         if answer.status != HTTPStatus.OK:
             raise SourceRefused(f"{service} answers HTTP {answer.status} where it is asked for instances")
         return answer.body
-
-
-def _found(association: RequestedAssociation, peer: Destination, study: str, series: str) -> Iterator[str]:
-    """Yield the instances that a peer says to have of a series."""
-    proposal = next(iter(association.accepted))
-    keys = {
-        _LEVEL: element("CS", "IMAGE"),
-        _STUDY: element("UI", study),
-        _SERIES: element("UI", series),
-        _INSTANCE: element("UI"),
-    }
-    identifier = encode(Attributes(keys), proposal.transfer_syntax_uid)
-    for number, match in enumerate(association.find(proposal, identifier)):
-        if not match.is_pending:
-            if match.status != Status.SUCCESS:
-                raise SourceRefused(f"{peer} refused the question with status {written(match.status)}")
-            return
-        if number >= MOST_IMAGES or match.identifier is None:
-            association.abort()
-            raise SourceAnswerInvalid(f"{peer} answers without an end, or with nothing")
-        try:
-            answer = decode(match.identifier, proposal.transfer_syntax_uid)
-        except UndecodableObject as error:
-            raise SourceAnswerInvalid(f"{peer} sends an answer that cannot be read") from error
-        checked_study(answer.value(_STUDY), study)
-        yield answer.value(_INSTANCE)
 
 
 def _listed(service: WebAddress, body: bytes, study: str) -> Iterator[str]:

@@ -170,11 +170,6 @@ class CommitmentService:
         return Response(int(Refusal.PROCESSING_FAILURE), comment="you were not asked by this transaction")
 
 
-def commitment_services(service: CommitmentService) -> dict[str, CommitmentService]:
-    """Return the service by the SOP class that it is negotiated with."""
-    return {PUSH_MODEL: service}
-
-
 def _require_taken(request: Request) -> None:
     """Raise CommitmentInvalid for what the Push Model does not offer (PS3.4 J.3.2, J.3.3)."""
     command = request.command

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import structlog
 from sqlalchemy.orm import Session
 
-from dicom_gateway.completeness.counts import SourceCount, images
-from dicom_gateway.completeness.find import count_by_find
-from dicom_gateway.completeness.qido import count_by_qido
+from dicom_gateway.asking.counts import SourceCount, images
+from dicom_gateway.asking.find import count_by_find
+from dicom_gateway.asking.qido import count_by_qido
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import SourceSilent, StudyUnknownToSource
 from dicom_gateway.tls.destination_handshake import DestinationTls

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.errors import GatewayError, UndecodableObject
+from dicom_gateway.errors import GatewayError, ObjectMismatch, UndecodableObject
 from dicom_gateway.loops import Loop
 from dicom_gateway.receiving.backlog import Acknowledged, Backlog, arrival
 from dicom_gateway.receiving.buffers import Buffers
@@ -24,7 +24,7 @@ from dicom_gateway.receiving.ledger import Ledger
 from dicom_gateway.receiving.recovery import Recovery
 from dicom_gateway.receiving.repeat_bound import RepeatBound
 from dicom_gateway.receiving.spool import Spool, SpoolPlace
-from dicom_gateway.receiving.store_request import StoreRequest, identify
+from dicom_gateway.receiving.store_request import Identity, StoreRequest, identify
 from dicom_gateway.status import Status, written
 from storage import instance_events
 from storage.arrivals import Origin
@@ -109,10 +109,30 @@ class InstanceReceiver:
             raise RuntimeError("the receiver is not started")
         return Spool(self._place, request)
 
+    def take(self, data_set: Spool, origin: Origin, *, study_instance_uid: str | None = None) -> Identity:
+        """Take one received data set in, and return where it belongs once it is durable; the spool is used up.
+
+        ``study_instance_uid``: the study that it must belong to. OncueError where it is not taken; ``refuse`` puts that
+        on record.
+        """
+        try:
+            identity = identify(data_set.elements(), data_set.request)
+            if study_instance_uid not in (None, identity.study_instance_uid):
+                raise ObjectMismatch("the instance belongs to another study than the request names")
+            self._ledger.require_room()
+            kept = data_set.keep(identity.study_instance_uid, origin, received_at=self._clock())
+            self._ledger.submit(Acknowledged(kept.path, arrival(data_set.request, identity, kept.receipt)))
+        finally:
+            data_set.discard()
+        return identity
+
     def store(self, data_set: Spool | None, *, sop_instance_uid: str, origin: Origin) -> int:
         """Take one received data set in and return the DIMSE status of the answer."""
+        if data_set is None:
+            error = UndecodableObject("the C-STORE request has no data set")
+            return self.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=origin.calling_aet)
         try:
-            self._take(data_set, origin)
+            self.take(data_set, origin)
         except OncueError as error:
             return self.refuse(error, sop_instance_uid=sop_instance_uid, calling_aet=origin.calling_aet)
         except Exception:  # edge: a fault of ours must answer this sender and leave the others alone
@@ -149,17 +169,6 @@ class InstanceReceiver:
             # The sender is refused all the same; with the database down there is only the log to say so.
             logger.warning("instance.refusal_not_recorded", code="out_of_resources", calling_aet=calling_aet)
         return status
-
-    def _take(self, data_set: Spool | None, origin: Origin) -> None:
-        if data_set is None:
-            raise UndecodableObject("the C-STORE request has no data set")
-        try:
-            identity = identify(data_set.elements(), data_set.request)
-            self._ledger.require_room()
-            kept = data_set.keep(identity.study_instance_uid, origin, received_at=self._clock())
-            self._ledger.submit(Acknowledged(kept.path, arrival(data_set.request, identity, kept.receipt)))
-        finally:
-            data_set.discard()
 
 
 def status_of(error: OncueError) -> int:

@@ -91,9 +91,9 @@ def identify(elements: Mapping[int, bytes], request: StoreRequest) -> Identity:
     sop_class_uid = _uid(elements, SOP_CLASS, "SOP Class UID")
     sop_instance_uid = _uid(elements, SOP_INSTANCE, "SOP Instance UID")
     if sop_class_uid != request.sop_class_uid:
-        raise ObjectMismatch("the data set's SOP Class UID is not the one of the C-STORE request")
+        raise ObjectMismatch("the data set's SOP Class UID is not the one that came ahead of it")
     if sop_instance_uid != request.sop_instance_uid:
-        raise ObjectMismatch("the data set's SOP Instance UID is not the one of the C-STORE request")
+        raise ObjectMismatch("the data set's SOP Instance UID is not the one that came ahead of it")
     return Identity(
         study_instance_uid=_uid(elements, STUDY_INSTANCE, "Study Instance UID"),
         series_instance_uid=_uid(elements, SERIES_INSTANCE, "Series Instance UID"),

@@ -19,6 +19,7 @@ from dicom_gateway.errors import (
 from dicom_gateway.objects.equipment import IMPLEMENTATION_CLASS_UID, implementation_version_name
 from dicom_gateway.protocol import association_answer, pdus
 from dicom_gateway.protocol.channel import Channel
+from dicom_gateway.protocol.commands import MoveOriginator
 from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType, Roles
 from dicom_gateway.sending.limits import Pace
 from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Proposal, RequestedAssociation
@@ -49,11 +50,13 @@ def open_association(
     tls: DestinationTls | None = None,
     pace: Pace | None = None,
     roles: Iterable[Roles] = (),
+    originator: MoveOriginator | None = None,
 ) -> Iterator[RequestedAssociation]:
     """Open an association, hand it out, and release it.
 
     Without ``tls``, destinations with TLS are held against the system's authorities and shown no certificate. What is
-    stored keeps the ``pace``. ``roles`` are those that we ask for beside that of the SCU.
+    stored keeps the ``pace``, and says for whom where there is an ``originator``. ``roles`` are those that we ask for
+    beside that of the SCU.
     Raises PeerUnreachable where trying later can help (refused connection, timeout, transient rejection, abort),
     PeerUntrusted where TLS fails on either side's certificate, and PeerRejectedObject where trying later cannot help
     (permanent rejection, no proposal accepted).
@@ -79,6 +82,7 @@ def open_association(
             answer_seconds=timeouts.answer_seconds,
             pace=pace or Pace(None),
             roles=acceptance.roles,
+            originator=originator,
         )
         if 0 < acceptance.maximum_pdu_bytes < _LEAST_PDU_BYTES:
             association.abort()

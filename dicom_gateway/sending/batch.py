@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
+from dicom_gateway.protocol.commands import MoveOriginator
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.limits import Pace, SendLimits
 from dicom_gateway.sending.outcomes import SendOutcome, failed
@@ -27,7 +28,8 @@ _REOPENING_SECONDS = 1.0
 class Calling:
     """How a peer is called: under which AE title, how patiently, with which certificates, within which limits.
 
-    ``pace`` is shared by all that send to the destination at the same time.
+    ``pace`` is shared by all that send to the destination at the same time. ``originator`` is for whom objects are
+    sent, where somebody asked for them by C-MOVE.
     """
 
     ae_title: str
@@ -35,6 +37,7 @@ class Calling:
     tls: DestinationTls | None
     limits: SendLimits
     pace: Pace
+    originator: MoveOriginator | None = None
 
     def open(
         self, destination: Destination, proposals: Iterable[Proposal]
@@ -47,6 +50,7 @@ class Calling:
             timeouts=self.timeouts,
             tls=self.tls,
             pace=self.pace,
+            originator=self.originator,
         )
 
 

@@ -13,7 +13,7 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, PeerUnreachable, ProtocolViolation
 from dicom_gateway.protocol import commands, pdus
 from dicom_gateway.protocol.channel import Channel, Pdu
-from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Answer, Command, CommandField
+from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Answer, Command, CommandField, MoveOriginator
 from dicom_gateway.protocol.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
 from dicom_gateway.protocol.pdus import Fragment, PduType, Roles
 from dicom_gateway.sending.limits import Pace
@@ -90,9 +90,11 @@ class RequestedAssociation:
         answer_seconds: float,
         pace: Pace,
         roles: Mapping[str, Roles],
+        originator: MoveOriginator | None = None,
     ) -> None:
         self.accepted = accepted
         self.roles = roles
+        self._originator = originator
         self.is_open = True
         self._channel = channel
         self._destination = destination
@@ -118,7 +120,9 @@ class RequestedAssociation:
         It holds until the next one is prepared. The data set is closed with it. OSError where the data set is empty or
         its beginning cannot be read.
         """
-        request = commands.store_request(self._next_id(), proposal.sop_class_uid, sop_instance_uid)
+        request = commands.store_request(
+            self._next_id(), proposal.sop_class_uid, sop_instance_uid, originator=self._originator
+        )
         context_id = self.accepted[proposal]
         windows = self._data_sets.of(context_id, data_set, ahead=self._command(context_id, request))
         return PreparedStore(self._message_id, data_set.size, next(windows), windows)

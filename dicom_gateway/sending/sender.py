@@ -12,6 +12,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import GatewayError, PeerRejectedObject
+from dicom_gateway.protocol.commands import MoveOriginator
 from dicom_gateway.sending.associations import MOST_CONTEXTS, PeerTimeouts, open_association
 from dicom_gateway.sending.batch import Calling, send_batch
 from dicom_gateway.sending.limits import Pace, SendLimits
@@ -47,17 +48,19 @@ def send(
     limits: SendLimits | None = None,
     pace: Pace | None = None,
     on_outcome: Report | None = None,
+    originator: MoveOriginator | None = None,
 ) -> tuple[SendOutcome, ...]:
     """Send a batch by C-STORE and return one outcome for each object, in order; nothing is raised for a peer's fault.
 
     Only the SOP classes and transfer syntaxes of the batch are proposed. ``pace`` is that of the destination where
     others send to it at the same time; without one, the limits' rate is this call's own. ``on_outcome`` is called after
-    each object; where it raises, the association is released, and what it raised goes through.
+    each object; where it raises, the association is released, and what it raised goes through. ``originator`` is for
+    whom they are sent, where somebody asked for them by C-MOVE.
     """
     outcomes: list[SendOutcome] = []
     limits = limits or SendLimits()
     pace = pace or Pace(limits.kilobytes_per_second)
-    calling = Calling(calling_ae_title, timeouts or PeerTimeouts(), tls, limits, pace)
+    calling = Calling(calling_ae_title, timeouts or PeerTimeouts(), tls, limits, pace, originator)
     for batch in _batches(objects, limits.transfer_syntaxes):
         with contextlib.closing(send_batch(batch, destination, calling)) as answers:
             for outcome in answers:

@@ -17,7 +17,8 @@ class FetchSourceRow(Model):
     """One source: where it answers, how its studies come, which of them are wanted, and how often it is asked.
 
     ``filter`` is JSON: query keys by keyword. ``hours`` is FROM-UNTIL of the day in UTC, None for any; a source without
-    ``every_seconds`` is asked only when somebody says so.
+    ``every_seconds`` is asked only when somebody says so. ``priors_after`` is our number of the last study whose priors
+    it was asked for.
     """
 
     __tablename__ = "fetch_sources"
@@ -32,6 +33,7 @@ class FetchSourceRow(Model):
     hours: Mapped[str | None] = mapped_column(String(16))
     studies_per_hour: Mapped[int | None]
     priors: Mapped[int | None]
+    priors_after: Mapped[int]
     lane: Mapped[str] = mapped_column(String(16))
     credentials: Mapped[str | None] = mapped_column(Text)
     paused: Mapped[bool]
@@ -40,6 +42,7 @@ class FetchSourceRow(Model):
     changed_at: Mapped[datetime]
     asked_at: Mapped[datetime | None]
     next_ask_at: Mapped[datetime | None]
+    failures: Mapped[int]
     code: Mapped[str | None] = mapped_column(_CODE)
     reason: Mapped[str | None] = mapped_column(Text)
 
@@ -47,8 +50,9 @@ class FetchSourceRow(Model):
 class FetchedStudyRow(Model):
     """One study that a source holds and that is wanted, until it is here.
 
-    ``instances`` is how many the source said to hold, since ``counted_at``; ``fetched_instances`` how many were fetched
-    when it last came, so that the same revision is never fetched twice. ``asked_by`` is who wanted it.
+    ``stated`` is how many instances the source said to hold in its list; ``instances`` how many it counted when asked
+    for the study, without those that oncue wrote, since ``counted_at``; ``fetched_instances`` how many of them it was
+    when the study last came, so that the same revision is never fetched twice. ``asked_by`` is who wanted it.
     """
 
     __tablename__ = "fetched_studies"
@@ -58,6 +62,7 @@ class FetchedStudyRow(Model):
     study_instance_uid: Mapped[str] = mapped_column(_UID)
     state: Mapped[str] = mapped_column(String(16))
     is_prior: Mapped[bool]
+    stated: Mapped[int | None]
     instances: Mapped[int | None]
     counted_at: Mapped[datetime]
     fetched_instances: Mapped[int | None]

@@ -56,6 +56,13 @@ def export_made(session: Session, job_id: int, reader: Reader, *, what: str) -> 
     _record(session, "export:made", f"job/{job_id}", reader, study=study, what=what)
 
 
+def objects_retrieved(session: Session, study_id: int, reader: Reader, *, objects: int, destination: str) -> None:
+    """Record that a peer asked for objects of a study by C-GET or C-MOVE; ``destination`` is who gets them."""
+    study = audit.study_of(session, study_id)
+    details: dict[str, audit.Detail] = {"objects": objects, "destination": destination}
+    _record(session, "study:retrieved", f"study/{study.uid}", reader, study=study, **details)
+
+
 def history_asked(session: Session, question: Question, reader: Reader) -> None:
     """Record what somebody asked the history: the filters. Of a patient only the key; of words only how many."""
     study = None if question.study is None else _study(session, question.study)

@@ -99,6 +99,7 @@ _SENTENCES: Mapping[str, str] = {
     "announcement:called-off": "{channel} is not told of it any more: {code}",
     "picture:read": "{actor} looked at a picture of job {number}",
     "export:made": "{actor} took {what} of job {number} out as files",
+    "study:retrieved": "{actor} asked for {objects} objects of the study to be sent to {destination}",
     "audit:read": "{actor} read the history of the study",
     "audit:queried": "{actor} searched the history for the study",
 }  # fmt: skip # reads by its lines

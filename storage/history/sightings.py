@@ -45,6 +45,7 @@ _SIGHTS: Mapping[str, Sight] = {
     "audit:read": Sight.HISTORY,
     "audit:queried": Sight.HISTORY,
     "delivery:sent": Sight.OBJECT,
+    "study:retrieved": Sight.OBJECT,
 }
 
 

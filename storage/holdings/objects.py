@@ -52,6 +52,12 @@ def find(session: Session, study_instance_uid: str, sop_instance_uid: str) -> He
     return next(iter(found), None)
 
 
+def studies_of_patient(session: Session, patient_id: str) -> tuple[str, ...]:
+    """Return the UIDs of the studies of a Patient ID, by UID."""
+    query = select(StudyRow.study_instance_uid).where(StudyRow.patient_id == patient_id)
+    return tuple(session.scalars(query.order_by(StudyRow.study_instance_uid)))
+
+
 def named(session: Session, sop_instance_uid: str) -> tuple[HeldObject, ...]:
     """Return the objects of a SOP Instance UID whatever their study, once their headers were read."""
     query = (

@@ -28,7 +28,7 @@ from storage.delivery_lists import Delivery
 from storage.objects import ObjectStore
 from storage.proof_ways import ProofWay
 from storage.states import ProofState
-from tests.dicom_gateway.completeness.test_qido import PLUGIN
+from tests.dicom_gateway.asking.test_qido import PLUGIN
 from tests.support.commitment import (
     ARCHIVE,
     Answer,

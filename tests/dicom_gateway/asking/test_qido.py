@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dicom_gateway.completeness.counts import SeriesCount
-from dicom_gateway.completeness.qido import count_by_qido
+from dicom_gateway.asking.counts import SeriesCount
+from dicom_gateway.asking.qido import count_by_qido
 from dicom_gateway.errors import (
     SourceAnswerInvalid,
     SourceRefused,

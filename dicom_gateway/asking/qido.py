@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from dicom_gateway.completeness.counts import (
+from dicom_gateway.asking.counts import (
     MOST_SERIES,
     SeriesCount,
     SourceCount,

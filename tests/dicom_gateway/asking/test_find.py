@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_gateway.completeness.counts import WHOLE_STUDY, SeriesCount, images
-from dicom_gateway.completeness.find import count_by_find
+from dicom_gateway.asking.counts import WHOLE_STUDY, SeriesCount, images
+from dicom_gateway.asking.find import count_by_find
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import GatewayError, SourceAnswerInvalid, SourceSilent, SourceTooSlow, StudyUnknownToSource
 from storage.uids import deterministic_uid
