@@ -28,6 +28,8 @@ from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
+from dicom_gateway.queries.finding import find_services
+from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
 from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
@@ -162,10 +164,13 @@ class Gateway:
             doors=server_doors(settings),
             data_set_services={
                 **workitem_services(database, clock),
+                **find_services(database, settings.aet, clock),
                 **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
                 **self._commitment.services(),
             },
         )
+        self._indexing = Indexing(database, objects, waiting=lambda: self._listener.waiting_images)
+        self._holdings = Loop("holdings", self._indexing.read_due, seconds=LOOK_SECONDS)
 
     @property
     def port(self) -> int:
@@ -202,6 +207,7 @@ class Gateway:
         self._commitment.stop_waiting()
         for loop in self._working_loops():
             loop.stop()
+        self._indexing.stop()
         self._dispatcher.close()
         self._announcer.close()
         self._fetcher.close()
@@ -231,8 +237,8 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        others = (*self._commitment.loops, self._fetching, self._watch, self._expiry, self._retention)
-        return self._assembly, self._sources, *results, *others
+        holdings = (*self._commitment.loops, self._fetching, self._holdings)
+        return self._assembly, self._sources, *results, *holdings, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""

@@ -32,7 +32,7 @@ _BIG = BigInteger().with_variant(Integer, "sqlite")
 _READING_ORDER = ("rank", "minus_confidence", "arrived_at", "study_id")
 
 
-def _where(*flags: str) -> dict[str, Any]:
+def where_all(*flags: str) -> dict[str, Any]:
     """Return the options of an index of the rows with some flags, its condition as either database writes queries."""
     return {
         "sqlite_where": text(" AND ".join(f"{flag} = 1" for flag in flags)),
@@ -147,14 +147,14 @@ class StandingRow(Model):
     keeps_pictures: Mapped[bool]
 
     __table_args__ = (
-        Index("ix_standings_arrived", "arrived_at", "study_id", **_where("complete")),
-        Index("ix_standings_rank", "rank", "arrived_at", "study_id", **_where("complete")),
-        Index("ix_standings_waiting", "arrived_at", "study_id", **_where("waiting", "complete")),
-        Index("ix_standings_unread", *_READING_ORDER, **_where("unread", "complete")),
-        Index("ix_standings_analysed", *_READING_ORDER, **_where("analysed", "complete")),
+        Index("ix_standings_arrived", "arrived_at", "study_id", **where_all("complete")),
+        Index("ix_standings_rank", "rank", "arrived_at", "study_id", **where_all("complete")),
+        Index("ix_standings_waiting", "arrived_at", "study_id", **where_all("waiting", "complete")),
+        Index("ix_standings_unread", *_READING_ORDER, **where_all("unread", "complete")),
+        Index("ix_standings_analysed", *_READING_ORDER, **where_all("analysed", "complete")),
         Index("ix_standings_state", "state", "arrived_at", "study_id"),
         *(
-            Index(f"ix_standings_{flag}", "state", "rank", "arrived_at", "study_id", **_where(flag))
+            Index(f"ix_standings_{flag}", "state", "rank", "arrived_at", "study_id", **where_all(flag))
             for flag in ("keeps_images", "keeps_results", "keeps_pictures")
         ),
     )

@@ -28,6 +28,7 @@ from storage.announcing import announcements, urgent_studies
 from storage.arrivals import Arrival, Origin, StudyFacts
 from storage.domain import StoredInstance
 from storage.errors import RecordMissing
+from storage.holdings import noting
 from storage.models import StudyRow
 from storage.sop_kinds import is_read
 from storage.workitems import opening
@@ -60,6 +61,7 @@ def register_instance(
     arrival = Arrival(instance, facts, origin, received_at=now)
     study = _study(session, instance.study_instance_uid, facts, origin=origin, now=now)
     _note_senders(session, study, [arrival], now=now)
+    noting.note_received(session, study, [instance])
     return _register(session, study, arrival, now=now)
 
 
@@ -97,6 +99,7 @@ def _register_all(
     first = arrivals[0]
     study = _study(session, first.instance.study_instance_uid, first.facts, origin=first.origin, now=now)
     _note_senders(session, study, arrivals, now=now)
+    noting.note_received(session, study, [arrival.instance for arrival in arrivals])
     seen = instances.known(session, study.id, [arrival.instance for arrival in arrivals])
     outcomes: list[Registration | None] = []
     new: list[Arrival] = []

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit, calling_off
 from storage.delivery_tables import DeliveryRow
+from storage.holdings import noting
 from storage.models import JobRow
 from storage.result_tables import AnalysisRow, RejectionRow, ReportRow, ResultObjectRow
 from storage.states import DeliveryState, RejectionState, ReportState
@@ -26,6 +27,7 @@ def supersede_results(
     rows = [row for row in _valid(session, study_id, route) if row.job_id != by]
     for row in rows:
         row.superseded_at, row.superseded_by = now, by
+        noting.note_changed(session, study_id)
         report = _call_off(session, row, now=now)
         if report.state == ReportState.WRITTEN.value or _went_out(session, row.job_id):
             _open_rejection(session, row.job_id, now=now)

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from storage import audit, standing
 from storage.domain import ObjectKind
+from storage.holdings import noting
+from storage.models import StudyRow
 from storage.result_tables import ResultObjectRow
 
 
@@ -57,6 +59,7 @@ def add(session: Session, item: WrittenObject, origin: Origin, *, actor: str, no
     session.add(row)
     session.flush()
     standing.note_written(session, origin.study_id)
+    _note_held(session, row)
     audit.record(
         session,
         "object:written",
@@ -74,6 +77,12 @@ def add(session: Session, item: WrittenObject, origin: Origin, *, actor: str, no
         study=audit.study_of(session, origin.study_id),
     )
     return row
+
+
+def _note_held(session: Session, row: ResultObjectRow) -> None:
+    if row.flaw is None:
+        study = session.get_one(StudyRow, row.study_id)
+        noting.note_written(session, study, row.series_instance_uid)
 
 
 def written_object(row: ResultObjectRow) -> WrittenObject:

@@ -124,6 +124,7 @@ KINDS: Mapping[str, MessageKind] = {
     "study:results-deleted": _accessed(Action.DELETE),
     "study:pictures-deleted": _accessed(Action.DELETE),
     "study:patient-changed": MessageKind(EventId.PATIENT_RECORD, Action.UPDATE, Shape.PATIENT),
+    "holdings:queried": MessageKind(EventId.QUERY, Action.EXECUTE, Shape.ASKED),
     "audit:queried": MessageKind(EventId.QUERY, Action.EXECUTE, Shape.ASKED),
     "audit:read": _LOG_USED,
     "audit:archived": _LOG_USED,

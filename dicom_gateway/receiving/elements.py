@@ -7,6 +7,7 @@ time grows with the number of elements, memory with the nesting depth, and both 
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 from collections.abc import Callable
@@ -71,6 +72,16 @@ def read_elements(
     """
     walk = _Walk(content, transfer_syntax_uid, wanted, start)
     walk.finish()
+    return walk.found
+
+
+def read_header(
+    content: Content, transfer_syntax_uid: str, wanted: AbstractSet[int], *, start: int = 0
+) -> dict[int, bytes]:
+    """Return what ``read_elements`` does of what stands before the pixels; of a file nothing else is looked at."""
+    walk = _HeaderWalk(content, transfer_syntax_uid, wanted, start)
+    with contextlib.suppress(_PixelsReached):
+        walk.finish()
     return walk.found
 
 
@@ -176,6 +187,21 @@ class _Walk:
         _, self.implicit = self.open.pop()
         if self.in_pixels and not self.open:
             self.past_pixels, self.in_pixels = True, False
+
+
+class _PixelsReached(Exception):
+    """A walk of a header is at the pixels."""
+
+
+class _HeaderWalk(_Walk):
+    """A walk that does not go through frames; native pixels are one step anyway."""
+
+    __slots__ = ()
+
+    def _enter(self, tag: int, vr: bytes) -> None:
+        if tag in _PIXEL_DATA and not self.open:
+            raise _PixelsReached
+        super()._enter(tag, vr)
 
 
 @lru_cache(maxsize=_REMEMBERED)

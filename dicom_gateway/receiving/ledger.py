@@ -75,6 +75,11 @@ class Ledger:
         if self._backlog.images:
             logger.warning("ledger.left_over", code="not_registered", images=self._backlog.images)
 
+    @property
+    def waiting(self) -> int:
+        """How many images wait to be registered."""
+        return self._backlog.images
+
     def require_room(self) -> None:
         """Raise OutOfResources where too many images wait for the database."""
         with self._changed:

@@ -93,6 +93,11 @@ class Listener:
         """Number of associations that are open now."""
         return len(self._open)
 
+    @property
+    def waiting_images(self) -> int:
+        """Number of images that are acknowledged and not on record yet."""
+        return self._receiver.waiting
+
     def start(self) -> None:
         """Bind the ports and begin to accept; ConfigurationError where an address is taken or is not ours."""
         keep_identifiers_out_of_logs()

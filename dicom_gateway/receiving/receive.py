@@ -90,6 +90,11 @@ class InstanceReceiver:
         if self._journal is not None:
             self._journal.close()
 
+    @property
+    def waiting(self) -> int:
+        """How many images are acknowledged and wait for their rows."""
+        return self._ledger.waiting
+
     def drain(self, seconds: float = _STOP_SECONDS) -> bool:
         """Wait until everything received is on record, and say whether it is; an outage of the database ends that."""
         return self._ledger.drain(seconds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.types import TypeEngine
 
 revision = "0018"
 down_revision = "0017"
@@ -23,6 +24,30 @@ _TABLES = (
     "held_series",
     "held_studies",
 )
+_KNOWN_BEFORE = (
+    """
+    INSERT INTO held_studies (study_id, study_instance_uid, patient_id, folded_name, ideographic_name, phonetic_name,
+        birth_date, sex, study_date, study_time, accession_number, study_number, description, folded_referrer,
+        attributes, is_due)
+    SELECT id, study_instance_uid, patient_id, '', '', '', '', '', study_date, '', accession_number, '',
+        study_description, '', '{}', TRUE
+    FROM studies
+    """,
+    """
+    INSERT INTO held_series (study_id, series_instance_uid, modality, series_number, description, body_part,
+        series_date, series_time, performed_date, performed_time, written, attributes)
+    SELECT study_id, series_instance_uid, MAX(modality), NULL, '', '', '', '', '', '', FALSE, '{}'
+    FROM instances WHERE current AND deleted_at IS NULL GROUP BY study_id, series_instance_uid
+    """,
+    """
+    INSERT INTO held_series (study_id, series_instance_uid, modality, series_number, description, body_part,
+        series_date, series_time, performed_date, performed_time, written, attributes)
+    SELECT study_id, series_instance_uid, '', NULL, '', '', '', '', '', '', TRUE, '{}'
+    FROM result_objects WHERE deleted_at IS NULL GROUP BY study_id, series_instance_uid
+    ON CONFLICT DO NOTHING
+    """,
+)
+"""What the database knows of studies that came before: they are found by that until their headers are read."""
 
 
 def upgrade() -> None:
@@ -51,45 +76,51 @@ def _make_holdings() -> None:
         "held_studies",
         sa.Column("study_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("patient_id", sa.String(length=64), nullable=False),
-        sa.Column("folded_name", sa.String(length=324), nullable=False),
-        sa.Column("birth_date", sa.String(length=8), nullable=False),
-        sa.Column("sex", sa.String(length=16), nullable=False),
-        sa.Column("study_date", sa.String(length=8), nullable=False),
-        sa.Column("study_time", sa.String(length=16), nullable=False),
-        sa.Column("accession_number", sa.String(length=64), nullable=False),
-        sa.Column("study_number", sa.String(length=64), nullable=False),
-        sa.Column("description", sa.String(length=64), nullable=False),
-        sa.Column("folded_referrer", sa.String(length=324), nullable=False),
+        sa.Column("patient_id", _compared(64), nullable=False),
+        sa.Column("folded_name", _compared(324), nullable=False),
+        sa.Column("ideographic_name", _compared(324), nullable=False),
+        sa.Column("phonetic_name", _compared(324), nullable=False),
+        sa.Column("birth_date", _compared(8), nullable=False),
+        sa.Column("sex", _compared(16), nullable=False),
+        sa.Column("study_date", _compared(8), nullable=False),
+        sa.Column("study_time", _compared(16), nullable=False),
+        sa.Column("accession_number", _compared(64), nullable=False),
+        sa.Column("study_number", _compared(64), nullable=False),
+        sa.Column("description", _compared(64), nullable=False),
+        sa.Column("folded_referrer", _compared(324), nullable=False),
         sa.Column("attributes", sa.Text(), nullable=False),
-        sa.Column("read_until", _TIME, nullable=False),
-        sa.Column("last_object_id", sa.Integer(), nullable=False),
+        sa.Column("is_due", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_held_studies_study_id")),
         sa.PrimaryKeyConstraint("study_id", name=op.f("pk_held_studies")),
         sa.UniqueConstraint("study_instance_uid", name=op.f("uq_held_studies_study_instance_uid")),
     )
     op.create_index(op.f("ix_held_studies_accession_number"), "held_studies", ["accession_number"])
+    op.create_index(
+        "ix_held_studies_due",
+        "held_studies",
+        ["study_id"],
+        sqlite_where=sa.text("is_due = 1"),
+        postgresql_where=sa.text("is_due"),
+    )
     op.create_index(op.f("ix_held_studies_folded_name_study_id"), "held_studies", ["folded_name", "study_id"])
-    op.create_index(op.f("ix_held_studies_patient_id"), "held_studies", ["patient_id"])
+    op.create_index(op.f("ix_held_studies_patient_id_study_id"), "held_studies", ["patient_id", "study_id"])
     op.create_index(op.f("ix_held_studies_study_date_study_id"), "held_studies", ["study_date", "study_id"])
     op.create_table(
         "held_series",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("study_id", sa.Integer(), nullable=False),
+        sa.Column("study_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("series_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("modality", sa.String(length=16), nullable=False),
+        sa.Column("modality", _compared(16), nullable=False),
         sa.Column("series_number", sa.Integer(), nullable=True),
-        sa.Column("description", sa.String(length=64), nullable=False),
-        sa.Column("body_part", sa.String(length=16), nullable=False),
-        sa.Column("series_date", sa.String(length=8), nullable=False),
-        sa.Column("series_time", sa.String(length=16), nullable=False),
+        sa.Column("description", _compared(64), nullable=False),
+        sa.Column("body_part", _compared(16), nullable=False),
+        sa.Column("series_date", _compared(8), nullable=False),
+        sa.Column("series_time", _compared(16), nullable=False),
+        sa.Column("performed_date", _compared(8), nullable=False),
+        sa.Column("performed_time", _compared(16), nullable=False),
         sa.Column("written", sa.Boolean(), nullable=False),
         sa.Column("attributes", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_held_series_study_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_held_series")),
-        sa.UniqueConstraint(
-            "study_id", "series_instance_uid", name=op.f("uq_held_series_study_id_series_instance_uid")
-        ),
+        sa.PrimaryKeyConstraint("study_id", "series_instance_uid", name=op.f("pk_held_series")),
     )
     op.create_index(op.f("ix_held_series_modality_study_id"), "held_series", ["modality", "study_id"])
     op.create_index(op.f("ix_held_series_series_instance_uid"), "held_series", ["series_instance_uid"])
@@ -108,6 +139,12 @@ def _make_holdings() -> None:
     )
     op.create_index(op.f("ix_object_headers_sop_instance_uid"), "object_headers", ["sop_instance_uid"])
     op.create_index(op.f("ix_object_headers_study_id"), "object_headers", ["study_id"])
+    for statement in _KNOWN_BEFORE:
+        op.execute(statement)
+
+
+def _compared(characters: int) -> TypeEngine[str]:
+    return sa.String(characters).with_variant(sa.String(characters, collation="C"), "postgresql")
 
 
 def _make_commitment() -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage.commitment.references import Failure, FailureReason, Reference
 from storage.database import Database
-from storage.holdings.tables import HeldStudyRow, ObjectHeaderRow
-from storage.models import InstanceRow, StudyRow
+from storage.holdings import headers
+from storage.holdings.tables import ObjectHeaderRow
+from storage.models import InstanceRow
 from storage.objects import ObjectStore
 from storage.result_tables import ResultObjectRow
 
@@ -84,7 +85,7 @@ def _versions(session: Session, uids: Sequence[str]) -> tuple[dict[str, list[_Ve
     missing = [uid for uid in uids if uid not in found]
     if not missing:
         return found, True
-    unread = list(session.scalars(_unread_studies().limit(_MOST_UNREAD_STUDIES + 1)))
+    unread = list(headers.due_studies(session, limit=_MOST_UNREAD_STUDIES + 1))
     looked_at = unread[:_MOST_UNREAD_STUDIES]
     if looked_at:
         received = InstanceRow.study_id.in_(looked_at) & InstanceRow.sop_instance_uid.in_(missing)
@@ -119,10 +120,3 @@ def _written(uids: Sequence[str]) -> _Versions:
     return select(
         row.sop_instance_uid, row.sop_class_uid, row.digest, row.size_bytes, row.deleted_at.is_not(None).label("gone")
     ).where(row.sop_instance_uid.in_(uids), row.flaw.is_(None))
-
-
-def _unread_studies() -> Select[int]:
-    """Return the studies whose headers the index has not read, or not since their last image; the newest first."""
-    unread = or_(HeldStudyRow.study_id.is_(None), HeldStudyRow.read_until < StudyRow.last_instance_at)
-    query = select(StudyRow.id).outerjoin(HeldStudyRow, HeldStudyRow.study_id == StudyRow.id)
-    return query.where(unread).order_by(StudyRow.last_instance_at.desc())

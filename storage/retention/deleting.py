@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from storage import audit, standing, study_locks
 from storage.deletion_tables import AnalysisFileRow, DiscardedObjectRow, StudyDeletionRow
 from storage.domain import Holding
+from storage.holdings import noting
 from storage.models import InstanceRow, JobRow, StudyRow
 from storage.result_tables import ResultObjectRow
 from storage.retention import candidates, obstacles
@@ -46,6 +47,7 @@ def delete(
         return None
     files = _files(session, study_id, target.kind)
     _mark(session, study_id, target.kind, now=now)
+    noting.note_deleted(session, study_id)
     deleted = Deleted(len(files), sum(files.values()))
     if files:
         _discard(session, study_id, files, now=now)

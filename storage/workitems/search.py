@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage import matching as matching_rules
 from storage.attributes import Attributes
 from storage.database import Database
+from storage.errors import QuestionInvalid
 from storage.workitems import rows
 from storage.workitems.attributes import Tag
 from storage.workitems.refusals import Refusal, WorkitemRefused
@@ -29,8 +29,8 @@ _TEXT_COLUMNS: Mapping[Tag, InstrumentedAttribute[str]] = {
     Tag.ProcedureStepLabel: WorkitemRow.label,
     Tag.WorklistLabel: WorkitemRow.worklist_label,
 }
-_RANGES = frozenset({"DA", "DT", "TM"})
-_EXACT = frozenset({"UI", "DA", "DT", "TM", "SL", "SS", "UL", "US", "FL", "FD", "AT"})
+_DECIDED = frozenset({Tag.ScheduledProcedureStepStartDateTime})
+"""What the query has looked at."""
 _URGENCY = case({priority.value: rank for rank, priority in enumerate(WorkitemPriority)}, value=WorkitemRow.priority)
 
 
@@ -46,12 +46,14 @@ def matching(database: Database, keys: Attributes) -> Iterator[Workitem]:
     for first in range(0, len(numbers), _PAGE):
         with database.read() as session:
             page = _page(session, numbers[first : first + _PAGE])
-        yield from (workitem for workitem in page if matches(workitem.data_set, keys))
+        yield from (workitem for workitem in page if _matches(workitem.data_set, keys))
 
 
-def matches(found: Attributes, keys: Attributes) -> bool:
-    """Say whether a data set matches every key."""
-    return all(_matches(found, tag, keys) for tag in keys if tag != Tag.SpecificCharacterSet)
+def _matches(found: Attributes, keys: Attributes) -> bool:
+    try:
+        return matching_rules.matches(found, keys, decided=_DECIDED)
+    except QuestionInvalid as error:
+        raise WorkitemRefused(Refusal.INVALID_ATTRIBUTE_VALUE, str(error)) from error
 
 
 def answer(workitem: Workitem, keys: Attributes) -> Attributes:
@@ -72,7 +74,7 @@ def _candidates(keys: Attributes) -> Select[int]:
     query = select(WorkitemRow.id).order_by(_URGENCY, WorkitemRow.scheduled_at, WorkitemRow.id)
     for tag, column in _TEXT_COLUMNS.items():
         values = [str(value).strip() for value in keys.values(tag)]
-        if values and not any(_is_pattern(value) for value in values):
+        if values and not any(matching_rules.is_pattern(value) for value in values):
             query = query.where(column.in_(values))
     return query.where(*_starts(keys.value(Tag.ScheduledProcedureStepStartDateTime)))
 
@@ -80,20 +82,14 @@ def _candidates(keys: Attributes) -> Select[int]:
 def _starts(text: str) -> Iterator[ColumnElement[bool]]:
     if not text:
         return
-    earliest, latest = _bounds(text)
+    try:
+        earliest, latest = matching_rules.bounds(text)
+    except QuestionInvalid as error:
+        raise WorkitemRefused(Refusal.INVALID_ATTRIBUTE_VALUE, str(error)) from error
     if earliest:
         yield WorkitemRow.scheduled_at >= moment(earliest)
     if latest:
         yield WorkitemRow.scheduled_at < _behind(latest)
-
-
-def _bounds(text: str) -> tuple[str, str]:
-    """Return both ends of a range, or a single value twice; the dash of an offset is none of a range."""
-    found = re.fullmatch(r"([0-9.]*(?:[+-]\d{4})?)-([0-9.]*(?:[+-]\d{4})?)|([0-9.]+(?:[+-]\d{4})?)", text.strip())
-    if found is None or not any(found.groups()):
-        raise WorkitemRefused(Refusal.INVALID_ATTRIBUTE_VALUE, "a range of times is FROM-UNTIL, FROM- or -UNTIL")
-    first, last, single = found.groups()
-    return (single, single) if single else (first or "", last or "")
 
 
 def _behind(latest: str) -> datetime:
@@ -104,52 +100,3 @@ def _behind(latest: str) -> datetime:
     if length in steps:
         return begin + timedelta(days=steps[length])
     return begin + {10: timedelta(hours=1), 12: timedelta(minutes=1)}.get(length, timedelta(seconds=1))
-
-
-def _matches(found: Attributes, tag: str, keys: Attributes) -> bool:
-    if tag == Tag.ScheduledProcedureStepStartDateTime:
-        return True  # the query has looked at it
-    vr = str(keys.elements[tag]["vr"])
-    if vr == "SQ":
-        wanted = keys.items(tag)
-        return not wanted or not wanted[0].elements or _matches_an_item(found.items(tag), wanted[0])
-    wanted_values = keys.values(tag)
-    if not wanted_values:
-        return True
-    held = [_text(value) for value in found.values(tag)]
-    return any(_fits(value, _text(wanted), vr) for wanted in wanted_values for value in held)
-
-
-def _matches_an_item(items: Sequence[Attributes], wanted: Attributes) -> bool:
-    if all(not wanted.values(tag) for tag in wanted):
-        return True
-    return any(matches(item, wanted) for item in items)
-
-
-def _fits(value: str, wanted: str, vr: str) -> bool:
-    if vr in _RANGES and "-" in wanted:
-        earliest, latest = _bounds(wanted)
-        return (not earliest or value[: len(earliest)] >= earliest) and (not latest or value[: len(latest)] <= latest)
-    if vr in _EXACT or not _is_pattern(wanted):
-        return value.casefold() == wanted.casefold() if vr == "PN" else value == wanted
-    return _pattern(wanted, folds=vr == "PN").fullmatch(value) is not None
-
-
-def _is_pattern(text: str) -> bool:
-    return "*" in text or "?" in text
-
-
-@lru_cache(maxsize=256)
-def _pattern(text: str, *, folds: bool) -> re.Pattern[str]:
-    # Stars side by side match what one does, and would only cost time.
-    parts = (
-        ".*" if part.startswith("*") else "." if part == "?" else re.escape(part)
-        for part in re.split(r"(\*+|\?)", text)
-    )
-    return re.compile("".join(parts), re.DOTALL | (re.IGNORECASE if folds else 0))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("Alphabetic", "")
-    return str(value).strip()

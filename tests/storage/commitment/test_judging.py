@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from storage.commitment.judging import judge
 from storage.commitment.references import FailureReason, Reference
@@ -14,7 +15,7 @@ from storage.models import InstanceRow
 from storage.objects import ObjectStore
 from storage.result_tables import ResultObjectRow
 from tests.support.records import MR_IMAGE
-from tests.support.retained import ARRIVED, MONTH_LATER, Kept
+from tests.support.retained import MONTH_LATER, Kept
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 FIRST = Reference(MR_IMAGE, "2.25.1001.1.1")
@@ -32,21 +33,12 @@ def _reasons(kept: Kept, *references: Reference) -> list[int]:
     return [one.reason for one in judge(kept.database, kept.objects, references).failures]
 
 
-def _index(kept: Kept, *, read_until_now: bool = True) -> None:
-    """Fill the index of headers as it is once everything was read."""
+def _index(kept: Kept) -> None:
+    """Have the index of headers know the first image, and that nothing else is to be read."""
     with kept.database.write() as session:
-        study = {"patient_id": "", "folded_name": "", "birth_date": "", "sex": "", "study_date": "", "study_time": ""}
-        rest = {"accession_number": "", "study_number": "", "description": "", "folded_referrer": ""}
-        until = MONTH_LATER if read_until_now else ARRIVED.replace(year=2000)
-        uid = "2.25.1001"
-        session.add(
-            HeldStudyRow(
-                study_id=1, study_instance_uid=uid, attributes="{}", read_until=until, last_object_id=0, **study, **rest
-            )
-        )
-        session.add(
-            ObjectHeaderRow(digest="a" * 64, study_id=1, sop_instance_uid=FIRST.sop_instance_uid, attributes="{}")
-        )
+        session.execute(update(HeldStudyRow).values(is_due=False))
+        instance = FIRST.sop_instance_uid
+        session.add(ObjectHeaderRow(digest="a" * 64, study_id=1, sop_instance_uid=instance, attributes="{}"))
 
 
 def test_images_are_vouched_for_before_the_index_has_read_them(kept: Kept) -> None:
