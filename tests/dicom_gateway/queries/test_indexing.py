@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from sqlalchemy import func, select
 
 from dicom_gateway.queries import headers
@@ -119,11 +119,8 @@ def test_numbers_of_an_image_are_read_in_every_transfer_syntax_and_none_of_its_p
     at = content.index(b"\xe0\x7f\x10\x00") + 12
     file.write_bytes(content[:at] + b"\xff" * (len(content) - at) if syntax == RLELossless else content)
     found = headers.read_image(file, syntax)
-    assert [found.value(tag(keyword)) for keyword in ("InstanceNumber", "Rows", "SliceLocation")] == [
-        "7",
-        "16",
-        "-12.5",
-    ]
+    numbers = [found.value(tag(keyword)) for keyword in ("InstanceNumber", "Rows", "SliceLocation")]
+    assert numbers == ["7", "16", "-12.5"]
     assert found.values(tag("ImageType")) == ("ORIGINAL", "PRIMARY")
 
 
