@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import P_DATA_TF
 
 from dicom_gateway.commitment.information import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from storage import peers
@@ -90,14 +91,25 @@ class Asking:
 def asking(port: int, *, aet: str = ASKER) -> Iterator[Asking]:
     """Open an association that asks for commitment."""
     reports: queue.Queue[Report] = queue.Queue()
+    unanswered: list[Report] = []
 
     def take(event: evt.Event) -> tuple[int, None]:
-        reports.put(Report.of(event, "same"))
+        unanswered.append(Report.of(event, "same"))
         return 0x0000, None
+
+    def sent(event: evt.Event) -> None:
+        # A release before the answer is out would have us report once more.
+        if unanswered and isinstance(event.pdu, P_DATA_TF):
+            reports.put(unanswered.pop())
 
     entity = AE(ae_title=aet)
     entity.add_requested_context(PUSH_MODEL, ExplicitVRLittleEndian)
-    opened = entity.associate("127.0.0.1", port, ae_title="ONCUE", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
+    opened = entity.associate(
+        "127.0.0.1",
+        port,
+        ae_title="ONCUE",
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, sent)],
+    )
     assert opened.is_established
     try:
         yield Asking(opened, reports)
