@@ -145,11 +145,12 @@ def test_a_report_that_overtakes_the_answer_to_its_request_is_taken_and_answered
         open_association(found, [PROPOSAL], calling_ae_title="ONCUE", timeouts=LONG) as association,
     ):
         assert association.ask(PROPOSAL, action, b"wanted") == 0
-        for _ in range(2):
-            report = association.incoming(5)
-            assert report is not None
-            assert (report.command.event_type, report.data_set) == (1, b"report")
-        association.answer(report, 0x0110)
+        overtaking, following = association.incoming(5), association.incoming(5)
+        assert overtaking is not None
+        assert following is not None
+        assert (overtaking.command.event_type, overtaking.data_set) == (1, b"report")
+        assert following.data_set == b"report"
+        association.answer(following, 0x0110)
     (told,) = answers
     assert commands.decode_answer(_command(told)).status == 0x0110
 
