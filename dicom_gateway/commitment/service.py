@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,7 +24,7 @@ from dicom_gateway.commitment.information import (
 from dicom_gateway.commitment.report_takers import ReportTakers
 from dicom_gateway.errors import CommitmentInvalid
 from dicom_gateway.protocol.commands import CommandField
-from dicom_gateway.protocol.exchange import Conversation, PeerRequest, Request, Response
+from dicom_gateway.protocol.exchange import Conversation, PeerAnswer, PeerRequest, Request, Response
 from dicom_gateway.status import Status
 from storage.commitment import requests
 from storage.commitment.judging import judge
@@ -81,21 +81,30 @@ class CommitmentService:
 
     def responses(self, request: Request) -> Conversation:
         """Yield the answer to a request, and behind that to N-ACTION our report, if the association lasts so long."""
-        asked: CommitmentRequest | None = None
+        asked, answer = self._answered(request)
+        if asked is None:
+            yield answer
+            return
+        is_settled = False
+        try:
+            yield answer  # many peers release at once, and this is where the conversation ends then
+            is_settled = yield from self._report(request, asked)
+        finally:
+            if not is_settled:
+                self._hand_over(asked)
+
+    def _answered(self, request: Request) -> tuple[CommitmentRequest | None, Response]:
+        """Return what a request asks us to vouch for, None where it does not, and its answer."""
         try:
             _require_taken(request)
             if request.command.field == CommandField.N_EVENT_REPORT_RQ:
-                answer = self._reported(request)
-            else:
-                asked, answer = self._asked(request), Response(int(Status.SUCCESS))
+                return None, self._reported(request)
+            return self._asked(request), Response(int(Status.SUCCESS))
         except CommitmentInvalid as error:
-            answer = Response(error.status, comment=str(error))
+            return None, Response(error.status, comment=str(error))
         except StorageError as error:
             logger.warning("commitment.failed", code=error.code, calling_aet=request.calling_aet)
-            answer = Response(int(Refusal.PROCESSING_FAILURE), comment="try again later")
-        yield answer
-        if asked is not None:
-            yield from self._report(request, asked)
+            return None, Response(int(Refusal.PROCESSING_FAILURE), comment="try again later")
 
     def too_large(self, request: Request) -> Response:
         """Refuse a request that names more instances than any may."""
@@ -112,13 +121,12 @@ class CommitmentService:
         except RecordExists as error:
             raise CommitmentInvalid(str(error), Refusal.INVALID_ARGUMENT_VALUE) from error
 
-    def _report(self, request: Request, asked: CommitmentRequest) -> Conversation:
-        """Report over the association that the request came by; the rounds have it where that ends before."""
-        is_settled = False
+    def _report(self, request: Request, asked: CommitmentRequest) -> Generator[PeerRequest, PeerAnswer | None, bool]:
+        """Report over the association that the request came by, and return whether the peer took it."""
         try:
             judged = self._judged(asked)
             if judged is None:
-                return
+                return False
             report = self._vouching.report_of(judged)
             answer = yield PeerRequest(
                 CommandField.N_EVENT_REPORT_RQ,
@@ -128,16 +136,14 @@ class CommitmentService:
                 self._vouching.information(report, request.transfer_syntax_uid),
                 event_type=int(event_type(report)),
             )
-            is_settled = answer is not None and answer.status == Status.SUCCESS
-            if is_settled:
-                with self._vouching.database.write() as session:
-                    requests.reported(session, asked.id, now=self._vouching.clock())
+            if answer is None or answer.status != Status.SUCCESS:
+                return False
+            with self._vouching.database.write() as session:
+                requests.reported(session, asked.id, now=self._vouching.clock())
         except StorageError as error:
-            is_settled = False
             logger.warning("commitment.failed", code=error.code, calling_aet=request.calling_aet)
-        finally:
-            if not is_settled:
-                self._hand_over(asked)
+            return False
+        return True
 
     def _judged(self, asked: CommitmentRequest) -> CommitmentRequest | None:
         """Judge a request; None where some of its instances may still come: images wait for their rows a moment."""
