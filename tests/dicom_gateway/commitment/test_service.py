@@ -106,6 +106,14 @@ def test_a_report_that_the_peer_does_not_take_is_offered_again(
         until(lambda: _state(running.database, "2.25.5") is CommitmentState.REPORTED, "the report was taken")
 
 
+def test_a_peer_that_releases_at_once_gets_its_report_within_seconds(running: Running) -> None:
+    with report_taker(CT2, aet="CT2") as reports:
+        with asking(running.port, aet="CT2") as peer:
+            assert peer.ask(request("2.25.11", HERE)) == 0x0000
+        over = {peer.reports.get_nowait().transaction_uid} if not peer.reports.empty() else set()
+        assert over or reports.get(timeout=20).transaction_uid == "2.25.11"
+
+
 def test_the_same_transaction_is_reported_again(running: Running) -> None:
     with asking(running.port) as peer:
         for _ in range(2):
