@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -21,6 +23,8 @@ from console.access.authentication import Authentication
 from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
+from console.dicomweb import storing
+from console.dicomweb.store_inlet import StoreInlet
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews
@@ -31,6 +35,8 @@ from console.urgent.views import UrgentViews
 from console.views import Views
 from console.workitems import api as workitems_api
 from console.workitems.views import WorkitemViews
+from dicom_gateway.config import GatewaySettings
+from dicom_gateway.errors import BodyBroken
 from storage.database import Database
 from storage.errors import (
     AccessRefused,
@@ -76,22 +82,31 @@ _STATUS: dict[type[OncueError], int] = {
     IllegalTransition: 409,
     ItemRefused: 409,
     QuestionInvalid: 422,
+    BodyBroken: 400,
     DatabaseUnavailable: 503,
     WriteConflict: 503,
 }
 
 
 def create_app(
-    database: Database, objects: ObjectStore, settings: ConsoleSettings, *, destinations: tuple[str, ...] = ()
+    database: Database,
+    objects: ObjectStore,
+    settings: ConsoleSettings,
+    *,
+    destinations: tuple[str, ...] = (),
+    gateway: GatewaySettings | None = None,
 ) -> FastAPI:
     """Build the application on an open database and object store.
 
     Most routes only read. A request with a token can have a parametric map written and sent to one of
-    ``destinations``, and the few-shot workflow takes requests to fit, to evaluate and to promote an adapter.
+    ``destinations``, the few-shot workflow takes requests to fit, to evaluate and to promote an adapter, and images can
+    be stored, within the bounds of ``gateway``.
     """
     # The interactive documentation loads scripts from elsewhere, so it is off; the schema itself is there.
+    inlet = StoreInlet(database, objects, gateway or GatewaySettings())
     app = FastAPI(
         title="oncue",
+        lifespan=_until_the_end(inlet),
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -104,6 +119,8 @@ def create_app(
     app.include_router(history_api.router(history))
     app.include_router(destination_pages.router(views))
     app.include_router(workitems_api.router(WorkitemViews(database)))
+    app.state.stop_storing = inlet.stop_soon
+    app.include_router(storing.router(inlet, storing.StoreTerms(settings.stored_lane, settings.stored_megabytes << 20)))
     urgent = UrgentViews(database)
     app.include_router(triage_api.router(urgent))
     app.include_router(pages.router(views, history, urgent))
@@ -119,6 +136,17 @@ def create_app(
     app.add_exception_handler(HTTPException, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
     return app
+
+
+def _until_the_end(inlet: StoreInlet) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what has the inlet end with the server."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(inlet.stop)
+
+    return lifespan
 
 
 async def _from_here_alone(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

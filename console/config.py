@@ -26,6 +26,7 @@ from pydantic_settings.exceptions import SettingsError
 from console.moved_settings import PEERS, read_variable, refuse_moved
 from dicom_gateway.config import GatewaySettings
 from storage.config import AuditSettings, StorageSettings
+from storage.domain import Lane
 from storage.errors import ConfigurationError
 from storage.retention.rules import RetentionSettings
 from workers.config import WorkerSettings
@@ -72,6 +73,13 @@ class ConsoleSettings(BaseModel):
         default=30,
         gt=0,
         description="Minutes after which `oncue doctor` names STAT studies that nobody has opened",
+    )
+
+    stored_lane: Lane = Field(
+        default=Lane.ROUTINE, description="Lane of studies that are stored by STOW-RS: stat, routine or batch"
+    )
+    stored_megabytes: int = Field(
+        default=16_384, ge=1, description="Largest request of STOW-RS; each instance is bound by the gateway's setting"
     )
 
     @property

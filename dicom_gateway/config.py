@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from dicom_gateway.destinations import Destination
+from storage.domain import Lane
 
 
 def _destination(text: str) -> str:
@@ -66,6 +67,28 @@ class ListenerSettings(BaseModel):
         return f"{host}:{self.port}{how}"
 
 
+class TakenFiles(StrEnum):
+    """What becomes of the files of a watched folder once they are taken."""
+
+    MOVE = "move"
+    DELETE = "delete"
+
+
+class WatchedFolderSettings(BaseModel):
+    """A folder whose DICOM files are taken in, as if ``aet`` had sent them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    aet: AeTitle = "FOLDER"
+    lane: Lane = Lane.ROUTINE
+    taken: TakenFiles = TakenFiles.MOVE
+    still_seconds: float = Field(default=5.0, gt=0)
+
+    def __str__(self) -> str:
+        return f"{self.path} (as {self.aet}, {self.lane}, {self.taken})"
+
+
 class GatewaySettings(BaseModel):
     """Listeners, assembly and delivery.
 
@@ -83,6 +106,11 @@ class GatewaySettings(BaseModel):
     listeners: tuple[ListenerSettings, ...] = Field(
         default=(),
         description="More ports: `host`, `port`, `tls` (true), `client_certificates` (required, optional, none)",
+    )
+    watched_folders: tuple[WatchedFolderSettings, ...] = Field(
+        default=(),
+        description="Folders whose DICOM files are taken in: `path`, `aet` that they are from (FOLDER), `lane` (stat,"
+        " routine, batch), what becomes of `taken` ones (move to done/, delete), `still_seconds` without change (5)",
     )
     tls_certificate: Path | None = Field(
         default=None,
@@ -232,6 +260,14 @@ class GatewaySettings(BaseModel):
     def _quiet_times_are_in_order(self) -> Self:
         if self.quiet_least_seconds > self.quiet_most_seconds:
             raise ValueError("quiet_least_seconds is above quiet_most_seconds: no learned quiet time lies between")
+        return self
+
+    @model_validator(mode="after")
+    def _folders_are_apart(self) -> Self:
+        paths = [folder.path.absolute() for folder in self.watched_folders]
+        for path in paths:
+            if any(path.is_relative_to(other) for other in paths if other is not path):
+                raise ValueError(f"gateway.watched_folders: {path} is, or lies in, another of them; watch it once")
         return self
 
     @model_validator(mode="after")

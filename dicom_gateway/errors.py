@@ -30,6 +30,13 @@ class UnsupportedObject(GatewayError):
     status = Status.SOP_CLASS_NOT_SUPPORTED
 
 
+class UnsupportedTransferSyntax(UnsupportedObject):
+    """The transfer syntax of an object is not one that oncue takes."""
+
+    code = "unsupported_transfer_syntax"
+    status = Status.TRANSFER_SYNTAX_NOT_SUPPORTED
+
+
 class ObjectMismatch(GatewayError):
     """The data set contradicts the request or the SOP class: other UIDs, or identifying attributes missing."""
 

@@ -23,6 +23,7 @@ from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.fetching.clients import SourceClients
 from dicom_gateway.fetching.fetcher import Fetcher, FetchTerms
+from dicom_gateway.inlets.folder_watch import FolderWatch
 from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
@@ -152,6 +153,7 @@ class Gateway:
         vouching = Vouching(database, objects, settings.aet, clock)
         self._commitment = StorageCommitment(database, vouching, tls, clock, slowest_seconds=slowest)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
+        self._folders = FolderWatch(self._inlet, settings)
         self._admission = PeerAdmission(database, settings, clock)
         self._listener = Listener(
             settings,
@@ -198,6 +200,7 @@ class Gateway:
         self._listener.start()
         if not self._only_receives:
             self._inlet.start()
+            self._folders.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
 
@@ -210,6 +213,7 @@ class Gateway:
         self._indexing.stop()
         self._dispatcher.close()
         self._announcer.close()
+        self._folders.stop()
         self._fetcher.close()
         self._listener.stop()
         self._admission.stop()
@@ -220,6 +224,7 @@ class Gateway:
         self._announcer.join(_LAST_OBJECT_SECONDS)
         self._fetcher.join(_LAST_OBJECT_SECONDS)
         if not self._only_receives:
+            self._folders.join()
             self._inlet.stop()
         self._changes.close()
         try:
@@ -230,7 +235,7 @@ class Gateway:
 
     def drain(self, seconds: float) -> bool:
         """Wait until every image that was acknowledged is on record, and say whether it is."""
-        return self._listener.drain(seconds)
+        return self._listener.drain(seconds) and (self._only_receives or self._inlet.drain(seconds))
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""

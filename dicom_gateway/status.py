@@ -59,6 +59,7 @@ class Status(IntEnum):
     SOME_SUB_OPERATIONS_FAILED = 0xB000
     CANCELED = 0xFE00
     CANNOT_UNDERSTAND = 0xC000
+    TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122  # of STOW-RS alone (PS3.18 Table I.2-2)
 
 
 class PeerAnswer(Enum):

@@ -14,7 +14,7 @@ from console.config import Layer
 from console.installation import Installation, open_installation
 from console.supervision.interruption import Interruption
 from storage import logs, revisions
-from storage.errors import ConfigurationError, SchemaMismatch
+from storage.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from workers.queue.child import WorkerPlace
@@ -110,13 +110,16 @@ def console(state: Path, *, file: Path | None) -> None:
             f"console.host is {settings.host}, and tokens travel as they are: put a proxy with TLS in front, "
             "then set console.allow_remote"
         )
-    destinations = installation.settings.gateway.destinations
-    app = create_app(installation.database, installation.objects, settings, destinations=destinations)
+    gateway = installation.settings.gateway
+    app = create_app(
+        installation.database, installation.objects, settings, destinations=gateway.destinations, gateway=gateway
+    )
     # Requests are not logged: their addresses and times would be a second, unguarded audit trail.
     RestingServer(
         uvicorn.Config(
             app, host=settings.host, port=settings.port, access_log=False, log_config=None, server_header=False
-        )
+        ),
+        on_stop=app.state.stop_storing,
     ).run()
 
 
@@ -141,8 +144,6 @@ def _opened(state: Path, file: Path | None, flags: Layer | None = None) -> Insta
     logs.configure()
     installation = open_installation(state.resolve(), file=file, flags=flags)
     installation.require()
-    current, expected = revisions.current_revision(installation.database), revisions.expected_revision()
-    if current != expected:
-        raise SchemaMismatch(f"the database is at {current or 'nothing'}, this version needs {expected}: db upgrade")
+    revisions.require_expected(installation.database)
     installation.objects.prepare()
     return installation

@@ -19,9 +19,29 @@ Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", exists=True, help="Folder of DICOM files, or one file; others are skipped.")
 ]
 Target = Annotated[
-    str, typer.Argument(metavar="AET@HOST:PORT", help="Who receives them; with TLS, tls://AET@HOST:PORT.")
+    str,
+    typer.Argument(
+        metavar="ADDRESS",
+        help="Who receives them: AET@HOST:PORT, with TLS tls://AET@HOST:PORT, or a DICOMweb service, https://HOST/PATH.",
+    ),
 ]
-CallingTitle = Annotated[str, typer.Option("--calling", metavar="AET", help="Our AE title as the sender.")]
+CallingTitle = Annotated[
+    str, typer.Option("--calling", metavar="AET", help="Our AE title as the sender; a DICOMweb service is told none.")
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="FILE",
+        help="Note in FILE what is accepted, and leave out what it says was accepted before: after a run that ended.",
+    ),
+]
+Credentials = Annotated[
+    Path | None,
+    typer.Option(
+        "--credentials", metavar="FILE", help="For a DICOMweb service: USER:PASSWORD or `Bearer TOKEN` in one line."
+    ),
+]
 Trusted = Annotated[
     Path | None,
     typer.Option("--ca", metavar="FILE", help="Whose certificates are trusted (PEM); default: the system's."),
@@ -42,34 +62,54 @@ def send_files(
     ca: Trusted = None,
     certificate: OwnCertificate = None,
     key: OwnKey = None,
+    credentials: Credentials = None,
+    resume: Resume = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send every DICOM file below a folder by C-STORE; exit code 1 where one was not accepted.
+    """Send every DICOM file below a folder by C-STORE or STOW-RS; exit code 1 where one was not accepted.
 
-    Example: oncue send ./phantom ONCUE@127.0.0.1:11112
+    Example: oncue send ./phantom ONCUE@127.0.0.1:11112 --resume ./sent.txt
     """
+    import contextlib
     from dataclasses import asdict
 
-    from console.terminal.output import write_json, write_line
+    from console.terminal.output import write_json
+    from console.terminal.progress import progress_bar
     from dicom_gateway.config import GatewaySettings
-    from dicom_gateway.destinations import Destination
-    from dicom_gateway.sending.folders import send_folder
+    from dicom_gateway.destinations import WebAddress, parse_address
+    from dicom_gateway.sending.folders import FolderTarget, send_folder_to
+    from dicom_gateway.sending.send_journal import SendJournal
     from dicom_gateway.status import PeerAnswer
     from dicom_gateway.tls.destination_handshake import DestinationTls
 
     if key is not None and certificate is None:
         raise typer.BadParameter("--key is given without --certificate: give both")
+    address = parse_address(target)
+    if credentials is not None and not isinstance(address, WebAddress):
+        raise typer.BadParameter("--credentials are for a DICOMweb service: a peer with an AE title asks for none")
     tls = DestinationTls(GatewaySettings(tls_destinations_ca=ca, tls_certificate=certificate, tls_key=key))
-    found = send_folder(folder, Destination.parse(target), calling_ae_title=calling, tls=tls)
+    journal = contextlib.nullcontext() if resume is None else SendJournal(resume, str(address))
+    with journal as accepted, progress_bar("instances") as on_progress:
+        to = FolderTarget(address, calling, tls=tls, credentials=credentials)
+        found = send_folder_to(folder, to, on_progress, journal=accepted)
     failures = [outcome for outcome in found.outcomes if outcome.verdict is not PeerAnswer.STORED]
     if as_json:
         write_json([{**asdict(outcome), "verdict": outcome.verdict.value} for outcome in found.outcomes])
     else:
-        write_line(f"{len(found.outcomes) - len(failures)} of {len(found.outcomes)} instances accepted by {target}")
-        for line in _failure_lines(failures):
-            write_line(f"  {line}")
+        _write_result(found.outcomes, failures, target)
     if failures:
         raise typer.Exit(1)
+
+
+def _write_result(outcomes: Sequence[SendOutcome], failures: Sequence[SendOutcome], target: str) -> None:
+    from console.terminal.output import write_line
+    from dicom_gateway.sending.folders import BEFORE
+
+    before = sum(outcome.reason == BEFORE for outcome in outcomes)
+    said = f", {before} of them in an earlier run" if before else ""
+    write_line(f"{len(outcomes) - len(failures)} of {len(outcomes)} instances accepted by {target}{said}")
+    for line in _failure_lines(failures):
+        write_line(f"  {line}")
 
 
 def _failure_lines(failures: Sequence[SendOutcome]) -> Iterator[str]:

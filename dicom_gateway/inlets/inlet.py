@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO
 
 import structlog
 
 from dicom_gateway.config import GatewaySettings
-from dicom_gateway.inlets.part10 import read_head
+from dicom_gateway.inlets.part10 import Readable, read_head
 from dicom_gateway.loops import Loop
 from dicom_gateway.receiving.admission import Caller
 from dicom_gateway.receiving.association import HowEnded
 from dicom_gateway.receiving.association_records import AssociationRecords
 from dicom_gateway.receiving.receive import InstanceReceiver
 from dicom_gateway.receiving.spool import Spool
+from dicom_gateway.receiving.store_request import StoreRequest
 from storage import processes
 from storage.arrivals import Origin
 from storage.database import Database
@@ -131,18 +131,26 @@ class Visit:
         self._visitor = visitor
         self._association_id: str | None = None
 
-    def take(self, stream: BinaryIO, *, study_instance_uid: str | None = None) -> Taken:
+    def take(
+        self,
+        stream: Readable,
+        *,
+        study_instance_uid: str | None = None,
+        on_head: Callable[[StoreRequest], None] = lambda _: None,
+    ) -> Taken:
         """Take one DICOM file (PS3.10) from where a stream stands to its end, and return when it is durable.
 
         It goes to disk as it is read, and its preamble is dropped. ``study_instance_uid``: it must belong to this
-        study. GatewayError or StorageError, with its code and ``retryable``, where it is not taken, which is on record
-        then; OSError where the stream cannot be read.
+        study; ``on_head`` is told what the file says of itself before it is read on. GatewayError or StorageError, with
+        its code and ``retryable``, where it is not taken, which is on record then; OSError where the stream cannot be
+        read.
         """
         origin = self._origin()
         uid = _UNKNOWN_UID
         try:
             head = read_head(stream)
             uid = head.request.sop_instance_uid
+            on_head(head.request)
             spool = self._receiver.open_spool(head.request)
             try:
                 _fill(spool, head.begun, stream)
@@ -167,7 +175,7 @@ class Visit:
         return Origin(visitor.calling_aet, self._association_id, visitor.lane)
 
 
-def _fill(spool: Spool, begun: bytes, stream: BinaryIO) -> None:
+def _fill(spool: Spool, begun: bytes, stream: Readable) -> None:
     """Write a data set into the spool, as far as it takes it."""
     piece = begun
     while piece and spool.failure is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
-from typing import BinaryIO
+from typing import Protocol
 
 from dicom_gateway.contexts import storage_sop_classes, transfer_syntaxes
-from dicom_gateway.errors import UndecodableObject, UnsupportedObject
+from dicom_gateway.errors import UndecodableObject, UnsupportedObject, UnsupportedTransferSyntax
 from dicom_gateway.receiving.store_request import StoreRequest
 from storage.uids import is_uid
 
@@ -28,6 +28,14 @@ _LONG_LENGTH = Struct("<L")
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
 
+class Readable(Protocol):
+    """What a file is read from: an open file, a part of a request, anything that goes one way."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to so many bytes, none at the end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Part10Head:
     """What the file meta information says, and the first bytes of the data set, which were read to find its end."""
@@ -36,7 +44,7 @@ class Part10Head:
     begun: bytes
 
 
-def read_head(stream: BinaryIO) -> Part10Head:
+def read_head(stream: Readable) -> Part10Head:
     """Read preamble, prefix and file meta information; the preamble is dropped, whatever it holds.
 
     UndecodableObject where it is no such file or says too little of itself; UnsupportedObject where the listener would
@@ -67,13 +75,13 @@ def _request(found: dict[int, str]) -> StoreRequest:
             raise UndecodableObject(f"the {name} of the file meta information is missing, or is none")
     request = StoreRequest(found[_SOP_CLASS], found[_SOP_INSTANCE], found[_SYNTAX])
     if request.transfer_syntax_uid not in _taken_syntaxes():
-        raise UnsupportedObject(f"the transfer syntax {request.transfer_syntax_uid} is not one that is taken")
+        raise UnsupportedTransferSyntax(f"the transfer syntax {request.transfer_syntax_uid} is not one that is taken")
     if request.sop_class_uid not in _taken_classes():
         raise UnsupportedObject(f"the SOP class {request.sop_class_uid} is not one that is stored")
     return request
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: Readable, count: int) -> bytes:
     """Read so many bytes; UndecodableObject where the stream ends before."""
     content = stream.read(count)
     while len(content) < count:

@@ -18,6 +18,8 @@ from dicom_gateway.sending.outgoing import Outgoing, data_set_offset, encoded
 
 _PIECE_BYTES = 128 << 10
 _MEDIA_TYPE = "application/dicom"
+_PREAMBLE_BYTES = 128
+_PREFIX = b"DICM"
 
 
 class PartUnreadable(UndecodableObject):
@@ -45,8 +47,10 @@ class StowPart:
         try:
             with self.outgoing.path.open("rb", buffering=0) as file:
                 while left and (piece := file.read(min(left, _PIECE_BYTES))):
+                    # What stands in a preamble may be another program's (PS3.10 7.1): it stays here.
+                    is_head = left == self.size and piece.startswith(_PREFIX, _PREAMBLE_BYTES)
                     left -= len(piece)
-                    yield piece
+                    yield bytes(_PREAMBLE_BYTES) + piece[_PREAMBLE_BYTES:] if is_head else piece
         except OSError as error:
             raise PartUnreadable(self.outgoing) from error
         if left:

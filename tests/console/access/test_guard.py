@@ -35,6 +35,8 @@ CHANGES = (
     ("POST", "/dicom-web/workitems/1.2"),
     ("PUT", "/dicom-web/workitems/1.2/state"),
     ("POST", "/dicom-web/workitems/1.2/cancelrequest"),
+    ("POST", "/dicom-web/studies"),
+    ("POST", "/dicom-web/studies/1.2"),
 )
 READING = (
     "/",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from console.app import create_app
+from console.config import ConsoleSettings
 from storage.database import Database
 from storage.objects import ObjectStore
+from tests.conftest import ROOT
 from tests.support.commands import oncue
 from tests.support.gateways import running_gateway
 from tests.support.peers import free_port
 from tests.support.senders import ct_image
+from tests.support.served_console import served
+from tests.support.tokens import new_token
 
 
 @pytest.fixture
@@ -43,3 +50,83 @@ def test_a_file_that_is_refused_is_named(folder: Path, sqlite_database: Database
     assert ran.code == 1
     at = said.index(f"12 of 13 instances accepted by {target}")
     assert said[at + 1].startswith(f"  {folder / 'large.dcm'}: [peer_unreachable] ")
+
+
+def test_what_was_accepted_before_is_not_sent_again_and_what_was_not_is(
+    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    journal = tmp_path / "sent.txt"
+    ct_image(number=99, rows=1024).save_as(folder / "large.dcm", enforce_file_format=True)
+    with running_gateway(sqlite_database, objects, maximum_instance_megabytes=1) as running:
+        target = f"ONCUE@127.0.0.1:{running.port}"
+        first = oncue("send", folder, target, "--resume", journal)
+        with journal.open("r+") as torn:
+            torn.truncate(journal.stat().st_size - 7)
+        ct_image(number=3, value=9).save_as(folder / "03.dcm", enforce_file_format=True)
+        again = oncue("send", folder, target, "--resume", journal)
+        changed = oncue("send", folder, target, "--resume", journal)
+        (folder / "large.dcm").unlink()
+        last = oncue("send", folder, target, "--resume", journal)
+        elsewhere = oncue("send", folder, target.replace("127.0.0.1", "localhost"), "--resume", journal)
+    said = [ran.out.splitlines() for ran in (first, again, changed, last, elsewhere)]
+    counts = ["", ", 10 of them in an earlier run", ", 12 of them in an earlier run", ", 12 of them in an earlier run"]
+    assert [ran.code for ran in (first, again, changed, last, elsewhere)] == [1, 1, 1, 0, 0]
+    for lines, count, total in zip(said, counts, (13, 13, 13, 12), strict=False):
+        assert f"12 of {total} instances accepted by {target}{count}" in lines
+    assert "earlier" not in elsewhere.out
+    assert "PATIENT" not in journal.read_text()
+
+
+def test_a_run_that_was_killed_goes_on_where_it_ended(
+    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    journal = tmp_path / "sent.txt"
+    with running_gateway(sqlite_database, objects) as running:
+        target = f"ONCUE@127.0.0.1:{running.port}"
+        program = "import sys; from tests.console.commands.test_send import send_and_die; send_and_die(*sys.argv[1:])"
+        command = [sys.executable, "-c", program, str(folder), target, str(journal)]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+        ran = oncue("send", folder, target, "--resume", journal)
+    assert (ran.code, "12 of 12" in ran.out, "5 of them in an earlier run" in ran.out) == (0, True, True)
+
+
+def send_and_die(folder: str, target: str, journal: str) -> None:
+    """Send a folder as the command does, and kill this process behind the fifth instance."""
+    import os
+    import signal
+
+    from dicom_gateway.sending.send_journal import SendJournal
+
+    add, added = SendJournal.add, []
+
+    def add_and_die(self: SendJournal, outgoing: object) -> None:
+        add(self, outgoing)  # type: ignore[arg-type]  # passed on as it came
+        added.append(outgoing)
+        if len(added) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    SendJournal.add = add_and_die  # type: ignore[method-assign]  # the process ends here
+    oncue("send", folder, target, "--resume", journal)
+
+
+def test_a_file_that_is_no_journal_is_left_as_it_is(folder: Path) -> None:
+    before = (folder / "00.dcm").read_bytes()
+    ran = oncue("send", folder, "PACS@127.0.0.1:104", "--resume", folder / "00.dcm")
+    assert (ran.code != 0, (folder / "00.dcm").read_bytes()) == (True, before)
+
+
+def test_a_folder_is_sent_to_a_dicomweb_service_with_a_token(
+    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    credentials, journal = tmp_path / "token", tmp_path / "sent.txt"
+    credentials.write_text(new_token(sqlite_database))
+    credentials.chmod(0o600)
+    with served(create_app(sqlite_database, objects, ConsoleSettings())) as port:
+        target = f"http://127.0.0.1:{port}/dicom-web"
+        denied = oncue("send", folder, target)
+        ran = oncue("send", folder, target, "--credentials", credentials, "--resume", journal)
+        again = oncue("send", folder, target, "--credentials", credentials, "--resume", journal, "--json")
+    assert (denied.code, "[peer_denied_access]" in denied.out) == (1, True)
+    assert (ran.code, f"12 of 12 instances accepted by {target}" in ran.out) == (0, True)
+    assert {one["reason"] for one in again.json} == {"accepted in an earlier run"}
+    assert oncue("send", folder, "PACS@127.0.0.1:104", "--credentials", credentials).code == 2

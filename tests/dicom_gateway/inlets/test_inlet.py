@@ -9,7 +9,14 @@ import pytest
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from sqlalchemy import func, select
 
-from dicom_gateway.errors import GatewayError, InstanceTooLarge, ObjectMismatch, UndecodableObject, UnsupportedObject
+from dicom_gateway.errors import (
+    GatewayError,
+    InstanceTooLarge,
+    ObjectMismatch,
+    UndecodableObject,
+    UnsupportedObject,
+    UnsupportedTransferSyntax,
+)
 from dicom_gateway.inlets.inlet import Inlet
 from storage import associations, audit, migrate, studies
 from storage.database import Database, connect, utc_now
@@ -105,7 +112,7 @@ def _of_another_instance() -> bytes:
         (part10()[: part10().index(b"\x20\x00\x0d\x00UI")], UndecodableObject),
         (bytes(128) + b"DICM" + b"\x02\x00\x02\x01OB\x00\x00\xff\xff\xff\x7f" + bytes(70_000), UndecodableObject),
         (_of_another_instance(), ObjectMismatch),
-        (part10(syntax=DeflatedExplicitVRLittleEndian), UnsupportedObject),
+        (part10(syntax=DeflatedExplicitVRLittleEndian), UnsupportedTransferSyntax),
         (part10().replace(b"1.2.840.10008.5.1.4.1.1.2\x00", b"1.2.840.10008.5.1.4.1.2.3\x00", 1), UnsupportedObject),
     ],
     ids=[

@@ -415,3 +415,13 @@ def test_a_file_whose_meta_information_is_not_that_of_its_data_set_is_written_an
     (part,) = service.requests[0].parts
     assert part.file_meta.MediaStorageSOPInstanceUID == part.SOPInstanceUID == image.SOPInstanceUID
     assert part.preamble == bytes(128)
+
+
+def test_what_stands_in_a_preamble_is_not_sent(tmp_path: Path) -> None:
+    (plain,) = written(tmp_path, 1)
+    content = plain.path.read_bytes()
+    plain.path.write_bytes(b"MZ\x90\x00" * 32 + content[128:])
+    with stow_service(storing()) as service:
+        assert verdicts(store([plain], service.address)) == [STORED]
+    (request,) = service.requests
+    assert content in request.body
