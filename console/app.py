@@ -24,11 +24,10 @@ from console.access.guard import ONLY_READ, AccessGuard, AccessPolicy
 from console.access.passing import AlwaysSaid, CheckedFirst
 from console.config import ConsoleSettings
 from console.destinations import pages as destination_pages
-from console.dicomweb import storing
-from console.dicomweb.store_inlet import StoreInlet
-from console.dicomweb import retrieving, searching
+from console.dicomweb import retrieving, searching, storing
 from console.dicomweb.origins import ViewerOrigins
 from console.dicomweb.resources import Resources
+from console.dicomweb.store_inlet import StoreInlet
 from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews

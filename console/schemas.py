@@ -17,7 +17,7 @@ from console.urgent.schemas import UrgentStudyForm
 from console.views import AliveProcesses
 from storage.domain import Algorithm, Lane, ObjectKind, Presence, Priority, Site, StageTiming
 from storage.explanations import Prediction
-from storage.states import DeliveryState, JobState, StudyState
+from storage.states import DeliveryState, JobState, ProofState, StudyState
 from storage.volumes import Extent
 
 _MEASURES: Mapping[Extent, tuple[str, ...]] = {
@@ -189,8 +189,21 @@ class JobDetailForm(JobForm):
     worker: str | None = Field(validation_alias="lease_owner")
 
 
+class DeliveryProofForm(RecordSchema):
+    """Whether a destination shows that it keeps an object; ``resent`` is how often it was sent anew over that."""
+
+    state: ProofState
+    resent: int
+    committed_at: IsoTime | None
+    code: str | None
+    reason: str | None
+
+
 class DeliveryForm(RecordSchema):
-    """One delivery in ``oncue deliveries list --json``; ``status`` is the DIMSE status as a number."""
+    """One delivery in ``oncue deliveries list --json``; ``status`` is the DIMSE status as a number.
+
+    ``proof`` is None where the destination is not to show anything.
+    """
 
     sop_instance_uid: str = Field(validation_alias=AliasPath("written", "sop_instance_uid"))
     kind: ObjectKind = Field(validation_alias=AliasPath("written", "kind"))
@@ -201,6 +214,7 @@ class DeliveryForm(RecordSchema):
     attempts: int
     code: str | None
     reason: str | None
+    proof: DeliveryProofForm | None
 
 
 class ListedDeliveryForm(DeliveryForm):

@@ -20,6 +20,7 @@ from dicom_gateway.sending.credentials import read_credentials
 from storage.destinations import DestinationEntry
 from storage.domain import Priority, Unanalysed
 from storage.errors import ConfigurationError, DestinationInvalid, FileUnusable
+from storage.proof_ways import ProofWay
 
 NAME_CHARACTERS = 32
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_CHARACTERS - 1}}}")
@@ -35,6 +36,8 @@ _CLEARED: Final = {
     "series-number": "series_number_base",
     "series-description": "series_description",
     "character-set": "character_set",
+    "proof": "proof",
+    "proof-address": "proof_address",
     "associations": "associations",
     "objects-per-association": "objects_per_association",
     "kilobytes-per-second": "kilobytes_per_second",
@@ -61,6 +64,8 @@ class DestinationWish:
     shows_priority: bool | None = None
     rejection_notes: bool | None = None
     unanalysed: str | None = None
+    proof: str | None = None
+    proof_address: str | None = None
     associations: int | None = None
     objects_per_association: int | None = None
     kilobytes_per_second: int | None = None
@@ -108,15 +113,32 @@ def cleared(entry: DestinationEntry, options: Collection[str]) -> DestinationEnt
 
 
 def _consistent(entry: DestinationEntry) -> DestinationEntry:
-    """See that a description leaves room for the priority, and that credentials are for a service and safe."""
+    """See that a description leaves room for the priority, proofs can be had, and credentials are safe."""
     described = entry.series_description or ""
     if entry.shows_priority and len(described) > LONGEST_BESIDE_PRIORITY:
         raise DestinationInvalid(
             f"the priority stands before the series description: give one of at most {LONGEST_BESIDE_PRIORITY} "
             f"characters, not {len(described)}, or leave --show-priority"
         )
+    _require_provable(entry)
     _require_safe_credentials(entry)
     return entry
+
+
+def _require_provable(entry: DestinationEntry) -> None:
+    """See that a destination can be asked the way that it is to be: a DICOMweb service knows no commitment."""
+    if entry.proof is ProofWay.NONE:
+        if entry.proof_address is not None:
+            raise DestinationInvalid(
+                "an address for proofs is of no use without them: give --proof commitment or --proof query, or "
+                "--clear proof-address"
+            )
+        return
+    asked = parse_address(entry.proof_address or entry.address)
+    if entry.proof is ProofWay.COMMITMENT and any(
+        isinstance(one, WebAddress) for one in (asked, parse_address(entry.address))
+    ):
+        raise DestinationInvalid("a DICOMweb service knows no storage commitment: give --proof query")
 
 
 def _require_safe_credentials(entry: DestinationEntry) -> None:
@@ -213,6 +235,8 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "series_number_base": _series_number,
     "series_description": _series_description,
     "character_set": _character_set,
+    "proof": lambda text: _members(text, tuple(ProofWay), "answer to --proof")[0],
+    "proof_address": _address,
     "unanalysed": lambda text: _members(text, tuple(Unanalysed), "answer to --unanalysed")[0],
     "credentials": lambda path: str(path.expanduser().absolute()),
 }

@@ -292,3 +292,30 @@ class StudyUnknownToSource(GatewayError):
     """The source of a study holds nothing of it."""
 
     code = "study_unknown_to_source"
+
+
+class CommitmentInvalid(GatewayError):
+    """A request or report of storage commitment is not as it must be; ``status`` is what it is answered with."""
+
+    code = "commitment_invalid"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CommitmentNotTaken(GatewayError):
+    """A peer does not take our request or report of storage commitment; ``retryable`` where it may later."""
+
+    code = "commitment_not_taken"
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ReportAddressMissing(GatewayError):
+    """A peer left before the report that it had asked for, and nobody said where it takes that."""
+
+    code = "report_address_missing"
+    retryable = True

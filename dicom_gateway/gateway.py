@@ -14,6 +14,8 @@ import structlog
 
 from dicom_gateway.announcing.announcer import Announcer, AnnouncingTerms
 from dicom_gateway.announcing.senders import Senders
+from dicom_gateway.commitment.both_ways import StorageCommitment
+from dicom_gateway.commitment.service import Vouching
 from dicom_gateway.completeness.assembly import Assembly, Stored
 from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
@@ -148,6 +150,8 @@ class Gateway:
         retention = retention or RetentionSettings()
         rounds = RetentionRounds(retention, database, objects, owner=self.process_id, clock=clock)
         self._retention = Loop("retention", rounds.run, seconds=retention.every_seconds)
+        vouching = Vouching(database, objects, settings.aet, clock)
+        self._commitment = StorageCommitment(database, vouching, tls, clock, slowest_seconds=slowest)
         self._watch = Loop("changes", self._watch_changes, seconds=_LONGEST_WATCH_SECONDS)
         self._folders = FolderWatch(self._inlet, settings)
         self._admission = PeerAdmission(database, settings, clock)
@@ -164,6 +168,7 @@ class Gateway:
                 **workitem_services(database, clock),
                 **find_services(database, settings.aet, clock),
                 **retrieval_services(Holdings(database, objects, settings, clock), _patience(settings), tls),
+                **self._commitment.services(),
             },
         )
         self._indexing = Indexing(database, objects, waiting=lambda: self._listener.waiting_images)
@@ -202,6 +207,7 @@ class Gateway:
     def stop(self) -> None:
         """Stop receiving, let what is open finish, end the loops, and record the end."""
         self._stopping.set()
+        self._commitment.stop_waiting()
         for loop in self._working_loops():
             loop.stop()
         self._indexing.stop()
@@ -236,7 +242,7 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        holdings = (self._fetching, self._holdings)
+        holdings = (*self._commitment.loops, self._fetching, self._holdings)
         return self._assembly, self._sources, *results, *holdings, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
@@ -245,6 +251,7 @@ class Gateway:
             self._reports.wake()
             self._delivery.wake()
             self._announcing.wake()
+            self._commitment.wake()
             self._fetching.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from storage import audit, changes, deletions, leases, study_locks
+from storage import audit, changes, deletions, delivery_proofs, leases, study_locks
 from storage.backoff import Backoff, Draw, no_jitter
 from storage.delivery_tables import DeliveryRow
 from storage.domain import Priority
@@ -82,6 +82,7 @@ def sent(
     step(row, DeliveryState.SENT)
     row.status, row.code, row.reason, row.sent_at = status, None, note, now
     record(session, row, study, "delivery:sent", now=now)
+    delivery_proofs.open_proof(session, row, study, now=now)
 
 
 def refused(

@@ -10,11 +10,22 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.cursors import number_place
-from storage.delivery_tables import DeliveryRow
+from storage.delivery_tables import DeliveryProofRow, DeliveryRow
 from storage.models import StudyRow
 from storage.result_tables import ResultObjectRow
-from storage.states import DeliveryState
+from storage.states import DeliveryState, ProofState
 from storage.written_objects import WrittenObject, written_object
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryProof:
+    """Whether the destination shows that it keeps the object; ``resent`` is how often it was sent anew over that."""
+
+    state: ProofState
+    resent: int
+    committed_at: datetime | None
+    code: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,8 @@ class Delivery:
     """One object on its way to one destination, as it stands. ``status`` is the DIMSE status of the last attempt.
 
     ``job_id`` is None where the object is the notice of a study that was not analysed. ``rank`` is that of its study's
-    priority: the lowest goes first. ``reason`` of one that was sent is what the peer remarked.
+    priority: the lowest goes first. ``reason`` of one that was sent is what the peer remarked. ``proof`` is None where
+    the destination is not to show anything.
     """
 
     id: int
@@ -38,6 +50,7 @@ class Delivery:
     code: str | None
     reason: str | None
     sent_at: datetime | None
+    proof: DeliveryProof | None
 
     @property
     def cursor(self) -> str:
@@ -56,6 +69,12 @@ def count_by_state(session: Session, destination: str) -> Mapping[DeliveryState,
     """Return how many deliveries to a destination there are in each state."""
     query = select(DeliveryRow.state, func.count()).where(DeliveryRow.destination == destination)
     return {DeliveryState(row[0]): row[1] for row in session.execute(query.group_by(DeliveryRow.state))}
+
+
+def count_proofs(session: Session, destination: str) -> Mapping[ProofState, int]:
+    """Return how many proofs of deliveries to a destination there are in each state."""
+    query = select(DeliveryProofRow.state, func.count()).where(DeliveryProofRow.destination == destination)
+    return {ProofState(row[0]): row[1] for row in session.execute(query.group_by(DeliveryProofRow.state))}
 
 
 def count_by_destination(session: Session, job_id: int) -> Mapping[str, int]:
@@ -78,7 +97,7 @@ def listed(
         query = query.where(DeliveryRow.state == state.value)
     if after is not None:
         query = query.where(DeliveryRow.id < number_place(after))
-    return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query))
+    return tuple(_delivery(row, item, uid, proof) for row, item, uid, proof in session.execute(query))
 
 
 def count(session: Session, *, state: DeliveryState | None = None, cap: int) -> int:
@@ -92,7 +111,7 @@ def count(session: Session, *, state: DeliveryState | None = None, cap: int) -> 
 def chosen(session: Session, ids: Sequence[int]) -> tuple[Delivery, ...]:
     """Return the deliveries with these numbers, in order of their numbers."""
     query = _query().where(DeliveryRow.id.in_(ids)).order_by(DeliveryRow.id)
-    return tuple(_delivery(row, item, uid) for row, item, uid in session.execute(query))
+    return tuple(_delivery(row, item, uid, proof) for row, item, uid, proof in session.execute(query))
 
 
 def of_instance(session: Session, sop_instance_uid: str) -> tuple[Delivery, ...]:
@@ -101,16 +120,17 @@ def of_instance(session: Session, sop_instance_uid: str) -> tuple[Delivery, ...]
     return chosen(session, session.scalars(query.where(ResultObjectRow.sop_instance_uid == sop_instance_uid)).all())
 
 
-def _query() -> Select[DeliveryRow, ResultObjectRow, str]:
+def _query() -> Select[DeliveryRow, ResultObjectRow, str, DeliveryProofRow]:
     return (
-        select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid)
+        select(DeliveryRow, ResultObjectRow, StudyRow.study_instance_uid, DeliveryProofRow)
         .join(ResultObjectRow, ResultObjectRow.id == DeliveryRow.object_id)
         .join(StudyRow, StudyRow.id == ResultObjectRow.study_id)
+        .outerjoin(DeliveryProofRow, DeliveryProofRow.delivery_id == DeliveryRow.id)
         .execution_options(populate_existing=True)  # batches are claimed and given back behind the session's back
     )
 
 
-def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
+def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str, proof: DeliveryProofRow | None) -> Delivery:
     return Delivery(
         id=row.id,
         job_id=item.job_id,
@@ -125,4 +145,9 @@ def _delivery(row: DeliveryRow, item: ResultObjectRow, uid: str) -> Delivery:
         code=row.code,
         reason=row.reason,
         sent_at=row.sent_at,
+        proof=None if proof is None else _proof(proof),
     )
+
+
+def _proof(row: DeliveryProofRow) -> DeliveryProof:
+    return DeliveryProof(ProofState(row.state), row.resent, row.committed_at, row.code, row.reason)

@@ -1,4 +1,4 @@
-"""Tables of the way out: destinations, what they take, and each object on its way to one."""
+"""Tables of the way out: destinations, what they take, each object on its way to one, and the proof that it is kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.models import Model
 
+_UID = String(64)
 _CODE = String(64)
 
 
@@ -39,6 +40,31 @@ class DeliveryRow(Model):
         Index(None, "state", "id"),
         Index(None, "state", "destination", "rank", "next_attempt_at", "id"),
     )
+
+
+class DeliveryProofRow(Model):
+    """Whether a destination vouches for an object that it took: one row for each delivery that is to be proven.
+
+    ``transaction_uid`` is that of the request under way; ``resent`` counts how often the object was sent anew because
+    the destination did not have it.
+    """
+
+    __tablename__ = "delivery_proofs"
+
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id"), primary_key=True, autoincrement=False)
+    destination: Mapped[str] = mapped_column(String(300))
+    way: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    transaction_uid: Mapped[str | None] = mapped_column(_UID, index=True)
+    attempts: Mapped[int]
+    resent: Mapped[int]
+    next_attempt_at: Mapped[datetime]
+    asked_at: Mapped[datetime | None]
+    committed_at: Mapped[datetime | None]
+    code: Mapped[str | None] = mapped_column(_CODE)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "state", "destination", "next_attempt_at"),)
 
 
 class DestinationRow(Model):

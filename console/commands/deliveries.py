@@ -46,7 +46,7 @@ def show_deliveries(
     from storage.states import DeliveryState
 
     wanted = chosen(DeliveryState, of_state)
-    headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "SOP instance UID")
+    headers = ("delivery", "kind", "destination", "state", "attempts", "status", "code", "proof", "SOP instance UID")
     empty = "nothing has been sent on its way yet" if wanted is None and after is None else "no such delivery"
     form = ListedDeliveryForm.model_validate
     listing = Listing("Deliveries", headers, _row, form, empty=empty, cursor=lambda delivery: delivery.cursor)
@@ -79,7 +79,9 @@ def show_delivery(
         write_forms(forms)
         return
     for form in forms:
-        shown = {**form.model_dump(), "status": _status(form.status)}
+        proof = form.proof.model_dump() if form.proof else {}
+        shown = {**form.model_dump(exclude={"proof"}), "status": _status(form.status)}
+        shown.update({f"proof {name}": value for name, value in proof.items()})
         write_table(f"Delivery {form.id}", ("", ""), list(shown.items()), empty="")
 
 
@@ -132,4 +134,10 @@ def _status(status: int | None) -> str | None:
 def _row(delivery: Delivery) -> tuple[object, ...]:
     status = None if delivery.status is None else f"0x{delivery.status:04X}"
     way = (delivery.destination, delivery.state, delivery.attempts, status, delivery.code)
-    return delivery.id, delivery.written.kind, *way, delivery.written.sop_instance_uid
+    return delivery.id, delivery.written.kind, *way, _proof(delivery), delivery.written.sop_instance_uid
+
+
+def _proof(delivery: Delivery) -> str | None:
+    if delivery.proof is None:
+        return None
+    return f"{delivery.proof.state}: {delivery.proof.code}" if delivery.proof.code else delivery.proof.state.value

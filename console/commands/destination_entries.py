@@ -72,6 +72,20 @@ Unanalysed = Annotated[
     str | None,
     typer.Option("--unanalysed", metavar="WHAT", help="Of a study that is not analysed: sr or nothing (default)."),
 ]
+Proof = Annotated[
+    str | None,
+    typer.Option(
+        "--proof",
+        metavar="WAY",
+        help="How it shows that it keeps what it took: commitment, query (C-FIND or QIDO-RS) or none (default).",
+    ),
+]
+ProofAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--proof-address", metavar="ADDRESS", help="Where it is asked for that; default: where it is sent to."
+    ),
+]
 Associations = Annotated[
     int | None, typer.Option("--associations", metavar="N", min=1, max=16, help="Associations at once; default: 1.")
 ]
@@ -111,6 +125,8 @@ def add_destination(
     shows_priority: ShowPriority = None,
     rejection_notes: RejectionNotes = None,
     unanalysed: Unanalysed = None,
+    proof: Proof = None,
+    proof_address: ProofAddress = None,
     associations: Associations = None,
     objects_per_association: ObjectsPerAssociation = None,
     kilobytes_per_second: KilobytesPerSecond = None,
@@ -149,6 +165,8 @@ def change_destination(
     shows_priority: ShowPriority = None,
     rejection_notes: RejectionNotes = None,
     unanalysed: Unanalysed = None,
+    proof: Proof = None,
+    proof_address: ProofAddress = None,
     associations: Associations = None,
     objects_per_association: ObjectsPerAssociation = None,
     kilobytes_per_second: KilobytesPerSecond = None,

@@ -33,8 +33,10 @@ _HEADERS = (
     "priorities",
     "notes",
     "unanalysed",
+    "proof",
     "waiting",
     "refused",
+    "unproven",
 )
 _MARKS = {True: "yes", False: "no", None: "cannot say"}
 
@@ -220,8 +222,10 @@ def _row(form: DestinationForm) -> tuple[object, ...]:
         form.priorities and ", ".join(form.priorities),
         "yes" if form.rejection_notes else "no",
         form.unanalysed,
+        form.proof if form.proof_address is None else f"{form.proof} at {form.proof_address}",
         form.waiting,
         form.refused,
+        form.unproven,
     )
 
 

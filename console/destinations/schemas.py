@@ -14,14 +14,15 @@ from storage.database import utc_now
 from storage.destinations import DestinationEntry, OpenCircuit, RecordedDestination
 from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.negotiations import Negotiation
-from storage.states import DeliveryState
+from storage.proof_ways import ProofWay
+from storage.states import DeliveryState, ProofState
 
 
 class DestinationForm(RecordSchema):
     """One destination: an entry, or an address of ``gateway.destinations``, which gets SEG and SR and has no dates.
 
     ``gets`` are the forms that it is sent by what it last said; ``because`` says why they are not those asked for.
-    ``left_alone_until`` is set while it cannot be reached.
+    ``left_alone_until`` is set while it cannot be reached. ``unproven`` counts what it took and could not show to keep.
     """
 
     name: str
@@ -41,6 +42,8 @@ class DestinationForm(RecordSchema):
     shows_priority: bool
     rejection_notes: bool
     unanalysed: Unanalysed
+    proof: ProofWay
+    proof_address: str | None
     associations: int
     objects_per_association: int | None
     kilobytes_per_second: int | None
@@ -50,6 +53,7 @@ class DestinationForm(RecordSchema):
     left_alone_until: IsoTime | None
     waiting: int
     refused: int
+    unproven: int
     added_by: str | None
     added_at: IsoTime | None
     changed_at: IsoTime | None
@@ -110,6 +114,7 @@ def _form(
             "left_alone_until": circuit and circuit.until,
             "waiting": numbers.get(DeliveryState.PENDING, 0) + numbers.get(DeliveryState.SENDING, 0),
             "refused": numbers.get(DeliveryState.REFUSED, 0),
+            "unproven": delivery_lists.count_proofs(session, entry.name).get(ProofState.FAILED, 0),
             "added_by": recorded and recorded.added_by,
             "added_at": recorded and recorded.added_at,
             "changed_at": recorded and recorded.changed_at,

@@ -6,7 +6,6 @@ import http
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from storage.holdings.search import Page
 
 from console.access.visitor import visitor
 from console.dicomweb.accepted import accepted
@@ -19,6 +18,7 @@ from storage.errors import QuestionInvalid
 from storage.history.readings import Reader
 from storage.holdings import asking, search
 from storage.holdings.question import Level
+from storage.holdings.search import Page
 
 _MORE = "There are additional results that can be requested"
 _NOT_FUZZY = "The fuzzymatching parameter is not supported. Only literal matching has been performed."

@@ -13,15 +13,18 @@ from console.doctor.process_probes import current_endpoints
 from console.installation import Installation
 from console.routes.routes_file import read_routes
 from dicom_gateway.chosen_forms import FormChoice, choose
+from dicom_gateway.commitment.report_takers import asked_title
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
 from dicom_gateway.sending.sender import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
-from storage import delivery_lists, destinations
+from storage import delivery_lists, destinations, peers
 from storage.database import utc_now
 from storage.destinations import DestinationEntry
 from storage.errors import OncueError
-from storage.states import DeliveryState
+from storage.peers import Service
+from storage.proof_ways import ProofWay
+from storage.states import DeliveryState, ProofState
 
 _RESULTS = (SegmentationStorage, Comprehensive3DSRStorage)
 _REJECTION = KeyObjectSelectionDocumentStorage
@@ -85,6 +88,7 @@ def _probe_entry(entry: DestinationEntry, installation: Installation) -> Iterato
 def _standing(entry: DestinationEntry, installation: Installation) -> Iterator[tuple[PartHealth, str]]:
     """Say what keeps results from a destination that it does not know of itself."""
     with installation.read() as session:
+        proofs = delivery_lists.count_proofs(session, entry.name)
         numbers = delivery_lists.count_by_state(session, entry.name)
         circuit = destinations.open_circuits(session, now=utc_now()).get(entry.name)
     waiting = numbers.get(DeliveryState.PENDING, 0)
@@ -96,6 +100,31 @@ def _standing(entry: DestinationEntry, installation: Installation) -> Iterator[t
         yield PartHealth.REMARK, f"{reason}left alone until {circuit.until:%H:%M:%S} (UTC) {since}"
     if refused := numbers.get(DeliveryState.REFUSED, 0):
         yield PartHealth.REMARK, f"{refused} deliveries were refused: oncue deliveries list --in refused"
+    if unproven := proofs.get(ProofState.FAILED, 0):
+        yield (
+            PartHealth.REMARK,
+            (
+                f"{unproven} objects that it took it does not vouch for: oncue deliveries list shows why, and "
+                "oncue deliveries retry sends them anew"
+            ),
+        )
+    if entry.proof is ProofWay.COMMITMENT and not _may_report(entry, installation):
+        yield (
+            PartHealth.REMARK,
+            (
+                "no peer entry lets it report of commitment over associations of its own, unless it reports at once: "
+                f"oncue peers add {entry.name} --aet {asked_title(entry)} --services commit"
+            ),
+        )
+
+
+def _may_report(entry: DestinationEntry, installation: Installation) -> bool:
+    """Say whether the peer that is asked for commitment may open an association for its report."""
+    with installation.read() as session:
+        known = peers.entries(session)
+    return any(
+        one.allowed and one.calling_aet == asked_title(entry) and Service.COMMITMENT in one.services for one in known
+    )
 
 
 def _forms(entry: DestinationEntry, choices: Collection[FormChoice]) -> Iterator[tuple[PartHealth, str]]:

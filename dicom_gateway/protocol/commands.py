@@ -200,6 +200,18 @@ def find_request(message_id: int, sop_class_uid: str) -> bytes:
     )
 
 
+def action_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int) -> bytes:
+    """Encode an N-ACTION request, whose action information follows (PS3.7 10.3.4)."""
+    return _with_length(
+        _uid_element(_REQUESTED_SOP_CLASS, sop_class_uid)
+        + _number_element(_COMMAND_FIELD, CommandField.N_ACTION_RQ)
+        + _number_element(_MESSAGE_ID, message_id)
+        + _number_element(_DATA_SET_TYPE, _DATA_SET)
+        + _uid_element(_REQUESTED_SOP_INSTANCE, sop_instance_uid)
+        + _number_element(_ACTION_TYPE, action_type)
+    )
+
+
 def echo_request(message_id: int) -> bytes:
     """Encode a C-ECHO request (PS3.7 9.3.5.1)."""
     return _with_length(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, PeerUnreachable, ProtocolViolation
 from dicom_gateway.protocol import commands, pdus
 from dicom_gateway.protocol.channel import Channel, Pdu
-from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, CommandField, MoveOriginator
+from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Answer, Command, CommandField, MoveOriginator
 from dicom_gateway.protocol.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
-from dicom_gateway.protocol.pdus import PduType, Roles
+from dicom_gateway.protocol.pdus import Fragment, PduType, Roles
 from dicom_gateway.sending.limits import Pace
 from storage.errors import OncueError
 
@@ -24,6 +25,9 @@ _SLOWEST_BYTES_PER_SECOND = 8 << 10
 """A peer that takes a data set slower than this, all in all, is given up."""
 _LAST_MESSAGE_ID = 0xFFFF
 _LARGEST_IDENTIFIER_BYTES = 1 << 20
+_LARGEST_REPORT_BYTES = 4 << 20
+_MOST_KEPT_REQUESTS = 4
+_SILENT = "association_silent"
 _PENDING = frozenset({0xFF00, 0xFF01})  # statuses of a C-FIND that goes on (PS3.4 Table C.4-1)
 
 
@@ -58,6 +62,16 @@ class PreparedStore:
     following: Generator[memoryview]
 
 
+@dataclass(frozen=True, slots=True)
+class PeerMessage:
+    """A request that the peer makes of us over the association that we opened; ``proposal`` is its context."""
+
+    command: Command
+    proposal: Proposal
+    context_id: int
+    data_set: bytes
+
+
 class RequestedAssociation:
     """An open association: one request at a time, each answered before the next.
 
@@ -89,6 +103,10 @@ class RequestedAssociation:
         self._pace = pace
         self._data_sets = DataSetPdus(maximum_pdu_bytes)
         self._message_id = 0
+        self._left: Iterator[Fragment] = iter(())
+        self._ahead: Pdu | None = None
+        self._context_id = 0
+        self._kept: deque[PeerMessage] = deque()
 
     def echo(self, context_id: int) -> int:
         """Ask by C-ECHO whether the peer is there, and return the status of its answer."""
@@ -139,6 +157,47 @@ class RequestedAssociation:
             yield match
             if not match.is_pending:
                 return
+
+    def ask(self, proposal: Proposal, request: Callable[[int], bytes], data_set: bytes) -> int:
+        """Send a request with a small data set in an accepted context, and return the status of the answer.
+
+        ``request`` makes its command set from a message id. What the peer asks of us before it answers is kept for
+        ``incoming``.
+        """
+        context_id, command = self.accepted[proposal], request(self._next_id())
+        with self._exchange():
+            ahead = self._command(context_id, command)
+            for window in self._data_sets.of(context_id, BytesSource(data_set), ahead=ahead):
+                self._channel.send(window)
+            deadline = time.monotonic() + self._answer_seconds
+            while isinstance(received := self._message(deadline), PeerMessage):
+                if len(self._kept) >= _MOST_KEPT_REQUESTS:
+                    raise ProtocolViolation("requests where an answer is due", code="unexpected_request")
+                self._kept.append(received)
+            if received.responds_to != self._message_id:
+                raise ProtocolViolation("an answer to another request", code="unexpected_answer")
+            if received.has_data_set:
+                self._received(_LARGEST_IDENTIFIER_BYTES, deadline, is_command=False)
+        return received.status
+
+    def incoming(self, seconds: float) -> PeerMessage | None:
+        """Return what the peer asks of us, waiting ``seconds`` for it; None where nothing comes, or it releases."""
+        if self._kept:
+            return self._kept.popleft()
+        if not self.is_open:
+            return None
+        with self._exchange():
+            if not self._has_more(seconds):
+                return None
+            received = self._message(time.monotonic() + self._answer_seconds)
+            if not isinstance(received, PeerMessage):
+                raise ProtocolViolation("an answer to no request", code="unexpected_answer")
+            return received
+
+    def answer(self, message: PeerMessage, status: int) -> None:
+        """Answer what the peer asked of us."""
+        with self._exchange():
+            self._channel.send(self._command(message.context_id, commands.response(message.command, status)))
 
     def interrupt(self, code: str) -> None:
         """Have the thread that waits for the peer stop waiting: AssociationInterrupted there. Any thread may call."""
@@ -209,26 +268,68 @@ class RequestedAssociation:
             return Match(answer.status, None)
         return Match(answer.status, self._received(_LARGEST_IDENTIFIER_BYTES, deadline, is_command=False))
 
+    def _has_more(self, seconds: float) -> bool:
+        """Wait until the peer says something more; False where it says nothing, or that it releases."""
+        first = next(self._left, None)
+        if first is not None:
+            self._left = itertools.chain((first,), self._left)
+            return True
+        try:
+            pdu = self._channel.read_pdu(idle_seconds=seconds, longest_bytes=MAXIMUM_PDU_BYTES)
+        except ProtocolViolation as error:
+            if error.code != _SILENT:
+                raise
+            return False
+        if pdu.kind is PduType.RELEASE_RQ:
+            self.is_open = False
+            self._channel.send(pdus.release_response())
+            return False
+        self._ahead = pdu
+        return True
+
+    def _message(self, deadline: float) -> Answer | PeerMessage:
+        """Return the next command set of the peer, a request with the data set behind it."""
+        content = self._received(LARGEST_COMMAND_BYTES, deadline, is_command=True)
+        if commands.is_response(content):
+            return commands.decode_answer(content)
+        command, context_id = commands.decode(content), self._context_id
+        proposal = next((one for one, number in self.accepted.items() if number == context_id), None)
+        if proposal is None:
+            raise ProtocolViolation("a request in no context of the association", code="unexpected_fragment")
+        data_set = b""
+        if command.has_data_set:
+            data_set = self._received(_LARGEST_REPORT_BYTES, deadline, is_command=False)
+        return PeerMessage(command, proposal, context_id, data_set)
+
     def _received(self, most_bytes: int, deadline: float, *, is_command: bool) -> bytes:
-        """Return a command set, or the data set behind one, put together from its fragments."""
+        """Return a command set, or the data set behind one, put together from its fragments.
+
+        Some peers pack a command set and the data set behind it into one PDU.
+        """
         content, is_last = bytearray(), False
         while not is_last:
-            pdu = self._read(deadline)
-            if pdu.kind is PduType.ABORT:
-                raise ConnectionLost("the peer aborted the association")
-            if pdu.kind is PduType.RELEASE_RQ:
-                self._channel.send(pdus.release_response())
-                raise ConnectionLost("the peer released the association")
-            if pdu.kind is not PduType.P_DATA_TF:
-                raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
-            for fragment in pdus.fragments(pdu.body):
-                if is_last or fragment.is_command is not is_command:
-                    raise ProtocolViolation("fragments in the wrong order", code="unexpected_fragment")
-                content += fragment.content
-                is_last = fragment.is_last
+            fragment = next(self._left, None)
+            if fragment is None:
+                self._left = self._read_fragments(deadline)
+                continue
+            if fragment.is_command is not is_command:
+                raise ProtocolViolation("fragments in the wrong order", code="unexpected_fragment")
+            content += fragment.content
+            is_last, self._context_id = fragment.is_last, fragment.context_id
             if len(content) > most_bytes:
                 raise ProtocolViolation("an answer larger than any can be", code="answer_too_long")
         return bytes(content)
+
+    def _read_fragments(self, deadline: float) -> Iterator[Fragment]:
+        pdu, self._ahead = self._ahead or self._read(deadline), None
+        if pdu.kind is PduType.ABORT:
+            raise ConnectionLost("the peer aborted the association")
+        if pdu.kind is PduType.RELEASE_RQ:
+            self._channel.send(pdus.release_response())
+            raise ConnectionLost("the peer released the association")
+        if pdu.kind is not PduType.P_DATA_TF:
+            raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
+        return pdus.fragments(pdu.body)
 
     def _read(self, deadline: float) -> Pdu:
         return self._channel.read_pdu_by(deadline=deadline, longest_bytes=MAXIMUM_PDU_BYTES)

@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 
 from storage import receipts
 from storage.deletion_tables import AnalysisFileRow, KeptStudyRow
-from storage.delivery_tables import DeliveryRow
+from storage.delivery_tables import DeliveryProofRow, DeliveryRow, DestinationRow
 from storage.fewshot.tables import ClassificationItemRow
 from storage.models import InstanceRow, JobRow, StudyRow
+from storage.proof_ways import ProofWay
 from storage.result_tables import AnalysisRow, NoticeRow, RejectionRow, ReportRow, ResultObjectRow
 from storage.retention import candidates
 from storage.retention.rules import Delivered, RetentionRule, Since
-from storage.states import DeliveryState, JobState, RejectionState, ReportState
+from storage.states import DeliveryState, JobState, ProofState, RejectionState, ReportState
 
 
 class Obstacle(StrEnum):
@@ -31,6 +32,7 @@ class Obstacle(StrEnum):
     UNWRITTEN = "results_not_written"
     ON_THE_WAY = "delivery_on_its_way"
     REFUSED = "delivery_refused"
+    UNPROVEN = "delivery_not_proven"
     UNSENT = "not_sent"
     EXAMPLE = "example_of_a_task"
     YOUNG = "analysed_too_lately"
@@ -79,6 +81,7 @@ def _checks(session: Session, rule: RetentionRule, now: datetime) -> list[tuple[
         (Obstacle.UNWRITTEN, _outboxes(ReportState.PENDING, RejectionState.PENDING)),
         (Obstacle.ON_THE_WAY, exists(_deliveries().where(DeliveryRow.state.in_(on_the_way)))),
         *refused,
+        (Obstacle.UNPROVEN, _unproven(also_failed=not rule.also_refused)),
         *unsent,
         *example,
         *young,
@@ -106,6 +109,23 @@ def _refused() -> ColumnElement[bool]:
     """Return whether a destination refused something, or it could not even be written: a person is to look at it."""
     refused = exists(_deliveries().where(DeliveryRow.state == DeliveryState.REFUSED.value))
     return or_(refused, _outboxes(ReportState.FAILED, RejectionState.FAILED))
+
+
+def _unproven(*, also_failed: bool) -> ColumnElement[bool]:
+    """Return whether a destination has yet to show that it keeps what it took, or could not show it.
+
+    Only destinations that are to show it at this moment count: of one that is gone nobody can ask for it.
+    """
+    open_states = (ProofState.PENDING, ProofState.ASKED, *([ProofState.FAILED] if also_failed else []))
+    wanted = select(DestinationRow.name).where(DestinationRow.proof != ProofWay.NONE.value)
+    unproven = (
+        _deliveries()
+        .join(DeliveryProofRow, DeliveryProofRow.delivery_id == DeliveryRow.id)
+        .where(DeliveryRow.state == DeliveryState.SENT.value)
+        .where(DeliveryProofRow.state.in_([state.value for state in open_states]))
+        .where(DeliveryProofRow.destination.in_(wanted))
+    )
+    return exists(unproven)
 
 
 def _unsent() -> ColumnElement[bool]:

@@ -76,6 +76,7 @@ def test_the_listings_keep_their_fields() -> None:
         "attempts",
         "code",
         "reason",
+        "proof",
     ]
 
 

@@ -10,6 +10,7 @@ from dicom_gateway.destination_entries import DestinationWish, changed, new_entr
 from storage.destinations import DestinationEntry
 from storage.domain import ObjectKind, Priority, Unanalysed
 from storage.errors import DestinationInvalid
+from storage.proof_ways import ProofWay
 
 ROUTES = frozenset({"head-mr", "chest-ct"})
 WISH = DestinationWish(address="PACS@10.0.0.1:104")
@@ -59,6 +60,11 @@ def test_words_become_an_entry() -> None:
         ({"unanalysed": "mail"}, "sr, nothing"),
         ({"address": "https://user:pw@pacs/dicom-web"}, "shown in lists"),
         ({"address": "PACS@host"}, "not complete"),
+        ({"proof": "email"}, "none, commitment, query"),
+        ({"proof_address": "ARCHIVE@10.0.0.2:104"}, "of no use without them"),
+        ({"proof": "query", "proof_address": "ARCHIVE"}, "not complete"),
+        ({"address": "https://pacs/dicom-web", "proof": "commitment"}, "--proof query"),
+        ({"proof": "commitment", "proof_address": "https://pacs/dicom-web"}, "--proof query"),
     ],
 )
 def test_a_wrong_word_is_named_with_what_it_should_be(words: dict[str, Any], told: str) -> None:
@@ -71,6 +77,14 @@ def test_a_wrong_word_is_named_with_what_it_should_be(words: dict[str, Any], tol
 def test_a_name_is_never_an_address(name: str) -> None:
     with pytest.raises(DestinationInvalid, match="no name of a destination"):
         made(name)
+
+
+def test_a_destination_may_be_asked_for_proof_elsewhere() -> None:
+    entry = made(proof="query", proof_address="https://pacs.example.org/dicom-web/")
+    assert (entry.proof, entry.proof_address) == (ProofWay.QUERY, "https://pacs.example.org/dicom-web")
+    assert changed(entry, DestinationWish(), ["proof", "proof-address"], known_routes=ROUTES) == made()
+    with pytest.raises(DestinationInvalid, match="--clear proof-address"):
+        changed(entry, DestinationWish(proof="none"), [], known_routes=ROUTES)
 
 
 def test_a_change_leaves_what_it_does_not_name_and_clears_what_it_is_told_to() -> None:

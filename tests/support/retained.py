@@ -118,6 +118,7 @@ class Kept:
             rows = session.scalars(select(ResultObjectRow).where(ResultObjectRow.job_id == job_id))
             for row in rows:
                 row.digest = self.put(f"object {row.sop_instance_uid}")
+                row.size_bytes = self.objects.size(row.digest)
 
     def run(self, *rules: dict[str, object], now: datetime = MONTH_LATER, most_files: int = 1000) -> Round:
         """Do one round by rules."""

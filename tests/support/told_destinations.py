@@ -17,6 +17,7 @@ def add_told(session: Session, name: str, *, now: datetime, unanalysed: str = "s
         "keeps_segmentations": True,
         "shows_priority": False,
         "rejection_notes": False,
+        "proof": "none",
         "associations": 1,
         "paused": False,
         "added_by": "test",

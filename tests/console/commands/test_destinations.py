@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage import audit, delivery_lists, destinations, negotiations, reports
+from storage import audit, deliveries, delivery_claims, delivery_lists, destinations, negotiations, reports
+from storage.commitment import proofs
+from storage.commitment.proofs import Cause, Terms
 from storage.database import utc_now
 from storage.domain import ObjectKind
+from storage.proof_ways import ProofWay
 from storage.states import DeliveryState
 from tests.console.conftest import Place
 from tests.support import storescp_profiles as profiles
@@ -152,3 +156,31 @@ def test_credentials_that_others_can_read_are_not_taken(place: Place, tmp_path: 
         assert destinations.find(session, "web").entry.credentials == str(file)
         (event,) = audit.history(session, tag="destination:added")
     assert str(tmp_path) not in event.details
+
+
+def test_what_a_destination_does_not_vouch_for_is_shown_where_people_look(anywhere: Place) -> None:
+    ask(anywhere, "add", "pacs", PACS, "--proof", "commitment", "--proof-address", "ARCHIVE@10.20.0.6:104")
+    waiting_for(anywhere, "pacs")
+    now = utc_now()
+    with anywhere.database.write() as session:
+        while batch := delivery_claims.claim_due(session, owner="g", lease_seconds=60, now=now):
+            for one in batch:
+                deliveries.sent(session, one.id, owner="g", status=0, now=now)
+        later = now + timedelta(minutes=1)
+        inquiry = proofs.claim(session, "pacs", Terms(ProofWay.COMMITMENT, "2.25.1", 9), now=later)
+        assert inquiry is not None
+        first, second = (one.delivery_id for one in inquiry.objects)
+        proofs.failed(session, [first], Cause("commitment_refused", "it does not have the class"), now=later)
+        proofs.committed(session, [second], now=later)
+    (form,) = listed(anywhere)
+    assert (form["proof"], form["proof_address"], form["unproven"]) == ("commitment", "ARCHIVE@10.20.0.6:104", 1)
+    shown = oncue("deliveries", "list", "--json", "--state", anywhere.state).json
+    states = {one["id"]: one["proof"] and one["proof"]["state"] for one in shown}
+    assert (states[first], states[second]) == ("failed", "committed")
+    detail = oncue("deliveries", "show", first, "--state", anywhere.state).out
+    assert "it does not have the class" in detail
+    assert "commitment_refused" in oncue("deliveries", "list", "--state", anywhere.state).out
+    remarks = oncue("doctor", "--state", anywhere.state, "--json", "--only", "destinations").json
+    told = " ".join(part["detail"] for part in remarks)
+    assert "1 objects that it took it does not vouch for" in told
+    assert "oncue peers add pacs --aet ARCHIVE --services commit" in told

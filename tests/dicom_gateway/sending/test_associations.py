@@ -19,6 +19,7 @@ from dicom_gateway.protocol.data_set_pdus import BytesSource, FileSource
 from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult, Identification
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.requested_association import PreparedStore, Proposal, RequestedAssociation
+from tests.support import pdus as raw
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 PROPOSAL = Proposal(CT, EXPLICIT)
@@ -95,6 +96,88 @@ def test_an_answer_in_many_pieces_is_put_together() -> None:
         accept, lambda connection: answer(connection, 1), lambda connection: answer(connection, 2), release
     ) as found:
         assert store(found, times=2) == [0, 0]
+
+
+def message(command: bytes, data_set: bytes) -> bytes:
+    """Return a command set and its data set in one PDU, as some peers pack them."""
+    packed = (raw.fragment(1, raw.COMMAND | raw.LAST, command), raw.fragment(1, raw.LAST, data_set))
+    return raw.p_data(*packed)
+
+
+def test_an_answer_that_is_packed_into_one_pdu_with_its_data_set_is_read() -> None:
+    def match(connection: socket.socket) -> None:
+        connection.recv(4096)
+        request = Command(0x20, 1, has_data_set=True, sop_class_uid=CT, sop_instance_uid="")
+        found = commands.response(request, 0xFF00, has_data_set=True)
+        connection.sendall(message(found, b"match") + message(found, b"again"))
+        connection.sendall(pdus.command_pdus(1, commands.response(request, 0), maximum_pdu_bytes=0))
+
+    with (
+        peer(accept, match, release) as found,
+        open_association(found, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association,
+    ):
+        assert [one.identifier for one in association.find(PROPOSAL, b"keys")] == [b"match", b"again", None]
+
+
+def event_report(connection: socket.socket) -> None:
+    connection.sendall(message(commands.event_report_request(7, CT, "1.2", 1), b"report"))
+
+
+def action(message_id: int) -> bytes:
+    return commands.action_request(message_id, CT, "1.2", 1)
+
+
+def test_a_report_that_overtakes_the_answer_to_its_request_is_taken_and_answered() -> None:
+    answers: list[bytes] = []
+
+    def take(connection: socket.socket) -> None:
+        answers.append(connection.recv(4096))
+
+    def ask_back(connection: socket.socket) -> None:
+        connection.recv(4096)
+        event_report(connection)
+        answer(connection, 1, field=0x130)
+        event_report(connection)
+
+    steps = (accept, ask_back, take)
+    with (
+        peer(*steps, release) as found,
+        open_association(found, [PROPOSAL], calling_ae_title="ONCUE", timeouts=LONG) as association,
+    ):
+        assert association.ask(PROPOSAL, action, b"wanted") == 0
+        overtaking, following = association.incoming(5), association.incoming(5)
+        assert overtaking is not None
+        assert following is not None
+        assert (overtaking.command.event_type, overtaking.data_set) == (1, b"report")
+        assert following.data_set == b"report"
+        association.answer(following, 0x0110)
+    (told,) = answers
+    assert commands.decode_answer(_command(told)).status == 0x0110
+
+
+def _command(pdu: bytes) -> bytes:
+    """Return the command set of a PDU that holds nothing else."""
+    (fragment,) = pdus.fragments(memoryview(pdu)[pdus.HEADER.size :])
+    return bytes(fragment.content)
+
+
+@pytest.mark.parametrize("says", [lambda _: None, lambda connection: connection.sendall(pdus.release_request())])
+def test_a_peer_that_has_nothing_to_report_is_not_waited_for_any_longer(says: Script) -> None:
+    with (
+        peer(accept, lambda connection: answer(connection, 1, field=0x130), says) as found,
+        open_association(found, [PROPOSAL], calling_ae_title="ONCUE", timeouts=SHORT) as association,
+    ):
+        assert association.ask(PROPOSAL, action, b"wanted") == 0
+        assert association.incoming(0.3) is None
+
+
+def test_a_peer_that_reports_and_never_answers_is_given_up() -> None:
+    with (
+        peer(accept, *[event_report] * 10) as found,
+        open_association(found, [PROPOSAL], calling_ae_title="ONCUE", timeouts=LONG) as association,
+        pytest.raises(PeerUnreachable, match="requests where an answer is due"),
+    ):
+        association.ask(PROPOSAL, action, b"wanted")
 
 
 @pytest.mark.parametrize(

@@ -23,22 +23,27 @@ from storage import (
     studies,
     study_arrivals,
 )
+from storage.commitment import proofs
+from storage.commitment.proofs import Cause, Terms
 from storage.database import Database
 from storage.deletion_tables import DiscardedObjectRow
-from storage.delivery_tables import DeliveryRow
+from storage.delivery_tables import DeliveryRow, DestinationRow
 from storage.domain import Holding
 from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted, RetentionBusy
 from storage.fewshot import items, tasks
 from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.objects import ObjectStore
+from storage.proof_ways import ProofWay
 from storage.receipts import study_key
 from storage.registering import Registration
 from storage.result_tables import AnalysisRow, ReportRow
 from storage.retention import deleting, discarding, turns
 from storage.retention.candidates import targets
-from storage.retention.obstacles import Journals
+from storage.retention.obstacles import Journals, Obstacle, judge
 from storage.states import JobState, StudyState
+from tests.support import records
 from tests.support.retained import ARRIVED, EVERYTHING, MONTH_LATER, NO_ROUTE, Kept, rules_of
+from tests.support.told_destinations import add_told
 
 IMAGES = {"name": "images", "delete": ["images"], "older_than_days": 30}
 
@@ -61,6 +66,33 @@ def test_everything_of_a_study_that_is_old_enough_goes_and_its_record_stays(kept
         assert tags == ["study:images-deleted", "study:results-deleted", "study:pictures-deleted"]
         assert job_lists.find(session, job_id).state is JobState.SUCCEEDED
         assert len(studies.instances_of(session, 1)) == 2
+
+
+def test_what_a_destination_is_yet_to_prove_keeps_the_study(kept: Kept) -> None:
+    with kept.database.write() as session:
+        add_told(session, records.DESTINATION, now=ARRIVED, proof="commitment")
+    kept.sent()
+    assert _obstacle(kept) is Obstacle.UNPROVEN
+    before = kept.files()
+    kept.run()
+    assert kept.files() == before
+    with kept.database.write() as session:
+        inquiry = proofs.claim(session, records.DESTINATION, Terms(ProofWay.COMMITMENT, "2.25.1", 10), now=MONTH_LATER)
+        assert inquiry is not None
+        first, *rest = (one.delivery_id for one in inquiry.objects)
+        proofs.committed(session, rest, now=MONTH_LATER)
+        proofs.failed(session, [first], Cause("commitment_refused", "it will not"), now=MONTH_LATER)
+    assert _obstacle(kept) is Obstacle.UNPROVEN, "a proof that failed is for a person to look at"
+    assert _obstacle(kept, also_refused=True) is None
+    with kept.database.write() as session:
+        session.execute(update(DestinationRow).values(proof="none"))
+    assert _obstacle(kept) is None, "nobody wants it to be proven any more"
+
+
+def _obstacle(kept: Kept, **rule: object) -> Obstacle | None:
+    with kept.database.read() as session:
+        (judged,) = rules_of({**EVERYTHING, **rule})
+        return judge(session, [1], judged, waiting=Journals(frozenset()), now=MONTH_LATER).get(1)
 
 
 def test_a_study_that_is_not_old_enough_stays(kept: Kept) -> None:
