@@ -50,10 +50,7 @@ def _one(selection: Selection, request: Request, one: HeldObject, tally: Tally) 
 
 
 def _asked(selection: Selection, request: Request, one: HeldObject) -> PeerRequest:
-    """Return the request that stores an object with the peer; GatewayError, StorageError or OSError where none can.
-
-    It is looked at whole first: what was changed on disk must not be taken for the image that it was.
-    """
+    """Return the request that stores an object with the peer; GatewayError, StorageError or OSError where none can."""
     outgoing = selection.outgoing(one)
     syntaxes = (proposal.transfer_syntax_uid for proposal in outgoing.proposals)
     taken = [syntax for syntax in syntaxes if (one.sop_class_uid, syntax) in request.takes]

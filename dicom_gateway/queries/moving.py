@@ -24,7 +24,8 @@ from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.holdings.objects import HeldObject
 
-_MOST_MOVES = 16
+MOST_MOVES = 16
+"""C-MOVEs that a gateway carries out at once; each holds a thread and an association."""
 
 logger = structlog.get_logger(__name__)
 
@@ -41,9 +42,9 @@ class MoveCaller:
 class Mover:
     """Sends objects to the destinations of C-MOVEs, so many at a time; threads share it."""
 
-    def __init__(self, caller: MoveCaller, *, most: int = _MOST_MOVES) -> None:
+    def __init__(self, caller: MoveCaller) -> None:
         self._caller = caller
-        self._places = threading.BoundedSemaphore(most)
+        self._places = threading.BoundedSemaphore(MOST_MOVES)
 
     def conversation(
         self, selection: Selection, request: Request, found: Sequence[HeldObject], receiver: Receiver
