@@ -30,6 +30,7 @@ from console.commands import (
     destinations,
     doctor,
     evaluate,
+    fetch,
     jobs,
     models,
     peer_entries,
@@ -89,6 +90,7 @@ app.add_typer(console.app, name="console")
 app.command("demo")(demo.demo)
 app.command("phantom")(phantom.write_phantom)
 app.command("send")(send.send_files)
+app.add_typer(fetch.app, name="fetch")
 peers.app.command("add")(peer_entries.add_peer)
 peers.app.command("change")(peer_entries.change_peer)
 peers.app.command("allow")(peer_entries.allow_peer)

@@ -261,6 +261,26 @@ class SourceAnswerInvalid(GatewayError):
     code = "source_answer_invalid"
 
 
+class RetrievalRefused(GatewayError):
+    """A source will not send what it is asked for, or does not know where to."""
+
+    code = "retrieval_refused"
+    retryable = True
+
+
+class FetchInterrupted(GatewayError):
+    """The gateway stops while a study is coming; it is fetched again later."""
+
+    code = "fetch_interrupted"
+    retryable = True
+
+
+class BodyBroken(GatewayError):
+    """A body is no multipart/related as RFC 2046 has it, or it ends too early."""
+
+    code = "body_broken"
+
+
 class StudyUnknownToSource(GatewayError):
     """The source of a study holds nothing of it."""
 

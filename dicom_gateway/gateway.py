@@ -19,6 +19,9 @@ from dicom_gateway.completeness.rules import EARLY, Rules
 from dicom_gateway.completeness.source_questions import SourceQuestions
 from dicom_gateway.completeness.sources import QueryAddress, Sources
 from dicom_gateway.config import GatewaySettings
+from dicom_gateway.fetching.clients import SourceClients
+from dicom_gateway.fetching.fetcher import Fetcher, FetchTerms
+from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.loops import Loop
 from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
@@ -52,6 +55,8 @@ _POLLS_PER_ROUND = 10
 _LONGEST_WATCH_SECONDS = 60.0
 _LAST_OBJECT_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
+_LIST_SECONDS = 30.0
+_FETCHING_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -110,6 +115,17 @@ class Gateway:
             Senders(tls),
             on_free=announce_now.set,
         )
+        self._inlet = Inlet(
+            database, objects, settings, process_id=f"{self.process_id}-inlet", clock=clock, on_visit_end=self._assemble
+        )
+        fetch_now = threading.Event()
+        self._fetcher = Fetcher(
+            database,
+            SourceClients(settings.aet, max(settings.source_seconds, _LIST_SECONDS), tls, self._inlet).client,
+            FetchTerms(self.process_id, clock, SystemRandom().random),
+            on_free=fetch_now.set,
+        )
+        self._fetching = Loop("fetching", self._fetcher.run_due, seconds=_FETCHING_SECONDS, woken=fetch_now)
         self._changes = Changes(database, poll_seconds=settings.delivery_poll_seconds)
         # Every loop is woken when there is something for it to do; this is the time for what nobody tells of.
         slowest = settings.delivery_poll_seconds * _POLLS_PER_ROUND
@@ -170,6 +186,8 @@ class Gateway:
             associations.close_lost(session, now=self._clock())
         self._admission.start()
         self._listener.start()
+        if not self._only_receives:
+            self._inlet.start()
         for loop in (self._heartbeat, *self._working_loops()):
             loop.start()
 
@@ -180,6 +198,7 @@ class Gateway:
             loop.stop()
         self._dispatcher.close()
         self._announcer.close()
+        self._fetcher.close()
         self._listener.stop()
         self._admission.stop()
         self._heartbeat.stop()
@@ -187,6 +206,9 @@ class Gateway:
             loop.join()
         self._dispatcher.join(_LAST_OBJECT_SECONDS)
         self._announcer.join(_LAST_OBJECT_SECONDS)
+        self._fetcher.join(_LAST_OBJECT_SECONDS)
+        if not self._only_receives:
+            self._inlet.stop()
         self._changes.close()
         try:
             with self._database.write() as session:
@@ -203,7 +225,7 @@ class Gateway:
         if self._only_receives:
             return ()
         results = (self._negotiations, self._reports, self._delivery, self._announcing)
-        return self._assembly, self._sources, *results, self._watch, self._expiry, self._retention
+        return self._assembly, self._sources, *results, self._fetching, self._watch, self._expiry, self._retention
 
     def _watch_changes(self) -> float:
         """Wait until anybody commits, an analysis for one, and have the results looked at."""
@@ -211,9 +233,13 @@ class Gateway:
             self._reports.wake()
             self._delivery.wake()
             self._announcing.wake()
+            self._fetching.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0
+
+    def _assemble(self) -> None:
+        self._assembly.wake()
 
     def _write_reports(self) -> None:
         self._workitems.write_due()

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Protocol
@@ -73,6 +73,15 @@ class HttpAnswer:
     headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer whose body has not been read: ``read`` returns up to so many bytes of it, none at its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    read: Callable[[int], bytes]
+
+
 class Deadline:
     """When an exchange is given up, whatever it waits for; what we hold back ourselves does not count."""
 
@@ -128,6 +137,28 @@ def exchange(
     if len(answer.body) > most_bytes:
         raise PeerAnswerInvalid(f"{service} answers with more than {most_bytes >> 20} MiB")
     return answer
+
+
+@contextlib.contextmanager
+def streamed(
+    connection: socket.socket, service: WebService, request: HttpRequest, *, deadline: Deadline, stalled_seconds: float
+) -> Iterator[StreamedAnswer]:
+    """Send a request and hand out an answer that is read piece by piece; errors as of ``exchange``.
+
+    A service that sends nothing for ``stalled_seconds`` is given up.
+    """
+    http = HTTPConnection(service.host, service.port)
+    http.sock = connection
+    connection.settimeout(_STALLED_SECONDS)
+    try:
+        with deadline.ending(connection):
+            _send(http, connection, service, request)
+            connection.settimeout(stalled_seconds)
+            response = http.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            yield StreamedAnswer(response.status, headers, response.read1)
+    except (OSError, HTTPException) as error:
+        raise (_late(service) if deadline.is_late else broken_off(service, error)) from error
 
 
 def _send(http: HTTPConnection, connection: socket.socket, service: WebService, request: HttpRequest) -> None:

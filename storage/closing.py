@@ -25,10 +25,11 @@ from storage import (
 from storage.announcing import announcements, urgent_studies
 from storage.arrival_tables import StudyArrivalRow
 from storage.audit import Detail
+from storage.fetching import studies as fetched_studies
 from storage.models import InstanceRow, StudyRow
 from storage.result_tables import ResultObjectRow
 from storage.routes.file import Routes
-from storage.routes.routing import route_study
+from storage.routes.routing import Routing, route_study, unasked
 from storage.routes.series_facts import SeriesFacts
 from storage.sop_kinds import ImageKind, classes_of
 from storage.study_arrivals import StudyArrival
@@ -38,6 +39,9 @@ _HELD_ARE_WATCHED = timedelta(hours=1)
 """A held study that nothing came of for so long is not looked at any more; an image or a release brings it back."""
 
 _PIXELS = classes_of(ImageKind.VOLUME) | classes_of(ImageKind.IMAGE) | classes_of(ImageKind.UNREAD)
+
+
+_PRIOR = "it was fetched as an earlier study of its patient; `oncue routes apply` has it analysed"
 
 
 class Reason(StrEnum):
@@ -124,18 +128,25 @@ def close(
     )
     arrival_gaps.measure(session, study_id, now=now)
     series.save(session, study_id, seen.series, now=now)
-    routing = route_study(seen.routes, seen.series)
+    routing = _routing(session, study, seen)
     routings.record(session, study, routing, seen.routes, now=now)
     opened = route_jobs.open_jobs(session, study, routing, now=now)
     if routing.applies:
         notices.withdraw(session, study_id, notices.NO_ROUTE, actor="assembly", now=now)
-    else:
+    elif not routing.unasked:
         notices.open_notice(session, study_id, notices.Subject(study.revision, notices.NOT_APPLICABLE), now=now)
     standing.refresh(session, study_id, recount=True)
     urgent_studies.note_result(session, study_id, actor="assembly", now=now)
     announcements.note_result(session, study_id, actor="assembly", now=now)
     opening.note_result(session, study_id, actor="assembly", now=now)
     return opened
+
+
+def _routing(session: Session, study: StudyRow, seen: SeenStudy) -> Routing:
+    """Ask the routes about a study; of one that came as an earlier study of its patient nothing is asked."""
+    if fetched_studies.is_prior(session, study.study_instance_uid):
+        return unasked(seen.routes, _PRIOR)
+    return route_study(seen.routes, seen.series)
 
 
 def images_of(session: Session, study_id: int) -> int:

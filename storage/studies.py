@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from storage import audit, standing, study_arrivals, study_locks
 from storage.domain import StoredInstance
 from storage.errors import IllegalTransition, RecordMissing
+from storage.fetching import studies as fetched_studies
 from storage.models import InstanceRow, StudyRow
 
 
@@ -36,6 +37,7 @@ def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> in
         raise IllegalTransition(f"study {study_id} is still arriving; its routes are asked when it is complete")
     study.revision += 1
     study.closed_at = None
+    fetched_studies.want_for_itself(session, study.study_instance_uid)
     study_arrivals.let_go(session, study, now=now)
     audit.record(
         session,

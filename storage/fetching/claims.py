@@ -47,6 +47,16 @@ def claim(
     return study_of(row)
 
 
+def has_due(session: Session, source: str, *, now: datetime) -> bool:
+    """Say whether a study of a source is to be fetched now."""
+    query = select(FetchedStudyRow.id).where(
+        FetchedStudyRow.source == source,
+        FetchedStudyRow.state == FetchState.DUE.value,
+        FetchedStudyRow.next_attempt_at <= now,
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def free_at(session: Session, source: FetchSource, *, now: datetime) -> datetime:
     """Return when a source may be asked for images again, by its hours and by how many studies came from it."""
     opens = now if source.hours is None else source.hours.opens_at(now)

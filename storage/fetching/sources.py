@@ -158,19 +158,23 @@ def ask_now(session: Session, name: str, *, actor: str, now: datetime) -> None:
     audit.record(session, "fetch-source:ask-requested", _subject(name), actor=actor, now=now)
 
 
-def answered(session: Session, name: str, *, now: datetime) -> None:
-    """Note that a source answered; no event: what it wants fetched has one each."""
-    row = _row(session, name)
+def answered(session: Session, name: str, *, turn: datetime, now: datetime) -> None:
+    """Note that a source answered; no event: what is fetched of it has one each.
+
+    ``turn`` is until when it was held: where somebody wanted it asked meanwhile, it is asked once more.
+    """
+    row = _locked(session, name)
     if row is None:
         return
     row.asked_at, row.failures, row.code, row.reason = now, 0, None, None
-    every = row.every_seconds
-    row.next_ask_at = None if every is None else now + timedelta(seconds=every)
+    if row.next_ask_at == turn:
+        every = row.every_seconds
+        row.next_ask_at = None if every is None else now + timedelta(seconds=every)
 
 
 def silent(session: Session, name: str, code: str, reason: str, *, draw: Draw, now: datetime) -> None:
     """Note that a source cannot be asked: it is left alone for a while, longer each time. A new reason has an event."""
-    row = _row(session, name)
+    row = _locked(session, name)
     if row is None:
         return
     if row.code != code:
@@ -182,15 +186,15 @@ def silent(session: Session, name: str, code: str, reason: str, *, draw: Draw, n
     row.next_ask_at = now + _LEFT_ALONE.pause(row.failures, draw=draw)
 
 
-def take_turn(session: Session, name: str, *, now: datetime, hold_seconds: float) -> bool:
-    """Take the turn to ask a source that is due, so that no other gateway does meanwhile; say whether it is taken."""
+def take_turn(session: Session, name: str, *, now: datetime, hold_seconds: float) -> datetime | None:
+    """Take the turn to ask a source that is due, and return until when nobody else does; None where it is not due."""
     row = session.scalars(
         select(FetchSourceRow).where(FetchSourceRow.name == name).with_for_update(skip_locked=True)
     ).one_or_none()
     if row is None or row.paused or row.next_ask_at is None or row.next_ask_at > now:
-        return False
+        return None
     row.next_ask_at = now + timedelta(seconds=hold_seconds)
-    return True
+    return row.next_ask_at
 
 
 def priors_asked(session: Session, name: str, study_id: int) -> None:
@@ -264,9 +268,13 @@ def _row(session: Session, name: str) -> FetchSourceRow | None:
     return session.scalars(select(FetchSourceRow).where(FetchSourceRow.name == name)).one_or_none()
 
 
-def _required(session: Session, name: str) -> FetchSourceRow:
+def _locked(session: Session, name: str) -> FetchSourceRow | None:
     query = select(FetchSourceRow).where(FetchSourceRow.name == name).with_for_update()
-    row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+
+
+def _required(session: Session, name: str) -> FetchSourceRow:
+    row = _locked(session, name)
     if row is None:
         raise _missing(name)
     return row

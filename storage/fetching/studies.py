@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.backoff import Backoff, Draw
@@ -15,12 +16,17 @@ from storage.fetching.tables import FetchedStudyRow
 from storage.fetching.transitions import ACTOR, step, tell
 from storage.models import InstanceRow, StudyRow
 from storage.new_rows import add_if_new
+from storage.result_tables import ResultObjectRow
 from storage.states import FetchState
 
 MOST_ATTEMPTS = 6
 _AGAIN = Backoff(first_seconds=5.0, longest_seconds=1800.0)
 _AT_ONCE = 500
 """Most studies that one statement asks about: databases take only so many variables in one."""
+
+
+Counts: TypeAlias = Mapping[tuple[str, FetchState], int]
+"""How many studies of each source stand where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ def want(
     session: Session, source: str, study_instance_uid: str, *, actor: str, now: datetime, is_prior: bool = False
 ) -> bool:
     """Have a study fetched, again where it came before; say whether it was not on its way already."""
+    if not is_prior:
+        want_for_itself(session, study_instance_uid)
     row = _rows(session, source, [study_instance_uid]).get(study_instance_uid)
     if row is None:
         offer = OfferedStudy(study_instance_uid, None)
@@ -149,7 +157,7 @@ def find(session: Session, source: str, study_instance_uid: str) -> FetchedStudy
     return study_of(row)
 
 
-def counts(session: Session) -> Mapping[tuple[str, FetchState], int]:
+def counts(session: Session) -> Counts:
     """Return how many studies of each source stand where."""
     query = select(FetchedStudyRow.source, FetchedStudyRow.state, func.count()).group_by(
         FetchedStudyRow.source, FetchedStudyRow.state
@@ -164,13 +172,30 @@ def is_prior(session: Session, study_instance_uid: str) -> bool:
     return bool(found) and all(found)
 
 
+def want_for_itself(session: Session, study_instance_uid: str) -> None:
+    """Note that somebody wants a study for itself, whatever it was fetched for: it is analysed as any other."""
+    session.execute(
+        update(FetchedStudyRow).where(FetchedStudyRow.study_instance_uid == study_instance_uid).values(is_prior=False)
+    )
+
+
+def own_series(session: Session, study_instance_uid: str) -> frozenset[str]:
+    """Return the series that oncue wrote for a study: a source that was sent them counts them, too."""
+    query = (
+        select(ResultObjectRow.series_instance_uid)
+        .join(StudyRow, StudyRow.id == ResultObjectRow.study_id)
+        .where(StudyRow.study_instance_uid == study_instance_uid)
+    )
+    return frozenset(session.scalars(query))
+
+
 def here(session: Session, study_instance_uid: str) -> int:
-    """Return how many instances of a study are on record, whoever sent them."""
+    """Return how many instances of a study are kept here, whoever sent them."""
     query = (
         select(func.count())
         .select_from(InstanceRow)
         .join(StudyRow, StudyRow.id == InstanceRow.study_id)
-        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.current)
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.current, InstanceRow.deleted_at.is_(None))
     )
     return session.scalar(query) or 0
 

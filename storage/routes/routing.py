@@ -47,6 +47,8 @@ class Routing:
 
     answers: tuple[RouteAnswer, ...]
     routes_sha256: str
+    unasked: str = ""
+    """Why no route was asked about the study at all; empty where they were."""
     contradictory: tuple[str, ...] = ()
     """Series whose BodyPartExamined (or codes) and descriptions name different regions."""
 
@@ -62,6 +64,8 @@ class Routing:
 
     def reasons(self) -> tuple[str, ...]:
         """Return one line for each route that does not want the study: the series that came nearest, and why not."""
+        if self.unasked:
+            return (self.unasked,)
         return tuple(_reason(answer) for answer in self.answers if not answer.wanted)
 
     def record(self) -> str:
@@ -93,6 +97,11 @@ def route_study(routes: Routes, series: Iterable[SeriesFacts]) -> Routing:
         routes_sha256=routes.sha256,
         contradictory=tuple(facts.series_instance_uid for facts in ordered if facts.contradicts_itself),
     )
+
+
+def unasked(routes: Routes, reason: str) -> Routing:
+    """Return the routing of a study about which no route is asked, for a reason that people read."""
+    return Routing(answers=(), routes_sha256=routes.sha256, unasked=reason)
 
 
 def _as_one_study(series: Sequence[SeriesFacts]) -> list[SeriesFacts]:

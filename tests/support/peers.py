@@ -205,18 +205,24 @@ def dcmtk_storescp(folder: Path, *options: str, ae_title: str = "STORESCP") -> I
 
 
 @contextlib.contextmanager
-def dcmtk_archive(folder: Path, *, ae_title: str = "ARCHIVE") -> Iterator[StoreScp]:
-    """Run DCMTK's dcmqrscp, an archive that also answers C-FIND and C-MOVE, until the block ends."""
+def dcmtk_archive(
+    folder: Path, *, ae_title: str = "ARCHIVE", hosts: Sequence[tuple[str, int]] = ()
+) -> Iterator[StoreScp]:
+    """Run DCMTK's dcmqrscp, an archive that also answers C-FIND, C-GET and C-MOVE, until the block ends.
+
+    It sends to the (AE title, port) pairs of ``hosts`` over loopback, and to nobody else.
+    """
     program = executable("dcmqrscp")
     received = folder / "archive"
     received.mkdir(parents=True, exist_ok=True)
     settings = folder / "dcmqrscp.cfg"
     log = folder / "dcmqrscp.log"
+    table = "".join(f"{name.lower()} = ({name}, 127.0.0.1, {port})\n" for name, port in hosts)
 
     def command(port: int) -> list[str]:
         settings.write_text(
             f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-            "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+            f"HostTable BEGIN\n{table}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
             f"AETable BEGIN\n{ae_title} {received} RW (200, 1024mb) ANY\nAETable END\n"
         )
         return [program, "-v", "-c", str(settings), str(port)]

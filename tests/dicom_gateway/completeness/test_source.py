@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dicom_gateway.completeness.test_qido import PLUGIN
 
 from storage import worklist
 from storage.database import Database
 from storage.errors import RecordMissing
 from storage.objects import ObjectStore
+from tests.dicom_gateway.asking.test_qido import PLUGIN
 from tests.support.gateways import Running, running_gateway, until
 from tests.support.peers import Orthanc, free_port, orthanc, storescu
 from tests.support.required import missing_peer

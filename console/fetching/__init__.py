@@ -1,0 +1,1 @@
+"""Sources and studies that are fetched from them, as commands and programs see them."""
