@@ -10,8 +10,9 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from console.config import Configuration, Layer, Settings, read
+from storage import revisions
 from storage.database import Database, connect, utc_now
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, SchemaMismatch
 from storage.objects import ObjectStore
 
 _MEGABYTE = 1_000_000
@@ -49,19 +50,27 @@ class Installation:
     def read(self) -> Iterator[Session]:
         """Open a session for one reading; ConfigurationError where there is no database yet."""
         self.require()
-        try:
-            with self.database.read() as session:
-                yield session
-        finally:
-            self.database.dispose()
+        with self.using_database(), self.database.read() as session:
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open one transaction; ConfigurationError where there is no database yet."""
         self.require()
+        with self.using_database(), self.database.write() as session:
+            yield session
+
+    @contextmanager
+    def using_database(self) -> Iterator[None]:
+        """Close the connections behind a command's work, and name the schemas where one that is there is not ours.
+
+        What goes well is not asked which schema it had.
+        """
         try:
-            with self.database.write() as session:
-                yield session
+            yield
+        except SchemaMismatch:
+            revisions.require_expected(self.database)
+            raise
         finally:
             self.database.dispose()
 

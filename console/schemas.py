@@ -159,6 +159,8 @@ class JobForm(RecordSchema):
     id: int
     study_instance_uid: str
     revision: int
+    route: str
+    pool: str
     state: JobState
     attempts: int
     code: str | None
@@ -176,9 +178,7 @@ class JobDetailForm(JobForm):
     ``wanted`` are the Series Instance UIDs that its route wants; none stands for all.
     """
 
-    route: str
     analyser: str
-    pool: str
     routes_sha256: str | None
     wanted: list[str]
     reason: str | None

@@ -22,6 +22,7 @@ from storage.routes.series_facts import SeriesFacts
 _KEYWORDS = (
     "SpecificCharacterSet",
     "SOPClassUID",
+    "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "Modality",
@@ -122,19 +123,29 @@ def stored_series(
 def read_folder(folder: Path, on_progress: OnProgress = unheard) -> Mapping[str, tuple[SeriesFacts, ...]]:
     """Return the series of every study below a folder, by Study Instance UID; what is no DICOM file is passed over.
 
-    ``on_progress`` counts the files.
+    Of an instance that lies there twice one file counts, as one that is sent twice is stored once. ``on_progress``
+    counts the files.
     """
+    seen: set[str] = set()
     found: dict[tuple[str, str], list[tuple[Path, Dataset]]] = defaultdict(list)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for done, path in enumerate(paths, start=1):
         header = _header(path)
         on_progress(done, len(paths))
-        if _text(header, "SeriesInstanceUID"):
+        if _text(header, "SeriesInstanceUID") and _is_new(_text(header, "SOPInstanceUID"), seen):
             found[_text(header, "StudyInstanceUID"), _text(header, "SeriesInstanceUID")].append((path, header))
     studies: dict[str, list[SeriesFacts]] = defaultdict(list)
     for (study_uid, series_uid), files in found.items():
         studies[study_uid].append(read_facts(_images(series_uid, files)))
     return {study_uid: tuple(facts) for study_uid, facts in studies.items()}
+
+
+def _is_new(sop_instance_uid: str, seen: set[str]) -> bool:
+    """Note an instance, and say whether it was not there yet; one that does not say which it is always is new."""
+    if sop_instance_uid in seen:
+        return False
+    seen.update({sop_instance_uid} - {""})
+    return True
 
 
 def _images(series_uid: str, files: Sequence[tuple[Path, Dataset]]) -> SeriesImages:

@@ -122,7 +122,7 @@ def event(
         route=route,
         model=model,
         weights=weights,
-        details=_canonical(known),
+        details=canonical(known),
     )
 
 
@@ -183,5 +183,6 @@ def event_of(row: AuditEventRow) -> AuditEvent:
     return AuditEvent(**{name: getattr(row, name) for name in AuditEvent.__slots__})
 
 
-def _canonical(details: Mapping[str, Detail]) -> str:
+def canonical(details: Mapping[str, Detail]) -> str:
+    """Return details as events keep them: JSON with its keys in order."""
     return _JSON.encode(dict(details))

@@ -10,11 +10,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
-from storage.errors import DatabaseUnavailable, OncueError, SchemaMismatch, StatementRefused, WriteConflict
+from storage.errors import (
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    OncueError,
+    SchemaMismatch,
+    StatementRefused,
+    WriteConflict,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
@@ -27,6 +34,9 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 """What PostgreSQL says where writers met: serialization failure, deadlock, lock not available."""
 _PROGRAM_LIMIT = "54"
 """Class of SQLSTATE for a statement that is too large or too complex (PostgreSQL, appendix A)."""
+
+_DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""What SQLite says of a file that it cannot make sense of; its driver calls that neither operational nor ours."""
 
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42704", "42883", "42501", "3F000"})
 """SQLSTATE of a table, column, object or function that is not there, of missing rights, and of a missing schema."""
@@ -98,6 +108,12 @@ def translated() -> Iterator[None]:
     except (OperationalError, InterfaceError, ProgrammingError, DataError) as error:
         # The driver's text can quote bound values, which may be patient data: only its class is passed on.
         raise _as_ours(error) from error
+    except DatabaseError as error:
+        if getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE not in _DAMAGES:
+            raise
+        raise DatabaseDamaged(
+            "the file of the database is damaged, or is no database of SQLite: set it aside and restore a backup"
+        ) from error
     except PoolExhausted as error:
         raise DatabaseUnavailable("every connection to the database is in use; it is too slow for the load") from error
 
@@ -120,7 +136,8 @@ def _as_ours(error: DBAPIError) -> OncueError:
 def _is_of_the_schema(error: DBAPIError) -> bool:
     """Say whether a table or a column is not there, or not for this user."""
     if isinstance(error.orig, sqlite3.OperationalError):
-        return str(error.orig).startswith("no such")
+        said = str(error.orig)
+        return said.startswith("no such") or " has no column named " in said
     return getattr(error.orig, "sqlstate", None) in _SCHEMA_STATES
 
 

@@ -87,6 +87,12 @@ class WriteConflict(DatabaseUnavailable):
     code = "write_conflict"
 
 
+class DatabaseDamaged(StorageError):
+    """The file of the SQLite database is damaged, or is no database: restore it from a backup."""
+
+    code = "database_damaged"
+
+
 class SchemaMismatch(StorageError):
     """The database schema is not the one this code was written for."""
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from storage.database import Database, translated
 from storage.errors import SchemaMismatch
-from storage.revisions import current_revision, expected_revision, migrations_folder, revision_of
+from storage.revisions import expected_revision, migrations_folder, require_expected, revision_of
 from storage.schema import METADATA
 
 _LOCK_KEY = 0x6F6E6375654D
@@ -42,11 +42,7 @@ def downgrade(database: Database, revision: str = "base") -> None:
 
 def check(database: Database) -> None:
     """Raise SchemaMismatch where the database is not at this code's revision, or differs from the models."""
-    current, expected = current_revision(database), expected_revision()
-    if current != expected:
-        raise SchemaMismatch(
-            f"the database is at {current or 'nothing'}, this code needs {expected}: `oncue db upgrade`"
-        )
+    require_expected(database)
     with translated(), database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": _is_modelled})
         differences = compare_metadata(context, METADATA)

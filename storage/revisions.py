@@ -26,6 +26,16 @@ def revision_of(connection: Connection) -> str | None:
     return version
 
 
+def require_expected(database: Database) -> None:
+    """Raise SchemaMismatch where the database stands at another revision than this code's; DatabaseUnavailable."""
+    current, expected = current_revision(database), expected_revision()
+    if current != expected:
+        raise SchemaMismatch(
+            f"the database is at {current or 'nothing'}, this version needs {expected}: `oncue db upgrade`, "
+            "or the version that wrote it"
+        )
+
+
 @cache
 def expected_revision() -> str:
     """Return the revision that this code was written for: the one that no other migration builds on.

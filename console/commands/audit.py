@@ -55,9 +55,11 @@ def show_events(
             events = audit.latest(session, limit=limit)
         else:
             events = audit.history(session, subject=subject, tag=tag, after=after or 0, limit=limit)
-    if after is None:
-        asked = Question(object=subject, action=tag)
-        record_reading(installation.database, lambda session, reader: history_asked(session, asked, reader))
+    asked, turns_page = Question(object=subject, action=tag), after is not None
+    record_reading(
+        installation.database,
+        lambda session, reader: history_asked(session, asked, reader, turns_page=turns_page),
+    )
     if as_json:
         write_forms([EventForm.model_validate(event) for event in events])
         return

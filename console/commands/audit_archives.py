@@ -65,7 +65,7 @@ def archive_months(
 
     Example: oncue audit archive --month 2025-01 --to ./archives --state ./oncue-state
     """
-    from console.history.log_key import signing_key
+    from console.history.log_key import key_of_a_command
     from console.installation import open_installation
     from console.terminal.actor import command_line_actor
     from storage.history import retention
@@ -77,7 +77,7 @@ def archive_months(
     installation.require()
     try:
         months = (month,) if month else _months(installation, older_than)
-        public = parse_verifier_key(key) if key else signing_key(installation).verifier
+        public = parse_verifier_key(key) if key else key_of_a_command(installation).verifier
         asked = retention.Retention(public, to, command_line_actor(), drop=drop)
         done = [retention.archive_month(installation.database, one, asked) for one in months]
     finally:

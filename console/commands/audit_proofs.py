@@ -84,7 +84,7 @@ def verify_log(
 
     installation = open_installation(state, file=config)
     installation.require()
-    with progress_bar("events proved") as show:
+    with installation.using_database(), progress_bar("events proved") as show:
         found = verified(
             installation,
             key=parse_verifier_key(key) if key else None,
@@ -92,7 +92,6 @@ def verify_log(
             files=tuple(checkpoints or ()),
             on_progress=show,
         )
-    installation.database.dispose()
     if as_json:
         write_json(_as_json(found))
     elif not found.problems:
@@ -119,8 +118,8 @@ def prove_event(
 
     installation = open_installation(state, file=config)
     installation.require()
-    proof = proof_of(installation, event, under=checkpoint_text(under) if under else None)
-    installation.database.dispose()
+    with installation.using_database():
+        proof = proof_of(installation, event, under=checkpoint_text(under) if under else None)
     if out is None:
         sys.stdout.write(proof.text)
         return
@@ -167,7 +166,7 @@ def show_checkpoint(state: State = DEFAULT_STATE, *, config: ConfigFile = None, 
 
     Example: oncue audit checkpoint --state ./oncue-state
     """
-    from console.history.log_key import signing_key
+    from console.history.log_key import key_of_a_command
     from console.installation import open_installation
     from console.terminal.output import write_line
     from storage.errors import RecordMissing
@@ -176,8 +175,8 @@ def show_checkpoint(state: State = DEFAULT_STATE, *, config: ConfigFile = None, 
     installation = open_installation(state, file=config)
     installation.require()
     if key:
-        write_line(signing_key(installation).verifier.text)
-        installation.database.dispose()
+        with installation.using_database():
+            write_line(key_of_a_command(installation).verifier.text)
         return
     with installation.read() as session:
         newest = sealing.newest_checkpoint(session)

@@ -81,6 +81,8 @@ def query_events(
         patient=patient, study=study, series=series, object=object_, actor=actor, action=action, outcome=outcome,
         route=route, model=model, weights=weights, since=since, until=until, text=text,
     )  # fmt: skip # reads by its lines
+    if asked.empty:
+        raise typer.BadParameter(f"--{asked.empty[0]} is empty: give it a value, or leave it out to ask for all")
     listing = Listing(Order.OLDEST if oldest_first else Order.NEWEST, limit, after, form, with_facets=facets)
     _say_zone(asked)
     answer(open_installation(state, file=config), asked, listing)

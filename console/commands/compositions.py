@@ -14,7 +14,7 @@ from console.config import Layer
 from console.installation import Installation, open_installation
 from console.supervision.interruption import Interruption
 from storage import logs, revisions
-from storage.errors import ConfigurationError, SchemaMismatch
+from storage.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from workers.queue.child import WorkerPlace
@@ -141,8 +141,6 @@ def _opened(state: Path, file: Path | None, flags: Layer | None = None) -> Insta
     logs.configure()
     installation = open_installation(state.resolve(), file=file, flags=flags)
     installation.require()
-    current, expected = revisions.current_revision(installation.database), revisions.expected_revision()
-    if current != expected:
-        raise SchemaMismatch(f"the database is at {current or 'nothing'}, this version needs {expected}: db upgrade")
+    revisions.require_expected(installation.database)
     installation.objects.prepare()
     return installation

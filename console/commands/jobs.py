@@ -43,7 +43,7 @@ def show_jobs(
     from storage.states import JobState
 
     wanted = chosen(JobState, of_state)
-    headers = ("job", "route", "state", "rev", "attempts", "code", "opened", "study UID")
+    headers = ("job", "route", "pool", "state", "rev", "attempts", "code", "opened", "study UID")
     empty = "no job has been opened yet" if wanted is None and after is None else "no such job"
     form = ListedJobForm.model_validate
     listing = Listing("Jobs", headers, _row, form, empty=empty, cursor=lambda job: job.cursor)
@@ -99,4 +99,4 @@ def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = 
 
 def _row(job: Job) -> tuple[object, ...]:
     opened = f"{job.opened_at:%Y-%m-%d %H:%M:%S}"
-    return job.id, job.route, job.state, job.revision, job.attempts, job.code, opened, job.study_instance_uid
+    return job.id, job.route, job.pool, job.state, job.revision, job.attempts, job.code, opened, job.study_instance_uid

@@ -44,6 +44,6 @@ def import_support(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -
 
     installation = open_installation(state, file=config)
     installation.require()
-    added = install_starter(installation.settings.worker, installation.database, actor=command_line_actor())
-    installation.database.dispose()
+    with installation.using_database():
+        added = install_starter(installation.settings.worker, installation.database, actor=command_line_actor())
     write_line(f"{added} examples added")

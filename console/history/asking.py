@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, tzinfo
 
 from sqlalchemy import select
@@ -43,6 +43,11 @@ class Asked:
     text: str | None = None
 
     @property
+    def empty(self) -> tuple[str, ...]:
+        """The names of filters that were given without anything in them; forms send those that nobody filled in."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) == "")
+
+    @property
     def says_local_time(self) -> bool:
         """Whether a time is given without a zone."""
         return any(_is_local(text) for text in (self.since, self.until) if text)
@@ -52,6 +57,9 @@ class Asked:
 
         Times without a zone are those of ``zone``, of this machine's where it is None.
         """
+        since, until = (_time(text, now=now, zone=zone) for text in (self.since, self.until))
+        if since is not None and until is not None and since >= until:
+            raise QuestionInvalid("the time since which is not before the time until which: no event can pass both")
         return Question(
             patient_key=_patient_key(session, self.patient, self.patient_key),
             study=_study(session, self.study),
@@ -65,8 +73,8 @@ class Asked:
             weights=_matching(
                 self.weights, _DIGEST, "weights are named by the beginning of their digest, in hex digits"
             ),
-            since=_time(self.since, now=now, zone=zone),
-            until=_time(self.until, now=now, zone=zone),
+            since=since,
+            until=until,
             words=self.text or None,
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import structlog
 
@@ -16,7 +18,7 @@ from dicom_gateway.audit_messages.syslog_witness import SyslogWitness
 from storage import logs
 from storage.database import Database
 from storage.errors import AuditKeyInvalid, ConfigurationError
-from storage.history import sealing
+from storage.history import auditors, sealing
 from storage.history.keys import load_key, load_or_make_key
 from storage.history.note_keys import SigningKey
 from storage.history.sealer import Sealer
@@ -43,6 +45,21 @@ def signing_key(installation: Installation) -> SigningKey:
             f"audit.key_file: {path} is gone, and this log's checkpoints were signed with it: bring it back from a "
             "backup, or have the processes of one machine alone seal; another key would begin another log"
         ) from None
+
+
+def key_of_a_command(installation: Installation) -> SigningKey:
+    """Return the key as a process does that stays, but make none for whoever that would not belong to.
+
+    The gateway could not read a key that a command made as another user, and nothing would be sealed. Raises
+    AuditKeyInvalid.
+    """
+    path, state = installation.settings.audit.key_path(installation.state), installation.state
+    if not path.exists() and not (_belongs_to_us(state) and _may_seal(installation.database)):
+        raise AuditKeyInvalid(
+            f"audit.key_file: {path} is not there, and is not made for another user than the one that seals: "
+            f"the first process of oncue makes it (run this as the owner of {state}); with --key nothing is sealed here"
+        )
+    return signing_key(installation)
 
 
 def key_problem(installation: Installation) -> ConfigurationError | None:
@@ -110,7 +127,7 @@ def seal_now(installation: Installation) -> int:
     logs.configure(level="WARNING")  # to standard error: what a command writes is read by programs
     return Sealer(
         installation.database,
-        signing_key(installation),
+        key_of_a_command(installation),
         owner=f"cli-{uuid.uuid4().hex[:12]}",
         near=near_witnesses(installation),
     ).seal_once()
@@ -119,3 +136,12 @@ def seal_now(installation: Installation) -> int:
 def _has_checkpoints(database: Database) -> bool:
     with database.read() as session:
         return sealing.newest_checkpoint(session) is not None
+
+
+def _belongs_to_us(folder: Path) -> bool:
+    return folder.exists() and folder.stat().st_uid == os.geteuid()
+
+
+def _may_seal(database: Database) -> bool:
+    with database.read() as session:
+        return not auditors.may_only_read(session)

@@ -9,7 +9,7 @@ import pydicom.errors
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from console.history.log_key import far_witnesses, near_witnesses, seal_now, signing_key
+from console.history.log_key import far_witnesses, key_of_a_command, near_witnesses, seal_now
 from console.installation import Installation
 from dicom_gateway.objects.audit_checkpoint import checkpoint_of
 from storage.audit_tables import AuditLeafRow
@@ -45,7 +45,7 @@ def verified(
     """
     owns = key is None
     if key is None:
-        key = signing_key(installation).verifier
+        key = key_of_a_command(installation).verifier
         seal_now(installation)
     trusted = (*_of_witnesses(installation, key), *(_of_file(path, key) for path in files))
     kept = FileWitness(proved_path(installation), name="file of the last proof")

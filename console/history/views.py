@@ -45,11 +45,11 @@ class HistoryViews:
     def answer(
         self, asked: Asked, *, actor: str, order: Order, limit: int, after: str | None = None, with_facets: bool = False
     ) -> Answer:
-        """Return a page of events. Turning to the next page is no event of its own."""
+        """Return a page of events. Turning to the next page within minutes is no event of its own."""
         question = self.question(asked)
-        if after is None:
-            with self.database.write() as session:
-                readings.history_asked(session, question, Reader(actor, utc_now()))
+        with self.database.write() as session:
+            reader = Reader(actor, utc_now())
+            readings.history_asked(session, question, reader, turns_page=after is not None)
         with self.database.read() as session:
             page = questions.page(session, question, order, limit=limit, after=after)
             return Answer(page, facets(session, question) if with_facets else None)

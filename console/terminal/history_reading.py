@@ -44,28 +44,28 @@ def answer(installation: Installation, asked: Asked, listing: Listing) -> None:
     """Write the events that pass the filters, and put on record that they were asked for."""
     installation.require()
     database = installation.database
-    try:
+    with installation.using_database():
         with database.read() as session:
             question = asked.question(session, now=utc_now())
-        record_reading(database, lambda session, reader: readings.history_asked(session, question, reader))
+        record_reading(database, partial(_record_asked, question, listing))
         with database.read() as session:
             _write(session, question, listing)
-    finally:
-        database.dispose()
 
 
 def read_history(installation: Installation, study: str, read: Callable[[Session, str], Found], *, what: str) -> Found:
     """Return what ``read`` finds on record of a study, and put on record that it was read."""
     installation.require()
     database = installation.database
-    try:
+    with installation.using_database():
         with database.read() as session:
             uid = study_uid(session, study)
             found = read(session, uid)
         record_reading(database, partial(_record, uid, what))
         return found
-    finally:
-        database.dispose()
+
+
+def _record_asked(question: Question, listing: Listing, session: Session, reader: readings.Reader) -> None:
+    readings.history_asked(session, question, reader, turns_page=listing.after is not None)
 
 
 def _record(uid: str, what: str, session: Session, reader: readings.Reader) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage import audit
 from storage.audit import ConcernedStudy
+from storage.history import auditors
 from storage.history.question import Question
 from storage.history.selection import EVENTS
 from storage.models import StudyRow
@@ -63,18 +64,39 @@ def objects_retrieved(session: Session, study_id: int, reader: Reader, *, object
     _record(session, "study:retrieved", f"study/{study.uid}", reader, study=study, **details)
 
 
-def history_asked(session: Session, question: Question, reader: Reader) -> None:
-    """Record what somebody asked the history: the filters. Of a patient only the key; of words only how many."""
-    study = None if question.study is None else _study(session, question.study)
-    subject = "audit/events" if study is None else f"study/{study.uid}"
-    _record(session, "audit:queried", subject, reader, study=study, filters=_spoken(question))
+def history_asked(session: Session, question: Question, reader: Reader, *, turns_page: bool = False) -> None:
+    """Record what somebody asked the history: the filters. Of a patient only the key; of words only how many.
+
+    Whoever turns to the next page of what they asked minutes ago is still on the same visit. Nobody's word is taken
+    for that: a cursor can be made up.
+    """
+    filters = _spoken(question)
+    if not (turns_page and _asked_lately(session, filters, reader)):
+        _record_of_history(session, "audit:queried", question.study, reader, filters=filters)
 
 
 def history_read(session: Session, study_uid: str | None, reader: Reader, *, what: str) -> None:
     """Record that somebody read the history of a study, or one event of the whole."""
+    _record_of_history(session, "audit:read", study_uid, reader, what=what)
+
+
+def _asked_lately(session: Session, filters: str, reader: Reader) -> bool:
+    query = select(EVENTS.c.seq).where(
+        EVENTS.c.actor == auditors.recorded_as(session, reader.actor),
+        EVENTS.c.tag == "audit:queried",
+        EVENTS.c.details == audit.canonical({"filters": filters}),
+        EVENTS.c.at >= audit.moment(reader.now - _VISIT),
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def _record_of_history(session: Session, tag: str, study_uid: str | None, reader: Reader, **details: str) -> None:
+    if auditors.may_only_read(session):
+        auditors.note_reading(session, tag, study_uid, audit.canonical(details))
+        return
     study = None if study_uid is None else _study(session, study_uid)
     subject = "audit/events" if study is None else f"study/{study.uid}"
-    _record(session, "audit:read", subject, reader, study=study, what=what)
+    _record(session, tag, subject, reader, study=study, **details)
 
 
 def _study(session: Session, uid: str) -> ConcernedStudy:

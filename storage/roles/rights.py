@@ -47,6 +47,7 @@ FUNCTIONS: Mapping[str, tuple[Role, ...]] = {
     "audit_note_archive(text, text, text, text)": (),
     "audit_words(text)": (Role.APP, Role.AUDITOR),
     "classification_refuse()": (),
+    "audit_note_reading(text, text, text)": (Role.AUDITOR, Role.RETENTION),
     "audit_make_partition(date, bigint)": (Role.APP,),
     "audit_archive_month(date, bigint, text, text, text, boolean)": (Role.RETENTION,),
 }

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.errors import RecordMissing, RoutesInvalid
 from storage.routes.route import Route
+from storage.routes.sense import doubts
 
 SHIPPED = Path(__file__).with_name("routes.toml")
 
@@ -43,13 +44,20 @@ class Routes:
 
 
 def load_routes(path: Path | None = None) -> Routes:
-    """Read a file of routes, by default the one that ships. RoutesInvalid names line and rule at fault."""
+    """Read a file of routes, by default the one that ships.
+
+    RoutesInvalid names line and rule at fault, also where the rule is sound and no series can meet it.
+    """
     source = path or SHIPPED
     try:
         content = source.read_bytes()
     except OSError as error:
         raise RoutesInvalid(f"the routes {source.name} cannot be read: {error.strerror}") from error
-    return parse_routes(content, name=source.name)
+    routes = parse_routes(content, name=source.name)
+    for index, route in enumerate(routes.routes):
+        for place, reason in doubts(route):
+            raise RoutesInvalid(f"{source.name}: {_at(routes.content, index, place)}: {reason}")
+    return routes
 
 
 def parse_routes(content: bytes, *, name: str) -> Routes:
@@ -80,10 +88,14 @@ def _complaint(error: ValidationError, text: str) -> str:
     reason = _reason(first["type"], first["msg"])
     if place[:1] != ("route",) or len(place) == 1 or not isinstance(place[1], int):
         return f"{'.'.join(str(part) for part in place) or 'the file'}: {reason}"
-    index, keys = place[1], [str(part) for part in place[2:]]
-    named = [part for part in place[2:] if isinstance(part, str)]
+    return f"{_at(text, place[1], place[2:])}: {reason}"
+
+
+def _at(text: str, index: int, place: tuple[str | int, ...]) -> str:
+    """Return in words where in a route a key stands: its line, the route's name, the key with those above it."""
+    named = [part for part in place if isinstance(part, str)]
     where = f"line {_line(text, index, key=named[-1] if named else None)}, route {_name(text, index)}"
-    return f"{where}, {'.'.join(keys)}: {reason}" if keys else f"{where}: {reason}"
+    return f"{where}, {'.'.join(map(str, place))}" if place else where
 
 
 def _reason(kind: str, message: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from storage import migrate
 from tests.console.conftest import Place
 from tests.support.commands import oncue
 
@@ -18,7 +19,11 @@ LISTINGS = [
     ("deliveries", "retry", "1"),
     ("worklist",),
     ("audit", "list"),
+    ("audit", "query"),
     ("audit", "verify"),
+    ("audit", "prove", "1"),
+    ("routes", "replay", "--since", "2026-01-01"),
+    ("routes", "test", "1"),
     ("support", "list"),
     ("db", "check"),
 ]
@@ -33,6 +38,28 @@ def test_a_folder_without_an_installation_is_one_coded_line_and_stays_empty(
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("error [configuration_error]: there is no oncue database in ")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_database_that_was_not_upgraded_is_named_with_the_command_that_does_it(anywhere: Place) -> None:
+    migrate.downgrade(anywhere.database, "0006")
+    anywhere.database.dispose()
+    # The support set is as it was then, and can be listed.
+    for arguments in (one for one in LISTINGS if one != ("support", "list")):
+        ran = oncue(*arguments, "--state", anywhere.state)
+        assert (arguments, ran.code) == (arguments, 1)
+        assert "error [schema_mismatch]: the database is at 0006, this version needs " in ran.err, arguments
+        assert "oncue db upgrade" in ran.err
+
+
+def test_a_file_that_is_no_database_is_one_coded_line(place: Place) -> None:
+    place.database.dispose()
+    for left in place.state.glob("oncue.sqlite*"):
+        left.unlink()
+    (place.state / "oncue.sqlite").write_bytes(b"no database" * 1000)
+    for arguments in LISTINGS:
+        ran = oncue(*arguments, "--state", place.state)
+        assert (arguments, ran.code) == (arguments, 1)
+        assert ran.err.startswith("error [database_damaged]: "), arguments
 
 
 @pytest.mark.parametrize(

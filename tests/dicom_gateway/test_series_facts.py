@@ -40,6 +40,11 @@ def test_the_planes_of_a_multi_frame_series_are_counted(tmp_path: Path) -> None:
     assert written(tmp_path, [enhanced(SeriesPlan())]).frames == SeriesPlan().shape[0]
 
 
+def test_an_instance_that_lies_there_twice_counts_once(tmp_path: Path) -> None:
+    datasets = series(SeriesPlan())
+    assert written(tmp_path, [*datasets, *datasets]).frames == len(datasets)
+
+
 def test_whoever_waits_for_a_long_folder_hears_of_every_file(tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     datasets = series(SeriesPlan())

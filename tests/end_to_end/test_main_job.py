@@ -99,6 +99,8 @@ def _check_listings(system: System, study: dict[str, Any]) -> None:
         "id": job["id"],
         "study_instance_uid": study["study_instance_uid"],
         "revision": 1,
+        "route": "head-mr",
+        "pool": "default",
         "state": "succeeded",
         "attempts": 1,
         "code": None,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from storage.database import Database, connect
-from storage.errors import DatabaseUnavailable, SchemaMismatch, StatementRefused
+from storage.errors import DatabaseDamaged, DatabaseUnavailable, SchemaMismatch, StatementRefused
 from storage.models import StudyRow
 from tests.support.mounts import read_only
 
@@ -78,3 +78,26 @@ def test_a_file_that_was_read_only_when_it_was_opened_is_written_once_it_can_be(
         assert session.scalar(text("SELECT count(*) FROM notes")) == 1
     earlier.dispose()
     later.dispose()
+
+
+def test_a_file_that_is_no_database_is_damaged_and_not_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "oncue.sqlite").write_bytes(b"no database" * 1000)
+    database = connect(f"sqlite:///{tmp_path / 'oncue.sqlite'}")
+    with pytest.raises(DatabaseDamaged, match="backup") as damaged, database.read() as session:
+        session.scalar(text("SELECT 1"))
+    assert not damaged.value.retryable
+    database.dispose()
+
+
+def test_a_page_that_was_overwritten_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "oncue.sqlite"
+    database = connect(f"sqlite:///{path}")
+    with database.write() as session:
+        session.execute(text("CREATE TABLE notes (words TEXT)"))
+        session.execute(text("INSERT INTO notes VALUES (:words)"), {"words": "x" * 200_000})
+    database.dispose()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(DatabaseDamaged), database.read() as session:
+        session.scalars(text("SELECT words FROM notes")).all()
+    database.dispose()

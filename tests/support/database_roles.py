@@ -35,6 +35,15 @@ class DatabaseWithRoles:
 
 
 @contextmanager
+def fresh_database(server: str, template: str) -> Iterator[str]:
+    """Copy a migrated database, give its URL, and drop it at the end."""
+    name = f"roles_{uuid.uuid4().hex}"
+    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
 def with_roles(url: str) -> Iterator[DatabaseWithRoles]:
     """Make roles of a name of their own in a database, with a login each; at the end the database has none again."""
     prefix = f"t{uuid.uuid4().hex[:12]}"

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from storage import audit
 from storage.database import connect, utc_now
 from storage.roles.rights import Role
 from tests.support.commands import Ran, oncue
-from tests.support.database_roles import DatabaseWithRoles, with_roles
+from tests.support.database_roles import DatabaseWithRoles, fresh_database, with_roles
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 NOW = utc_now()
@@ -43,11 +42,13 @@ class Place:
 def place(
     postgresql_server: str, postgresql_template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    name = f"archives_{uuid.uuid4().hex}"
-    server = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{postgresql_template}"'))
-    url = make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    with fresh_database(postgresql_server, postgresql_template) as url:
+        _fill(url)
+        with with_roles(url) as roles:
+            yield Place(tmp_path, roles, monkeypatch)
+
+
+def _fill(url: str) -> None:
     database = connect(url)
     with database.write() as session:
         session.execute(text("SELECT audit_make_partition(:month)"), {"month": LAST_MONTH.replace(day=1).date()})
@@ -55,11 +56,6 @@ def place(
             at = LAST_MONTH if number < 30 else NOW
             audit.record(session, "study:opened", f"study/{number}", actor="reader", now=at)
     database.dispose()
-    with with_roles(url) as roles:
-        yield Place(tmp_path, roles, monkeypatch)
-    with server.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    server.dispose()
 
 
 def test_a_month_is_archived_by_its_role_and_proves_itself_to_a_stranger(place: Place, tmp_path: Path) -> None:
@@ -96,9 +92,21 @@ def test_an_auditor_asks_and_proves_without_writing(place: Place) -> None:
     key = place.ask("audit", "checkpoint", "--key", role=Role.APP).out.strip()
     listed = place.ask("audit", "list", "--json", role=Role.AUDITOR)
     assert len(listed.json) == 40
+    asked = place.ask("audit", "query", "--actor", "reader", "--limit", "1", role=Role.AUDITOR)
+    assert (asked.code, asked.err) == (0, "")
+    (own,) = place.ask("audit", "query", "--action", "audit:queried", "--oldest-first", "--limit", "1",
+                       "--format", "json", role=Role.AUDITOR).json["events"]  # fmt: skip # reads by its lines
+    assert own["actor"] == f"db:{Role.AUDITOR.named(place.roles.prefix)}_login"
     proved = place.ask("audit", "verify", "--key", key, role=Role.AUDITOR)
     assert proved.code == 0, proved.err
     assert place.ask("worklist", role=Role.AUDITOR).code == 1
+
+
+def test_an_auditor_makes_no_key_for_a_log_that_is_new(place: Place) -> None:
+    for words in (("verify",), ("checkpoint", "--key")):
+        refused = place.ask("audit", *words, role=Role.AUDITOR)
+        assert (refused.code, "[audit_key_invalid]" in refused.err) == (1, True)
+    assert not (place.state / "audit").exists()
 
 
 def test_roles_are_made_checked_and_printed(place: Place) -> None:

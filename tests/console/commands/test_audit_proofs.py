@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,19 @@ def test_the_log_is_proved_and_then_only_what_is_new(state: Path) -> None:
     new = ask(state, "verify", "--since-checkpoint", "--json").json
     assert (new["events"], new["since"], new["size"]) == (2, 9, 11)
     assert (state / "audit" / "key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder to another user")
+@pytest.mark.parametrize("words", [("verify",), ("prove", "4"), ("checkpoint", "--key")], ids=" ".join)
+def test_no_key_is_made_for_another_user_than_the_folders(state: Path, words: tuple[str, ...]) -> None:
+    os.chown(state, 54321, 54321)
+    refused = ask(state, *words)
+    assert refused.code == 1
+    assert "error [audit_key_invalid]: " in refused.err
+    assert f"the owner of {state}" in refused.err
+    assert not (state / "audit").exists()
+    os.chown(state, os.geteuid(), os.getegid())
+    assert ask(state, *words).code == 0
 
 
 def test_a_stranger_checks_an_event_with_the_key_or_with_a_checkpoint_alone(state: Path, tmp_path: Path) -> None:

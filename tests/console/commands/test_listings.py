@@ -169,6 +169,8 @@ def test_jobs_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place) -> No
             "id": failed.job_id,
             "study_instance_uid": failed.study_instance_uid,
             "revision": 1,
+            "route": "head-mr",
+            "pool": "default",
             "state": "failed",
             "attempts": 1,
             "code": "no_usable_series",

@@ -96,6 +96,10 @@ def test_events_are_written_as_lines_and_as_cells_that_no_spreadsheet_calculates
         (("--series", "a b"), "question_invalid"),
         (("--outcome", "odd"), "question_invalid"),
         (("--study", "999"), "record_missing"),
+        (("--patient", ""), "--patient is empty"),
+        (("--actor", "cli:anna", "--study", ""), "--study is empty"),
+        (("--since", "2026-03-02", "--until", "2026-03-01"), "question_invalid"),
+        (("--since", "1h", "--until", "2h"), "question_invalid"),
         (("--limit", "0"), "jsonl"),
         (("--facets", "--format", "csv"), "--facets"),
     ],
@@ -177,3 +181,23 @@ def test_reading_at_the_command_line_is_on_record_too(place: Place) -> None:
     assert oncue("studies", "explain", 1, "--out", out, "--state", place.state).code == 0
     seen = oncue("audit", "who-saw", 1, "--json", "--state", place.state).json
     assert {one["what"] for one in seen if one["who"].startswith("cli:")} == {"record", "export"}
+
+
+def test_a_page_out_of_the_blue_is_on_record_and_the_next_page_of_a_visit_is_not(
+    place: Place, client: TestClient
+) -> None:
+    def asked() -> list[str]:
+        with place.database.read() as session:
+            return [event.actor for event in audit.history(session, tag="audit:queried")]
+
+    failed_study(place.database)
+    made_up = "9999-01-01T00:00:00.000000+00:00~0"
+    assert client.get("/api/audit", params={"limit": 2, "after": made_up}).json()["events"]
+    assert len(asked()) == 1
+    cursor = client.get("/api/audit", params={"limit": 2, "action": "study:"}).json()["cursor"]
+    client.get("/api/audit", params={"limit": 2, "action": "study:", "after": cursor})
+    assert len(asked()) == 2
+    oncue("audit", "list", "--after", 0, "--state", place.state)
+    oncue("audit", "list", "--after", 2, "--state", place.state)
+    query(place, "--action", "job:", "--after", made_up)
+    assert len(asked()) == 4

@@ -7,10 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from storage import audit, migrate, revisions
-from storage.database import Database, connect
+from storage.database import Database, connect, utc_now
 from storage.errors import ConfigurationError, DatabaseRolesRefused, OncueError, SchemaMismatch
-from storage.history import sealing
+from storage.history import auditors, readings, sealing
 from storage.history.keys import load_or_make_key
+from storage.history.question import Question
 from storage.objects import ObjectStore
 from storage.roles import login, script
 from storage.roles.differences import differences
@@ -54,6 +55,7 @@ _CHANGES = (
     "SELECT setval(pg_get_serial_sequence('audit_events', 'seq'), 1)",
     "SELECT audit_archive_month('2025-01-01', 0, '', repeat('0', 64), 'x', true)",
     "SELECT audit_note_archive('audit:archived', '2025-01', 'x', '{}')",
+    "SELECT audit_note_reading('study:read', NULL, '{}')",
     "UPDATE alembic_version SET version_num = 'x'",
 )
 
@@ -108,6 +110,34 @@ def test_an_auditor_reads_the_history_and_no_patient(roles: DatabaseWithRoles, o
                 session.execute(text(statement))
 
 
+@pytest.mark.parametrize("role", [Role.AUDITOR, Role.RETENTION])
+def test_whoever_may_only_read_the_history_notes_that_alone_and_under_its_own_name(
+    roles: DatabaseWithRoles, objects: ObjectStore, role: Role
+) -> None:
+    recorded = analysed_study(roles.owner, objects)
+    uid = recorded.study_instance_uid
+    with roles.as_role(role) as database:
+        with database.write() as session:
+            readings.history_read(session, uid, readings.Reader("cli:somebody-else", NOW), what="timeline")
+        with database.write() as session:
+            readings.history_asked(session, Question(study=uid), readings.Reader("cli:somebody-else", NOW))
+        for forged in ("study:read", "audit:archived", None):
+            with pytest.raises((OncueError, DBAPIError)), database.write() as session:
+                auditors.note_reading(session, forged, uid, "{}")  # type: ignore[arg-type] # None is what SQL lets pass
+        with pytest.raises((OncueError, DBAPIError)), database.write() as session:
+            auditors.note_reading(session, "audit:read", uid, "no details")
+    with roles.owner.read() as session:
+        asked, read, *_ = audit.latest(session)
+        key = session.scalar(text("SELECT patient_key FROM studies WHERE study_instance_uid = :uid"), {"uid": uid})
+    login = f"db:{role.named(roles.prefix)}_login"
+    assert [(one.tag, one.actor, one.study, one.patient_key, one.subject) for one in (read, asked)] == [
+        ("audit:read", login, uid, key, f"study/{uid}"),
+        ("audit:queried", login, uid, key, f"study/{uid}"),
+    ]
+    assert (read.details, asked.details) == ('{"what":"timeline"}', f'{{"filters":"study={uid}"}}')
+    assert read.at[:10] == f"{utc_now():%Y-%m-%d}"
+
+
 def test_the_migrating_role_upgrades_and_new_tables_are_granted(roles: DatabaseWithRoles) -> None:
     with roles.as_role(Role.MIGRATE) as database:
         with database.write() as session:
@@ -143,7 +173,7 @@ def test_each_login_knows_what_it_may(roles: DatabaseWithRoles) -> None:
     said = {}
     for role in Role:
         with roles.as_role(role) as database, database.read() as session:
-            said[role] = (login.may_record(session), login.may_undo_guards(session))
+            said[role] = (not auditors.may_only_read(session), login.may_undo_guards(session))
     assert said == {
         Role.MIGRATE: (True, True),
         Role.APP: (True, False),

@@ -57,6 +57,57 @@ def test_what_is_wrong_is_named_with_line_and_route(text: str, complaint: str) -
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (GOOD.replace('["MR"]', '["MR", "MRI"]'), "line 8, route \"head\", match.modality: 'MRI' is no modality"),
+        (GOOD.replace('["MR"]', '[""]'), "match.modality: '' is no modality"),
+        (GOOD + 'sop_class = ["MRImageStorage"]\n', "line 9, route \"head\", match.sop_class: 'MRImageStorage' is"),
+        (GOOD + "body_part = []\n", 'line 9, route "head", match.body_part: an empty list asks for nothing'),
+        (GOOD + "body_part_unknown = false\n", "match.body_part_unknown: it says nothing without body_part"),
+        (GOOD + 'calling_aet = [" "]\n', "line 9, route \"head\", match.calling_aet: ' ' is like no name"),
+        (GOOD + 'station = ["A_NAME_OF_18_BYTES"]\n', "match.station: 'A_NAME_OF_18_BYTES' is like no name"),
+        (GOOD + "description = 't1$ax'\n", 'line 9, route "head", match.description: ^ is the beginning'),
+        (GOOD + "description = 't1^ax'\n", "match.description: ^ is the beginning"),
+        (GOOD + "description = 'flair|'\n", "match.description: every description meets this"),
+        (GOOD + "not_description = '.*'\n", "match.not_description: every description meets this"),
+        (GOOD + "maximum_thickness_mm = inf\n", "match.maximum_thickness_mm: inf is no limit"),
+        (GOOD + "[route.require]\nminimum_coverage_mm = inf\n", 'line 10, route "head", require.minimum_coverage_mm'),
+        (GOOD + "[[route.prefer]]\npoints = 3\ndescription = ''\n", "prefer.0.description: every description meets"),
+        (GOOD + "[[route.wait_for]]\nmodality = ['PET']\n", "wait_for.0.modality: 'PET' is no modality"),
+        (GOOD.replace('"zero-shot"', '" "'), 'line 5, route "head", analyser: this is blank'),
+    ],
+)
+def test_what_no_series_can_meet_is_named_where_the_file_is_read_and_stays_readable_on_record(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    assert parse_routes(text.encode(), name="on record").named("head")
+    (tmp_path / "routes.toml").write_text(text)
+    with pytest.raises(RoutesInvalid) as caught:
+        load_routes(tmp_path / "routes.toml")
+    assert str(caught.value).startswith("routes.toml: line ")
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "description = '^$'",
+        "description = '^t1 .*ax$|\\bflair\\b'",
+        "description = 't1[^$]ax'",
+        "description = 'cost \\$100'",
+        "not_description = '^loc|scout$'",
+        'calling_aet = ["*CT*OF*THE*NORTH*WING*", "*"]',
+        'station = ["[AB]OR[TUVWXYZ][0-9][0-9]"]',
+        'modality = ["mr ", "OT"]',
+    ],
+)
+def test_what_some_series_can_meet_passes(tmp_path: Path, line: str) -> None:
+    text = GOOD.replace('modality = ["MR"]', line) if line.startswith("modality") else f"{GOOD}{line}\n"
+    (tmp_path / "routes.toml").write_text(text)
+    assert load_routes(tmp_path / "routes.toml").named("head")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RoutesInvalid, match=r"routes\.toml cannot be read"):
         load_routes(tmp_path / "routes.toml")
