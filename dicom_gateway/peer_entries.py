@@ -105,6 +105,16 @@ def query_address(text: str) -> str:
     return _url(text)
 
 
+def store_address(text: str) -> str:
+    """Return where a peer takes what it asks for by C-MOVE: ``AET@HOST:PORT`` or ``tls://AET@HOST:PORT``."""
+    if len(text) > _LONGEST_ADDRESS:
+        raise PeerInvalid(f"a store address has at most {_LONGEST_ADDRESS} characters")
+    try:
+        return str(Destination.parse(text))
+    except ConfigurationError as error:
+        raise PeerInvalid(f"the store address {text!r} cannot be read: {error}") from None
+
+
 def _url(text: str) -> str:
     form = (
         "write it as https://HOST/PATH, for example https://pacs.example.org/dicom-web, or as AET@HOST:PORT for C-FIND"

@@ -30,7 +30,11 @@ CertificateName = Annotated[
 OfLane = Annotated[str, typer.Option("--lane", metavar="LANE", help="Lane of its studies: stat, routine or batch.")]
 Services = Annotated[
     str,
-    typer.Option("--services", metavar="LIST", help="What it may ask for, with commas: echo, store, ups (workitems)."),
+    typer.Option(
+        "--services",
+        metavar="LIST",
+        help="What it may ask for, with commas: echo, store, ups (workitems), find, get, commit.",
+    ),
 ]
 SopClass = Annotated[
     list[str] | None,
@@ -56,6 +60,14 @@ Query = Annotated[
         "--query",
         metavar="ADDRESS",
         help="Where it answers questions: AET@HOST:PORT, tls://AET@HOST:PORT, or https:// DICOMweb.",
+    ),
+]
+StoreAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--store-address",
+        metavar="ADDRESS",
+        help="Where it takes what it asks for by C-MOVE, and reports of commitment: AET@HOST:PORT or tls://...",
     ),
 ]
 Setting = Annotated[
@@ -108,6 +120,7 @@ def add_peer(
     images_per_hour: Images = None,
     megabytes_per_hour: Megabytes = None,
     query: Query = None,
+    store_address: StoreAddress = None,
     setting: Setting = None,
     replace: Replace = False,
     as_json: AsJson = False,
@@ -138,6 +151,7 @@ def add_peer(
         lane=_lane(lane),
         quotas=Quotas(associations_per_hour, images_per_hour, megabytes_per_hour),
         query_address=query and checked.query_address(query),
+        store_address=store_address and checked.store_address(store_address),
         care_setting=chosen(CareSetting, setting),
     )
     record = peers.replace if replace else peers.add
@@ -248,7 +262,7 @@ def _services(text: str) -> frozenset[Service]:
 
     services = frozenset(all_chosen(Service, [part.strip() for part in text.split(",") if part.strip()]))
     if not services:
-        raise typer.BadParameter("give at least one of echo, store, ups")
+        raise typer.BadParameter(f"give at least one of {', '.join(Service)}")
     return services
 
 

@@ -35,6 +35,7 @@ _ENTRY_HEADERS = (
     "setting",
     "this hour",
     "query",
+    "store at",
     "last seen",
 )
 
@@ -72,7 +73,7 @@ def try_peer(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a peer would be let in now, what stands in its way, and whether its query address answers.
+    """Say whether a peer would be let in now, what stands in its way, and whether its own addresses answer.
 
     Exit code 1 where something stands in its way.
 
@@ -81,7 +82,7 @@ def try_peer(
     from dataclasses import asdict
 
     from console.doctor.process_probes import current_endpoints
-    from console.peers.trial import try_entry, try_query
+    from console.peers.trial import try_entry, try_query, try_store
     from console.terminal.output import write_json, write_table
     from dicom_gateway import peer_entries
     from dicom_gateway.config import ListenerSettings
@@ -94,9 +95,11 @@ def try_peer(
     asked = None if address is None else peer_entries.address(address)
     with installation.read() as session:
         tested = [*try_entry(session, name, MatchingRules.of(gateway), ports=ports, address=asked)]
-        query = peers.find(session, name).entry.query_address
-    if query is not None:
-        tested.append(try_query(query, gateway))
+        entry = peers.find(session, name).entry
+    if entry.query_address is not None:
+        tested.append(try_query(entry.query_address, gateway))
+    if entry.store_address is not None:
+        tested.append(try_store(entry.store_address, gateway))
     if as_json:
         write_json([asdict(one) for one in tested])
     else:
@@ -157,6 +160,7 @@ def _row(form: PeerForm) -> tuple[object, ...]:
         form.care_setting,
         ", ".join(used),
         form.query_address,
+        form.store_address,
         form.last_seen_at and form.last_seen_at[:19],
     )
 

@@ -36,6 +36,7 @@ class PeerForm(RecordSchema):
     used_images: int
     used_megabytes: float
     query_address: str | None
+    store_address: str | None
     care_setting: CareSetting | None
     added_by: str
     added_at: IsoTime
@@ -88,6 +89,7 @@ def _form(recorded: RecordedPeer, used: Mapping[str, Usage]) -> PeerForm:
             "used_images": usage.images,
             "used_megabytes": usage.size_bytes / _MEGABYTE,
             "query_address": entry.query_address,
+            "store_address": entry.store_address,
             "care_setting": entry.care_setting,
             "added_by": recorded.added_by,
             "added_at": recorded.added_at,

@@ -65,11 +65,20 @@ def try_query(address: str, gateway: GatewaySettings) -> Tested:
     """Ask the peer whether it is there: by C-ECHO, or by QIDO-RS for one study (PS3.18 10.6)."""
     if address.startswith(("http://", "https://")):
         return _dicomweb(address)
+    return _echoed("query address", address, gateway)
+
+
+def try_store(address: str, gateway: GatewaySettings) -> Tested:
+    """Ask by C-ECHO whether the peer is there where it takes what it asks for."""
+    return _echoed("store address", address, gateway)
+
+
+def _echoed(subject: str, address: str, gateway: GatewaySettings) -> Tested:
     tls = DestinationTls(gateway)
     outcome = echo(Destination.parse(address), calling_ae_title=gateway.aet, timeouts=_PATIENCE, tls=tls)
     if outcome.answered:
-        return Tested("query address", passed=True, detail=f"{address} answered C-ECHO")
-    return Tested("query address", passed=False, detail=f"[{outcome.code}] {outcome.reason}")
+        return Tested(subject, passed=True, detail=f"{address} answered C-ECHO")
+    return Tested(subject, passed=False, detail=f"[{outcome.code}] {outcome.reason}")
 
 
 def _admission(session: Session, entry: PeerEntry, rules: MatchingRules, address: str | None) -> Tested:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dicom_gateway.errors import GatewayError, RequestCanceled, UndecodableObject, UnsupportedObject
 from dicom_gateway.protocol.commands import CommandField
 from dicom_gateway.protocol.exchange import Conversation, FileDataSet, PeerAnswer, PeerRequest, Request
+from dicom_gateway.queries.retrieval_count import RetrievalCount
 from dicom_gateway.queries.selection import Selection
-from dicom_gateway.queries.tally import Tally
 from dicom_gateway.sending.outgoing import data_set_offset, encoded
 from dicom_gateway.status import meaning, written
 from storage.errors import StorageError
@@ -23,37 +23,34 @@ def conversation(selection: Selection, request: Request, found: Sequence[HeldObj
 
     One that lies on disk in none of them, or is not there as it was, has failed, and the next one follows.
     """
-    tally = Tally(len(found), request.transfer_syntax_uid)
+    count = RetrievalCount(len(found), request.transfer_syntax_uid)
     try:
         for one in found:
-            yield from _one(selection, request, one, tally)
-            if not tally.due_in and tally.remaining:
-                yield tally.pending()
+            yield from _one(selection, request, one, count)
+            if not count.due_in and count.remaining:
+                yield count.pending()
     except RequestCanceled:
-        yield tally.canceled()
+        yield count.canceled()
         return
-    yield tally.last()
+    yield count.last()
 
 
-def _one(selection: Selection, request: Request, one: HeldObject, tally: Tally) -> Conversation:
+def _one(selection: Selection, request: Request, one: HeldObject, count: RetrievalCount) -> Conversation:
     try:
         asked = _asked(selection, request, one)
         answer = yield asked
     except (GatewayError, StorageError) as error:
-        tally.has_failed(one.sop_instance_uid, str(error))
+        count.has_failed(one.sop_instance_uid, str(error))
     except OSError:
-        tally.has_failed(one.sop_instance_uid, "an object is not in the store any more")
+        count.has_failed(one.sop_instance_uid, "an object is not in the store any more")
     else:
         assert isinstance(answer, PeerAnswer)  # noqa: S101 - a request of ours is answered by one
         why = f"you answered {written(answer.status)}: {meaning(answer.status)}"
-        tally.answered(one.sop_instance_uid, answer.status, why)
+        count.answered(one.sop_instance_uid, answer.status, why)
 
 
 def _asked(selection: Selection, request: Request, one: HeldObject) -> PeerRequest:
-    """Return the request that stores an object with the peer; GatewayError, StorageError or OSError where none can.
-
-    It is looked at whole first: what was changed on disk must not be taken for the image that it was.
-    """
+    """Return the request that stores an object with the peer; GatewayError, StorageError or OSError where none can."""
     outgoing = selection.outgoing(one)
     syntaxes = (proposal.transfer_syntax_uid for proposal in outgoing.proposals)
     taken = [syntax for syntax in syntaxes if (one.sop_class_uid, syntax) in request.takes]

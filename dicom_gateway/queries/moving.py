@@ -13,8 +13,8 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import OutOfResources, RequestCanceled
 from dicom_gateway.protocol.commands import MoveOriginator
 from dicom_gateway.protocol.exchange import Conversation, Request
+from dicom_gateway.queries.retrieval_count import RetrievalCount
 from dicom_gateway.queries.selection import Selection
-from dicom_gateway.queries.tally import Tally
 from dicom_gateway.receivers import Receiver
 from dicom_gateway.sending import sender
 from dicom_gateway.sending.associations import PeerTimeouts
@@ -24,7 +24,8 @@ from dicom_gateway.sending.outgoing import Outgoing
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.holdings.objects import HeldObject
 
-_MOST_MOVES = 16
+MOST_MOVES = 16
+"""C-MOVEs that a gateway carries out at once; each holds a thread and an association."""
 
 logger = structlog.get_logger(__name__)
 
@@ -41,9 +42,9 @@ class MoveCaller:
 class Mover:
     """Sends objects to the destinations of C-MOVEs, so many at a time; threads share it."""
 
-    def __init__(self, caller: MoveCaller, *, most: int = _MOST_MOVES) -> None:
+    def __init__(self, caller: MoveCaller) -> None:
         self._caller = caller
-        self._places = threading.BoundedSemaphore(most)
+        self._places = threading.BoundedSemaphore(MOST_MOVES)
 
     def conversation(
         self, selection: Selection, request: Request, found: Sequence[HeldObject], receiver: Receiver
@@ -52,26 +53,26 @@ class Mover:
 
         A cancelled one ends behind the object that is on its way, which counts as remaining.
         """
-        tally = Tally(len(found), request.transfer_syntax_uid)
+        count = RetrievalCount(len(found), request.transfer_syntax_uid)
         if not found:
-            yield tally.last()
+            yield count.last()
             return
         move = self._begin([selection.outgoing(one) for one in found], receiver, request)
         try:
             while not move.is_over:
-                outcome = move.outcome(tally.due_in)
+                outcome = move.outcome(count.due_in)
                 if outcome is not None:
-                    _count(tally, outcome)
-                if not tally.due_in and tally.remaining:
-                    yield tally.pending()
+                    _note(count, outcome)
+                if not count.due_in and count.remaining:
+                    yield count.pending()
         except RequestCanceled:
-            yield tally.canceled()
+            yield count.canceled()
             return
         finally:
             move.end()
-        for one in found[tally.total - tally.remaining :]:
-            tally.has_failed(one.sop_instance_uid, "the objects could not be sent")
-        yield tally.last()
+        for one in found[count.total - count.remaining :]:
+            count.has_failed(one.sop_instance_uid, "the objects could not be sent")
+        yield count.last()
 
     def _begin(self, objects: Sequence[Outgoing], receiver: Receiver, request: Request) -> _Move:
         if not self._places.acquire(blocking=False):
@@ -152,8 +153,8 @@ class _Ended(Exception):
     """The one that asked wants no more: raised within the sender, which releases the association then."""
 
 
-def _count(tally: Tally, outcome: SendOutcome) -> None:
+def _note(count: RetrievalCount, outcome: SendOutcome) -> None:
     if outcome.status is None:
-        tally.has_failed(outcome.sop_instance_uid, outcome.reason)
+        count.has_failed(outcome.sop_instance_uid, outcome.reason)
     else:
-        tally.answered(outcome.sop_instance_uid, outcome.status, outcome.reason)
+        count.answered(outcome.sop_instance_uid, outcome.status, outcome.reason)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -54,12 +55,13 @@ class Selection:
                 readings.objects_retrieved(session, study_id, reader, objects=count, destination=destination)
 
     def outgoing(self, found: HeldObject) -> Outgoing:
-        """Return an object as it is sent."""
+        """Return an object as it is sent, held to its digest before: what was changed on disk is no image any more."""
         return Outgoing(
             path=self.objects.path(found.digest),
             sop_class_uid=found.sop_class_uid,
             sop_instance_uid=found.sop_instance_uid,
             transfer_syntax_uid=found.transfer_syntax_uid,
+            verify=partial(self.objects.verify, found.digest),
         )
 
 

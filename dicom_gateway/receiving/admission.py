@@ -86,6 +86,10 @@ class Admission(Protocol):
         """
         ...
 
+    def still_allows(self, admitted: Admitted, service: Service) -> bool:
+        """Say whether a caller with an open association may still use a service; its refusal is noted already."""
+        ...
+
     def charge(self, admitted: Admitted, size_bytes: int) -> GatewayError | None:
         """Count one image; return why it is not taken, None where it is. Its refusal is noted already."""
         ...

@@ -24,7 +24,7 @@ from storage.changes import Changes
 from storage.database import Database
 from storage.errors import StorageError
 from storage.peer_usage import Usage
-from storage.peers import LOOPBACK
+from storage.peers import LOOPBACK, Service
 from storage.refused_peers import Attempts
 
 _ROUND_SECONDS = 0.5
@@ -80,6 +80,16 @@ class PeerAdmission:
     def is_known_address(self, address: str) -> bool:
         """Say whether the caller of some entry may have this address."""
         return self._list().knows_address(address)
+
+    def still_allows(self, admitted: Admitted, service: Service) -> bool:
+        """Say whether the peer's entry is there, lets it in, and names the service."""
+        if admitted.peer == LOOPBACK:
+            return service in admitted.services
+        entry = self._list().find(admitted.peer)
+        if entry is not None and entry.allowed and service in entry.services:
+            return True
+        self.note_refusal(admitted.caller, PEER_BLOCKED)
+        return False
 
     def charge(self, admitted: Admitted, size_bytes: int) -> GatewayError | None:
         """Count one image, unless the peer's entry is gone or blocked, or its quotas are used up in this hour."""

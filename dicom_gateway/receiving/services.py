@@ -129,9 +129,12 @@ class Services:
     def responses(self, incoming: Incoming, exchange: Exchange, *, takes: Taken) -> Conversation:
         """Return what is said to a request that is there in full and exchanges data sets.
 
-        ``takes`` are SOP classes with their transfer syntaxes in which the peer takes requests.
+        ``takes`` are SOP classes with their transfer syntaxes in which the peer takes requests. Of a peer whose entry
+        does not allow it any more nothing is looked at.
         """
         self._association_id()
+        if not self._parts.admission.still_allows(self._admitted, exchange.service.permission):
+            return _single(Response(int(Status.NOT_AUTHORIZED), comment="not allowed any more"))
         return exchange.responses(incoming.command, self._admitted, takes)
 
     def ended(self, how: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
@@ -50,7 +50,8 @@ _UNREADABLE = (
 class Outgoing:
     """One file to send, and what its data set says of it; ``transfer_syntax_uid`` is how it is encoded on disk.
 
-    ``data_set_at`` is where its data set begins, if that is known and it can travel as it lies.
+    ``data_set_at`` is where its data set begins, if that is known and it can travel as it lies. ``verify``, where it is
+    given, is called before it is read: StorageError there says that it is not as it was stored, and must not leave.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Outgoing:
     sop_instance_uid: str
     transfer_syntax_uid: str
     data_set_at: int | None = None
+    verify: Callable[[], None] | None = field(default=None, compare=False)
 
     @property
     def proposals(self) -> tuple[Proposal, ...]:

@@ -13,6 +13,7 @@ from dicom_gateway.protocol.data_set_pdus import BytesSource, FileSource
 from dicom_gateway.sending.outcomes import SendOutcome, answered, failed
 from dicom_gateway.sending.outgoing import Outgoing, data_set_offset, encoded
 from dicom_gateway.sending.requested_association import PreparedStore, Proposal, RequestedAssociation
+from storage.errors import StorageError
 
 Ready = tuple[Outgoing, PreparedStore | GatewayError]
 """An object with the request that is ready to go out, or why there is none."""
@@ -88,9 +89,13 @@ class _Queue(Iterator[Ready]):
             sop_class, syntax = UID(outgoing.sop_class_uid).name, UID(outgoing.transfer_syntax_uid).name
             return PeerRejectedObject(f"{self._destination} does not take {sop_class} as {syntax}", of_form=True)
         try:
+            if outgoing.verify is not None:
+                outgoing.verify()
             return _prepared(outgoing, self._association, taken)
         except GatewayError as error:
             return error
+        except StorageError as error:
+            return UndecodableObject(str(error))
         except OSError as error:
             return _unreadable(error)
 

@@ -24,6 +24,7 @@ from storage.errors import PeerInvalid
         (peer_entries.query_address, "PACS@10.0.0.2:104", "PACS@10.0.0.2:104"),
         (peer_entries.query_address, "tls://PACS@10.0.0.2:2762", "tls://PACS@10.0.0.2:2762"),
         (peer_entries.query_address, "https://pacs:8443/dicom-web", "https://pacs:8443/dicom-web"),
+        (peer_entries.store_address, " tls://WS1@10.0.0.2:2762", "tls://WS1@10.0.0.2:2762"),
     ],
 )
 def test_what_is_said_of_a_peer_is_read(read: Callable[[str], str], text: str, value: str) -> None:
@@ -54,6 +55,9 @@ def test_what_is_said_of_a_peer_is_read(read: Callable[[str], str], text: str, v
         (peer_entries.query_address, "https://pacs/?token=secret", "a query"),
         (peer_entries.query_address, "https://pacs:none/", "cannot be read"),
         (peer_entries.query_address, "https://" + "a" * 300, "at most 300"),
+        (peer_entries.store_address, "WS1@10.0.0.2", "is not complete"),
+        (peer_entries.store_address, "https://pacs/dicom-web", "cannot be read"),
+        (peer_entries.store_address, "WS1@" + "a" * 300 + ":104", "at most 300"),
     ],
 )
 def test_what_is_wrong_with_it_is_said_with_what_it_should_be(

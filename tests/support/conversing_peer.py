@@ -36,6 +36,7 @@ STORE_RQ, GET_RQ, MOVE_RQ, EVENT_RQ, ACTION_RQ, CANCEL_RQ, RESPONSE = (
 )  # fmt: skip # reads by its lines
 _DATA_SET = 0x0001
 _ACCEPTANCE_FIXED_BYTES = 68
+_FRAGMENT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,9 @@ class ConversingPeer:
     def send(self, context_id: int, elements: Iterable[bytes], data_set: bytes = b"") -> None:
         """Send a message of any elements."""
         content = p_data(fragment(context_id, COMMAND | LAST, command_set(*elements)))
-        if data_set:
-            content += p_data(fragment(context_id, LAST, data_set))
+        for at in range(0, len(data_set), _FRAGMENT_BYTES):
+            is_last = at + _FRAGMENT_BYTES >= len(data_set)
+            content += p_data(fragment(context_id, LAST if is_last else 0, data_set[at : at + _FRAGMENT_BYTES]))
         self.socket.sendall(content)
 
     def release(self) -> bool:

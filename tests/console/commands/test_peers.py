@@ -38,6 +38,7 @@ def test_an_entry_is_added_listed_replaced_and_removed(anywhere: Place) -> None:
         anywhere, "add", "ct1", "--aet", "CT1", "--network", "10.20.0.7", "--lane", "stat", "--services", "store",
         "--sop-class", "CTImageStorage", "--sop-class", "MRImageStorage", "--images-per-hour", 500,
         "--certificate-name", "ct1.example.org", "--query", "PACS@10.20.0.2:104",
+        "--store-address", "WS1@10.20.0.3:104",
     )  # fmt: skip # a command line
     told = "it calls itself CT1, from 10.20.0.7/32, certificate ct1.example.org, lane stat"
     assert added.out == f"peer ct1 is let in for store: {told}\n", added.err
@@ -47,6 +48,7 @@ def test_an_entry_is_added_listed_replaced_and_removed(anywhere: Place) -> None:
     (form,) = listed(anywhere)
     assert (form["services"], form["network"], form["lane"]) == (["store"], "10.20.0.7/32", "stat")
     assert (len(form["sop_classes"]), form["query_address"]) == (2, "PACS@10.20.0.2:104")
+    assert form["store_address"] == "WS1@10.20.0.3:104"
     assert (form["used_images"], form["images_per_hour"], form["used_megabytes"]) == (40, 500, 20.5)
     assert "40 of 500 images" in ask(anywhere, "list").out
     again = ask(anywhere, "add", "ct1", "--aet", "CT1")
@@ -70,7 +72,7 @@ def test_an_entry_is_added_listed_replaced_and_removed(anywhere: Place) -> None:
         (("--aet", "CT", "--network", "10.0.0.1/8"), "did you mean 10.0.0.0/8"),
         (("--aet", "CT", "--sop-class", "NoSuchStorage"), "docs/conformance.md"),
         (("--aet", "CT", "--lane", "fast"), "'fast' is not one of stat, routine, batch"),
-        (("--aet", "CT", "--services", "find"), "'find' is not one of echo, store"),
+        (("--aet", "CT", "--services", "move"), "'move' is not one of echo, store"),
         (("--aet", "CT", "--services", ","), "at least one of echo, store"),
         (("--aet", "CT", "--images-per-hour", "0"), "greater than or equal to 1"),
     ],
@@ -144,16 +146,23 @@ def test_a_peer_that_is_as_its_entry_says_passes_the_test(
         processes.start(session, "gateway-1", "gateway", now=utc_now())
     with dcmtk_archive(tmp_path) as archive:
         address = f"{archive.ae_title}@127.0.0.1:{archive.port}"
-        ask(place, "add", "ct1", "--aet", "CT1", "--network", "10.20.0.0/16", "--lane", "stat", "--query", address)
+        ask(
+            place, "add", "ct1", "--aet", "CT1", "--network", "10.20.0.0/16", "--lane", "stat", "--query", address,
+            "--services", "echo,store,find,get,commit", "--store-address", address,
+        )  # fmt: skip # a command line
         ran = ask(place, "test", "ct1")
     assert ran.code == 0, ran.out
     assert "CT1 at 10.20.0.0, calling ONCUE, would be let in: lane stat" in ran.out
-    assert "answered C-ECHO" in ran.out
+    assert "services commit, echo, find, get, store" in ran.out
+    assert ran.out.count("answered C-ECHO") == 2
 
 
 def test_what_stands_in_the_way_of_a_peer_is_named(place: Place) -> None:
     dead = f"PACS@127.0.0.1:{free_port()}"
-    ask(place, "add", "ct1", "--aet", "CT1", "--network", "10.20.0.0/16", "--images-per-hour", 2, "--query", dead)
+    ask(
+        place, "add", "ct1", "--aet", "CT1", "--network", "10.20.0.0/16", "--images-per-hour", 2, "--query", dead,
+        "--store-address", dead,
+    )  # fmt: skip # a command line
     with place.database.write() as session:
         peer_usage.add(session, {(peer_usage.hour_of(utc_now()), "ct1"): Usage(1, 2, 0)}, now=utc_now())
     turn_away(place, "CT1", "10.30.0.7", "network_not_allowed")
@@ -165,6 +174,7 @@ def test_what_stands_in_the_way_of_a_peer_is_named(place: Place) -> None:
     assert found["images per hour"][1] == "2 of 2 used in this hour"
     assert "CT1 at 10.30.0.7 was turned away 3 times" in found["turned away"][1]
     assert "[peer_unreachable]" in found["query address"][1]
+    assert "[peer_unreachable]" in found["store address"][1]
     ask(place, "block", "ct1")
     assert "[peer_blocked]" in found_by_test(place, "ct1")["admission"][1]
     assert "there is no peer mr" in ask(place, "test", "mr").err

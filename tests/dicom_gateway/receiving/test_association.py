@@ -206,6 +206,9 @@ class Restricted(PeerAdmission):
         admitted = super().admit(caller)
         return admitted if isinstance(admitted, Refused) else self._restrict(admitted)
 
+    def still_allows(self, admitted: Admitted, service: Service) -> bool:
+        return service in admitted.services
+
     def charge(self, _admitted: Admitted, _size_bytes: int) -> GatewayError | None:
         return self._quota
 

@@ -88,6 +88,7 @@ class Site:
     """A listener with its two services, and what a peer of theirs may do."""
 
     port: int
+    admission: PeerAdmission
     retrieval: Scripted
     commitment: Scripted
 
@@ -99,6 +100,7 @@ def running_site(database: Database, objects: ObjectStore, *services: Service, s
         entry = PeerEntry("pacs", "PACS", services=frozenset(services))
         peers.add(session, entry, actor="test", now=utc_now())
         processes.start(session, "test", "gateway", now=utc_now())
+    admission = PeerAdmission(database, settings, utc_now)
     retrieval, commitment = Scripted(Service.RETRIEVAL), Scripted(Service.COMMITMENT)
     listener = Listener(
         settings,
@@ -106,13 +108,13 @@ def running_site(database: Database, objects: ObjectStore, *services: Service, s
         objects,
         process_id="test",
         clock=utc_now,
-        admission=PeerAdmission(database, settings, utc_now),
+        admission=admission,
         data_set_services={GET: retrieval, COMMITMENT: commitment},
     )
     objects.prepare()
     listener.start()
     try:
-        yield Site(listener.port, retrieval, commitment)
+        yield Site(listener.port, admission, retrieval, commitment)
     finally:
         listener.stop()
 
@@ -457,6 +459,20 @@ def test_a_peer_has_the_role_of_the_scp_where_its_entry_allows_what_that_is_for(
         ConversingPeer(site.port, [CT_IMAGE, COMMITMENT, VERIFICATION], TAKES_CT, *asked) as peer,
     ):
         assert (peer.roles(), peer.context_results()) == (answered, results)
+
+
+def test_a_peer_that_is_blocked_meanwhile_is_refused_on_its_open_association(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    with running_site(sqlite_database, objects, *Service) as site:
+        site.commitment.says = _followed_by_report([])
+        with ConversingPeer(site.port, [COMMITMENT]) as peer:
+            with sqlite_database.write() as session:
+                peers.set_allowed(session, "pacs", allowed=False, actor="test", now=utc_now())
+            site.admission.refresh()
+            peer.request(ACTION_RQ, COMMITMENT, b"transaction")
+            assert peer.read().number(STATUS) == 0x0124
+    assert site.commitment.seen == []
 
 
 def test_a_peer_that_may_only_retrieve_stores_nothing(sqlite_database: Database, objects: ObjectStore) -> None:

@@ -19,7 +19,7 @@ _LONGEST_FAILED_LIST = 1000
 
 
 @dataclass(slots=True)
-class Tally:
+class RetrievalCount:
     """Counts the sub-operations of one request. ``transfer_syntax_uid`` is that of its responses."""
 
     total: int
