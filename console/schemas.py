@@ -159,11 +159,11 @@ class JobForm(RecordSchema):
     id: int
     study_instance_uid: str
     revision: int
-    route: str
-    pool: str
     state: JobState
     attempts: int
     code: str | None
+    route: str
+    pool: str
 
 
 class ListedJobForm(JobForm):

@@ -65,6 +65,8 @@ def test_the_listings_keep_their_fields() -> None:
         "state",
         "attempts",
         "code",
+        "route",
+        "pool",
     ]
     assert list(DeliveryForm.model_fields) == [
         "sop_instance_uid",
@@ -86,7 +88,7 @@ def test_the_details_keep_their_fields() -> None:
     more += ["waits_for", "expected_instances", "unread", "read_at", "read_by"]
     assert list(WorklistForm.model_fields) == [*study, *more]
     more = ["reason", "lane", "opened_at", "started_at", "finished_at", "worker"]
-    routed = ["route", "analyser", "pool", "routes_sha256", "wanted"]
+    routed = ["analyser", "routes_sha256", "wanted"]
     assert list(JobDetailForm.model_fields) == [*job, *routed, *more]
     study = ["study", "jobs", "result", "results", "deliveries", "events"]
     assert list(StudyDetailForm.model_fields) == [*study, "deletions", "kept", "urgent"]
