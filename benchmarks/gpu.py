@@ -27,13 +27,15 @@ from storage.states import JobState
 from storage.volumes import Volume
 from tests.support import tiny_networks
 from tests.support.ct_phantoms import ct_phantom
+from tests.support.limb_phantoms import VALUES, limb_phantom
 from tests.support.pool import Floor, work_floor
 from tests.support.queued import stored_instances
 from workers.analysers import SEGMENTATION_FOLDER
-from workers.config import WorkerSettings
+from workers.config import FAMILIES_FOLDER, WorkerSettings
 from workers.imaging.inputs import read_inputs
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules
+from workers.segmentation.family_segmenter import FamilySegmenter
 from workers.segmentation.segmenter import ZeroShotSegmenter
 from workers.site_models.kinds import recognise
 from workers.site_models.loading import open_checked
@@ -80,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         volumes = _phantoms(Path(folder), slices=arguments.slices, size=arguments.size)
-        agreements = [*_shipped(volumes), *_foreign(Path(folder))]
+        agreements = [*_shipped(volumes), *_families(), *_foreign(Path(folder))]
         backlog = _backlog(Path(folder), arguments.studies if torch.cuda.is_available() else min(arguments.studies, 3))
     if arguments.json:
         print(json.dumps({"gpu": _gpu(), "agreements": list(map(asdict, agreements)), "backlog": asdict(backlog)}))
@@ -128,6 +130,29 @@ def _shipped_masks(
     folder: Path, volumes: Sequence[Volume], device: torch.device, dtype: torch.dtype
 ) -> list[NDArray[np.bool_]]:
     segmenter = ZeroShotSegmenter.load(folder, device=device, dtype=dtype)
+    return [segmenter.segment(volume).mask for volume in volumes]
+
+
+def _families() -> Iterator[Agreement]:
+    """Compare each family whose kind of image is drawn here: a thigh with a tumour, and one without."""
+    cpu = torch.device("cpu")
+    for folder in sorted((WorkerSettings().models_folder() / FAMILIES_FOLDER).iterdir()):
+        (modality,) = FamilySegmenter.load(folder, device=cpu, dtype=torch.float32).family.modalities
+        if modality not in VALUES:
+            continue
+        volumes = [limb_phantom(modality, seed=1).volume, limb_phantom(modality, seed=2, tumour=False).volume]
+        true = _family_masks(folder, volumes, cpu, torch.float32)
+        for device, dtype in _runs():
+            with _memory(device) as taken:
+                masks = _family_masks(folder, volumes, device, dtype)
+            name = str(dtype).removeprefix("torch.")
+            yield Agreement(folder.name, str(device), name, _most_different(masks, true), taken[0])
+
+
+def _family_masks(
+    folder: Path, volumes: Sequence[Volume], device: torch.device, dtype: torch.dtype
+) -> list[NDArray[np.bool_]]:
+    segmenter = FamilySegmenter.load(folder, device=device, dtype=dtype)
     return [segmenter.segment(volume).mask for volume in volumes]
 
 

@@ -21,6 +21,6 @@ def test_without_a_gpu_it_says_so_and_compares_on_the_cpu(capfd: pytest.CaptureF
     assert found["gpu"] is None
     agreements = {(one["model"], one["dtype"]): one["different"] for one in found["agreements"]}
     assert agreements["foreign, onnx", "float32"] <= gpu.MOST_DIFFERENT
-    assert ("shipped", "bfloat16") in agreements
+    assert {("shipped", "bfloat16"), ("pet", "bfloat16"), ("limb-mr", "bfloat16")} <= agreements.keys()
     assert (found["backlog"]["device"], found["backlog"]["studies"]) == ("cpu", 1)
     assert found["backlog"]["per_second"] > 0
