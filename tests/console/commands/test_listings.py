@@ -220,6 +220,7 @@ def test_deliveries_are_listed_in_the_form_that_scripts_rely_on(anywhere: Place)
             "attempts": 1,
             "code": None,
             "reason": None,
+            "proof": None,
             "cursor": str(number),
         }
         for number, uid, kind in ((2, "2.25.9012", "SR"), (1, "2.25.9010", "SEG"))
