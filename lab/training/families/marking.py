@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import ndimage
 
-from lab.patients import Role, is_seen_whole
 from lab.training import slices
+from lab.training.families.folds import KEPT_IN, UNFOLDED, Fold
 from lab.training.families.material import listed, patched, sources
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
@@ -48,22 +48,20 @@ class Scorer(Protocol):
         ...
 
 
-def load(family: Family, data: Path, scorer: Scorer) -> SliceSet:
+def load(family: Family, data: Path, scorer: Scorer, fold: Fold = UNFOLDED) -> SliceSet:
     """Return every slice of the patients whose whole stacks are used, marked; raises TrainingDataMissing."""
-    sets = [_marked(case, family, scorer) for case in whole_cases(family, data)]
+    sets = [_marked(case, family, scorer) for case in whole_cases(family, data, fold)]
     if not sets:
         raise TrainingDataMissing(f"no patient of {family.name} is one whose whole stack may be trained on")
     joined = reduce(SliceSet.joined, sets)
     return replace(joined, weights=joined.weights / joined.weights.sum())
 
 
-def whole_cases(family: Family, data: Path) -> Iterator[CaseSource]:
-    """List the cases, tumours included, that may be trained on without their masks."""
+def whole_cases(family: Family, data: Path, fold: Fold = UNFOLDED) -> Iterator[CaseSource]:
+    """List the cases, tumours included, that a network may be trained on without their masks."""
     for source in sources(family, unlabelled=True):
-        modality = min(family.modalities)
-        yield from (
-            case for case in source.cases(data, frozenset({Role.TRAIN}), modality) if is_seen_whole(case.patient)
-        )
+        cases = source.cases(data, KEPT_IN, min(family.modalities))
+        yield from (case for case in cases if fold.shows_whole(case.patient))
 
 
 def is_marked(family: Family) -> bool:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from lab.training.settings import StepReport
     from workers.segmentation.families import Family
 
-FIRST = StageSettings(steps=1500, batch=16, learning_rate=2e-3)
-SECOND = StageSettings(steps=600, batch=16, learning_rate=1e-3)
+RATE, RATE_AFTER = 2e-3, 1e-3
+BATCH = 16
+FIRST = StageSettings(1500, BATCH, RATE)
+SECOND = StageSettings(600, BATCH, RATE_AFTER)
 ONLY = frozenset({Role.TRAIN})
 LICENCE = "CC-BY-NC-SA-4.0"
 
@@ -33,6 +35,8 @@ class FamilySettings:
     work: Path
     first: StageSettings = FIRST
     second: StageSettings = SECOND
+    folds: int = 1
+    """How many networks there are, each trained without the patients of a fold of its own."""
     seed: int = 0
     threads: int = 1
     deadline_minutes: float = 60.0

@@ -1,0 +1,33 @@
+"""How long each family is trained, and into how many folds its patients are dealt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.training.families.settings import BATCH, FIRST, RATE, RATE_AFTER, SECOND
+from lab.training.settings import StageSettings
+from workers.segmentation.families import BODY_CT, LIMB_MR, PET, Family
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyPlan:
+    """Steps of both rounds of each network, and how many networks there are: one for each fold of the patients."""
+
+    first: StageSettings = FIRST
+    second: StageSettings = SECOND
+    folds: int = 1
+
+
+def _folded(first: int, second: int) -> FamilyPlan:
+    return FamilyPlan(StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER), folds=3)
+
+
+DEFAULT = FamilyPlan()
+PLANS: Mapping[Family, FamilyPlan] = {PET: _folded(700, 500), LIMB_MR: _folded(500, 400), BODY_CT: _folded(500, 400)}
+"""The families of few patients, whom none may be kept from training for the sake of a rule."""
+
+
+def plan_of(family: Family) -> FamilyPlan:
+    """Return the plan of a family."""
+    return PLANS.get(family, DEFAULT)

@@ -1,0 +1,48 @@
+"""Choose mask rule, ends and limits of trained networks, and write calibration, likeness, card, patients, manifest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab import patients
+from lab.training import rules
+from lab.training.families import calibrate, card, likeness, marking, material, out_of_fold, rounds, tuning
+from lab.training.families.settings import LICENCE, FamilySettings
+from workers import weights
+from workers.segmentation.family_calibration import FamilyCalibration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lab.training.families.folds import Fold
+
+
+def publish(settings: FamilySettings, dealt: Sequence[Fold]) -> tuple[rules.Worth, int]:
+    """Write everything but the networks; returns what the masks are worth on the cases that chose, and their number."""
+    family = settings.family
+    kinds = tuning.KINDS[family]
+    scored = out_of_fold.scored(settings, dealt)
+    networks = rounds.networks(settings, *(rounds.file_of(settings, fold) for fold in dealt))
+    rule, _ = tuning.choose([*scored, *tuning.healthy(networks)])
+    strangers = rules.judge(scored, rule).alarms
+    end_share, worth = calibrate.choose_end_share(scored, rule)
+    FamilyCalibration(family, rule, calibrate.case_scale(scored, rule), end_share).write(settings.out)
+    known, refused = likeness.fit(family, networks.networks[0], settings.data)
+    known.write(settings.out)
+    _write_patients(settings, dealt)
+    weights.write_manifest(settings.out, name=family.name, version="1", licence=LICENCE)
+    tuned = card.Tuned(len(scored), worth, strangers, refused)
+    (settings.out / "README.md").write_text(card.text(family, kinds, tuned), encoding="utf-8")
+    return worth, len(scored)
+
+
+def _write_patients(settings: FamilySettings, dealt: Sequence[Fold]) -> None:
+    """Record everyone who trained or tuned, and whom each network of several was trained without."""
+    family = settings.family
+    seen = likeness.patients_of(family, settings.data)
+    for fold in dealt:
+        seen |= {case.patient for case in out_of_fold.cases(settings, fold)}
+        seen |= material.patients_of(family, settings.data, fold)
+        seen |= {case.patient for case in marking.whole_cases(family, settings.data, fold)}
+    left_out = {rounds.file_of(settings, fold).name: fold.left_out for fold in dealt if fold.left_out is not None}
+    patients.write_seen(seen, settings.out, left_out=left_out)
