@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from lab.training import augmentation
 from lab.training.families import uptake
-from lab.training.families.heavier import thickened
 from lab.training.families.painting import middle
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind
@@ -63,7 +62,7 @@ class FamilySampler:
             elif len(some) and self._family.grey is Grey.UPTAKE:
                 grey[some] = uptake.rescaled(grey[some], rng, self._bank)
         masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
-        grey = thickened(grey, rng, share=self._recipe.thick)
+        grey = augmentation.thickened(grey, rng, share=self._recipe.thick)
         scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
         known = middle(found).float() * (1.0 - masks)
         settled = 1.0 - middle(unsure).float() * (1.0 - masks)
