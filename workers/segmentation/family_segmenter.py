@@ -120,8 +120,7 @@ class FamilySegmenter:
         family = calibration.family
         if named is not None and named != family.name:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
-        files = sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
-        networks = tuple(devices.frozen(load_network(file, family), device) for file in files)
+        networks = tuple(devices.frozen(load_network(file, family), device) for file in network_files(folder))
         trained = FamilyNetworks(family, networks, device, dtype)
         return cls(trained, calibration, read_likeness(folder), manifest.sha256)
 
@@ -184,6 +183,11 @@ def installed_family(models: Path, name: str) -> Path:
             f"no weights of the family {name} under {FAMILIES_FOLDER}/: install or train them, or name their folder"
         )
     return folder
+
+
+def network_files(folder: Path) -> list[Path]:
+    """Return the files of a family's networks, in the order in which they are loaded."""
+    return sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
 
 
 def load_network(file: Path, family: Family) -> UNet:

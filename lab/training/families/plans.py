@@ -24,7 +24,7 @@ def _folded(first: int, second: int) -> FamilyPlan:
 
 
 DEFAULT = FamilyPlan()
-PLANS: Mapping[Family, FamilyPlan] = {PET: _folded(700, 500), LIMB_MR: _folded(500, 400), BODY_CT: _folded(500, 400)}
+PLANS: Mapping[Family, FamilyPlan] = {PET: _folded(500, 500), LIMB_MR: _folded(400, 400), BODY_CT: _folded(400, 400)}
 """The families of few patients, whom none may be kept from training for the sake of a rule."""
 
 
