@@ -221,6 +221,7 @@ def train_family_network(
         first=plan.first,
         second=plan.second,
         folds=plan.folds,
+        walk=plan.walk,
         seed=seed,
         threads=threads,
         deadline_minutes=minutes,

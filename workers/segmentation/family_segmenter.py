@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class FamilyNetworks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredStack:
-    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices."""
+    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices, spread if wanted."""
 
     stack: FramedStack
     score: FloatArray
@@ -135,11 +135,15 @@ class FamilySegmenter:
         """Return the score of a volume; raises as ``segment`` does. ``on_progress`` is called after each batch."""
         stack = frame(volume, self.family)
         found = self.networks.scores(stack, on_progress=on_progress)
-        return ScoredStack(stack, smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm))
+        smooth = smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm)
+        own = self.calibration.own
+        return ScoredStack(stack, smooth if own is None else own.spread(smooth, stack.images, stack.spacing_mm))
 
     def conclude(self, scored: ScoredStack) -> Segmentation:
         """Return the mask of a scored stack, how sure it is, and how unlike the training images the stack is."""
-        stack, rule, case = scored.stack, self.calibration.rule, self.calibration.case
+        stack, case = scored.stack, self.calibration.case
+        rule, own = self.calibration.rule, self.calibration.own
+        rule = rule if own is None else own.rule(rule, scored.score, stack.spacing_mm)
         on_volume = stack.to_volume(scored.score)
         labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
         described = describe(self.networks.networks[0], stack, self.family)
@@ -154,12 +158,14 @@ class FamilySegmenter:
     def algorithm(self) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
         known = self.calibration
-        parameters = {
+        parameters: dict[str, Any] = {
             "family": self.family.name,
             "dtype": str(self.networks.dtype),
             **asdict(known.rule),
             "end_share": known.end_share,
         }
+        if known.own is not None:
+            parameters["own_level"] = asdict(known.own)
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
 
 

@@ -8,23 +8,29 @@ from dataclasses import dataclass
 from lab.training.families.settings import BATCH, FIRST, RATE, RATE_AFTER, SECOND
 from lab.training.settings import StageSettings
 from workers.segmentation.families import BODY_CT, LIMB_MR, PET, Family
+from workers.segmentation.random_walk import Walk
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyPlan:
-    """Steps of both rounds of each network, and how many networks there are: one for each fold of the patients."""
+    """Steps of both rounds of each network, how many networks there are (one for each fold), how scores are spread."""
 
     first: StageSettings = FIRST
     second: StageSettings = SECOND
     folds: int = 1
+    walk: Walk | None = None
 
 
-def _folded(first: int, second: int) -> FamilyPlan:
-    return FamilyPlan(StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER), folds=3)
+def _folded(first: int, second: int, walk: Walk) -> FamilyPlan:
+    return FamilyPlan(StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER), 3, walk)
 
 
 DEFAULT = FamilyPlan()
-PLANS: Mapping[Family, FamilyPlan] = {PET: _folded(500, 500), LIMB_MR: _folded(400, 400), BODY_CT: _folded(400, 400)}
+PLANS: Mapping[Family, FamilyPlan] = {
+    PET: _folded(500, 500, Walk(0.04, 0.05)),
+    LIMB_MR: _folded(400, 400, Walk(0.04, 0.005)),
+    BODY_CT: _folded(400, 400, Walk(0.04, 0.005)),
+}
 """The families of few patients, whom none may be kept from training for the sake of a rule."""
 
 

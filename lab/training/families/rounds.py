@@ -54,7 +54,7 @@ def train(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: flo
         return finished
     first = settings.work / f"{run.stage}.safetensors"
     first.write_bytes(weights.read_bytes())
-    whole = marking.load(family, settings.data, networks(settings, first), fold)
+    whole = marking.load(family, settings.data, networks(settings, first), fold, walk=settings.walk)
     both = free.joined(replace(whole, weights=whole.weights * UNLABELLED_SHARE))
     run = _run(settings, fold, "second", on_step, stop_at=stop_at)
     network, finished = fitting.fit(run, family, both, recipe=heavier(recipe), seed=seed + 1, dtype=dtype, start=first)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lab.training.rules import Worth
     from lab.training.settings import StepReport
     from workers.segmentation.families import Family
+    from workers.segmentation.random_walk import Walk
 
 RATE, RATE_AFTER = 2e-3, 1e-3
 BATCH = 16
@@ -37,6 +38,8 @@ class FamilySettings:
     second: StageSettings = SECOND
     folds: int = 1
     """How many networks there are, each trained without the patients of a fold of its own."""
+    walk: Walk | None = None
+    """How scores are spread along the grey, for marks and for the mask; None where they are not."""
     seed: int = 0
     threads: int = 1
     deadline_minutes: float = 60.0
