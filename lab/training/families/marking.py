@@ -44,7 +44,7 @@ DOUBT = 0.15
 REACH_MM = 12.0
 """Nor is any pixel this near to what was found."""
 OWN_RULE = MaskRule(threshold=0.0, peak=0.6, minimum_ml=0.5, smoothing_mm=9.0, share=0.5)
-OWN_FOUND, OWN_DOUBT = 0.5, 0.2
+OWN_FOUND, OWN_DOUBT = 0.55, 0.2
 """The levels of *found* and of doubt as shares of a stack's own peak."""
 END_SHARE = 0.4
 """Share of its best slice below which a slice is no part of what was found (``ends``)."""
