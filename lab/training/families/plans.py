@@ -27,9 +27,9 @@ def _folded(first: int, second: int, walk: Walk) -> FamilyPlan:
 
 DEFAULT = FamilyPlan()
 PLANS: Mapping[Family, FamilyPlan] = {
-    PET: _folded(500, 500, Walk(0.16, 0.02)),
-    LIMB_MR: _folded(300, 300, Walk(0.04, 0.005)),
-    BODY_CT: _folded(300, 300, Walk(0.04, 0.005)),
+    PET: _folded(500, 350, Walk(0.16, 0.02)),
+    LIMB_MR: _folded(250, 250, Walk(0.04, 0.005)),
+    BODY_CT: _folded(250, 250, Walk(0.04, 0.005)),
 }
 """The families of few patients, whom none may be kept from training for the sake of a rule."""
 
