@@ -19,17 +19,18 @@ class FamilyPlan:
     second: StageSettings = SECOND
     folds: int = 1
     walk: Walk | None = None
+    marks_spread: bool = False
 
 
-def _folded(first: int, second: int, walk: Walk) -> FamilyPlan:
-    return FamilyPlan(StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER), 3, walk)
+def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
+    return StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER)
 
 
 DEFAULT = FamilyPlan()
 PLANS: Mapping[Family, FamilyPlan] = {
-    PET: _folded(500, 350, Walk(0.16, 0.02)),
-    LIMB_MR: _folded(250, 250, Walk(0.04, 0.005)),
-    BODY_CT: _folded(250, 250, Walk(0.04, 0.005)),
+    PET: FamilyPlan(*_steps(500, 500), folds=3, walk=Walk(0.16, 0.02)),
+    LIMB_MR: FamilyPlan(*_steps(250, 250), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
+    BODY_CT: FamilyPlan(*_steps(250, 250), folds=3, walk=Walk(0.02, 0.02), marks_spread=True),
 }
 """The families of few patients, whom none may be kept from training for the sake of a rule."""
 

@@ -39,7 +39,9 @@ class FamilySettings:
     folds: int = 1
     """How many networks there are, each trained without the patients of a fold of its own."""
     walk: Walk | None = None
-    """How scores are spread along the grey, for marks and for the mask; None where they are not."""
+    """How scores are spread along the grey before a mask is drawn; None where they are not."""
+    marks_spread: bool = False
+    """Whether the marks of the second round are drawn in scores that are spread so, too."""
     seed: int = 0
     threads: int = 1
     deadline_minutes: float = 60.0
