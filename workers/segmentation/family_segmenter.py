@@ -19,6 +19,7 @@ from workers.segmentation.ends import cut_ends
 from workers.segmentation.families import Family, family_named, family_of
 from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
 from workers.segmentation.framing import FramedStack, frame, neighbours
+from workers.segmentation.halfway import halfway
 from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
 from workers.segmentation.mask import case_level, kept_components, smooth_across
 from workers.segmentation.unet import UNet
@@ -147,13 +148,23 @@ class FamilySegmenter:
         on_volume = stack.to_volume(scored.score)
         labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
         described = describe(self.networks.networks[0], stack, self.family)
+        labels = cut_ends(labels, on_volume, self.calibration.end_share)
         return Segmentation(
-            mask=stack.to_stored(cut_ends(labels, on_volume, self.calibration.end_share) > 0),
+            mask=stack.to_stored(self._edged(labels, stack)),
             score_map=stack.to_stored(np.clip(on_volume, 0.0, 1.0)),
             case_score=case.score(case_level(scored.score, stack.spacing_mm, case.volume_ml)),
             out_of_distribution=self.likeness.excess(described),
             algorithm=self.algorithm(),
         )
+
+    def _edged(self, labels: NDArray[np.int32], stack: FramedStack) -> NDArray[np.bool_]:
+        """Return the mask of labels on the volume's grid, with edges halfway where the family has such."""
+        reach_mm = self.calibration.edge_mm
+        if reach_mm <= 0:
+            return labels > 0
+        grey, body = stack.to_volume((stack.images + 1.0) / 2.0), stack.to_volume(stack.body.astype(np.float32))
+        spacing_mm = stack.orientation.spacing_mm
+        return halfway(labels, grey, body > 0.5, spacing_mm=spacing_mm, reach_mm=reach_mm)  # noqa: PLR2004 - nearest
 
     def algorithm(self) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
@@ -165,7 +176,7 @@ class FamilySegmenter:
             "end_share": known.end_share,
         }
         if known.own is not None:
-            parameters["own_level"] = asdict(known.own)
+            parameters |= {"own_level": asdict(known.own), "edge_mm": known.edge_mm}
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
 
 
