@@ -15,7 +15,7 @@ BODY = (Y - 20) ** 2 + (X - 20) ** 2 < 300
 
 def ball(radius: float) -> np.ndarray:
     """Return a ball in the middle, bool."""
-    return np.asarray((Z - 10) ** 2 + (Y - 20) ** 2 + (X - 20) ** 2 < radius**2)
+    return np.asarray(np.linalg.norm((Z - 10, Y - 20, X - 20), axis=0) < radius)
 
 
 BALL = ball(6)
