@@ -56,7 +56,7 @@ def _own(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> tuple[F
     case = calibrate.scale_of(cases, otherwise=choosing.BASE.peak)
     own = OwnLevel(walk, found.choice.level)
     calibration = FamilyCalibration(settings.family, choosing.BASE, case, found.choice.end, own, settings.edge_mm)
-    return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out)
+    return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out, folds=len(dealt))
 
 
 def _write_patients(settings: FamilySettings, dealt: Sequence[Fold]) -> None:

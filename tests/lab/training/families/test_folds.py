@@ -110,6 +110,6 @@ def test_a_folded_family_loads_with_a_level_of_each_patient_s_own(trained: Unsee
 
 def test_the_card_tells_what_the_rule_of_all_others_is_worth(settings: FamilySettings, trained: UnseenNetworks) -> None:
     card = " ".join((settings.out / "README.md").read_text(encoding="utf-8").split())
-    assert f"A network for each fold of {len(KEPT_IN)} patients" in card
+    assert f"A network for each of 2 folds of {len(KEPT_IN)} patients" in card
     assert "with the rule that all others choose" in card
     assert len(trained.left_out) == 2
