@@ -49,8 +49,8 @@ are. The limits were set on these very images.
 TUNED = """Tuned on {cases} cases ({kinds}) whose tumours no training has seen: mean Dice {dice:.3f} on the network's
 own grid, the rule being chosen on these very cases. Of the slices far from any tumour {alarms:.1%} carry a mask; before
 the ends of components are cut, components that touch no tumour reach {strangers:.1%}."""
-FOLDED = """A network for each of {folds} folds of {cases} patients ({kinds}), trained without them; scores are the mean.
-Each one scored by the network that never saw them: """
+FOLDED = """A network for each of {folds} folds of {cases} patients ({kinds}), trained without them; the mean of their
+scores counts. Each patient scored by the network that never saw them: """
 UNFOLDED = "Tuned on {cases} cases ({kinds}) whose tumours no training has seen: "
 OWN = """mean Dice {dice:.3f} on the network's own grid, {alarms:.1%} of the slices far from any tumour carrying a mask,
 the rule being chosen on these very patients; **{left_dice:.3f}** and {left_alarms:.1%} with the rule that all others
