@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 BASE = MaskRule(threshold=0.0, peak=0.5, minimum_ml=1.0, smoothing_mm=9.0, share=0.35)
 """What is not chosen, for want of patients."""
-LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-ENDS = (0.0, 0.15, 0.3, 0.4, 0.5)
+LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6)
+ENDS = (0.0, 0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
