@@ -31,7 +31,7 @@ A U-shaped network of {slices} slice(s), trained on painted lesions and, where l
 first round marked. No expert's mask trained anything: masks said which slices are far from any tumour, and chose the
 mask rule.
 
-**Not a medical device. For research use only.**
+**Not a medical device. For research use only.** Licence of the weights: CC BY-NC-SA 4.0.
 
 | trained on | layout | unlabelled tumours | source and licence |
 |---|---|---|---|
