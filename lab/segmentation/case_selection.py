@@ -97,12 +97,20 @@ def sample(found: Sequence[CaseSource], limit: int) -> list[CaseSource]:
 
 
 def _tuning_part(found: Sequence[CaseSource], weights: Path) -> list[CaseSource]:
-    """Return the cases on which thresholds may be fixed: of weights with folds, all whom a network was left without."""
-    folds = read_left_out(weights).values()
-    if not folds:
-        return [source for source in found if is_tuned_on(source.patient)]
-    left_out = frozenset().union(*folds)
-    return [source for source in found if is_seen(source.patient, left_out)]
+    """Return the cases on which thresholds may be fixed; raises TrainingDataMissing where there is none.
+
+    Of patients whom weights with folds have seen these are all whom one of the networks was trained without.
+    """
+    left_out = frozenset[str]().union(*read_left_out(weights).values())
+    seen = read_seen(weights) if left_out else frozenset[str]()
+    chosen = [
+        source
+        for source in found
+        if is_seen(source.patient, left_out) or (is_tuned_on(source.patient) and not is_seen(source.patient, seen))
+    ]
+    if not chosen:
+        raise TrainingDataMissing("thresholds may be fixed on none of these patients: leave out --tuning")
+    return chosen
 
 
 def _everything(folder: Path, wanted: CaseFilter, *, has_table: bool) -> list[CaseSource]:
