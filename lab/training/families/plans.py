@@ -30,8 +30,8 @@ def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
 DEFAULT = FamilyPlan()
 PLANS: Mapping[Family, FamilyPlan] = {
     PET: FamilyPlan(*_steps(500, 300), folds=3, walk=Walk(0.08, 0.05), edge_mm=10.0),
-    LIMB_MR: FamilyPlan(walk=Walk(0.04, 0.005)),
-    BODY_CT: FamilyPlan(walk=Walk(0.02, 0.02)),
+    LIMB_MR: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
+    BODY_CT: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.02, 0.02)),
 }
 """The families of few patients, whom none may be kept from training for the sake of a rule."""
 
