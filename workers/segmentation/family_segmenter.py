@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from workers.segmentation.ends import cut_ends
 from workers.segmentation.families import Family, family_named, family_of
 from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
 from workers.segmentation.framing import FramedStack, frame, neighbours
+from workers.segmentation.halfway import halfway
 from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
 from workers.segmentation.mask import case_level, kept_components, smooth_across
 from workers.segmentation.unet import UNet
@@ -79,7 +80,7 @@ class FamilyNetworks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredStack:
-    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices."""
+    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices, spread if wanted."""
 
     stack: FramedStack
     score: FloatArray
@@ -120,8 +121,7 @@ class FamilySegmenter:
         family = calibration.family
         if named is not None and named != family.name:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
-        files = sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
-        networks = tuple(devices.frozen(load_network(file, family), device) for file in files)
+        networks = tuple(devices.frozen(load_network(file, family), device) for file in network_files(folder))
         trained = FamilyNetworks(family, networks, device, dtype)
         return cls(trained, calibration, read_likeness(folder), manifest.sha256)
 
@@ -136,31 +136,47 @@ class FamilySegmenter:
         """Return the score of a volume; raises as ``segment`` does. ``on_progress`` is called after each batch."""
         stack = frame(volume, self.family)
         found = self.networks.scores(stack, on_progress=on_progress)
-        return ScoredStack(stack, smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm))
+        smooth = smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm)
+        own = self.calibration.own
+        return ScoredStack(stack, smooth if own is None else own.spread(smooth, stack.images, stack.spacing_mm))
 
     def conclude(self, scored: ScoredStack) -> Segmentation:
         """Return the mask of a scored stack, how sure it is, and how unlike the training images the stack is."""
-        stack, rule, case = scored.stack, self.calibration.rule, self.calibration.case
+        stack, case = scored.stack, self.calibration.case
+        rule, own = self.calibration.rule, self.calibration.own
+        rule = rule if own is None else own.rule(rule, scored.score, stack.spacing_mm)
         on_volume = stack.to_volume(scored.score)
         labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
         described = describe(self.networks.networks[0], stack, self.family)
+        labels = cut_ends(labels, on_volume, self.calibration.end_share)
         return Segmentation(
-            mask=stack.to_stored(cut_ends(labels, on_volume, self.calibration.end_share) > 0),
+            mask=stack.to_stored(self._edged(labels, stack)),
             score_map=stack.to_stored(np.clip(on_volume, 0.0, 1.0)),
             case_score=case.score(case_level(scored.score, stack.spacing_mm, case.volume_ml)),
             out_of_distribution=self.likeness.excess(described),
             algorithm=self.algorithm(),
         )
 
+    def _edged(self, labels: NDArray[np.int32], stack: FramedStack) -> NDArray[np.bool_]:
+        """Return the mask of labels on the volume's grid, with edges halfway where the family has such."""
+        reach_mm = self.calibration.edge_mm
+        if reach_mm <= 0:
+            return labels > 0
+        grey, body = stack.to_volume((stack.images + 1.0) / 2.0), stack.to_volume(stack.body.astype(np.float32))
+        spacing_mm = stack.orientation.spacing_mm
+        return halfway(labels, grey, body > 0.5, spacing_mm=spacing_mm, reach_mm=reach_mm)  # noqa: PLR2004 - nearest
+
     def algorithm(self) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
         known = self.calibration
-        parameters = {
+        parameters: dict[str, Any] = {
             "family": self.family.name,
             "dtype": str(self.networks.dtype),
             **asdict(known.rule),
             "end_share": known.end_share,
         }
+        if known.own is not None:
+            parameters |= {"own_level": asdict(known.own), "edge_mm": known.edge_mm}
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
 
 
@@ -184,6 +200,11 @@ def installed_family(models: Path, name: str) -> Path:
             f"no weights of the family {name} under {FAMILIES_FOLDER}/: install or train them, or name their folder"
         )
     return folder
+
+
+def network_files(folder: Path) -> list[Path]:
+    """Return the files of a family's networks, in the order in which they are loaded."""
+    return sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
 
 
 def load_network(file: Path, family: Family) -> UNet:

@@ -151,12 +151,13 @@ def _evaluate_family(
 
     with laboratory():
         from lab.segmentation.family_evaluation import evaluate_family
+        from lab.segmentation.unseen_networks import UnseenNetworks
         from workers.segmentation.family_segmenter import FamilySegmenter
-    segmenter = FamilySegmenter.load(folder, named=name)
+    networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=name), folder)
     with _case_counter(len(selection.evaluated)) as count:
         report = evaluate_family(
             selection.evaluated,
-            segmenter,
+            networks,
             plain=plain,
             on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}"),
         )

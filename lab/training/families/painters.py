@@ -20,7 +20,8 @@ class Recipe:
 
     ``tissue`` is the quantile of the body's grey that counts as the tissue lesions are compared with, or with
     ``tissue_fixed`` that grey itself. ``erosion`` pixels of the body's edge are left free. ``clean`` is the share of
-    samples without a lesion, ``cut`` that of samples whose field of view is cut.
+    samples without a lesion, ``cut`` that of samples whose field of view is cut, and
+    ``thick`` that of samples whose slices are made thinner or thicker than they are.
     """
 
     paint: Painter
@@ -31,6 +32,7 @@ class Recipe:
     erosion: int = 2
     clean: float = 0.3
     cut: float = 0.3
+    thick: float = 0.0
 
 
 RECIPES: Mapping[Family, Recipe] = {

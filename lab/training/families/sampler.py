@@ -62,6 +62,7 @@ class FamilySampler:
             elif len(some) and self._family.grey is Grey.UPTAKE:
                 grey[some] = uptake.rescaled(grey[some], rng, self._bank)
         masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
+        grey = augmentation.thickened(grey, rng, share=self._recipe.thick)
         scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
         known = middle(found).float() * (1.0 - masks)
         settled = 1.0 - middle(unsure).float() * (1.0 - masks)

@@ -105,6 +105,23 @@ def test_one_broken_case_is_named_before_any_work(tmp_path: Path) -> None:
         select_cases(tmp_path, CaseFilter(), weights=tmp_path)
 
 
+def test_a_folder_without_anyone_who_may_fix_thresholds_says_so(tmp_path: Path) -> None:
+    other = next(name for name in (f"P{number}" for number in range(40)) if not patients.is_tuned_on(name))
+    save(tmp_path / f"{other}.npz", image=np.ones((2, 8, 8)), mask=np.ones((2, 8, 8)))
+    with pytest.raises(TrainingDataMissing, match="leave out --tuning"):
+        select_cases(tmp_path, CaseFilter(tuning_only=True), weights=tmp_path)
+
+
+def test_patients_unknown_to_weights_with_folds_fix_thresholds_by_their_role(tmp_path: Path) -> None:
+    names = [f"P{number}" for number in range(40)]
+    known, unknown = [name for name in names if patients.is_tuned_on(name)][:2]
+    for name in (known, unknown):
+        save(tmp_path / f"{name}.npz", image=np.ones((2, 8, 8)), mask=np.ones((2, 8, 8)))
+    patients.write_seen([known], tmp_path, left_out={"network-0.safetensors": [known]})
+    chosen = select_cases(tmp_path, CaseFilter(tuning_only=True), weights=tmp_path).evaluated
+    assert {case.patient for case in chosen} == {known, unknown}
+
+
 def test_an_empty_folder_holds_no_case(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataMissing, match="no case"):
         find_cases(tmp_path)

@@ -1,0 +1,41 @@
+"""How long each family is trained, and into how many folds its patients are dealt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.training.families.settings import BATCH, FIRST, RATE, RATE_AFTER, SECOND
+from lab.training.settings import StageSettings
+from workers.segmentation.families import BODY_CT, LIMB_MR, PET, Family
+from workers.segmentation.random_walk import Walk
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyPlan:
+    """Steps of both rounds of each network, how many networks there are (one for each fold), how scores are spread."""
+
+    first: StageSettings = FIRST
+    second: StageSettings = SECOND
+    folds: int = 1
+    walk: Walk | None = None
+    edge_mm: float = 0.0
+    marks_spread: bool = False
+
+
+def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
+    return StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER)
+
+
+DEFAULT = FamilyPlan()
+PLANS: Mapping[Family, FamilyPlan] = {
+    PET: FamilyPlan(*_steps(500, 300), folds=3, walk=Walk(0.08, 0.05), edge_mm=10.0),
+    LIMB_MR: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
+    BODY_CT: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.02, 0.02)),
+}
+"""The families of few patients, whom none may be kept from training for the sake of a rule."""
+
+
+def plan_of(family: Family) -> FamilyPlan:
+    """Return the plan of a family."""
+    return PLANS.get(family, DEFAULT)
