@@ -9,14 +9,13 @@ import torch
 from torch.nn import functional
 
 from lab.training import augmentation
-from lab.training.families import uptake
 from lab.training.families.painting import middle
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind
 from lab.training.outlines import Canvas
 from lab.training.samples import Batch
 from lab.training.slices import Mark
-from workers.segmentation.families import Family, Grey
+from workers.segmentation.families import Family
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,8 +58,8 @@ class FamilySampler:
             if len(some) and paints:
                 result = self._recipe.paint(canvas.of(some, grey), self._bank, rng)
                 grey[some], masks[some] = result.grey, result.masks
-            elif len(some) and self._family.grey is Grey.UPTAKE:
-                grey[some] = uptake.rescaled(grey[some], rng, self._bank)
+            elif len(some) and self._recipe.untouched is not None:
+                grey[some] = self._recipe.untouched(grey[some], rng, self._bank)
         masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
         scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
         known = middle(found).float() * (1.0 - masks)
