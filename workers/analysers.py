@@ -55,15 +55,19 @@ class ZeroShotAnalyser:
 
 @dataclass(frozen=True, slots=True)
 class FamilyAnalyser:
-    """Segments one family of images with the network that was trained for it; takes no prompt."""
+    """Segments one family of images with the network that was trained for it.
+
+    Only families of several kinds of tumour look for what the prompt names.
+    """
 
     segmenter: FamilySegmenter
+    prompt: str = "tumor"
 
     def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         """Return mask and scores with an explanation; UnsuitableVolume for a volume that is not the family's."""
         from workers.segmentation.family_explanation import explain_score
 
-        scored = self.segmenter.score(volume, on_progress=lambda *_: check())
+        scored = self.segmenter.score(volume, prompt=self.prompt, on_progress=lambda *_: check())
         check()
         segmentation = self.segmenter.conclude(scored)
         return replace(segmentation, explanation=explain_score(scored, segmentation))
@@ -88,7 +92,7 @@ def build_family(family: str, settings: WorkerSettings) -> Analyser:
     device = choose_device(settings.device)
     folder = installed_family(settings.models_folder(), family)
     dtype = choose_dtype(device, settings.dtype)
-    return FamilyAnalyser(FamilySegmenter.load(folder, named=family, device=device, dtype=dtype))
+    return FamilyAnalyser(FamilySegmenter.load(folder, named=family, device=device, dtype=dtype), settings.prompt)
 
 
 BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {
@@ -104,7 +108,7 @@ def build_analyser(builder: str, settings: WorkerSettings) -> Analyser:
 
 def with_prompt(analyser: Analyser, prompt: str | None) -> Analyser:
     """Return an analyser that looks for what a route's prompt names; those that take no prompt stay as they are."""
-    if prompt and isinstance(analyser, ZeroShotAnalyser):
+    if prompt and isinstance(analyser, ZeroShotAnalyser | FamilyAnalyser):
         return replace(analyser, prompt=prompt)
     if prompt and isinstance(analyser, SiteModelAnalyser):
         return replace(analyser, prompt=prompt)

@@ -89,9 +89,7 @@ def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator, *, shapes: S
     return Outline(height + rough * (0.8 * coarse + 0.35 * fine) + along_white, centres, each(radii))
 
 
-def _ellipsoid(
-    grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator, *, shapes: Shapes
-) -> Tensor:
+def _ellipsoid(grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator, *, shapes: Shapes) -> Tensor:
     """Return a tilted ellipsoid ``[n, s, y, x]``: 1 at its centre, 0 at its surface, negative outside."""
     count, depth, rows, columns = grey.shape
     angle, stretch = rng.uniform(*shapes.turns, count), np.exp(rng.uniform(*shapes.stretch, count))

@@ -79,10 +79,11 @@ RECIPES: Mapping[Family, Recipe] = {
     ),
     HEAD_MR: Recipe(
         enhancement.paint,
-        Movement(0.2, (0.1, 0.1), 0.2),
-        Scanner(0.35, 0.3, 0.15, 0.04),
-        erosion=4,
-        clean=0.25,
+        Movement(0.2, (0.1, 0.1), 0.18),
+        Scanner(0.5, 0.35, 0.25, 0.05),
+        erosion=3,
+        clean=0.2,
         cut=0.1,
+        untouched=enhancement.untouched,
     ),
 }
