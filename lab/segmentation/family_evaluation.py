@@ -13,6 +13,7 @@ from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_
 from lab.segmentation.simple_rules import SIMPLE_RULES
 from storage.domain import Segmentation, is_unfamiliar
 from workers.errors import UnsuitableVolume
+from workers.segmentation.family_segmenter import ANYTHING
 from workers.segmentation.framing import frame
 
 if TYPE_CHECKING:
@@ -66,17 +67,19 @@ def evaluate_family(
     segmenter: FamilySegmenter,
     *,
     plain: PlainFamily | None = None,
+    prompt: str = ANYTHING,
     on_case: Callable[[FamilyCase], None] = lambda _case: None,
 ) -> FamilyReport:
     """Segment every case and compare with the experts' masks; ``on_case`` gets each as it comes.
 
+    A family of several kinds of tumour looks for what ``prompt`` names.
     A volume that is refused counts as one in which nothing was found. Raises UnreadableCase where a case is broken.
     """
     own, simple, compared, per_case = [], [], [], []
     for source in sources:
         case = source.read()
         started = time.process_time()
-        found, refused = _segmented(case, segmenter)
+        found, refused = _segmented(case, segmenter, prompt)
         seconds = time.process_time() - started
         own.append(_measured(case, found.mask, found.score_map))
         ruled = _simple(case, segmenter.family)
@@ -100,9 +103,9 @@ def evaluate_family(
     )
 
 
-def _segmented(case: LabelledCase, segmenter: FamilySegmenter) -> tuple[Segmentation, str | None]:
+def _segmented(case: LabelledCase, segmenter: FamilySegmenter, prompt: str) -> tuple[Segmentation, str | None]:
     try:
-        return segmenter.segment(case.volume), None
+        return segmenter.segment(case.volume, prompt=prompt), None
     except UnsuitableVolume as error:
         empty = np.zeros(case.mask.shape, dtype=bool)
         return Segmentation(empty, empty.astype(np.float32), 0.0, None, segmenter.algorithm()), error.code

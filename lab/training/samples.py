@@ -38,8 +38,8 @@ class Batch:
     Stacks of single slices are ``[n, 1, y, x]``.
 
     ``masks`` are those of the middle slice, and so is ``settled`` (0/1): 0 where nobody knows whether it is a lesion.
-    ``rows`` index the slice set that the samples were drawn from. ``asked [n, 384]`` is what a prompted family's network
-    is told to look for.
+    ``rows`` index the slice set that the samples were drawn from. ``asked [n, 384]`` is what a prompted family's
+    network is told to look for.
     """
 
     stacks: Tensor

@@ -16,7 +16,7 @@ from workers import devices, weights
 from workers.config import FAMILIES_FOLDER
 from workers.errors import WeightsMismatch
 from workers.segmentation.ends import cut_ends
-from workers.segmentation.families import Family, family_named, family_of
+from workers.segmentation.families import Family, family_named
 from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
 from workers.segmentation.framing import FramedStack, frame, neighbours
 from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
@@ -189,18 +189,6 @@ class FamilySegmenter:
             **({} if words is None else {"prompt": words}),
         }
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
-
-
-def family_folder(models: Path, modality: str, name: str | None = None) -> Path | None:
-    """Return where the weights of a family lie: of the one ``name``d, or of the modality's where they are installed.
-
-    Raises ConfigurationError where there is no family of that name, or its weights are not installed.
-    """
-    if name is not None:
-        return installed_family(models, name)
-    family = family_of(modality)
-    folder = models / FAMILIES_FOLDER / family.name if family is not None else None
-    return folder if folder is not None and folder.is_dir() else None
 
 
 def installed_family(models: Path, name: str) -> Path:

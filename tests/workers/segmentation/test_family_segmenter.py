@@ -21,7 +21,7 @@ from workers.segmentation import likeness
 from workers.segmentation.calibration import CaseScale
 from workers.segmentation.families import HEAD_MR, LIMB_MR, PET, Family
 from workers.segmentation.family_calibration import FamilyCalibration
-from workers.segmentation.family_segmenter import FamilySegmenter, family_folder
+from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
 from workers.segmentation.framing import frame
 from workers.segmentation.likeness import TrainingLikeness
 from workers.segmentation.mask import MaskRule
@@ -138,13 +138,10 @@ def test_a_changed_file_is_refused(folder: Path) -> None:
         FamilySegmenter.load(folder)
 
 
-def test_an_installed_family_is_found_by_name_and_by_modality(folder: Path) -> None:
-    models = folder.parent.parent
-    assert family_folder(models, "PT") == folder
-    assert family_folder(models, "MR") is None
-    assert family_folder(models, "CT") is None
+def test_an_installed_family_is_found_by_name(folder: Path) -> None:
+    assert installed_family(folder.parent.parent, "pet") == folder
     with pytest.raises(ConfigurationError, match="no weights of the family limb-mr"):
-        family_folder(models, "MR", "limb-mr")
+        installed_family(folder.parent.parent, "limb-mr")
 
 
 @pytest.fixture(scope="module")
