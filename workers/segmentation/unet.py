@@ -40,7 +40,8 @@ class UNet(nn.Module):
         logits: Tensor = self.out(hidden)
         if self.query is None or asked is None:
             return logits
-        return logits + (hidden * self.query(asked)[:, :, None, None]).sum(dim=1, keepdim=True)
+        weights: Tensor = self.query(asked)[:, :, None, None]
+        return logits + (hidden * weights).sum(dim=1, keepdim=True)
 
     def features(self, images: Tensor, levels: int) -> Tensor:
         """Return the features of the level that is reached by so many steps downwards."""

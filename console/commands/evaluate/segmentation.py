@@ -58,7 +58,9 @@ CaseLimit = Annotated[
 ]
 FamilyName = Annotated[
     str | None,
-    typer.Option("--family", metavar="NAME", help="Segment by this family's network; default: that of the route for such images."),
+    typer.Option(
+        "--family", metavar="NAME", help="Segment by this family's network; default: that of the route for such images."
+    ),
 ]
 FamilyWeights = Annotated[
     Path | None,
@@ -114,7 +116,11 @@ def evaluate_segmenter(
         selection = select_cases(cases, wanted, weights=folder)
         plain = PlainFamily.installed(models, read_calibration(folder).family)
         _evaluate_family(
-            selection, FamilySegmenter.load(folder, named=family), plain, prompt=prompt or worker.prompt, as_json=as_json
+            selection,
+            FamilySegmenter.load(folder, named=family),
+            plain,
+            prompt=prompt or worker.prompt,
+            as_json=as_json,
         )
         return
     selection = select_cases(cases, wanted, weights=models / SEGMENTATION_FOLDER)

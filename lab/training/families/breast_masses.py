@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from lab.training.fields import FieldBank
 
 OVALS = Shapes(
-    (3.5, 32.0), large=8.0, large_share=0.6, lobed_share=0.25, white_share=0.0, rough=0.12,
+    (2.5, 40.0), large=9.0, large_share=0.6, lobed_share=0.25, white_share=0.0, rough=0.12,
     turns=(-0.35, 0.35), stretch=(-0.6, 0.05),
 )  # fmt: skip
 RAGGED = Shapes(
-    (5.0, 32.0), large=11.0, large_share=0.7, lobed_share=0.6, white_share=0.0, rough=0.4,
+    (5.0, 38.0), large=12.0, large_share=0.7, lobed_share=0.6, white_share=0.0, rough=0.4,
     turns=(-0.5, 0.5), stretch=(-0.45, 0.3),
 )  # fmt: skip
 RAGGED_SHARE, FLUID_SHARE = 0.45, 0.22
 """Share of ragged masses, and of the others that hold fluid."""
 DEPTHS = (0.1, 0.75)
 """Between these shares of the picture's height masses are centred."""
+AIMED, AIM, AROUND = 0.8, (0.42, 0.5), (0.28, 0.34)
+"""Share of pictures that are aimed at their mass, where it then lies (y, x) and how far around, in shares."""
 SEEN = 0.13
 """Mean grey of the surroundings that a mass is centred in: what is darker is too deep to be seen."""
 DARKEST = 0.04
@@ -52,9 +54,12 @@ class _Sorts:
 def paint(canvas: Canvas, bank: FieldBank, rng: np.random.Generator) -> Painted:
     """Paint one mass into every picture, with what it does to the echoes below, and callipers into some."""
     count, side = len(canvas.grey), canvas.grey.shape[-1]
-    rows = torch.arange(side).view(1, 1, -1, 1) / side
+    rows, columns = torch.arange(side).view(1, 1, -1, 1) / side, torch.arange(side).view(1, 1, 1, -1) / side
     local = blurred(canvas.grey, 6.0)
+    away = ((rows - AIM[0]) / AROUND[0]).square() + ((columns - AIM[1]) / AROUND[1]).square()
+    aimed = (away < spread(rng, 0.15, 1.0, count)) | ~some(rng, count, AIMED)
     room = canvas.room & (local > SEEN) & (rows > DEPTHS[0]) & (rows < DEPTHS[1])
+    room = torch.where((room & aimed).flatten(1).any(dim=1).view(-1, 1, 1, 1), room & aimed, room)
     ragged = some(rng, count, RAGGED_SHARE)
     sorts = _Sorts(ragged, some(rng, count, FLUID_SHARE) & ~ragged)
     outline = _outline(Canvas(canvas.grey, room, room, canvas.tissue, canvas.firm), bank, rng, sorts)
@@ -87,7 +92,7 @@ def _inside(grey: Tensor, covered: Tensor, sorts: _Sorts, *, bank: FieldBank, rn
     count, local = len(grey), blurred(grey, 6.0)
     total = covered.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     beside = ((local * covered).sum(dim=(2, 3), keepdim=True) / total).clamp(min=0.15)
-    share = torch.where(sorts.ragged, spread(rng, 0.1, 0.65, count), spread(rng, 0.15, 0.8, count))
+    share = torch.where(sorts.ragged, spread(rng, 0.1, 0.7, count), spread(rng, 0.15, 0.9, count))
     share = torch.where(sorts.fluid, spread(rng, 0.0, 0.15, count), share)
     speckle = (grey - local) * spread(rng, 0.2, 1.0, count) + spread(rng, 0.0, 0.1, count) * texture(
         bank, rng, (0.7, 1.5), grey.shape

@@ -1,6 +1,7 @@
 """Marks of the shipped foundation model's heads, for a family whose images are framed as that model frames heads.
 
-They let the first round begin on unlabelled pictures: the family's own network has nothing to mark with yet.
+They let the first round begin on unlabelled pictures: the family's own network has nothing to mark with yet. In the
+second round their mean with the family's own network marks.
 """
 
 from __future__ import annotations
@@ -9,16 +10,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
+from lab.training.families.enhancement import SELLA
 from storage.progress import unheard
 from workers.segmentation import grid, maps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from lab.training.families.marking import Scorer
     from workers.segmentation.framing import FramedStack
     from workers.segmentation.prompts import PromptPair
     from workers.segmentation.segmenter import ZeroShotSegmenter
+
+UNKNOWN = 0.16
+"""Score of what may be a pituitary tumour: too high for free, too low for found."""
+BRIGHT = 1.15
+"""Grey, as a multiple of the head's median, from which on tissue takes up contrast."""
+WIDE = 1.8
+"""How much farther than pituitary tumours are centred, bright tissue may belong to one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,3 +54,31 @@ class FoundationScores:
             on_progress=unheard,
         )
         return np.asarray(found.head * stack.body, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HesitantScores:
+    """Scores of a scorer that knows no pituitary tumours: what takes up contrast where they lie is in doubt."""
+
+    scorer: Scorer
+
+    def scores(self, stack: FramedStack) -> NDArray[np.float32]:
+        """Return the scorer's scores, of nothing bright in the middle of the head lower than ``UNKNOWN``."""
+        grey = ndimage.gaussian_filter((stack.images + 1.0) / 2.0, (0.0, 0.7, 0.7))
+        bright = grey > BRIGHT * (float(np.median(grey[stack.body])) if stack.body.any() else 1.0)
+        y, x = ((np.arange(side) + 0.5) / side for side in stack.images.shape[1:])
+        (y_middle, y_spread), (x_middle, x_spread) = SELLA
+        away = np.square((y[:, None] - y_middle) / y_spread) + np.square((x[None] - x_middle) / x_spread)
+        doubt = np.where(bright & (away < WIDE**2), UNKNOWN, 0.0)
+        return np.maximum(self.scorer.scores(stack), doubt).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeanScores:
+    """The mean of several scorers."""
+
+    scorers: Sequence[Scorer]
+
+    def scores(self, stack: FramedStack) -> NDArray[np.float32]:
+        """Return the mean of all scores of a stack."""
+        return np.asarray(np.mean([scorer.scores(stack) for scorer in self.scorers], axis=0), dtype=np.float32)

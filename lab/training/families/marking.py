@@ -6,7 +6,7 @@ A pixel is *found* where a strict rule is certain, *unsure* where there is any s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Protocol
@@ -16,10 +16,12 @@ from scipy import ndimage
 
 from lab.patients import Role, is_seen_whole
 from lab.training import slices
+from lab.training.families import anatomy
 from lab.training.families.material import listed, patched, sources
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
 from workers.segmentation import mask
+from workers.segmentation.families import Frame
 from workers.segmentation.framing import frame
 from workers.segmentation.mask import MaskRule
 
@@ -39,6 +41,8 @@ DOUBT = 0.15
 REACH_MM = 12.0
 """Nor is any pixel this near to what was found."""
 
+_Marked = tuple["CaseSource", "FramedStack", "NDArray[np.uint8]"]
+
 
 class Scorer(Protocol):
     """What gives each pixel of a framed stack the probability of a lesion: an earlier round, or another model."""
@@ -50,9 +54,13 @@ class Scorer(Protocol):
 
 def load(family: Family, data: Path, scorer: Scorer) -> SliceSet:
     """Return every slice of the patients whose whole stacks are used, marked; raises TrainingDataMissing."""
-    sets = [_marked(case, family, scorer) for case in whole_cases(family, data)]
-    if not sets:
+    cases = list(whole_cases(family, data))
+    if not cases:
         raise TrainingDataMissing(f"no patient of {family.name} is one whose whole stack may be trained on")
+    marked = _compared if family.frame is Frame.HEAD else _each_by_itself
+    sets = [
+        _marked(case, stack, marks, family.side) for case, stack, marks in marked(cases, family=family, scorer=scorer)
+    ]
     joined = reduce(SliceSet.joined, sets)
     return replace(joined, weights=joined.weights / joined.weights.sum())
 
@@ -82,9 +90,26 @@ def marks_of(stack: FramedStack, scores: NDArray[np.float32]) -> NDArray[np.uint
     return np.where(found, Mark.FOUND, np.where(doubtful, Mark.UNSURE, Mark.FREE)).astype(np.uint8)
 
 
-def _marked(case: CaseSource, family: Family, scorer: Scorer) -> SliceSet:
-    stack = frame(case.read().volume, family)
-    marks = patched(marks_of(stack, scorer.scores(stack)), family.side, Mark.FREE)
-    images, body = patched(stack.images, family.side, -1.0), patched(stack.body, family.side, 0)
+def _each_by_itself(cases: Sequence[CaseSource], *, family: Family, scorer: Scorer) -> Iterator[_Marked]:
+    for case in cases:
+        stack = frame(case.read().volume, family)
+        yield case, stack, marks_of(stack, scorer.scores(stack))
+
+
+def _compared(cases: Sequence[CaseSource], *, family: Family, scorer: Scorer) -> Iterator[_Marked]:
+    """Mark every slice by what similar ones of other patients score at the same place, too."""
+    stacks = [frame(case.read().volume, family) for case in cases]
+    scores = [scorer.scores(stack) for stack in stacks]
+    images = np.concatenate([stack.images for stack in stacks])
+    patients = [case.patient for case, stack in zip(cases, stacks, strict=True) for _ in stack.images]
+    usual = iter(anatomy.usual_scores(images, np.concatenate(scores), patients))
+    for case, stack, score in zip(cases, stacks, scores, strict=True):
+        marks = [anatomy.marks_of(one, next(usual), stack.spacing_mm, FOUND_RULE) for one in score]
+        yield case, stack, np.stack(marks)
+
+
+def _marked(case: CaseSource, stack: FramedStack, found: NDArray[np.uint8], side: int) -> SliceSet:
+    marks = patched(found, side, Mark.FREE)
+    images, body = patched(stack.images, side, -1.0), patched(stack.body, side, 0)
     shown = body.mean(axis=(1, 2)) >= slices.MINIMUM_HEAD
     return replace(slices.from_framed(images, body, case.name), marks=marks[shown])

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RIBS, LOBULES, NARROW = 0.25, 0.6, 0.1
 """Shares of phantoms with ribs, with dark lobules in their fat, and that do not fill the width."""
+LOOSE = 0.3
+"""Share of either side of the picture that the probe does not touch well."""
 SOFTEST = 1e-4
 """Echo below which nothing is shown."""
 
@@ -130,9 +132,14 @@ def _muscle(rng: np.random.Generator, side: int) -> Field:
 
 
 def _shadows(rng: np.random.Generator, side: int) -> Field:
-    """Columns that are dark from some depth on, with soft sides."""
+    """Columns that are dark from some depth on, with soft sides; some lie where the probe has lost contact."""
     columns = ndimage.gaussian_filter1d(rng.standard_normal(side), rng.uniform(3.0, 14.0))
     columns = (columns - columns.mean()) / columns.std()
     dark = 1.0 / (1.0 + np.exp(-4.0 * (columns - rng.uniform(0.3, 2.2))))
     begin = np.clip((np.linspace(0, 1, side) - rng.uniform(0.0, 0.5)) * rng.uniform(2.0, 8.0), 0.0, 1.0)
-    return np.asarray(np.exp(-rng.uniform(0.3, 4.0) * begin[:, None] * dark[None]))
+    passed = np.exp(-rng.uniform(0.3, 4.0) * begin[:, None] * dark[None])
+    for side_of in (slice(None), slice(None, None, -1)):
+        if rng.random() < LOOSE:
+            from_edge = np.linspace(0, 1, side)[side_of] / rng.uniform(0.05, 0.3)
+            passed = passed * (1.0 - rng.uniform(0.4, 0.97) * np.exp(-np.square(from_edge)) * begin[:, None])
+    return np.asarray(passed)
