@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.errors import WeightsMismatch
 
@@ -63,26 +65,58 @@ def is_tuned_on(patient: str) -> bool:
     return part is Role.TUNE or (part is Role.TRAIN and not is_seen_whole(patient))
 
 
-def write_seen(patients: Iterable[str], folder: Path) -> None:
-    """Record who trained or tuned the weights of a folder, by digest: names are nobody else's business."""
-    content = {"format": 1, "seen": sorted(_digest(patient).hex() for patient in patients)}
+def by_digest(patients: Iterable[str]) -> list[str]:
+    """Return patients in the order of their names' digests, which has nothing to do with the names."""
+    return sorted(patients, key=_digest)
+
+
+def write_seen(patients: Iterable[str], folder: Path, *, left_out: Mapping[str, Iterable[str]] | None = None) -> None:
+    """Record who trained or tuned the weights of a folder, by digest: names are nobody else's business.
+
+    ``left_out`` says by the name of a network's file which of them that network was trained without.
+    """
+    content: dict[str, Any] = {"format": 1, "seen": _hidden(patients)}
+    if left_out:
+        content["left_out"] = {file: _hidden(names) for file, names in sorted(left_out.items())}
     (folder / SEEN_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
 
 def read_seen(folder: Path) -> frozenset[str]:
     """Read the digests of the patients who trained or tuned the weights of a folder; none where it says nothing."""
-    try:
-        content = json.loads((folder / SEEN_FILE).read_bytes())
-        return frozenset(str(digest) for digest in content["seen"])
-    except FileNotFoundError:
-        return frozenset()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsMismatch(f"{SEEN_FILE} of {folder.name} cannot be read: restore the folder") from error
+    content = _read(folder)
+    return frozenset() if content is None else content.seen
+
+
+def read_left_out(folder: Path) -> Mapping[str, frozenset[str]]:
+    """Read for each network's file the digests of the patients it was trained without; empty where all saw everyone."""
+    content = _read(folder)
+    return {} if content is None else content.left_out
 
 
 def is_seen(patient: str, seen: frozenset[str]) -> bool:
     """Return whether a patient is among those whom ``read_seen`` returned."""
     return _digest(patient).hex() in seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    seen: frozenset[str]
+    left_out: Mapping[str, frozenset[str]]
+
+
+def _read(folder: Path) -> _Record | None:
+    try:
+        content = json.loads((folder / SEEN_FILE).read_bytes())
+        left_out = {file: frozenset(map(str, names)) for file, names in content.get("left_out", {}).items()}
+        return _Record(frozenset(map(str, content["seen"])), left_out)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsMismatch(f"{SEEN_FILE} of {folder.name} cannot be read: restore the folder") from error
+
+
+def _hidden(patients: Iterable[str]) -> list[str]:
+    return sorted(_digest(patient).hex() for patient in patients)
 
 
 def _digest(patient: str) -> bytes:

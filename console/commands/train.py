@@ -207,11 +207,25 @@ def train_family_network(
 
     with laboratory():
         from lab.training.families.plain import train_plain
+        from lab.training.families.plans import plan_of
         from lab.training.families.run import train_family
         from lab.training.families.settings import FamilySettings
         from workers.segmentation.families import family_named
     known = family_named(family)
-    settings = FamilySettings(known, data, out / known.name, work, seed=seed, threads=threads, deadline_minutes=minutes)
+    plan = plan_of(known)
+    settings = FamilySettings(
+        known,
+        data,
+        out / known.name,
+        work,
+        first=plan.first,
+        second=plan.second,
+        folds=plan.folds,
+        walk=plan.walk,
+        seed=seed,
+        threads=threads,
+        deadline_minutes=minutes,
+    )
     with _bars() as (show, _):
         result = (train_plain if plain else train_family)(settings, on_step=show)
     if result.worth is None:

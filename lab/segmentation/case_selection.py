@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cases import ArrayFile, CaseSource
-from lab.patients import PART_MARK, Role, is_seen, is_tuned_on, read_seen, role
+from lab.patients import PART_MARK, Role, is_seen, is_tuned_on, read_left_out, read_seen, role
 from lab.segmentation.dicom_cases import find_dicom_cases
 from lab.segmentation.tables import TABLE_NAME, read_table
 from storage.errors import ConfigurationError
@@ -24,7 +24,7 @@ class CaseFilter:
 
     ``where`` holds (column, value) pairs for images that a table lists. ``modality`` is that of files which do not say
     it themselves. ``seen_too`` takes patients whom the weights have seen, too; ``tuning_only`` takes those alone on
-    whose tumours thresholds may be fixed, whatever the weights say. At most ``limit`` cases are taken.
+    whose tumours thresholds may be fixed. At most ``limit`` cases are taken.
     """
 
     modality: str = "MR"
@@ -51,7 +51,7 @@ def select_cases(folder: Path, wanted: CaseFilter, *, weights: Path) -> Selectio
     seen = read_seen(weights)
     evaluated = found if wanted.seen_too else kept_out(found, seen)
     if wanted.tuning_only:
-        evaluated = [source for source in found if is_tuned_on(source.patient)]
+        evaluated = _tuning_part(found, weights)
     if wanted.limit is not None:
         evaluated = sample(evaluated, wanted.limit)
     for source in evaluated:
@@ -94,6 +94,15 @@ def sample(found: Sequence[CaseSource], limit: int) -> list[CaseSource]:
     """Return ``limit`` of the cases, the same ones every time: those whose names have the lowest digests."""
     order = sorted(range(len(found)), key=lambda index: hashlib.sha256(found[index].name.encode()).digest())
     return [found[index] for index in sorted(order[:limit])]
+
+
+def _tuning_part(found: Sequence[CaseSource], weights: Path) -> list[CaseSource]:
+    """Return the cases on which thresholds may be fixed: of weights with folds, all whom a network was left without."""
+    folds = read_left_out(weights).values()
+    if not folds:
+        return [source for source in found if is_tuned_on(source.patient)]
+    left_out = frozenset().union(*folds)
+    return [source for source in found if is_seen(source.patient, left_out)]
 
 
 def _everything(folder: Path, wanted: CaseFilter, *, has_table: bool) -> list[CaseSource]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from lab.cases import CaseSource, LabelledCase
     from lab.segmentation.plain_family import PlainFamily
+    from lab.segmentation.unseen_networks import UnseenNetworks
     from workers.segmentation.families import Family
-    from workers.segmentation.family_segmenter import FamilySegmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class FamilyReport:
 
 def evaluate_family(
     sources: Sequence[CaseSource],
-    segmenter: FamilySegmenter,
+    family: UnseenNetworks,
     *,
     plain: PlainFamily | None = None,
     prompt: str = ANYTHING,
@@ -72,14 +72,16 @@ def evaluate_family(
 ) -> FamilyReport:
     """Segment every case and compare with the experts' masks; ``on_case`` gets each as it comes.
 
-    A family of several kinds of tumour looks for what ``prompt`` names.
-    A volume that is refused counts as one in which nothing was found. Raises UnreadableCase where a case is broken.
+    A family of several kinds of tumour looks for what ``prompt`` names. A patient whom some of the networks were
+    trained without is scored by these alone. A volume that is refused counts as one in which nothing was found. Raises
+    UnreadableCase where a case is broken.
     """
     own, simple, compared, per_case = [], [], [], []
+    segmenter = family.segmenter
     for source in sources:
         case = source.read()
         started = time.process_time()
-        found, refused = _segmented(case, segmenter, prompt)
+        found, refused = _segmented(case, family, prompt)
         seconds = time.process_time() - started
         own.append(_measured(case, found.mask, found.score_map))
         ruled = _simple(case, segmenter.family)
@@ -103,9 +105,10 @@ def evaluate_family(
     )
 
 
-def _segmented(case: LabelledCase, segmenter: FamilySegmenter, prompt: str) -> tuple[Segmentation, str | None]:
+def _segmented(case: LabelledCase, family: UnseenNetworks, prompt: str) -> tuple[Segmentation, str | None]:
+    segmenter = family.segmenter
     try:
-        return segmenter.segment(case.volume, prompt=prompt), None
+        return segmenter.conclude(family.of(case.patient).score(case.volume, prompt=prompt)), None
     except UnsuitableVolume as error:
         empty = np.zeros(case.mask.shape, dtype=bool)
         return Segmentation(empty, empty.astype(np.float32), 0.0, None, segmenter.algorithm()), error.code

@@ -10,12 +10,15 @@ import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from lab.training.fields import FieldBank
 
 BLURRED_SHARE = 0.3
 KERNEL = 7
+MOST_MIXED = 0.45
+"""Largest weight of the neighbours in a thick slice's middle, and of the middle in a thin one's neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +106,23 @@ def _blur(grey: Tensor, rng: np.random.Generator) -> Tensor:
     padded = functional.pad(stacked, (half, half, half, half), mode="replicate")
     rows = functional.conv2d(padded, weights[:, :, :, None], groups=count * depth)
     return functional.conv2d(rows, weights[:, :, None, :], groups=count * depth).view(grey.shape)
+
+
+def thickened(grey: Tensor, rng: np.random.Generator, *, share: float) -> Tensor:
+    """Return stacks ``[n, 3, y, x]`` of which a ``share`` is sliced more thickly or thinly; others as they are.
+
+    A thick slice has a part of its neighbours in it; thin ones lie nearer to each other. Single slices stay.
+    """
+    if share <= 0 or grey.shape[1] == 1:
+        return grey
+    count = len(grey)
+    mixed = _each(rng.uniform(0.0, MOST_MIXED, count) * (rng.random(count) < share))
+    thin = _each(rng.random(count) < 0.5)  # noqa: PLR2004 - either as often
+    below, middle, above = grey[:, :1], grey[:, 1:2], grey[:, 2:]
+    thick, near = mixed * (1.0 - thin), mixed * thin
+    centre = middle * (1.0 - thick) + (below + above) * 0.5 * thick
+    return torch.cat([below + (middle - below) * near, centre, above + (middle - above) * near], dim=1)
+
+
+def _each(values: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).view(-1, 1, 1, 1)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import ConfigurationError
 from workers.errors import WeightsMismatch
 from workers.segmentation.calibration import CaseScale
 from workers.segmentation.families import Family, family_named
 from workers.segmentation.mask import MaskRule
+from workers.segmentation.own_level import OwnLevel
+from workers.segmentation.random_walk import Walk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +23,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class FamilyCalibration:
-    """Whose networks they are, when a score is marked, where a component ends (``ends``), how a case is scored."""
+    """Whose networks they are, when a score is marked, where a component ends (``ends``), how a case is scored.
+
+    With ``own`` each patient has a level of their own, and the rule's ``threshold`` is not used.
+    """
 
     family: Family
     rule: MaskRule
     case: CaseScale
     end_share: float = 0.0
+    own: OwnLevel | None = None
 
     def write(self, folder: Path) -> None:
         """Write it beside the networks."""
@@ -37,6 +43,8 @@ class FamilyCalibration:
             "end_share": self.end_share,
             "case": asdict(self.case),
         }
+        if self.own is not None:
+            content["own_level"] = asdict(self.own)
         (folder / CALIBRATION).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -50,9 +58,14 @@ def read_calibration(folder: Path) -> FamilyCalibration:
             MaskRule(**content["rule"]),
             CaseScale(**content["case"]),
             float(content["end_share"]),
+            _own_level(content.get("own_level")),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError) as error:
         raise WeightsMismatch(f"{CALIBRATION} of {folder.name} does not fit this version of oncue: {error}") from error
     if not known:
         raise WeightsMismatch(f"{CALIBRATION} of {folder.name} has another format than {FORMAT}")
     return calibration
+
+
+def _own_level(entry: dict[str, Any] | None) -> OwnLevel | None:
+    return None if entry is None else OwnLevel(Walk(**entry["walk"]), float(entry["share"]))

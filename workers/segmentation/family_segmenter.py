@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class FamilyNetworks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredStack:
-    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices.
+    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices, spread if wanted.
 
     ``words`` is what was looked for, None where the family takes no prompt.
     """
@@ -136,8 +136,7 @@ class FamilySegmenter:
         family = calibration.family
         if named is not None and named != family.name:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
-        files = sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
-        networks = tuple(devices.frozen(load_network(file, family), device) for file in files)
+        networks = tuple(devices.frozen(load_network(file, family), device) for file in network_files(folder))
         trained = FamilyNetworks(family, networks, device, dtype)
         prompts = PromptEncoder(TextEncoder.load(), device) if family.prompted else None
         return cls(trained, calibration, read_likeness(folder), manifest.sha256, prompts)
@@ -162,11 +161,15 @@ class FamilySegmenter:
             words = plain_words(prompt)
         found = networks.scores(stack, on_progress=on_progress)
         smooth = smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm)
-        return ScoredStack(stack, smooth, words)
+        own = self.calibration.own
+        score = smooth if own is None else own.spread(smooth, stack.images, stack.spacing_mm)
+        return ScoredStack(stack, score, words)
 
     def conclude(self, scored: ScoredStack) -> Segmentation:
         """Return the mask of a scored stack, how sure it is, and how unlike the training images the stack is."""
-        stack, rule, case = scored.stack, self.calibration.rule, self.calibration.case
+        stack, case = scored.stack, self.calibration.case
+        rule, own = self.calibration.rule, self.calibration.own
+        rule = rule if own is None else own.rule(rule, scored.score, stack.spacing_mm)
         on_volume = stack.to_volume(scored.score)
         labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
         described = describe(self.networks.networks[0], stack, self.family)
@@ -181,13 +184,15 @@ class FamilySegmenter:
     def algorithm(self, words: str | None = None) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
         known = self.calibration
-        parameters = {
+        parameters: dict[str, Any] = {
             "family": self.family.name,
             "dtype": str(self.networks.dtype),
             **asdict(known.rule),
             "end_share": known.end_share,
             **({} if words is None else {"prompt": words}),
         }
+        if known.own is not None:
+            parameters["own_level"] = asdict(known.own)
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
 
 
@@ -199,6 +204,11 @@ def installed_family(models: Path, name: str) -> Path:
             f"no weights of the family {name} under {FAMILIES_FOLDER}/: install or train them, or name their folder"
         )
     return folder
+
+
+def network_files(folder: Path) -> list[Path]:
+    """Return the files of a family's networks, in the order in which they are loaded."""
+    return sorted(file for file in folder.glob("*.safetensors") if file.name != LIKENESS)
 
 
 def load_network(file: Path, family: Family) -> UNet:

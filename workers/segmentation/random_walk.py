@@ -40,6 +40,14 @@ MOST_ITERATIONS = 200
 """Most iterations of the solver; patients' stacks take about forty."""
 
 
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How far walkers go: as ``LIKENESS``, but of grey 0..1, and as ``PRIOR``: with 0.005 some fourteen pixels."""
+
+    likeness: float
+    prior: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Steps:
     """Weights of the steps between neighbours along each axis; an array is one voxel shorter along its own axis."""
@@ -47,10 +55,10 @@ class _Steps:
     along: tuple[FloatArray, FloatArray, FloatArray]
 
     @classmethod
-    def through(cls, grey: FloatArray, spacing_mm: Vector) -> _Steps:
+    def through(cls, grey: FloatArray, spacing_mm: Vector, likeness: float) -> _Steps:
         """Return the weights for ``grey``; between slices they are less, by the square of the ratio of spacings."""
         share = min(1.0, (spacing_mm[1] / spacing_mm[0]) ** 2)
-        weights = [np.exp(-np.square(np.diff(grey, axis=axis) / LIKENESS)) for axis in range(3)]
+        weights = [np.exp(-np.square(np.diff(grey, axis=axis) / likeness)) for axis in range(3)]
         return cls((np.float32(share) * weights[0], weights[1], weights[2]))
 
     def degree(self) -> FloatArray:
@@ -85,13 +93,19 @@ def spread(scores: FloatArray, greys: ImageGreys, spacing_mm: Vector) -> FloatAr
     if level <= 0.0 or not scores.any():
         return scores
     smooth = (0.0, DENOISING_PIXELS, DENOISING_PIXELS)
-    steps = _Steps.through(ndimage.gaussian_filter(greys.grey / np.float32(level), smooth), spacing_mm)
-    return _solved(steps, scores)
+    steps = _Steps.through(ndimage.gaussian_filter(greys.grey / np.float32(level), smooth), spacing_mm, LIKENESS)
+    return _solved(steps, scores, PRIOR)
 
 
-def _solved(steps: _Steps, scores: FloatArray) -> FloatArray:
+def spread_far(scores: FloatArray, grey: FloatArray, spacing_mm: Vector, walk: Walk) -> FloatArray:
+    """Return ``scores`` evened out along ``grey`` (0..1), of the same shape, by walkers with settings of their own."""
+    smooth = ndimage.gaussian_filter(grey, (0.0, DENOISING_PIXELS, DENOISING_PIXELS))
+    return _solved(_Steps.through(smooth, spacing_mm, walk.likeness), scores, walk.prior)
+
+
+def _solved(steps: _Steps, scores: FloatArray, prior: float) -> FloatArray:
     """Return the solution ``x`` by conjugate gradients, preconditioned by the diagonal of ``L + p``."""
-    shape, diagonal = scores.shape, steps.degree() + np.float32(PRIOR)
+    shape, diagonal = scores.shape, steps.degree() + np.float32(prior)
 
     def left_side(values: FloatArray) -> FloatArray:
         stack = values.reshape(shape)
@@ -103,7 +117,7 @@ def _solved(steps: _Steps, scores: FloatArray) -> FloatArray:
     size = (scores.size, scores.size)
     found, _ = cg(
         LinearOperator(size, matvec=left_side, dtype=np.float32),
-        (np.float32(PRIOR) * scores).ravel(),
+        (np.float32(prior) * scores).ravel(),
         x0=scores.ravel(),
         rtol=TOLERANCE,
         maxiter=MOST_ITERATIONS,

@@ -70,6 +70,7 @@ def _evaluated(worker: WorkerSettings, data: Path, name: str, *, tuning: bool) -
         from lab.segmentation.case_selection import CaseFilter, select_cases
         from lab.segmentation.family_evaluation import evaluate_family
         from lab.segmentation.plain_family import PlainFamily
+        from lab.segmentation.unseen_networks import UnseenNetworks
         from lab.training.families.tuning import KINDS
         from workers.segmentation.families import family_named
         from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
@@ -84,4 +85,5 @@ def _evaluated(worker: WorkerSettings, data: Path, name: str, *, tuning: bool) -
         sys.stderr.write(f"{name}: {case.case}: Dice {case.dice:.3f}\n")
 
     plain = PlainFamily.installed(worker.models_folder(), family)
-    return evaluate_family(cases, FamilySegmenter.load(folder, named=name), plain=plain, on_case=tell)
+    networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=name), folder)
+    return evaluate_family(cases, networks, plain=plain, on_case=tell)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lab.segmentation.plain_family import PlainFamily
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
-    from workers.segmentation.family_segmenter import FamilySegmenter
+    from lab.segmentation.unseen_networks import UnseenNetworks
 
 Cases = Annotated[
     Path,
@@ -105,6 +105,7 @@ def evaluate_segmenter(
         from lab.segmentation.case_selection import CaseFilter, select_cases
         from lab.segmentation.plain_family import PlainFamily
         from lab.segmentation.predictions import EvaluationSetup
+        from lab.segmentation.unseen_networks import UnseenNetworks
         from workers.analysers import SEGMENTATION_FOLDER
         from workers.segmentation.family_calibration import read_calibration
         from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
@@ -115,13 +116,8 @@ def evaluate_segmenter(
     if folder is not None:
         selection = select_cases(cases, wanted, weights=folder)
         plain = PlainFamily.installed(models, read_calibration(folder).family)
-        _evaluate_family(
-            selection,
-            FamilySegmenter.load(folder, named=family),
-            plain,
-            prompt=prompt or worker.prompt,
-            as_json=as_json,
-        )
+        networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=family), folder)
+        _evaluate_family(selection, networks, plain, prompt=prompt or worker.prompt, as_json=as_json)
         return
     selection = select_cases(cases, wanted, weights=models / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
@@ -158,7 +154,7 @@ def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_
 
 
 def _evaluate_family(
-    selection: Selection, segmenter: FamilySegmenter, plain: PlainFamily | None, *, prompt: str, as_json: bool
+    selection: Selection, networks: UnseenNetworks, plain: PlainFamily | None, *, prompt: str, as_json: bool
 ) -> None:
     from console.terminal.output import write_json
 
@@ -167,7 +163,7 @@ def _evaluate_family(
     with _case_counter(len(selection.evaluated)) as count:
         report = evaluate_family(
             selection.evaluated,
-            segmenter,
+            networks,
             plain=plain,
             prompt=prompt,
             on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}"),

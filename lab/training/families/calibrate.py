@@ -6,7 +6,7 @@ a slice is no part of a component is chosen by Dice less the price of all alarms
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -20,7 +20,10 @@ from workers.segmentation.mask import case_level, kept_components
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from lab.training.rules import Scored
+    from storage.volumes import Vector
     from workers.segmentation.mask import MaskRule
 
 END_SHARES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -31,6 +34,17 @@ FREE_SHARE = 0.9
 HIGHEST_HALF = 0.95
 SHORTEST_PART = 4
 """Slices of a part of a stack without tumour that is scored as a case of its own."""
+
+
+class _Finished(Protocol):
+    """A case with its score and truth ``[z, y, x]`` and the spacing (z, y, x) of their grid."""
+
+    @property
+    def score(self) -> NDArray[np.float32]: ...
+    @property
+    def truth(self) -> NDArray[np.bool_]: ...
+    @property
+    def spacing_mm(self) -> Vector: ...
 
 
 def choose_end_share(cases: Sequence[Scored], rule: MaskRule) -> tuple[float, Worth]:
@@ -58,10 +72,15 @@ def case_scale(cases: Sequence[Scored], rule: MaskRule) -> CaseScale:
 
     Where there is no such part, as of single pictures, half is where the rule begins to mark.
     """
+    return scale_of([case.smoothed(rule.smoothing_mm) for case in cases], otherwise=max(rule.peak, rule.threshold))
+
+
+def scale_of(cases: Sequence[_Finished], *, otherwise: float) -> CaseScale:
+    """Return the scale of cases whose scores are final; half is ``otherwise`` where no part is free of tumour."""
     levels = []
-    for case in (one.smoothed(rule.smoothing_mm) for one in cases):
+    for case in cases:
         runs, count = ndimage.label(metrics.far_slices(case.truth))
         parts = (case.score[runs == run] for run in range(1, count + 1))
         levels += [case_level(part, case.spacing_mm, CASE_ML) for part in parts if len(part) >= SHORTEST_PART]
-    half = float(np.quantile(levels, FREE_SHARE)) if levels else max(rule.peak, rule.threshold)
+    half = float(np.quantile(levels, FREE_SHARE)) if levels else otherwise
     return CaseScale(CASE_ML, round(min(HIGHEST_HALF, half), 4))

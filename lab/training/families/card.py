@@ -37,9 +37,7 @@ mask rule.
 |---|---|---|---|
 {sources}
 
-Tuned on {cases} cases ({kinds}) whose tumours no training has seen: mean Dice {dice:.3f} on the network's own grid, the
-rule being chosen on these very cases. Of the slices far from any tumour {alarms:.1%} carry a mask; before the ends of
-components are cut, components that touch no tumour reach {strangers:.1%}.
+{read}
 The simple rule to compare with: {simple}. `patients.json` holds the digests of all who trained or tuned.
 
 `likeness.safetensors` knows the training images. Of {own} cases, each left out with its patient, {own_refused} are
@@ -48,17 +46,36 @@ are. The limits were set on these very images.
 """
 
 
+TUNED = """Tuned on {cases} cases ({kinds}) whose tumours no training has seen: mean Dice {dice:.3f} on the network's
+own grid, the rule being chosen on these very cases. Of the slices far from any tumour {alarms:.1%} carry a mask; before
+the ends of components are cut, components that touch no tumour reach {strangers:.1%}."""
+FOLDED = """A network for each fold of {cases} patients ({kinds}), trained without them; scores are averaged. Each one
+scored by the one network that never saw them: mean Dice {dice:.3f} on its own grid, {alarms:.1%} of the slices
+far from any tumour carrying a mask, the rule being chosen on these very patients; **{left_dice:.3f}** and
+{left_alarms:.1%} with the rule that all others choose."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What the tuning part gave: how many cases, what masks are worth, alarms by strangers, and who is refused."""
+    """What the cases gave that chose the rule: their number, what masks are worth, alarms by components beside tumours.
+
+    With folds ``left_out`` says what the rule that all other patients choose is worth on each.
+    """
 
     cases: int
     worth: Worth
-    strangers: float
-    refused: LikenessFigures
+    strangers: float = 0.0
+    left_out: Worth | None = None
+
+    def text(self, kinds: str) -> str:
+        """Return the figures in words."""
+        known = {"cases": self.cases, "kinds": kinds, "dice": self.worth.dice, "alarms": self.worth.alarms}
+        if self.left_out is None:
+            return TUNED.format(**known, strangers=self.strangers)
+        return FOLDED.format(**known, left_dice=self.left_out.dice, left_alarms=self.left_out.alarms)
 
 
-def text(family: Family, kinds: Sequence[Kind], tuned: Tuned) -> str:
+def text(family: Family, kinds: Sequence[Kind], tuned: Tuned, refused: LikenessFigures) -> str:
     """Return the card of a family's folder."""
     rows = []
     for unlabelled in (False, True):
@@ -70,11 +87,7 @@ def text(family: Family, kinds: Sequence[Kind], tuned: Tuned) -> str:
         name=family.name,
         slices=family.slices,
         sources="\n".join(rows),
-        cases=tuned.cases,
-        kinds=", ".join(kind.name for kind in kinds),
-        dice=tuned.worth.dice,
-        alarms=tuned.worth.alarms,
-        strangers=tuned.strangers,
-        **asdict(tuned.refused),
+        read=tuned.text(", ".join(kind.name for kind in kinds)),
+        **asdict(refused),
         simple=SIMPLE_RULES[family].name,
     )

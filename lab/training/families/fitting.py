@@ -21,22 +21,34 @@ from workers.segmentation.unet import UNet
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lab.training.families.painters import Recipe
     from lab.training.loop import Run
     from lab.training.slices import SliceSet
     from workers.segmentation.families import Family
 
 
 def fit(
-    run: Run, family: Family, slices: SliceSet, *, seed: int, dtype: torch.dtype, start: Path | None = None
+    run: Run,
+    family: Family,
+    slices: SliceSet,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    recipe: Recipe | None = None,
+    start: Path | None = None,
 ) -> tuple[UNet, bool]:
-    """Train from ``start``, the run's checkpoint or scratch; returns the network and whether it is finished."""
+    """Train from ``start``, the run's checkpoint or scratch; returns the network and whether it is finished.
+
+    Samples are made by the family's own ``recipe`` where none is given.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = channels_last(UNet(family.slices, prompted=family.prompted))
     if start is not None:
         network.load_state_dict(load_file(start))
     prompts = KindPrompts.build(TextEncoder.load()) if family.prompted else None
-    sampler = FamilySampler(family, RECIPES[family_named(family.name)], slices, seed, prompts=prompts)
+    recipe = recipe or RECIPES[family_named(family.name)]
+    sampler = FamilySampler(family, recipe, slices, seed, prompts=prompts)
 
     def loss_of(step: int) -> Tensor:
         batch = sampler.draw(step, run.plan.batch)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lab.cases import ArrayFile, LabelledCase
-from lab.patients import Role, role
+from lab.patients import role
 from lab.segmentation.tables import read_table
 from lab.training import slices
 from lab.training.families import chest, sonography, uptake_phantoms
+from lab.training.families.folds import KEPT_IN, UNFOLDED, Fold
 from lab.training.slices import SliceSet
 from workers.errors import TrainingDataMissing
 from workers.segmentation.families import Family
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lab.cases import CaseSource
+    from lab.patients import Role
 
     FloatArray = NDArray[np.float32]
 
@@ -74,16 +76,22 @@ def sources(family: Family, *, unlabelled: bool = False) -> list[Source]:
     return found
 
 
-def load(family: Family, data: Path) -> SliceSet:
-    """Return the tumour-free slices that a family is trained on; raises TrainingDataMissing without any."""
+def load(family: Family, data: Path, fold: Fold = UNFOLDED) -> SliceSet:
+    """Return the tumour-free slices that a network is trained on; raises TrainingDataMissing without any."""
     sets = []
     for source in sources(family):
-        found = list(_loaded(source, family, data))
+        found = list(_loaded(source, family, data, fold))
         if not found:
             raise TrainingDataMissing(f"no slice without tumour for {family.name} under {source.folder or 'phantoms'}")
         joined = reduce(SliceSet.joined, found)
         sets.append(replace(joined, weights=joined.weights / joined.weights.sum() * source.share))
     return reduce(SliceSet.joined, sets)
+
+
+def patients_of(family: Family, data: Path, fold: Fold | None = None) -> set[str]:
+    """Return the patients with slices that a fold's network, default anyone's, is trained on in its first round."""
+    cases = (case for source in sources(family) for case in source.cases(data, KEPT_IN, min(family.modalities)))
+    return {case.patient for case in cases if fold is None or fold.shows_free(case.patient)}
 
 
 def framed(case: LabelledCase, family: Family) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -106,7 +114,7 @@ def patched(array: NDArray[Any], side: int, value: float) -> NDArray[Any]:
     return array
 
 
-def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
+def _loaded(source: Source, family: Family, data: Path, fold: Fold) -> Iterator[SliceSet]:
     if source.layout in PHANTOM_LAYOUTS:
         yield from map(partial(_phantom, source.layout, family), range(PHANTOMS[source.layout]))
         return
@@ -114,7 +122,9 @@ def _loaded(source: Source, family: Family, data: Path) -> Iterator[SliceSet]:
         yield from _chest(data / source.folder, family)
         return
     modality = min(family.modalities)
-    for case in source.cases(data, frozenset({Role.TRAIN}), modality):
+    for case in source.cases(data, KEPT_IN, modality):
+        if not fold.shows_free(case.patient):
+            continue
         read = case.read()
         images, body = framed(read, family)
         yield slices.from_framed(images, body, case.name, wanted=slices.tumor_free(read.mask))

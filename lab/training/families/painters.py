@@ -27,8 +27,8 @@ class Recipe:
 
     ``tissue`` is the quantile of the body's grey that counts as the tissue lesions are compared with, or with
     ``tissue_fixed`` that grey itself. ``erosion`` pixels of the body's edge are left free. ``clean`` is the share of
-    samples without a lesion, ``cut`` that of samples whose field of view is cut. ``untouched`` is what becomes of
-    samples without a painted lesion.
+    samples without a lesion, ``cut`` that of samples whose field of view is cut, and ``thick`` that of samples whose
+    slices are made thinner or thicker than they are. ``untouched`` is what becomes of samples without a painted lesion.
     """
 
     paint: Painter
@@ -39,6 +39,7 @@ class Recipe:
     erosion: int = 2
     clean: float = 0.3
     cut: float = 0.3
+    thick: float = 0.0
     untouched: Untouched | None = None
 
 

@@ -68,6 +68,7 @@ class FamilySampler:
             elif len(some) and self._recipe.untouched is not None:
                 grey[some] = self._recipe.untouched(grey[some], rng, self._bank)
         masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
+        grey = augmentation.thickened(grey, rng, share=self._recipe.thick)
         scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
         known = middle(found).float() * (1.0 - masks)
         settled = 1.0 - middle(unsure).float() * (1.0 - masks)

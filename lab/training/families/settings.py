@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from lab.training.rules import Worth
     from lab.training.settings import StepReport
     from workers.segmentation.families import Family
+    from workers.segmentation.random_walk import Walk
 
-FIRST = StageSettings(steps=1500, batch=16, learning_rate=2e-3)
-SECOND = StageSettings(steps=600, batch=16, learning_rate=1e-3)
+RATE, RATE_AFTER = 2e-3, 1e-3
+BATCH = 16
+FIRST = StageSettings(1500, BATCH, RATE)
+SECOND = StageSettings(600, BATCH, RATE_AFTER)
 ONLY = frozenset({Role.TRAIN})
 LICENCE = "CC-BY-NC-SA-4.0"
 
@@ -33,6 +36,10 @@ class FamilySettings:
     work: Path
     first: StageSettings = FIRST
     second: StageSettings = SECOND
+    folds: int = 1
+    """How many networks there are, each trained without the patients of a fold of its own."""
+    walk: Walk | None = None
+    """How scores are spread along the grey, for marks and for the mask; None where they are not."""
     seed: int = 0
     threads: int = 1
     deadline_minutes: float = 60.0

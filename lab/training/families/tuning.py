@@ -6,7 +6,7 @@ of them at most slices far from any tumour have been seen. No test patient is am
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,16 +52,16 @@ class Kind:
     suffix: str = ""
     where: tuple[tuple[str, str], ...] = ()
 
-    def cases(self, data: Path, modality: str) -> list[CaseSource]:
-        """Return the cases of the tuning part, the same ones every time."""
+    def cases(self, data: Path, modality: str, *, taken: Callable[[str], bool] = is_tuned_on) -> list[CaseSource]:
+        """Return the cases of the patients who are ``taken``, default the tuning part; the same ones every time."""
         folder = data / self.folder
         if self.suffix:
             found: list[CaseSource] = [
                 ArrayFile(path, modality) for path in sorted(folder.glob(f"*__{self.suffix}.npz"))
             ]
-            return [case for case in found if is_tuned_on(case.patient)]
+            return [case for case in found if taken(case.patient)]
         listed = read_table(folder, where=self.where, modality=modality)
-        return sample([image for image in listed if is_tuned_on(image.patient)], MOST_IMAGES)
+        return sample([image for image in listed if taken(image.patient)], MOST_IMAGES)
 
 
 KINDS: Mapping[Family, tuple[Kind, ...]] = {
@@ -79,13 +79,13 @@ KINDS: Mapping[Family, tuple[Kind, ...]] = {
 }
 
 
-def scored(cases: Iterable[LabelledCase], networks: FamilyNetworks) -> list[Scored]:
-    """Return every case on its framed grid, with scores and truth."""
+def scored(cases: Iterable[LabelledCase], networks: FamilyNetworks, *, strangers_only: bool = True) -> list[Scored]:
+    """Return every case on its framed grid, with scores and truth, and what counts as an alarm (``Scored``)."""
     found = []
     for case in cases:
         stack = frame(case.volume, networks.family)
         scores, truth = networks.scores(stack), framed_truth(case, stack)
-        found.append(Scored(scores, truth, stack.spacing_mm, strangers_only=True))
+        found.append(Scored(scores, truth, stack.spacing_mm, strangers_only=strangers_only))
     return found
 
 

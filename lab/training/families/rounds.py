@@ -1,0 +1,68 @@
+"""The two rounds that train one network of a family, without the patients of its fold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from lab.training.families import fitting, marking, material
+from lab.training.families.heavier import heavier
+from lab.training.families.painters import RECIPES
+from lab.training.loop import Run
+from workers import devices
+from workers.segmentation.families import family_named
+from workers.segmentation.family_segmenter import FamilyNetworks, load_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.training.families.folds import Fold
+    from lab.training.families.settings import FamilySettings
+    from lab.training.settings import OnStep
+
+UNLABELLED_SHARE = 0.8
+"""How often slices of whole stacks are drawn in the second round, against 1 for those without tumour."""
+WEIGHTS = "network.safetensors"
+
+
+def file_of(settings: FamilySettings, fold: Fold) -> Path:
+    """Return where the weights of a fold's network lie."""
+    return settings.out / (WEIGHTS if fold.left_out is None else f"network-{fold.number}.safetensors")
+
+
+def networks(settings: FamilySettings, *files: Path) -> FamilyNetworks:
+    """Load networks on the processor."""
+    device, family = torch.device("cpu"), settings.family
+    loaded = tuple(devices.frozen(load_network(file, family), device) for file in files)
+    return FamilyNetworks(family, loaded, device, devices.choose_dtype(device, settings.dtype))
+
+
+def train(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: float) -> bool:
+    """Train both rounds, or the first where nothing is unlabelled; returns whether all steps were taken.
+
+    The weights are written in any case, for one who wants to look at them early.
+    """
+    family, dtype = settings.family, devices.choose_dtype(torch.device("cpu"), settings.dtype)
+    recipe, weights = RECIPES[family_named(family.name)], file_of(settings, fold)
+    free, seed = material.load(family, settings.data, fold), settings.seed + 2 * fold.number
+    run = _run(settings, fold, "first", on_step, stop_at=stop_at)
+    network, finished = fitting.fit(run, family, free, recipe=recipe, seed=seed, dtype=dtype)
+    fitting.save(network, weights)
+    if not finished or not marking.is_marked(family):
+        return finished
+    first = settings.work / f"{run.stage}.safetensors"
+    first.write_bytes(weights.read_bytes())
+    whole = marking.load(family, settings.data, networks(settings, first), fold, walk=settings.walk)
+    both = free.joined(replace(whole, weights=whole.weights * UNLABELLED_SHARE))
+    run = _run(settings, fold, "second", on_step, stop_at=stop_at)
+    network, finished = fitting.fit(run, family, both, recipe=heavier(recipe), seed=seed + 1, dtype=dtype, start=first)
+    fitting.save(network, weights)
+    return finished
+
+
+def _run(settings: FamilySettings, fold: Fold, name: str, on_step: OnStep, *, stop_at: float) -> Run:
+    folded = "" if fold.left_out is None else f"-{fold.number}"
+    plan = settings.first if name == "first" else settings.second
+    return Run(f"{settings.family.name}{folded}-{name}", plan, settings.work, stop_at, on_step)

@@ -1,0 +1,48 @@
+"""A patient's score and mask in relation to the patient's own peak, so that no level must hold for everybody.
+
+How certain a network is differs from patient to patient more than where it is most certain. So the score is spread
+along the grey by walkers that go far (``random_walk``), brought back to the peak that it had, and the mask is drawn at
+a share of that peak. Arrays are ``[z, y, x]`` on the framed grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workers.segmentation import random_walk
+from workers.segmentation.mask import MaskRule, case_level
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from storage.volumes import Vector
+    from workers.segmentation.random_walk import Walk
+
+    FloatArray = NDArray[np.float32]
+
+PEAK_ML = 1.0
+"""A patient's peak is the mean of the highest scores that together fill this volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLevel:
+    """How the score is spread, and the ``share`` (0..1) of the patient's peak at which the mask is drawn."""
+
+    walk: Walk
+    share: float
+
+    def spread(self, score: FloatArray, images: FloatArray, spacing_mm: Vector) -> FloatArray:
+        """Return a score (0..1, smoothed across slices) spread along the grey of ``images`` (-1..1), with its peak."""
+        found = random_walk.spread_far(score, (images + 1.0) / 2.0, spacing_mm, self.walk)
+        top = case_level(found, spacing_mm, PEAK_ML)
+        if top <= 0:
+            return score
+        peak = case_level(score, spacing_mm, PEAK_ML)
+        return np.asarray(np.clip(found * np.float32(peak / top), 0.0, 1.0), dtype=np.float32)
+
+    def rule(self, rule: MaskRule, spread: FloatArray, spacing_mm: Vector) -> MaskRule:
+        """Return the rule with the level for this patient, whose spread score is given."""
+        return replace(rule, threshold=self.share * case_level(spread, spacing_mm, PEAK_ML))
