@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from storage.domain import Segmentation
 from storage.errors import ConfigurationError
 from storage.volumes import Volume
-from workers.config import FAMILY_ANALYSERS, WorkerSettings
+from workers.config import FAMILY_ANALYSERS, SEGMENTATION_FOLDER, WorkerSettings
 from workers.site_models.analyser import SiteModelAnalyser
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 AbortCheck = Callable[[], None]
 """Called now and then during long work; raises where its result is no longer wanted."""
-
-SEGMENTATION_FOLDER = "segmentation-lgg-small"
 
 
 class Analyser(Protocol):
@@ -91,8 +89,14 @@ def build_family(family: str, settings: WorkerSettings) -> Analyser:
 
     device = choose_device(settings.device)
     folder = installed_family(settings.models_folder(), family)
-    dtype = choose_dtype(device, settings.dtype)
-    return FamilyAnalyser(FamilySegmenter.load(folder, named=family, device=device, dtype=dtype), settings.prompt)
+    segmenter = FamilySegmenter.load(
+        folder,
+        named=family,
+        device=device,
+        dtype=choose_dtype(device, settings.dtype),
+        foundation=settings.models_folder() / SEGMENTATION_FOLDER,
+    )
+    return FamilyAnalyser(segmenter, settings.prompt)
 
 
 BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {

@@ -9,8 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.product import modules_of, product_packages, project
-from workers.analysers import SEGMENTATION_FOLDER
-from workers.config import FAMILIES_FOLDER
+from workers.config import FAMILIES_FOLDER, SEGMENTATION_FOLDER
 from workers.fewshot import starter
 from workers.guard import region_guard
 

@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from storage.domain import Algorithm, Segmentation
 from storage.errors import ConfigurationError
 from workers import devices, weights
-from workers.config import FAMILIES_FOLDER
+from workers.config import FAMILIES_FOLDER, SEGMENTATION_FOLDER, WorkerSettings
 from workers.errors import WeightsMismatch
 from workers.segmentation.ends import cut_ends
 from workers.segmentation.families import Family, family_named
 from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
+from workers.segmentation.foundation_scores import FoundationScores
 from workers.segmentation.framing import FramedStack, frame, neighbours
 from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
 from workers.segmentation.mask import case_level, kept_components, smooth_across
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.volumes import Volume
+    from workers.segmentation.prompts import PromptPair
 
     FloatArray = NDArray[np.float32]
 
@@ -50,7 +52,7 @@ def unheard(_done: int, _total: int) -> None:
 class FamilyNetworks:
     """The networks of one family, whose scores are averaged, on one device; ``asked [384]`` is what they look for.
 
-    A family that is not prompted is asked for nothing.
+    A family that is not prompted is asked for nothing. Where there is a ``foundation``, its scores count half.
     """
 
     family: Family
@@ -58,6 +60,12 @@ class FamilyNetworks:
     device: torch.device
     dtype: torch.dtype
     asked: torch.Tensor | None = None
+    foundation: FoundationScores | None = None
+
+    def looking_for(self, prompt: PromptPair) -> FamilyNetworks:
+        """Return the networks as they look for what a prompt names."""
+        foundation = None if self.foundation is None else replace(self.foundation, prompt=prompt)
+        return replace(self, asked=prompt.difference, foundation=foundation)
 
     @torch.inference_mode()
     def scores(self, stack: FramedStack, *, on_progress: Callable[[int, int], None] = unheard) -> FloatArray:
@@ -70,7 +78,8 @@ class FamilyNetworks:
             batch = torch.from_numpy(images[seen[start : start + size]]).to(self.device)
             found[start : start + size] = self._batch(batch).cpu().numpy()
             on_progress(min(depth, start + size), depth)
-        return found * stack.body
+        own = found * stack.body
+        return own if self.foundation is None else (own + self.foundation.scores(stack)) / 2
 
     def _batch(self, stacks: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(stacks[:, 0])
@@ -123,9 +132,11 @@ class FamilySegmenter:
         named: str | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        foundation: Path | None = None,
     ) -> FamilySegmenter:
         """Check the manifest and load everything; device and dtype are measured where not given.
 
+        ``foundation`` is the folder of the foundation model, default the shipped one, for families that ask it.
         Raises WeightsMismatch where a file is missing, changed or does not fit, or the folder is not that of the family
         ``named``.
         """
@@ -137,8 +148,9 @@ class FamilySegmenter:
         if named is not None and named != family.name:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
         networks = tuple(devices.frozen(load_network(file, family), device) for file in network_files(folder))
-        trained = FamilyNetworks(family, networks, device, dtype)
         prompts = PromptEncoder(TextEncoder.load(), device) if family.prompted else None
+        founded = load_foundation(family, foundation, prompts, device=device, dtype=dtype)
+        trained = FamilyNetworks(family, networks, device, dtype, foundation=founded)
         return cls(trained, calibration, read_likeness(folder), manifest.sha256, prompts)
 
     def segment(
@@ -157,7 +169,7 @@ class FamilySegmenter:
         """Return the score of a volume; raises as ``segment`` does. ``on_progress`` is called after each batch."""
         stack, networks, words = frame(volume, self.family), self.networks, None
         if self.prompts is not None:
-            networks = replace(networks, asked=self.prompts.pair(prompt, volume.modality).difference)
+            networks = networks.looking_for(self.prompts.pair(prompt, volume.modality))
             words = plain_words(prompt)
         found = networks.scores(stack, on_progress=on_progress)
         smooth = smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm)
@@ -191,9 +203,26 @@ class FamilySegmenter:
             "end_share": known.end_share,
             **({} if words is None else {"prompt": words}),
         }
+        if self.networks.foundation is not None:
+            parameters["foundation"] = self.networks.foundation.weights_sha256
         if known.own is not None:
             parameters["own_level"] = asdict(known.own)
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
+
+
+def load_foundation(
+    family: Family,
+    folder: Path | None,
+    prompts: PromptEncoder | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> FoundationScores | None:
+    """Return what a founded family's scores are averaged with, None for others; raises WeightsMismatch."""
+    if not family.founded:
+        return None
+    place = folder or WorkerSettings().models_folder() / SEGMENTATION_FOLDER
+    return FoundationScores.load(place, prompts, device=device, dtype=dtype)
 
 
 def installed_family(models: Path, name: str) -> Path:

@@ -28,7 +28,7 @@ class UNet(nn.Module):
         self.downs = nn.ModuleList(_block(a, b) for a, b in pairwise((inputs, *CHANNELS)))
         self.ups = nn.ModuleList(_block(a + b, a) for a, b in reversed(list(pairwise(CHANNELS))))
         self.out = nn.Conv2d(CHANNELS[0], 1, 1)
-        self.query = nn.Linear(TEXT, CHANNELS[0]) if prompted else None
+        self.query = _silent(nn.Linear(TEXT, CHANNELS[0])) if prompted else None
 
     def forward(self, images: Tensor, asked: Tensor | None = None) -> Tensor:
         """Return the logit of each pixel; a network that is not prompted has no use for ``asked``."""
@@ -52,6 +52,13 @@ class UNet(nn.Module):
         for depth, down in enumerate(self.downs):
             hidden = down(functional.max_pool2d(hidden, 2) if depth else hidden)
             yield hidden
+
+
+def _silent(layer: nn.Linear) -> nn.Linear:
+    """Return a layer that says nothing before it has learned."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -106,7 +106,7 @@ def evaluate_segmenter(
         from lab.segmentation.plain_family import PlainFamily
         from lab.segmentation.predictions import EvaluationSetup
         from lab.segmentation.unseen_networks import UnseenNetworks
-        from workers.analysers import SEGMENTATION_FOLDER
+        from workers.config import SEGMENTATION_FOLDER
         from workers.segmentation.family_calibration import read_calibration
         from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
     wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, tuning_only=tuning, limit=limit)

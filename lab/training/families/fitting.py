@@ -39,13 +39,14 @@ def fit(
 ) -> tuple[UNet, bool]:
     """Train from ``start``, the run's checkpoint or scratch; returns the network and whether it is finished.
 
-    Samples are made by the family's own ``recipe`` where none is given.
+    Samples are made by the family's own ``recipe`` where none is given. What ``start`` lacks, as a network without a
+    prompt does, begins from scratch.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = channels_last(UNet(family.slices, prompted=family.prompted))
     if start is not None:
-        network.load_state_dict(load_file(start))
+        network.load_state_dict(network.state_dict() | load_file(start))
     prompts = KindPrompts.build(TextEncoder.load()) if family.prompted else None
     recipe = recipe or RECIPES[family_named(family.name)]
     sampler = FamilySampler(family, recipe, slices, seed, prompts=prompts)

@@ -1,7 +1,6 @@
-"""Marks of the shipped foundation model's heads, for a family whose images are framed as that model frames heads.
+"""Marks by the shipped foundation model's heads, for a family whose images are framed as that model frames heads.
 
-They let the first round begin on unlabelled pictures: the family's own network has nothing to mark with yet. In the
-second round their mean with the family's own network marks.
+They let the first round begin on unlabelled pictures: the family's own network has nothing to mark with yet.
 """
 
 from __future__ import annotations
@@ -13,18 +12,12 @@ import numpy as np
 from scipy import ndimage
 
 from lab.training.families.enhancement import SELLA
-from storage.progress import unheard
-from workers.segmentation import grid, maps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from lab.training.families.marking import Scorer
     from workers.segmentation.framing import FramedStack
-    from workers.segmentation.prompts import PromptPair
-    from workers.segmentation.segmenter import ZeroShotSegmenter
 
 UNKNOWN = 0.16
 """Score of what may be a pituitary tumour: too high for free, too low for found."""
@@ -32,28 +25,6 @@ BRIGHT = 1.15
 """Grey, as a multiple of the head's median, from which on tissue takes up contrast."""
 WIDE = 1.8
 """How much farther than pituitary tumours are centred, bright tissue may belong to one."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FoundationScores:
-    """Scores stacks with the heads of a loaded segmenter, for one prompt."""
-
-    segmenter: ZeroShotSegmenter
-    prompt: PromptPair
-
-    def scores(self, stack: FramedStack) -> NDArray[np.float32]:
-        """Return the probability of a lesion at each pixel of a framed stack of 128 x 128 pixels."""
-        found = maps.compute(
-            self.segmenter.models,
-            stack.images,
-            maps.shown_slices(grid.skull_masks(stack.images)),
-            self.prompt,
-            spacing_z_mm=stack.spacing_mm[0],
-            mirrored=False,
-            denoiser_attention=False,
-            on_progress=unheard,
-        )
-        return np.asarray(found.head * stack.body, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,14 +42,3 @@ class HesitantScores:
         away = np.square((y[:, None] - y_middle) / y_spread) + np.square((x[None] - x_middle) / x_spread)
         doubt = np.where(bright & (away < WIDE**2), UNKNOWN, 0.0)
         return np.maximum(self.scorer.scores(stack), doubt).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MeanScores:
-    """The mean of several scorers."""
-
-    scorers: Sequence[Scorer]
-
-    def scores(self, stack: FramedStack) -> NDArray[np.float32]:
-        """Return the mean of all scores of a stack."""
-        return np.asarray(np.mean([scorer.scores(stack) for scorer in self.scorers], axis=0), dtype=np.float32)
