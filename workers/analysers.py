@@ -89,13 +89,7 @@ def build_family(family: str, settings: WorkerSettings) -> Analyser:
 
     device = choose_device(settings.device)
     folder = installed_family(settings.models_folder(), family)
-    segmenter = FamilySegmenter.load(
-        folder,
-        named=family,
-        device=device,
-        dtype=choose_dtype(device, settings.dtype),
-        foundation=settings.models_folder() / SEGMENTATION_FOLDER,
-    )
+    segmenter = FamilySegmenter.load(folder, named=family, device=device, dtype=choose_dtype(device, settings.dtype))
     return FamilyAnalyser(segmenter, settings.prompt)
 
 

@@ -222,6 +222,8 @@ def train_family_network(
         second=plan.second,
         folds=plan.folds,
         walk=plan.walk,
+        edge_mm=plan.edge_mm,
+        marks_spread=plan.marks_spread,
         seed=seed,
         threads=threads,
         deadline_minutes=minutes,

@@ -25,7 +25,8 @@ FORMAT = 1
 class FamilyCalibration:
     """Whose networks they are, when a score is marked, where a component ends (``ends``), how a case is scored.
 
-    With ``own`` each patient has a level of their own, and the rule's ``threshold`` is not used.
+    With ``own`` each patient has a level of their own, and the rule's ``threshold`` is not used. With ``edge_mm`` above
+    0 a component's edge lies ``halfway``, at most so much further out.
     """
 
     family: Family
@@ -33,6 +34,7 @@ class FamilyCalibration:
     case: CaseScale
     end_share: float = 0.0
     own: OwnLevel | None = None
+    edge_mm: float = 0.0
 
     def write(self, folder: Path) -> None:
         """Write it beside the networks."""
@@ -44,7 +46,7 @@ class FamilyCalibration:
             "case": asdict(self.case),
         }
         if self.own is not None:
-            content["own_level"] = asdict(self.own)
+            content |= {"own_level": asdict(self.own), "edge_mm": self.edge_mm}
         (folder / CALIBRATION).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -59,6 +61,7 @@ def read_calibration(folder: Path) -> FamilyCalibration:
             CaseScale(**content["case"]),
             float(content["end_share"]),
             _own_level(content.get("own_level")),
+            float(content.get("edge_mm", 0.0)),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError) as error:
         raise WeightsMismatch(f"{CALIBRATION} of {folder.name} does not fit this version of oncue: {error}") from error

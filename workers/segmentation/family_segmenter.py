@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from storage.domain import Algorithm, Segmentation
 from storage.errors import ConfigurationError
 from workers import devices, weights
-from workers.config import FAMILIES_FOLDER, SEGMENTATION_FOLDER, WorkerSettings
+from workers.config import FAMILIES_FOLDER
 from workers.errors import WeightsMismatch
 from workers.segmentation.ends import cut_ends
 from workers.segmentation.families import Family, family_named
 from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
-from workers.segmentation.foundation_scores import FoundationScores
 from workers.segmentation.framing import FramedStack, frame, neighbours
+from workers.segmentation.halfway import halfway
 from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
 from workers.segmentation.mask import case_level, kept_components, smooth_across
 from workers.segmentation.prompts import PromptEncoder, TextEncoder, plain_words
@@ -52,7 +52,7 @@ def unheard(_done: int, _total: int) -> None:
 class FamilyNetworks:
     """The networks of one family, whose scores are averaged, on one device; ``asked [384]`` is what they look for.
 
-    A family that is not prompted is asked for nothing. Where there is a ``foundation``, its scores count half.
+    A family that is not prompted is asked for nothing.
     """
 
     family: Family
@@ -60,12 +60,10 @@ class FamilyNetworks:
     device: torch.device
     dtype: torch.dtype
     asked: torch.Tensor | None = None
-    foundation: FoundationScores | None = None
 
     def looking_for(self, prompt: PromptPair) -> FamilyNetworks:
         """Return the networks as they look for what a prompt names."""
-        foundation = None if self.foundation is None else replace(self.foundation, prompt=prompt)
-        return replace(self, asked=prompt.difference, foundation=foundation)
+        return replace(self, asked=prompt.difference)
 
     @torch.inference_mode()
     def scores(self, stack: FramedStack, *, on_progress: Callable[[int, int], None] = unheard) -> FloatArray:
@@ -78,8 +76,7 @@ class FamilyNetworks:
             batch = torch.from_numpy(images[seen[start : start + size]]).to(self.device)
             found[start : start + size] = self._batch(batch).cpu().numpy()
             on_progress(min(depth, start + size), depth)
-        own = found * stack.body
-        return own if self.foundation is None else (own + self.foundation.scores(stack)) / 2
+        return found * stack.body
 
     def _batch(self, stacks: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(stacks[:, 0])
@@ -132,11 +129,9 @@ class FamilySegmenter:
         named: str | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        foundation: Path | None = None,
     ) -> FamilySegmenter:
         """Check the manifest and load everything; device and dtype are measured where not given.
 
-        ``foundation`` is the folder of the foundation model, default the shipped one, for families that ask it.
         Raises WeightsMismatch where a file is missing, changed or does not fit, or the folder is not that of the family
         ``named``.
         """
@@ -149,8 +144,7 @@ class FamilySegmenter:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
         networks = tuple(devices.frozen(load_network(file, family), device) for file in network_files(folder))
         prompts = PromptEncoder(TextEncoder.load(), device) if family.prompted else None
-        founded = load_foundation(family, foundation, prompts, device=device, dtype=dtype)
-        trained = FamilyNetworks(family, networks, device, dtype, foundation=founded)
+        trained = FamilyNetworks(family, networks, device, dtype)
         return cls(trained, calibration, read_likeness(folder), manifest.sha256, prompts)
 
     def segment(
@@ -185,13 +179,23 @@ class FamilySegmenter:
         on_volume = stack.to_volume(scored.score)
         labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
         described = describe(self.networks.networks[0], stack, self.family)
+        labels = cut_ends(labels, on_volume, self.calibration.end_share)
         return Segmentation(
-            mask=stack.to_stored(cut_ends(labels, on_volume, self.calibration.end_share) > 0),
+            mask=stack.to_stored(self._edged(labels, stack)),
             score_map=stack.to_stored(np.clip(on_volume, 0.0, 1.0)),
             case_score=case.score(case_level(scored.score, stack.spacing_mm, case.volume_ml)),
             out_of_distribution=self.likeness.excess(described),
             algorithm=self.algorithm(scored.words),
         )
+
+    def _edged(self, labels: NDArray[np.int32], stack: FramedStack) -> NDArray[np.bool_]:
+        """Return the mask of labels on the volume's grid, with edges halfway where the family has such."""
+        reach_mm = self.calibration.edge_mm
+        if reach_mm <= 0:
+            return labels > 0
+        grey, body = stack.to_volume((stack.images + 1.0) / 2.0), stack.to_volume(stack.body.astype(np.float32))
+        spacing_mm = stack.orientation.spacing_mm
+        return halfway(labels, grey, body > 0.5, spacing_mm=spacing_mm, reach_mm=reach_mm)  # noqa: PLR2004 - nearest
 
     def algorithm(self, words: str | None = None) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
@@ -203,26 +207,9 @@ class FamilySegmenter:
             "end_share": known.end_share,
             **({} if words is None else {"prompt": words}),
         }
-        if self.networks.foundation is not None:
-            parameters["foundation"] = self.networks.foundation.weights_sha256
         if known.own is not None:
-            parameters["own_level"] = asdict(known.own)
+            parameters |= {"own_level": asdict(known.own), "edge_mm": known.edge_mm}
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
-
-
-def load_foundation(
-    family: Family,
-    folder: Path | None,
-    prompts: PromptEncoder | None,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> FoundationScores | None:
-    """Return what a founded family's scores are averaged with, None for others; raises WeightsMismatch."""
-    if not family.founded:
-        return None
-    place = folder or WorkerSettings().models_folder() / SEGMENTATION_FOLDER
-    return FoundationScores.load(place, prompts, device=device, dtype=dtype)
 
 
 def installed_family(models: Path, name: str) -> Path:

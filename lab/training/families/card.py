@@ -31,7 +31,7 @@ A U-shaped network of {slices} slice(s), trained on painted lesions and, where l
 first round marked. No expert's mask trained anything: masks said which slices are far from any tumour, and chose the
 mask rule.
 
-**Not a medical device. For research use only.**
+**Not a medical device. For research use only.** Licence of the weights: CC BY-NC-SA 4.0.
 
 | trained on | layout | unlabelled tumours | source and licence |
 |---|---|---|---|
@@ -49,30 +49,34 @@ are. The limits were set on these very images.
 TUNED = """Tuned on {cases} cases ({kinds}) whose tumours no training has seen: mean Dice {dice:.3f} on the network's
 own grid, the rule being chosen on these very cases. Of the slices far from any tumour {alarms:.1%} carry a mask; before
 the ends of components are cut, components that touch no tumour reach {strangers:.1%}."""
-FOLDED = """A network for each fold of {cases} patients ({kinds}), trained without them; scores are averaged. Each one
-scored by the one network that never saw them: mean Dice {dice:.3f} on its own grid, {alarms:.1%} of the slices
-far from any tumour carrying a mask, the rule being chosen on these very patients; **{left_dice:.3f}** and
-{left_alarms:.1%} with the rule that all others choose."""
+FOLDED = """A network for each of {folds} folds of {cases} patients ({kinds}), trained without them; the mean of their
+scores counts. Each patient scored by the network that never saw them: """
+UNFOLDED = "Tuned on {cases} cases ({kinds}) whose tumours no training has seen: "
+OWN = """mean Dice {dice:.3f} on the network's own grid, {alarms:.1%} of the slices far from any tumour carrying a mask,
+the rule being chosen on these very patients; **{left_dice:.3f}** and {left_alarms:.1%} with the rule that all others
+choose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """What the cases gave that chose the rule: their number, what masks are worth, alarms by components beside tumours.
 
-    With folds ``left_out`` says what the rule that all other patients choose is worth on each.
+    Where levels are the patients' own, ``left_out`` says what the rule that all others choose is worth on each.
     """
 
     cases: int
     worth: Worth
     strangers: float = 0.0
     left_out: Worth | None = None
+    folds: int = 1
 
     def text(self, kinds: str) -> str:
         """Return the figures in words."""
         known = {"cases": self.cases, "kinds": kinds, "dice": self.worth.dice, "alarms": self.worth.alarms}
         if self.left_out is None:
             return TUNED.format(**known, strangers=self.strangers)
-        return FOLDED.format(**known, left_dice=self.left_out.dice, left_alarms=self.left_out.alarms)
+        text = (FOLDED if self.folds > 1 else UNFOLDED) + OWN
+        return text.format(**known, folds=self.folds, left_dice=self.left_out.dice, left_alarms=self.left_out.alarms)
 
 
 def text(family: Family, kinds: Sequence[Kind], tuned: Tuned, refused: LikenessFigures) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from lab import metrics
 from lab.training.rules import Worth
 from workers.segmentation.ends import cut_ends
+from workers.segmentation.halfway import halfway
 from workers.segmentation.mask import MaskRule, kept_components
 from workers.segmentation.own_level import OwnLevel
 
@@ -31,18 +32,28 @@ if TYPE_CHECKING:
 
 BASE = MaskRule(threshold=0.0, peak=0.5, minimum_ml=1.0, smoothing_mm=9.0, share=0.35)
 """What is not chosen, for want of patients."""
-LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-ENDS = (0.0, 0.15, 0.3, 0.4, 0.5)
+LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6)
+ENDS = (0.0, 0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpreadCase:
-    """A patient's stack: score (smoothed, spread) and truth ``[z, y, x]`` on the framed grid, and its spacing."""
+    """A patient's stack on its framed grid: score (smoothed, spread), truth, grey (0..1) and body ``[z, y, x]``."""
 
     patient: str
     score: FloatArray
     truth: BoolArray
+    grey: FloatArray
+    body: BoolArray
     spacing_mm: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What is given before anything is chosen: how scores are spread, and how far edges may move (``halfway``)."""
+
+    walk: Walk
+    edge_mm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +95,17 @@ class Chosen:
     left_out: Worth
 
 
-def choose(cases: Sequence[SpreadCase], walk: Walk) -> Chosen:
+def choose(cases: Sequence[SpreadCase], drawing: Drawing) -> Chosen:
     """Return the best choice on the cases, and its honest figure."""
-    table = measured(cases, walk)
+    table = measured(cases, drawing)
     everyone = np.ones(len(cases), dtype=bool)
     best = table.best(everyone)
     return Chosen(CHOICES[best], table.worth(best, everyone), left_out(table))
 
 
-def measured(cases: Sequence[SpreadCase], walk: Walk) -> Table:
+def measured(cases: Sequence[SpreadCase], drawing: Drawing) -> Table:
     """Return what every choice gives on every case."""
-    columns = [_column(case, walk) for case in cases]
+    columns = [_column(case, drawing) for case in cases]
     dice, alarms = (np.stack([column[part] for column in columns], axis=1) for part in (0, 1))
     far = np.array([metrics.far_slices(case.truth).sum() for case in cases], dtype=np.float64)
     return Table(tuple(case.patient for case in cases), dice, alarms, far)
@@ -111,15 +122,18 @@ def left_out(table: Table) -> Worth:
     return Worth(float(np.mean(dices)), alarms / max(1.0, float(table.far.sum())))
 
 
-def masked(case: SpreadCase, choice: Choice, walk: Walk) -> BoolArray:
-    """Return the mask of a case by a choice."""
-    rule = OwnLevel(walk, choice.level).rule(BASE, case.score, case.spacing_mm)
-    return cut_ends(kept_components(case.score, case.spacing_mm, rule), case.score, choice.end) > 0
+def masked(case: SpreadCase, choice: Choice, drawing: Drawing) -> BoolArray:
+    """Return the mask of a case by a choice, on the framed grid."""
+    rule = OwnLevel(drawing.walk, choice.level).rule(BASE, case.score, case.spacing_mm)
+    labels = cut_ends(kept_components(case.score, case.spacing_mm, rule), case.score, choice.end)
+    if drawing.edge_mm <= 0:
+        return labels > 0
+    return halfway(labels, case.grey, case.body, spacing_mm=case.spacing_mm, reach_mm=drawing.edge_mm)
 
 
-def _column(case: SpreadCase, walk: Walk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _column(case: SpreadCase, drawing: Drawing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return Dice and number of far slices with a mask, for every choice."""
     free = metrics.far_slices(case.truth)
-    masks = [masked(case, choice, walk) for choice in CHOICES]
+    masks = [masked(case, choice, drawing) for choice in CHOICES]
     dices = np.array([metrics.dice(mask, case.truth) for mask in masks])
     return dices, np.array([mask[free].any(axis=(1, 2)).sum() for mask in masks], dtype=np.float64)

@@ -52,5 +52,6 @@ def spread(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> list[
             spacing = stack.spacing_mm
             smooth = smooth_across(network.scores(stack), spacing[0], BASE.smoothing_mm)
             score = own.spread(smooth, stack.images, spacing)
-            found.append(SpreadCase(case.patient, score, tuning.framed_truth(case, stack), spacing))
+            grey, truth = (stack.images + 1.0) / 2.0, tuning.framed_truth(case, stack)
+            found.append(SpreadCase(case.patient, score, truth, grey, stack.body, spacing))
     return found

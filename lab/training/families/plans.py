@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.training.families.settings import BATCH, FIRST, RATE, RATE_AFTER, SECOND
 from lab.training.settings import StageSettings
-from workers.segmentation.families import BODY_CT, LIMB_MR, PET, Family
+from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, PET, Family
 from workers.segmentation.random_walk import Walk
 
 
@@ -19,17 +19,21 @@ class FamilyPlan:
     second: StageSettings = SECOND
     folds: int = 1
     walk: Walk | None = None
+    edge_mm: float = 0.0
+    marks_spread: bool = False
 
 
-def _folded(first: int, second: int, walk: Walk) -> FamilyPlan:
-    return FamilyPlan(StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER), 3, walk)
+def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
+    return StageSettings(first, BATCH, RATE), StageSettings(second, BATCH, RATE_AFTER)
 
 
 DEFAULT = FamilyPlan()
 PLANS: Mapping[Family, FamilyPlan] = {
-    PET: _folded(500, 350, Walk(0.16, 0.02)),
-    LIMB_MR: _folded(250, 250, Walk(0.04, 0.005)),
-    BODY_CT: _folded(250, 250, Walk(0.04, 0.005)),
+    HEAD_MR: FamilyPlan(StageSettings(500, 8, 1.5e-3), StageSettings(0, BATCH, RATE_AFTER), walk=Walk(0.04, 0.02)),
+    BREAST_US: FamilyPlan(*_steps(1050, 0)),
+    PET: FamilyPlan(*_steps(500, 300), folds=3, walk=Walk(0.08, 0.05), edge_mm=10.0),
+    LIMB_MR: FamilyPlan(*_steps(300, 0), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
+    BODY_CT: FamilyPlan(walk=Walk(0.02, 0.02)),
 }
 """The families of few patients, whom none may be kept from training for the sake of a rule."""
 

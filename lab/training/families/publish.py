@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lab import patients
 from lab.training import rules
 from lab.training.families import calibrate, card, choosing, likeness, marking, material, out_of_fold, rounds, tuning
+from lab.training.families.choosing import Drawing
 from lab.training.families.settings import LICENCE, FamilySettings
 from workers import weights
 from workers.segmentation.family_calibration import FamilyCalibration
@@ -51,11 +52,11 @@ def _chosen(
 def _own(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> tuple[FamilyCalibration, card.Tuned]:
     """Choose the share of each patient's own peak."""
     cases = out_of_fold.spread(settings, dealt, walk)
-    found = choosing.choose(cases, walk)
+    found = choosing.choose(cases, Drawing(walk, settings.edge_mm))
     case = calibrate.scale_of(cases, otherwise=choosing.BASE.peak)
     own = OwnLevel(walk, found.choice.level)
-    calibration = FamilyCalibration(settings.family, choosing.BASE, case, found.choice.end, own)
-    return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out)
+    calibration = FamilyCalibration(settings.family, choosing.BASE, case, found.choice.end, own, settings.edge_mm)
+    return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out, folds=len(dealt))
 
 
 def _write_patients(settings: FamilySettings, dealt: Sequence[Fold]) -> None:

@@ -9,14 +9,14 @@ import torch
 
 from lab.segmentation import plain_unet
 from lab.training.families import fitting, marking, material
-from lab.training.families.foundation_marks import HesitantScores
+from lab.training.families.foundation_marks import FoundationScores, HesitantScores
 from lab.training.families.heavier import heavier
 from lab.training.families.painters import RECIPES
 from lab.training.loop import Run
 from workers import devices
-from workers.config import WorkerSettings
-from workers.segmentation.families import family_named
-from workers.segmentation.family_segmenter import ANYTHING, FamilyNetworks, load_foundation, load_network
+from workers.config import SEGMENTATION_FOLDER, WorkerSettings
+from workers.segmentation.families import Frame, family_named
+from workers.segmentation.family_segmenter import ANYTHING, FamilyNetworks, load_network
 from workers.segmentation.prompts import PromptEncoder, TextEncoder
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lab.training.families.settings import FamilySettings
     from lab.training.settings import OnStep
     from lab.training.slices import SliceSet
-    from workers.segmentation.foundation_scores import FoundationScores
 
 UNLABELLED_SHARE = 0.8
 """How often slices of whole stacks are drawn in the second round, against 1 for those without tumour."""
@@ -42,58 +41,78 @@ def networks(settings: FamilySettings, *files: Path) -> FamilyNetworks:
     """Load networks on the processor."""
     device, family = torch.device("cpu"), settings.family
     loaded = tuple(devices.frozen(load_network(file, family), device) for file in files)
-    dtype = devices.choose_dtype(device, settings.dtype)
-    found = FamilyNetworks(family, loaded, device, dtype, foundation=_foundation(settings))
+    found = FamilyNetworks(family, loaded, device, _dtype(settings))
     return found.looking_for(PromptEncoder(TextEncoder.load(), device).pair(ANYTHING)) if family.prompted else found
 
 
-def train(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: float) -> bool:
-    """Train both rounds, or the first where nothing is unlabelled; returns whether all steps were taken.
+def train_first(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: float) -> bool:
+    """Train a fold's network on painted lesions; returns whether all steps were taken.
 
     The weights are written in any case, for one who wants to look at them early.
     """
-    family, dtype = settings.family, devices.choose_dtype(torch.device("cpu"), settings.dtype)
-    recipe, weights = RECIPES[family_named(family.name)], file_of(settings, fold)
-    free, seed = material.load(family, settings.data, fold), settings.seed + 2 * fold.number
+    free = material.load(settings.family, settings.data, fold)
     run = _run(settings, fold, "first", on_step, stop_at=stop_at)
-    begun, start = _begun(settings, fold, free)
-    network, finished = fitting.fit(run, family, begun, recipe=recipe, seed=seed, dtype=dtype, start=start)
-    fitting.save(network, weights)
-    if not finished or not marking.is_marked(family):
-        return finished
-    first = settings.work / f"{run.stage}.safetensors"
-    first.write_bytes(weights.read_bytes())
-    whole = marking.load(family, settings.data, networks(settings, first), fold, walk=settings.walk)
-    both = _with_unlabelled(free, whole)
-    run = _run(settings, fold, "second", on_step, stop_at=stop_at)
-    network, finished = fitting.fit(run, family, both, recipe=heavier(recipe), seed=seed + 1, dtype=dtype, start=first)
-    fitting.save(network, weights)
+    start = None
+    if settings.family.frame is Frame.HEAD:
+        free, start = _begun(settings, fold, free)
+    network, finished = fitting.fit(
+        run, settings.family, free, seed=_seed(settings, fold), dtype=_dtype(settings), start=start
+    )
+    fitting.save(network, file_of(settings, fold))
+    if finished:
+        _first(settings, fold).write_bytes(file_of(settings, fold).read_bytes())
     return finished
 
 
-def _begun(settings: FamilySettings, fold: Fold, free: SliceSet) -> tuple[SliceSet, Path | None]:
-    """Return what the first round is shown and what it starts from.
+def train_second(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: float) -> bool:
+    """Go on with what the first round marks in whole stacks, where a family has any; returns as ``train_first``."""
+    family, first = settings.family, _first(settings, fold)
+    if not marking.is_marked(family) or not settings.second.steps:
+        return True
+    free = material.load(family, settings.data, fold)
+    walk = settings.walk if settings.marks_spread else None
+    whole = marking.load(family, settings.data, networks(settings, first), fold, walk=walk)
+    both = _with_unlabelled(free, whole)
+    run = _run(settings, fold, "second", on_step, stop_at=stop_at)
+    recipe, seed = heavier(RECIPES[family_named(family.name)]), _seed(settings, fold) + 1
+    network, finished = fitting.fit(run, family, both, recipe=recipe, seed=seed, dtype=_dtype(settings), start=first)
+    fitting.save(network, file_of(settings, fold))
+    return finished
 
-    A founded family begins with the plain network for heads, and with pictures that the foundation model marks.
+
+def _begun(settings: FamilySettings, fold: Fold, free: SliceSet) -> tuple[SliceSet, Path]:
+    """Return what the first round is shown of heads and what it starts from.
+
+    It begins with the plain network for heads, and with pictures that the foundation model's heads have marked.
     """
-    foundation = _foundation(settings)
-    if foundation is None:
-        return free, None
-    whole = marking.load(settings.family, settings.data, HesitantScores(foundation), fold)
-    return _with_unlabelled(free, whole), WorkerSettings().models_folder() / plain_unet.FOLDER / plain_unet.WEIGHTS_FILE
-
-
-def _foundation(settings: FamilySettings) -> FoundationScores | None:
-    device = torch.device("cpu")
-    dtype = devices.choose_dtype(device, settings.dtype)
-    return load_foundation(settings.family, None, None, device=device, dtype=dtype)
+    models, device = WorkerSettings().models_folder(), torch.device("cpu")
+    scorer = FoundationScores.load(models / SEGMENTATION_FOLDER, device=device, dtype=_dtype(settings))
+    whole = marking.load(settings.family, settings.data, HesitantScores(scorer), fold)
+    return _with_unlabelled(free, whole), models / plain_unet.FOLDER / plain_unet.WEIGHTS_FILE
 
 
 def _with_unlabelled(free: SliceSet, whole: SliceSet) -> SliceSet:
     return free.joined(replace(whole, weights=whole.weights * UNLABELLED_SHARE))
 
 
-def _run(settings: FamilySettings, fold: Fold, name: str, on_step: OnStep, *, stop_at: float) -> Run:
+def _first(settings: FamilySettings, fold: Fold) -> Path:
+    """Return where the weights of the first round are kept, which mark for the second."""
+    return settings.work / f"{_run_name(settings, fold, 'first')}.safetensors"
+
+
+def _seed(settings: FamilySettings, fold: Fold) -> int:
+    return settings.seed + 2 * fold.number
+
+
+def _dtype(settings: FamilySettings) -> torch.dtype:
+    return devices.choose_dtype(torch.device("cpu"), settings.dtype)
+
+
+def _run_name(settings: FamilySettings, fold: Fold, name: str) -> str:
     folded = "" if fold.left_out is None else f"-{fold.number}"
+    return f"{settings.family.name}{folded}-{name}"
+
+
+def _run(settings: FamilySettings, fold: Fold, name: str, on_step: OnStep, *, stop_at: float) -> Run:
     plan = settings.first if name == "first" else settings.second
-    return Run(f"{settings.family.name}{folded}-{name}", plan, settings.work, stop_at, on_step)
+    return Run(_run_name(settings, fold, name), plan, settings.work, stop_at, on_step)

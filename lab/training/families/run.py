@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lab.training.settings import OnStep
 
 
+ROUNDS = (rounds.train_first, rounds.train_second)
+
+
 def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) -> FamilyResult:
     """Train one family and write its folder; without a manifest where the deadline came first.
 
@@ -30,7 +33,8 @@ def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) ->
     torch.set_num_threads(settings.threads)
     stop_at = started + 60.0 * settings.deadline_minutes
     dealt = folds.deal(material.patients_of(settings.family, settings.data), settings.folds)
-    if not all(rounds.train(settings, fold, on_step, stop_at=stop_at) for fold in dealt):
+    trained = (part(settings, fold, on_step, stop_at=stop_at) for part in ROUNDS for fold in dealt)
+    if not all(trained):
         return FamilyResult(finished=False, worth=None, cases=0, seconds=time.monotonic() - started)
     worth, cases = publish.publish(settings, dealt)
     return FamilyResult(finished=True, worth=worth, cases=cases, seconds=time.monotonic() - started)

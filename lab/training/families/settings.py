@@ -39,7 +39,11 @@ class FamilySettings:
     folds: int = 1
     """How many networks there are, each trained without the patients of a fold of its own."""
     walk: Walk | None = None
-    """How scores are spread along the grey, for marks and for the mask; None where they are not."""
+    """How scores are spread along the grey before a mask is drawn; None where they are not."""
+    edge_mm: float = 0.0
+    """How far out a component's edge may move to lie halfway (``workers.segmentation.halfway``); 0 where it stays."""
+    marks_spread: bool = False
+    """Whether the marks of the second round are drawn in scores that are spread so, too."""
     seed: int = 0
     threads: int = 1
     deadline_minutes: float = 60.0

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from lab.cases import as_volume
-from phantom.head import head_phantom
 from storage.errors import ConfigurationError
 from storage.explanations import Tile
 from workers import weights
@@ -166,15 +165,9 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> FamilySegmenter:
     return FamilySegmenter.load(place, device=torch.device("cpu"), dtype=torch.float32)
 
 
-@pytest.fixture
-def alone(prompted: FamilySegmenter) -> FamilySegmenter:
-    """Return the segmenter without the foundation model."""
-    return replace(prompted, networks=replace(prompted.networks, foundation=None))
-
-
-def test_a_prompted_family_marks_what_the_prompt_names(alone: FamilySegmenter) -> None:
+def test_a_prompted_family_marks_what_the_prompt_names(prompted: FamilySegmenter) -> None:
     volume = as_volume(np.repeat(np.repeat(np.minimum(body(), 2.0), 3, axis=1), 3, axis=2), (4.0, 2.0, 2.0))
-    analyser = FamilyAnalyser(alone)
+    analyser = FamilyAnalyser(prompted)
 
     right = with_prompt(analyser, "glioma").segment(volume, check=lambda: None)
     wrong = with_prompt(analyser, "pituitary tumor").segment(volume, check=lambda: None)
@@ -182,22 +175,6 @@ def test_a_prompted_family_marks_what_the_prompt_names(alone: FamilySegmenter) -
     assert right.mask.any()
     assert not wrong.mask.any()
     assert '"prompt": "glioma"' in right.algorithm.parameters
-
-
-def test_scores_are_averaged_with_those_of_the_foundation_model(
-    prompted: FamilySegmenter, alone: FamilySegmenter
-) -> None:
-    phantom = head_phantom(seed=3)
-    volume = as_volume(phantom.voxels[8:11], phantom.geometry.spacing_mm)
-    foundation = prompted.networks.foundation
-    assert foundation is not None
-
-    both = prompted.networks.scores(frame(volume, HEAD_MR))
-
-    own, its = (one.scores(frame(volume, HEAD_MR)) for one in (alone.networks, foundation))
-    assert its.max() > 0.1
-    np.testing.assert_allclose(both, (own + its) / 2, atol=1e-5)
-    assert foundation.weights_sha256 in prompted.segment(volume).algorithm.parameters
 
 
 def test_a_prompt_without_words_is_refused(prompted: FamilySegmenter) -> None:

@@ -40,7 +40,10 @@ def test_a_score_reaches_the_edge_of_what_looks_alike_and_keeps_its_peak() -> No
 
 def test_the_level_is_a_share_of_the_patient_s_own_peak() -> None:
     images, _, score = mass()
-    levels = [OWN.rule(RULE, OWN.spread(score * faint, images, SPACING), SPACING).threshold for faint in (1.0, 0.5)]
+    levels = [
+        OWN.rule(RULE, OWN.spread(score * np.float32(faint), images, SPACING), SPACING).threshold
+        for faint in (1.0, 0.5)
+    ]
     assert levels[1] == pytest.approx(levels[0] / 2, rel=0.02)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from lab.training.families import choosing
-from lab.training.families.choosing import CHOICES, Choice, SpreadCase, Table
+from lab.training.families.choosing import CHOICES, Choice, Drawing, SpreadCase, Table
 from workers.segmentation.random_walk import Walk
 
-WALK = Walk(0.05, 0.02)
+DRAWING = Drawing(Walk(0.05, 0.02))
 SPACING = (4.0, 2.0, 2.0)
 
 
@@ -19,18 +19,19 @@ def case(patient: str, *, peak: float = 0.9, tail: float = 0.0) -> SpreadCase:
     score = peak * np.clip(1.5 - away, 0, 1)
     thin = ((y - 20) ** 2 + (x - 20) ** 2 < 9) & (z >= 10)
     score = np.maximum(score, np.where(thin, tail * peak, 0))
-    return SpreadCase(patient, score.astype(np.float32), away < 1, SPACING)
+    plain = np.zeros(score.shape, np.float32)
+    return SpreadCase(patient, score.astype(np.float32), away < 1, plain, plain == 0, SPACING)
 
 
 def test_the_mask_is_the_same_however_sure_a_network_is_of_a_patient() -> None:
     choice = Choice(0.45, 0.0)
-    sure, unsure = (choosing.masked(case("A", peak=peak), choice, WALK) for peak in (0.95, 0.6))
+    sure, unsure = (choosing.masked(case("A", peak=peak), choice, DRAWING) for peak in (0.95, 0.6))
     assert sure.any()
     assert np.array_equal(sure, unsure)
 
 
 def test_the_level_and_the_end_that_are_best_on_the_cases_are_chosen() -> None:
-    found = choosing.choose([case(name, peak=peak, tail=0.8) for name, peak in (("A", 0.95), ("B", 0.7))], WALK)
+    found = choosing.choose([case(name, peak=peak, tail=0.8) for name, peak in (("A", 0.95), ("B", 0.7))], DRAWING)
     assert found.choice.level == 0.5
     assert found.choice.end > 0
     assert found.own.alarms == 0.0

@@ -78,8 +78,9 @@ def test_every_patient_is_scored_by_the_network_that_never_saw_them(
     recorded = read_left_out(settings.out)
     assert sorted(recorded) == ["network-0.safetensors", "network-1.safetensors"]
     for number, fold in enumerate(folds.deal(KEPT_IN, 2)):
-        assert {case.patient for case in out_of_fold.cases(settings, fold)} == fold.left_out
-        for patient in fold.left_out or ():
+        left_out = fold.left_out or frozenset()
+        assert {case.patient for case in out_of_fold.cases(settings, fold)} == left_out
+        for patient in left_out:
             assert is_seen(patient, recorded[f"network-{number}.safetensors"])
             assert trained.of(patient).networks.networks == (trained.segmenter.networks.networks[number],)
     assert trained.of(TEST).networks.networks == trained.segmenter.networks.networks
@@ -109,6 +110,6 @@ def test_a_folded_family_loads_with_a_level_of_each_patient_s_own(trained: Unsee
 
 def test_the_card_tells_what_the_rule_of_all_others_is_worth(settings: FamilySettings, trained: UnseenNetworks) -> None:
     card = " ".join((settings.out / "README.md").read_text(encoding="utf-8").split())
-    assert f"A network for each fold of {len(KEPT_IN)} patients" in card
+    assert f"A network for each of 2 folds of {len(KEPT_IN)} patients" in card
     assert "with the rule that all others choose" in card
     assert len(trained.left_out) == 2

@@ -8,11 +8,11 @@ import torch
 
 from lab.cases import as_volume
 from lab.training.families import marking
+from lab.training.families.foundation_marks import FoundationScores
 from lab.training.slices import Mark
 from phantom.head import head_phantom
 from workers.config import SEGMENTATION_FOLDER, WorkerSettings
 from workers.segmentation.families import HEAD_MR
-from workers.segmentation.foundation_scores import FoundationScores
 from workers.segmentation.framing import frame
 
 
