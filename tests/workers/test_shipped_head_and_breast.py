@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from lab.training.families import sonography
+from lab.training.families import breast_masses, sonography
+from lab.training.fields import FieldBank
+from lab.training.outlines import Canvas
 from phantom.head import head_phantom
 from storage import analyses
 from storage.database import Database
@@ -97,15 +100,22 @@ def test_a_head_with_contrast_goes_to_its_family_and_a_flair_where_it_always_wen
         assert '"prompt": "tumor"' in analysis.algorithm.parameters
 
 
-def test_a_still_of_a_breast_gets_a_mask_of_what_is_dark_and_round(
+def painted_breast(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return a drawn breast with a painted mass, and where that lies."""
+    grey = torch.from_numpy((sonography.draw(seed, 128)[None] + 1.0) / 2.0)
+    room = torch.ones_like(grey, dtype=torch.bool)
+    canvas = Canvas(grey, room, room, grey.new_full((1, 1, 1, 1), 0.4), torch.zeros(1, dtype=torch.bool))
+    rng = np.random.default_rng(seed)
+    found = breast_masses.paint(canvas, FieldBank(rng, size=128, count=2), rng)
+    return (found.grey[0, 0].numpy() * 255).astype(np.uint8), found.masks[0, 0].numpy() > 0
+
+
+def test_a_still_of_a_breast_gets_a_mask_of_its_mass(
     sqlite_database: Database, objects: ObjectStore, tmp_path: Path
 ) -> None:
-    picture = (sonography.draw(3, 256)[0] + 1.0) * 127.0
-    y, x = np.mgrid[:256, :256]
-    mass = ((y - 110) / 26) ** 2 + ((x - 128) / 40) ** 2 < 1
-    still = np.where(mass, 12.0, np.clip(picture, 60, 255)).astype(np.uint8)
+    still, mass = painted_breast(11)
     dataset = store_flat(
-        US, objects, Rows=256, Columns=256, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
+        US, objects, Rows=128, Columns=128, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
         PixelData=still.tobytes(), PlanarConfiguration=None, SequenceOfUltrasoundRegions=None,
     ).dataset  # fmt: skip
     facts = SeriesFacts(str(dataset.SeriesInstanceUID), "US", body_part_examined="BREAST", frames=1)

@@ -19,7 +19,7 @@ from scipy import ndimage
 from lab.training import slices
 from lab.training.families import anatomy
 from lab.training.families.folds import KEPT_IN, UNFOLDED, Fold
-from lab.training.families.material import listed, patched, sources
+from lab.training.families.material import listed, patched
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
 from workers.segmentation import mask
@@ -79,7 +79,7 @@ def load(family: Family, data: Path, scorer: Scorer, fold: Fold = UNFOLDED, *, w
 
 def whole_cases(family: Family, data: Path, fold: Fold = UNFOLDED) -> Iterator[CaseSource]:
     """List the cases, tumours included, that a network may be trained on without their masks."""
-    for source in sources(family, unlabelled=True):
+    for source in listed(family, unlabelled=True):
         cases = source.cases(data, KEPT_IN, min(family.modalities))
         yield from (case for case in cases if fold.shows_whole(case.patient))
 

@@ -35,7 +35,7 @@ PLANS: Mapping[Family, FamilyPlan] = {
     LIMB_MR: FamilyPlan(*_steps(300, 0), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
     BODY_CT: FamilyPlan(walk=Walk(0.02, 0.02)),
 }
-"""The families of few patients, whom none may be kept from training for the sake of a rule."""
+"""Those with folds have few patients, whom none may be kept from training for the sake of a rule."""
 
 
 def plan_of(family: Family) -> FamilyPlan:
