@@ -30,8 +30,7 @@ from tests.support.ct_phantoms import ct_phantom
 from tests.support.limb_phantoms import VALUES, limb_phantom
 from tests.support.pool import Floor, work_floor
 from tests.support.queued import stored_instances
-from workers.analysers import SEGMENTATION_FOLDER
-from workers.config import FAMILIES_FOLDER, WorkerSettings
+from workers.config import FAMILIES_FOLDER, SEGMENTATION_FOLDER, WorkerSettings
 from workers.imaging.inputs import read_inputs
 from workers.imaging.instances import read_headers
 from workers.imaging.series import SelectionRules

@@ -181,7 +181,7 @@ def _models() -> Path:
 
 
 def _segmenter(dtype: str) -> ZeroShotSegmenter:
-    from workers.analysers import SEGMENTATION_FOLDER
+    from workers.config import SEGMENTATION_FOLDER
     from workers.devices import choose_device, choose_dtype
     from workers.segmentation.segmenter import ZeroShotSegmenter
 

@@ -84,7 +84,9 @@ def _lane(answer: RouteAnswer, study: StudyRow) -> Lane:
 def _wanted(answer: RouteAnswer, contents: Mapping[str, list[str]], routes_sha256: str) -> jobs.Wanted:
     """Return what a route wants; the digest is over the images of its series and over what the route does."""
     route = answer.route
-    sha = hashlib.sha256(route.model_dump_json(exclude={"wait_for"}).encode())
+    # What a route does not say is left out, so that a new key changes no digest of routes that do not name it.
+    unsaid = {"wait_for"} if route.unless is not None else {"wait_for", "unless"}
+    sha = hashlib.sha256(route.model_dump_json(exclude=unsaid).encode())
     for series_uid in sorted(answer.wanted):
         for content in sorted(contents.get(series_uid, [])):
             sha.update(f"\n{series_uid}\x1f{content}".encode())

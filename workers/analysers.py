@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from storage.domain import Segmentation
 from storage.errors import ConfigurationError
 from storage.volumes import Volume
-from workers.config import FAMILY_ANALYSERS, WorkerSettings
+from workers.config import FAMILY_ANALYSERS, SEGMENTATION_FOLDER, WorkerSettings
 from workers.site_models.analyser import SiteModelAnalyser
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 AbortCheck = Callable[[], None]
 """Called now and then during long work; raises where its result is no longer wanted."""
-
-SEGMENTATION_FOLDER = "segmentation-lgg-small"
 
 
 class Analyser(Protocol):
@@ -55,15 +53,19 @@ class ZeroShotAnalyser:
 
 @dataclass(frozen=True, slots=True)
 class FamilyAnalyser:
-    """Segments one family of images with the network that was trained for it; takes no prompt."""
+    """Segments one family of images with the network that was trained for it.
+
+    Only families of several kinds of tumour look for what the prompt names.
+    """
 
     segmenter: FamilySegmenter
+    prompt: str = "tumor"
 
     def segment(self, volume: Volume, *, check: AbortCheck) -> Segmentation:
         """Return mask and scores with an explanation; UnsuitableVolume for a volume that is not the family's."""
         from workers.segmentation.family_explanation import explain_score
 
-        scored = self.segmenter.score(volume, on_progress=lambda *_: check())
+        scored = self.segmenter.score(volume, prompt=self.prompt, on_progress=lambda *_: check())
         check()
         segmentation = self.segmenter.conclude(scored)
         return replace(segmentation, explanation=explain_score(scored, segmentation))
@@ -87,8 +89,8 @@ def build_family(family: str, settings: WorkerSettings) -> Analyser:
 
     device = choose_device(settings.device)
     folder = installed_family(settings.models_folder(), family)
-    dtype = choose_dtype(device, settings.dtype)
-    return FamilyAnalyser(FamilySegmenter.load(folder, named=family, device=device, dtype=dtype))
+    segmenter = FamilySegmenter.load(folder, named=family, device=device, dtype=choose_dtype(device, settings.dtype))
+    return FamilyAnalyser(segmenter, settings.prompt)
 
 
 BUILDERS: Mapping[str, Callable[[WorkerSettings], Analyser]] = {
@@ -104,7 +106,7 @@ def build_analyser(builder: str, settings: WorkerSettings) -> Analyser:
 
 def with_prompt(analyser: Analyser, prompt: str | None) -> Analyser:
     """Return an analyser that looks for what a route's prompt names; those that take no prompt stay as they are."""
-    if prompt and isinstance(analyser, ZeroShotAnalyser):
+    if prompt and isinstance(analyser, ZeroShotAnalyser | FamilyAnalyser):
         return replace(analyser, prompt=prompt)
     if prompt and isinstance(analyser, SiteModelAnalyser):
         return replace(analyser, prompt=prompt)

@@ -14,6 +14,8 @@ _LONGEST_POLL_SECONDS = 5.0
 _SHORTEST_SILENCE_SECONDS = 2.0
 
 
+SEGMENTATION_FOLDER = "segmentation-lgg-small"
+"""Where the shipped foundation model lies among the installed models."""
 FAMILIES_FOLDER = "families"
 """Where the families' weights lie among the installed models, a folder for each."""
 FAMILY_ANALYSERS: Mapping[str, str] = {

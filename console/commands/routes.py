@@ -212,7 +212,7 @@ def _series_of(subject: str, installation: Installation) -> Iterator[tuple[str, 
 
 def _route_form(file: RoutesFile, route: Route) -> RouteForm:
     from console.routes.schemas import RouteForm
-    from console.routes.wording import in_words, requirements_in_words, waits_in_words
+    from console.routes.wording import requirements_in_words, waits_in_words, wanted_in_words
 
     return RouteForm(
         name=route.name,
@@ -224,7 +224,7 @@ def _route_form(file: RoutesFile, route: Route) -> RouteForm:
         unfamiliar=route.unfamiliar,
         unfamiliar_above=route.unfamiliar_above,
         secondary_capture=route.secondary_capture,
-        conditions=list(in_words(route.match)),
+        conditions=list(wanted_in_words(route)),
         requirements=list(requirements_in_words(route.require)),
         waits_for=list(waits_in_words(route)),
         file=str(file.path),
@@ -233,10 +233,10 @@ def _route_form(file: RoutesFile, route: Route) -> RouteForm:
 
 
 def _route_row(route: Route) -> tuple[object, ...]:
-    from console.routes.wording import in_words, requirements_in_words, waits_in_words
+    from console.routes.wording import requirements_in_words, waits_in_words, wanted_in_words
 
     waits = (f"waits for {words}" for words in waits_in_words(route))
-    asked = (*in_words(route.match), *requirements_in_words(route.require), *waits)
+    asked = (*wanted_in_words(route), *requirements_in_words(route.require), *waits)
     done = (route.analyser, route.prompt, route.task or "any that fits", route.lane or "the sender's", route.pool)
     return route.name, "; ".join(asked), *done, f"{route.unfamiliar} above {route.unfamiliar_above:g}"
 

@@ -17,6 +17,12 @@ def in_words(asked: Conditions) -> tuple[str, ...]:
     return tuple(_parts(asked))
 
 
+def wanted_in_words(route: Route) -> tuple[str, ...]:
+    """Return what a series must be for a route to want it, and what keeps it away although it is all that."""
+    kept_away = () if route.unless is None else (f"unless all of: {', '.join(_parts(route.unless))}",)
+    return (*in_words(route.match), *kept_away)
+
+
 def waits_in_words(route: Route) -> tuple[str, ...]:
     """Return what else must have come of a study before it is closed, until its deadline."""
     return tuple(f"a series of {', '.join(_parts(asked))}" for asked in route.wait_for)

@@ -13,6 +13,7 @@ from lab.segmentation.measuring import Figures, Measured, measure_mask, measure_
 from lab.segmentation.simple_rules import SIMPLE_RULES
 from storage.domain import Segmentation, is_unfamiliar
 from workers.errors import UnsuitableVolume
+from workers.segmentation.family_segmenter import ANYTHING
 from workers.segmentation.framing import frame
 
 if TYPE_CHECKING:
@@ -66,19 +67,21 @@ def evaluate_family(
     family: UnseenNetworks,
     *,
     plain: PlainFamily | None = None,
+    prompt: str = ANYTHING,
     on_case: Callable[[FamilyCase], None] = lambda _case: None,
 ) -> FamilyReport:
     """Segment every case and compare with the experts' masks; ``on_case`` gets each as it comes.
 
-    A patient whom some of the networks were trained without is scored by these alone. A volume that is refused counts
-    as one in which nothing was found. Raises UnreadableCase where a case is broken.
+    A family of several kinds of tumour looks for what ``prompt`` names. A patient whom some of the networks were
+    trained without is scored by these alone. A volume that is refused counts as one in which nothing was found. Raises
+    UnreadableCase where a case is broken.
     """
     own, simple, compared, per_case = [], [], [], []
     segmenter = family.segmenter
     for source in sources:
         case = source.read()
         started = time.process_time()
-        found, refused = _segmented(case, family)
+        found, refused = _segmented(case, family, prompt)
         seconds = time.process_time() - started
         own.append(_measured(case, found.mask, found.score_map))
         ruled = _simple(case, segmenter.family)
@@ -102,10 +105,10 @@ def evaluate_family(
     )
 
 
-def _segmented(case: LabelledCase, family: UnseenNetworks) -> tuple[Segmentation, str | None]:
+def _segmented(case: LabelledCase, family: UnseenNetworks, prompt: str) -> tuple[Segmentation, str | None]:
     segmenter = family.segmenter
     try:
-        return segmenter.conclude(family.of(case.patient).score(case.volume)), None
+        return segmenter.conclude(family.of(case.patient).score(case.volume, prompt=prompt)), None
     except UnsuitableVolume as error:
         empty = np.zeros(case.mask.shape, dtype=bool)
         return Segmentation(empty, empty.astype(np.float32), 0.0, None, segmenter.algorithm()), error.code

@@ -59,8 +59,8 @@ class PlainFamily:
 
 
 def single(family: Family) -> Family:
-    """Return the family as its plain network sees it: without neighbours."""
-    return replace(family, slices=1)
+    """Return the family as its plain network sees it: without neighbours, and without a prompt."""
+    return replace(family, slices=1, prompted=False)
 
 
 def networks(file: Path, family: Family, *, dtype: torch.dtype = torch.float32) -> FamilyNetworks:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lab.segmentation.plain_unet import PlainNetwork
-from workers.analysers import SEGMENTATION_FOLDER
+from workers.config import SEGMENTATION_FOLDER
 from workers.devices import choose_device, choose_dtype
 from workers.errors import UnsuitableVolume
 from workers.segmentation.mask import smooth_across, to_mask

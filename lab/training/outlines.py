@@ -23,7 +23,8 @@ class Shapes:
     """Which outlines are drawn: mean radii in pixels, log-uniform, ``large_share`` of them from ``large`` upwards.
 
     ``lobed_share`` have lobes, ``white_share`` keep to white matter; neighbouring slices are ``slice_steps`` pixels
-    apart, and ``rough`` is the largest share of the radius by which an outline is uneven.
+    apart, and ``rough`` is the largest share of the radius by which an outline is uneven. ``turns`` bounds the angle in
+    radians, ``stretch`` the logarithm of how much longer a shape is down the image than across it, before it is turned.
     """
 
     radii: tuple[float, float] = (3.0, 30.0)
@@ -33,6 +34,8 @@ class Shapes:
     white_share: float = 0.3
     slice_steps: tuple[float, float] = (1.5, 4.5)
     rough: float = 0.6
+    turns: tuple[float, float] = (0.0, np.pi)
+    stretch: tuple[float, float] = (-0.45, 0.45)
 
 
 HEAD_SHAPES = Shapes()
@@ -72,12 +75,12 @@ def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator, *, shapes: S
     centres = _centres(canvas.room[:, depth // 2], rng)
     smallest = np.where(rng.random(count) < shapes.large_share, shapes.large, shapes.radii[0])
     radii = np.exp(rng.uniform(np.log(smallest), np.log(np.full(count, shapes.radii[1]))))
-    height = _ellipsoid(canvas.grey, centres, radii, rng, steps_px=shapes.slice_steps)
+    height = _ellipsoid(canvas.grey, centres, radii, rng, shapes=shapes)
     for _ in range(2):
         angle, reach = rng.uniform(0, 2 * np.pi, count), radii * rng.uniform(0.4, 1.2, count)
         away = torch.from_numpy(np.stack([np.sin(angle), np.cos(angle)], axis=1) * reach[:, None]).float()
         size = rng.uniform(0.3, 0.9, count)
-        lobe = _ellipsoid(canvas.grey, centres + away, radii * size, rng, steps_px=shapes.slice_steps) * each(size)
+        lobe = _ellipsoid(canvas.grey, centres + away, radii * size, rng, shapes=shapes) * each(size)
         height = torch.where(some(rng, count, shapes.lobed_share), torch.maximum(height, lobe), height)
     coarse = bank.sheaf(rng, np.maximum(1.5, radii * rng.uniform(0.25, 0.8, count)), slices=depth, likeness=LIKENESS)
     fine = bank.sheaf(rng, np.maximum(1.0, radii * 0.15), slices=depth, likeness=LIKENESS)
@@ -86,13 +89,11 @@ def draw(canvas: Canvas, bank: FieldBank, rng: np.random.Generator, *, shapes: S
     return Outline(height + rough * (0.8 * coarse + 0.35 * fine) + along_white, centres, each(radii))
 
 
-def _ellipsoid(
-    grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator, *, steps_px: tuple[float, float]
-) -> Tensor:
+def _ellipsoid(grey: Tensor, centres: Tensor, radii: np.ndarray, rng: np.random.Generator, *, shapes: Shapes) -> Tensor:
     """Return a tilted ellipsoid ``[n, s, y, x]``: 1 at its centre, 0 at its surface, negative outside."""
     count, depth, rows, columns = grey.shape
-    angle, stretch = rng.uniform(0, np.pi, count), np.exp(rng.uniform(-0.45, 0.45, count))
-    steps = (np.arange(depth) - depth // 2)[None] * rng.uniform(*steps_px, (count, 1))
+    angle, stretch = rng.uniform(*shapes.turns, count), np.exp(rng.uniform(*shapes.stretch, count))
+    steps = (np.arange(depth) - depth // 2)[None] * rng.uniform(*shapes.slice_steps, (count, 1))
     rise = (steps - rng.uniform(-0.75, 0.75, (count, 1)) * radii[:, None]) / np.exp(rng.uniform(-0.2, 0.4, (count, 1)))
     y = torch.arange(rows, dtype=torch.float32).view(1, 1, -1, 1) - centres[:, 0].view(-1, 1, 1, 1)
     x = torch.arange(columns, dtype=torch.float32).view(1, 1, 1, -1) - centres[:, 1].view(-1, 1, 1, 1)

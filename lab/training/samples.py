@@ -38,7 +38,8 @@ class Batch:
     Stacks of single slices are ``[n, 1, y, x]``.
 
     ``masks`` are those of the middle slice, and so is ``settled`` (0/1): 0 where nobody knows whether it is a lesion.
-    ``rows`` index the slice set that the samples were drawn from.
+    ``rows`` index the slice set that the samples were drawn from. ``asked [n, 384]`` is what a prompted family's
+    network is told to look for.
     """
 
     stacks: Tensor
@@ -46,6 +47,7 @@ class Batch:
     settled: Tensor
     kinds: tuple[LesionKind, ...]
     rows: tuple[int, ...]
+    asked: Tensor | None = None
 
     @property
     def images(self) -> Tensor:

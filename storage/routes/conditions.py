@@ -183,7 +183,7 @@ def _thickness(asked: Conditions, series: SeriesFacts) -> Unmet | None:
 
 
 def _contrast(asked: Conditions, series: SeriesFacts) -> Unmet | None:
-    return _yes_or_no("contrast", asked.contrast, found=series.contrast)
+    return _yes_or_no("contrast", asked.contrast, found=series.contrast_given)
 
 
 def _derived(asked: Conditions, series: SeriesFacts) -> Unmet | None:

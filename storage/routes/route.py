@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from storage.domain import Lane
-from storage.routes.conditions import Conditions, is_pattern
+from storage.routes.conditions import Conditions, Unmet, is_pattern
 from storage.routes.requirements import Requirements
 from storage.routes.series_facts import SeriesFacts
 
@@ -51,7 +51,8 @@ class Route(BaseModel):
 
     ``task`` names the few-shot task that labels findings (None: whichever fits the volume), ``lane`` overrides the
     sender's, ``pool`` names the workers that serve the route, ``secondary_capture`` lets captured pictures pass for
-    images of their modality, as an ultrasound scanner's stills often are. A study is not closed, until its deadline,
+    images of their modality, as an ultrasound scanner's stills often are. A series that meets all of ``unless`` is not
+    wanted, whatever ``match`` says: another route takes it. A study is not closed, until its deadline,
     before a series has come for each of ``wait_for``. Results whose input is farther from the
     analyser's training data than ``unfamiliar_above`` are kept and, unless ``unfamiliar`` says so, not sent.
     """
@@ -61,6 +62,7 @@ class Route(BaseModel):
     name: str = Field(pattern=_NAME)
     analyser: str = Field(min_length=1, max_length=64)
     match: Conditions
+    unless: Conditions | None = None
     require: Requirements = Requirements()
     wait_for: tuple[Conditions, ...] = ()
     prefer: tuple[Preference, ...] = ()
@@ -73,5 +75,12 @@ class Route(BaseModel):
     unfamiliar_above: float = Field(default=0.0, ge=0)
 
     def wants(self, series: SeriesFacts) -> bool:
-        """Say whether a series meets every condition."""
-        return not self.match.unmet(series)
+        """Say whether a series meets every condition, and not all of those that keep it away."""
+        return not self.unmet(series)
+
+    def unmet(self, series: SeriesFacts) -> tuple[Unmet, ...]:
+        """Return every condition that a series does not meet; ``unless`` counts as one."""
+        found = self.match.unmet(series)
+        if self.unless is None or self.unless.unmet(series):
+            return found
+        return (*found, Unmet("unless", "not all of its conditions", "all of them"))

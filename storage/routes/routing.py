@@ -115,9 +115,7 @@ def _as_one_study(series: Sequence[SeriesFacts]) -> list[SeriesFacts]:
 
 
 def _ask(route: Route, series: Sequence[SeriesFacts]) -> RouteAnswer:
-    return RouteAnswer(
-        route, tuple(Considered(facts.series_instance_uid, route.match.unmet(facts)) for facts in series)
-    )
+    return RouteAnswer(route, tuple(Considered(facts.series_instance_uid, route.unmet(facts)) for facts in series))
 
 
 def _reason(answer: RouteAnswer) -> str:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from storage.routes import regions
 from storage.routes.regions import Region, Side
+
+_AGENT = r"(?:iv\s+)?(?:contrast\w*|kontrast\w*|gad\w*|gd|km|ci|ce)\b"
+_WITH_CONTRAST = (
+    rf"\b(?:with|w|post|after|avec|mit|nach|con|com|dopo|met|med)\s+{_AGENT}"
+    r"|\bpost\b(?! ?(?:op|proc))|\bt1w?c\b|\+ ?(?:c|gd|km)\b|\bgado|\b(?:km|gd|ce)\b"
+)
+_WITHOUT_CONTRAST = re.compile(
+    rf"\b(?:without|w o|wo|no|non|pre|before|ohne|vor|kein|sans|avant|sin|sem|senza|zonder|bez|utan)\s+{_AGENT}"
+)
+"""How people write that a contrast agent was given, or was not, in plain text (``regions.plain``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,13 @@ class SeriesFacts:
     def description(self) -> str:
         """What people called the series: its description and its protocol."""
         return f"{self.series_description} {self.protocol_name}".strip()
+
+    @property
+    def contrast_given(self) -> bool:
+        """Whether the header names a contrast agent, or the descriptions say that one was given."""
+        return self.contrast or regions.matches(
+            _WITH_CONTRAST, _WITHOUT_CONTRAST.sub("", regions.plain(self.description))
+        )
 
     @property
     def stated_regions(self) -> frozenset[Region]:

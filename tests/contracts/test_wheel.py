@@ -9,8 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.product import modules_of, product_packages, project
-from workers.analysers import SEGMENTATION_FOLDER
-from workers.config import FAMILIES_FOLDER
+from workers.config import FAMILIES_FOLDER, SEGMENTATION_FOLDER
 from workers.fewshot import starter
 from workers.guard import region_guard
 
@@ -70,7 +69,7 @@ def test_the_wheel_holds_the_models_that_the_product_names_and_none_of_the_labor
     single = {SEGMENTATION_FOLDER, starter.FOLDER, region_guard.FOLDER}
     assert {entry.name for entry in models.iterdir()} == {*single, FAMILIES_FOLDER}
     families = list(models.joinpath(FAMILIES_FOLDER).iterdir())
-    assert {family.name for family in families} == {"body-ct", "limb-mr", "lung-ct", "pet"}
+    assert {family.name for family in families} == {"body-ct", "breast-us", "head-mr", "limb-mr", "lung-ct", "pet"}
     for folder in (*(models.joinpath(name) for name in single), *families):
         assert folder.joinpath("manifest.json").is_file()
 

@@ -25,7 +25,14 @@ from workers.known_models import KnownModels
 from workers.resources import open_resources
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-FAMILIES = {"family-pet", "family-limb-mr", "family-body-ct", "family-lung-ct"}
+FAMILIES = {
+    "family-pet",
+    "family-limb-mr",
+    "family-body-ct",
+    "family-lung-ct",
+    "family-head-mr",
+    "family-breast-us",
+}
 """What is shipped, and known without any setting."""
 QUICK = {"zero-shot": "tests.support.analysers:build_quick"}
 

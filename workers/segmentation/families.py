@@ -46,7 +46,8 @@ class Family:
     that is trained on, and for ``Frame.PICTURE`` and ``Frame.HEAD`` the side of the frame. ``window`` holds HU for
     ``Grey.HOUNSFIELD``, SUV (half-way of the logarithm, white) for ``Grey.UPTAKE``, and is (0, multiple) for
     ``Grey.TISSUE``. Neighbouring slices are ``step_mm`` away, or as near to that as the stack has them.
-    ``body_above`` is the grey above which a pixel may belong to the body.
+    ``body_above`` is the grey above which a pixel may belong to the body. A ``prompted`` family's network is told in
+    words what to look for; the others mark whatever tumour they know.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Family:
     slices: int = 3
     step_mm: float = 4.0
     body_above: float = 0.1
+    prompted: bool = False
 
     def takes(self, modality: str, regions: Collection[Region] = frozenset()) -> bool:
         """Say whether images of a modality that show ``regions`` (none: unknown) belong to the family."""
@@ -69,7 +71,7 @@ class Family:
 
 HEAD_MR = Family(
     "head-mr", frozenset({"MR"}), frozenset({Region.HEAD, Region.NECK}),
-    Frame.HEAD, 128, Grey.TISSUE, (0.0, 2.5), slices=1,
+    Frame.HEAD, 128, Grey.TISSUE, (0.0, 2.5), slices=1, prompted=True,
 )  # fmt: skip
 LIMB_MR = Family(
     "limb-mr", frozenset({"MR"}), frozenset({Region.UPPER_LIMB, Region.LOWER_LIMB, Region.PELVIS}),

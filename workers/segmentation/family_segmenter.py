@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from workers import devices, weights
 from workers.config import FAMILIES_FOLDER
 from workers.errors import WeightsMismatch
 from workers.segmentation.ends import cut_ends
-from workers.segmentation.families import Family, family_named, family_of
+from workers.segmentation.families import Family, family_named
 from workers.segmentation.family_calibration import FamilyCalibration, read_calibration
 from workers.segmentation.framing import FramedStack, frame, neighbours
 from workers.segmentation.halfway import halfway
 from workers.segmentation.likeness import LIKENESS, TrainingLikeness, describe, read_likeness
 from workers.segmentation.mask import case_level, kept_components, smooth_across
+from workers.segmentation.prompts import PromptEncoder, TextEncoder, plain_words
 from workers.segmentation.unet import UNet
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.volumes import Volume
+    from workers.segmentation.prompts import PromptPair
 
     FloatArray = NDArray[np.float32]
 
 NAME = "oncue-family"
 VERSION = "1"
+ANYTHING = "tumor"
+"""The prompt of those who name none."""
 BATCH_PIXELS = 2**18
 """Pixels of all slices that are scored at once."""
 
@@ -46,12 +50,20 @@ def unheard(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilyNetworks:
-    """The networks of one family, whose scores are averaged, on one device."""
+    """The networks of one family, whose scores are averaged, on one device; ``asked [384]`` is what they look for.
+
+    A family that is not prompted is asked for nothing.
+    """
 
     family: Family
     networks: tuple[UNet, ...]
     device: torch.device
     dtype: torch.dtype
+    asked: torch.Tensor | None = None
+
+    def looking_for(self, prompt: PromptPair) -> FamilyNetworks:
+        """Return the networks as they look for what a prompt names."""
+        return replace(self, asked=prompt.difference)
 
     @torch.inference_mode()
     def scores(self, stack: FramedStack, *, on_progress: Callable[[int, int], None] = unheard) -> FloatArray:
@@ -68,11 +80,12 @@ class FamilyNetworks:
 
     def _batch(self, stacks: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(stacks[:, 0])
+        asked = None if self.asked is None else self.asked.expand(len(stacks), -1)
         for mirrored in (False, True):
             shown = (stacks.flip(-1) if mirrored else stacks).contiguous(memory_format=torch.channels_last)
             for network in self.networks:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-                    logits = network(shown)[:, 0]
+                    logits = network(shown, asked)[:, 0]
                 score = logits.float().sigmoid()
                 total += score.flip(-1) if mirrored else score
         return total / (2 * len(self.networks))
@@ -80,20 +93,28 @@ class FamilyNetworks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredStack:
-    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices, spread if wanted."""
+    """A framed volume with its score, float32 ``[z, side, side]`` in 0..1, smoothed across slices, spread if wanted.
+
+    ``words`` is what was looked for, None where the family takes no prompt.
+    """
 
     stack: FramedStack
     score: FloatArray
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilySegmenter:
-    """A family's networks with what was fixed for their scores beforehand, loaded once and kept warm."""
+    """A family's networks with what was fixed for their scores beforehand, loaded once and kept warm.
+
+    ``prompts`` encodes what is looked for, None where the family takes no prompt.
+    """
 
     networks: FamilyNetworks
     calibration: FamilyCalibration
     likeness: TrainingLikeness
     weights_sha256: str
+    prompts: PromptEncoder | None = None
 
     @property
     def family(self) -> Family:
@@ -122,23 +143,33 @@ class FamilySegmenter:
         if named is not None and named != family.name:
             raise WeightsMismatch(f"{folder.name} holds weights of {family.name}, not of {named}")
         networks = tuple(devices.frozen(load_network(file, family), device) for file in network_files(folder))
+        prompts = PromptEncoder(TextEncoder.load(), device) if family.prompted else None
         trained = FamilyNetworks(family, networks, device, dtype)
-        return cls(trained, calibration, read_likeness(folder), manifest.sha256)
+        return cls(trained, calibration, read_likeness(folder), manifest.sha256, prompts)
 
-    def segment(self, volume: Volume, *, on_progress: Callable[[int, int], None] = unheard) -> Segmentation:
+    def segment(
+        self, volume: Volume, *, prompt: str = ANYTHING, on_progress: Callable[[int, int], None] = unheard
+    ) -> Segmentation:
         """Return where a lesion is found, on the volume's own grid; the mask is empty where nothing was found.
 
-        Raises UnsuitableVolume for a volume of another modality, or one that cannot be analysed.
+        Only a prompted family looks for what ``prompt`` names. Raises UnsuitableVolume for a volume of another
+        modality, or one that cannot be analysed, and ConfigurationError for a prompt that is empty or overlong.
         """
-        return self.conclude(self.score(volume, on_progress=on_progress))
+        return self.conclude(self.score(volume, prompt=prompt, on_progress=on_progress))
 
-    def score(self, volume: Volume, *, on_progress: Callable[[int, int], None] = unheard) -> ScoredStack:
+    def score(
+        self, volume: Volume, *, prompt: str = ANYTHING, on_progress: Callable[[int, int], None] = unheard
+    ) -> ScoredStack:
         """Return the score of a volume; raises as ``segment`` does. ``on_progress`` is called after each batch."""
-        stack = frame(volume, self.family)
-        found = self.networks.scores(stack, on_progress=on_progress)
+        stack, networks, words = frame(volume, self.family), self.networks, None
+        if self.prompts is not None:
+            networks = networks.looking_for(self.prompts.pair(prompt, volume.modality))
+            words = plain_words(prompt)
+        found = networks.scores(stack, on_progress=on_progress)
         smooth = smooth_across(found, stack.spacing_mm[0], self.calibration.rule.smoothing_mm)
         own = self.calibration.own
-        return ScoredStack(stack, smooth if own is None else own.spread(smooth, stack.images, stack.spacing_mm))
+        score = smooth if own is None else own.spread(smooth, stack.images, stack.spacing_mm)
+        return ScoredStack(stack, score, words)
 
     def conclude(self, scored: ScoredStack) -> Segmentation:
         """Return the mask of a scored stack, how sure it is, and how unlike the training images the stack is."""
@@ -154,7 +185,7 @@ class FamilySegmenter:
             score_map=stack.to_stored(np.clip(on_volume, 0.0, 1.0)),
             case_score=case.score(case_level(scored.score, stack.spacing_mm, case.volume_ml)),
             out_of_distribution=self.likeness.excess(described),
-            algorithm=self.algorithm(),
+            algorithm=self.algorithm(scored.words),
         )
 
     def _edged(self, labels: NDArray[np.int32], stack: FramedStack) -> NDArray[np.bool_]:
@@ -166,7 +197,7 @@ class FamilySegmenter:
         spacing_mm = stack.orientation.spacing_mm
         return halfway(labels, grey, body > 0.5, spacing_mm=spacing_mm, reach_mm=reach_mm)  # noqa: PLR2004 - nearest
 
-    def algorithm(self) -> Algorithm:
+    def algorithm(self, words: str | None = None) -> Algorithm:
         """Return the names of code and weights, and every parameter that the result depends on."""
         known = self.calibration
         parameters: dict[str, Any] = {
@@ -174,22 +205,11 @@ class FamilySegmenter:
             "dtype": str(self.networks.dtype),
             **asdict(known.rule),
             "end_share": known.end_share,
+            **({} if words is None else {"prompt": words}),
         }
         if known.own is not None:
             parameters |= {"own_level": asdict(known.own), "edge_mm": known.edge_mm}
         return Algorithm(NAME, VERSION, self.weights_sha256, json.dumps(parameters, sort_keys=True))
-
-
-def family_folder(models: Path, modality: str, name: str | None = None) -> Path | None:
-    """Return where the weights of a family lie: of the one ``name``d, or of the modality's where they are installed.
-
-    Raises ConfigurationError where there is no family of that name, or its weights are not installed.
-    """
-    if name is not None:
-        return installed_family(models, name)
-    family = family_of(modality)
-    folder = models / FAMILIES_FOLDER / family.name if family is not None else None
-    return folder if folder is not None and folder.is_dir() else None
 
 
 def installed_family(models: Path, name: str) -> Path:
@@ -209,7 +229,7 @@ def network_files(folder: Path) -> list[Path]:
 
 def load_network(file: Path, family: Family) -> UNet:
     """Return a network with the weights of a file; raises WeightsMismatch where they do not fit the family."""
-    network = UNet(family.slices)
+    network = UNet(family.slices, prompted=family.prompted)
     try:
         network.load_state_dict(load_file(file))
     except (OSError, RuntimeError, ValueError) as error:

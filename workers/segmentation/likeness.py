@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
 from workers.errors import WeightsMismatch
+from workers.segmentation.families import Frame
 from workers.segmentation.framing import neighbours
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def describe(network: UNet, stack: FramedStack, family: Family) -> FloatArray:
         features = network.features(torch.from_numpy(stack.images[shown])[None].to(device), LEVELS)[0].cpu()
         body = torch.from_numpy(stack.body[row].astype(np.float32))[None]
         weight = functional.adaptive_avg_pool2d(body, (features.shape[-2], features.shape[-1]))
-        described.append(np.concatenate([_within(features, weight), _greys(stack, row)]))
+        described.append(np.concatenate([_within(features, weight), _greys(stack, row, family)]))
     return np.asarray(described, dtype=np.float32)
 
 
@@ -120,12 +121,15 @@ def _within(features: torch.Tensor, weight: torch.Tensor) -> FloatArray:
     return torch.cat([mean, variance.sqrt()]).numpy()
 
 
-def _greys(stack: FramedStack, row: int) -> FloatArray:
-    """Return quantiles of the grey in the body, its sharpness, the body's share of the frame and its area in dm2."""
+def _greys(stack: FramedStack, row: int, family: Family) -> FloatArray:
+    """Return quantiles of the grey in the body, its sharpness, the body's share of the frame and its area in dm2.
+
+    The area counts as 0 where the spacing of pixels says nothing.
+    """
     image, body = stack.images[row], stack.body[row]
     quantiles = np.quantile(image[body], QUANTILES) if body.any() else np.full(len(QUANTILES), -1.0)
     inside = body[:-1, :-1]
     steps = np.abs(np.diff(image, axis=0))[:, :-1] + np.abs(np.diff(image, axis=1))[:-1]
     sharpness = float(steps[inside].mean()) if inside.any() else 0.0
-    area = body.sum() * stack.spacing_mm[1] ** 2 / 1e4
+    area = 0.0 if family.frame is Frame.PICTURE else body.sum() * stack.spacing_mm[1] ** 2 / 1e4
     return np.asarray([*quantiles, sharpness, body.mean(), area], dtype=np.float32)

@@ -122,6 +122,11 @@ class PromptPair:
     abnormal_positions: tuple[int, ...]
     normal_positions: tuple[int, ...]
 
+    @property
+    def difference(self) -> Tensor:
+        """By how much the prompt's vector differs from its counterpart's, ``[384]``."""
+        return self.abnormal - self.normal
+
 
 class PromptEncoder:
     """Encodes each prompt once for each modality."""

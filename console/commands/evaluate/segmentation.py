@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lab.segmentation.plain_family import PlainFamily
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
+    from lab.segmentation.unseen_networks import UnseenNetworks
 
 Cases = Annotated[
     Path,
@@ -57,7 +58,9 @@ CaseLimit = Annotated[
 ]
 FamilyName = Annotated[
     str | None,
-    typer.Option("--family", metavar="NAME", help="Segment by this family's network; default: that of the modality."),
+    typer.Option(
+        "--family", metavar="NAME", help="Segment by this family's network; default: that of the route for such images."
+    ),
 ]
 FamilyWeights = Annotated[
     Path | None,
@@ -98,19 +101,25 @@ def evaluate_segmenter(
     worker = read(state, file=config).settings.worker
     pairs = tuple(_pair(text) for text in where or ())
     with laboratory():
+        from lab.segmentation.case_families import folder_of_family
         from lab.segmentation.case_selection import CaseFilter, select_cases
         from lab.segmentation.plain_family import PlainFamily
         from lab.segmentation.predictions import EvaluationSetup
-        from workers.analysers import SEGMENTATION_FOLDER
+        from lab.segmentation.unseen_networks import UnseenNetworks
+        from workers.config import SEGMENTATION_FOLDER
         from workers.segmentation.family_calibration import read_calibration
-        from workers.segmentation.family_segmenter import family_folder
+        from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
     wanted = CaseFilter(modality.upper(), pairs, seen_too=every_case, tuning_only=tuning, limit=limit)
-    folder = family_weights or family_folder(worker.models_folder(), modality.upper(), family)
+    models = worker.models_folder()
+    folder = family_weights or (installed_family(models, family) if family else None)
+    folder = folder or folder_of_family(models, cases, modality.upper())
     if folder is not None:
-        plain = PlainFamily.installed(worker.models_folder(), read_calibration(folder).family)
-        _evaluate_family(select_cases(cases, wanted, weights=folder), folder, family, plain, as_json=as_json)
+        selection = select_cases(cases, wanted, weights=folder)
+        plain = PlainFamily.installed(models, read_calibration(folder).family)
+        networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=family), folder)
+        _evaluate_family(selection, networks, plain, prompt=prompt or worker.prompt, as_json=as_json)
         return
-    selection = select_cases(cases, wanted, weights=worker.models_folder() / SEGMENTATION_FOLDER)
+    selection = select_cases(cases, wanted, weights=models / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
     if ablation:
         _ablate(selection, setup, as_json=as_json)
@@ -145,20 +154,18 @@ def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_
 
 
 def _evaluate_family(
-    selection: Selection, folder: Path, name: str | None, plain: PlainFamily | None, *, as_json: bool
+    selection: Selection, networks: UnseenNetworks, plain: PlainFamily | None, *, prompt: str, as_json: bool
 ) -> None:
     from console.terminal.output import write_json
 
     with laboratory():
         from lab.segmentation.family_evaluation import evaluate_family
-        from lab.segmentation.unseen_networks import UnseenNetworks
-        from workers.segmentation.family_segmenter import FamilySegmenter
-    networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=name), folder)
     with _case_counter(len(selection.evaluated)) as count:
         report = evaluate_family(
             selection.evaluated,
             networks,
             plain=plain,
+            prompt=prompt,
             on_case=lambda case: count(f"{case.case}: Dice {case.dice:.3f}"),
         )
     if as_json:

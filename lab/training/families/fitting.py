@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from lab.training import loop
 from lab.training.adapters import overlap_loss
+from lab.training.families.asking import KindPrompts
 from lab.training.families.painters import RECIPES
 from lab.training.families.sampler import FamilySampler
 from workers.devices import channels_last
 from workers.segmentation.families import family_named
+from workers.segmentation.prompts import TextEncoder
 from workers.segmentation.unet import UNet
 
 if TYPE_CHECKING:
@@ -37,20 +39,23 @@ def fit(
 ) -> tuple[UNet, bool]:
     """Train from ``start``, the run's checkpoint or scratch; returns the network and whether it is finished.
 
-    Samples are made by the family's own ``recipe`` where none is given.
+    Samples are made by the family's own ``recipe`` where none is given. What ``start`` lacks, as a network without a
+    prompt does, begins from scratch.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = channels_last(UNet(family.slices))
+        network = channels_last(UNet(family.slices, prompted=family.prompted))
     if start is not None:
-        network.load_state_dict(load_file(start))
-    sampler = FamilySampler(family, recipe or RECIPES[family_named(family.name)], slices, seed)
+        network.load_state_dict(network.state_dict() | load_file(start))
+    prompts = KindPrompts.build(TextEncoder.load()) if family.prompted else None
+    recipe = recipe or RECIPES[family_named(family.name)]
+    sampler = FamilySampler(family, recipe, slices, seed, prompts=prompts)
 
     def loss_of(step: int) -> Tensor:
         batch = sampler.draw(step, run.plan.batch)
         stacks = batch.stacks.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
-            logits = network(stacks)
+            logits = network(stacks, batch.asked)
         return overlap_loss(logits.float(), batch.masks, batch.settled)
 
     return network, loop.optimise(run, network, loss_of)

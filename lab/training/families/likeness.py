@@ -16,7 +16,7 @@ from lab.cases import ArrayFile
 from lab.patients import Role, role
 from lab.segmentation.case_selection import sample
 from lab.segmentation.tables import read_table
-from lab.training.families import tuning
+from lab.training.families import material, tuning
 from workers.errors import UnsuitableVolume
 from workers.segmentation import likeness
 from workers.segmentation.framing import frame
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FOLDS = 17
 MOST_IMAGES = 80
 """Single images of each collection that are looked at."""
+GIVEN_UP = 0.015
+"""Share of a family's own cases that may be refused, where there are enough for one."""
 ROOM = 1.25
 """Limits lie so far beyond the farthest patient who was left out, where other kinds leave as much room."""
 STACKS: Mapping[str, str] = {"PET": "sarcoma-ct-pet-mr", "MR": "sarcoma-ct-pet-mr", "CT": "sarcoma-ct-pet-mr"}
@@ -81,8 +83,12 @@ def patients_of(family: Family, data: Path) -> set[str]:
 
 
 def _limits(own: FloatArray, others: FloatArray) -> FloatArray:
-    """Return limits beyond all patients who were left out, half-way (in ratio) to the nearest strangers at most."""
-    farthest = own.max(axis=0)
+    """Return limits beyond the cases that were left out, half-way (in ratio) to the nearest strangers at most.
+
+    Of many cases the farthest few are given up: one odd picture would let strangers in.
+    """
+    kept = 1.0 if len(own) * GIVEN_UP < 1 else 1.0 - GIVEN_UP
+    farthest = np.quantile(own, kept, axis=0)
     nearest = float(np.quantile((others / farthest).max(axis=1), 0.01)) if len(others) else ROOM**2
     return np.asarray(farthest * min(ROOM, max(1.0, nearest) ** 0.5), dtype=np.float32)
 
@@ -112,12 +118,14 @@ def _described(cases: Sequence[CaseSource], family: Family, network: UNet) -> It
 def _own(family: Family, data: Path) -> list[CaseSource]:
     kinds = tuning.KINDS[family]
     stacks = [case for kind in kinds if kind.suffix for case in _stacks(data, kind.folder, kind.suffix)]
-    return stacks + [case for kind in kinds if not kind.suffix for case in _pictures(data, kind.folder)]
+    folders = dict.fromkeys(kind.folder for kind in kinds if not kind.suffix)
+    return stacks + [case for folder in folders for case in _pictures(data, folder)]
 
 
 def _others(family: Family, data: Path) -> list[CaseSource]:
+    """Return images of other kinds; those without tumour that the family is trained on are none of them."""
     own = {(kind.folder, kind.suffix) for kind in tuning.KINDS[family]}
-    folders = {folder for folder, _ in own}
+    folders = {folder for folder, _ in own} | {source.folder for source in material.listed(family) if not source.suffix}
     found = [case for suffix, at in STACKS.items() if (at, suffix) not in own for case in _stacks(data, at, suffix)]
     found += [case for at in PICTURES if at not in folders for case in _pictures(data, at)]
     return found + _stacks(data, FLAIR)

@@ -8,7 +8,7 @@ less sure of real ones, and marks too little of them at levels that hold for all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Protocol
@@ -17,12 +17,14 @@ import numpy as np
 from scipy import ndimage
 
 from lab.training import slices
+from lab.training.families import anatomy
 from lab.training.families.folds import KEPT_IN, UNFOLDED, Fold
-from lab.training.families.material import listed, patched, sources
+from lab.training.families.material import listed, patched
 from lab.training.slices import Mark, SliceSet
 from workers.errors import TrainingDataMissing
 from workers.segmentation import mask
 from workers.segmentation.ends import cut_ends
+from workers.segmentation.families import Frame
 from workers.segmentation.framing import frame
 from workers.segmentation.mask import MaskRule
 from workers.segmentation.own_level import OwnLevel
@@ -49,6 +51,8 @@ OWN_FOUND, OWN_DOUBT = 0.55, 0.2
 END_SHARE = 0.4
 """Share of its best slice below which a slice is no part of what was found (``ends``)."""
 
+_Marked = tuple["CaseSource", "FramedStack", "NDArray[np.uint8]"]
+
 
 class Scorer(Protocol):
     """What gives each pixel of a framed stack the probability of a lesion: an earlier round, or another model."""
@@ -60,16 +64,22 @@ class Scorer(Protocol):
 
 def load(family: Family, data: Path, scorer: Scorer, fold: Fold = UNFOLDED, *, walk: Walk | None = None) -> SliceSet:
     """Return every slice of the patients whose whole stacks are used, marked; raises TrainingDataMissing."""
-    sets = [_marked(case, family, scorer, walk) for case in whole_cases(family, data, fold)]
-    if not sets:
+    cases = list(whole_cases(family, data, fold))
+    if not cases:
         raise TrainingDataMissing(f"no patient of {family.name} is one whose whole stack may be trained on")
+    marked = (
+        _compared(cases, family=family, scorer=scorer)
+        if family.frame is Frame.HEAD
+        else _each_by_itself(cases, family=family, scorer=scorer, walk=walk)
+    )
+    sets = [_marked(case, stack, marks, family.side) for case, stack, marks in marked]
     joined = reduce(SliceSet.joined, sets)
     return replace(joined, weights=joined.weights / joined.weights.sum())
 
 
 def whole_cases(family: Family, data: Path, fold: Fold = UNFOLDED) -> Iterator[CaseSource]:
     """List the cases, tumours included, that a network may be trained on without their masks."""
-    for source in sources(family, unlabelled=True):
+    for source in listed(family, unlabelled=True):
         cases = source.cases(data, KEPT_IN, min(family.modalities))
         yield from (case for case in cases if fold.shows_whole(case.patient))
 
@@ -92,6 +102,26 @@ def marks_of(stack: FramedStack, scores: NDArray[np.float32], walk: Walk | None 
     return np.where(found, Mark.FOUND, np.where(doubtful, Mark.UNSURE, Mark.FREE)).astype(np.uint8)
 
 
+def _each_by_itself(
+    cases: Sequence[CaseSource], *, family: Family, scorer: Scorer, walk: Walk | None
+) -> Iterator[_Marked]:
+    for case in cases:
+        stack = frame(case.read().volume, family)
+        yield case, stack, marks_of(stack, scorer.scores(stack), walk)
+
+
+def _compared(cases: Sequence[CaseSource], *, family: Family, scorer: Scorer) -> Iterator[_Marked]:
+    """Mark every slice by what similar ones of other patients score at the same place, too."""
+    stacks = [frame(case.read().volume, family) for case in cases]
+    scores = [scorer.scores(stack) for stack in stacks]
+    images = np.concatenate([stack.images for stack in stacks])
+    patients = [case.patient for case, stack in zip(cases, stacks, strict=True) for _ in stack.images]
+    usual = iter(anatomy.usual_scores(images, np.concatenate(scores), patients))
+    for case, stack, score in zip(cases, stacks, scores, strict=True):
+        marks = [anatomy.marks_of(one, next(usual), stack.spacing_mm, FOUND_RULE) for one in score]
+        yield case, stack, np.stack(marks)
+
+
 def _own_marks(
     stack: FramedStack, scores: NDArray[np.float32], walk: Walk
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -103,9 +133,8 @@ def _own_marks(
     return cut_ends(labels, spread, END_SHARE) > 0, spread > doubt
 
 
-def _marked(case: CaseSource, family: Family, scorer: Scorer, walk: Walk | None) -> SliceSet:
-    stack = frame(case.read().volume, family)
-    marks = patched(marks_of(stack, scorer.scores(stack), walk), family.side, Mark.FREE)
-    images, body = patched(stack.images, family.side, -1.0), patched(stack.body, family.side, 0)
+def _marked(case: CaseSource, stack: FramedStack, found: NDArray[np.uint8], side: int) -> SliceSet:
+    marks = patched(found, side, Mark.FREE)
+    images, body = patched(stack.images, side, -1.0), patched(stack.body, side, 0)
     shown = body.mean(axis=(1, 2)) >= slices.MINIMUM_HEAD
     return replace(slices.from_framed(images, body, case.name), marks=marks[shown])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
 
 DESCRIPTION = Path(__file__).with_name("families.toml")
-PHANTOMS = 240
+PHANTOMS: Mapping[str, int] = {"uptake-phantoms": 240, "sonography-phantoms": 480}
 PHANTOM_LAYOUTS: Mapping[str, Callable[[int, int], FloatArray]] = {
     "uptake-phantoms": uptake_phantoms.draw,
     "sonography-phantoms": sonography.draw,
@@ -116,7 +116,7 @@ def patched(array: NDArray[Any], side: int, value: float) -> NDArray[Any]:
 
 def _loaded(source: Source, family: Family, data: Path, fold: Fold) -> Iterator[SliceSet]:
     if source.layout in PHANTOM_LAYOUTS:
-        yield from map(partial(_phantom, source.layout, family), range(PHANTOMS))
+        yield from map(partial(_phantom, source.layout, family), range(PHANTOMS[source.layout]))
         return
     if source.layout == "dicom":
         yield from _chest(data / source.folder, family)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from lab.training.fields import FieldBank
     from lab.training.outlines import Outline
 
+
+class TumourKind(StrEnum):
+    """What prompts tell apart."""
+
+    MENINGIOMA = "meningioma"
+    GLIOMA = "glioma"
+    PITUITARY = "pituitary tumor"
+
+
 LIKENESS = 0.75
 """Correlation of a texture between neighbouring slices."""
 KERNEL_SIGMAS = 3.0
@@ -24,10 +34,14 @@ KERNEL_SIGMAS = 3.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Painted:
-    """Stacks in 0..1 with lesions painted in, and masks 0/1 ``[n, 1, y, x]`` of their middle slices."""
+    """Stacks in 0..1 with lesions painted in, and masks 0/1 ``[n, 1, y, x]`` of their middle slices.
+
+    ``kinds`` tells what a prompt would have to name, for families that are prompted.
+    """
 
     grey: Tensor
     masks: Tensor
+    kinds: tuple[TumourKind, ...] = ()
 
 
 Painter = Callable[[Canvas, "FieldBank", np.random.Generator], Painted]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.training.families.settings import BATCH, FIRST, RATE, RATE_AFTER, SECOND
 from lab.training.settings import StageSettings
-from workers.segmentation.families import BODY_CT, LIMB_MR, PET, Family
+from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, PET, Family
 from workers.segmentation.random_walk import Walk
 
 
@@ -29,11 +29,13 @@ def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
 
 DEFAULT = FamilyPlan()
 PLANS: Mapping[Family, FamilyPlan] = {
+    HEAD_MR: FamilyPlan(StageSettings(500, 8, 1.5e-3), StageSettings(0, BATCH, RATE_AFTER), walk=Walk(0.04, 0.02)),
+    BREAST_US: FamilyPlan(*_steps(1050, 0)),
     PET: FamilyPlan(*_steps(500, 300), folds=3, walk=Walk(0.08, 0.05), edge_mm=10.0),
     LIMB_MR: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
     BODY_CT: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.02, 0.02)),
 }
-"""The families of few patients, whom none may be kept from training for the sake of a rule."""
+"""Those with folds have few patients, whom none may be kept from training for the sake of a rule."""
 
 
 def plan_of(family: Family) -> FamilyPlan:

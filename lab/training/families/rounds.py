@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lab.segmentation import plain_unet
 from lab.training.families import fitting, marking, material
+from lab.training.families.foundation_marks import FoundationScores, HesitantScores
 from lab.training.families.heavier import heavier
 from lab.training.families.painters import RECIPES
 from lab.training.loop import Run
 from workers import devices
-from workers.segmentation.families import family_named
-from workers.segmentation.family_segmenter import FamilyNetworks, load_network
+from workers.config import SEGMENTATION_FOLDER, WorkerSettings
+from workers.segmentation.families import Frame, family_named
+from workers.segmentation.family_segmenter import ANYTHING, FamilyNetworks, load_network
+from workers.segmentation.prompts import PromptEncoder, TextEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from lab.training.families.folds import Fold
     from lab.training.families.settings import FamilySettings
     from lab.training.settings import OnStep
+    from lab.training.slices import SliceSet
 
 UNLABELLED_SHARE = 0.8
 """How often slices of whole stacks are drawn in the second round, against 1 for those without tumour."""
@@ -36,7 +41,8 @@ def networks(settings: FamilySettings, *files: Path) -> FamilyNetworks:
     """Load networks on the processor."""
     device, family = torch.device("cpu"), settings.family
     loaded = tuple(devices.frozen(load_network(file, family), device) for file in files)
-    return FamilyNetworks(family, loaded, device, devices.choose_dtype(device, settings.dtype))
+    found = FamilyNetworks(family, loaded, device, _dtype(settings))
+    return found.looking_for(PromptEncoder(TextEncoder.load(), device).pair(ANYTHING)) if family.prompted else found
 
 
 def train_first(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: float) -> bool:
@@ -46,7 +52,12 @@ def train_first(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_a
     """
     free = material.load(settings.family, settings.data, fold)
     run = _run(settings, fold, "first", on_step, stop_at=stop_at)
-    network, finished = fitting.fit(run, settings.family, free, seed=_seed(settings, fold), dtype=_dtype(settings))
+    start = None
+    if settings.family.frame is Frame.HEAD:
+        free, start = _begun(settings, fold, free)
+    network, finished = fitting.fit(
+        run, settings.family, free, seed=_seed(settings, fold), dtype=_dtype(settings), start=start
+    )
     fitting.save(network, file_of(settings, fold))
     if finished:
         _first(settings, fold).write_bytes(file_of(settings, fold).read_bytes())
@@ -61,12 +72,27 @@ def train_second(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_
     free = material.load(family, settings.data, fold)
     walk = settings.walk if settings.marks_spread else None
     whole = marking.load(family, settings.data, networks(settings, first), fold, walk=walk)
-    both = free.joined(replace(whole, weights=whole.weights * UNLABELLED_SHARE))
+    both = _with_unlabelled(free, whole)
     run = _run(settings, fold, "second", on_step, stop_at=stop_at)
     recipe, seed = heavier(RECIPES[family_named(family.name)]), _seed(settings, fold) + 1
     network, finished = fitting.fit(run, family, both, recipe=recipe, seed=seed, dtype=_dtype(settings), start=first)
     fitting.save(network, file_of(settings, fold))
     return finished
+
+
+def _begun(settings: FamilySettings, fold: Fold, free: SliceSet) -> tuple[SliceSet, Path]:
+    """Return what the first round is shown of heads and what it starts from.
+
+    It begins with the plain network for heads, and with pictures that the foundation model's heads have marked.
+    """
+    models, device = WorkerSettings().models_folder(), torch.device("cpu")
+    scorer = FoundationScores.load(models / SEGMENTATION_FOLDER, device=device, dtype=_dtype(settings))
+    whole = marking.load(settings.family, settings.data, HesitantScores(scorer), fold)
+    return _with_unlabelled(free, whole), models / plain_unet.FOLDER / plain_unet.WEIGHTS_FILE
+
+
+def _with_unlabelled(free: SliceSet, whole: SliceSet) -> SliceSet:
+    return free.joined(replace(whole, weights=whole.weights * UNLABELLED_SHARE))
 
 
 def _first(settings: FamilySettings, fold: Fold) -> Path:

@@ -9,19 +9,20 @@ import torch
 from torch.nn import functional
 
 from lab.training import augmentation
-from lab.training.families import uptake
 from lab.training.families.painting import middle
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind
 from lab.training.outlines import Canvas
 from lab.training.samples import Batch
 from lab.training.slices import Mark
-from workers.segmentation.families import Family, Grey
+from workers.segmentation.families import Family
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lab.training.families.asking import KindPrompts
     from lab.training.families.painters import Recipe
+    from lab.training.families.painting import TumourKind
     from lab.training.slices import SliceSet
 
 LONELY_SHARE = 0.1
@@ -35,8 +36,10 @@ SMALLEST = 4
 class FamilySampler:
     """Draw batches from a family's slices as its recipe says."""
 
-    def __init__(self, family: Family, recipe: Recipe, slices: SliceSet, seed: int) -> None:
-        self._family, self._recipe, self._slices, self._seed = family, recipe, slices, seed
+    def __init__(
+        self, family: Family, recipe: Recipe, slices: SliceSet, seed: int, *, prompts: KindPrompts | None = None
+    ) -> None:
+        self._family, self._recipe, self._slices, self._seed, self._prompts = family, recipe, slices, seed, prompts
         self._bank = FieldBank(np.random.default_rng((seed, 1)), size=family.side)
         self._weights = slices.weights / slices.weights.sum()
 
@@ -54,22 +57,31 @@ class FamilySampler:
         masks = torch.zeros_like(grey[:, :1])
         canvas = self._canvas(grey, body, found | unsure)
         wanted &= middle(canvas.room).flatten(1).any(dim=1)
+        kinds: list[TumourKind | None] = [None] * size
         for chosen, paints in ((wanted, True), (~wanted, False)):
             some = torch.nonzero(chosen)[:, 0]
             if len(some) and paints:
                 result = self._recipe.paint(canvas.of(some, grey), self._bank, rng)
                 grey[some], masks[some] = result.grey, result.masks
-            elif len(some) and self._family.grey is Grey.UPTAKE:
-                grey[some] = uptake.rescaled(grey[some], rng, self._bank)
+                for row, kind in zip(some.tolist(), result.kinds, strict=False):
+                    kinds[row] = kind
+            elif len(some) and self._recipe.untouched is not None:
+                grey[some] = self._recipe.untouched(grey[some], rng, self._bank)
         masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
         grey = augmentation.thickened(grey, rng, share=self._recipe.thick)
         scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
         known = middle(found).float() * (1.0 - masks)
         settled = 1.0 - middle(unsure).float() * (1.0 - masks)
+        asked = None
+        if self._prompts is not None:
+            questions = self._prompts.ask(kinds, rng)
+            asked, general = questions.asked, questions.general.float().view(-1, 1, 1, 1)
+            masks = masks * questions.wanted.float().view(-1, 1, 1, 1)
+            settled, known = settled * (1.0 - known * (1.0 - general)), known * general
         scanned, shown = self._cut(scanned, rng)
         masks = torch.maximum(masks, known) * shown
-        kinds = (LesionKind.NONE,) * size
-        return Batch(scanned * 2.0 - 1.0, masks, settled, kinds, tuple(int(row) for row in rows))
+        none = (LesionKind.NONE,) * size
+        return Batch(scanned * 2.0 - 1.0, masks, settled, none, tuple(int(row) for row in rows), asked)
 
     def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self._family.slices == 1:

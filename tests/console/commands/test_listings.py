@@ -86,7 +86,9 @@ def test_a_study_that_no_route_wants_is_listed_quietly(anywhere: Place) -> None:
     (detail,) = oncue("studies", "show", 1, "--state", anywhere.state, "--json").json
     head, *others = detail["study"]["reasons"]
     assert head == "route head-mr: series ..2.25.1001.1 body_part: wanted head, found lower-limb"
-    assert [reason.partition(":")[0] for reason in others] == ["route limb-mr", "route limb-ct", "route limb-pet"]
+    assert [reason.partition(":")[0] for reason in others] == [
+        f"route {name}" for name in ("limb-mr", "limb-ct", "limb-pet", "head-mr-contrast", "breast-us")
+    ]
 
 
 def test_each_route_of_a_study_has_its_own_entry(anywhere: Place) -> None:

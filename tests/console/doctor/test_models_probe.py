@@ -13,7 +13,7 @@ def test_a_name_that_a_worker_is_to_serve_and_nobody_knows_is_said(
     monkeypatch.setenv("ONCUE_WORKER_SERVES", '["zero-shot", "label", "liver"]')
     (part,) = oncue("doctor", "--state", place.state, "--json", "--only", "models").json
     assert (part["subject"], part["verdict"]) == ("worker.serves", "remark")
-    families = "family-body-ct, family-limb-mr, family-lung-ct, family-pet"
+    families = "family-body-ct, family-breast-us, family-head-mr, family-limb-mr, family-lung-ct, family-pet"
     assert part["detail"].startswith(f"no analyser or model liver is known, only {families}, label, zero-shot: ")
     assert "`oncue models add FOLDER --name liver`" in part["detail"]
     install_model(place.database, place.state, "liver")

@@ -8,4 +8,13 @@ from tests.console.conftest import Place
 
 def test_the_weights_of_families_are_looked_at_as_the_rest(place: Place) -> None:
     said = [part.detail.partition(" ")[0] for part in probe_weights(place.installation)]
-    assert {"segmentation-lgg-small", "body-region", "pet", "limb-mr", "body-ct", "lung-ct"} <= set(said)
+    assert {
+        "segmentation-lgg-small",
+        "body-region",
+        "pet",
+        "limb-mr",
+        "body-ct",
+        "lung-ct",
+        "head-mr",
+        "breast-us",
+    } <= set(said)

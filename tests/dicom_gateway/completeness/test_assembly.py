@@ -153,7 +153,14 @@ def test_a_study_that_no_route_wants_is_set_aside_with_its_reasons(database: Dat
 def test_routes_that_change_hold_from_the_next_study_on_and_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "routes.toml"
     site = RoutesInForce(path, required=False)
-    assert [route.name for route in site.current().routes] == ["head-mr", "limb-mr", "limb-ct", "limb-pet"]
+    assert [route.name for route in site.current().routes] == [
+        "head-mr",
+        "limb-mr",
+        "limb-ct",
+        "limb-pet",
+        "head-mr-contrast",
+        "breast-us",
+    ]
     path.write_bytes(ANY_ROUTE.read_bytes())
     assert [route.name for route in site.current().routes] == ["any"]
     path.unlink()

@@ -18,7 +18,7 @@ from lab.segmentation.evaluation import SegmentationEvaluation, evaluate_segment
 from lab.segmentation.predictions import EvaluationSetup, Way
 from phantom.head import head_phantom
 from storage.errors import ConfigurationError
-from workers.analysers import SEGMENTATION_FOLDER
+from workers.config import SEGMENTATION_FOLDER
 from workers.segmentation.calibration import Mode
 from workers.segmentation.mask import MaskRule
 from workers.segmentation.segmenter import ZeroShotSegmenter

@@ -55,6 +55,41 @@ def test_each_kind_of_image_of_a_limb_gets_a_shipped_route_of_its_own(series: Se
 
 
 @pytest.mark.parametrize(
+    ("series", "route"),
+    [
+        (replace(FLAIR, series_description="AX T1", contrast=True), "head-mr-contrast"),
+        (replace(FLAIR, series_description="t1_mprage_sag_KM"), "head-mr-contrast"),
+        (replace(FLAIR, series_description="AX T1 POST"), "head-mr-contrast"),
+        (replace(FLAIR, series_description="SAG T1 +C"), "head-mr-contrast"),
+        (replace(FLAIR, series_description="AX T1"), "head-mr"),
+        (replace(FLAIR, series_description="T1 ohne KM"), "head-mr"),
+        (replace(FLAIR, series_description="AX T1 w/o contrast"), "head-mr"),
+        (replace(FLAIR, series_description="AX FLAIR POST GAD", contrast=True), "head-mr"),
+        (replace(FLAIR, series_description="T1 POST", body_part_examined="", study_description=""), "head-mr"),
+        (replace(FLAIR, modality="US", body_part_examined="BREAST", series_description="", frames=1), "breast-us"),
+    ],
+)
+def test_heads_with_contrast_and_breasts_get_the_networks_that_know_them(series: SeriesFacts, route: str) -> None:
+    series = replace(series, study_description="" if series.modality == "US" else series.study_description)
+    assert [answer.route.name for answer in route_study(load_routes(), [series]).chosen] == [route]
+
+
+def test_a_head_with_flair_and_t1_with_contrast_gets_both_networks() -> None:
+    contrast = replace(FLAIR, series_instance_uid="1.2.2", series_description="AX T1 +C")
+    routing = route_study(load_routes(), [FLAIR, contrast])
+    assert {answer.route.name: answer.wanted for answer in routing.chosen} == {
+        "head-mr": ("1.2.1",),
+        "head-mr-contrast": ("1.2.2",),
+    }
+
+
+def test_what_meets_all_that_keeps_a_route_away_is_not_wanted() -> None:
+    keeps_away = '[route.unless]\nmodality = ["MR"]\ndescription = "flair"\nminimum_slices = 20'
+    assert unmet(keeps_away, FLAIR) == ["unless"]
+    assert unmet(keeps_away, replace(FLAIR, frames=10)) == []
+
+
+@pytest.mark.parametrize(
     "series",
     [
         replace(FLAIR, modality="CT"),

@@ -116,7 +116,9 @@ def test_a_job_whose_model_was_just_removed_is_not_sent_to_the_same_worker_again
         served = processes.served(session)
         assert job_messages.publishable(session, served=served, now=utc_now()) == ()
         (job,) = worklist.listed_jobs(session)
-    families = {Served("default", f"family-{name}") for name in ("body-ct", "limb-mr", "lung-ct", "pet")}
+    families = {
+        Served("default", f"family-{name}") for name in ("body-ct", "breast-us", "head-mr", "limb-mr", "lung-ct", "pet")
+    }
     assert served == {Served("default", "bright"), Served("default", "dark"), *families}
     assert (job.code, job.attempts) == ("no_worker_for_route", 0)
 

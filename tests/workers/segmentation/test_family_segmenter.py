@@ -15,16 +15,17 @@ from lab.cases import as_volume
 from storage.errors import ConfigurationError
 from storage.explanations import Tile
 from workers import weights
-from workers.analysers import FamilyAnalyser
+from workers.analysers import FamilyAnalyser, with_prompt
 from workers.errors import UnsuitableVolume, WeightsMismatch
 from workers.segmentation import likeness
 from workers.segmentation.calibration import CaseScale
-from workers.segmentation.families import LIMB_MR, PET, Family
+from workers.segmentation.families import HEAD_MR, LIMB_MR, PET, Family
 from workers.segmentation.family_calibration import FamilyCalibration
-from workers.segmentation.family_segmenter import FamilySegmenter, family_folder
+from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
 from workers.segmentation.framing import frame
 from workers.segmentation.likeness import TrainingLikeness
 from workers.segmentation.mask import MaskRule
+from workers.segmentation.prompts import PromptEncoder, TextEncoder
 from workers.segmentation.unet import UNet
 
 CASE = CaseScale(1.0, 0.5)
@@ -33,7 +34,7 @@ RULE = MaskRule(threshold=0.5, peak=0.5, minimum_ml=0.1, smoothing_mm=0.0, share
 
 def bright(family: Family) -> UNet:
     """Return a network that calls lesion what is bright in the slice itself."""
-    network = UNet(family.slices).eval()
+    network = UNet(family.slices, prompted=family.prompted).eval()
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d):
@@ -137,10 +138,45 @@ def test_a_changed_file_is_refused(folder: Path) -> None:
         FamilySegmenter.load(folder)
 
 
-def test_an_installed_family_is_found_by_name_and_by_modality(folder: Path) -> None:
-    models = folder.parent.parent
-    assert family_folder(models, "PT") == folder
-    assert family_folder(models, "MR") is None
-    assert family_folder(models, "CT") is None
+def test_an_installed_family_is_found_by_name(folder: Path) -> None:
+    assert installed_family(folder.parent.parent, "pet") == folder
     with pytest.raises(ConfigurationError, match="no weights of the family limb-mr"):
-        family_folder(models, "MR", "limb-mr")
+        installed_family(folder.parent.parent, "limb-mr")
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory: pytest.TempPathFactory) -> FamilySegmenter:
+    """Return a segmenter that marks what is bright, unless it is asked for what differs from gliomas."""
+    place = tmp_path_factory.mktemp("families") / "head-mr"
+    place.mkdir()
+    network = bright(HEAD_MR)
+    prompts = PromptEncoder(TextEncoder.load(), torch.device("cpu"))
+    glioma, other = (prompts.pair(words).difference for words in ("glioma", "pituitary tumor"))
+    assert network.query is not None
+    with torch.no_grad():
+        network.query.weight.zero_()
+        network.query.bias.fill_(-60.0)
+        network.query.weight[0] = 120.0 * (glioma - other) / (glioma - other).square().sum()
+        network.query.bias[0] -= network.query.weight[0] @ (glioma + other) / 2
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, place / "one.safetensors")
+    FamilyCalibration(HEAD_MR, RULE, CASE).write(place)
+    known(bright(PET), body()).write(place)
+    weights.write_manifest(place, name="head-mr", version="1", licence="test")
+    return FamilySegmenter.load(place, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def test_a_prompted_family_marks_what_the_prompt_names(prompted: FamilySegmenter) -> None:
+    volume = as_volume(np.repeat(np.repeat(np.minimum(body(), 2.0), 3, axis=1), 3, axis=2), (4.0, 2.0, 2.0))
+    analyser = FamilyAnalyser(prompted)
+
+    right = with_prompt(analyser, "glioma").segment(volume, check=lambda: None)
+    wrong = with_prompt(analyser, "pituitary tumor").segment(volume, check=lambda: None)
+
+    assert right.mask.any()
+    assert not wrong.mask.any()
+    assert '"prompt": "glioma"' in right.algorithm.parameters
+
+
+def test_a_prompt_without_words_is_refused(prompted: FamilySegmenter) -> None:
+    with pytest.raises(ConfigurationError, match="name a finding"):
+        prompted.segment(as_volume(body(), (4.0, 4.0, 4.0)), prompt=" ")
