@@ -14,6 +14,8 @@ import pytest
 
 from dicom_gateway.asking.counts import SeriesCount
 from dicom_gateway.asking.qido import count_by_qido
+from dicom_gateway.asking.web_client import WebClient
+from dicom_gateway.destinations import WebAddress
 from dicom_gateway.errors import (
     SourceAnswerInvalid,
     SourceRefused,
@@ -34,7 +36,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 @contextlib.contextmanager
-def service(answer: Answer) -> Iterator[str]:
+def service(answer: Answer) -> Iterator[WebClient]:
     """Run an HTTP server on loopback that answers each GET as a test wants."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,7 +51,7 @@ def service(answer: Answer) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/dicom-web"
+        yield WebClient(WebAddress("127.0.0.1", server.server_port, "/dicom-web", tls=False))
     finally:
         server.shutdown()
         server.server_close()
@@ -83,14 +85,14 @@ def test_orthanc_says_how_many_images_it_holds(tmp_path: Path) -> None:
     if not PLUGIN.exists():
         missing_peer("Orthanc's DICOMweb plugin is not installed")
     with orthanc(tmp_path, DicomAlwaysAllowStore=True, Plugins=[str(PLUGIN)]) as peer:
-        base = f"http://127.0.0.1:{peer.http_port}/dicom-web"
+        asked = WebClient(WebAddress("127.0.0.1", peer.http_port, "/dicom-web", tls=False))
         with pytest.raises(StudyUnknownToSource):
-            count_by_qido(base, STUDY, seconds=20)
+            count_by_qido(asked, STUDY, seconds=20)
         paths = [tmp_path / f"{number}.dcm" for number in range(3)]
         for number, path in enumerate(paths):
             ct_image(number=number).save_as(path, enforce_file_format=True)
         assert storescu(peer.ae_title, peer.port, *paths).returncode == 0
-        assert count_by_qido(base, STUDY, seconds=20) == {SERIES: SeriesCount("CT", 3)}
+        assert count_by_qido(asked, STUDY, seconds=20) == {SERIES: SeriesCount("CT", 3)}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,8 @@ def test_orthanc_says_how_many_images_it_holds(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_count_is_no_answer(content: object) -> None:
-    with service(saying(content)) as base, pytest.raises(SourceAnswerInvalid):
-        count_by_qido(base, STUDY, seconds=10)
+    with service(saying(content)) as asked, pytest.raises(SourceAnswerInvalid):
+        count_by_qido(asked, STUDY, seconds=10)
 
 
 def test_a_service_that_leaves_numbers_out_has_its_instances_counted() -> None:
@@ -119,13 +121,13 @@ def test_a_service_that_leaves_numbers_out_has_its_instances_counted() -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         saying([without] * 3 if "/instances" in handler.path else [without])(handler)
 
-    with service(answer) as base:
-        assert count_by_qido(base, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+    with service(answer) as asked:
+        assert count_by_qido(asked, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
 
 
 def test_a_redirection_is_not_followed() -> None:
-    with service(saying(b"", status=302)) as base, pytest.raises(SourceRefused):
-        count_by_qido(base, STUDY, seconds=10)
+    with service(saying(b"", status=302)) as asked, pytest.raises(SourceRefused):
+        count_by_qido(asked, STUDY, seconds=10)
 
 
 def test_a_service_that_drips_its_answer_is_cut_when_its_time_is_over() -> None:
@@ -137,9 +139,9 @@ def test_a_service_that_drips_its_answer_is_cut_when_its_time_is_over() -> None:
             handler.wfile.write(b"a")
             handler.wfile.flush()
 
-    with service(answer) as base:
+    with service(answer) as asked:
         with pytest.raises(SourceTooSlow):
-            count_by_qido(base, STUDY, seconds=1)
+            count_by_qido(asked, STUDY, seconds=1)
         ended.set()
 
 
@@ -149,10 +151,10 @@ def test_an_answer_without_an_end_is_cut() -> None:
         while True:
             handler.wfile.write(b" " * (1 << 20))
 
-    with service(answer) as base, pytest.raises(SourceAnswerInvalid, match="MiB"):
-        count_by_qido(base, STUDY, seconds=30)
+    with service(answer) as asked, pytest.raises(SourceAnswerInvalid, match="MiB"):
+        count_by_qido(asked, STUDY, seconds=30)
 
 
 def test_a_service_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(SourceSilent):
-        count_by_qido(f"http://127.0.0.1:{free_port()}/dicom-web", STUDY, seconds=5)
+        count_by_qido(WebClient(WebAddress("127.0.0.1", free_port(), "/dicom-web", tls=False)), STUDY, seconds=5)
