@@ -27,7 +27,8 @@ from dicom_gateway.errors import (
     SourceTooSlow,
 )
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
-from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import RequestedAssociation
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 _CONNECT_SECONDS = 5.0

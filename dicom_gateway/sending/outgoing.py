@@ -21,7 +21,7 @@ from pynetdicom.dsutils import encode, split_dataset
 from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.sending.file_head import read_head
-from dicom_gateway.sending.requested_association import Proposal
+from dicom_gateway.sending.proposals import Proposal
 
 # Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
 TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
