@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -22,6 +24,7 @@ from tests.support.dicom import part10, put
 from tests.support.senders import ct_image
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+FACTS = StudyFacts("P-1", "ACC1", "20260301", "Head")
 
 
 def image(study: str, number: int = 1, **attributes: object) -> Dataset:
@@ -49,9 +52,22 @@ def hold(
             study_date=str(header.get("StudyDate", "")),
             study_description=str(header.get("StudyDescription", "")),
         )
-        with database.write() as session:
-            registering.register_instance(session, one, facts, origin=Origin("MODALITY", None), now=now)
+        register(database, one, facts, now=now)
     return stored
+
+
+def hold_files(database: Database, objects: ObjectStore, files: Iterable[Path]) -> tuple[StoredInstance, ...]:
+    """Store files byte for byte and put them on record."""
+    stored = tuple(put(objects, path.read_bytes(), like=dcmread(path, stop_before_pixels=True)) for path in files)
+    for one in stored:
+        register(database, one)
+    return stored
+
+
+def register(database: Database, stored: StoredInstance, facts: StudyFacts = FACTS, *, now: datetime = NOW) -> None:
+    """Put what is stored on record."""
+    with database.write() as session:
+        registering.register_instance(session, stored, facts, origin=Origin("MODALITY", None), now=now)
 
 
 def read_headers(database: Database, objects: ObjectStore) -> None:
