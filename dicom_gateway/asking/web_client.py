@@ -53,7 +53,9 @@ class WebClient:
 
         Raises SourceSilent, SourceTooSlow, SourceRefused, SourceAnswerInvalid, PeerDeniedAccess and PeerUntrusted.
         """
-        answer = self._asked(f"{path}?{urlencode(parameters)}" if parameters else path, deadline)
+        answer = self._asked(
+            f"{path}?{urlencode(parameters)}" if parameters else path, deadline, most_bytes=_MOST_BYTES
+        )
         if answer.status in NOTHING:
             return ()
         if answer.status != HTTPStatus.OK:
@@ -65,6 +67,13 @@ class WebClient:
             return tuple(map(Attributes.of_json, items))
         except (ValueError, RecursionError, DataSetInvalid) as error:
             raise SourceAnswerInvalid(f"{self.address} does not answer in the DICOM JSON Model") from error
+
+    def status(self, path: str, *, deadline: Deadline) -> int:
+        """Return the HTTP status of the answer to a question; the answer itself, which may name patients, is not read.
+
+        Raises SourceSilent, SourceTooSlow, SourceAnswerInvalid and PeerUntrusted.
+        """
+        return self._asked(path, deadline, most_bytes=0).status
 
     def connected(self, deadline: Deadline) -> socket.socket:
         """Connect, within the deadline; PeerUnreachable, PeerUntrusted."""
@@ -89,10 +98,10 @@ class WebClient:
             return SourceSilent(f"{self.address} answers HTTP status {status}: the service behind it does not run")
         return SourceRefused(f"{self.address} answers HTTP status {status}")
 
-    def _asked(self, path: str, deadline: Deadline) -> HttpAnswer:
+    def _asked(self, path: str, deadline: Deadline, *, most_bytes: int) -> HttpAnswer:
         request = self.request(path, "application/dicom+json")
         with as_a_source(), contextlib.closing(self.connected(deadline)) as connection:
-            return exchange(connection, self.address, request, deadline=deadline, most_bytes=_MOST_BYTES)
+            return exchange(connection, self.address, request, deadline=deadline, most_bytes=most_bytes)
 
 
 @contextlib.contextmanager
