@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,19 @@ import pytest
 from dicom_gateway.asking.counts import SeriesCount
 from dicom_gateway.asking.qido import count_by_qido
 from dicom_gateway.asking.web_client import WebClient
+from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import WebAddress
 from dicom_gateway.errors import (
+    PeerUntrusted,
     SourceAnswerInvalid,
     SourceRefused,
     SourceSilent,
     SourceTooSlow,
     StudyUnknownToSource,
 )
+from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.uids import deterministic_uid
+from tests.support.certificates import Authority, Issued
 from tests.support.peers import free_port, orthanc, storescu
 from tests.support.required import missing_peer
 from tests.support.senders import ct_image
@@ -36,8 +42,8 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 @contextlib.contextmanager
-def service(answer: Answer) -> Iterator[WebClient]:
-    """Run an HTTP server on loopback that answers each GET as a test wants."""
+def service(answer: Answer, identity: Issued | None = None) -> Iterator[WebClient]:
+    """Run an HTTP server on loopback that answers each GET as a test wants, by TLS where it has a certificate."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -48,10 +54,14 @@ def service(answer: Answer) -> Iterator[WebClient]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if identity is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(identity.certificate, identity.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield WebClient(WebAddress("127.0.0.1", server.server_port, "/dicom-web", tls=False))
+        yield WebClient(WebAddress("127.0.0.1", server.server_port, "/dicom-web", tls=identity is not None))
     finally:
         server.shutdown()
         server.server_close()
@@ -123,6 +133,16 @@ def test_a_service_that_leaves_numbers_out_has_its_instances_counted() -> None:
 
     with service(answer) as asked:
         assert count_by_qido(asked, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+
+
+def test_a_service_is_held_against_the_authorities_of_destinations(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with service(saying([series("1.2", instances=3)]), authority.issue("pacs.example", address="127.0.0.1")) as asked:
+        settings = GatewaySettings(tls_destinations_ca=authority.certificate)
+        known = replace(asked, tls=DestinationTls(settings))
+        assert count_by_qido(known, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+        with pytest.raises(PeerUntrusted):
+            count_by_qido(asked, STUDY, seconds=10)
 
 
 def test_a_redirection_is_not_followed() -> None:
