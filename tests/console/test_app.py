@@ -173,7 +173,17 @@ def test_the_api_gives_the_forms_of_the_command_line(place: Place, client: TestC
     (read_next,) = client.get("/api/worklist").json()
     assert read_next == {**study, "cursor": "1~0.875~2026-03-01T12:00:00.000000Z~1"}
     (job,) = client.get("/api/jobs").json()
-    assert job.keys() == {"id", "study_instance_uid", "revision", "state", "attempts", "code", "cursor"}
+    assert job.keys() == {
+        "id",
+        "study_instance_uid",
+        "revision",
+        "state",
+        "attempts",
+        "code",
+        "route",
+        "pool",
+        "cursor",
+    }
     assert {item["kind"] for item in client.get("/api/deliveries").json()} == {"SEG", "SR"}
     detail = client.get(f"/api/studies/{study['id']}").json()
     assert detail["result"]["findings"][0]["volume_ml"] == 12.5
