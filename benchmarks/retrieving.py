@@ -142,7 +142,7 @@ def serve(port: int, state: Path, files: Path) -> None:
     from storage import migrate
     from storage.database import connect
     from storage.objects import ObjectStore
-    from tests.support.served_files import hold_files
+    from tests.support.held import hold_files
 
     database, objects = connect(f"sqlite:///{state / 'oncue.sqlite'}"), ObjectStore(state / "objects")
     migrate.upgrade(database)

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from io import BytesIO
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
 from dicom_gateway.errors import UndecodableObject
+from dicom_gateway.pydicom_faults import IN_MEMORY
 from dicom_gateway.receiving.elements import read_elements
 from dicom_gateway.usable_text import with_usable_text
 from storage.attributes import Attributes
 
 _UTF_8 = "ISO_IR 192"
 _CHARACTER_SET = "00080005"
-FAULTS = (
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    OSError,
-    struct.error,
-    BytesLengthException,
-)
-"""What pydicom raises where a value is not one of its VR."""
 
 
 def decode(content: bytes, transfer_syntax_uid: str) -> Attributes:
@@ -46,7 +33,7 @@ def decode(content: bytes, transfer_syntax_uid: str) -> Attributes:
         try:
             dataset = dcmread(BytesIO(_headed(content, transfer_syntax_uid)), force=True)
             return of_dataset(dataset)
-        except FAULTS as error:
+        except IN_MEMORY as error:
             raise _undecodable() from error
 
 
@@ -67,7 +54,7 @@ def encode(attributes: Attributes, transfer_syntax_uid: str) -> bytes:
         warnings.simplefilter("ignore")  # departures from the standard are judged by value
         try:
             return _encoded(attributes, is_implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
-        except FAULTS as error:
+        except IN_MEMORY as error:
             raise _undecodable() from error
 
 

@@ -87,8 +87,12 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
-        self._is_over = threading.Event()
         self.is_late = False
+
+    @property
+    def left_seconds(self) -> float:
+        """How long it is until then, 0 where it has passed."""
+        return max(self._at - time.monotonic(), 0.0)
 
     def extend(self, seconds: float) -> None:
         """Move it so many seconds."""
@@ -96,17 +100,21 @@ class Deadline:
 
     @contextlib.contextmanager
     def ending(self, connection: socket.socket) -> Iterator[None]:
-        """End a connection when the deadline passes: a service that drips keeps every single wait short."""
-        watch = threading.Thread(target=self._watch, args=(connection,), name="http-deadline", daemon=True)
+        """End a connection when the deadline passes: a service that drips keeps every single wait short.
+
+        One connection after another may be under the same deadline.
+        """
+        is_over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(connection, is_over), name="http-deadline", daemon=True)
         watch.start()
         try:
             yield
         finally:
-            self._is_over.set()
+            is_over.set()
             watch.join()
 
-    def _watch(self, connection: socket.socket) -> None:
-        while not self._is_over.wait(max(self._at - time.monotonic(), 0.0)):
+    def _watch(self, connection: socket.socket, is_over: threading.Event) -> None:
+        while not is_over.wait(self.left_seconds):
             if time.monotonic() >= self._at:
                 self.is_late = True
                 # Not the method of a TLS socket, which would drop its state under the thread that uses it.

@@ -37,7 +37,7 @@ def reroute(session: Session, study_id: int, *, actor: str, now: datetime) -> in
         raise IllegalTransition(f"study {study_id} is still arriving; its routes are asked when it is complete")
     study.revision += 1
     study.closed_at = None
-    fetched_studies.want_for_itself(session, study.study_instance_uid)
+    fetched_studies.want_for_itself(session, study.study_instance_uid, actor=actor, now=now)
     study_arrivals.let_go(session, study, now=now)
     audit.record(
         session,

@@ -1,4 +1,4 @@
-"""Where the services of DICOMweb are, and the form that they answer in where it is no file."""
+"""Where the services of DICOMweb are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from console.access.asked_host import AskedHost
 from console.access.visitor import address_of
 
 BASE = "/dicom-web"
-DICOM_JSON = "application/dicom+json"
-JSON_TYPES = (DICOM_JSON, "application/json")
 _DEFAULT_PORTS = frozenset({80, 443})
 
 

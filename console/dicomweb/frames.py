@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from console.dicomweb.accepted import MediaRange
 from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.pixel_places import PixelElement, PixelPlaces, find_places
 from console.dicomweb.stored_files import PIECE_BYTES
 from console.dicomweb.transcoding import can_be_explicit, decoded_frames
+from console.media_types import ANY_SYNTAX, ANY_TYPE, EXPLICIT, OCTETS, MediaRange
 from console.request_errors import FramesInvalid, NotAcceptable
 from dicom_gateway.errors import UndecodableObject
 from storage.errors import ObjectMissing, RecordMissing
 from storage.holdings.objects import HeldObject
 from storage.objects import ObjectStore
 
-OCTETS = "application/octet-stream"
-_EXPLICIT = "1.2.840.10008.1.2.1"
 _MEDIA_TYPES: Mapping[str, str] = {
     "1.2.840.10008.1.2.5": "image/dicom-rle",
     "1.2.840.10008.1.2.4.50": "image/jpeg",
@@ -48,7 +46,6 @@ _MEDIA_TYPES: Mapping[str, str] = {
 }
 """The media type of a codestream by its transfer syntax."""
 
-_ANY_TYPE, _ANY_SYNTAX = "*/*", "*"
 _LIST = re.compile(r"\d{1,7}(,\d{1,7})*")
 _REMEMBERED = 256
 
@@ -99,7 +96,7 @@ def as_octets(part: Part, ranges: tuple[MediaRange, ...]) -> Multipart | Part:
     first = next((one for one in ranges if one.takes(OCTETS)), None)
     if first is None:
         raise NotAcceptable(f"large values are {OCTETS}, alone or in multipart/related")
-    return part if not first.is_multipart and first.media_type != _ANY_TYPE else Multipart.of(OCTETS, [part])
+    return part if not first.is_multipart and first.media_type != ANY_TYPE else Multipart.of(OCTETS, [part])
 
 
 def _numbers(wanted: str, most: int) -> tuple[int, ...]:
@@ -113,11 +110,11 @@ def _numbers(wanted: str, most: int) -> tuple[int, ...]:
 
 def _form(places: PixelPlaces, ranges: tuple[MediaRange, ...], *, is_single: bool) -> _Form:
     for one in ranges:
-        if one.is_multipart or one.media_type == _ANY_TYPE or is_single:
+        if one.is_multipart or one.media_type == ANY_TYPE or is_single:
             form = _fitting(places, one)
             if form is not None:
                 return form
-    offered = f"{OCTETS} with transfer-syntax={_EXPLICIT}"
+    offered = f"{OCTETS} with transfer-syntax={EXPLICIT}"
     if places.is_encapsulated:
         offered = f"{_MEDIA_TYPES.get(places.syntax, OCTETS)} with transfer-syntax={places.syntax}, or {offered}"
     raise NotAcceptable(f"frames are multipart/related with parts of {offered}")
@@ -125,17 +122,17 @@ def _form(places: PixelPlaces, ranges: tuple[MediaRange, ...], *, is_single: boo
 
 def _fitting(places: PixelPlaces, one: MediaRange) -> _Form | None:
     """Return how a range can be met. Without a transfer syntax, bytes are native samples (PS3.18, Table 8.7.3-2)."""
-    is_multipart = one.is_multipart or one.media_type == _ANY_TYPE
+    is_multipart = one.is_multipart or one.media_type == ANY_TYPE
     if places.is_encapsulated:
         own = _MEDIA_TYPES.get(places.syntax, OCTETS)
-        as_stored = one.transfer_syntax in (_ANY_SYNTAX, places.syntax) or not can_be_explicit(places.syntax)
-        is_named = not one.transfer_syntax and one.media_type not in (OCTETS, _ANY_TYPE)
+        as_stored = one.transfer_syntax in (ANY_SYNTAX, places.syntax) or not can_be_explicit(places.syntax)
+        is_named = not one.transfer_syntax and one.media_type not in (OCTETS, ANY_TYPE)
         if one.takes(own) and (as_stored or is_named):
             return _Form(own, places.syntax, is_decoded=False, is_multipart=is_multipart)
         if one.takes(OCTETS) and as_stored:
             return _Form(OCTETS, places.syntax, is_decoded=False, is_multipart=is_multipart)
-    if one.takes(OCTETS) and one.transfer_syntax in ("", _ANY_SYNTAX, _EXPLICIT):
-        return _Form(OCTETS, _EXPLICIT, is_decoded=True, is_multipart=is_multipart)
+    if one.takes(OCTETS) and one.transfer_syntax in ("", ANY_SYNTAX, EXPLICIT):
+        return _Form(OCTETS, EXPLICIT, is_decoded=True, is_multipart=is_multipart)
     return None
 
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from console.dicomweb.accepted import MediaRange, for_parts
 from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.resources import Given
 from console.dicomweb.stored_files import StoredFile
+from console.media_types import ANY_SYNTAX, ANY_TYPE, DICOM, EXPLICIT, MediaRange, for_parts
 from console.request_errors import NotAcceptable
 from dicom_gateway.errors import UndecodableObject
 from storage.holdings.objects import HeldObject
 from storage.objects import ObjectStore
-
-DICOM = "application/dicom"
-EXPLICIT = "1.2.840.10008.1.2.1"
-ANY_SYNTAX = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ def answer(files: ObjectStore, given: Given, ranges: tuple[MediaRange, ...], *, 
     Where it names no transfer syntax, Explicit VR Little Endian is meant (PS3.18, Table 8.7.3-2); what cannot be given
     in it goes out as it is stored.
     """
-    alone = [one for one in ranges if one.takes(DICOM) and not one.is_multipart and one.media_type != "*/*"]
+    alone = [one for one in ranges if one.takes(DICOM) and not one.is_multipart and one.media_type != ANY_TYPE]
     several = list(for_parts(ranges, DICOM))
     first = next((one for one in ranges if one in alone or one in several), None)
     if first is None or (first in alone and not (is_single or several)):

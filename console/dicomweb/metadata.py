@@ -17,8 +17,8 @@ from pydicom.sequence import Sequence
 
 from console.dicomweb.pixel_places import PixelElement, pixel_element
 from console.dicomweb.reading_faults import reading
-from dicom_gateway.data_sets import FAULTS
 from dicom_gateway.errors import UndecodableObject
+from dicom_gateway.pydicom_faults import IN_MEMORY
 from dicom_gateway.usable_text import with_usable_text
 
 LARGE_BYTES = 1024
@@ -88,7 +88,7 @@ def _elements(dataset: Dataset, bulk: str) -> Iterator[tuple[str, Json]]:
                 yield _key(tag), {"vr": raw.VR or _known_vr(tag), "BulkDataURI": place}
             else:
                 yield _key(tag), _element(dataset[tag], place)
-        except FAULTS:
+        except IN_MEMORY:
             continue  # a value that is none of its VR says nothing; the others do
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydicom.errors import InvalidDicomError
-
-from dicom_gateway.data_sets import FAULTS
 from dicom_gateway.errors import UndecodableObject
+from dicom_gateway.pydicom_faults import FAULTS
 from workers.silence import no_warnings
 
 
@@ -18,7 +16,7 @@ def reading(name: str) -> Iterator[None]:
     with no_warnings():
         try:
             yield
-        except (*FAULTS, EOFError, InvalidDicomError) as error:
+        except (*FAULTS, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             # Not chained: pydicom quotes the value.

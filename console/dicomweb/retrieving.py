@@ -16,12 +16,11 @@ from fastapi.responses import StreamingResponse
 
 from console.access.visitor import visitor
 from console.dicomweb import instances
-from console.dicomweb.accepted import MediaRange, accepted
-from console.dicomweb.addresses import BASE, DICOM_JSON, JSON_TYPES, base_of
+from console.dicomweb.addresses import BASE, base_of
 from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.resources import Given, Resources, Target
 from console.dicomweb.streaming import stream
-from console.request_errors import NotAcceptable
+from console.media_types import DICOM_JSON, OCTETS, MediaRange, accepted, require_json
 from dicom_gateway.errors import UndecodableObject
 from storage.attributes import Attributes, element
 from storage.errors import RecordMissing
@@ -93,27 +92,26 @@ def _add_instances(routes: APIRouter, resources: Resources) -> None:
 
 
 def _add_metadata(routes: APIRouter, resources: Resources) -> None:
-    def given(request: Request, target: Target, ranges: tuple[MediaRange, ...]) -> Response:
-        if not any(one.takes(known) and not one.is_multipart for one in ranges for known in JSON_TYPES):
-            raise NotAcceptable(f"metadata are {DICOM_JSON}")
+    def given(request: Request, target: Target) -> Response:
+        require_json(request)
         found = resources.give(target, actor=visitor(request), what=Looked.HEADERS)
         part = Part(DICOM_JSON, lambda: _metadata(resources, found, base_of(request)))
         return _streamed(request, resources, _Answer(part, found))
 
     @_reads(routes, f"{_STUDY}/metadata")
-    def study_metadata(request: Request, target: OneStudy, ranges: Ranges) -> Response:
+    def study_metadata(request: Request, target: OneStudy) -> Response:
         """Return what the instances of a study say beside their pixels, in the DICOM JSON model."""
-        return given(request, target, ranges)
+        return given(request, target)
 
     @_reads(routes, f"{_SERIES}/metadata")
-    def series_metadata(request: Request, target: OneSeries, ranges: Ranges) -> Response:
+    def series_metadata(request: Request, target: OneSeries) -> Response:
         """Return that of a series."""
-        return given(request, target, ranges)
+        return given(request, target)
 
     @_reads(routes, f"{_INSTANCE}/metadata")
-    def instance_metadata(request: Request, target: OneInstance, ranges: Ranges) -> Response:
+    def instance_metadata(request: Request, target: OneInstance) -> Response:
         """Return that of one instance."""
-        return given(request, target, ranges)
+        return given(request, target)
 
 
 def _add_values(routes: APIRouter, resources: Resources) -> None:
@@ -155,7 +153,7 @@ def _value(resources: Resources, one: HeldObject, place: str, ranges: tuple[Medi
         raise RecordMissing("the instance has no such value")
     if isinstance(value, PixelElement):
         return frames.pixels(resources.files, one, value, ranges)
-    return frames.as_octets(Part(frames.OCTETS, value, len(value)), ranges)
+    return frames.as_octets(Part(OCTETS, value, len(value)), ranges)
 
 
 def _metadata(resources: Resources, given: Given, base: str) -> Iterator[bytes]:

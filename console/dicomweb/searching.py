@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from console.access.visitor import visitor
-from console.dicomweb.accepted import accepted
-from console.dicomweb.addresses import BASE, DICOM_JSON, JSON_TYPES, base_of
+from console.dicomweb.addresses import BASE, base_of
 from console.dicomweb.questions import Asked, Within, asked, with_address
-from console.request_errors import NotAcceptable, RequestInvalid
+from console.media_types import DICOM_JSON, require_json
+from console.request_errors import RequestInvalid
 from storage.attributes import Attributes
 from storage.database import Database, utc_now
 from storage.errors import QuestionInvalid
@@ -26,12 +26,6 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "Data sets of the DICOM JSON model", "content": {DICOM_JSON: {}}},
     204: {"description": "Nothing matches"},
 }
-
-
-def require_json(request: Request) -> None:
-    """Raise NotAcceptable where whoever asks takes no JSON."""
-    if not any(one.takes(known) and not one.is_multipart for one in accepted(request) for known in JSON_TYPES):
-        raise NotAcceptable(f"answers are {DICOM_JSON}; there is no other form")
 
 
 def router(database: Database) -> APIRouter:

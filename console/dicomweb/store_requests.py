@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from console.dicomweb.store_answer import FailedOne, StoredOne, StoreOutcome
 from console.dicomweb.store_body import BodyLate, ServerEnding
+from console.media_types import DICOM, DICOM_JSON, OCTETS
 from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported, RequestRefused
 from dicom_gateway.errors import BodyBroken
 from dicom_gateway.inlets.related_parts import RelatedPart, RelatedParts
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from dicom_gateway.inlets.part10 import Readable
     from dicom_gateway.receiving.store_request import StoreRequest
 
-DICOM, DICOM_JSON, BULK = "application/dicom", "application/dicom+json", "application/octet-stream"
 MOST_PARTS = 20_000
 MOST_METADATA_BYTES = 64 << 20
 """Metadata and its bulk data are in memory until they are objects; larger ones travel as application/dicom."""
@@ -114,7 +114,7 @@ def _metadata_and_bulk(parts: RelatedParts) -> tuple[bytes, dict[str, bytes]]:
     metadata: bytes | None = None
     bulk: dict[str, bytes] = {}
     for part in _few(parts):
-        fault = _unfit(part, DICOM_JSON if metadata is None else BULK)
+        fault = _unfit(part, DICOM_JSON if metadata is None else OCTETS)
         if fault is not None:
             raise fault
         if metadata is None:

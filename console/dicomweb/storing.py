@@ -11,11 +11,13 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from console.access.visitor import Visitor, visitor_of
+from console.dicomweb.addresses import BASE, base_of
 from console.dicomweb.store_answer import StoreOutcome
 from console.dicomweb.store_body import BodyBounds, StoreBody, too_large
 from console.dicomweb.store_inlet import StoreInlet
-from console.dicomweb.store_requests import DICOM, DICOM_JSON, MOST_METADATA_BYTES, StoreRequestBody
-from console.request_errors import MediaTypeUnsupported, NotAcceptable, RequestRefused
+from console.dicomweb.store_requests import MOST_METADATA_BYTES, StoreRequestBody
+from console.media_types import DICOM, DICOM_JSON, RELATED, require_json
+from console.request_errors import MediaTypeUnsupported, RequestRefused
 from dicom_gateway.errors import BodyBroken
 from dicom_gateway.inlets.related_parts import MediaType, RelatedParts, boundary_of
 from storage.domain import Lane
@@ -24,9 +26,7 @@ from storage.errors import StorageError
 if TYPE_CHECKING:
     from dicom_gateway.inlets import inlet as inlets
 
-_STUDIES = "/dicom-web/studies"
-_RELATED = "multipart/related"
-_ACCEPTED = frozenset({DICOM_JSON, "application/json", "application/*", "*/*"})
+_STUDIES = "/studies"
 _UNENCODED = frozenset({"", "identity"})
 _AT_ONCE = 8
 _RETRY_SECONDS = 10
@@ -54,16 +54,11 @@ class TooBusy(RequestRefused):
     retryable = True
 
 
-def _require_acceptable(request: Request) -> None:
-    """Raise NotAcceptable where whoever asks takes no JSON."""
-    wanted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")]
-    if not _ACCEPTED.intersection(wanted):
-        raise NotAcceptable(f"what became of the instances is said in {DICOM_JSON}; there is no other form")
-
-
 def router(inlet: StoreInlet, terms: StoreTerms) -> APIRouter:
     """Return the routes that store."""
-    routes = APIRouter(prefix=_STUDIES, default_response_class=Response, dependencies=[Depends(_require_acceptable)])
+    routes = APIRouter(
+        prefix=f"{BASE}{_STUDIES}", default_response_class=Response, dependencies=[Depends(require_json)]
+    )
     storing = _Storing(inlet, terms)
 
     @routes.post("", responses=_ANSWER)
@@ -101,7 +96,7 @@ class _Storing:
             )
         except ClientDisconnect:
             return Response(status_code=http.HTTPStatus.BAD_REQUEST)  # nobody is there to read it
-        return _answer(outcome, f"{str(request.base_url).rstrip('/')}{_STUDIES}")
+        return _answer(outcome, f"{base_of(request)}{_STUDIES}")
 
     def _body(self, request: Request, media_type: MediaType) -> StoreBody:
         is_metadata = media_type.parameters.get("type", DICOM).lower() == DICOM_JSON
@@ -138,8 +133,8 @@ def _media_type_of(request: Request) -> MediaType:
     if request.headers.get("content-encoding", "").lower() not in _UNENCODED:
         raise MediaTypeUnsupported("the body is compressed: send it as it is, without Content-Encoding")
     media_type = MediaType.parse(request.headers.get("content-type", ""))
-    if media_type.name != _RELATED or media_type.parameters.get("type", DICOM).lower() not in (DICOM, DICOM_JSON):
-        raise MediaTypeUnsupported(f'send {_RELATED}; type="{DICOM}" or type="{DICOM_JSON}"')
+    if media_type.name != RELATED or media_type.parameters.get("type", DICOM).lower() not in (DICOM, DICOM_JSON):
+        raise MediaTypeUnsupported(f'send {RELATED}; type="{DICOM}" or type="{DICOM_JSON}"')
     try:
         boundary_of(media_type)
     except BodyBroken as error:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import ssl
+import http
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
-from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
 from console.peers.remedies import described
+from dicom_gateway.asking.web_client import WebClient
 from dicom_gateway.config import ClientCertificates, GatewaySettings, ListenerSettings
-from dicom_gateway.destinations import Destination
+from dicom_gateway.destinations import Destination, WebAddress
+from dicom_gateway.http_exchange import Deadline
 from dicom_gateway.receiving.admission import CERTIFICATE_NOT_ALLOWED, Caller, Refused
 from dicom_gateway.receiving.peer_matching import MatchingRules, PeerList
 from dicom_gateway.sending.associations import PeerTimeouts
@@ -22,6 +22,7 @@ from dicom_gateway.sending.sender import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import associations, peer_usage, peers, processes, refused_peers
 from storage.database import utc_now
+from storage.errors import OncueError
 from storage.peer_usage import Usage
 from storage.peers import PeerEntry
 
@@ -64,7 +65,7 @@ def try_entry(
 def try_query(address: str, gateway: GatewaySettings) -> Tested:
     """Ask the peer whether it is there: by C-ECHO, or by QIDO-RS for one study (PS3.18 10.6)."""
     if address.startswith(("http://", "https://")):
-        return _dicomweb(address)
+        return _dicomweb(address, gateway)
     return _echoed("query address", address, gateway)
 
 
@@ -157,21 +158,11 @@ def _refusals(session: Session, entry: PeerEntry, rules: MatchingRules) -> Itera
             yield Tested("turned away", passed=True, detail=f"{described(refused)}; it would be let in now")
 
 
-def _dicomweb(address: str) -> Tested:
-    parts = urlsplit(address)
-    host, path = parts.hostname or "", f"{parts.path.rstrip('/')}/studies?limit=1"
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, parts.port, timeout=_HTTP_SECONDS, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=_HTTP_SECONDS)
+def _dicomweb(address: str, gateway: GatewaySettings) -> Tested:
     try:
-        connection.request("GET", path, headers={"Accept": "application/dicom+json"})
-        status = connection.getresponse().status  # the body, which names a patient, is not read
-    except (OSError, http.client.HTTPException) as error:
-        return Tested("query address", passed=False, detail=f"{address} does not answer ({type(error).__name__})")
-    finally:
-        connection.close()
+        service = WebClient(WebAddress.parse(address), tls=DestinationTls(gateway))
+        status = service.status("/studies?limit=1", deadline=Deadline(_HTTP_SECONDS))
+    except OncueError as error:
+        return Tested("query address", passed=False, detail=f"[{error.code}] {error}")
     passed = status in (http.HTTPStatus.OK, http.HTTPStatus.NO_CONTENT)
     return Tested("query address", passed=passed, detail=f"{address} answered QIDO-RS with HTTP {status}")

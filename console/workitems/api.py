@@ -11,8 +11,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from console.access.visitor import visitor
+from console.media_types import DICOM_JSON, require_json
 from console.request_errors import RequestRefused
-from console.workitems.bodies import DICOM_JSON, data_set_of, require_acceptable
+from console.workitems.bodies import data_set_of
 from console.workitems.queries import query_of
 from console.workitems.views import WorkitemViews
 from storage.attributes import Attributes
@@ -52,7 +53,7 @@ def router(views: WorkitemViews) -> APIRouter:
 
 
 def _add_reading(routes: APIRouter, views: WorkitemViews) -> None:
-    @routes.get("", responses=_ANSWER, dependencies=[Depends(require_acceptable)])
+    @routes.get("", responses=_ANSWER, dependencies=[Depends(require_json)])
     def search(request: Request) -> Response:
         """Search by keys such as `ProcedureStepState=SCHEDULED`, the most urgent first; with limit and offset."""
         with _refusals():
@@ -62,7 +63,7 @@ def _add_reading(routes: APIRouter, views: WorkitemViews) -> None:
             return Response(status_code=http.HTTPStatus.NO_CONTENT, headers=headers)
         return Response(_json(*found.data_sets), media_type=DICOM_JSON, headers=headers)
 
-    @routes.get("/{uid}", responses=_ANSWER, dependencies=[Depends(require_acceptable)])
+    @routes.get("/{uid}", responses=_ANSWER, dependencies=[Depends(require_json)])
     def retrieve(uid: str) -> Response:
         """Return one workitem, with the images that it is to be done with."""
         with _refusals():

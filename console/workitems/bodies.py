@@ -7,27 +7,17 @@ import json
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported, NotAcceptable
+from console.media_types import DICOM_JSON, JSON_TYPES
+from console.request_errors import BodyInvalid, BodyTooLarge, MediaTypeUnsupported
 from storage.attributes import Attributes
 from storage.errors import OncueError
 from storage.workitems.requirements import LARGEST_CONTENT_CHARACTERS
-
-DICOM_JSON = "application/dicom+json"
-_JSON = "application/json"
-_ACCEPTED = frozenset({DICOM_JSON, _JSON, "application/*", "*/*"})
-
-
-def require_acceptable(request: Request) -> None:
-    """Raise NotAcceptable where whoever asks takes no JSON."""
-    wanted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")]
-    if not _ACCEPTED.intersection(wanted):
-        raise NotAcceptable(f"answers are {DICOM_JSON}; there is no other form")
 
 
 async def data_set_of(request: Request) -> Attributes:
     """Return the one data set of a body, an object or an array of one; RequestRefused where there is none."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in (DICOM_JSON, _JSON):
+    if content_type not in JSON_TYPES:
         raise MediaTypeUnsupported(f"send the data set as {DICOM_JSON}")
     return await run_in_threadpool(_data_set, await _body(request))
 

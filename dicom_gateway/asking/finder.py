@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 import threading
 from collections.abc import Iterator
 from io import BytesIO
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import, from a table
@@ -26,26 +24,14 @@ from dicom_gateway.errors import (
     SourceSilent,
     SourceTooSlow,
 )
+from dicom_gateway.pydicom_faults import IN_MEMORY
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
-from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import RequestedAssociation
 from dicom_gateway.tls.destination_handshake import DestinationTls
 
 _CONNECT_SECONDS = 5.0
 _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    NotImplementedError,
-    struct.error,
-    BytesLengthException,
-    OSError,  # of a stream in memory: it ends where more is due
-    EOFError,
-    RecursionError,  # sequences in sequences; NotImplementedError is the other RuntimeError
-)
-"""What pydicom raises on values that are none."""
 
 
 class Finder:
@@ -123,5 +109,5 @@ def readable() -> Iterator[None]:
     """Turn what reading a hostile value raises into SourceAnswerInvalid."""
     try:
         yield
-    except _UNREADABLE as error:
+    except IN_MEMORY as error:
         raise SourceAnswerInvalid("the source answers with values that are none") from error

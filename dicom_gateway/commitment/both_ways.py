@@ -36,7 +36,7 @@ class StorageCommitment:
         """``slowest_seconds`` is how long rounds that nobody wakes take to notice."""
         takers, speaker = ReportTakers(database, clock), CommitmentPeers(vouching.aet, _PATIENCE, tls)
         self._reports = Loop("commitment", ReportRounds(vouching, speaker).run, seconds=slowest_seconds)
-        query = HoldingsQuery(vouching.aet, _PATIENCE, _QUERY_SECONDS, tls)
+        query = HoldingsQuery(vouching.aet, _QUERY_SECONDS, tls)
         rounds = ProofRounds(database, speaker, query, takers, clock)
         self._proofs = Loop("proofs", rounds.run, seconds=slowest_seconds)
         self._service = CommitmentService(vouching, takers, on_hand_over=self._reports.wake)

@@ -25,7 +25,9 @@ from dicom_gateway.protocol import commands
 from dicom_gateway.protocol.commands import CommandField
 from dicom_gateway.protocol.pdus import Roles
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
-from dicom_gateway.sending.requested_association import PeerMessage, Proposal, RequestedAssociation
+from dicom_gateway.sending.peer_messages import PeerMessage
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import RequestedAssociation
 from dicom_gateway.status import Status, written
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.commitment.proof_reports import CommitmentReport

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy.orm import Session
@@ -13,11 +12,12 @@ from sqlalchemy.orm import Session
 from dicom_gateway.asking.counts import SourceCount, images
 from dicom_gateway.asking.find import count_by_find
 from dicom_gateway.asking.qido import count_by_qido
-from dicom_gateway.destinations import Destination
+from dicom_gateway.asking.web_client import WebClient
+from dicom_gateway.destinations import WebAddress, parse_address
 from dicom_gateway.errors import SourceSilent, StudyUnknownToSource
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import arrival_gaps
-from storage.errors import ConfigurationError, OncueError
+from storage.errors import OncueError
 from storage.study_arrivals import SourceAnswer
 
 _LEFT_ALONE_SECONDS = 30.0
@@ -94,12 +94,9 @@ class Sources:
             logger.warning("source.not_counted", source=address, code=error.code, reason=str(error))
 
     def _asked(self, address: str, study_instance_uid: str) -> SourceCount:
-        if not address.startswith(("http://", "https://")):
-            source = Destination.parse(address)
-            return count_by_find(
-                source, study_instance_uid, calling_aet=self._calling_aet, seconds=self._seconds, tls=self._tls
-            )
-        parts = urlsplit(address)
-        if not parts.hostname or parts.username is not None:
-            raise ConfigurationError("a source's address is https://HOST/dicom-web, with a host and without a password")
-        return count_by_qido(address, study_instance_uid, seconds=self._seconds)
+        source = parse_address(address)
+        if isinstance(source, WebAddress):
+            return count_by_qido(WebClient(source, tls=self._tls), study_instance_uid, seconds=self._seconds)
+        return count_by_find(
+            source, study_instance_uid, calling_aet=self._calling_aet, seconds=self._seconds, tls=self._tls
+        )

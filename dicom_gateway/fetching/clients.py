@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_gateway.asking.web_client import WebClient
 from dicom_gateway.destinations import WebAddress, parse_address
 from dicom_gateway.fetching.dimse_source import DimseSource
 from dicom_gateway.fetching.retrieving import Retrieval
@@ -32,7 +33,7 @@ class SourceClients:
         if isinstance(address, WebAddress):
             visitor = Visitor(source.name[:_TITLE_CHARACTERS], self.calling_aet, address.host, source.lane)
             credentials = None if source.credentials is None else Path(source.credentials)
-            return WebSource(address, self.seconds, credentials, self.tls, self.inlet, visitor)
+            return WebSource(WebClient(address, credentials, self.tls), self.seconds, self.inlet, visitor)
         visitor = Visitor(address.ae_title, self.calling_aet, address.host, source.lane)
         move_to = self.calling_aet if source.way is FetchWay.MOVE else None
         retrieval = Retrieval(address, self.calling_aet, move_to, self.inlet, visitor, self.tls)

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_gateway.data_sets import FAULTS
 from dicom_gateway.errors import UndecodableObject, UnsupportedTransferSyntax
+from dicom_gateway.pydicom_faults import IN_MEMORY
 from storage.attributes import Attributes
 
 _SYNTAX = "00020010"
@@ -45,7 +45,7 @@ def file_of(data_set: Attributes, bulk: Mapping[str, bytes]) -> bytes:
         warnings.simplefilter("ignore")  # departures from the standard are kept as they come
         try:
             return _encoded(content, bulk)
-        except FAULTS as error:
+        except IN_MEMORY as error:
             raise UndecodableObject("the metadata has a value that is none of its VR") from error
 
 

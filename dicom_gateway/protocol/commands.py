@@ -1,21 +1,26 @@
-"""DIMSE command sets: Implicit VR Little Endian, read within bounds, and written (PS3.7 6.3, Annex E)."""
+"""DIMSE command sets: requests and responses, read and written (PS3.7 6.3, Annex E)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from struct import Struct
 
-from dicom_gateway.errors import ProtocolViolation
-from dicom_gateway.protocol.pdus import AbortReason
-from storage.uids import is_uid
+from dicom_gateway.protocol.command_elements import (
+    malformed,
+    number_element,
+    number_of,
+    read_elements,
+    tags_of,
+    text_element,
+    uid_element,
+    uid_of,
+    with_length,
+)
 
 LARGEST_COMMAND_BYTES = 16 << 10
 """No command set of the standard comes near this."""
 
-_ELEMENT = Struct("<HHL")
-_US = Struct("<H")
-_GROUP_LENGTH, _SOP_CLASS, _REQUESTED_SOP_CLASS, _COMMAND_FIELD = 0x0000, 0x0002, 0x0003, 0x0100
+_SOP_CLASS, _REQUESTED_SOP_CLASS, _COMMAND_FIELD = 0x0002, 0x0003, 0x0100
 _MESSAGE_ID, _RESPONDS_TO, _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT = 0x0110, 0x0120, 0x0800, 0x0900, 0x0902
 _SOP_INSTANCE, _REQUESTED_SOP_INSTANCE, _EVENT_TYPE, _ATTRIBUTES, _ACTION_TYPE = 0x1000, 0x1001, 0x1002, 0x1005, 0x1008
 _MOVE_DESTINATION = 0x0600
@@ -101,34 +106,34 @@ class Answer:
 
 def decode(content: bytes) -> Command:
     """Read a command set; ProtocolViolation where it is malformed, or is a response, for we ask for nothing."""
-    elements = _elements(content)
-    numbers = {element: _number(elements, element) for element in _NUMBERS}
+    elements = read_elements(content)
+    numbers = {element: number_of(elements, element) for element in _NUMBERS}
     field, message_id, data_set_type = numbers[_COMMAND_FIELD], numbers[_MESSAGE_ID], numbers[_DATA_SET_TYPE]
     if field is None or data_set_type is None:
-        raise _malformed("a command set lacks its command field or its data set type")
+        raise malformed("a command set lacks its command field or its data set type")
     if field & _RESPONSE_BIT:
-        raise _malformed("a response to a request that was never made")
+        raise malformed("a response to a request that was never made")
     if field == CommandField.C_CANCEL_RQ:
-        message_id = _number(elements, _RESPONDS_TO) or 0
+        message_id = number_of(elements, _RESPONDS_TO) or 0
     if message_id is None:
-        raise _malformed("a request has no message id")
+        raise malformed("a request has no message id")
     is_of_instance = field in _OF_A_REQUESTED_INSTANCE
     return Command(
         field=field,
         message_id=message_id,
         has_data_set=data_set_type != _NO_DATA_SET,
-        sop_class_uid=_uid(elements, _REQUESTED_SOP_CLASS if is_of_instance else _SOP_CLASS),
-        sop_instance_uid=_uid(elements, _REQUESTED_SOP_INSTANCE if is_of_instance else _SOP_INSTANCE),
-        action_type=_number(elements, _ACTION_TYPE) if field == CommandField.N_ACTION_RQ else None,
-        attributes=_tags(elements) if field == CommandField.N_GET_RQ else (),
-        event_type=_number(elements, _EVENT_TYPE) if field == CommandField.N_EVENT_REPORT_RQ else None,
-        move_destination=_uid(elements, _MOVE_DESTINATION).strip() if field == CommandField.C_MOVE_RQ else "",
+        sop_class_uid=uid_of(elements, _REQUESTED_SOP_CLASS if is_of_instance else _SOP_CLASS),
+        sop_instance_uid=uid_of(elements, _REQUESTED_SOP_INSTANCE if is_of_instance else _SOP_INSTANCE),
+        action_type=number_of(elements, _ACTION_TYPE) if field == CommandField.N_ACTION_RQ else None,
+        attributes=tags_of(elements, _ATTRIBUTES) if field == CommandField.N_GET_RQ else (),
+        event_type=number_of(elements, _EVENT_TYPE) if field == CommandField.N_EVENT_REPORT_RQ else None,
+        move_destination=uid_of(elements, _MOVE_DESTINATION).strip() if field == CommandField.C_MOVE_RQ else "",
     )
 
 
 def is_response(content: bytes) -> bool:
     """Say whether a command set is a response; ProtocolViolation where it is malformed."""
-    field = _number(_elements(content), _COMMAND_FIELD)
+    field = number_of(read_elements(content), _COMMAND_FIELD)
     return field is not None and bool(field & _RESPONSE_BIT)
 
 
@@ -145,98 +150,98 @@ def response(
 
     ``sop_instance_uid`` is that of an instance that we chose it for; ``comment`` is cut to 64 characters.
     """
-    event = b"" if command.event_type is None else _number_element(_EVENT_TYPE, command.event_type)
-    action = b"" if command.action_type is None else _number_element(_ACTION_TYPE, command.action_type)
+    event = b"" if command.event_type is None else number_element(_EVENT_TYPE, command.event_type)
+    action = b"" if command.action_type is None else number_element(_ACTION_TYPE, command.action_type)
     body = (
-        _uid_element(_SOP_CLASS, command.sop_class_uid)
-        + _number_element(_COMMAND_FIELD, command.field | _RESPONSE_BIT)
-        + _number_element(_RESPONDS_TO, command.message_id)
-        + _number_element(_DATA_SET_TYPE, _DATA_SET if has_data_set else _NO_DATA_SET)
-        + _number_element(_STATUS, status)
-        + (_text_element(_ERROR_COMMENT, comment[:_COMMENT_CHARACTERS]) if comment else b"")
-        + _uid_element(_SOP_INSTANCE, sop_instance_uid or command.sop_instance_uid)
+        uid_element(_SOP_CLASS, command.sop_class_uid)
+        + number_element(_COMMAND_FIELD, command.field | _RESPONSE_BIT)
+        + number_element(_RESPONDS_TO, command.message_id)
+        + number_element(_DATA_SET_TYPE, _DATA_SET if has_data_set else _NO_DATA_SET)
+        + number_element(_STATUS, status)
+        + (text_element(_ERROR_COMMENT, comment[:_COMMENT_CHARACTERS]) if comment else b"")
+        + uid_element(_SOP_INSTANCE, sop_instance_uid or command.sop_instance_uid)
         + event
         + action
         + (b"" if sub_operations is None else _counters(sub_operations))
     )
-    return _with_length(body)
+    return with_length(body)
 
 
 def store_request(
     message_id: int, sop_class_uid: str, sop_instance_uid: str, *, originator: MoveOriginator | None = None
 ) -> bytes:
     """Encode a C-STORE request of medium priority, whose data set follows (PS3.7 9.3.1.1)."""
-    return _with_length(
-        _uid_element(_SOP_CLASS, sop_class_uid)
-        + _number_element(_COMMAND_FIELD, CommandField.C_STORE_RQ)
-        + _number_element(_MESSAGE_ID, message_id)
-        + _number_element(_PRIORITY, _MEDIUM)
-        + _number_element(_DATA_SET_TYPE, _DATA_SET)
-        + _uid_element(_SOP_INSTANCE, sop_instance_uid)
+    return with_length(
+        uid_element(_SOP_CLASS, sop_class_uid)
+        + number_element(_COMMAND_FIELD, CommandField.C_STORE_RQ)
+        + number_element(_MESSAGE_ID, message_id)
+        + number_element(_PRIORITY, _MEDIUM)
+        + number_element(_DATA_SET_TYPE, _DATA_SET)
+        + uid_element(_SOP_INSTANCE, sop_instance_uid)
         + (b"" if originator is None else _originator(originator))
     )
 
 
 def event_report_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int) -> bytes:
     """Encode an N-EVENT-REPORT request, whose event information follows (PS3.7 10.3.1)."""
-    return _with_length(
-        _uid_element(_SOP_CLASS, sop_class_uid)
-        + _number_element(_COMMAND_FIELD, CommandField.N_EVENT_REPORT_RQ)
-        + _number_element(_MESSAGE_ID, message_id)
-        + _number_element(_DATA_SET_TYPE, _DATA_SET)
-        + _uid_element(_SOP_INSTANCE, sop_instance_uid)
-        + _number_element(_EVENT_TYPE, event_type)
+    return with_length(
+        uid_element(_SOP_CLASS, sop_class_uid)
+        + number_element(_COMMAND_FIELD, CommandField.N_EVENT_REPORT_RQ)
+        + number_element(_MESSAGE_ID, message_id)
+        + number_element(_DATA_SET_TYPE, _DATA_SET)
+        + uid_element(_SOP_INSTANCE, sop_instance_uid)
+        + number_element(_EVENT_TYPE, event_type)
     )
 
 
 def find_request(message_id: int, sop_class_uid: str) -> bytes:
     """Encode a C-FIND request of medium priority, whose identifier follows (PS3.7 9.3.2.1)."""
-    return _with_length(
-        _uid_element(_SOP_CLASS, sop_class_uid)
-        + _number_element(_COMMAND_FIELD, CommandField.C_FIND_RQ)
-        + _number_element(_MESSAGE_ID, message_id)
-        + _number_element(_PRIORITY, _MEDIUM)
-        + _number_element(_DATA_SET_TYPE, _DATA_SET)
+    return with_length(
+        uid_element(_SOP_CLASS, sop_class_uid)
+        + number_element(_COMMAND_FIELD, CommandField.C_FIND_RQ)
+        + number_element(_MESSAGE_ID, message_id)
+        + number_element(_PRIORITY, _MEDIUM)
+        + number_element(_DATA_SET_TYPE, _DATA_SET)
     )
 
 
 def action_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int) -> bytes:
     """Encode an N-ACTION request, whose action information follows (PS3.7 10.3.4)."""
-    return _with_length(
-        _uid_element(_REQUESTED_SOP_CLASS, sop_class_uid)
-        + _number_element(_COMMAND_FIELD, CommandField.N_ACTION_RQ)
-        + _number_element(_MESSAGE_ID, message_id)
-        + _number_element(_DATA_SET_TYPE, _DATA_SET)
-        + _uid_element(_REQUESTED_SOP_INSTANCE, sop_instance_uid)
-        + _number_element(_ACTION_TYPE, action_type)
+    return with_length(
+        uid_element(_REQUESTED_SOP_CLASS, sop_class_uid)
+        + number_element(_COMMAND_FIELD, CommandField.N_ACTION_RQ)
+        + number_element(_MESSAGE_ID, message_id)
+        + number_element(_DATA_SET_TYPE, _DATA_SET)
+        + uid_element(_REQUESTED_SOP_INSTANCE, sop_instance_uid)
+        + number_element(_ACTION_TYPE, action_type)
     )
 
 
 def echo_request(message_id: int) -> bytes:
     """Encode a C-ECHO request (PS3.7 9.3.5.1)."""
-    return _with_length(
-        _uid_element(_SOP_CLASS, _VERIFICATION)
-        + _number_element(_COMMAND_FIELD, CommandField.C_ECHO_RQ)
-        + _number_element(_MESSAGE_ID, message_id)
-        + _number_element(_DATA_SET_TYPE, _NO_DATA_SET)
+    return with_length(
+        uid_element(_SOP_CLASS, _VERIFICATION)
+        + number_element(_COMMAND_FIELD, CommandField.C_ECHO_RQ)
+        + number_element(_MESSAGE_ID, message_id)
+        + number_element(_DATA_SET_TYPE, _NO_DATA_SET)
     )
 
 
 def decode_answer(content: bytes) -> Answer:
     """Read the command set of a response; ProtocolViolation where it is malformed, or is a request."""
-    elements = _elements(content)
+    elements = read_elements(content)
     wanted = (_COMMAND_FIELD, _RESPONDS_TO, _STATUS, _DATA_SET_TYPE)
-    numbers = [_number(elements, element) for element in wanted]
+    numbers = [number_of(elements, element) for element in wanted]
     field, responds_to, status, data_set_type = numbers
     if field is None or responds_to is None or status is None or data_set_type is None:
-        raise _malformed("a response lacks its command field, message id, status or data set type")
+        raise malformed("a response lacks its command field, message id, status or data set type")
     if not field & _RESPONSE_BIT:
-        raise _malformed("a request where a response is due")
+        raise malformed("a request where a response is due")
     return Answer(field & ~_RESPONSE_BIT, responds_to, status, data_set_type != _NO_DATA_SET, _sub_operations(elements))
 
 
 def _sub_operations(elements: dict[int, bytes]) -> SubOperations | None:
-    remaining, *done = (_number(elements, element) for element in (_REMAINING, _COMPLETED, _FAILED, _WARNING))
+    remaining, *done = (number_of(elements, element) for element in (_REMAINING, _COMPLETED, _FAILED, _WARNING))
     if remaining is None and all(count is None for count in done):
         return None
     completed, failed, warning = (count or 0 for count in done)
@@ -251,71 +256,9 @@ def _counters(counted: SubOperations) -> bytes:
 
 
 def _counter(element: int, count: int) -> bytes:
-    return _number_element(element, min(count, _LARGEST_NUMBER))
+    return number_element(element, min(count, _LARGEST_NUMBER))
 
 
 def _originator(originator: MoveOriginator) -> bytes:
-    title = _text_element(_MOVE_ORIGINATOR, originator.ae_title)
-    return title + _number_element(_MOVE_MESSAGE_ID, originator.message_id)
-
-
-def _elements(content: bytes) -> dict[int, bytes]:
-    """Return the values of group 0000 by element number."""
-    found: dict[int, bytes] = {}
-    at, end = 0, len(content)
-    while at < end:
-        if end - at < _ELEMENT.size:
-            raise _malformed("a command set is cut off")
-        group, element, length = _ELEMENT.unpack_from(content, at)
-        at += _ELEMENT.size
-        if group != 0 or length > end - at or element in found:
-            raise _malformed("a command set holds another group, a length beyond its end, or an element twice")
-        found[element] = content[at : at + length]
-        at += length
-    return found
-
-
-def _number(elements: dict[int, bytes], element: int) -> int | None:
-    value = elements.get(element)
-    if value is None:
-        return None
-    if len(value) != _US.size:
-        raise _malformed(f"the command element (0000,{element:04X}) is not two bytes")
-    return int(_US.unpack(value)[0])
-
-
-def _uid(elements: dict[int, bytes], element: int) -> str:
-    return elements.get(element, b"").decode("ascii", errors="replace").rstrip(" \0")
-
-
-def _tags(elements: dict[int, bytes]) -> tuple[int, ...]:
-    """Return the tags of the attribute identifier list (VR AT: group and element of each, PS3.5 6.2)."""
-    value = elements.get(_ATTRIBUTES, b"")
-    if len(value) % 4:
-        raise _malformed("the attribute identifier list is not a list of tags")
-    halves = [int(number) for (number,) in _US.iter_unpack(value)]
-    return tuple(group << 16 | element for group, element in zip(halves[::2], halves[1::2], strict=True))
-
-
-def _with_length(body: bytes) -> bytes:
-    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
-
-
-def _number_element(element: int, value: int) -> bytes:
-    return _ELEMENT.pack(0, element, _US.size) + _US.pack(value)
-
-
-def _uid_element(element: int, uid: str) -> bytes:
-    if not is_uid(uid):
-        return b""
-    value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
-    return _ELEMENT.pack(0, element, len(value)) + value
-
-
-def _text_element(element: int, text: str) -> bytes:
-    value = text.encode("ascii", errors="replace") + b" " * (len(text) % 2)
-    return _ELEMENT.pack(0, element, len(value)) + value
-
-
-def _malformed(message: str) -> ProtocolViolation:
-    return ProtocolViolation(message, code="invalid_command", abort_reason=AbortReason.INVALID_PARAMETER)
+    title = text_element(_MOVE_ORIGINATOR, originator.ae_title)
+    return title + number_element(_MOVE_MESSAGE_ID, originator.message_id)

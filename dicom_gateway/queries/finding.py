@@ -11,6 +11,7 @@ from dicom_gateway import data_sets
 from dicom_gateway.errors import GatewayError
 from dicom_gateway.protocol.commands import CommandField
 from dicom_gateway.protocol.exchange import Conversation, Request, Response
+from dicom_gateway.queries.taken_requests import refusal
 from dicom_gateway.status import Status
 from storage.attributes import Attributes, Element, element
 from storage.database import Database
@@ -52,11 +53,9 @@ class FindService:
 
     def responses(self, request: Request) -> Conversation:
         """Yield a response for each match, and the end; what is refused is one response with its reason."""
-        if request.command.field != CommandField.C_FIND_RQ:
-            yield Response(int(Status.UNRECOGNIZED_OPERATION), comment="not an operation of the negotiated SOP class")
-            return
-        if request.command.sop_class_uid != request.sop_class_uid:
-            yield Response(int(Status.SOP_CLASS_NOT_SUPPORTED), comment="the SOP class is not the negotiated one")
+        refused = refusal(request, CommandField.C_FIND_RQ)
+        if refused is not None:
+            yield refused
             return
         try:
             question = _question(request)

@@ -12,11 +12,10 @@ from typing import Any, Literal
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from dicom_gateway.data_sets import FAULTS
 from dicom_gateway.errors import UndecodableObject
+from dicom_gateway.pydicom_faults import FAULTS, IN_MEMORY
 from dicom_gateway.receiving.elements import read_header
 from dicom_gateway.usable_text import with_usable_text
 from storage.attributes import Attributes, Element, element
@@ -126,7 +125,7 @@ def read_header_of(path: Path, keywords: tuple[str, ...]) -> Attributes:
         try:
             tags: list[Any] = ["SpecificCharacterSet", *keywords]
             header = with_usable_text(dcmread(path, stop_before_pixels=True, specific_tags=tags))
-        except (*FAULTS, InvalidDicomError):
+        except (*FAULTS, OSError):
             return Attributes({})
         found = {f"{tag_for_keyword(keyword):08X}": _element(header, keyword) for keyword in keywords}
     return Attributes({tag: one for tag, one in found.items() if one is not None})
@@ -142,7 +141,7 @@ def _element(header: Dataset, keyword: str) -> Element | None:
             for item in header_element.value:
                 item.remove_private_tags()
         found: dict[str, Any] = header_element.to_json_dict(None, 1 << 30)
-    except FAULTS:
+    except IN_MEMORY:
         return None
     return found if len(str(found)) <= _LONGEST_ELEMENT else None
 

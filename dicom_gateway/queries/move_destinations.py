@@ -11,7 +11,6 @@ from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import MoveDestinationUnknown
 from dicom_gateway.receivers import Receiver, addressed, of_entry
 from storage import destinations, peers
-from storage.peers import PeerEntry
 
 
 def receiver(session: Session, ae_title: str, *, peer: str, settings: GatewaySettings) -> Receiver:
@@ -27,16 +26,17 @@ def receiver(session: Session, ae_title: str, *, peer: str, settings: GatewaySet
 
 
 def _candidates(session: Session, ae_title: str, *, peer: str, settings: GatewaySettings) -> Iterator[Receiver]:
-    entries = sorted(peers.entries(session), key=lambda entry: entry.name != peer)
-    for entry in entries:
-        if entry.store_address is not None and entry.allowed and _is_called(entry, ae_title):
-            yield addressed(entry.store_address)
-    named = (of_entry(entry) for entry in destinations.entries(session))
-    for one in (*named, *map(addressed, settings.destinations)):
-        if isinstance(one.address, Destination) and one.address.ae_title == ae_title:
+    for entry in sorted(peers.entries(session), key=lambda entry: entry.name != peer):
+        if entry.store_address is None or not entry.allowed:
+            continue
+        one = addressed(entry.store_address)
+        # A peer is known by the title that it calls itself, and by the one that it takes objects under.
+        if ae_title in (entry.calling_aet, _title(one)):
             yield one
+    named = (of_entry(entry) for entry in destinations.entries(session))
+    yield from (one for one in (*named, *map(addressed, settings.destinations)) if _title(one) == ae_title)
 
 
-def _is_called(entry: PeerEntry, ae_title: str) -> bool:
-    """Say whether a peer is known by a title: the one that it calls itself, or the one that it takes objects under."""
-    return ae_title in (entry.calling_aet, (entry.store_address or "").rpartition("@")[0].removeprefix("tls://"))
+def _title(receiver: Receiver) -> str | None:
+    """Return the title of a receiver; None of a DICOMweb service."""
+    return receiver.address.ae_title if isinstance(receiver.address, Destination) else None

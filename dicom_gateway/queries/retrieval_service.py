@@ -16,6 +16,7 @@ from dicom_gateway.queries import getting, move_destinations
 from dicom_gateway.queries.moving import MoveCaller, Mover
 from dicom_gateway.queries.retrieval_keys import read_keys
 from dicom_gateway.queries.selection import Selection
+from dicom_gateway.queries.taken_requests import refusal
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.status import Status
 from dicom_gateway.tls.destination_handshake import DestinationTls
@@ -68,12 +69,9 @@ class RetrievalService:
 
     def responses(self, request: Request) -> Conversation:
         """Send what a request asks for, and say how far it is; what is refused is one response with its reason."""
-        command = request.command
-        if command.field != OPERATIONS[request.sop_class_uid]:
-            yield Response(int(Status.UNRECOGNIZED_OPERATION), comment="not an operation of the negotiated SOP class")
-            return
-        if command.sop_class_uid != request.sop_class_uid:
-            yield Response(int(Status.SOP_CLASS_NOT_SUPPORTED), comment="the SOP class is not the negotiated one")
+        refused = refusal(request, OPERATIONS[request.sop_class_uid])
+        if refused is not None:
+            yield refused
             return
         try:
             yield from self._retrieved(request)

@@ -22,7 +22,9 @@ from dicom_gateway.protocol.channel import Channel
 from dicom_gateway.protocol.commands import MoveOriginator
 from dicom_gateway.protocol.pdus import ContextProposal, Identification, PduType, Roles
 from dicom_gateway.sending.limits import Pace
-from dicom_gateway.sending.requested_association import MAXIMUM_PDU_BYTES, Proposal, RequestedAssociation
+from dicom_gateway.sending.peer_messages import MAXIMUM_PDU_BYTES
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import RequestedAssociation
 from dicom_gateway.tls.connecting import connected, no_answer
 from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 

@@ -14,7 +14,8 @@ from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.limits import Pace, SendLimits
 from dicom_gateway.sending.outcomes import SendOutcome, failed
 from dicom_gateway.sending.outgoing import Outgoing
-from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import RequestedAssociation
 from dicom_gateway.sending.storing import store_in_turn, unwanted
 from dicom_gateway.tls.destination_handshake import DestinationTls
 

@@ -17,7 +17,7 @@ from dicom_gateway.errors import PeerDeniedAccess, PeerRejectedObject, PeerUnrea
 from dicom_gateway.http_exchange import Deadline, HttpRequest, exchange
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
 from dicom_gateway.sending.credentials import read_credentials
-from dicom_gateway.sending.requested_association import Proposal
+from dicom_gateway.sending.proposals import Proposal
 from dicom_gateway.tls.connecting import connected
 from dicom_gateway.tls.destination_handshake import DestinationTls
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -20,8 +19,9 @@ from pynetdicom.dsutils import encode, split_dataset
 
 from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.privacy import keep_identifiers_out_of_logs
+from dicom_gateway.pydicom_faults import FAULTS
 from dicom_gateway.sending.file_head import read_head
-from dicom_gateway.sending.requested_association import Proposal
+from dicom_gateway.sending.proposals import Proposal
 
 # Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
 TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
@@ -29,21 +29,6 @@ TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
     ExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     DeflatedExplicitVRLittleEndian: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
 }
-
-_UNREADABLE = (
-    InvalidDicomError,
-    BytesLengthException,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    NotImplementedError,
-    RecursionError,
-    struct.error,
-)
-"""What pydicom raises on bytes that are no data set, or a broken one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +81,7 @@ def read_outgoing(path: Path) -> Outgoing | None:
         if not all(uid.is_valid for uid in uids):
             return None
         return Outgoing(path, uids[0], uids[1], _encoding(header))
-    except _UNREADABLE:
+    except FAULTS:
         # Read with force, any file reaches the parser; all that it raises means that this one is no DICOM file.
         return None
     except OSError as error:
@@ -137,7 +122,7 @@ def encoded(outgoing: Outgoing, transfer_syntax_uid: str) -> bytes:
         dataset = pydicom.dcmread(outgoing.path, force=True)
         syntax = UID(transfer_syntax_uid)
         content = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
-    except _UNREADABLE as error:
+    except FAULTS as error:
         raise UndecodableObject(f"the object cannot be read or encoded: {type(error).__name__}") from error
     if content is None:
         raise UndecodableObject("the object cannot be encoded")

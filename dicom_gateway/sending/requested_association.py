@@ -12,31 +12,21 @@ from dataclasses import dataclass
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import AssociationInterrupted, ConnectionLost, PeerUnreachable, ProtocolViolation
 from dicom_gateway.protocol import commands, pdus
-from dicom_gateway.protocol.channel import Channel, Pdu
-from dicom_gateway.protocol.commands import LARGEST_COMMAND_BYTES, Answer, Command, CommandField, MoveOriginator
+from dicom_gateway.protocol.channel import Channel
+from dicom_gateway.protocol.commands import CommandField, MoveOriginator
 from dicom_gateway.protocol.data_set_pdus import BytesSource, DataSetPdus, DataSetSource
-from dicom_gateway.protocol.pdus import Fragment, PduType, Roles
+from dicom_gateway.protocol.pdus import Roles
 from dicom_gateway.sending.limits import Pace
+from dicom_gateway.sending.peer_messages import PeerMessage, PeerMessages
+from dicom_gateway.sending.proposals import Proposal
 from storage.errors import OncueError
 
-MAXIMUM_PDU_BYTES = 131_072
 _RELEASE_SECONDS = 10.0
 _SLOWEST_BYTES_PER_SECOND = 8 << 10
 """A peer that takes a data set slower than this, all in all, is given up."""
 _LAST_MESSAGE_ID = 0xFFFF
-_LARGEST_IDENTIFIER_BYTES = 1 << 20
-_LARGEST_REPORT_BYTES = 4 << 20
 _MOST_KEPT_REQUESTS = 4
-_SILENT = "association_silent"
 _PENDING = frozenset({0xFF00, 0xFF01})  # statuses of a C-FIND that goes on (PS3.4 Table C.4-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """One presentation context to propose: a SOP class in one transfer syntax."""
-
-    sop_class_uid: str
-    transfer_syntax_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +52,12 @@ class PreparedStore:
     following: Generator[memoryview]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerMessage:
-    """A request that the peer makes of us over the association that we opened; ``proposal`` is its context."""
-
-    command: Command
-    proposal: Proposal
-    context_id: int
-    data_set: bytes
-
-
 class RequestedAssociation:
     """An open association: one request at a time, each answered before the next.
 
     ``accepted`` are the proposals that the peer took, with their context ids; ``roles`` are those that we have, by SOP
-    class, where it answers what we asked for. PeerUnreachable where the peer does not
-    answer a request in time, breaks off or breaks the protocol; the association is over then.
+    class, where it answers what we asked for. PeerUnreachable where the peer does not answer a request in time, breaks
+    off or breaks the protocol; the association is over then.
     """
 
     def __init__(
@@ -103,9 +83,7 @@ class RequestedAssociation:
         self._pace = pace
         self._data_sets = DataSetPdus(maximum_pdu_bytes)
         self._message_id = 0
-        self._left: Iterator[Fragment] = iter(())
-        self._ahead: Pdu | None = None
-        self._context_id = 0
+        self._messages = PeerMessages(channel, accepted)
         self._kept: deque[PeerMessage] = deque()
 
     def echo(self, context_id: int) -> int:
@@ -170,14 +148,14 @@ class RequestedAssociation:
             for window in self._data_sets.of(context_id, BytesSource(data_set), ahead=ahead):
                 self._channel.send(window)
             deadline = time.monotonic() + self._answer_seconds
-            while isinstance(received := self._message(deadline), PeerMessage):
+            while isinstance(received := self._messages.next(deadline), PeerMessage):
                 if len(self._kept) >= _MOST_KEPT_REQUESTS:
                     raise ProtocolViolation("requests where an answer is due", code="unexpected_request")
                 self._kept.append(received)
             if received.responds_to != self._message_id:
                 raise ProtocolViolation("an answer to another request", code="unexpected_answer")
             if received.has_data_set:
-                self._received(_LARGEST_IDENTIFIER_BYTES, deadline, is_command=False)
+                self._messages.identifier(deadline)
         return received.status
 
     def incoming(self, seconds: float) -> PeerMessage | None:
@@ -187,9 +165,10 @@ class RequestedAssociation:
         if not self.is_open:
             return None
         with self._exchange():
-            if not self._has_more(seconds):
+            if not self._messages.wait(seconds):
+                self.is_open = not self._messages.is_released
                 return None
-            received = self._message(time.monotonic() + self._answer_seconds)
+            received = self._messages.next(time.monotonic() + self._answer_seconds)
             if not isinstance(received, PeerMessage):
                 raise ProtocolViolation("an answer to no request", code="unexpected_answer")
             return received
@@ -210,9 +189,7 @@ class RequestedAssociation:
         self.is_open = False
         with contextlib.suppress(OncueError):
             self._channel.send(pdus.release_request())
-            deadline = time.monotonic() + _RELEASE_SECONDS
-            while self._read(deadline).kind not in (PduType.RELEASE_RP, PduType.ABORT):
-                pass
+            self._messages.pass_to_end(time.monotonic() + _RELEASE_SECONDS)
 
     def abort(self) -> None:
         """End the association at once, by A-ABORT."""
@@ -261,75 +238,9 @@ class RequestedAssociation:
     def _answer(self, request: CommandField, message_id: int) -> Match:
         """Wait for an answer to a request that was sent, and for the data set behind it."""
         deadline = time.monotonic() + self._answer_seconds
-        answer = commands.decode_answer(self._received(LARGEST_COMMAND_BYTES, deadline, is_command=True))
+        answer = self._messages.answer(deadline)
         if (answer.field, answer.responds_to) != (request, message_id):
             raise ProtocolViolation("an answer to another request", code="unexpected_answer")
         if not answer.has_data_set:
             return Match(answer.status, None)
-        return Match(answer.status, self._received(_LARGEST_IDENTIFIER_BYTES, deadline, is_command=False))
-
-    def _has_more(self, seconds: float) -> bool:
-        """Wait until the peer says something more; False where it says nothing, or that it releases."""
-        first = next(self._left, None)
-        if first is not None:
-            self._left = itertools.chain((first,), self._left)
-            return True
-        try:
-            pdu = self._channel.read_pdu(idle_seconds=seconds, longest_bytes=MAXIMUM_PDU_BYTES)
-        except ProtocolViolation as error:
-            if error.code != _SILENT:
-                raise
-            return False
-        if pdu.kind is PduType.RELEASE_RQ:
-            self.is_open = False
-            self._channel.send(pdus.release_response())
-            return False
-        self._ahead = pdu
-        return True
-
-    def _message(self, deadline: float) -> Answer | PeerMessage:
-        """Return the next command set of the peer, a request with the data set behind it."""
-        content = self._received(LARGEST_COMMAND_BYTES, deadline, is_command=True)
-        if commands.is_response(content):
-            return commands.decode_answer(content)
-        command, context_id = commands.decode(content), self._context_id
-        proposal = next((one for one, number in self.accepted.items() if number == context_id), None)
-        if proposal is None:
-            raise ProtocolViolation("a request in no context of the association", code="unexpected_fragment")
-        data_set = b""
-        if command.has_data_set:
-            data_set = self._received(_LARGEST_REPORT_BYTES, deadline, is_command=False)
-        return PeerMessage(command, proposal, context_id, data_set)
-
-    def _received(self, most_bytes: int, deadline: float, *, is_command: bool) -> bytes:
-        """Return a command set, or the data set behind one, put together from its fragments.
-
-        Some peers pack a command set and the data set behind it into one PDU.
-        """
-        content, is_last = bytearray(), False
-        while not is_last:
-            fragment = next(self._left, None)
-            if fragment is None:
-                self._left = self._read_fragments(deadline)
-                continue
-            if fragment.is_command is not is_command:
-                raise ProtocolViolation("fragments in the wrong order", code="unexpected_fragment")
-            content += fragment.content
-            is_last, self._context_id = fragment.is_last, fragment.context_id
-            if len(content) > most_bytes:
-                raise ProtocolViolation("an answer larger than any can be", code="answer_too_long")
-        return bytes(content)
-
-    def _read_fragments(self, deadline: float) -> Iterator[Fragment]:
-        pdu, self._ahead = self._ahead or self._read(deadline), None
-        if pdu.kind is PduType.ABORT:
-            raise ConnectionLost("the peer aborted the association")
-        if pdu.kind is PduType.RELEASE_RQ:
-            self._channel.send(pdus.release_response())
-            raise ConnectionLost("the peer released the association")
-        if pdu.kind is not PduType.P_DATA_TF:
-            raise ProtocolViolation(f"{pdu.kind.name} where an answer is due", code="unexpected_pdu")
-        return pdus.fragments(pdu.body)
-
-    def _read(self, deadline: float) -> Pdu:
-        return self._channel.read_pdu_by(deadline=deadline, longest_bytes=MAXIMUM_PDU_BYTES)
+        return Match(answer.status, self._messages.identifier(deadline))

@@ -18,7 +18,8 @@ from dicom_gateway.sending.batch import Calling, send_batch
 from dicom_gateway.sending.limits import Pace, SendLimits
 from dicom_gateway.sending.outcomes import Report, SendOutcome
 from dicom_gateway.sending.outgoing import TRAVELS_AS, Outgoing
-from dicom_gateway.sending.requested_association import Proposal, RequestedAssociation
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import RequestedAssociation
 from dicom_gateway.status import PeerAnswer, answer_of, meaning, written
 from dicom_gateway.tls.destination_handshake import DestinationTls
 

@@ -12,7 +12,8 @@ from dicom_gateway.errors import GatewayError, PeerRejectedObject, UndecodableOb
 from dicom_gateway.protocol.data_set_pdus import BytesSource, FileSource
 from dicom_gateway.sending.outcomes import SendOutcome, answered, failed
 from dicom_gateway.sending.outgoing import Outgoing, data_set_offset, encoded
-from dicom_gateway.sending.requested_association import PreparedStore, Proposal, RequestedAssociation
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import PreparedStore, RequestedAssociation
 from storage.errors import StorageError
 
 Ready = tuple[Outgoing, PreparedStore | GatewayError]

@@ -11,9 +11,9 @@ import structlog
 from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_gateway import data_sets
+from dicom_gateway.pydicom_faults import FAULTS
 from storage import studies
 from storage.attributes import Attributes, Element, element, sequence
 from storage.database import Database
@@ -117,7 +117,7 @@ def _header(objects: ObjectStore, digest: str) -> Attributes | None:
         try:
             header: Dataset = dcmread(objects.path(digest), stop_before_pixels=True, specific_tags=_KEYWORDS)
             return data_sets.of_dataset(header)
-        except (*data_sets.FAULTS, InvalidDicomError):
+        except (*FAULTS, OSError):
             return None
 
 

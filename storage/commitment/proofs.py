@@ -99,12 +99,8 @@ def claim(session: Session, destination: str, terms: Terms, *, now: datetime) ->
         row.attempts += 1
         row.next_attempt_at = now + PATIENCE[min(row.attempts, len(PATIENCE)) - 1]
     session.flush()
-    details: dict[str, audit.Detail] = {
-        "objects": len(rows),
-        "way": terms.way.value,
-        "transaction": terms.transaction_uid,
-    }
-    audit.record(session, "proof:asked", f"destination/{destination}", actor=ACTOR, now=now, details=details)
+    way, transaction = terms.way.value, terms.transaction_uid
+    _record_of_all(session, "proof:asked", destination, len(rows), now=now, way=way, transaction=transaction)
     return Inquiry(destination, terms.transaction_uid, _objects(session, [row.delivery_id for row in rows]))
 
 
@@ -168,18 +164,21 @@ def failed(session: Session, ids: Collection[int], cause: Cause, *, now: datetim
 def put_off(session: Session, inquiry: Inquiry, cause: Cause, *, now: datetime) -> None:
     """Ask a destination later that could not be asked, for two days after it took the object; then it has failed.
 
-    Attempts that asked nothing do not count. The pauses grow with the time since.
+    Attempts that asked nothing do not count. The pauses grow with the time since. That it could not be asked is one
+    event for all that waits; an object has its own where the cause is another than before.
     """
+    _record_of_all(session, "proof:not-asked", inquiry.destination, len(inquiry.objects), now=now, code=cause.code)
     for row, study in _asked(session, [one.delivery_id for one in inquiry.objects]):
         since = now - _sent_at(session, row, now)
         if since >= UNREACHABLE_FOR:
             _fail(session, row, cause, study, now)
             continue
         step(row, ProofState.PENDING)
-        row.attempts -= 1
+        is_new, row.attempts = row.code != cause.code, row.attempts - 1
         row.code, row.reason = cause.code, cause.reason
         row.next_attempt_at = now + min(max(since / 4, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        record(session, row, "proof:postponed", study=study, now=now)
+        if is_new:
+            record(session, row, "proof:postponed", study=study, now=now)
 
 
 def end_overdue(session: Session, *, now: datetime, limit: int = 500) -> int:
@@ -210,8 +209,7 @@ def withdraw(session: Session, destination: str, *, now: datetime) -> None:
     if not count:
         return
     session.execute(delete(DeliveryProofRow).where(*waits).execution_options(synchronize_session=False))
-    details: dict[str, audit.Detail] = {"objects": count}
-    audit.record(session, "proof:withdrawn", f"destination/{destination}", actor=ACTOR, now=now, details=details)
+    _record_of_all(session, "proof:withdrawn", destination, count, now=now)
 
 
 _OPEN = (ProofState.PENDING.value, ProofState.ASKED.value)
@@ -253,6 +251,14 @@ def _ask_again(
     row.code, row.reason = cause.code, cause.reason
     row.next_attempt_at = now + _SHORTEST_PAUSE * 4 ** (row.attempts - 1)
     record(session, row, "proof:postponed", study=study, now=now)
+
+
+def _record_of_all(
+    session: Session, tag: str, destination: str, objects: int, *, now: datetime, **details: audit.Detail
+) -> None:
+    """Write one event for many objects of a destination."""
+    said = {"objects": objects, **details}
+    audit.record(session, tag, f"destination/{destination}", actor=ACTOR, now=now, details=said)
 
 
 def _is_sent(session: Session, row: DeliveryProofRow) -> bool:

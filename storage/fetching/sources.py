@@ -130,12 +130,13 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     if session.scalar(select(FetchedStudyRow.id).where(of_source, FetchedStudyRow.state == FetchState.FETCHING.value)):
         raise FetchSourceBusy(f"a study is being fetched from {name}: pause it, and remove it once that has ended")
     waiting = FetchedStudyRow.state.in_([FetchState.SETTLING.value, FetchState.DUE.value])
-    for study in session.scalars(select(FetchedStudyRow).where(of_source, waiting)):
+    forgotten = session.scalars(select(FetchedStudyRow).where(of_source, waiting)).all()
+    for study in forgotten:
         session.delete(study)
-    entry = _entry(row)
+    details = {**_details(_entry(row)), "forgotten": len(forgotten)}
     session.delete(row)
     session.flush()
-    audit.record(session, "fetch-source:removed", _subject(name), actor=actor, now=now, details=_details(entry))
+    audit.record(session, "fetch-source:removed", _subject(name), actor=actor, now=now, details=details)
 
 
 def find(session: Session, name: str) -> RecordedSource:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.backoff import Backoff, Draw
@@ -85,7 +85,7 @@ def want(
 ) -> bool:
     """Have a study fetched, again where it came before; say whether it was not on its way already."""
     if not is_prior:
-        want_for_itself(session, study_instance_uid)
+        want_for_itself(session, study_instance_uid, actor=actor, now=now)
     row = _rows(session, source, [study_instance_uid]).get(study_instance_uid)
     if row is None:
         offer = OfferedStudy(study_instance_uid, None)
@@ -172,11 +172,14 @@ def is_prior(session: Session, study_instance_uid: str) -> bool:
     return bool(found) and all(found)
 
 
-def want_for_itself(session: Session, study_instance_uid: str) -> None:
+def want_for_itself(session: Session, study_instance_uid: str, *, actor: str, now: datetime) -> None:
     """Note that somebody wants a study for itself, whatever it was fetched for: it is analysed as any other."""
-    session.execute(
-        update(FetchedStudyRow).where(FetchedStudyRow.study_instance_uid == study_instance_uid).values(is_prior=False)
+    prior = select(FetchedStudyRow).where(
+        FetchedStudyRow.study_instance_uid == study_instance_uid, FetchedStudyRow.is_prior
     )
+    for row in session.scalars(prior.with_for_update()):
+        row.is_prior = False
+        tell(session, row, "fetch:wanted", now=now, actor=actor)
 
 
 def own_series(session: Session, study_instance_uid: str) -> frozenset[str]:
@@ -216,7 +219,7 @@ def _add(session: Session, source: str, offer: OfferedStudy, *, asked_by: str, i
     if not add_if_new(session, FetchedStudyRow, values):
         return 0
     row = _rows(session, source, [offer.study_instance_uid])[offer.study_instance_uid]
-    tell(session, row, now=now, actor=asked_by)
+    tell(session, row, f"fetch:{row.state}", now=now, actor=asked_by)
     return 1
 
 

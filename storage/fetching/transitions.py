@@ -37,19 +37,20 @@ def step(
     if state not in ALLOWED[FetchState(row.state)]:
         raise IllegalTransition(f"the study cannot go from {row.state} to {state} on its way from {row.source}")
     row.state = state.value
-    tell(session, row, now=now, actor=actor, details=details)
+    tell(session, row, f"fetch:{row.state}", now=now, actor=actor, details=details)
 
 
 def tell(
     session: Session,
     row: FetchedStudyRow,
+    tag: str,
     *,
     now: datetime,
     actor: str = ACTOR,
     details: Mapping[str, audit.Detail] | None = None,
 ) -> None:
-    """Write the event of the state that a study has come to."""
+    """Write an event of a study on its way, with where it comes from and how much of it there is."""
     study = audit.ConcernedStudy(row.study_instance_uid, None)
     context = {"source": row.source, "instances": row.instances, "prior": row.is_prior, **(details or {})}
     subject = f"study/{row.study_instance_uid}"
-    audit.record(session, f"fetch:{row.state}", subject, actor=actor, now=now, details=context, study=study)
+    audit.record(session, tag, subject, actor=actor, now=now, details=context, study=study)

@@ -56,6 +56,19 @@ def test_a_question_without_a_body_is_answered() -> None:
     assert not any(line.startswith("Content-Length") for line in lines)
 
 
+def test_one_deadline_ends_every_exchange_that_it_is_for() -> None:
+    deadline = Deadline(1)
+
+    def ask(service: Service) -> HttpAnswer:
+        with contextlib.closing(connected(service, connect_seconds=5, handshake_seconds=5)) as connection:
+            return exchange(connection, service, GET, deadline=deadline, most_bytes=1 << 20)
+
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]") as (service, _):
+        assert ask(service) == HttpAnswer(200, b"[]")
+    with answering(b"HTTP/1.1 200 OK\r\n", then_wait=True) as (service, _), pytest.raises(ServiceTooSlow):
+        ask(service)
+
+
 def test_an_answer_in_chunks_is_put_together() -> None:
     chunks = b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n1\r\n]\r\n0\r\n\r\n"
     with answering(chunks) as (service, _):

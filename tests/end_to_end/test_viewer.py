@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from dicom_gateway.objects.writing import write_objects
 from storage.database import connect
 from storage.objects import ObjectStore
 from tests.support.chromium import Browser, browsing
+from tests.support.gateways import until
 from tests.support.held import hold, read_headers
 from tests.support.ohif import Viewer, ohif_build
-from tests.support.served_files import serving
+from tests.support.served_console import serving
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
@@ -58,11 +58,14 @@ _LOAD = """(() => {
 
 def shown(browser: Browser, expression: str) -> object:
     """Ask a page until it says something; what it does in between sends no event that could be awaited."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not (found := browser.ask(expression)):
-        assert time.monotonic() < deadline, f"{expression}: {browser.text()[:500]}"
-        time.sleep(0.2)
-    return found
+    found: list[object] = []
+
+    def is_said() -> bool:
+        found.append(browser.ask(expression))
+        return bool(found[-1])
+
+    until(is_said, expression, seconds=_PATIENCE_SECONDS)
+    return found[-1]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Each stands between two marks in its document. ``make docs`` writes them anew; a
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,16 +16,8 @@ import typer.main
 from pydantic_core import PydanticUndefined
 from pydicom.uid import UID
 
-import dicom_gateway.errors
-import lab.errors
-import workers.errors
 from console.cli import app
-from console.commands.laboratory import LaboratoryMissing
 from console.config import Settings, known_keys, variable
-from console.demo.journey import JourneyFailed
-from console.demo.pacs import PacsFailed
-from console.request_errors import RequestRefused
-from console.supervision.site import StartFailed
 from dicom_gateway.audit_messages.kinds import KINDS
 from dicom_gateway.contexts import accepted_contexts, transfer_syntaxes
 from dicom_gateway.status import written
@@ -32,17 +25,10 @@ from storage.errors import OncueError
 from tests.support.example_messages import fhir_example, hl7_example
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
-ELSEWHERE = (
-    StartFailed,
-    PacsFailed,
-    JourneyFailed,
-    LaboratoryMissing,
-    RequestRefused,
-    dicom_gateway.errors.GatewayError,
-    workers.errors.WorkerError,
-    lab.errors.UnreadableCase,
-)
-"""Errors that are defined outside the three ``errors`` modules, and modules that must be loaded to be found."""
+_ROOT = DOCS.parent
+_ROOMS = ("storage", "dicom_gateway", "workers", "lab", "console")
+_CODE = re.compile(r'^    code = "', re.MULTILINE)
+"""How a class begins that people meet: a module with one must be loaded for the tree to hold it."""
 
 
 def settings() -> str:
@@ -94,8 +80,15 @@ def audit_messages() -> str:
     return "\n".join(rows)
 
 
+def _load_errors() -> None:
+    for path in (path for room in _ROOMS for path in (_ROOT / room).rglob("*.py")):
+        if _CODE.search(path.read_text()):
+            importlib.import_module(".".join(path.relative_to(_ROOT).with_suffix("").parts))
+
+
 def all_errors() -> set[type[OncueError]]:
     """Return every class of the error tree that people meet: one without a code of its own is its base to them."""
+    _load_errors()
     found: set[type[OncueError]] = set()
     waiting: list[type[OncueError]] = [OncueError]
     while waiting:

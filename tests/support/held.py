@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -22,6 +24,7 @@ from tests.support.dicom import part10, put
 from tests.support.senders import ct_image
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+_ORIGIN = Origin("MODALITY", None)
 
 
 def image(study: str, number: int = 1, **attributes: object) -> Dataset:
@@ -42,16 +45,31 @@ def hold(
 ) -> list[StoredInstance]:
     """Store and register images as a gateway does, their bytes ``changed``; their headers are not read yet."""
     stored = [put(objects, changed(part10(one)), like=one) for one in images]
-    for one, header in zip(stored, images, strict=True):
-        facts = StudyFacts(
-            patient_id=str(header.get("PatientID", "")),
-            accession_number=str(header.get("AccessionNumber", ""))[:16],
-            study_date=str(header.get("StudyDate", "")),
-            study_description=str(header.get("StudyDescription", "")),
-        )
-        with database.write() as session:
-            registering.register_instance(session, one, facts, origin=Origin("MODALITY", None), now=now)
+    with database.write() as session:
+        for one, header in zip(stored, images, strict=True):
+            facts = StudyFacts(
+                patient_id=str(header.get("PatientID", "")),
+                accession_number=str(header.get("AccessionNumber", ""))[:16],
+                study_date=str(header.get("StudyDate", "")),
+                study_description=str(header.get("StudyDescription", "")),
+            )
+            registering.register_instance(session, one, facts, origin=_ORIGIN, now=now)
     return stored
+
+
+def hold_files(database: Database, objects: ObjectStore, files: Iterable[Path]) -> tuple[StoredInstance, ...]:
+    """Store files byte for byte and put them on record."""
+    stored = tuple(put(objects, path.read_bytes(), like=dcmread(path, stop_before_pixels=True)) for path in files)
+    register(database, *stored)
+    return stored
+
+
+def register(database: Database, *stored: StoredInstance) -> None:
+    """Put what is stored on record."""
+    facts = StudyFacts("P-1", "ACC1", "20260301", "Head")
+    with database.write() as session:
+        for one in stored:
+            registering.register_instance(session, one, facts, origin=_ORIGIN, now=NOW)
 
 
 def read_headers(database: Database, objects: ObjectStore) -> None:

@@ -22,7 +22,8 @@ from storage.domain import StoredInstance
 from storage.models import InstanceRow
 from storage.objects import ObjectStore
 from tests.support.dicom import SeriesPlan, part10, put, series
-from tests.support.served_files import NOW, hold, hold_files, register, serving
+from tests.support.held import NOW, hold, hold_files, register
+from tests.support.served_console import serving
 
 _SYNTAXES = "one-image-seven-transfer-syntaxes"
 _SEGMENTED = "data__segmentations__23x38x3__*.dcm"
@@ -163,7 +164,7 @@ def test_unknown_uids_and_gone_files_are_told_apart(served: Served) -> None:
     ):
         answer = served.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, "record_missing")
-    (slice_,) = hold(served.database, served.objects, series(SeriesPlan(study="gone", shape=(1, 16, 20))))
+    (slice_,) = hold(served.database, served.objects, *series(SeriesPlan(study="gone", shape=(1, 16, 20))))
     served.objects.path(slice_.digest).unlink()
     assert served.get(path_of(slice_)).json()["code"] == "object_missing"
     with served.database.write() as session:
@@ -174,7 +175,7 @@ def test_unknown_uids_and_gone_files_are_told_apart(served: Served) -> None:
 
 
 def test_what_is_left_of_a_study_comes_with_a_warning(served: Served) -> None:
-    lost, kept = hold(served.database, served.objects, series(SeriesPlan(study="half", shape=(2, 16, 20))))
+    lost, kept = hold(served.database, served.objects, *series(SeriesPlan(study="half", shape=(2, 16, 20))))
     served.objects.path(lost.digest).unlink()
     answer = served.get(f"/studies/{kept.study_instance_uid}/metadata")
     assert (answer.status_code, len(answer.json())) == (206, 1)
@@ -195,8 +196,8 @@ def test_metadata_are_those_of_the_file_with_addresses_of_large_values(served: S
 
 def test_a_file_that_cannot_be_read_does_not_keep_the_metadata_of_others_back(served: Served) -> None:
     whole, broken = series(SeriesPlan(study="broken", shape=(2, 16, 20)))
-    hold(served.database, served.objects, [whole])
-    register(served.database, [put(served.objects, part10(broken)[:300], like=broken)])
+    hold(served.database, served.objects, whole)
+    register(served.database, put(served.objects, part10(broken)[:300], like=broken))
     got = served.get(f"/studies/{whole.StudyInstanceUID}/metadata").json()
     assert {one["00080018"]["Value"][0] for one in got} == {whole.SOPInstanceUID, broken.SOPInstanceUID}
 
@@ -285,7 +286,7 @@ def test_a_large_value_in_an_item_has_an_address_of_its_own(served: Served) -> N
     item.LUTDescriptor, item.LUTData = [1024, 0, 16], bytes(range(256)) * 8
     item["LUTData"].VR = "OW"
     image.ModalityLUTSequence = pydicom.Sequence([item])
-    (one,) = hold(served.database, served.objects, [image])
+    (one,) = hold(served.database, served.objects, image)
     (got,) = served.get(f"{path_of(one)}/metadata").json()
     place = got["00283000"]["Value"][0]["00283006"]["BulkDataURI"]
     assert place.endswith("/bulkdata/00283000/1/00283006")
@@ -302,7 +303,7 @@ def test_head_says_what_a_get_would(served: Served) -> None:
 
 
 def test_a_reader_is_on_record_once_a_visit_however_many_frames_were_asked_for(served: Served) -> None:
-    (one,) = hold(served.database, served.objects, series(SeriesPlan(study="read", shape=(1, 16, 20))))
+    (one,) = hold(served.database, served.objects, *series(SeriesPlan(study="read", shape=(1, 16, 20))))
     for _ in range(3):
         served.get(f"{path_of(one)}/frames/1")
         served.get(f"{path_of(one)}/metadata")

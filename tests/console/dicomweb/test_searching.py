@@ -21,7 +21,7 @@ from storage.objects import ObjectStore
 from tests.support.held import hold, image, read_headers
 from tests.support.peers import orthanc
 from tests.support.required import missing_peer
-from tests.support.served_files import serving
+from tests.support.served_console import serving
 
 _STUDY, _OTHER = (str(image(name).StudyInstanceUID) for name in ("one", "other"))
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

@@ -148,6 +148,7 @@ def test_instances_of_another_study_than_the_path_names_are_not_stored(console: 
     ("content", "headers", "status", "code"),
     [
         (body(part10()), {"Accept": "application/dicom+xml"}, 406, "not_acceptable"),
+        (body(part10()), {"Accept": "application/dicom+json;q=0"}, 406, "not_acceptable"),
         (body(part10()), {"Content_Type": "application/dicom"}, 415, "media_type_unsupported"),
         (
             body(part10()),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,20 @@ import pytest
 
 from dicom_gateway.asking.counts import SeriesCount
 from dicom_gateway.asking.qido import count_by_qido
+from dicom_gateway.asking.web_client import WebClient
+from dicom_gateway.config import GatewaySettings
+from dicom_gateway.destinations import WebAddress
 from dicom_gateway.errors import (
+    PeerUntrusted,
     SourceAnswerInvalid,
     SourceRefused,
     SourceSilent,
     SourceTooSlow,
     StudyUnknownToSource,
 )
+from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage.uids import deterministic_uid
+from tests.support.certificates import Authority, Issued
 from tests.support.peers import free_port, orthanc, storescu
 from tests.support.required import missing_peer
 from tests.support.senders import ct_image
@@ -34,8 +42,8 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 @contextlib.contextmanager
-def service(answer: Answer) -> Iterator[str]:
-    """Run an HTTP server on loopback that answers each GET as a test wants."""
+def service(answer: Answer, identity: Issued | None = None) -> Iterator[WebClient]:
+    """Run an HTTP server on loopback that answers each GET as a test wants, by TLS where it has a certificate."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -46,10 +54,14 @@ def service(answer: Answer) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if identity is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(identity.certificate, identity.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/dicom-web"
+        yield WebClient(WebAddress("127.0.0.1", server.server_port, "/dicom-web", tls=identity is not None))
     finally:
         server.shutdown()
         server.server_close()
@@ -83,14 +95,14 @@ def test_orthanc_says_how_many_images_it_holds(tmp_path: Path) -> None:
     if not PLUGIN.exists():
         missing_peer("Orthanc's DICOMweb plugin is not installed")
     with orthanc(tmp_path, DicomAlwaysAllowStore=True, Plugins=[str(PLUGIN)]) as peer:
-        base = f"http://127.0.0.1:{peer.http_port}/dicom-web"
+        asked = WebClient(WebAddress("127.0.0.1", peer.http_port, "/dicom-web", tls=False))
         with pytest.raises(StudyUnknownToSource):
-            count_by_qido(base, STUDY, seconds=20)
+            count_by_qido(asked, STUDY, seconds=20)
         paths = [tmp_path / f"{number}.dcm" for number in range(3)]
         for number, path in enumerate(paths):
             ct_image(number=number).save_as(path, enforce_file_format=True)
         assert storescu(peer.ae_title, peer.port, *paths).returncode == 0
-        assert count_by_qido(base, STUDY, seconds=20) == {SERIES: SeriesCount("CT", 3)}
+        assert count_by_qido(asked, STUDY, seconds=20) == {SERIES: SeriesCount("CT", 3)}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +120,8 @@ def test_orthanc_says_how_many_images_it_holds(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_count_is_no_answer(content: object) -> None:
-    with service(saying(content)) as base, pytest.raises(SourceAnswerInvalid):
-        count_by_qido(base, STUDY, seconds=10)
+    with service(saying(content)) as asked, pytest.raises(SourceAnswerInvalid):
+        count_by_qido(asked, STUDY, seconds=10)
 
 
 def test_a_service_that_leaves_numbers_out_has_its_instances_counted() -> None:
@@ -119,13 +131,23 @@ def test_a_service_that_leaves_numbers_out_has_its_instances_counted() -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         saying([without] * 3 if "/instances" in handler.path else [without])(handler)
 
-    with service(answer) as base:
-        assert count_by_qido(base, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+    with service(answer) as asked:
+        assert count_by_qido(asked, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+
+
+def test_a_service_is_held_against_the_authorities_of_destinations(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with service(saying([series("1.2", instances=3)]), authority.issue("pacs.example", address="127.0.0.1")) as asked:
+        settings = GatewaySettings(tls_destinations_ca=authority.certificate)
+        known = replace(asked, tls=DestinationTls(settings))
+        assert count_by_qido(known, STUDY, seconds=10) == {"1.2": SeriesCount("CT", 3)}
+        with pytest.raises(PeerUntrusted):
+            count_by_qido(asked, STUDY, seconds=10)
 
 
 def test_a_redirection_is_not_followed() -> None:
-    with service(saying(b"", status=302)) as base, pytest.raises(SourceRefused):
-        count_by_qido(base, STUDY, seconds=10)
+    with service(saying(b"", status=302)) as asked, pytest.raises(SourceRefused):
+        count_by_qido(asked, STUDY, seconds=10)
 
 
 def test_a_service_that_drips_its_answer_is_cut_when_its_time_is_over() -> None:
@@ -137,9 +159,9 @@ def test_a_service_that_drips_its_answer_is_cut_when_its_time_is_over() -> None:
             handler.wfile.write(b"a")
             handler.wfile.flush()
 
-    with service(answer) as base:
+    with service(answer) as asked:
         with pytest.raises(SourceTooSlow):
-            count_by_qido(base, STUDY, seconds=1)
+            count_by_qido(asked, STUDY, seconds=1)
         ended.set()
 
 
@@ -149,10 +171,10 @@ def test_an_answer_without_an_end_is_cut() -> None:
         while True:
             handler.wfile.write(b" " * (1 << 20))
 
-    with service(answer) as base, pytest.raises(SourceAnswerInvalid, match="MiB"):
-        count_by_qido(base, STUDY, seconds=30)
+    with service(answer) as asked, pytest.raises(SourceAnswerInvalid, match="MiB"):
+        count_by_qido(asked, STUDY, seconds=30)
 
 
 def test_a_service_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(SourceSilent):
-        count_by_qido(f"http://127.0.0.1:{free_port()}/dicom-web", STUDY, seconds=5)
+        count_by_qido(WebClient(WebAddress("127.0.0.1", free_port(), "/dicom-web", tls=False)), STUDY, seconds=5)

@@ -19,7 +19,6 @@ from pydicom.uid import CTImageStorage
 
 from dicom_gateway.commitment.querying import HoldingsQuery
 from dicom_gateway.errors import SourceAnswerInvalid, SourceRefused
-from dicom_gateway.sending.associations import PeerTimeouts
 from storage import audit, delivery_lists, delivery_proofs, destinations
 from storage.commitment import proofs
 from storage.commitment.proofs import AskedObject
@@ -281,7 +280,7 @@ def test_answers_that_lie_or_never_end_prove_nothing(lie: str, monkeypatch: pyte
             yield 0xFF00, answer
 
     monkeypatch.setattr("dicom_gateway.commitment.querying.MOST_IMAGES", 50)
-    query = HoldingsQuery("ONCUE", PeerTimeouts(5, 5, 5), seconds=20)
+    query = HoldingsQuery("ONCUE", seconds=20)
     asked = (AskedObject(1, "2.25.1", "2.25.1.2", CTImageStorage, "2.25.7"),)
     with find_scp(answers) as peer:
         if lie == "other instances":

@@ -500,7 +500,7 @@ def test_more_moves_at_once_than_there_are_places_for_are_refused_for_now(site: 
         ]
         for peer in peers_at_work:
             _ask_to_move(peer, SECOND)
-            assert peer.read().number(STATUS) == PENDING
+        assert [peer.read().number(STATUS) for peer in peers_at_work] == [PENDING] * MOST_MOVES
         with ConversingPeer(site.port, [MOVE], calling_aet="SECOND") as late:
             _ask_to_move(late, SECOND)
             assert late.read().number(STATUS) == NONE_SENT

@@ -18,7 +18,8 @@ from dicom_gateway.protocol.commands import Command
 from dicom_gateway.protocol.data_set_pdus import BytesSource, FileSource
 from dicom_gateway.protocol.pdus import ContextAnswer, ContextResult, Identification
 from dicom_gateway.sending.associations import PeerTimeouts, open_association
-from dicom_gateway.sending.requested_association import PreparedStore, Proposal, RequestedAssociation
+from dicom_gateway.sending.proposals import Proposal
+from dicom_gateway.sending.requested_association import PreparedStore, RequestedAssociation
 from tests.support import pdus as raw
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"

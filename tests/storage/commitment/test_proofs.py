@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -170,16 +171,19 @@ def test_a_report_that_never_comes_is_asked_for_anew_and_given_up_at_last(sent: 
     assert _claim(sent, now=now) is None
 
 
-def test_a_destination_that_cannot_be_asked_is_tried_for_two_days(sent: Database) -> None:
+def test_a_destination_that_cannot_be_asked_is_tried_for_two_days_with_one_event_each_time(sent: Database) -> None:
     now, tries = SOON, 0
-    while (inquiry := _claim(sent, uid=f"2.25.{1000 + tries}", now=now)) is not None:
-        with sent.write() as session:
+    with sent.write() as session:
+        while inquiry := proofs.claim(session, PACS, Terms(ProofWay.COMMITMENT, f"2.25.{tries}", most=100), now=now):
             proofs.put_off(session, inquiry, Cause("peer_unreachable", "nobody answers"), now=now)
             now = proofs.due_at(session, PACS, now=now) or now
-        tries += 1
+            tries += 1
+        told = Counter(event.tag for event in audit.history(session, limit=2_000))
     assert _proofs(sent) == [(ProofState.FAILED, "peer_unreachable")] * 2
     assert 100 < tries < 250
     assert proofs.UNREACHABLE_FOR <= now - NOW < proofs.UNREACHABLE_FOR + timedelta(hours=1)
+    assert (told["proof:asked"], told["proof:not-asked"]) == (tries, tries)
+    assert (told["proof:postponed"], told["proof:failed"]) == (2, 2)
 
 
 def test_sending_anew_by_a_person_begins_the_proof_again(sent: Database) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import processes
+from storage import audit, processes
 from storage.backoff import no_jitter
 from storage.database import Database
 from storage.errors import FetchSourceBusy, FetchSourceInvalid, IllegalTransition, LeaseLost, RecordExists
@@ -15,6 +16,7 @@ from storage.fetching.hours import Hours
 from storage.fetching.sources import FetchSource, FetchWay
 from storage.fetching.studies import FetchedStudy, OfferedStudy
 from storage.fetching.wanted import Wanted
+from storage.history.sentences import told
 from storage.states import FetchState
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -166,6 +168,36 @@ def test_a_prior_that_somebody_wants_is_one_no_more(database: Database) -> None:
         assert studies.is_prior(session, UID)
         studies.want(session, "pacs", UID, actor="cli:anna", now=NOW)
         assert not studies.is_prior(session, UID)
+        *_, event = audit.history(session)
+    assert (event.tag, event.actor, event.study) == ("fetch:wanted", "cli:anna", UID)
+    assert told(event) == "cli:anna wants the study for itself, and not as an earlier one of its patient"
+
+
+def test_the_way_of_a_study_from_its_source_is_told_in_sentences(database: Database) -> None:
+    _added(database)
+    _offered(database)
+    _counted(database, 5, now=NOW)
+    _counted(database, 5, now=_after(60))
+    with database.write() as session:
+        assert claims.claim(session, SOURCE, owner="gateway-1", lease_seconds=300, now=_after(60)) is not None
+        claims.failed(session, 1, "gateway-1", "retrieval_refused", "it said no", draw=no_jitter, now=_after(61))
+    with database.read() as session:
+        assert [told(event) for event in audit.history(session) if event.study == UID] == [
+            "The study is to come from pacs, once it grows no more there",
+            "The study is to be fetched from pacs: 5 images",
+            "Its images are coming from pacs, attempt 1",
+            "The study is to be fetched from pacs: 5 images",
+        ]
+
+
+def test_a_source_that_goes_says_how_many_studies_are_not_fetched(database: Database) -> None:
+    _added(database)
+    _offered(database)
+    with database.write() as session:
+        sources.remove(session, "pacs", actor="cli:anna", now=NOW)
+        *_, event = audit.history(session)
+    assert event.tag == "fetch-source:removed"
+    assert json.loads(event.details)["forgotten"] == 1
 
 
 @pytest.mark.parametrize("state", list(FetchState))
