@@ -52,6 +52,8 @@ from console.commands import (
 )
 from storage.errors import FileUnusable, OncueError
 
+_INTERRUPTED = 130
+
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
 app = typer.Typer(
     name="oncue",
@@ -82,6 +84,10 @@ def oncue(
 
     Not a medical device. Begin with `oncue demo`, or `oncue up --state ./oncue-state`.
     """
+    import structlog
+
+    if not structlog.is_configured():  # standard output is for what programs read
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 app.command("up")(up.up)
@@ -144,9 +150,14 @@ app.command("config")(config.show_settings)
 
 
 def main() -> None:
-    """Run the command line; an error of ours or of a file is one line on standard error and exit code 1."""
+    """Run the command line; an error of ours or of a file is one line on standard error and exit code 1.
+
+    An interruption ends it with 130, as a shell has it, wherever it comes.
+    """
     try:
         _command()()
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
     except OncueError as error:
         _end(error)
     except OSError as error:

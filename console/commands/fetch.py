@@ -104,7 +104,7 @@ def fetch_patient(
     if as_json:
         write_json({"source": source, "found": len(found), "wanted": wanted})
         return
-    write_line(f"{source} holds {len(found)} studies of the patient; {len(wanted)} are to come")
+    write_line(f"studies of the patient at {source}: {len(found)}; to come: {len(wanted)}")
 
 
 @app.command("now")
@@ -194,6 +194,7 @@ def _wait_for(installation: Installation, source: str, uid: str, *, as_json: boo
         if form.state in (FetchState.FETCHED, FetchState.FAILED):
             break
         now = f"{form.state}: {form.here} of {form.instances if form.instances is not None else '?'} instances"
+        now += f"; tried again: {form.reason}" if form.reason else ""
         if now != told and not as_json:
             write_line(now)
             told = now

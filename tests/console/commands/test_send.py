@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,24 @@ def test_a_folder_is_sent_to_a_dicomweb_service_with_a_token(
     assert (ran.code, f"12 of 12 instances accepted by {target}" in ran.out) == (0, True)
     assert {one["reason"] for one in again.json} == {"accepted in an earlier run"}
     assert oncue("send", folder, "PACS@127.0.0.1:104", "--credentials", credentials).code == 2
+
+
+def test_a_remark_of_the_log_is_on_standard_error_and_the_json_stays_whole(folder: Path, tmp_path: Path) -> None:
+    credentials = tmp_path / "token"
+    credentials.write_text("Bearer anything")
+    credentials.chmod(0o644)
+    address = f"http://127.0.0.1:{free_port()}/dicom-web"
+    script = "from console.cli import main; main()"
+    words = [sys.executable, "-c", script, "send", folder, address, "--credentials", credentials, "--json"]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert len(json.loads(ran.stdout)) == 12
+    assert "dicomweb.credentials_exposed" in ran.stderr
+
+
+def test_ctrl_c_at_any_moment_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("console.cli._command", lambda: interrupted)
+    ran = oncue("worklist")
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
