@@ -46,6 +46,8 @@ def fetch_study(
 ) -> None:
     """Have one study come, also where it came before; the gateway fetches it.
 
+    A paused source is not waited for: exit code 1 with --wait.
+
     Example: oncue fetch study 1.2.840.113619.2.55 --from pacs --wait
     """
     from console.terminal.actor import command_line_actor
@@ -59,15 +61,18 @@ def fetch_study(
         raise QuestionInvalid(f"{uid!r} is no Study Instance UID: 1 to 64 digits and dots")
     installation = _installation(state, config)
     with installation.write() as session:
-        sources.find(session, source)
+        paused = sources.find(session, source).entry.paused
         new = studies.want(session, source, uid, actor=command_line_actor(), now=utc_now())
-    if wait:
+    if wait and not paused:
         _wait_for(installation, source, uid, as_json=as_json)
         return
     if as_json:
         _show_one(installation, source, uid)
-        return
-    write_line(f"the study is {'to come' if new else 'on its way already'} from {source}; see `oncue fetch list`")
+    else:
+        hint = f"{source} is paused: oncue fetch sources resume {source}" if paused else "see `oncue fetch list`"
+        write_line(f"the study is {'to come' if new else 'on its way already'} from {source}; {hint}")
+    if wait:
+        raise typer.Exit(1)
 
 
 @app.command("patient")
