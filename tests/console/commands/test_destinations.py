@@ -197,3 +197,6 @@ def test_what_a_destination_does_not_vouch_for_is_shown_where_people_look(anywhe
     told = " ".join(part["detail"] for part in remarks)
     assert "1 objects that it took it does not vouch for" in told
     assert "oncue peers add pacs --aet ARCHIVE --services commit" in told
+    oncue("peers", "add", "archive", "--aet", "ARCHIVE", "--state", anywhere.state)
+    remarks = oncue("doctor", "--state", anywhere.state, "--json", "--only", "destinations").json
+    assert any("oncue peers change archive --services commit,echo,store" in part["detail"] for part in remarks)

@@ -139,7 +139,7 @@ def test_a_remark_of_the_log_is_on_standard_error_and_the_json_stays_whole(folde
     credentials.chmod(0o644)
     address = f"http://127.0.0.1:{free_port()}/dicom-web"
     script = "from console.cli import main; main()"
-    words = [sys.executable, "-c", script, "send", folder, address, "--credentials", credentials, "--json"]
+    words = [sys.executable, "-c", script, "send", str(folder), address, "--credentials", str(credentials), "--json"]
     ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert len(json.loads(ran.stdout)) == 12
     assert "dicomweb.credentials_exposed" in ran.stderr
