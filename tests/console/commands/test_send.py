@@ -78,21 +78,24 @@ def test_what_was_accepted_before_is_not_sent_again_and_what_was_not_is(
     assert "PATIENT" not in journal.read_text()
 
 
-def test_a_run_that_was_killed_goes_on_where_it_ended(
-    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path
+@pytest.mark.parametrize("ended", ["SIGKILL", "SIGINT"])
+def test_a_run_that_was_ended_goes_on_where_it_was(
+    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path, ended: str
 ) -> None:
     journal = tmp_path / "sent.txt"
+    code, said = {"SIGKILL": (-9, ""), "SIGINT": (130, "the same command sends the rest")}[ended]
     with running_gateway(sqlite_database, objects) as running:
         target = f"ONCUE@127.0.0.1:{running.port}"
         program = "import sys; from tests.console.commands.test_send import send_and_die; send_and_die(*sys.argv[1:])"
-        command = [sys.executable, "-c", program, str(folder), target, str(journal)]
-        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+        command = [sys.executable, "-c", program, str(folder), target, str(journal), ended]
+        first = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+        assert (first.returncode, said in first.stderr, "Traceback" in first.stderr) == (code, True, False)
         ran = oncue("send", folder, target, "--resume", journal)
     assert (ran.code, "12 of 12" in ran.out, "5 of them in an earlier run" in ran.out) == (0, True, True)
 
 
-def send_and_die(folder: str, target: str, journal: str) -> None:
-    """Send a folder as the command does, and kill this process behind the fifth instance."""
+def send_and_die(folder: str, target: str, journal: str, ended: str) -> None:
+    """Send a folder as the command does, and send this process a signal behind the fifth instance."""
     import os
     import signal
 
@@ -104,10 +107,12 @@ def send_and_die(folder: str, target: str, journal: str) -> None:
         add(self, outgoing)  # type: ignore[arg-type]  # passed on as it came
         added.append(outgoing)
         if len(added) == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[ended])
 
     SendJournal.add = add_and_die  # type: ignore[method-assign]  # the process ends here
-    oncue("send", folder, target, "--resume", journal)
+    ran = oncue("send", folder, target, "--resume", journal)
+    sys.stderr.write(ran.err)
+    sys.exit(ran.code)
 
 
 def test_a_file_that_is_no_journal_is_left_as_it_is(folder: Path) -> None:
