@@ -84,10 +84,6 @@ def oncue(
 
     Not a medical device. Begin with `oncue demo`, or `oncue up --state ./oncue-state`.
     """
-    import structlog
-
-    if not structlog.is_configured():  # standard output is for what programs read
-        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 app.command("up")(up.up)

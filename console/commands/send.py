@@ -81,7 +81,9 @@ def send_files(
     from dicom_gateway.sending.send_journal import SendJournal
     from dicom_gateway.status import PeerAnswer
     from dicom_gateway.tls.destination_handshake import DestinationTls
+    from storage import logs
 
+    logs.keep_off_standard_output()
     if key is not None and certificate is None:
         raise typer.BadParameter("--key is given without --certificate: give both")
     address = parse_address(target)
