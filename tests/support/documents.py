@@ -23,6 +23,8 @@ from console.commands.laboratory import LaboratoryMissing
 from console.config import Settings, known_keys, variable
 from console.demo.journey import JourneyFailed
 from console.demo.pacs import PacsFailed
+from console.dicomweb.store_body import BodyLate
+from console.dicomweb.storing import TooBusy
 from console.request_errors import RequestRefused
 from console.supervision.site import StartFailed
 from dicom_gateway.audit_messages.kinds import KINDS
@@ -38,6 +40,8 @@ ELSEWHERE = (
     JourneyFailed,
     LaboratoryMissing,
     RequestRefused,
+    BodyLate,
+    TooBusy,
     dicom_gateway.errors.GatewayError,
     workers.errors.WorkerError,
     lab.errors.UnreadableCase,
