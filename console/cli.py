@@ -52,6 +52,8 @@ from console.commands import (
 )
 from storage.errors import FileUnusable, OncueError
 
+_INTERRUPTED = 130
+
 # Plain help: drawing boxes would load a rendering library and take longer than everything else together.
 app = typer.Typer(
     name="oncue",
@@ -144,9 +146,14 @@ app.command("config")(config.show_settings)
 
 
 def main() -> None:
-    """Run the command line; an error of ours or of a file is one line on standard error and exit code 1."""
+    """Run the command line; an error of ours or of a file is one line on standard error and exit code 1.
+
+    An interruption ends it with 130, as a shell has it, wherever it comes.
+    """
     try:
         _command()()
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
     except OncueError as error:
         _end(error)
     except OSError as error:

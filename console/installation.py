@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from console.config import Configuration, Layer, Settings, read
-from storage import revisions
+from storage import logs, revisions
 from storage.database import Database, connect, utc_now
 from storage.errors import ConfigurationError, SchemaMismatch
 from storage.objects import ObjectStore
@@ -84,7 +84,11 @@ class Installation:
 
 
 def open_installation(state: Path, *, file: Path | None = None, flags: Layer | None = None) -> Installation:
-    """Read the settings and build the engine and the object store; nothing is created or connected yet."""
+    """Read the settings and build the engine and the object store; nothing is created or connected yet.
+
+    Where no log is configured, its lines go to standard error.
+    """
+    logs.keep_off_standard_output()
     configuration = read(state, file=file, flags=flags)
     storage = configuration.settings.storage
     objects = ObjectStore(storage.objects_folder(state), reserve_bytes=storage.reserve_megabytes * _MEGABYTE)

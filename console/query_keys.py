@@ -84,7 +84,7 @@ def _tag(name: str) -> tuple[str, str]:
 
 def _number(name: str, value: str) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > _LONGEST_NUMBER:
-        raise _invalid(f"{name} is no number")
+        raise _invalid(f"{name} is no number from 0 on")
     return int(value)
 
 

@@ -76,6 +76,12 @@ def configure(level: str = "INFO", *, json: bool = True, stream: TextIO | None =
     root.setLevel(level.upper())
 
 
+def keep_off_standard_output() -> None:
+    """Have a command that configures no log write its lines to standard error: the rest is what programs read."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """Blank the values of patient attributes, at any depth, and what looks like one inside a text."""
     return {key: _redacted(key, value) for key, value in event_dict.items()}

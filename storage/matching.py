@@ -38,7 +38,7 @@ def bounds(text: str) -> tuple[str, str]:
     """
     found = _RANGE.fullmatch(text.strip())
     if found is None or not any(found.groups()):
-        raise QuestionInvalid("a range of times is FROM-UNTIL, FROM- or -UNTIL")
+        raise QuestionInvalid("a date or time is a value, such as 20260131, or a range: FROM-UNTIL, FROM- or -UNTIL")
     first, last, single = found.groups()
     return (single, single) if single else (first or "", last or "")
 

@@ -101,15 +101,17 @@ def add(session: Session, entry: PeerEntry, *, actor: str, now: datetime) -> Non
 
 
 def replace(session: Session, entry: PeerEntry, *, actor: str, now: datetime) -> None:
-    """Put an entry in the place of the one with its name; RecordMissing where there is none."""
+    """Put an entry in the place of the one with its name; RecordMissing where there is none. Twice changes nothing."""
     _take_turn(session)
     row = _required(session, entry.name)
+    refused_peers.forget(session, entry.calling_aet)
+    if _entry(row) == entry:
+        return
     _require_distinct(session, entry)
     for column, value in _columns(entry).items():
         setattr(row, column, value)
     row.changed_at = now
     session.flush()
-    refused_peers.forget(session, entry.calling_aet)
     audit.record(session, "peer:changed", _subject(entry.name), actor=actor, now=now, details=_details(entry))
 
 
@@ -119,16 +121,6 @@ def set_allowed(session: Session, name: str, *, allowed: bool, actor: str, now: 
     if row.allowed == allowed:
         return
     row.allowed, row.changed_at = allowed, now
-    audit.record(session, "peer:changed", _subject(name), actor=actor, now=now, details=_details(_entry(row)))
-
-
-def set_care_setting(session: Session, name: str, setting: CareSetting | None, *, actor: str, now: datetime) -> None:
-    """Say where the patients of an entry's peer are cared for, None where nobody knows; twice changes nothing."""
-    row = _required(session, name)
-    text = setting.value if setting else None
-    if row.care_setting == text:
-        return
-    row.care_setting, row.changed_at = text, now
     audit.record(session, "peer:changed", _subject(name), actor=actor, now=now, details=_details(_entry(row)))
 
 

@@ -212,7 +212,8 @@ def _record(entry: DestinationEntry, installation: Installation, record: Callabl
         return
     which = f"results of {', '.join(form.routes)}" if form.routes else "all results"
     urgent = f" with priority {' or '.join(form.priorities)}" if form.priorities else ""
-    write_line(f"destination {form.name} gets {which}{urgent} as {', '.join(form.forms)} at {form.address}")
+    proof = "" if form.proof == "none" else f"; it is to show that it keeps them ({form.proof})"
+    write_line(f"destination {form.name} gets {which}{urgent} as {', '.join(form.forms)} at {form.address}{proof}")
 
 
 def _routes(installation: Installation) -> frozenset[str]:

@@ -45,15 +45,19 @@ _MARKS = {True: "yes", False: "no", None: "cannot say"}
 def show_destinations(state: State = DEFAULT_STATE, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the entries and the addresses of gateway.destinations, with what each gets and how much waits for it.
 
+    Addresses that a running `oncue up` was given are listed, too.
+
     Example: oncue destinations list --state ./oncue-state
     """
     from console.destinations.schemas import destination_forms
+    from console.doctor.process_probes import current_endpoints
     from console.terminal.output import write_forms, write_table
 
     installation = _installation(state, config)
     gateway = installation.settings.gateway
+    addresses = (*gateway.destinations, *current_endpoints(installation).destinations)
     with installation.read() as session:
-        forms = destination_forms(session, addresses=gateway.destinations, rejecting=gateway.reject_superseded)
+        forms = destination_forms(session, addresses=addresses, rejecting=gateway.reject_superseded)
     if as_json:
         write_forms(forms)
         return

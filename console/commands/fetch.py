@@ -46,6 +46,8 @@ def fetch_study(
 ) -> None:
     """Have one study come, also where it came before; the gateway fetches it.
 
+    A paused source is not waited for: exit code 1 with --wait.
+
     Example: oncue fetch study 1.2.840.113619.2.55 --from pacs --wait
     """
     from console.terminal.actor import command_line_actor
@@ -59,15 +61,18 @@ def fetch_study(
         raise QuestionInvalid(f"{uid!r} is no Study Instance UID: 1 to 64 digits and dots")
     installation = _installation(state, config)
     with installation.write() as session:
-        sources.find(session, source)
+        paused = sources.find(session, source).entry.paused
         new = studies.want(session, source, uid, actor=command_line_actor(), now=utc_now())
-    if wait:
+    if wait and not paused:
         _wait_for(installation, source, uid, as_json=as_json)
         return
     if as_json:
         _show_one(installation, source, uid)
-        return
-    write_line(f"the study is {'to come' if new else 'on its way already'} from {source}; see `oncue fetch list`")
+    else:
+        hint = f"{source} is paused: oncue fetch sources resume {source}" if paused else "see `oncue fetch list`"
+        write_line(f"the study is {'to come' if new else 'on its way already'} from {source}; {hint}")
+    if wait:
+        raise typer.Exit(1)
 
 
 @app.command("patient")
@@ -104,7 +109,7 @@ def fetch_patient(
     if as_json:
         write_json({"source": source, "found": len(found), "wanted": wanted})
         return
-    write_line(f"{source} holds {len(found)} studies of the patient; {len(wanted)} are to come")
+    write_line(f"studies of the patient at {source}: {len(found)}; to come: {len(wanted)}")
 
 
 @app.command("now")
@@ -194,6 +199,7 @@ def _wait_for(installation: Installation, source: str, uid: str, *, as_json: boo
         if form.state in (FetchState.FETCHED, FetchState.FAILED):
             break
         now = f"{form.state}: {form.here} of {form.instances if form.instances is not None else '?'} instances"
+        now += f"; tried again: {form.reason}" if form.reason else ""
         if now != told and not as_json:
             write_line(now)
             told = now

@@ -78,8 +78,19 @@ Setting = Annotated[
         help="Where its patients are cared for, as triage policies ask: emergency, inpatient or outpatient.",
     ),
 ]
+NewLane = Annotated[
+    str | None, typer.Option("--lane", metavar="LANE", help="Lane of its studies: stat, routine or batch.")
+]
+NewServices = Annotated[
+    str | None,
+    typer.Option(
+        "--services",
+        metavar="LIST",
+        help="All that it may ask for from now on, with commas: echo, store, ups (workitems), find, get, commit.",
+    ),
+]
 NewSetting = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--setting",
         metavar="SETTING",
@@ -162,25 +173,49 @@ def add_peer(
 
 
 def change_peer(
-    name: PeerName, setting: NewSetting, state: State = DEFAULT_STATE, *, config: ConfigFile = None
+    name: PeerName,
+    state: State = DEFAULT_STATE,
+    *,
+    config: ConfigFile = None,
+    network: Network = None,
+    lane: NewLane = None,
+    services: NewServices = None,
+    query: Query = None,
+    store_address: StoreAddress = None,
+    setting: NewSetting = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Say where the patients of a peer are cared for; all else of its entry stays. Studies analysed from now on count.
+    """Change what an entry says; what no option names stays. Images that come from now on count.
 
-    Example: oncue peers change ct1 --setting emergency
+    Example: oncue peers change ws1 --services echo,find,get --store-address WS1@10.20.0.30:11112
     """
+    from dataclasses import replace
+
+    from console.peers.schemas import peer_form
     from console.terminal.actor import command_line_actor
     from console.terminal.options import chosen
-    from console.terminal.output import write_line
+    from dicom_gateway import peer_entries as checked
     from storage import peers
     from storage.care_settings import CareSetting
     from storage.database import utc_now
 
-    said = None if setting == _UNKNOWN else chosen(CareSetting, setting)
+    changes: dict[str, object] = {
+        "network": network and checked.network(network),
+        "lane": lane and _lane(lane),
+        "services": services and _services(services),
+        "query_address": query and checked.query_address(query),
+        "store_address": store_address and checked.store_address(store_address),
+    }
+    named = {attribute: value for attribute, value in changes.items() if value is not None}
+    if setting is not None:
+        named["care_setting"] = None if setting == _UNKNOWN else chosen(CareSetting, setting)
+    if not named:
+        raise typer.BadParameter("say what is to change: `oncue peers change -h` has the options")
     with _installation(state, config).write() as session:
-        peers.set_care_setting(session, name, said, actor=command_line_actor(), now=utc_now())
-    write_line(
-        f"the patients of peer {name} are cared for as {setting}" if said else f"the setting of {name} is unknown"
-    )
+        entry = replace(peers.find(session, name).entry, **named)  # type: ignore[arg-type]  # each value by its field
+        peers.replace(session, entry, actor=command_line_actor(), now=utc_now())
+        form = peer_form(session, name)
+    _show(form, as_json=as_json)
 
 
 def allow_peer(
@@ -248,11 +283,12 @@ def _show(form: PeerForm, *, as_json: bool) -> None:
         write_forms([form])
         return
     origin = f"from {form.network}" if form.network else "from any address"
+    verb = "is let in" if form.allowed else "is kept out; let in again, it is"
     if form.certificate_name:
         origin += f", certificate {form.certificate_name}"
     services = ", ".join(sorted(form.services))
     write_line(
-        f"peer {form.name} is let in for {services}: it calls itself {form.calling_aet}, {origin}, lane {form.lane}"
+        f"peer {form.name} {verb} for {services}: it calls itself {form.calling_aet}, {origin}, lane {form.lane}"
     )
 
 

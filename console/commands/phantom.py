@@ -42,4 +42,4 @@ def write_phantom(
         )
         return
     write_line(f"{len(study.sop_instance_uids)} slices in {study.series_folder}, lesion {lesion_ml:.1f} ml")
-    write_line(f"truth in {study.truth_path}")
+    write_line(f"study {study.study_instance_uid}, truth in {study.truth_path}")

@@ -81,7 +81,9 @@ def send_files(
     from dicom_gateway.sending.send_journal import SendJournal
     from dicom_gateway.status import PeerAnswer
     from dicom_gateway.tls.destination_handshake import DestinationTls
+    from storage import logs
 
+    logs.keep_off_standard_output()
     if key is not None and certificate is None:
         raise typer.BadParameter("--key is given without --certificate: give both")
     address = parse_address(target)
@@ -91,7 +93,11 @@ def send_files(
     journal = contextlib.nullcontext() if resume is None else SendJournal(resume, str(address))
     with journal as accepted, progress_bar("instances") as on_progress:
         to = FolderTarget(address, calling, tls=tls, credentials=credentials)
-        found = send_folder_to(folder, to, on_progress, journal=accepted)
+        try:
+            found = send_folder_to(folder, to, on_progress, journal=accepted)
+        except KeyboardInterrupt:
+            _say_interrupted(resume)
+            raise
     failures = [outcome for outcome in found.outcomes if outcome.verdict is not PeerAnswer.STORED]
     if as_json:
         write_json([{**asdict(outcome), "verdict": outcome.verdict.value} for outcome in found.outcomes])
@@ -99,6 +105,15 @@ def send_files(
         _write_result(found.outcomes, failures, target)
     if failures:
         raise typer.Exit(1)
+
+
+def _say_interrupted(resume: Path | None) -> None:
+    import sys
+
+    rest = "what was accepted is noted nowhere without --resume FILE"
+    if resume is not None:
+        rest = f"{resume} has what was accepted, and the same command sends the rest"
+    sys.stderr.write(f"interrupted; {rest}\n")
 
 
 def _write_result(outcomes: Sequence[SendOutcome], failures: Sequence[SendOutcome], target: str) -> None:

@@ -108,23 +108,21 @@ def _standing(entry: DestinationEntry, installation: Installation) -> Iterator[t
                 "oncue deliveries retry sends them anew"
             ),
         )
-    if entry.proof is ProofWay.COMMITMENT and not _may_report(entry, installation):
-        yield (
-            PartHealth.REMARK,
-            (
-                "no peer entry lets it report of commitment over associations of its own, unless it reports at once: "
-                f"oncue peers add {entry.name} --aet {asked_title(entry)} --services commit"
-            ),
-        )
+    if entry.proof is ProofWay.COMMITMENT and (remedy := _letting_report(entry, installation)):
+        reason = "no peer entry lets it report of commitment over associations of its own, unless it reports at once"
+        yield PartHealth.REMARK, f"{reason}: {remedy}"
 
 
-def _may_report(entry: DestinationEntry, installation: Installation) -> bool:
-    """Say whether the peer that is asked for commitment may open an association for its report."""
+def _letting_report(entry: DestinationEntry, installation: Installation) -> str | None:
+    """Return the command that lets the peer that is asked for commitment open an association for its report."""
     with installation.read() as session:
-        known = peers.entries(session)
-    return any(
-        one.allowed and one.calling_aet == asked_title(entry) and Service.COMMITMENT in one.services for one in known
-    )
+        known = [one for one in peers.entries(session) if one.allowed and one.calling_aet == asked_title(entry)]
+    if any(Service.COMMITMENT in one.services for one in known):
+        return None
+    if not known:
+        return f"oncue peers add {entry.name} --aet {asked_title(entry)} --services commit"
+    services = ",".join(sorted({*known[0].services, Service.COMMITMENT}))
+    return f"oncue peers change {known[0].name} --services {services}"
 
 
 def _forms(entry: DestinationEntry, choices: Collection[FormChoice]) -> Iterator[tuple[PartHealth, str]]:

@@ -164,14 +164,19 @@ class Fetcher:
                     studies.not_counted(session, study.id, error.code, str(error), draw=self._terms.draw, now=now)
                 continue
             with self._database.write() as session:
+                if number is None:
+                    studies.only_ours(session, study.id, now=self._terms.clock())
+                    continue
                 seconds = 0.0 if study.asked_by != ACTOR else entry.settle_seconds
                 studies.counted(session, study.id, number, settle_seconds=seconds, now=self._terms.clock())
 
-    def _counted(self, study: FetchedStudy, client: SourceClient) -> int:
+    def _counted(self, study: FetchedStudy, client: SourceClient) -> int | None:
+        """Return how many instances are not ours, None where every series is."""
         with self._database.read() as session:
             own = studies.own_series(session, study.study_instance_uid)
         count = client.count(study.study_instance_uid)
-        return sum(one.instances or 0 for uid, one in count.items() if uid not in own)
+        others = [one.instances or 0 for uid, one in count.items() if uid not in own]
+        return sum(others) if others else None
 
     def _fetch_next(self, entry: FetchSource, client: SourceClient) -> bool:
         """Fetch the next study that is due; say whether there was one."""

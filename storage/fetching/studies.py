@@ -130,6 +130,17 @@ def counted(session: Session, study_id: int, instances: int, *, settle_seconds: 
     step(session, row, FetchState.DUE, now=now)
 
 
+def only_ours(session: Session, study_id: int, *, now: datetime) -> None:
+    """Note that a source holds nothing of a study but what oncue wrote: there is nothing to come."""
+    row = locked(session, study_id)
+    if row is None or row.state != FetchState.SETTLING.value:
+        return
+    row.instances = row.fetched_instances = 0
+    row.counted_at = row.fetched_at = now
+    row.code = row.reason = None
+    step(session, row, FetchState.FETCHED, now=now, details={"only_ours": True})
+
+
 def not_counted(session: Session, study_id: int, code: str, reason: str, *, draw: Draw, now: datetime) -> None:
     """Note that a source could not count a study: it is asked again later, and given up after some tries."""
     row = locked(session, study_id)

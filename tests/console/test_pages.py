@@ -66,7 +66,7 @@ def test_a_study_that_no_route_wants_is_set_aside_quietly(place: Place, client: 
     assert "not applicable" in aside
     assert "wanted head, found lower-limb" in aside
     study = client.get("/studies/2").text
-    assert "No route wants this study. That is no failure" in study
+    assert "No analysis was begun for this study. That is no failure" in study
     assert "wanted head, found lower-limb" in study
     assert 'class="alert"' not in study
 

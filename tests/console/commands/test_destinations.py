@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from console.config import Settings
+from console.supervision.lock import exclusive
+from console.supervision.site import Endpoints
+from dicom_gateway.config import GatewaySettings
 from storage import audit, deliveries, delivery_claims, delivery_lists, destinations, negotiations, reports
 from storage.commitment import proofs
 from storage.commitment.proofs import Cause, Terms
@@ -69,6 +73,15 @@ def test_an_entry_is_added_changed_listed_and_removed(anywhere: Place) -> None:
     with anywhere.database.read() as session:
         actors = {event.actor.partition(":")[0] for event in audit.history(session) if "destination" in event.tag}
     assert actors == {"cli"}
+
+
+def test_an_address_that_a_running_up_was_given_is_listed(place: Place) -> None:
+    settings = Settings(gateway=GatewaySettings(destinations=(PACS,)))
+    with exclusive(place.state):
+        Endpoints.of(settings).write(place.state)
+        running = listed(place)
+    assert [form["address"] for form in running] == [PACS]
+    assert listed(place) == []
 
 
 def test_a_wrong_word_is_one_line_that_says_what_it_should_be(place: Place) -> None:
@@ -184,3 +197,6 @@ def test_what_a_destination_does_not_vouch_for_is_shown_where_people_look(anywhe
     told = " ".join(part["detail"] for part in remarks)
     assert "1 objects that it took it does not vouch for" in told
     assert "oncue peers add pacs --aet ARCHIVE --services commit" in told
+    oncue("peers", "add", "archive", "--aet", "ARCHIVE", "--state", anywhere.state)
+    remarks = oncue("doctor", "--state", anywhere.state, "--json", "--only", "destinations").json
+    assert any("oncue peers change archive --services commit,echo,store" in part["detail"] for part in remarks)

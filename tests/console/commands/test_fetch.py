@@ -84,3 +84,10 @@ def test_one_study_is_wanted_once(state: Path) -> None:
     assert "is to come" in oncue("fetch", "study", "1.2.3", "--from", "pacs", "--state", state).out
     assert "on its way already" in oncue("fetch", "study", "1.2.3", "--from", "pacs", "--state", state).out
     assert oncue("fetch", "now", "pacs", "--state", state).code == 0
+
+
+def test_a_paused_source_is_not_waited_for(state: Path) -> None:
+    assert oncue("fetch", "sources", "add", "pacs", "PACS@127.0.0.1:104", "--state", state).code == 0
+    assert oncue("fetch", "sources", "pause", "pacs", "--state", state).code == 0
+    ran = oncue("fetch", "study", "1.2.3", "--from", "pacs", "--wait", "--state", state)
+    assert (ran.code, "pacs is paused: oncue fetch sources resume pacs" in ran.out) == (1, True)

@@ -242,3 +242,17 @@ def test_the_number_of_a_caller_never_becomes_that_of_another(anywhere: Place) -
     turn_away(anywhere, "EVIL", "10.20.0.66")
     assert ask(anywhere, "allow", first["number"]).code == 1
     assert [form["calling_aet"] for form in listed(anywhere)] == ["CT1"]
+
+
+def test_what_a_change_does_not_name_stays_and_a_blocked_entry_stays_blocked(place: Place) -> None:
+    ask(place, "add", "ws1", "--aet", "WS1", "--network", "10.20.0.30", "--lane", "stat", "--images-per-hour", 50)
+    assert ask(place, "change", "ws1").code == 2
+    changed = ask(place, "change", "ws1", "--services", "echo,find,get", "--store-address", "WS1@10.20.0.30:11112")
+    assert changed.out.startswith("peer ws1 is let in for echo, find, get: it calls itself WS1, from 10.20.0.30/32")
+    ask(place, "block", "ws1")
+    blocked = ask(place, "change", "ws1", "--query", "WS1@10.20.0.30:104", "--json").json
+    (form,) = blocked
+    assert (form["allowed"], form["services"], form["lane"]) == (False, ["echo", "find", "get"], "stat")
+    assert (form["store_address"], form["query_address"]) == ("WS1@10.20.0.30:11112", "WS1@10.20.0.30:104")
+    assert form["images_per_hour"] == 50
+    assert "is kept out" in ask(place, "change", "ws1", "--lane", "batch").out

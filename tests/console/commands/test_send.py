@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -77,21 +78,24 @@ def test_what_was_accepted_before_is_not_sent_again_and_what_was_not_is(
     assert "PATIENT" not in journal.read_text()
 
 
-def test_a_run_that_was_killed_goes_on_where_it_ended(
-    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path
+@pytest.mark.parametrize("ended", ["SIGKILL", "SIGINT"])
+def test_a_run_that_was_ended_goes_on_where_it_was(
+    folder: Path, sqlite_database: Database, objects: ObjectStore, tmp_path: Path, ended: str
 ) -> None:
     journal = tmp_path / "sent.txt"
+    code, said = {"SIGKILL": (-9, ""), "SIGINT": (130, "the same command sends the rest")}[ended]
     with running_gateway(sqlite_database, objects) as running:
         target = f"ONCUE@127.0.0.1:{running.port}"
         program = "import sys; from tests.console.commands.test_send import send_and_die; send_and_die(*sys.argv[1:])"
-        command = [sys.executable, "-c", program, str(folder), target, str(journal)]
-        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+        command = [sys.executable, "-c", program, str(folder), target, str(journal), ended]
+        first = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+        assert (first.returncode, said in first.stderr, "Traceback" in first.stderr) == (code, True, False)
         ran = oncue("send", folder, target, "--resume", journal)
     assert (ran.code, "12 of 12" in ran.out, "5 of them in an earlier run" in ran.out) == (0, True, True)
 
 
-def send_and_die(folder: str, target: str, journal: str) -> None:
-    """Send a folder as the command does, and kill this process behind the fifth instance."""
+def send_and_die(folder: str, target: str, journal: str, ended: str) -> None:
+    """Send a folder as the command does, and send this process a signal behind the fifth instance."""
     import os
     import signal
 
@@ -103,10 +107,12 @@ def send_and_die(folder: str, target: str, journal: str) -> None:
         add(self, outgoing)  # type: ignore[arg-type]  # passed on as it came
         added.append(outgoing)
         if len(added) == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[ended])
 
     SendJournal.add = add_and_die  # type: ignore[method-assign]  # the process ends here
-    oncue("send", folder, target, "--resume", journal)
+    ran = oncue("send", folder, target, "--resume", journal)
+    sys.stderr.write(ran.err)
+    sys.exit(ran.code)
 
 
 def test_a_file_that_is_no_journal_is_left_as_it_is(folder: Path) -> None:
@@ -130,3 +136,24 @@ def test_a_folder_is_sent_to_a_dicomweb_service_with_a_token(
     assert (ran.code, f"12 of 12 instances accepted by {target}" in ran.out) == (0, True)
     assert {one["reason"] for one in again.json} == {"accepted in an earlier run"}
     assert oncue("send", folder, "PACS@127.0.0.1:104", "--credentials", credentials).code == 2
+
+
+def test_a_remark_of_the_log_is_on_standard_error_and_the_json_stays_whole(folder: Path, tmp_path: Path) -> None:
+    credentials = tmp_path / "token"
+    credentials.write_text("Bearer anything")
+    credentials.chmod(0o644)
+    address = f"http://127.0.0.1:{free_port()}/dicom-web"
+    script = "from console.cli import main; main()"
+    words = [sys.executable, "-c", script, "send", str(folder), address, "--credentials", str(credentials), "--json"]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert len(json.loads(ran.stdout)) == 12
+    assert "dicomweb.credentials_exposed" in ran.stderr
+
+
+def test_ctrl_c_at_any_moment_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("console.cli._command", lambda: interrupted)
+    ran = oncue("worklist")
+    assert (ran.code, ran.out, ran.err) == (130, "", "")

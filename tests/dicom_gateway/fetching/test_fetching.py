@@ -25,6 +25,7 @@ from tests.support.fetched import add_source, fill, images, listed, one, until_f
 from tests.support.find_scp import find_scp
 from tests.support.gateways import running_gateway, until
 from tests.support.peers import Orthanc, dcmtk_archive, free_port, orthanc
+from tests.support.records import analysed_study
 from tests.support.required import missing_peer
 from tests.support.senders import ct_image
 
@@ -215,6 +216,26 @@ def test_a_filter_reaches_the_source(sqlite_database: Database, objects: ObjectS
     assert asked[0].ModalitiesInStudy == "MR"
     assert str(asked[0].StudyDate).endswith("-")
     assert len(str(asked[0].StudyDate)) == 9
+
+
+def test_a_study_of_which_a_source_holds_nothing_but_our_results_does_not_come(
+    sqlite_database: Database, objects: ObjectStore
+) -> None:
+    uid = analysed_study(sqlite_database, objects).study_instance_uid
+    with sqlite_database.read() as session:
+        ours = studies.own_series(session, uid)
+
+    def answers(query: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+        for series in ours if query.QueryRetrieveLevel == "SERIES" else [""]:
+            found = Dataset()
+            found.StudyInstanceUID, found.SeriesInstanceUID, found.Modality = uid, series, "SR"
+            found.NumberOfSeriesRelatedInstances = 1
+            yield 0xFF00, found
+
+    with find_scp(answers) as source, running_gateway(sqlite_database, objects) as running:
+        add_source(sqlite_database, str(source), FetchWay.GET)
+        until_fetched(sqlite_database)
+        assert (one(sqlite_database).instances, running.events("fetch:fetching")) == (0, [])
 
 
 def test_every_step_is_in_the_history(sqlite_database: Database, objects: ObjectStore, tmp_path: Path) -> None:
