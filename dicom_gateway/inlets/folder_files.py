@@ -56,6 +56,7 @@ class FolderTree:
     def __init__(self, path: Path) -> None:
         """Open it; OSError where it is none, or cannot be read. The folder itself may be named by a link."""
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.unreadable: set[str] = set()
 
     def close(self) -> None:
         """Let go of it."""
@@ -64,7 +65,8 @@ class FolderTree:
     def files(self) -> Iterator[FolderFile]:
         """Yield the files that may be taken in, whatever order they lie in; those that vanish meanwhile are left out.
 
-        Links, devices, pipes, empty files, and files and folders with hidden or unfinished names are left.
+        Links, devices, pipes, empty files, and files and folders with hidden or unfinished names are left. Why folders
+        in it could not be read is in ``unreadable`` then; they keep nobody from the others.
         """
         yield from self._files_of(self._root, ())
 
@@ -100,12 +102,16 @@ class FolderTree:
         for entry in os.scandir(folder):
             if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED):
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 found = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     yield from self._below(folder, (*parts, entry.name))
                 elif stat.S_ISREG(found.st_mode) and found.st_size:
                     yield FolderFile((*parts, entry.name), Sight.of(found))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.unreadable.add(error.strerror or "unknown")
 
     def _below(self, folder: int, parts: tuple[str, ...]) -> Iterator[FolderFile]:
         if parts in ((DONE,), (REJECTED,)) or len(parts) > _DEEPEST:

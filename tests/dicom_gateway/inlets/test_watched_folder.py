@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from dicom_gateway.config import GatewaySettings, TakenFiles, WatchedFolderSettings
 from dicom_gateway.inlets import watched_folder
+from dicom_gateway.inlets.folder_files import FolderTree
 from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.inlets.watched_folder import WatchedFolder
 from storage import audit
@@ -24,6 +25,7 @@ from tests.support.part10 import part10, running_inlet
 from tests.support.senders import ct_image
 
 STILL = 5.0
+_NOBODY = 65534
 
 
 @dataclass
@@ -195,6 +197,24 @@ def test_a_file_that_vanishes_is_no_error(watched: Watched, capsys: pytest.Captu
     path.unlink()
     watched.folder.look()
     assert (watched.stored(), "warning" in capsys.readouterr().out) == (0, False)
+
+
+def test_a_folder_that_cannot_be_read_keeps_nobody_from_the_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name in ("a", "locked", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.dcm").write_bytes(part10())
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "locked").chmod(0)
+    tree, user = FolderTree(tmp_path), os.geteuid()
+    if not user:
+        os.seteuid(_NOBODY)  # who runs as root reads everything
+    try:
+        found = {str(file) for file in tree.files()}
+    finally:
+        os.seteuid(user)
+        tree.close()
+    assert (found, tree.unreadable) == ({"a/1.dcm", "z/1.dcm"}, {"Permission denied"})
 
 
 def test_a_folder_that_is_missing_is_waited_for(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
