@@ -355,6 +355,21 @@ def test_whoever_falls_silent_is_answered_and_what_came_before_stays_stored(
     assert server.stored(image) is not None
 
 
+def test_whoever_sends_a_byte_now_and_then_keeps_no_place(sqlite_database: Database, tmp_path: Path) -> None:
+    app = create_app(
+        sqlite_database, ObjectStore(tmp_path), ConsoleSettings(), gateway=GatewaySettings(network_seconds=0.5)
+    )
+    token, answered = new_token(sqlite_database), b""
+    with served(app) as port, begun(Served(port, token, sqlite_database, ObjectStore(tmp_path)), b"") as connection:
+        connection.settimeout(0.1)
+        for _ in range(100):
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answered = connection.recv(1 << 16)
+                break
+    assert answered.startswith(b"HTTP/1.1 408 ")
+
+
 def test_more_requests_than_are_carried_out_at_once_are_told_to_come_again(console: Served) -> None:
     image = ct_image("busy")
     with contextlib.ExitStack() as stack:
