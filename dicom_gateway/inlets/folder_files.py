@@ -22,6 +22,8 @@ _DEEPEST = 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_OF_A_NAME = 1_000
+_LONGEST_NAME = 255
+"""Bytes of a name on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class FolderTree:
                 return
             name = _free_name(target, file.parts[-1])
             if reason:
-                _write(target, f"{name}.reason.txt", reason)
+                _write(target, _named(name, ".reason.txt"), reason)
             os.rename(file.parts[-1], name, src_dir_fd=source, dst_dir_fd=target)
 
     def _files_of(self, folder: int, parts: tuple[str, ...]) -> Iterator[FolderFile]:
@@ -176,12 +178,17 @@ def is_written_to(descriptor: int) -> bool:
 
 def _free_name(folder: int, name: str) -> str:
     for number in range(_MOST_OF_A_NAME):
-        candidate = f"{name}.{number}" if number else name
+        candidate = _named(name, f".{number}") if number else name
         try:
             os.stat(candidate, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return candidate
     raise FileExistsError(17, "too many files of one name", name)
+
+
+def _named(name: str, ending: str) -> str:
+    """Return a name with an ending, cut where both together are longer than a file system takes."""
+    return os.fsdecode(os.fsencode(name)[: _LONGEST_NAME - len(ending)]) + ending
 
 
 def _write(folder: int, name: str, text: str) -> None:

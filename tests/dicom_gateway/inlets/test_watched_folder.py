@@ -190,6 +190,18 @@ def test_a_folder_that_becomes_a_link_before_its_file_is_taken_leads_nowhere(
     assert (outside / "1.dcm").is_file()
 
 
+def test_a_name_that_has_no_room_for_an_ending_is_cut(watched: Watched) -> None:
+    name = "ü" * 127
+    for content in (b"none", b"none either"):
+        watched.write(name, content)
+        watched.wait()
+    assert watched.left() == {
+        f"rejected/{name}",
+        f"rejected/{'ü' * 122}.reason.txt",
+        f"rejected/{os.fsdecode(os.fsencode(name)[:253])}.1",
+    }
+
+
 def test_a_file_that_vanishes_is_no_error(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     path = watched.write("1.dcm", part10())
     watched.folder.look()
