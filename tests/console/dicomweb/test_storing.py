@@ -173,6 +173,12 @@ def test_instances_of_another_study_than_the_path_names_are_not_stored(console: 
         (body(part10(), end=b""), {}, 400, "body_broken"),
         (body(b"x" * (5 << 20)), {}, 413, "body_too_large"),
         (b"--b\r\n\r\n{\r\n--b--", {"Content_Type": RELATED.replace("dicom", "dicom+json")}, 400, "body_invalid"),
+        (
+            b"--b\r\n\r\n[{}]" + b"\r\n--b\r\nContent-Location: x\r\n\r\n1" * 2 + b"\r\n--b--",
+            {"Content_Type": RELATED.replace("dicom", "dicom+json")},
+            400,
+            "body_broken",
+        ),
         (b"--b\r\n\r\n[3]\r\n--b--", {"Content_Type": RELATED.replace("dicom", "dicom+json")}, 400, "body_invalid"),
     ],
 )
