@@ -9,17 +9,33 @@ from collections.abc import Callable
 import uvicorn
 
 _TICK_SECONDS = 0.5
+_STALLED_SECONDS = 120.0
 
 
 class RestingServer(uvicorn.Server):
     """Sees a signal within half a second; requests are answered at once, as ever.
 
-    ``on_stop`` is called when it is told to end, before it waits for the requests that are at work.
+    ``on_stop`` is called when it is told to end, before it waits for the requests that are at work. Whoever takes
+    nothing of an answer for ``stalled_seconds`` is given up: each such connection holds a file and a piece in memory.
     """
 
-    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        on_stop: Callable[[], None] = lambda: None,
+        stalled_seconds: float = _STALLED_SECONDS,
+    ) -> None:
         super().__init__(config)
         self._on_stop = on_stop
+        self._stalled_seconds = stalled_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; the kernel ends what stalls (tcp(7), TCP_USER_TIMEOUT: connections inherit it)."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for bound in server.sockets:
+                bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self._stalled_seconds * 1000))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, behind the requests that are at work."""

@@ -74,6 +74,8 @@ def configure(level: str = "INFO", *, json: bool = True, stream: TextIO | None =
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # pydicom quotes values that are ill-formed, a birth date for one, and no setting of its own silences all of it.
+    logging.getLogger("pydicom").propagate = False
 
 
 def keep_off_standard_output() -> None:

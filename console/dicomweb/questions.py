@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from console.query_keys import page_of, parameters_of
+from console.request_errors import RequestInvalid
 from storage.attributes import Attributes, element
 from storage.holdings.question import LIMIT, HoldingsQuestion, Level
+from storage.uids import is_uid
 
 MOST = 1000
 MOST_OF_STUDY = 10_000
@@ -42,9 +45,14 @@ class Within:
     series: str | None = None
 
     def keys(self) -> Mapping[str, str]:
-        """Return the UIDs by their tags."""
+        """Return the UIDs by their tags; RequestInvalid for what is none: a path names one study, and no pattern."""
         named = {STUDY_UID: self.study, SERIES_UID: self.series}
-        return {tag: uid for tag, uid in named.items() if uid is not None}
+        found = {tag: uid for tag, uid in named.items() if uid is not None}
+        if not all(map(is_uid, found.values())):
+            raise RequestInvalid(
+                "the path names a study or series by what is no UID", status=http.HTTPStatus.BAD_REQUEST
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from fastapi import Request
 from console.request_errors import BodyTooLarge, RequestRefused
 
 _LOOK_SECONDS = 0.5
+_LEAST_BYTES = 64 << 10
+"""So much comes in ``silent_seconds`` of waiting at least: who sends less holds a place that others want."""
 
 
 class BodyLate(RequestRefused):
-    """Nothing of the body came for too long."""
+    """Nothing of the body came for too long, or next to nothing."""
 
     code = "body_late"
     http_status = http.HTTPStatus.REQUEST_TIMEOUT
@@ -33,7 +35,7 @@ class ServerEnding(RequestRefused):
 
 @dataclass(frozen=True, slots=True)
 class BodyBounds:
-    """How large a body may be, how long nothing of it may come, and whether it is to end now."""
+    """How large a body may be, how long nothing or little of it may come, and whether it is to end now."""
 
     most_bytes: int
     silent_seconds: float
@@ -48,11 +50,15 @@ class StoreBody:
         self._bounds = bounds
         self._left = bounds.most_bytes
         self._is_over = False
+        self._waited_seconds = 0.0
+        self._came_meanwhile = 0
 
     def piece(self) -> bytes:
         """Return the next bytes, none at the end; BodyTooLarge, BodyLate, ServerEnding."""
         while not self._is_over:
+            began = time.monotonic()
             piece = from_thread.run(self._next)
+            self._require_pace(time.monotonic() - began, len(piece))
             self._left -= len(piece)
             if self._left < 0:
                 self._is_over = True
@@ -60,6 +66,16 @@ class StoreBody:
             if piece:
                 return piece
         return b""
+
+    def _require_pace(self, waited_seconds: float, size: int) -> None:
+        """Raise BodyLate where too little came while it was waited for; what storing takes is not the sender's time."""
+        self._waited_seconds += waited_seconds
+        self._came_meanwhile += size
+        if self._came_meanwhile >= _LEAST_BYTES:
+            self._waited_seconds, self._came_meanwhile = 0.0, 0
+        elif self._waited_seconds >= self._bounds.silent_seconds and not self._is_over:
+            self._is_over = True
+            raise BodyLate(f"less than {_LEAST_BYTES >> 10} KiB of the body came in {self._waited_seconds:.0f} s")
 
     async def _next(self) -> bytes:
         """Wait for the next bytes; none at the end, which is noted, or where a piece is empty."""

@@ -120,7 +120,10 @@ def _metadata_and_bulk(parts: RelatedParts) -> tuple[bytes, dict[str, bytes]]:
         if metadata is None:
             metadata = _small(part)
         else:
-            bulk[part.headers.get("content-location", "")] = part.read()
+            location = part.headers.get("content-location", "")
+            if location in bulk:
+                raise BodyBroken("two parts of bulk data have the same Content-Location: which is meant cannot be told")
+            bulk[location] = part.read()
     if metadata is None:
         raise BodyBroken("the body holds no part")
     return metadata, bulk

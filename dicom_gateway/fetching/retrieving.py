@@ -78,7 +78,7 @@ class Retrieval:
                 self._follow(association.send_c_move(asked, self.move_to, model), on_progress)
             return
         with self.inlet.visit(self.visitor) as visit:
-            taking = _Taking(visit, on_progress)
+            taking = _Taking(visit, study_instance_uid, on_progress)
             with self._association(_getting(), taking) as association:
                 model = StudyRootQueryRetrieveInformationModelGet
                 self._follow(association.send_c_get(asked, model), on_progress)
@@ -143,10 +143,11 @@ class Retrieval:
 
 
 class _Taking:
-    """Takes what comes by C-GET, image by image, and keeps the first reason of ours not to."""
+    """Takes what comes by C-GET of one study, image by image, and keeps the first reason of ours not to."""
 
-    def __init__(self, visit: Visit, on_progress: Progress) -> None:
+    def __init__(self, visit: Visit, study_instance_uid: str, on_progress: Progress) -> None:
         self._visit = visit
+        self._study_instance_uid = study_instance_uid
         self._on_progress = on_progress
         self._ours: OncueError | None = None
 
@@ -154,7 +155,7 @@ class _Taking:
         """Answer one C-STORE sub-operation."""
         try:
             self._on_progress()
-            self._visit.take(BytesIO(event.encoded_dataset()))
+            self._visit.take(BytesIO(event.encoded_dataset()), study_instance_uid=self._study_instance_uid)
         except OncueError as error:
             if error.retryable and self._ours is None:
                 self._ours = error

@@ -65,7 +65,7 @@ class WebSource:
                 raise SourceAnswerInvalid(f"{self.service.address} does not answer with the parts of a study")
             parts = RelatedParts(boundary_of(media_type), lambda: answer.read(_PIECE_BYTES))
             with self.inlet.visit(self.visitor) as visit:
-                _take_all(visit, parts, on_progress)
+                _take_all(visit, parts, study_instance_uid, on_progress)
 
     @contextlib.contextmanager
     def _answer(self, path: str) -> Iterator[StreamedAnswer]:
@@ -87,13 +87,13 @@ class WebSource:
         return self.service.refusal(status)
 
 
-def _take_all(visit: Visit, parts: RelatedParts, on_progress: Progress) -> None:
-    """Take each part; one that is none of ours to take is passed over, for the rest may be."""
+def _take_all(visit: Visit, parts: RelatedParts, study_instance_uid: str, on_progress: Progress) -> None:
+    """Take each part; one that is none of ours to take, or of another study, is passed over, for the rest may be."""
     ours: OncueError | None = None
     for part in parts:
         on_progress()
         try:
-            visit.take(cast("BinaryIO", part))
+            visit.take(cast("BinaryIO", part), study_instance_uid=study_instance_uid)
         except OncueError as error:
             if error.retryable and ours is None:
                 ours = error

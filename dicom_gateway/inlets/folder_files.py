@@ -22,6 +22,8 @@ _DEEPEST = 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_OF_A_NAME = 1_000
+_LONGEST_NAME = 255
+"""Bytes of a name on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class FolderTree:
     def __init__(self, path: Path) -> None:
         """Open it; OSError where it is none, or cannot be read. The folder itself may be named by a link."""
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.unreadable: set[str] = set()
 
     def close(self) -> None:
         """Let go of it."""
@@ -64,7 +67,8 @@ class FolderTree:
     def files(self) -> Iterator[FolderFile]:
         """Yield the files that may be taken in, whatever order they lie in; those that vanish meanwhile are left out.
 
-        Links, devices, pipes, empty files, and files and folders with hidden or unfinished names are left.
+        Links, devices, pipes, empty files, and files and folders with hidden or unfinished names are left. Why folders
+        in it could not be read is in ``unreadable`` then; they keep nobody from the others.
         """
         yield from self._files_of(self._root, ())
 
@@ -93,19 +97,23 @@ class FolderTree:
                 return
             name = _free_name(target, file.parts[-1])
             if reason:
-                _write(target, f"{name}.reason.txt", reason)
+                _write(target, _named(name, ".reason.txt"), reason)
             os.rename(file.parts[-1], name, src_dir_fd=source, dst_dir_fd=target)
 
     def _files_of(self, folder: int, parts: tuple[str, ...]) -> Iterator[FolderFile]:
         for entry in os.scandir(folder):
             if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED):
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 found = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     yield from self._below(folder, (*parts, entry.name))
                 elif stat.S_ISREG(found.st_mode) and found.st_size:
                     yield FolderFile((*parts, entry.name), Sight.of(found))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.unreadable.add(error.strerror or "unknown")
 
     def _below(self, folder: int, parts: tuple[str, ...]) -> Iterator[FolderFile]:
         if parts in ((DONE,), (REJECTED,)) or len(parts) > _DEEPEST:
@@ -170,12 +178,17 @@ def is_written_to(descriptor: int) -> bool:
 
 def _free_name(folder: int, name: str) -> str:
     for number in range(_MOST_OF_A_NAME):
-        candidate = f"{name}.{number}" if number else name
+        candidate = _named(name, f".{number}") if number else name
         try:
             os.stat(candidate, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return candidate
     raise FileExistsError(17, "too many files of one name", name)
+
+
+def _named(name: str, ending: str) -> str:
+    """Return a name with an ending, cut where both together are longer than a file system takes."""
+    return os.fsdecode(os.fsencode(name)[: _LONGEST_NAME - len(ending)]) + ending
 
 
 def _write(folder: int, name: str, text: str) -> None:

@@ -12,6 +12,7 @@ import structlog
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.inlets.part10 import Readable, read_head
 from dicom_gateway.loops import Loop
+from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.receiving.admission import Caller
 from dicom_gateway.receiving.association import HowEnded
 from dicom_gateway.receiving.association_records import AssociationRecords
@@ -68,6 +69,7 @@ class Inlet:
         clock: Callable[[], datetime],
         on_visit_end: Callable[[], None] = lambda: None,
     ) -> None:
+        keep_identifiers_out_of_logs()
         self._database = database
         self._objects = objects
         self._process_id = process_id

@@ -35,7 +35,7 @@ class MediaType:
         message = email.message.Message()
         message["content-type"] = text
         name, *parameters = message.get_params(failobj=[("", "")])
-        return cls(name[0].strip().lower(), {key.lower(): value for key, value in parameters})
+        return cls(name[0].strip().lower(), {key.lower(): _plain(value) for key, value in parameters})
 
 
 class RelatedPart:
@@ -151,6 +151,11 @@ def boundary_of(media_type: MediaType) -> str:
     if _BOUNDARY.fullmatch(boundary) is None:
         raise BodyBroken("the Content-Type names no boundary, or one that is none (RFC 2046 5.1.1)")
     return boundary
+
+
+def _plain(value: str | tuple[str | None, str | None, str]) -> str:
+    """Return the value of a parameter; of one with a character set and a language (RFC 2231) its text as it stands."""
+    return value if isinstance(value, str) else value[2]
 
 
 def _bad() -> Mapping[str, str]:

@@ -63,6 +63,7 @@ class WatchedFolder:
         self._monotonic = monotonic
         self._seen: dict[tuple[str, ...], _Seen] = {}
         self._is_missing = False
+        self._unreadable: set[str] = set()
         self._not_before = float("-inf")
 
     def look(self) -> bool:
@@ -92,6 +93,7 @@ class WatchedFolder:
             self._seen[file.parts] = seen
             if not seen.is_done_with and now - seen.since >= self._settings.still_seconds:
                 ready.append(file)
+        self._note_unreadable(tree.unreadable)
         return sorted(ready, key=lambda file: file.parts)
 
     def _take_some(self, tree: FolderTree, ready: list[FolderFile]) -> bool:
@@ -137,6 +139,14 @@ class WatchedFolder:
             tree.delete(file)
         else:
             tree.move(file, DONE)
+
+    def _note_unreadable(self, reasons: set[str]) -> None:
+        """Say once why folders below this one cannot be read; their names may be those of patients."""
+        for reason in sorted(reasons - self._unreadable):
+            logger.warning(
+                "folder.part_unreadable", code="folder_unusable", path=str(self._settings.path), reason=reason
+            )
+        self._unreadable = reasons
 
     def _note_missing(self, error: OSError) -> None:
         self._seen.clear()

@@ -80,3 +80,8 @@ def test_what_is_no_patient_data_stays_readable(lines: io.StringIO) -> None:
 def test_lines_below_the_level_are_left_out(lines: io.StringIO) -> None:
     structlog.get_logger().debug("loud")
     assert lines.getvalue() == ""
+
+
+def test_what_pydicom_quotes_is_left_out(lines: io.StringIO) -> None:
+    logging.getLogger("pydicom").warning("Invalid value for VR DA: 'of somebody'.")
+    assert not lines.getvalue()

@@ -131,6 +131,12 @@ def test_a_search_that_is_none_is_refused_without_its_values(served: Served, que
     assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["*", "%00", "%3F" * 8, f"{_STUDY}%5C{_OTHER}", f"{_STUDY}/series/*"])
+def test_a_path_names_one_study_and_no_pattern(served: Served, path: str) -> None:
+    answer = served.get(f"/studies/{path}/instances")
+    assert (answer.status_code, answer.json()["code"]) == (400, "request_invalid")
+
+
 def test_answers_are_json_alone(served: Served) -> None:
     answer = served.get("/studies", 'multipart/related; type="application/dicom+xml"')
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")

@@ -162,12 +162,24 @@ def test_instances_of_another_study_than_the_path_names_are_not_stored(console: 
             415,
             "media_type_unsupported",
         ),
+        (
+            body(part10()),
+            {"Content_Type": "multipart/related; type*=utf-8''image%2Fpng; boundary=b"},
+            415,
+            "media_type_unsupported",
+        ),
         (body(part10()), {"Content_Encoding": "gzip"}, 415, "media_type_unsupported"),
         (b"", {}, 400, "body_broken"),
         (b"--b--\r\n", {}, 400, "body_broken"),
         (body(part10(), end=b""), {}, 400, "body_broken"),
         (body(b"x" * (5 << 20)), {}, 413, "body_too_large"),
         (b"--b\r\n\r\n{\r\n--b--", {"Content_Type": RELATED.replace("dicom", "dicom+json")}, 400, "body_invalid"),
+        (
+            b"--b\r\n\r\n[{}]" + b"\r\n--b\r\nContent-Location: x\r\n\r\n1" * 2 + b"\r\n--b--",
+            {"Content_Type": RELATED.replace("dicom", "dicom+json")},
+            400,
+            "body_broken",
+        ),
         (b"--b\r\n\r\n[3]\r\n--b--", {"Content_Type": RELATED.replace("dicom", "dicom+json")}, 400, "body_invalid"),
     ],
 )
@@ -241,6 +253,26 @@ def test_metadata_with_bulk_data_becomes_an_object(console: Served) -> None:
     assert (stored.PixelData, str(stored.PatientName)) == (image.PixelData, "Größe^Zoë")
     missing = console.post(content.replace(b"bulk/1\r\n\r\n", b"bulk/2\r\n\r\n"), Content_Type=related)
     assert (missing.status_code, uids(missing, FAILED)) == (409, [image.SOPInstanceUID])
+
+
+@pytest.mark.slow
+def test_no_value_of_metadata_reaches_the_log(tmp_path: Path, sqlite_template: Path) -> None:
+    found = ct_image("quoted")
+    del found.PixelData
+    content = found.to_json_dict()
+    for tag, vr in (("00100040", "CS"), ("00101010", "AS")):
+        content[tag] = {"vr": vr, "Value": [f"secret-of-nobody-{vr}"]}
+    with console_process(tmp_path, sqlite_template) as (process, server):
+        answer = server.post(
+            body(json.dumps([content]).encode(), media_type="application/dicom+json"),
+            Content_Type=RELATED.replace("dicom", "dicom+json"),
+        )
+        assert answer.status_code == 200
+        process.terminate()
+        process.wait(60)
+    said = (tmp_path / "console.log").read_bytes()
+    assert b"Application startup complete" in said
+    assert b"secret" not in said
 
 
 def test_our_own_sender_stores_here(console: Served, tmp_path: Path) -> None:
@@ -330,6 +362,21 @@ def test_whoever_falls_silent_is_answered_and_what_came_before_stays_stored(
     assert server.stored(image) is not None
 
 
+def test_whoever_sends_a_byte_now_and_then_keeps_no_place(sqlite_database: Database, tmp_path: Path) -> None:
+    app = create_app(
+        sqlite_database, ObjectStore(tmp_path), ConsoleSettings(), gateway=GatewaySettings(network_seconds=0.5)
+    )
+    token, answered = new_token(sqlite_database), b""
+    with served(app) as port, begun(Served(port, token, sqlite_database, ObjectStore(tmp_path)), b"") as connection:
+        connection.settimeout(0.1)
+        for _ in range(100):
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answered = connection.recv(1 << 16)
+                break
+    assert answered.startswith(b"HTTP/1.1 408 ")
+
+
 def test_more_requests_than_are_carried_out_at_once_are_told_to_come_again(console: Served) -> None:
     image = ct_image("busy")
     with contextlib.ExitStack() as stack:
@@ -351,7 +398,10 @@ def console_process(state: Path, template: Path, **variables: str) -> Iterator[t
     token, port = new_token(database), free_port()
     command = [sys.executable, "-c", "from console.cli import main; main()", "console", "--state", str(state)]
     environment = {**os.environ, "ONCUE_CONSOLE_PORT": str(port), **variables}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
+    with (
+        (state / "console.log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=log) as process,
+    ):
         try:
             until(lambda: _answers(port), "the console")
             yield process, Served(port, token, database, objects)

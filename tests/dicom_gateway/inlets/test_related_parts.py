@@ -79,7 +79,13 @@ def test_what_is_left_unread_of_a_part_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "boundary"), [('multipart/related; Boundary="a b"', "a b"), ("x/y;boundary=1.2", "1.2")]
+    ("text", "boundary"),
+    [
+        ('multipart/related; Boundary="a b"', "a b"),
+        ("x/y;boundary=1.2", "1.2"),
+        ("x/y; boundary*=utf-8''a%20b; type*=undefined'en'x", "a b"),
+        ("x/y; boundary*0=a; boundary*1=b", "ab"),
+    ],
 )
 def test_a_boundary_is_read_with_quotes_and_without(text: str, boundary: str) -> None:
     assert boundary_of(MediaType.parse(text)) == boundary

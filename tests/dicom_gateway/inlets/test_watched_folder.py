@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from dicom_gateway.config import GatewaySettings, TakenFiles, WatchedFolderSettings
 from dicom_gateway.inlets import watched_folder
+from dicom_gateway.inlets.folder_files import FolderTree
 from dicom_gateway.inlets.inlet import Inlet
 from dicom_gateway.inlets.watched_folder import WatchedFolder
 from storage import audit
@@ -24,6 +25,7 @@ from tests.support.part10 import part10, running_inlet
 from tests.support.senders import ct_image
 
 STILL = 5.0
+_NOBODY = 65534
 
 
 @dataclass
@@ -188,6 +190,18 @@ def test_a_folder_that_becomes_a_link_before_its_file_is_taken_leads_nowhere(
     assert (outside / "1.dcm").is_file()
 
 
+def test_a_name_that_has_no_room_for_an_ending_is_cut(watched: Watched) -> None:
+    name = "ü" * 127
+    for content in (b"none", b"none either"):
+        watched.write(name, content)
+        watched.wait()
+    assert watched.left() == {
+        f"rejected/{name}",
+        f"rejected/{'ü' * 122}.reason.txt",
+        f"rejected/{os.fsdecode(os.fsencode(name)[:253])}.1",
+    }
+
+
 def test_a_file_that_vanishes_is_no_error(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     path = watched.write("1.dcm", part10())
     watched.folder.look()
@@ -195,6 +209,24 @@ def test_a_file_that_vanishes_is_no_error(watched: Watched, capsys: pytest.Captu
     path.unlink()
     watched.folder.look()
     assert (watched.stored(), "warning" in capsys.readouterr().out) == (0, False)
+
+
+def test_a_folder_that_cannot_be_read_keeps_nobody_from_the_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name in ("a", "locked", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.dcm").write_bytes(part10())
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "locked").chmod(0)
+    tree, user = FolderTree(tmp_path), os.geteuid()
+    if not user:
+        os.seteuid(_NOBODY)  # who runs as root reads everything
+    try:
+        found = {str(file) for file in tree.files()}
+    finally:
+        os.seteuid(user)
+        tree.close()
+    assert (found, tree.unreadable) == ({"a/1.dcm", "z/1.dcm"}, {"Permission denied"})
 
 
 def test_a_folder_that_is_missing_is_waited_for(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
