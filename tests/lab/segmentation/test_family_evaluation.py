@@ -19,6 +19,7 @@ from workers.segmentation import likeness
 from workers.segmentation.calibration import CaseScale
 from workers.segmentation.families import PET
 from workers.segmentation.family_calibration import FamilyCalibration
+from workers.segmentation.family_segmenter import installed_family
 from workers.segmentation.mask import MaskRule
 from workers.segmentation.unet import UNet
 
@@ -88,10 +89,15 @@ def test_images_that_are_not_the_family_s_count_as_nothing_found(cases: Path, fa
     assert {case["dice"] for case in per_case} == {0.0}
 
 
-def test_an_uninstalled_family_is_named(cases: Path) -> None:
-    result = CliRunner().invoke(app, ["evaluate", "segmentation", "--cases", str(cases), "--family", "breast-us"])
+def test_an_uninstalled_family_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no weights of the family breast-us"):
+        installed_family(tmp_path, "breast-us")
+
+
+def test_a_family_that_is_none_is_named(cases: Path) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "segmentation", "--cases", str(cases), "--family", "toe"])
     assert isinstance(result.exception, ConfigurationError)
-    assert "no weights of the family breast-us" in str(result.exception)
+    assert "no family 'toe'" in str(result.exception)
 
 
 def test_every_installed_family_gets_a_table_by_one_command(cases: Path, tmp_path: Path) -> None:
