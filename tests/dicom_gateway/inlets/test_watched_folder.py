@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from dicom_gateway.config import GatewaySettings, TakenFiles, WatchedFolderSettings
 from dicom_gateway.inlets import watched_folder
@@ -202,13 +203,15 @@ def test_a_name_that_has_no_room_for_an_ending_is_cut(watched: Watched) -> None:
     }
 
 
-def test_a_file_that_vanishes_is_no_error(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_vanishes_is_no_error(watched: Watched) -> None:
     path = watched.write("1.dcm", part10())
     watched.folder.look()
     watched.now += STILL
     path.unlink()
-    watched.folder.look()
-    assert (watched.stored(), "warning" in capsys.readouterr().out) == (0, False)
+    with capture_logs() as logged:
+        watched.folder.look()
+    assert watched.stored() == 0
+    assert [line for line in logged if line["log_level"] == "warning"] == []
 
 
 def test_a_folder_that_cannot_be_read_keeps_nobody_from_the_others(tmp_path: Path) -> None:
@@ -229,11 +232,12 @@ def test_a_folder_that_cannot_be_read_keeps_nobody_from_the_others(tmp_path: Pat
     assert (found, tree.unreadable) == ({"a/1.dcm", "z/1.dcm"}, {"Permission denied"})
 
 
-def test_a_folder_that_is_missing_is_waited_for(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_missing_is_waited_for(watched: Watched) -> None:
     watched.path.rmdir()
-    watched.wait()
-    watched.wait()
-    assert capsys.readouterr().out.count("folder.missing") == 1
+    with capture_logs() as logged:
+        watched.wait()
+        watched.wait()
+    assert [line["event"] for line in logged].count("folder.missing") == 1
     watched.path.mkdir()
     watched.write("1.dcm", part10())
     watched.wait()
