@@ -40,7 +40,7 @@ def examined(place: Place) -> dict[str, Any]:
 def test_the_routes_in_force_are_named_with_their_digest(place: Place) -> None:
     (part,) = examined(place).values()
     assert (part["subject"], part["verdict"]) == ("routes", "fine")
-    assert part["detail"].startswith(f"4 in {SHIPPED} (shipped), sha256 ")
+    assert part["detail"].startswith(f"6 in {SHIPPED} (shipped), sha256 ")
 
 
 def test_a_file_that_is_wrong_is_a_fault_with_line_and_rule(place: Place) -> None:
