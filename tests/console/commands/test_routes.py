@@ -78,6 +78,7 @@ def test_the_shipped_routes_are_listed_with_file_digest_and_conditions(place: Pl
     route, *others = oncue("routes", "list", "--state", place.state, "--json").json
     assert [(other["name"], other["analyser"], other["prompt"]) for other in others] == [
         ("limb-mr", "family-limb-mr", None), ("limb-ct", "family-body-ct", None), ("limb-pet", "family-pet", None),
+        ("head-mr-contrast", "family-head-mr", "tumor"), ("breast-us", "family-breast-us", None),
     ]  # fmt: skip # reads by its lines
     assert (route["name"], route["analyser"], route["prompt"], route["pool"]) == (
         "head-mr", "zero-shot", "tumor", "default",
