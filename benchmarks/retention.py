@@ -98,28 +98,28 @@ def _rows(
         {"id": n, "study_instance_uid": f"2.25.{n}", "revision": 1, "lane": "routine", "opened_at": arrived,
          "last_instance_at": arrived, "closed_at": arrived, **no}
         for n in numbers
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
     yield StandingRow, [
         {"study_id": n, "state": "succeeded", "rank": n % 4, "minus_confidence": 0.0, "arrived_at": arrived,
          "leading_job_id": n, "instances": images, "complete": True, "analysed": True, "waiting": False,
          "unread": False, "image_bytes": images * len(IMAGE), "keeps_images": True, "keeps_results": True,
          "keeps_pictures": True}
         for n in numbers
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
     yield InstanceRow, [_instance(n, index, objects, arrived) for n in numbers for index in range(images)]
     yield JobRow, [
         {"id": n, "study_id": n, "revision": 1, "route": "head", "pool": "cpu", "analyser": "x", "wanted": "[]",
          "wanted_sha256": "0" * 64, "state": "succeeded", "lane": "routine", "attempts": 1, "token": 1,
          "opened_at": arrived}
         for n in numbers
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
     yield AnalysisRow, [
         {"job_id": n, "series_instance_uid": f"2.25.{n}.1", "input_sha256": "0" * 64, "grid_digest": _sha("grid", n),
          "algorithm_name": "x", "algorithm_version": "1", "weights_sha256": "0" * 64, "parameters": "{}",
          "case_score": 0.5, "priority": "HIGH", "rule": "x", "policy_sha256": "0" * 64, "policy_inputs": "{}",
          "timings": "[]", "overlays": "[]", "notes": "[]", "analysed_at": arrived}
         for n in numbers
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
     yield ReportRow, [{"job_id": n, "state": "written", "attempts": 0, "next_attempt_at": arrived} for n in numbers]
     yield (
         AnalysisFileRow,
@@ -141,13 +141,13 @@ def _rows(
          "digest": _sha("sr", n, index), "size_bytes": 1000, "written_at": arrived}
         for n in numbers
         for index in range(2)
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
     yield DeliveryRow, [
         {"object_id": 2 * n + index, "destination": "PACS@127.0.0.1:104", "state": "sent", "rank": 1, "attempts": 1,
          "next_attempt_at": arrived}
         for n in numbers
         for index in range(2)
-    ]  # fmt: skip
+    ]  # fmt: skip # reads by its lines
 
 
 def _instance(number: int, index: int, objects: ObjectStore | None, arrived: object) -> dict[str, object]:

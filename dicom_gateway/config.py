@@ -287,7 +287,3 @@ class GatewaySettings(BaseModel):
         if self.tls_certificate is None and self.tls_key is not None:
             raise ValueError("gateway.tls_key is set without gateway.tls_certificate: set both")
         return self
-
-    def listening_on(self, port: int) -> Self:
-        """Return the same settings with another port."""
-        return self.model_copy(update={"port": port})

@@ -15,11 +15,13 @@ from sqlalchemy.orm import Session
 from storage import audit, delivery_lists, negotiations
 from storage.delivery_tables import DestinationCircuitRow, DestinationRow
 from storage.domain import ObjectKind, Priority, Unanalysed
-from storage.errors import DestinationBusy, RecordExists, RecordMissing
+from storage.errors import DestinationBusy, RecordExists
+from storage.named_entries import EntryKind
 from storage.proof_ways import ProofWay
 from storage.states import DeliveryState
 
 DEFAULT_FORMS = (ObjectKind.SEG, ObjectKind.SR)
+_KIND = EntryKind(DestinationRow, "destination", "destination", "oncue destinations list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,13 @@ class OpenCircuit:
 
 def add(session: Session, entry: DestinationEntry, *, actor: str, now: datetime) -> None:
     """Record an entry; RecordExists where its name is taken."""
-    if _row(session, entry.name) is not None:
+    if _KIND.find(session, entry.name) is not None:
         raise RecordExists(
             f"there is a destination {entry.name} already: choose another name, or `oncue destinations change`"
         )
     session.add(DestinationRow(**_columns(entry), added_by=actor, added_at=now, changed_at=now))
     session.flush()
-    audit.record(session, "destination:added", _subject(entry.name), actor=actor, now=now, details=_details(entry))
+    audit.record(session, "destination:added", _KIND.subject(entry.name), actor=actor, now=now, details=_details(entry))
 
 
 def change(session: Session, entry: DestinationEntry, *, actor: str, now: datetime) -> None:
@@ -94,7 +96,7 @@ def change(session: Session, entry: DestinationEntry, *, actor: str, now: dateti
 
     Results that are on their way go to the new address. What the old one said that it takes is forgotten.
     """
-    row = _required(session, entry.name)
+    row = _KIND.required(session, entry.name)
     before = _entry(row)
     if before == entry:
         return
@@ -104,17 +106,14 @@ def change(session: Session, entry: DestinationEntry, *, actor: str, now: dateti
     session.flush()
     if (before.address, before.transfer_syntaxes) != (entry.address, entry.transfer_syntaxes):
         _forget_peer(session, entry.name)
-    audit.record(session, "destination:changed", _subject(entry.name), actor=actor, now=now, details=_details(entry))
+    audit.record(
+        session, "destination:changed", _KIND.subject(entry.name), actor=actor, now=now, details=_details(entry)
+    )
 
 
 def set_paused(session: Session, name: str, *, paused: bool, actor: str, now: datetime) -> None:
     """Send nothing to a destination until it is resumed, or go on; the same once more changes nothing."""
-    row = _required(session, name)
-    if row.paused == paused:
-        return
-    row.paused, row.changed_at = paused, now
-    tag = "destination:paused" if paused else "destination:resumed"
-    audit.record(session, tag, _subject(name), actor=actor, now=now)
+    _KIND.set_paused(session, name, paused=paused, actor=actor, now=now)
 
 
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
@@ -122,20 +121,20 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
 
     ``calling_off.call_off_destination`` calls off what waits. What was sent there stays on record under its name.
     """
-    row = _required(session, name)
+    row = _KIND.required(session, name)
     _require_idle(session, name)
     entry = _entry(row)
     session.delete(row)
     session.flush()
     _forget_peer(session, name)
-    audit.record(session, "destination:removed", _subject(name), actor=actor, now=now, details=_details(entry))
+    audit.record(session, "destination:removed", _KIND.subject(name), actor=actor, now=now, details=_details(entry))
 
 
 def find(session: Session, name: str) -> RecordedDestination:
     """Return the entry of this name; RecordMissing where there is none."""
-    row = _row(session, name)
+    row = _KIND.find(session, name)
     if row is None:
-        raise _missing(name)
+        raise _KIND.missing(name)
     return _recorded(row)
 
 
@@ -256,23 +255,3 @@ def _entry(row: DestinationRow) -> DestinationEntry:
 
 def _recorded(row: DestinationRow) -> RecordedDestination:
     return RecordedDestination(_entry(row), row.added_by, row.added_at, row.changed_at)
-
-
-def _row(session: Session, name: str) -> DestinationRow | None:
-    return session.scalars(select(DestinationRow).where(DestinationRow.name == name)).one_or_none()
-
-
-def _required(session: Session, name: str) -> DestinationRow:
-    query = select(DestinationRow).where(DestinationRow.name == name).with_for_update()
-    row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
-    if row is None:
-        raise _missing(name)
-    return row
-
-
-def _missing(name: str) -> RecordMissing:
-    return RecordMissing(f"there is no destination {name}; `oncue destinations list` shows those that there are")
-
-
-def _subject(name: str) -> str:
-    return f"destination/{name}"

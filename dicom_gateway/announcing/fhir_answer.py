@@ -40,7 +40,7 @@ _ISSUE_CODES = _PASSING_ISSUES | {
     "invalid", "structure", "required", "value", "invariant", "security", "login", "unknown", "expired", "forbidden",
     "suppressed", "processing", "not-supported", "duplicate", "multiple-matches", "not-found", "deleted", "too-long",
     "code-invalid", "extension", "too-costly", "business-rule", "conflict", "informational",
-}  # fmt: skip
+}  # fmt: skip # reads by its lines
 
 
 def judged(answer: HttpAnswer, *, now: datetime) -> Answer:

@@ -183,7 +183,7 @@ def _free_place(taken: NDArray[bool_], mask: NDArray[bool_], size: tuple[int, in
     places = (
         (behind, above), (behind, middle_y), (behind, below), (middle_x, below),
         (before, below), (before, middle_y), (before, above), (middle_x, above),
-    )  # fmt: skip
+    )  # fmt: skip # reads by its lines
     inside = [
         (min(max(round(x), 0), max(width - size[0], 0)), min(max(round(y), 0), max(height - size[1], 0)))
         for x, y in places

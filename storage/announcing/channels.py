@@ -13,9 +13,11 @@ from storage import audit, circuits
 from storage.announcing import escalations
 from storage.announcing.tables import AnnouncementRow, AnnouncementState, ChannelKind, ChannelRow
 from storage.domain import Priority
-from storage.errors import ChannelBusy, RecordExists, RecordMissing
+from storage.errors import ChannelBusy, RecordExists
+from storage.named_entries import EntryKind
 
 URGENT = (Priority.STAT, Priority.HIGH)
+_KIND = EntryKind(ChannelRow, "channel", "channel", "oncue channels list")
 _UNDER_WAY = (AnnouncementState.PENDING, AnnouncementState.SENDING)
 
 
@@ -65,12 +67,12 @@ class RecordedChannel:
 
 def add(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) -> None:
     """Record an entry; RecordExists where its name is taken. It is told of results that come from now on."""
-    if _row(session, entry.name) is not None:
+    if _KIND.find(session, entry.name) is not None:
         raise RecordExists(f"there is a channel {entry.name} already: choose another name, or `oncue channels change`")
     session.add(ChannelRow(**_columns(entry), added_by=actor, added_at=now, changed_at=now))
     session.flush()
     escalations.reschedule(session, now=now)
-    audit.record(session, "channel:added", _subject(entry.name), actor=actor, now=now, details=_details(entry))
+    audit.record(session, "channel:added", _KIND.subject(entry.name), actor=actor, now=now, details=_details(entry))
 
 
 def change(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) -> None:
@@ -78,7 +80,7 @@ def change(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) 
 
     What waits goes to the new address, which is tried at once.
     """
-    row = _required(session, entry.name)
+    row = _KIND.required(session, entry.name)
     before = _entry(row)
     if before == entry:
         return
@@ -88,21 +90,16 @@ def change(session: Session, entry: ChannelEntry, *, actor: str, now: datetime) 
     session.flush()
     escalations.reschedule(session, now=now)  # studies before circuits: whoever records an answer takes them so
     circuits.release(session, circuit_of(entry.name), actor=actor, now=now)
-    audit.record(session, "channel:changed", _subject(entry.name), actor=actor, now=now, details=_details(entry))
+    audit.record(session, "channel:changed", _KIND.subject(entry.name), actor=actor, now=now, details=_details(entry))
 
 
 def set_paused(session: Session, name: str, *, paused: bool, actor: str, now: datetime) -> None:
     """Tell a channel nothing until it is resumed, or go on; the same once more changes nothing."""
-    row = _required(session, name)
-    if row.paused == paused:
+    if _KIND.set_paused(session, name, paused=paused, actor=actor, now=now) is None:
         return
-    row.paused, row.changed_at = paused, now
-    session.flush()
     escalations.reschedule(session, now=now)
     if not paused:
         circuits.release(session, circuit_of(name), actor=actor, now=now)
-    tag = "channel:paused" if paused else "channel:resumed"
-    audit.record(session, tag, _subject(name), actor=actor, now=now)
 
 
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
@@ -110,7 +107,7 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
 
     What it was told stays on record under its name.
     """
-    row = _required(session, name)
+    row = _KIND.required(session, name)
     counts = count_by_state(session, name)
     if waiting := sum(counts.get(state, 0) for state in _UNDER_WAY):
         raise ChannelBusy(
@@ -122,14 +119,14 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     session.flush()
     escalations.reschedule(session, now=now)
     circuits.release(session, circuit_of(name), actor=actor, now=now)
-    audit.record(session, "channel:removed", _subject(name), actor=actor, now=now, details=_details(entry))
+    audit.record(session, "channel:removed", _KIND.subject(name), actor=actor, now=now, details=_details(entry))
 
 
 def find(session: Session, name: str) -> RecordedChannel:
     """Return the entry of this name; RecordMissing where there is none."""
-    row = _row(session, name)
+    row = _KIND.find(session, name)
     if row is None:
-        raise _missing(name)
+        raise _KIND.missing(name)
     return _recorded(row)
 
 
@@ -148,8 +145,7 @@ def taken(session: Session, name: str) -> ChannelEntry | None:
 
     Claims of one channel follow one another so.
     """
-    query = select(ChannelRow).where(ChannelRow.name == name).with_for_update()
-    row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    row = _KIND.taken(session, name)
     return None if row is None else _entry(row)
 
 
@@ -207,23 +203,3 @@ def _entry(row: ChannelRow) -> ChannelEntry:
 
 def _recorded(row: ChannelRow) -> RecordedChannel:
     return RecordedChannel(_entry(row), row.added_by, row.added_at, row.changed_at)
-
-
-def _row(session: Session, name: str) -> ChannelRow | None:
-    return session.scalars(select(ChannelRow).where(ChannelRow.name == name)).one_or_none()
-
-
-def _required(session: Session, name: str) -> ChannelRow:
-    query = select(ChannelRow).where(ChannelRow.name == name).with_for_update()
-    row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
-    if row is None:
-        raise _missing(name)
-    return row
-
-
-def _missing(name: str) -> RecordMissing:
-    return RecordMissing(f"there is no channel {name}; `oncue channels list` shows those that there are")
-
-
-def _subject(name: str) -> str:
-    return f"channel/{name}"

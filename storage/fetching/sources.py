@@ -12,14 +12,16 @@ from sqlalchemy.orm import Session
 from storage import audit
 from storage.backoff import Backoff, Draw
 from storage.domain import Lane
-from storage.errors import FetchSourceBusy, RecordExists, RecordMissing
+from storage.errors import FetchSourceBusy, RecordExists
 from storage.fetching.hours import Hours
 from storage.fetching.tables import FetchedStudyRow, FetchSourceRow
 from storage.fetching.wanted import Wanted
 from storage.models import StudyRow
+from storage.named_entries import EntryKind
 from storage.states import FetchState
 
 SETTLE_SECONDS = 60
+_KIND = EntryKind(FetchSourceRow, "fetch-source", "source", "oncue fetch sources list")
 _LEFT_ALONE = Backoff(first_seconds=30.0, longest_seconds=900.0)
 
 
@@ -72,7 +74,7 @@ class RecordedSource:
 
 def add(session: Session, entry: FetchSource, *, actor: str, now: datetime) -> None:
     """Record a source; RecordExists where its name is taken. It is asked at once where it is asked by itself."""
-    if _row(session, entry.name) is not None:
+    if _KIND.find(session, entry.name) is not None:
         raise RecordExists(
             f"there is a source {entry.name} already: choose another name, or `oncue fetch sources change`"
         )
@@ -89,12 +91,14 @@ def add(session: Session, entry: FetchSource, *, actor: str, now: datetime) -> N
         )
     )
     session.flush()
-    audit.record(session, "fetch-source:added", _subject(entry.name), actor=actor, now=now, details=_details(entry))
+    audit.record(
+        session, "fetch-source:added", _KIND.subject(entry.name), actor=actor, now=now, details=_details(entry)
+    )
 
 
 def change(session: Session, entry: FetchSource, *, actor: str, now: datetime) -> None:
     """Put an entry in the place of the one with its name, and ask it anew; RecordMissing where there is none."""
-    row = _required(session, entry.name)
+    row = _KIND.required(session, entry.name)
     before = _entry(row)
     if before == entry:
         return
@@ -105,19 +109,16 @@ def change(session: Session, entry: FetchSource, *, actor: str, now: datetime) -
     if before.priors is None:
         row.priors_after = _last_study(session)
     session.flush()
-    audit.record(session, "fetch-source:changed", _subject(entry.name), actor=actor, now=now, details=_details(entry))
+    audit.record(
+        session, "fetch-source:changed", _KIND.subject(entry.name), actor=actor, now=now, details=_details(entry)
+    )
 
 
 def set_paused(session: Session, name: str, *, paused: bool, actor: str, now: datetime) -> None:
     """Ask a source nothing and fetch nothing until it is resumed, or go on; the same once more changes nothing."""
-    row = _required(session, name)
-    if row.paused == paused:
-        return
-    row.paused, row.changed_at = paused, now
-    if not paused and row.every_seconds is not None:
+    row = _KIND.set_paused(session, name, paused=paused, actor=actor, now=now)
+    if row is not None and not paused and row.every_seconds is not None:
         row.next_ask_at = now
-    tag = "fetch-source:paused" if paused else "fetch-source:resumed"
-    audit.record(session, tag, _subject(name), actor=actor, now=now)
 
 
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
@@ -125,7 +126,7 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
 
     What waits for it is forgotten with it; what came stays on record under its name.
     """
-    row = _required(session, name)
+    row = _KIND.required(session, name)
     of_source = FetchedStudyRow.source == name
     if session.scalar(select(FetchedStudyRow.id).where(of_source, FetchedStudyRow.state == FetchState.FETCHING.value)):
         raise FetchSourceBusy(f"a study is being fetched from {name}: pause it, and remove it once that has ended")
@@ -136,14 +137,14 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> None:
     details = {**_details(_entry(row)), "forgotten": len(forgotten)}
     session.delete(row)
     session.flush()
-    audit.record(session, "fetch-source:removed", _subject(name), actor=actor, now=now, details=details)
+    audit.record(session, "fetch-source:removed", _KIND.subject(name), actor=actor, now=now, details=details)
 
 
 def find(session: Session, name: str) -> RecordedSource:
     """Return the source of this name; RecordMissing where there is none."""
-    row = _row(session, name)
+    row = _KIND.find(session, name)
     if row is None:
-        raise _missing(name)
+        raise _KIND.missing(name)
     return _recorded(row)
 
 
@@ -154,9 +155,9 @@ def listed(session: Session) -> tuple[RecordedSource, ...]:
 
 def ask_now(session: Session, name: str, *, actor: str, now: datetime) -> None:
     """Have a source asked as soon as a gateway can; RecordMissing."""
-    row = _required(session, name)
+    row = _KIND.required(session, name)
     row.next_ask_at, row.failures = now, 0
-    audit.record(session, "fetch-source:ask-requested", _subject(name), actor=actor, now=now)
+    audit.record(session, "fetch-source:ask-requested", _KIND.subject(name), actor=actor, now=now)
 
 
 def answered(session: Session, name: str, *, turn: datetime, now: datetime) -> None:
@@ -164,7 +165,7 @@ def answered(session: Session, name: str, *, turn: datetime, now: datetime) -> N
 
     ``turn`` is until when it was held: where somebody wanted it asked meanwhile, it is asked once more.
     """
-    row = _locked(session, name)
+    row = _KIND.taken(session, name)
     if row is None:
         return
     row.asked_at, row.failures, row.code, row.reason = now, 0, None, None
@@ -175,12 +176,12 @@ def answered(session: Session, name: str, *, turn: datetime, now: datetime) -> N
 
 def silent(session: Session, name: str, code: str, reason: str, *, draw: Draw, now: datetime) -> None:
     """Note that a source cannot be asked: it is left alone for a while, longer each time. A new reason has an event."""
-    row = _locked(session, name)
+    row = _KIND.taken(session, name)
     if row is None:
         return
     if row.code != code:
         audit.record(
-            session, "fetch-source:ask-failed", _subject(name), actor="fetching", now=now, details={"code": code}
+            session, "fetch-source:ask-failed", _KIND.subject(name), actor="fetching", now=now, details={"code": code}
         )
     row.failures += 1
     row.asked_at, row.code, row.reason = now, code, reason
@@ -200,7 +201,7 @@ def take_turn(session: Session, name: str, *, now: datetime, hold_seconds: float
 
 def priors_asked(session: Session, name: str, study_id: int) -> None:
     """Note up to which study of ours a source was asked for priors."""
-    row = _row(session, name)
+    row = _KIND.find(session, name)
     if row is not None and study_id > row.priors_after:
         row.priors_after = study_id
 
@@ -263,27 +264,3 @@ def _recorded(row: FetchSourceRow) -> RecordedSource:
         row.reason,
         row.priors_after,
     )
-
-
-def _row(session: Session, name: str) -> FetchSourceRow | None:
-    return session.scalars(select(FetchSourceRow).where(FetchSourceRow.name == name)).one_or_none()
-
-
-def _locked(session: Session, name: str) -> FetchSourceRow | None:
-    query = select(FetchSourceRow).where(FetchSourceRow.name == name).with_for_update()
-    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
-
-
-def _required(session: Session, name: str) -> FetchSourceRow:
-    row = _locked(session, name)
-    if row is None:
-        raise _missing(name)
-    return row
-
-
-def _missing(name: str) -> RecordMissing:
-    return RecordMissing(f"there is no source {name}; `oncue fetch sources list` shows those that there are")
-
-
-def _subject(name: str) -> str:
-    return f"fetch-source/{name}"

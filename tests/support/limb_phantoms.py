@@ -50,7 +50,7 @@ class LimbPhantom:
         plan = _Plan(
             key=f"{key}-{self.modality}", study=key, modality=self.modality, description=names[self.modality],
             slope=slope, intercept=offset, stored=stored,
-        )  # fmt: skip
+        )  # fmt: skip # reads by its lines
         images = pet(plan) if self.modality == "PT" else series(plan)
         for image in images:
             image.BodyPartExamined = "THIGH"

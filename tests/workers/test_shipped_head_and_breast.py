@@ -117,7 +117,7 @@ def test_a_still_of_a_breast_gets_a_mask_of_its_mass(
     dataset = store_flat(
         US, objects, Rows=128, Columns=128, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
         PixelData=still.tobytes(), PlanarConfiguration=None, SequenceOfUltrasoundRegions=None,
-    ).dataset  # fmt: skip
+    ).dataset  # fmt: skip # reads by its lines
     facts = SeriesFacts(str(dataset.SeriesInstanceUID), "US", body_part_examined="BREAST", frames=1)
     analysis = analysed(sqlite_database, objects, tmp_path, facts, [dataset])
     assert (analysis.route, analysis.algorithm.name) == ("breast-us", "oncue-family")

@@ -72,27 +72,27 @@ class Family:
 HEAD_MR = Family(
     "head-mr", frozenset({"MR"}), frozenset({Region.HEAD, Region.NECK}),
     Frame.HEAD, 128, Grey.TISSUE, (0.0, 2.5), slices=1, prompted=True,
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 LIMB_MR = Family(
     "limb-mr", frozenset({"MR"}), frozenset({Region.UPPER_LIMB, Region.LOWER_LIMB, Region.PELVIS}),
     Frame.MILLIMETRES, 96, Grey.PICTURE, (0.0, 1.0), pixel_mm=2.0,
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 LUNG_CT = Family(
     "lung-ct", frozenset({"CT"}), frozenset({Region.CHEST}),
     Frame.MILLIMETRES, 96, Grey.PICTURE, (0.0, 1.0), pixel_mm=1.0, slices=1, body_above=-1.0,
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 BODY_CT = Family(
     "body-ct", frozenset({"CT"}), frozenset(),
     Frame.MILLIMETRES, 96, Grey.HOUNSFIELD, (-160.0, 240.0), pixel_mm=2.0,
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 PET = Family(
     "pet", frozenset({"PT"}), frozenset(),
     Frame.MILLIMETRES, 64, Grey.UPTAKE, (0.5, 40.0), pixel_mm=4.0, body_above=0.07,
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 BREAST_US = Family(
     "breast-us", frozenset({"US"}), frozenset({Region.BREAST}),
     Frame.PICTURE, 128, Grey.PICTURE, (0.0, 1.0), slices=1, body_above=-1.0,
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 FAMILIES: Mapping[str, Family] = {
     family.name: family for family in (HEAD_MR, LIMB_MR, LUNG_CT, BODY_CT, PET, BREAST_US)
 }

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 OVALS = Shapes(
     (2.5, 40.0), large=9.0, large_share=0.6, lobed_share=0.25, white_share=0.0, rough=0.12,
     turns=(-0.35, 0.35), stretch=(-0.6, 0.05),
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 RAGGED = Shapes(
     (5.0, 38.0), large=12.0, large_share=0.7, lobed_share=0.6, white_share=0.0, rough=0.4,
     turns=(-0.5, 0.5), stretch=(-0.45, 0.3),
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 RAGGED_SHARE, FLUID_SHARE = 0.45, 0.22
 """Share of ragged masses, and of the others that hold fluid."""
 DEPTHS = (0.1, 0.75)

@@ -44,7 +44,7 @@ STACKS: Mapping[str, str] = {"PET": "sarcoma-ct-pet-mr", "MR": "sarcoma-ct-pet-m
 FLAIR = "brain-mri-lgg"
 PICTURES = (
     "brain-mri-t1c", "brain-mri-no-tumor", "lung-nodule-ct", "breast-ultrasound", "covid-xray", "lung-xray-children",
-)  # fmt: skip
+)  # fmt: skip # reads by its lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dicom_gateway.config import GatewaySettings
     [({}, True), ({"quiet_seconds": 3}, False), ({"quiet_seconds": 3, "quiet_learned": True}, True)],
 )
 def test_a_quiet_time_that_somebody_set_is_kept_to(settings: dict[str, Any], learns: bool) -> None:
-    rules = Rules.of(GatewaySettings(**settings).listening_on(0))
+    rules = Rules.of(GatewaySettings(**settings))
     assert (rules.learns, rules.quiet_seconds) == (learns, settings.get("quiet_seconds", 10))
 
 

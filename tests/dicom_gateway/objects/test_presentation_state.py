@@ -195,7 +195,7 @@ def test_pixels_keep_their_shape(
 
 def test_a_radiograph_keeps_its_shutter(objects: ObjectStore) -> None:
     edges = {"ShutterShape": "RECTANGULAR", "ShutterLeftVerticalEdge": 2, "ShutterRightVerticalEdge": 18,
-             "ShutterUpperHorizontalEdge": 1, "ShutterLowerHorizontalEdge": 23}  # fmt: skip
+             "ShutterUpperHorizontalEdge": 1, "ShutterLowerHorizontalEdge": 23}  # fmt: skip # reads by its lines
     source = store_flat(DX, objects, **edges)
     (state,) = build(source.analysis(lesion_labels()), headers(source))
     assert {keyword: state[keyword].value for keyword in edges} == edges
