@@ -235,7 +235,7 @@ class Gateway:
 
     def drain(self, seconds: float) -> bool:
         """Wait until every image that was acknowledged is on record, and say whether it is."""
-        return self._listener.drain(seconds) and (self._only_receives or self._inlet.drain(seconds))
+        return self._listener.drain(seconds) and self._inlet.drain(seconds)
 
     def _working_loops(self) -> tuple[Loop, ...]:
         """Return the loops that end before the listener does; the heartbeat goes on until that is closed."""
@@ -252,7 +252,6 @@ class Gateway:
             self._delivery.wake()
             self._announcing.wake()
             self._commitment.wake()
-            self._fetching.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0

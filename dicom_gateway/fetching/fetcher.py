@@ -57,17 +57,21 @@ class Fetcher:
 
     def run_due(self) -> float | None:
         """Have every source asked and fetched from where something is due, each beside the others."""
-        with self._database.write() as session:
-            lost = claims.release_lost(session, now=self._terms.clock())
-        if lost:
-            logger.warning("fetching.taken_over", code="fetcher_lost", studies=lost)
         with self._database.read() as session:
-            known = sources.listed(session)
+            known, is_under_way = sources.listed(session), claims.is_under_way(session)
+        if is_under_way:
+            self._take_over()
         self._threads = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
         for source in known:
             if not source.entry.paused and source.entry.name not in self._threads:
                 self._begin(source)
         return None
+
+    def _take_over(self) -> None:
+        with self._database.write() as session:
+            lost = claims.release_lost(session, now=self._terms.clock())
+        if lost:
+            logger.warning("fetching.taken_over", code="fetcher_lost", studies=lost)
 
     def close(self) -> None:
         """Begin nothing more, and give up what is under way at its next sign of life."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ class Taken:
 class Inlet:
     """Takes DICOM files in. Threads share it; its process counts as alive by the inlet's own heartbeat.
 
-    ``process_id`` is the inlet's alone. ``on_visit_end`` is called when the end of a visit is on record.
+    It is started by its first visit: one that nobody uses has no journal, no thread and no row. ``process_id`` is the
+    inlet's alone. ``on_visit_end`` is called when the end of a visit is on record.
     """
 
     def __init__(
@@ -77,21 +79,29 @@ class Inlet:
         self._receiver = InstanceReceiver(database, objects, settings, process_id=process_id, clock=clock)
         self._records = AssociationRecords(self._receiver.note, process_id, clock, on_closed=on_visit_end)
         self._heartbeat = Loop("inlet", self._beat, seconds=processes.BEAT_SECONDS)
+        self._starting = threading.Lock()
+        self._is_started = False
 
     def start(self) -> None:
-        """Make a journal and put the process on record; StorageError where one of them cannot be done."""
-        self._objects.prepare()
-        with self._database.write() as session:
-            processes.start(session, self._process_id, KIND, now=self._clock())
-        try:
-            self._receiver.start()
-        except StorageError:
-            self._record_end()
-            raise
-        self._heartbeat.start()
+        """Make a journal and put the process on record, once; StorageError where one of them cannot be done."""
+        with self._starting:
+            if self._is_started:
+                return
+            self._objects.prepare()
+            with self._database.write() as session:
+                processes.start(session, self._process_id, KIND, now=self._clock())
+            try:
+                self._receiver.start()
+            except StorageError:
+                self._record_end()
+                raise
+            self._heartbeat.start()
+            self._is_started = True
 
     def stop(self) -> None:
         """Put what was taken on record, as far as the database answers, and end; a gateway sees to the rest."""
+        if not self._is_started:
+            return
         self._receiver.stop()
         self._heartbeat.stop()
         self._heartbeat.join()
@@ -99,11 +109,15 @@ class Inlet:
 
     def drain(self, seconds: float) -> bool:
         """Wait until every image that was taken is on record, and say whether it is."""
-        return self._receiver.drain(seconds)
+        return not self._is_started or self._receiver.drain(seconds)
 
     @contextmanager
     def visit(self, visitor: Visitor) -> Iterator[Visit]:
-        """Take in what somebody brings at once; on record as an association, from its first image to its end."""
+        """Take in what somebody brings at once; on record as an association, from its first image to its end.
+
+        StorageError where the inlet cannot be started.
+        """
+        self.start()
         visit = Visit(self._receiver, self._records, visitor)
         try:
             yield visit

@@ -94,6 +94,12 @@ def failed(session: Session, study_id: int, owner: str, code: str, reason: str, 
     try_again(session, row, code, reason, draw=draw, now=now)
 
 
+def is_under_way(session: Session) -> bool:
+    """Say whether any study is being fetched."""
+    query = select(FetchedStudyRow.id).where(FetchedStudyRow.state == FetchState.FETCHING.value)
+    return session.scalar(query.limit(1)) is not None
+
+
 def release_lost(session: Session, *, now: datetime) -> int:
     """Have what a dead gateway was fetching fetched again; return how many studies that are."""
     query = select(FetchedStudyRow).where(FetchedStudyRow.state == FetchState.FETCHING.value)
