@@ -30,7 +30,7 @@ from dicom_gateway.negotiator import Negotiator
 from dicom_gateway.notice_writer import NoticeWriter
 from dicom_gateway.objects.equipment import Equipment
 from dicom_gateway.queries.finding import find_services
-from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
+from dicom_gateway.queries.indexing import Indexing
 from dicom_gateway.queries.retrieval_service import Holdings, retrieval_services
 from dicom_gateway.receivers import receivers
 from dicom_gateway.receiving.listener import Listener
@@ -172,7 +172,7 @@ class Gateway:
             },
         )
         self._indexing = Indexing(database, objects, waiting=lambda: self._listener.waiting_images)
-        self._holdings = Loop("holdings", self._indexing.read_due, seconds=LOOK_SECONDS)
+        self._holdings = Loop("holdings", self._indexing.read_due, seconds=slowest)
 
     @property
     def port(self) -> int:
@@ -252,6 +252,7 @@ class Gateway:
             self._delivery.wake()
             self._announcing.wake()
             self._commitment.wake()
+            self._holdings.wake()
             if self._has_others:
                 self._assembly.wake()  # an association may have ended in another process
         return 0.0

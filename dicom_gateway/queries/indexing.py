@@ -21,7 +21,6 @@ from storage.holdings.headers import ReadHeaders, Unread, UnreadObject
 from storage.objects import ObjectStore
 from storage.sop_kinds import ImageKind, kind_of
 
-LOOK_SECONDS = 1.0
 _STUDIES_AT_ONCE = 20
 _OBJECTS_AT_ONCE = 250
 _BUSY_SECONDS = 0.5
@@ -47,8 +46,8 @@ class Indexing:
         """End a round between two batches."""
         self._stopped = True
 
-    def read_due(self) -> float:
-        """Read what is due, the newest studies first, and return in how many seconds to look again."""
+    def read_due(self) -> float | None:
+        """Read what is due, the newest studies first; return in how many seconds more is, None for nothing."""
         with self._database.read() as session:
             limit = _STUDIES_AT_ONCE + len(self._left_alone)
             due = kept_headers.due_studies(session, limit=limit)
@@ -57,7 +56,7 @@ class Indexing:
             if self._stopped or self._waiting() > _MANY_WAITING:
                 return _BUSY_SECONDS
             is_more |= self._read(study_id)
-        return _BREATH_SECONDS if is_more else LOOK_SECONDS
+        return _BREATH_SECONDS if is_more else None
 
     def _read(self, study_id: int) -> bool:
         """Read a study, or the first of very many objects, and say whether more of them may be left.

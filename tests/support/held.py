@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
-from dicom_gateway.queries.indexing import LOOK_SECONDS, Indexing
+from dicom_gateway.queries.indexing import Indexing
 from storage import registering
 from storage.arrivals import Origin, StudyFacts
 from storage.attributes import Attributes, Element, element
@@ -75,7 +75,7 @@ def register(database: Database, *stored: StoredInstance) -> None:
 def read_headers(database: Database, objects: ObjectStore) -> None:
     """Read the headers of everything that is due."""
     indexing = Indexing(database, objects, waiting=lambda: 0)
-    while indexing.read_due() < LOOK_SECONDS:
+    while indexing.read_due() is not None:
         pass
 
 
