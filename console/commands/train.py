@@ -212,18 +212,12 @@ def train_family_network(
         from lab.training.families.settings import FamilySettings
         from workers.segmentation.families import family_named
     known = family_named(family)
-    plan = plan_of(known)
     settings = FamilySettings(
         known,
         data,
         out / known.name,
         work,
-        first=plan.first,
-        second=plan.second,
-        folds=plan.folds,
-        walk=plan.walk,
-        edge_mm=plan.edge_mm,
-        marks_spread=plan.marks_spread,
+        plan=plan_of(known),
         seed=seed,
         threads=threads,
         deadline_minutes=minutes,

@@ -20,7 +20,8 @@ class UNet(nn.Module):
     """From ``[n, c, y, x]`` in -1..1 to logits of "lesion" ``[n, 1, y, x]``; ``c`` neighbouring slices or maps.
 
     A ``prompted`` network is also told what to look for, ``asked [n, 384]``: by how much the vector of a text differs
-    from that of "normal". Its product with the vector of a pixel is added to that pixel's logit.
+    from that of "normal". That scales and shifts the deepest features, which know where in the picture they are, and
+    its product with the vector of a pixel is added to that pixel's logit.
     """
 
     def __init__(self, inputs: int = 1, *, prompted: bool = False) -> None:
@@ -28,12 +29,13 @@ class UNet(nn.Module):
         self.downs = nn.ModuleList(_block(a, b) for a, b in pairwise((inputs, *CHANNELS)))
         self.ups = nn.ModuleList(_block(a + b, a) for a, b in reversed(list(pairwise(CHANNELS))))
         self.out = nn.Conv2d(CHANNELS[0], 1, 1)
+        self.context = _silent(nn.Linear(TEXT, 2 * CHANNELS[-1])) if prompted else None
         self.query = _silent(nn.Linear(TEXT, CHANNELS[0])) if prompted else None
 
     def forward(self, images: Tensor, asked: Tensor | None = None) -> Tensor:
         """Return the logit of each pixel; a network that is not prompted has no use for ``asked``."""
         levels = list(self._levels(images))
-        hidden = levels.pop()
+        hidden = self._told(levels.pop(), asked)
         for up in self.ups:
             grown = functional.interpolate(hidden, scale_factor=2, mode="nearest")
             hidden = up(torch.cat([grown, levels.pop()], dim=1))
@@ -46,6 +48,12 @@ class UNet(nn.Module):
     def features(self, images: Tensor, levels: int) -> Tensor:
         """Return the features of the level that is reached by so many steps downwards."""
         return next(islice(self._levels(images), levels - 1, None))
+
+    def _told(self, hidden: Tensor, asked: Tensor | None) -> Tensor:
+        if self.context is None or asked is None:
+            return hidden
+        gain, shift = self.context(asked)[:, :, None, None].chunk(2, dim=1)
+        return hidden * (1.0 + gain) + shift
 
     def _levels(self, images: Tensor) -> Iterator[Tensor]:
         hidden = images

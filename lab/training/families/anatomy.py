@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.volumes import Vector
+    from workers.segmentation.framing import FramedStack
 
     FloatArray = NDArray[np.float32]
+    BoolArray = NDArray[np.bool_]
 
 NEIGHBOURS = 12
 OF_ONE_PATIENT = 2
@@ -38,6 +40,11 @@ REACH = 6.0
 """Pixels around what was found that are neither free nor found."""
 DOUBT = 0.1
 """No pixel with a higher score is free, but where that is usual."""
+
+DARK = 0.85
+"""Grey, as a share of the body's median, below which tissue is dark."""
+OFTEN_DARK = 0.4
+"""Share of the neighbours, evened out, that are dark at a place where darkness is no sign."""
 
 
 def usual_scores(images: FloatArray, scores: FloatArray, patients: Sequence[str]) -> FloatArray:
@@ -58,15 +65,32 @@ def usual_scores(images: FloatArray, scores: FloatArray, patients: Sequence[str]
     return usual
 
 
-def marks_of(score: FloatArray, usual: FloatArray, spacing_mm: Vector, rule: MaskRule) -> NDArray[np.uint8]:
-    """Return the ``Mark`` of every pixel ``[y, x]`` by its score and by what is usual at its place."""
+def darkness(stack: FramedStack) -> FloatArray:
+    """Return 1 where the body is darker than most of it, as fluid, air and tumours that take up no contrast are."""
+    grey = ndimage.gaussian_filter((stack.images + 1.0) / 2.0, (0.0, 1.0, 1.0))
+    median = float(np.median(grey[stack.body])) if stack.body.any() else 1.0
+    return np.asarray(stack.body & (grey < DARK * median), dtype=np.float32)
+
+
+def unusually_dark(dark: FloatArray, usual: FloatArray) -> BoolArray:
+    """Return where a picture is dark and similar ones of others are not: it may be a tumour without uptake."""
+    return (dark > 0) & (usual < OFTEN_DARK)
+
+
+def marks_of(
+    score: FloatArray, usual: FloatArray, spacing_mm: Vector, rule: MaskRule, *, odd: BoolArray
+) -> NDArray[np.uint8]:
+    """Return the ``Mark`` of every pixel ``[y, x]`` by its score and by what is usual at its place.
+
+    What is ``odd`` is not free.
+    """
     labels = kept_components(score[None], spacing_mm, replace(rule, share=0.0))[0]
     numbers = [number for number in np.unique(labels[labels > 0]) if usual[labels == number].mean() < COMMON]
     weights = {number: float(score[labels == number].sum()) for number in numbers}
     heaviest = max(weights.values(), default=0.0)
     found = np.isin(labels, [number for number, weight in weights.items() if weight >= rule.share * heaviest])
     near = ndimage.distance_transform_edt(~found) <= REACH if found.any() else found
-    doubtful = near | ((score > DOUBT) & (usual < USUAL))
+    doubtful = near | ((score > DOUBT) & (usual < USUAL)) | odd
     return np.where(found, Mark.FOUND, np.where(doubtful, Mark.UNSURE, Mark.FREE)).astype(np.uint8)
 
 

@@ -40,7 +40,7 @@ KIND_PROMPTS: Mapping[TumourKind, tuple[str, ...]] = {
 }  # fmt: skip # reads by its lines
 SPECIFIC_SHARE = 0.5
 """Share of samples that are asked for a kind."""
-RIGHT_SHARE = 0.6
+RIGHT_SHARE = 0.5
 """Share of those that are asked for the kind that was painted."""
 
 

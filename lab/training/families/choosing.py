@@ -1,12 +1,13 @@
 """Choose a folded family's rule on patients whom the networks never saw, from few numbers, and say what that holds for.
 
 Two numbers are chosen: the share of a patient's peak at which the mask is drawn, and the share of its best slice below
-which a component ends. What a choice is worth on patients who took no part in it is read by leaving out each in turn.
+which a component ends; of a family with cases without tumour, the lowest peak of a component, too. What a choice is
+worth on patients who took no part in it is read by leaving out each in turn.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -49,22 +50,30 @@ class SpreadCase:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What is chosen: ``level`` of ``OwnLevel.share``, ``end`` of ``ends.cut_ends``, ``peak`` of ``MaskRule.peak``."""
+
+    level: float
+    end: float
+    peak: float = BASE.peak
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """What is given before anything is chosen: how scores are spread, and how far edges may move (``halfway``)."""
 
     walk: Walk
     edge_mm: float = 0.0
+    minimum_ml: float = BASE.minimum_ml
+    peaks: tuple[float, ...] = (BASE.peak,)
 
+    def choices(self) -> tuple[Choice, ...]:
+        """Return everything that may be chosen."""
+        return tuple(Choice(*numbers) for numbers in product(LEVELS, ENDS, self.peaks))
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The two numbers: ``level`` of ``OwnLevel.share``, and ``end`` of ``ends.cut_ends``."""
-
-    level: float
-    end: float
-
-
-CHOICES = tuple(Choice(level, end) for level, end in product(LEVELS, ENDS))
+    def rule(self, choice: Choice) -> MaskRule:
+        """Return the mask rule, without the level, which is each patient's own."""
+        return replace(BASE, peak=choice.peak, minimum_ml=self.minimum_ml)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +109,7 @@ def choose(cases: Sequence[SpreadCase], drawing: Drawing) -> Chosen:
     table = measured(cases, drawing)
     everyone = np.ones(len(cases), dtype=bool)
     best = table.best(everyone)
-    return Chosen(CHOICES[best], table.worth(best, everyone), left_out(table))
+    return Chosen(drawing.choices()[best], table.worth(best, everyone), left_out(table))
 
 
 def measured(cases: Sequence[SpreadCase], drawing: Drawing) -> Table:
@@ -124,7 +133,7 @@ def left_out(table: Table) -> Worth:
 
 def masked(case: SpreadCase, choice: Choice, drawing: Drawing) -> BoolArray:
     """Return the mask of a case by a choice, on the framed grid."""
-    rule = OwnLevel(drawing.walk, choice.level).rule(BASE, case.score, case.spacing_mm)
+    rule = OwnLevel(drawing.walk, choice.level).rule(drawing.rule(choice), case.score, case.spacing_mm)
     labels = cut_ends(kept_components(case.score, case.spacing_mm, rule), case.score, choice.end)
     if drawing.edge_mm <= 0:
         return labels > 0
@@ -134,6 +143,6 @@ def masked(case: SpreadCase, choice: Choice, drawing: Drawing) -> BoolArray:
 def _column(case: SpreadCase, drawing: Drawing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return Dice and number of far slices with a mask, for every choice."""
     free = metrics.far_slices(case.truth)
-    masks = [masked(case, choice, drawing) for choice in CHOICES]
+    masks = [masked(case, choice, drawing) for choice in drawing.choices()]
     dices = np.array([metrics.dice(mask, case.truth) for mask in masks])
     return dices, np.array([mask[free].any(axis=(1, 2)).sum() for mask in masks], dtype=np.float64)

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from lab.training.fields import FieldBank
 
 KINDS = tuple(TumourKind)
-SHARES = (0.34, 0.4, 0.26)
+SHARES = (0.3, 0.45, 0.25)
 SHAPES = {
     TumourKind.MENINGIOMA: Shapes((3.0, 22.0), large=6.0, large_share=0.65, white_share=0.0, rough=0.15),
-    TumourKind.GLIOMA: Shapes((3.0, 24.0), large=7.0, large_share=0.7, lobed_share=0.5, white_share=0.0, rough=0.35),
+    TumourKind.GLIOMA: Shapes((3.0, 28.0), large=8.0, large_share=0.7, lobed_share=0.5, white_share=0.0, rough=0.35),
     TumourKind.PITUITARY: Shapes((2.0, 11.0), large=4.0, large_share=0.6, white_share=0.0, rough=0.12),
 }
 SURFACE = (5, 14)
@@ -52,6 +52,8 @@ MIDLINE = 0.03
 SKULL = 5
 """Pixels of scalp and skull that meningiomas are cut off at."""
 VESSELS = 0.35
+DARK_SHARE = 0.4
+"""Share of gliomas that take up no contrast, but in spots: low-grade ones, cysts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,19 +135,22 @@ def _inside(
 ) -> Tensor:
     """Return the grey of a tumour at each place: even, mottled, patchy, dark, or a ring of uneven width."""
     count, shape, tissue = len(grey), grey.shape, canvas.tissue
-    dark = sorts.glioma & some(rng, count, 0.25)
+    dark = sorts.glioma & some(rng, count, DARK_SHARE)
     uptake = sorts.pick(spread(rng, 1.2, 2.4, count), spread(rng, 1.1, 2.3, count), spread(rng, 1.1, 2.2, count))
-    level = tissue * torch.where(dark, spread(rng, 0.4, 0.9, count), uptake)
+    bright = tissue * uptake
+    level = torch.where(dark, tissue * spread(rng, 0.25, 0.95, count), bright)
     depth = outline.height + spread(rng, 0.05, 0.35, count) * texture(bank, rng, (2.0, 6.0), shape)
     core = torch.sigmoid((depth - spread(rng, 0.1, 0.5, count)) * spread(rng, 6.0, 25.0, count))
     share = sorts.pick(*(torch.full((count, 1, 1, 1), one) for one in (0.1, 0.6, 0.15)))
     ringed = core * (torch.from_numpy(rng.random(count)).view(-1, 1, 1, 1) < share) * ~dark
-    within = torch.where(some(rng, count, 0.3), grey, tissue * spread(rng, 0.3, 1.0, count))
+    within = torch.where(some(rng, count, 0.3), grey, tissue * spread(rng, 0.2, 1.0, count))
     most = sorts.pick(*(torch.full((count, 1, 1, 1), one) for one in (0.1, 0.25, 0.1)))
     mottled = 1.0 + spread(rng, 0.0, 1.0, count) * most * texture(bank, rng, (1.0, 5.0), shape)
     patchy = torch.sigmoid((texture(bank, rng, (2.0, 6.0), shape) + spread(rng, -0.7, 1.5, count)) * 5.0)
     lacking = tissue * spread(rng, 0.5, 1.0, count)
     level = torch.where(sorts.glioma & some(rng, count, 0.3), lacking + (level - lacking) * patchy, level)
+    spots = torch.sigmoid((texture(bank, rng, (1.5, 5.0), shape) - spread(rng, 0.8, 2.2, count)) * 5.0)
+    level = level + (bright - level) * spots * (dark & some(rng, count, 0.5))
     return (level + (within - level) * ringed) * mottled
 
 

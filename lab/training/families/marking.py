@@ -116,9 +116,12 @@ def _compared(cases: Sequence[CaseSource], *, family: Family, scorer: Scorer) ->
     scores = [scorer.scores(stack) for stack in stacks]
     images = np.concatenate([stack.images for stack in stacks])
     patients = [case.patient for case, stack in zip(cases, stacks, strict=True) for _ in stack.images]
+    dark = np.concatenate([anatomy.darkness(stack) for stack in stacks])
     usual = iter(anatomy.usual_scores(images, np.concatenate(scores), patients))
+    odd = iter(anatomy.unusually_dark(dark, anatomy.usual_scores(images, dark, patients)))
     for case, stack, score in zip(cases, stacks, scores, strict=True):
-        marks = [anatomy.marks_of(one, next(usual), stack.spacing_mm, FOUND_RULE) for one in score]
+        spacing = stack.spacing_mm
+        marks = [anatomy.marks_of(one, next(usual), spacing, FOUND_RULE, odd=next(odd)) for one in score]
         yield case, stack, np.stack(marks)
 
 

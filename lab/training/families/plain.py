@@ -35,7 +35,8 @@ def train_plain(settings: FamilySettings, *, on_step: OnStep = unheard_step) -> 
     started = time.monotonic()
     torch.set_num_threads(settings.threads)
     family, dtype = settings.family, devices.choose_dtype(torch.device("cpu"), settings.dtype)
-    plan = replace(settings.first, steps=settings.first.steps + settings.second.steps)
+    steps = settings.plan.first.steps + settings.plan.second.steps
+    plan = replace(settings.plan.first, steps=steps)
     run = Run(f"{family.name}-plain", plan, settings.work, started + 60.0 * settings.deadline_minutes, on_step)
     free = material.load(family, settings.data)
     network, finished = fitting.fit(run, single(family), free, seed=settings.seed, dtype=dtype)

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from lab.training.families.settings import BATCH, FIRST, RATE, RATE_AFTER, SECOND
+from lab.training.families.settings import BATCH, RATE, RATE_AFTER, FamilyPlan
 from lab.training.settings import StageSettings
 from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, PET, Family
 from workers.segmentation.random_walk import Walk
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyPlan:
-    """Steps of both rounds of each network, how many networks there are (one for each fold), how scores are spread."""
-
-    first: StageSettings = FIRST
-    second: StageSettings = SECOND
-    folds: int = 1
-    walk: Walk | None = None
-    edge_mm: float = 0.0
-    marks_spread: bool = False
 
 
 def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
@@ -29,8 +16,13 @@ def _steps(first: int, second: int) -> tuple[StageSettings, StageSettings]:
 
 DEFAULT = FamilyPlan()
 PLANS: Mapping[Family, FamilyPlan] = {
-    HEAD_MR: FamilyPlan(StageSettings(500, 8, 1.5e-3), StageSettings(0, BATCH, RATE_AFTER), walk=Walk(0.04, 0.02)),
-    BREAST_US: FamilyPlan(*_steps(1050, 0)),
+    HEAD_MR: FamilyPlan(
+        StageSettings(2000, BATCH, 1.5e-3),
+        StageSettings(0, BATCH, RATE_AFTER),
+        walk=Walk(0.04, 0.005),
+        minimum_ml=0.3,
+    ),
+    BREAST_US: FamilyPlan(*_steps(2400, 0), walk=Walk(0.04, 0.005), peaks=(0.5, 0.7, 0.8, 0.9, 0.95, 0.97)),
     PET: FamilyPlan(*_steps(500, 300), folds=3, walk=Walk(0.08, 0.05), edge_mm=10.0),
     LIMB_MR: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
     BODY_CT: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.02, 0.02)),

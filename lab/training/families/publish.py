@@ -25,7 +25,7 @@ def publish(settings: FamilySettings, dealt: Sequence[Fold]) -> tuple[rules.Wort
     """Write everything but the networks; returns what the masks are worth on the cases that chose, and their number."""
     family = settings.family
     networks = rounds.networks(settings, *(rounds.file_of(settings, fold) for fold in dealt))
-    walk = settings.walk
+    walk = settings.plan.walk
     calibration, tuned = _chosen(settings, dealt, networks) if walk is None else _own(settings, dealt, walk)
     calibration.write(settings.out)
     known, refused = likeness.fit(family, networks.networks[0], settings.data)
@@ -52,10 +52,13 @@ def _chosen(
 def _own(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> tuple[FamilyCalibration, card.Tuned]:
     """Choose the share of each patient's own peak."""
     cases = out_of_fold.spread(settings, dealt, walk)
-    found = choosing.choose(cases, Drawing(walk, settings.edge_mm))
-    case = calibrate.scale_of(cases, otherwise=choosing.BASE.peak)
+    plan = settings.plan
+    drawing = Drawing(walk, plan.edge_mm, minimum_ml=plan.minimum_ml, peaks=plan.peaks)
+    found = choosing.choose(cases, drawing)
+    rule = drawing.rule(found.choice)
+    case = calibrate.scale_of(cases, otherwise=rule.peak)
     own = OwnLevel(walk, found.choice.level)
-    calibration = FamilyCalibration(settings.family, choosing.BASE, case, found.choice.end, own, settings.edge_mm)
+    calibration = FamilyCalibration(settings.family, rule, case, found.choice.end, own, plan.edge_mm)
     return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out, folds=len(dealt))
 
 

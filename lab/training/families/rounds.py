@@ -67,10 +67,10 @@ def train_first(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_a
 def train_second(settings: FamilySettings, fold: Fold, on_step: OnStep, *, stop_at: float) -> bool:
     """Go on with what the first round marks in whole stacks, where a family has any; returns as ``train_first``."""
     family, first = settings.family, _first(settings, fold)
-    if not marking.is_marked(family) or not settings.second.steps:
+    if not marking.is_marked(family) or not settings.plan.second.steps:
         return True
     free = material.load(family, settings.data, fold)
-    walk = settings.walk if settings.marks_spread else None
+    walk = settings.plan.walk if settings.plan.marks_spread else None
     whole = marking.load(family, settings.data, networks(settings, first), fold, walk=walk)
     both = _with_unlabelled(free, whole)
     run = _run(settings, fold, "second", on_step, stop_at=stop_at)
@@ -114,5 +114,5 @@ def _run_name(settings: FamilySettings, fold: Fold, name: str) -> str:
 
 
 def _run(settings: FamilySettings, fold: Fold, name: str, on_step: OnStep, *, stop_at: float) -> Run:
-    plan = settings.first if name == "first" else settings.second
+    plan = settings.plan.first if name == "first" else settings.plan.second
     return Run(_run_name(settings, fold, name), plan, settings.work, stop_at, on_step)

@@ -32,7 +32,7 @@ def train_family(settings: FamilySettings, *, on_step: OnStep = unheard_step) ->
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(settings.threads)
     stop_at = started + 60.0 * settings.deadline_minutes
-    dealt = folds.deal(material.patients_of(settings.family, settings.data), settings.folds)
+    dealt = folds.deal(material.patients_of(settings.family, settings.data), settings.plan.folds)
     trained = (part(settings, fold, on_step, stop_at=stop_at) for part in ROUNDS for fold in dealt)
     if not all(trained):
         return FamilyResult(finished=False, worth=None, cases=0, seconds=time.monotonic() - started)

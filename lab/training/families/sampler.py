@@ -29,6 +29,8 @@ LONELY_SHARE = 0.1
 """Share of samples whose neighbours are copies of the slice itself, as at the end of a stack."""
 MARGIN = 3
 """Pixels around what is found or unsure that lesions are not centred on."""
+UNWANTED_WEIGHT = 20.0
+"""How much more a pixel of a lesion counts that was not asked for: its sample has no overlap that would count."""
 SMALLEST = 4
 """Fewest pixels of a lesion in the middle slice."""
 
@@ -76,8 +78,9 @@ class FamilySampler:
         if self._prompts is not None:
             questions = self._prompts.ask(kinds, rng)
             asked, general = questions.asked, questions.general.float().view(-1, 1, 1, 1)
-            masks = masks * questions.wanted.float().view(-1, 1, 1, 1)
-            settled, known = settled * (1.0 - known * (1.0 - general)), known * general
+            wanted_of = questions.wanted.float().view(-1, 1, 1, 1)
+            unwanted, masks = masks * (1.0 - wanted_of), masks * wanted_of
+            settled, known = settled * (1.0 - known * (1.0 - general)) + UNWANTED_WEIGHT * unwanted, known * general
         scanned, shown = self._cut(scanned, rng)
         masks = torch.maximum(masks, known) * shown
         none = (LesionKind.NONE,) * size

@@ -24,16 +24,9 @@ LICENCE = "CC-BY-NC-SA-4.0"
 
 
 @dataclass(frozen=True, slots=True)
-class FamilySettings:
-    """One training: the family, the folder of all data, where weights and checkpoints go, and how long.
+class FamilyPlan:
+    """How a family is trained and its masks are drawn: the same for everyone who trains it."""
 
-    The weights depend on seed and steps alone; ``deadline_minutes`` stops a run early, for a later one to go on.
-    """
-
-    family: Family
-    data: Path
-    out: Path
-    work: Path
     first: StageSettings = FIRST
     second: StageSettings = SECOND
     folds: int = 1
@@ -44,6 +37,24 @@ class FamilySettings:
     """How far out a component's edge may move to lie halfway (``workers.segmentation.halfway``); 0 where it stays."""
     marks_spread: bool = False
     """Whether the marks of the second round are drawn in scores that are spread so, too."""
+    minimum_ml: float = 1.0
+    """The smallest component of a mask that is drawn at a share of its patient's own peak."""
+    peaks: tuple[float, ...] = (0.5,)
+    """Of which one is chosen: no component of such a mask has a lower peak."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySettings:
+    """One training: the family, the folder of all data, where weights and checkpoints go, and how long.
+
+    The weights depend on seed and steps alone; ``deadline_minutes`` stops a run early, for a later one to go on.
+    """
+
+    family: Family
+    data: Path
+    out: Path
+    work: Path
+    plan: FamilyPlan = FamilyPlan()
     seed: int = 0
     threads: int = 1
     deadline_minutes: float = 60.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lab.training.families import choosing
-from lab.training.families.choosing import CHOICES, Choice, Drawing, SpreadCase, Table
+from lab.training.families.choosing import Choice, Drawing, SpreadCase, Table
 from workers.segmentation.random_walk import Walk
 
 DRAWING = Drawing(Walk(0.05, 0.02))
@@ -39,8 +41,16 @@ def test_the_level_and_the_end_that_are_best_on_the_cases_are_chosen() -> None:
     assert found.left_out == found.own
 
 
+def test_a_case_without_a_tumour_raises_the_peak_that_a_component_needs() -> None:
+    ill, faint = (case(name, peak=peak) for name, peak in (("A", 0.95), ("B", 0.7)))
+    healthy = replace(faint, truth=np.zeros_like(faint.truth))
+    found = choosing.choose([ill, healthy], replace(DRAWING, peaks=(0.5, 0.8)))
+    assert found.choice.peak == 0.8
+    assert found.own.dice > 0.9
+
+
 def test_who_is_read_takes_no_part_in_the_choice() -> None:
-    count = len(CHOICES)
+    count = len(DRAWING.choices())
     dice = np.full((count, 3), 0.1)
     dice[3] = (0.8, 0.8, 0.2)
     dice[7] = (0.0, 0.0, 1.0)
@@ -54,7 +64,7 @@ def test_who_is_read_takes_no_part_in_the_choice() -> None:
 
 
 def test_all_alarms_count_against_a_choice() -> None:
-    count = len(CHOICES)
+    count = len(DRAWING.choices())
     dice, alarms = np.full((count, 2), 0.5), np.zeros((count, 2))
     dice[0], alarms[0] = 0.6, 5.0
     table = Table(("A", "B"), dice, alarms, np.full(2, 10.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from lab.segmentation.family_evaluation import evaluate_family
 from lab.segmentation.unseen_networks import UnseenNetworks
 from lab.training.families import folds, marking, material, out_of_fold
 from lab.training.families.run import train_family
-from lab.training.families.settings import FamilySettings
+from lab.training.families.settings import FamilyPlan, FamilySettings
 from lab.training.settings import StageSettings
 from workers.segmentation.families import PET
 from workers.segmentation.family_segmenter import FamilySegmenter
@@ -44,8 +43,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FamilySettings:
     place, plan = tmp_path_factory.mktemp("training"), StageSettings(steps=2, batch=4, learning_rate=1e-3)
-    made = FamilySettings(PET, data, place / "pet", place / "work", first=plan, second=plan, dtype="float32")
-    return replace(made, folds=2, walk=Walk(0.15, 0.02))
+    return FamilySettings(
+        PET,
+        data,
+        place / "pet",
+        place / "work",
+        plan=FamilyPlan(plan, plan, folds=2, walk=Walk(0.15, 0.02)),
+        dtype="float32",
+    )
 
 
 @pytest.fixture(scope="module")

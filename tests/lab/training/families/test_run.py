@@ -15,7 +15,7 @@ from lab.segmentation.plain_family import PlainFamily
 from lab.training.families import marking, material, tuning
 from lab.training.families.plain import train_plain
 from lab.training.families.run import train_family
-from lab.training.families.settings import FamilySettings
+from lab.training.families.settings import FamilyPlan, FamilySettings
 from lab.training.settings import StageSettings
 from lab.training.slices import Mark
 from workers.errors import TrainingDataMissing
@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FamilySettings:
     place = tmp_path_factory.mktemp("training")
     plan = StageSettings(steps=3, batch=4, learning_rate=1e-3)
-    return FamilySettings(PET, data, place / "pet", place / "work", first=plan, second=plan, dtype="float32")
+    return FamilySettings(PET, data, place / "pet", place / "work", plan=FamilyPlan(plan, plan), dtype="float32")
 
 
 @pytest.fixture(scope="module")
