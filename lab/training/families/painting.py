@@ -41,7 +41,7 @@ class Painted:
 
     grey: Tensor
     masks: Tensor
-    kinds: tuple[TumourKind, ...] = ()
+    kinds: tuple[TumourKind | None, ...] = ()
 
 
 Painter = Callable[[Canvas, "FieldBank", np.random.Generator], Painted]

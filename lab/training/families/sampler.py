@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from lab.training import augmentation
-from lab.training.families.painting import middle
+from lab.training.families.painting import Painted, middle
 from lab.training.fields import FieldBank
 from lab.training.lesions import LesionKind
 from lab.training.outlines import Canvas
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from lab.training.families.painting import TumourKind
     from lab.training.slices import SliceSet
 
+    Regions = tuple[Tensor, Tensor, Tensor]
+    """Body, what an earlier round found, and what it doubts, bool ``[n, s, y, x]``."""
+
 LONELY_SHARE = 0.1
 """Share of samples whose neighbours are copies of the slice itself, as at the end of a stack."""
 MARGIN = 3
@@ -33,6 +37,15 @@ UNWANTED_WEIGHT = 20.0
 """How much more a pixel of a lesion counts that was not asked for: its sample has no overlap that would count."""
 SMALLEST = 4
 """Fewest pixels of a lesion in the middle slice."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What a batch's networks are to mark, 0/1, how much each pixel weighs, and what they are asked."""
+
+    masks: Tensor
+    settled: Tensor
+    asked: Tensor | None = None
 
 
 class FamilySampler:
@@ -52,39 +65,49 @@ class FamilySampler:
         rows = rng.choice(len(self._slices), size, p=self._weights)
         order = self._order(rows, rng)
         grey = torch.from_numpy((self._slices.images[order] + 1.0) / 2.0)
-        regions = self._regions(order)
-        grey, (body, found, unsure) = augmentation.move(grey, regions, rng, movement=self._recipe.movement)
-        grey = grey.clone()
-        wanted = torch.from_numpy(rng.random(size) < painted * (1.0 - self._recipe.clean))
-        masks = torch.zeros_like(grey[:, :1])
+        grey, moved = augmentation.move(grey, self._regions(order), rng, movement=self._recipe.movement)
+        body, found, unsure = moved
+        regions = (body, found, unsure)
+        drawn = self._painted(grey.clone(), regions, painted, rng)
+        grey = augmentation.thickened(drawn.grey, rng, share=self._recipe.thick)
+        scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
+        told = self._told(drawn, regions, rng)
+        scanned, shown = self._cut(scanned, rng)
+        none = (LesionKind.NONE,) * size
+        sources = tuple(int(row) for row in rows)
+        return Batch(scanned * 2.0 - 1.0, told.masks * shown, told.settled, none, sources, told.asked)
+
+    def _painted(self, grey: Tensor, regions: Regions, share: float, rng: np.random.Generator) -> Painted:
+        """Paint lesions into ``share`` of the stacks but for those that stay clean; those are touched otherwise."""
+        body, found, unsure = regions
+        wanted = torch.from_numpy(rng.random(len(grey)) < share * (1.0 - self._recipe.clean))
         canvas = self._canvas(grey, body, found | unsure)
         wanted &= middle(canvas.room).flatten(1).any(dim=1)
-        kinds: list[TumourKind | None] = [None] * size
-        for chosen, paints in ((wanted, True), (~wanted, False)):
-            some = torch.nonzero(chosen)[:, 0]
-            if len(some) and paints:
-                result = self._recipe.paint(canvas.of(some, grey), self._bank, rng)
-                grey[some], masks[some] = result.grey, result.masks
-                for row, kind in zip(some.tolist(), result.kinds, strict=False):
-                    kinds[row] = kind
-            elif len(some) and self._recipe.untouched is not None:
-                grey[some] = self._recipe.untouched(grey[some], rng, self._bank)
-        masks = masks * (masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST)
-        grey = augmentation.thickened(grey, rng, share=self._recipe.thick)
-        scanned = augmentation.rescan(grey, self._bank, rng, generator, scanner=self._recipe.scanner)
-        known = middle(found).float() * (1.0 - masks)
-        settled = 1.0 - middle(unsure).float() * (1.0 - masks)
-        asked = None
-        if self._prompts is not None:
-            questions = self._prompts.ask(kinds, rng)
-            asked, general = questions.asked, questions.general.float().view(-1, 1, 1, 1)
-            wanted_of = questions.wanted.float().view(-1, 1, 1, 1)
-            unwanted, masks = masks * (1.0 - wanted_of), masks * wanted_of
-            settled, known = settled * (1.0 - known * (1.0 - general)) + UNWANTED_WEIGHT * unwanted, known * general
-        scanned, shown = self._cut(scanned, rng)
-        masks = torch.maximum(masks, known) * shown
-        none = (LesionKind.NONE,) * size
-        return Batch(scanned * 2.0 - 1.0, masks, settled, none, tuple(int(row) for row in rows), asked)
+        masks = torch.zeros_like(grey[:, :1])
+        kinds: list[TumourKind | None] = [None] * len(grey)
+        rows = torch.nonzero(wanted)[:, 0]
+        if len(rows):
+            result = self._recipe.paint(canvas.of(rows, grey), self._bank, rng)
+            grey[rows], masks[rows] = result.grey, result.masks
+            for row, kind in zip(rows.tolist(), result.kinds, strict=False):
+                kinds[row] = kind
+        clean = torch.nonzero(~wanted)[:, 0]
+        if len(clean) and self._recipe.untouched is not None:
+            grey[clean] = self._recipe.untouched(grey[clean], rng, self._bank)
+        seen = masks.sum(dim=(1, 2, 3), keepdim=True) >= SMALLEST
+        return Painted(grey, masks * seen, tuple(kinds))
+
+    def _told(self, drawn: Painted, regions: Regions, rng: np.random.Generator) -> _Told:
+        """Return what is to be marked: what was painted and found, as far as a prompt asks for it."""
+        _, found, unsure = regions
+        masks, beside = drawn.masks, 1.0 - drawn.masks
+        known, settled = middle(found).float() * beside, 1.0 - middle(unsure).float() * beside
+        if self._prompts is None:
+            return _Told(torch.maximum(masks, known), settled)
+        questions = self._prompts.ask(drawn.kinds, rng)
+        general, wanted = (one.float().view(-1, 1, 1, 1) for one in (questions.general, questions.wanted))
+        settled = settled * (1.0 - known * (1.0 - general)) + UNWANTED_WEIGHT * masks * (1.0 - wanted)
+        return _Told(torch.maximum(masks * wanted, known * general), settled, questions.asked)
 
     def _order(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self._family.slices == 1:
@@ -94,7 +117,7 @@ class FamilySampler:
         above = np.where(lonely, rows, self._slices.above[rows])
         return np.stack([below, rows, above], axis=1)
 
-    def _regions(self, order: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def _regions(self, order: np.ndarray) -> Regions:
         marks = self._slices.marks[order]
         body, found, unsure = (
             torch.from_numpy(region)
