@@ -71,4 +71,6 @@ def read_calibration(folder: Path) -> FamilyCalibration:
 
 
 def _own_level(entry: dict[str, Any] | None) -> OwnLevel | None:
-    return None if entry is None else OwnLevel(Walk(**entry["walk"]), float(entry["share"]))
+    if entry is None:
+        return None
+    return OwnLevel(Walk(**entry["walk"]), float(entry["share"]), float(entry.get("top_share", 0.0)))

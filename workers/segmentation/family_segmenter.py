@@ -175,8 +175,9 @@ class FamilySegmenter:
         """Return the mask of a scored stack, how sure it is, and how unlike the training images the stack is."""
         stack, case = scored.stack, self.calibration.case
         rule, own = self.calibration.rule, self.calibration.own
-        rule = rule if own is None else own.rule(rule, scored.score, stack.spacing_mm)
         on_volume = stack.to_volume(scored.score)
+        if own is not None:
+            rule = own.rule(rule, scored.score, stack.spacing_mm, top=float(on_volume.max()))
         labels = kept_components(on_volume, stack.orientation.spacing_mm, rule)
         described = describe(self.networks.networks[0], stack, self.family)
         labels = cut_ends(labels, on_volume, self.calibration.end_share)

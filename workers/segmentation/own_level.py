@@ -29,10 +29,15 @@ PEAK_ML = 1.0
 
 @dataclass(frozen=True, slots=True)
 class OwnLevel:
-    """How the score is spread, and the ``share`` (0..1) of the patient's peak at which the mask is drawn."""
+    """How the score is spread, and the ``share`` (0..1) of the patient's peak at which the mask is drawn.
+
+    Of the components those stay whose highest score reaches ``top_share`` of the highest of all: where much is a little
+    suspicious, as anatomy is that takes up contrast, what is most suspicious is the tumour.
+    """
 
     walk: Walk
     share: float
+    top_share: float = 0.0
 
     def spread(self, score: FloatArray, images: FloatArray, spacing_mm: Vector) -> FloatArray:
         """Return a score (0..1, smoothed across slices) spread along the grey of ``images`` (-1..1), with its peak."""
@@ -43,6 +48,11 @@ class OwnLevel:
         peak = case_level(score, spacing_mm, PEAK_ML)
         return np.asarray(np.clip(found * np.float32(peak / top), 0.0, 1.0), dtype=np.float32)
 
-    def rule(self, rule: MaskRule, spread: FloatArray, spacing_mm: Vector) -> MaskRule:
-        """Return the rule with the level for this patient, whose spread score is given."""
-        return replace(rule, threshold=self.share * case_level(spread, spacing_mm, PEAK_ML))
+    def rule(self, rule: MaskRule, spread: FloatArray, spacing_mm: Vector, *, top: float | None = None) -> MaskRule:
+        """Return the rule with the levels for this patient, whose spread score is given.
+
+        ``top`` is the highest score on the grid that the rule is for, where that is another one.
+        """
+        highest = float(spread.max(initial=0.0)) if top is None else top
+        level = self.share * case_level(spread, spacing_mm, PEAK_ML)
+        return replace(rule, threshold=level, peak=max(rule.peak, self.top_share * highest))

@@ -1,8 +1,8 @@
 """Choose a folded family's rule on patients whom the networks never saw, from few numbers, and say what that holds for.
 
 Two numbers are chosen: the share of a patient's peak at which the mask is drawn, and the share of its best slice below
-which a component ends; of a family with cases without tumour, the lowest peak of a component, too. What a choice is
-worth on patients who took no part in it is read by leaving out each in turn.
+which a component ends; of families whose plan says so, the lowest peak of a component, too. What a choice is worth on
+patients who took no part in it is read by leaving out each in turn.
 """
 
 from __future__ import annotations
@@ -51,11 +51,16 @@ class SpreadCase:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is chosen: ``level`` of ``OwnLevel.share``, ``end`` of ``ends.cut_ends``, ``peak`` of ``MaskRule.peak``."""
+    """What is chosen.
+
+    ``level`` is ``OwnLevel.share``, ``end`` that of ``ends.cut_ends``, ``peak`` ``MaskRule.peak``, and ``top``
+    ``OwnLevel.top_share``.
+    """
 
     level: float
     end: float
     peak: float = BASE.peak
+    top: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,15 @@ class Drawing:
     edge_mm: float = 0.0
     minimum_ml: float = BASE.minimum_ml
     peaks: tuple[float, ...] = (BASE.peak,)
+    tops: tuple[float, ...] = (0.0,)
 
     def choices(self) -> tuple[Choice, ...]:
         """Return everything that may be chosen."""
-        return tuple(Choice(*numbers) for numbers in product(LEVELS, ENDS, self.peaks))
+        return tuple(Choice(*numbers) for numbers in product(LEVELS, ENDS, self.peaks, self.tops))
+
+    def own(self, choice: Choice) -> OwnLevel:
+        """Return each patient's own levels."""
+        return OwnLevel(self.walk, choice.level, choice.top)
 
     def rule(self, choice: Choice) -> MaskRule:
         """Return the mask rule, without the level, which is each patient's own."""
@@ -133,7 +143,7 @@ def left_out(table: Table) -> Worth:
 
 def masked(case: SpreadCase, choice: Choice, drawing: Drawing) -> BoolArray:
     """Return the mask of a case by a choice, on the framed grid."""
-    rule = OwnLevel(drawing.walk, choice.level).rule(drawing.rule(choice), case.score, case.spacing_mm)
+    rule = drawing.own(choice).rule(drawing.rule(choice), case.score, case.spacing_mm)
     labels = cut_ends(kept_components(case.score, case.spacing_mm, rule), case.score, choice.end)
     if drawing.edge_mm <= 0:
         return labels > 0

@@ -11,7 +11,6 @@ from lab.training.families.choosing import Drawing
 from lab.training.families.settings import LICENCE, FamilySettings
 from workers import weights
 from workers.segmentation.family_calibration import FamilyCalibration
-from workers.segmentation.own_level import OwnLevel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +52,11 @@ def _own(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> tuple[F
     """Choose the share of each patient's own peak."""
     cases = out_of_fold.spread(settings, dealt, walk)
     plan = settings.plan
-    drawing = Drawing(walk, plan.edge_mm, minimum_ml=plan.minimum_ml, peaks=plan.peaks)
+    drawing = Drawing(walk, plan.edge_mm, minimum_ml=plan.minimum_ml, peaks=plan.peaks, tops=plan.tops)
     found = choosing.choose(cases, drawing)
     rule = drawing.rule(found.choice)
     case = calibrate.scale_of(cases, otherwise=rule.peak)
-    own = OwnLevel(walk, found.choice.level)
+    own = drawing.own(found.choice)
     calibration = FamilyCalibration(settings.family, rule, case, found.choice.end, own, plan.edge_mm)
     return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out, folds=len(dealt))
 

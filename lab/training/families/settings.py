@@ -41,6 +41,8 @@ class FamilyPlan:
     """The smallest component of a mask that is drawn at a share of its patient's own peak."""
     peaks: tuple[float, ...] = (0.5,)
     """Of which one is chosen: no component of such a mask has a lower peak."""
+    tops: tuple[float, ...] = (0.0,)
+    """Of which one is chosen: no component has a lower peak than this share of the patient's highest score."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from workers.errors import WeightsMismatch
 from workers.segmentation.calibration import CaseScale
 from workers.segmentation.families import LIMB_MR
 from workers.segmentation.family_calibration import CALIBRATION, FamilyCalibration, read_calibration
-from workers.segmentation.mask import MaskRule, case_level
+from workers.segmentation.mask import MaskRule, case_level, kept_components
 from workers.segmentation.own_level import PEAK_ML, OwnLevel
 from workers.segmentation.random_walk import Walk
 
@@ -52,8 +53,22 @@ def test_a_stack_without_any_score_stays_without() -> None:
     assert not OWN.spread(np.zeros_like(score), images, SPACING).any()
 
 
+def test_of_two_finds_the_one_that_is_much_more_suspicious_stays() -> None:
+    score = np.zeros((5, 40, 40), np.float32)
+    score[1:4, 5:20, 5:20] = 0.7
+    score[1:4, 26:38, 26:38] = 0.95
+    both, one = (
+        kept_components(score, SPACING, replace(OWN, share=0.3, top_share=top).rule(RULE, score, SPACING)) > 0
+        for top in (0.7, 0.8)
+    )
+    assert both[2, 10, 10]
+    assert both[2, 30, 30]
+    assert one[2, 30, 30]
+    assert not one[2, 10, 10]
+
+
 def test_the_calibration_keeps_the_own_level_and_reads_without_one(tmp_path: Path) -> None:
-    known = FamilyCalibration(LIMB_MR, RULE, CaseScale(1.0, 0.8), 0.4, OWN)
+    known = FamilyCalibration(LIMB_MR, RULE, CaseScale(1.0, 0.8), 0.4, replace(OWN, top_share=0.9))
     known.write(tmp_path)
     assert read_calibration(tmp_path) == known
     FamilyCalibration(LIMB_MR, RULE, CaseScale(1.0, 0.8), 0.4).write(tmp_path)
