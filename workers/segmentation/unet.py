@@ -53,7 +53,8 @@ class UNet(nn.Module):
         if self.context is None or asked is None:
             return hidden
         gain, shift = self.context(asked)[:, :, None, None].chunk(2, dim=1)
-        return hidden * (1.0 + gain) + shift
+        told: Tensor = hidden * (1.0 + gain) + shift
+        return told
 
     def _levels(self, images: Tensor) -> Iterator[Tensor]:
         hidden = images
