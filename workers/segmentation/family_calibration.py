@@ -73,4 +73,5 @@ def read_calibration(folder: Path) -> FamilyCalibration:
 def _own_level(entry: dict[str, Any] | None) -> OwnLevel | None:
     if entry is None:
         return None
-    return OwnLevel(Walk(**entry["walk"]), float(entry["share"]), float(entry.get("top_share", 0.0)))
+    numbers = (float(entry.get(name, 0.0)) for name in ("top_share", "least_peak"))
+    return OwnLevel(Walk(**entry["walk"]), float(entry["share"]), *numbers)

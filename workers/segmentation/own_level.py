@@ -7,6 +7,7 @@ a share of that peak. Arrays are ``[z, y, x]`` on the framed grid.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,14 @@ class OwnLevel:
     """How the score is spread, and the ``share`` (0..1) of the patient's peak at which the mask is drawn.
 
     Of the components those stay whose highest score reaches ``top_share`` of the highest of all: where much is a little
-    suspicious, as anatomy is that takes up contrast, what is most suspicious is the tumour.
+    suspicious, as anatomy is that takes up contrast, what is most suspicious is the tumour. Nothing is marked of a
+    patient whose peak is lower than ``least_peak``.
     """
 
     walk: Walk
     share: float
     top_share: float = 0.0
+    least_peak: float = 0.0
 
     def spread(self, score: FloatArray, images: FloatArray, spacing_mm: Vector) -> FloatArray:
         """Return a score (0..1, smoothed across slices) spread along the grey of ``images`` (-1..1), with its peak."""
@@ -54,5 +57,6 @@ class OwnLevel:
         ``top`` is the highest score on the grid that the rule is for, where that is another one.
         """
         highest = float(spread.max(initial=0.0)) if top is None else top
-        level = self.share * case_level(spread, spacing_mm, PEAK_ML)
-        return replace(rule, threshold=level, peak=max(rule.peak, self.top_share * highest))
+        own = case_level(spread, spacing_mm, PEAK_ML)
+        peak = max(rule.peak, self.top_share * highest) if own >= self.least_peak else math.inf
+        return replace(rule, threshold=self.share * own, peak=peak)

@@ -1,8 +1,8 @@
 """Choose a folded family's rule on patients whom the networks never saw, from few numbers, and say what that holds for.
 
 Two numbers are chosen: the share of a patient's peak at which the mask is drawn, and the share of its best slice below
-which a component ends; of families whose plan says so, the lowest peak of a component, too. What a choice is worth on
-patients who took no part in it is read by leaving out each in turn.
+which a component ends; of families whose plan says so, which components and whose masks are left out, too. What a
+choice is worth on patients who took no part in it is read by leaving out each in turn.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class SpreadCase:
 class Choice:
     """What is chosen.
 
-    ``level`` is ``OwnLevel.share``, ``end`` that of ``ends.cut_ends``, ``peak`` ``MaskRule.peak``, and ``top``
-    ``OwnLevel.top_share``.
+    ``level``, ``top`` and ``least`` are ``share``, ``top_share`` and ``least_peak`` of ``OwnLevel``, ``end`` is that of
+    ``ends.cut_ends``.
     """
 
     level: float
     end: float
-    peak: float = BASE.peak
     top: float = 0.0
+    least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,21 @@ class Drawing:
     walk: Walk
     edge_mm: float = 0.0
     minimum_ml: float = BASE.minimum_ml
-    peaks: tuple[float, ...] = (BASE.peak,)
     tops: tuple[float, ...] = (0.0,)
+    leasts: tuple[float, ...] = (0.0,)
 
     def choices(self) -> tuple[Choice, ...]:
         """Return everything that may be chosen."""
-        return tuple(Choice(*numbers) for numbers in product(LEVELS, ENDS, self.peaks, self.tops))
+        return tuple(Choice(*numbers) for numbers in product(LEVELS, ENDS, self.tops, self.leasts))
 
     def own(self, choice: Choice) -> OwnLevel:
         """Return each patient's own levels."""
-        return OwnLevel(self.walk, choice.level, choice.top)
+        return OwnLevel(self.walk, choice.level, choice.top, choice.least)
 
-    def rule(self, choice: Choice) -> MaskRule:
-        """Return the mask rule, without the level, which is each patient's own."""
-        return replace(BASE, peak=choice.peak, minimum_ml=self.minimum_ml)
+    @property
+    def rule(self) -> MaskRule:
+        """The mask rule, without the levels, which are each patient's own."""
+        return replace(BASE, minimum_ml=self.minimum_ml)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +144,7 @@ def left_out(table: Table) -> Worth:
 
 def masked(case: SpreadCase, choice: Choice, drawing: Drawing) -> BoolArray:
     """Return the mask of a case by a choice, on the framed grid."""
-    rule = drawing.own(choice).rule(drawing.rule(choice), case.score, case.spacing_mm)
+    rule = drawing.own(choice).rule(drawing.rule, case.score, case.spacing_mm)
     labels = cut_ends(kept_components(case.score, case.spacing_mm, rule), case.score, choice.end)
     if drawing.edge_mm <= 0:
         return labels > 0

@@ -52,12 +52,11 @@ def _own(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> tuple[F
     """Choose the share of each patient's own peak."""
     cases = out_of_fold.spread(settings, dealt, walk)
     plan = settings.plan
-    drawing = Drawing(walk, plan.edge_mm, minimum_ml=plan.minimum_ml, peaks=plan.peaks, tops=plan.tops)
+    drawing = Drawing(walk, plan.edge_mm, minimum_ml=plan.minimum_ml, tops=plan.tops, leasts=plan.leasts)
     found = choosing.choose(cases, drawing)
-    rule = drawing.rule(found.choice)
-    case = calibrate.scale_of(cases, otherwise=rule.peak)
+    case = calibrate.scale_of(cases, otherwise=choosing.BASE.peak)
     own = drawing.own(found.choice)
-    calibration = FamilyCalibration(settings.family, rule, case, found.choice.end, own, plan.edge_mm)
+    calibration = FamilyCalibration(settings.family, drawing.rule, case, found.choice.end, own, plan.edge_mm)
     return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out, folds=len(dealt))
 
 

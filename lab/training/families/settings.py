@@ -39,10 +39,10 @@ class FamilyPlan:
     """Whether the marks of the second round are drawn in scores that are spread so, too."""
     minimum_ml: float = 1.0
     """The smallest component of a mask that is drawn at a share of its patient's own peak."""
-    peaks: tuple[float, ...] = (0.5,)
-    """Of which one is chosen: no component of such a mask has a lower peak."""
     tops: tuple[float, ...] = (0.0,)
-    """Of which one is chosen: no component has a lower peak than this share of the patient's highest score."""
+    """Of which ``OwnLevel.top_share`` is chosen."""
+    leasts: tuple[float, ...] = (0.0,)
+    """Of which ``OwnLevel.least_peak`` is chosen, where cases without a tumour are among those that choose."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,15 @@ def test_of_two_finds_the_one_that_is_much_more_suspicious_stays() -> None:
     assert not one[2, 10, 10]
 
 
+def test_nothing_is_marked_of_a_patient_of_whom_nothing_is_suspicious_enough() -> None:
+    _, _, score = mass()
+    sure, unsure = (replace(OWN, least_peak=least).rule(RULE, score, SPACING) for least in (0.85, 0.95))
+    assert (kept_components(score, SPACING, sure) > 0).any()
+    assert not (kept_components(score, SPACING, unsure) > 0).any()
+
+
 def test_the_calibration_keeps_the_own_level_and_reads_without_one(tmp_path: Path) -> None:
-    known = FamilyCalibration(LIMB_MR, RULE, CaseScale(1.0, 0.8), 0.4, replace(OWN, top_share=0.9))
+    known = FamilyCalibration(LIMB_MR, RULE, CaseScale(1.0, 0.8), 0.4, replace(OWN, top_share=0.9, least_peak=0.7))
     known.write(tmp_path)
     assert read_calibration(tmp_path) == known
     FamilyCalibration(LIMB_MR, RULE, CaseScale(1.0, 0.8), 0.4).write(tmp_path)

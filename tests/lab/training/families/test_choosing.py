@@ -41,11 +41,11 @@ def test_the_level_and_the_end_that_are_best_on_the_cases_are_chosen() -> None:
     assert found.left_out == found.own
 
 
-def test_a_case_without_a_tumour_raises_the_peak_that_a_component_needs() -> None:
+def test_a_case_without_a_tumour_raises_the_peak_below_which_nothing_is_marked() -> None:
     ill, faint = (case(name, peak=peak) for name, peak in (("A", 0.95), ("B", 0.7)))
     healthy = replace(faint, truth=np.zeros_like(faint.truth))
-    found = choosing.choose([ill, healthy], replace(DRAWING, peaks=(0.5, 0.8)))
-    assert found.choice.peak == 0.8
+    found = choosing.choose([ill, healthy], replace(DRAWING, leasts=(0.0, 0.75)))
+    assert found.choice.least == 0.75
     assert found.own.dice > 0.9
 
 
