@@ -55,13 +55,17 @@ UNFOLDED = "Tuned on {cases} cases ({kinds}) whose tumours no training has seen:
 OWN = """mean Dice {dice:.3f} on the network's own grid, {alarms:.1%} of the slices far from any tumour carrying a mask,
 the rule being chosen on these very patients; **{left_dice:.3f}** and {left_alarms:.1%} with the rule that all others
 choose."""
+OWN_WITH_TUMOURS = """mean Dice {dice:.3f} on the network's own grid, the rule being chosen on these very patients;
+**{left_dice:.3f}** with the rule that all others choose. No slice lies far from every tumour, so that nothing tells how
+often a mask is drawn where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """What the cases gave that chose the rule: their number, what masks are worth, alarms by components beside tumours.
 
-    Where levels are the patients' own, ``left_out`` says what the rule that all others choose is worth on each.
+    Where levels are the patients' own, ``left_out`` says what the rule that all others choose is worth on each. Alarms
+    are none of a kind where no case ``has_free_slices``.
     """
 
     cases: int
@@ -69,13 +73,14 @@ class Tuned:
     strangers: float = 0.0
     left_out: Worth | None = None
     folds: int = 1
+    has_free_slices: bool = True
 
     def text(self, kinds: str) -> str:
         """Return the figures in words."""
         known = {"cases": self.cases, "kinds": kinds, "dice": self.worth.dice, "alarms": self.worth.alarms}
         if self.left_out is None:
             return TUNED.format(**known, strangers=self.strangers)
-        text = (FOLDED if self.folds > 1 else UNFOLDED) + OWN
+        text = (FOLDED if self.folds > 1 else UNFOLDED) + (OWN if self.has_free_slices else OWN_WITH_TUMOURS)
         return text.format(**known, folds=self.folds, left_dice=self.left_out.dice, left_alarms=self.left_out.alarms)
 
 

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 FOLDS = 17
 MOST_IMAGES = 80
-"""Single images of each collection that are looked at."""
+"""Single images of each other collection that are looked at."""
+MOST_OWN = 240
+"""Single images of each collection of the family's own: eighty left room for five chest X-rays among the breasts."""
 GIVEN_UP = 0.015
 """Share of a family's own cases that may be refused, where there are enough for one."""
 ROOM = 1.25
@@ -119,7 +121,7 @@ def _own(family: Family, data: Path) -> list[CaseSource]:
     kinds = tuning.KINDS[family]
     stacks = [case for kind in kinds if kind.suffix for case in _stacks(data, kind.folder, kind.suffix)]
     folders = dict.fromkeys(kind.folder for kind in kinds if not kind.suffix)
-    return stacks + [case for folder in folders for case in _pictures(data, folder)]
+    return stacks + [case for folder in folders for case in _pictures(data, folder, MOST_OWN)]
 
 
 def _others(family: Family, data: Path) -> list[CaseSource]:
@@ -127,7 +129,7 @@ def _others(family: Family, data: Path) -> list[CaseSource]:
     own = {(kind.folder, kind.suffix) for kind in tuning.KINDS[family]}
     folders = {folder for folder, _ in own} | {source.folder for source in material.listed(family) if not source.suffix}
     found = [case for suffix, at in STACKS.items() if (at, suffix) not in own for case in _stacks(data, at, suffix)]
-    found += [case for at in PICTURES if at not in folders for case in _pictures(data, at)]
+    found += [case for at in PICTURES if at not in folders for case in _pictures(data, at, MOST_IMAGES)]
     return found + _stacks(data, FLAIR)
 
 
@@ -137,8 +139,8 @@ def _stacks(data: Path, folder: str, suffix: str = "") -> list[CaseSource]:
     return [case for case in found if role(case.patient) is not Role.TEST]
 
 
-def _pictures(data: Path, folder: str) -> list[CaseSource]:
+def _pictures(data: Path, folder: str, most: int) -> list[CaseSource]:
     if not (data / folder).is_dir():
         return []
     found = read_table(data / folder, where=(), modality="OT", masked=False)
-    return sample([case for case in found if role(case.patient) is not Role.TEST], MOST_IMAGES)
+    return sample([case for case in found if role(case.patient) is not Role.TEST], most)

@@ -23,7 +23,9 @@ PLANS: Mapping[Family, FamilyPlan] = {
         minimum_ml=0.3,
         tops=(0.0, 0.8, 0.9, 0.95),
     ),
-    BREAST_US: FamilyPlan(*_steps(2400, 0), walk=Walk(0.04, 0.005), leasts=(0.0, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98)),
+    BREAST_US: FamilyPlan(
+        *_steps(2400, 0), walk=Walk(0.04, 0.005), leasts=(0.0, 0.9, 0.93, 0.95, 0.96, 0.97, 0.975, 0.98)
+    ),
     PET: FamilyPlan(*_steps(500, 300), folds=3, walk=Walk(0.08, 0.05), edge_mm=10.0),
     LIMB_MR: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.04, 0.005), marks_spread=True),
     BODY_CT: FamilyPlan(*_steps(600, 300), folds=3, walk=Walk(0.02, 0.02)),

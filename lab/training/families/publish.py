@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lab import patients
+from lab import metrics, patients
 from lab.training import rules
 from lab.training.families import calibrate, card, choosing, likeness, marking, material, out_of_fold, rounds, tuning
 from lab.training.families.choosing import Drawing
@@ -54,10 +54,13 @@ def _own(settings: FamilySettings, dealt: Sequence[Fold], walk: Walk) -> tuple[F
     plan = settings.plan
     drawing = Drawing(walk, plan.edge_mm, minimum_ml=plan.minimum_ml, tops=plan.tops, leasts=plan.leasts)
     found = choosing.choose(cases, drawing)
-    case = calibrate.scale_of(cases, otherwise=choosing.BASE.peak)
+    case = calibrate.scale_of(cases, otherwise=max(choosing.BASE.peak, found.choice.least))
     own = drawing.own(found.choice)
+    free = any(metrics.far_slices(case.truth).any() for case in cases)
     calibration = FamilyCalibration(settings.family, drawing.rule, case, found.choice.end, own, plan.edge_mm)
-    return calibration, card.Tuned(len(cases), found.own, left_out=found.left_out, folds=len(dealt))
+    return calibration, card.Tuned(
+        len(cases), found.own, left_out=found.left_out, folds=len(dealt), has_free_slices=free
+    )
 
 
 def _write_patients(settings: FamilySettings, dealt: Sequence[Fold]) -> None:
