@@ -14,16 +14,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 
 from console.access.visitor import OnBehalfOf, visitor, visitor_of
-from console.schemas import (
-    DeliveryForm,
-    HealthForm,
-    JobDetailForm,
-    ListedDeliveryForm,
-    ListedJobForm,
-    ListedWorklistForm,
-    StudyDetailForm,
-    WorklistForm,
-)
+from console.schemas.deliveries import DeliveryForm, ListedDeliveryForm
+from console.schemas.health import HealthForm
+from console.schemas.jobs import JobDetailForm, ListedJobForm
+from console.schemas.studies import ListedWorklistForm, WorklistForm
+from console.schemas.study_record import StudyDetailForm
 from console.views import PAGE, Views
 from storage.domain import Priority
 from storage.states import DeliveryState, JobState, StudyState

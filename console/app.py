@@ -32,7 +32,7 @@ from console.fewshot import api as fewshot_api
 from console.history import api as history_api
 from console.history.views import HistoryViews
 from console.request_errors import RequestRefused
-from console.schemas import ErrorForm
+from console.schemas.errors import ErrorForm
 from console.urgent import api as triage_api
 from console.urgent.views import UrgentViews
 from console.views import Views

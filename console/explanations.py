@@ -10,7 +10,9 @@ from typing import Annotated
 from pydantic import AliasPath, BeforeValidator, Field, field_validator
 
 from console.record_schema import RecordSchema
-from console.schemas import FindingForm, PanelForm, named_version
+from console.result_words import named_version
+from console.schemas.findings import FindingForm
+from console.schemas.panels import PanelForm
 from storage.domain import Analysis, Finding
 from storage.errors import ConfigurationError, RecordMissing
 from storage.explanations import Panel

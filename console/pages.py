@@ -24,7 +24,8 @@ from console.access.visitor import visitor, visitor_of
 from console.history.api import AuditQuery
 from console.history.links import AuditLinks
 from console.history.views import HistoryViews
-from console.schemas import measures_of, named_site, overlay_path, panel_path, why_not_sent
+from console.picture_paths import overlay_path, panel_path
+from console.result_words import measures_of, named_site, why_not_sent
 from console.urgent.api import TIMES_DAYS
 from console.urgent.durations import spoken
 from console.urgent.times_figure import figure

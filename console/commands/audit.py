@@ -42,7 +42,7 @@ def show_events(
     Example: oncue audit list --state ./oncue-state --subject job/3
     """
     from console.installation import open_installation
-    from console.schemas import EventForm
+    from console.schemas.events import EventForm
     from console.terminal.output import write_forms, write_table
     from console.terminal.recorded_reading import record_reading
     from storage import audit
@@ -74,7 +74,7 @@ def show_event(seq: Seq, state: State = DEFAULT_STATE, *, config: ConfigFile = N
     Example: oncue audit show 12 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import EventForm
+    from console.schemas.events import EventForm
     from console.terminal.output import write_forms, write_table
     from console.terminal.recorded_reading import record_reading
     from storage import audit

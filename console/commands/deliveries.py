@@ -39,7 +39,7 @@ def show_deliveries(
 
     Example: oncue deliveries list --state ./oncue-state --in refused
     """
-    from console.schemas import ListedDeliveryForm
+    from console.schemas.deliveries import ListedDeliveryForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
     from storage import delivery_lists
@@ -68,7 +68,7 @@ def show_delivery(
     Example: oncue deliveries show 2 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import DeliveryDetailForm
+    from console.schemas.deliveries import DeliveryDetailForm
     from console.terminal.output import write_forms, write_table
     from storage import delivery_lists
 
@@ -94,7 +94,7 @@ def retry_delivery(
     Example: oncue deliveries retry 2 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import DeliveryForm
+    from console.schemas.deliveries import DeliveryForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
     from storage import deliveries, delivery_lists

@@ -36,7 +36,7 @@ def show_jobs(
 
     Example: oncue jobs list --state ./oncue-state --in failed
     """
-    from console.schemas import ListedJobForm
+    from console.schemas.jobs import ListedJobForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen
     from storage import worklist
@@ -63,7 +63,7 @@ def show_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = N
     Example: oncue jobs show 3 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import JobDetailForm
+    from console.schemas.jobs import JobDetailForm
     from console.terminal.output import write_forms, write_table
     from storage import job_lists
 
@@ -82,7 +82,7 @@ def retry_job(job: JobId, state: State = DEFAULT_STATE, *, config: ConfigFile = 
     Example: oncue jobs retry 3 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import JobForm
+    from console.schemas.jobs import JobForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
     from storage import job_lists, jobs

@@ -79,7 +79,7 @@ def show_studies(
 
     Example: oncue studies list --state ./oncue-state --json
     """
-    from console.schemas import ListedStudyForm
+    from console.schemas.studies import ListedStudyForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen, in_utc
     from storage import worklist
@@ -123,7 +123,7 @@ def mark_read(
     Example: oncue studies read 1 --by "Dr. Jones"
     """
     from console.installation import open_installation
-    from console.schemas import WorklistForm
+    from console.schemas.studies import WorklistForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
     from storage import reading, worklist
@@ -151,7 +151,7 @@ def release_study(
     Example: oncue studies release 1 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import WorklistForm
+    from console.schemas.studies import WorklistForm
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
     from storage import study_arrivals, worklist
@@ -209,7 +209,7 @@ def show_study(
     Example: oncue studies show 1 --state ./oncue-state
     """
     from console.installation import open_installation
-    from console.schemas import StudyDetailForm
+    from console.schemas.study_record import StudyDetailForm
     from console.terminal.output import write_forms, write_table
     from console.terminal.recorded_reading import record_reading
     from console.terminal.study_rows import finding_rows, result_rows, structure_row, summary_rows
@@ -371,7 +371,7 @@ def _show_file(path: Path, *, as_json: bool) -> None:
 
 
 def _show_delivery(delivery: Delivery, *, as_json: bool) -> None:
-    from console.schemas import DeliveryForm
+    from console.schemas.deliveries import DeliveryForm
     from console.terminal.output import write_forms, write_line
 
     if as_json:

@@ -47,7 +47,7 @@ def show_worklist(
     Example: oncue worklist --state ./oncue-state
     """
     from console.config import read
-    from console.schemas import ListedWorklistForm
+    from console.schemas.studies import ListedWorklistForm
     from console.terminal.listings import Listing
     from console.terminal.options import chosen, in_utc
     from storage import worklist

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.demo.demonstrated_study import DemonstratedStudy
-from console.schemas import why_not_sent
+from console.result_words import why_not_sent
 from storage.domain import Presence
 from storage.held_results import NOTHING_FOUND
 from storage.worklist import StudyEntry

@@ -11,7 +11,7 @@ from console.access.visitor import visitor
 from console.history.asking import Asked
 from console.history.forms import EventPageForm, FacetsForm, PatientKeyForm, SightingForm, TimelineForm
 from console.history.views import HistoryViews
-from console.schemas import EventForm
+from console.schemas.events import EventForm
 from console.views import PAGE
 from storage.history.question import Order
 

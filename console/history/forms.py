@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import AliasChoices, Field
 
 from console.record_schema import RecordSchema
-from console.schemas import EventForm
+from console.schemas.events import EventForm
 from storage.audit import Outcome
 from storage.history.sightings import Sight
 

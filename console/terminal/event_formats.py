@@ -44,7 +44,7 @@ def write_streamed(form: Format, pages: Iterable[Sequence[AuditEvent]]) -> None:
 
 def write_lines(events: Sequence[AuditEvent], *, with_header: bool = True) -> None:
     """Write each event as JSON on a line of its own; lines have no header."""
-    from console.schemas import EventForm
+    from console.schemas.events import EventForm
 
     del with_header
     for event in events:
@@ -54,7 +54,7 @@ def write_lines(events: Sequence[AuditEvent], *, with_header: bool = True) -> No
 
 def write_csv(events: Sequence[AuditEvent], *, with_header: bool = True) -> None:
     """Write events as CSV (RFC 4180). A cell that a spreadsheet would calculate gets an apostrophe before it."""
-    from console.schemas import EventForm
+    from console.schemas.events import EventForm
 
     names = [*EventForm.model_fields]
     text = io.StringIO()

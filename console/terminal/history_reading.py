@@ -106,7 +106,7 @@ def _streamed(session: Session, question: Question, listing: Listing) -> Iterato
 
 def _write_page(page: Page, counts: Facets | None) -> None:
     from console.history.forms import EventPageForm, FacetsForm
-    from console.schemas import EventForm
+    from console.schemas.events import EventForm
 
     form = EventPageForm(
         events=[EventForm.model_validate(event) for event in page.events],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.schemas import why_not_sent
+from console.result_words import why_not_sent
 from storage.held_results import RouteResult
 from storage.states import JobState, StudyState
 from storage.worklist import StudyEntry

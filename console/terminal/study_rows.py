@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.schemas import measures_of, named_site, why_not_sent
+from console.result_words import measures_of, named_site, why_not_sent
 from console.terminal.route_results import in_one_cell
 from storage.deletions import Deletion
 from storage.domain import Finding, Structure, TriageDecision

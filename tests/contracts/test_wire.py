@@ -6,21 +6,16 @@ from dataclasses import fields
 
 from console.doctor.parts import ExaminedPart, PartHealth
 from console.history.forms import EventPageForm, FacetsForm, SightingForm, StepForm, TimelineForm
-from console.schemas import (
-    DeliveryForm,
-    EventForm,
-    FindingForm,
-    HealthForm,
-    JobDetailForm,
-    JobForm,
-    PanelForm,
-    ResultForm,
-    RouteResultForm,
-    StructureForm,
-    StudyDetailForm,
-    StudyForm,
-    WorklistForm,
-)
+from console.schemas.deliveries import DeliveryForm
+from console.schemas.events import EventForm
+from console.schemas.findings import FindingForm, StructureForm
+from console.schemas.health import HealthForm
+from console.schemas.jobs import JobDetailForm, JobForm
+from console.schemas.panels import PanelForm
+from console.schemas.results import ResultForm
+from console.schemas.route_results import RouteResultForm
+from console.schemas.studies import StudyForm, WorklistForm
+from console.schemas.study_record import StudyDetailForm
 from storage.domain import Lane, ObjectKind, Priority
 from storage.states import DeliveryState, JobState, StudyState
 from workers.config import WorkerSettings
