@@ -40,23 +40,20 @@ from console.workitems import api as workitems_api
 from console.workitems.views import WorkitemViews
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.errors import BodyBroken
+from storage.access_errors import AccessRefused, ForeignOrigin, TokenMissing, TooManyAttempts
 from storage.database import Database
+from storage.deletion_errors import ObjectDeleted
 from storage.errors import (
-    AccessRefused,
     CursorInvalid,
     DatabaseUnavailable,
-    ForeignOrigin,
     IllegalTransition,
-    ItemRefused,
-    ObjectDeleted,
     ObjectMissing,
     OncueError,
     QuestionInvalid,
     RecordMissing,
-    TokenMissing,
-    TooManyAttempts,
     WriteConflict,
 )
+from storage.fewshot.errors import ItemRefused
 from storage.objects import ObjectStore
 
 _HERE = Path(__file__).resolve().parent

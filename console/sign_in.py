@@ -13,7 +13,7 @@ from console.access.authentication import Authentication
 from console.access.cookies import forget_session_cookie, session_cookie, set_session_cookie
 from console.access.visitor import address_of
 from console.pages import form_fields, render, sign_in_address
-from storage.errors import AccessRefused, TooManyAttempts
+from storage.access_errors import AccessRefused, TooManyAttempts
 
 _START = "/"
 _LONGEST_ADDRESS = 2000

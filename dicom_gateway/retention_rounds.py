@@ -8,7 +8,8 @@ from datetime import datetime
 import structlog
 
 from storage.database import Database
-from storage.errors import LeaseLost, RetentionBusy
+from storage.deletion_errors import RetentionBusy
+from storage.errors import LeaseLost
 from storage.objects import ObjectStore
 from storage.retention.rounds import Retention
 from storage.retention.rules import RetentionSettings

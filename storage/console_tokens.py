@@ -18,8 +18,9 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage import audit
+from storage.access_errors import TokenExpired, TokenNameInvalid, TokenRevoked, TokenUnknown
 from storage.console_tables import ConsoleSessionRow, ConsoleTokenRow
-from storage.errors import RecordExists, RecordMissing, TokenExpired, TokenNameInvalid, TokenRevoked, TokenUnknown
+from storage.errors import RecordExists, RecordMissing
 from storage.new_rows import add_if_new
 
 LONGEST_NAME = 32

@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
+from storage.deletion_errors import ImagesDeleted, PicturesDeleted, ResultsDeleted
 from storage.deletion_tables import AnalysisFileRow, StudyDeletionRow
 from storage.domain import Holding
-from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted
 from storage.models import InstanceRow, JobRow
 from storage.result_tables import AnalysisRow, ResultObjectRow
 

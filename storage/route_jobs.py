@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, job_lists, jobs, superseding
+from storage.deletion_errors import ImagesDeleted
 from storage.domain import Lane
-from storage.errors import ImagesDeleted
 from storage.models import InstanceRow, StudyRow
 from storage.routes.routing import RouteAnswer, Routing
 from storage.states import JobState

@@ -11,9 +11,9 @@ from console.access.attempts import Attempts
 from console.access.refusals import RefusalRecord
 from console.access.visitor import Visitor
 from storage import console_sessions, console_tokens
+from storage.access_errors import AccessRefused, TooManyAttempts
 from storage.console_tokens import ConsoleToken
 from storage.database import Database, utc_now
-from storage.errors import AccessRefused, TooManyAttempts
 
 
 class Authentication:

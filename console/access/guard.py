@@ -13,7 +13,8 @@ from console.access.asked_host import AskedHost, path_of
 from console.access.authentication import Authentication
 from console.access.cookies import session_cookie
 from console.access.visitor import Visitor, address_of
-from storage.errors import ForeignOrigin, OncueError, TokenMissing
+from storage.access_errors import ForeignOrigin, TokenMissing
+from storage.errors import OncueError
 
 ONLY_READ = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""

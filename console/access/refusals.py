@@ -10,9 +10,9 @@ import structlog
 
 from console.access.visitor import Visitor
 from storage import audit
+from storage.access_errors import AccessRefused, TokenLapsed
 from storage.audit import Detail
 from storage.database import Database
-from storage.errors import AccessRefused, TokenLapsed
 
 ONE_KIND = timedelta(minutes=10)
 """How long the same refusal of the same address stands for those that follow."""

@@ -79,7 +79,7 @@ def verify_log(
     from console.installation import open_installation
     from console.terminal.output import write_json, write_line
     from console.terminal.progress import progress_bar
-    from storage.errors import AuditChainBroken
+    from storage.history.errors import AuditChainBroken
     from storage.history.note_keys import parse_verifier_key
 
     installation = open_installation(state, file=config)
@@ -136,8 +136,8 @@ def check_proof_file(proof: Proof, *, key: Key = None, checkpoint: Trusted = Non
 
     from console.history.proving import checkpoint_text
     from console.terminal.output import write_json, write_line
-    from storage.errors import ProofMalformed
     from storage.history.checkpoint_text import parse_checkpoint
+    from storage.history.errors import ProofMalformed
     from storage.history.note_keys import parse_verifier_key
     from storage.history.notes import parse_note
     from storage.history.proof_text import check_against, check_proof, parse_proof

@@ -145,8 +145,8 @@ def promote_adapter(
     from console.terminal.actor import command_line_actor
     from console.terminal.output import write_forms, write_line
     from storage.database import utc_now
-    from storage.errors import PromotionRefused
     from storage.fewshot import adapters, promotions, tasks
+    from storage.fewshot.errors import PromotionRefused
 
     with open_installation(state, file=config).write() as session:
         found = tasks.find(session, task)

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from console.dicomweb.metadata_cache import MetadataCache
 from console.dicomweb.stored_files import IntactFiles, size_of
 from storage.database import Database, utc_now
-from storage.errors import ObjectDeleted, ObjectMissing, RecordMissing
+from storage.deletion_errors import ObjectDeleted
+from storage.errors import ObjectMissing, RecordMissing
 from storage.history import readings
 from storage.history.readings import Looked, Reader
 from storage.holdings import objects as holdings

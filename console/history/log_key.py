@@ -17,8 +17,9 @@ from dicom_gateway.audit_messages.syslog_server import SyslogServer
 from dicom_gateway.audit_messages.syslog_witness import SyslogWitness
 from storage import logs
 from storage.database import Database
-from storage.errors import AuditKeyInvalid, ConfigurationError
+from storage.errors import ConfigurationError
 from storage.history import auditors, sealing
+from storage.history.errors import AuditKeyInvalid
 from storage.history.keys import load_key, load_or_make_key
 from storage.history.note_keys import SigningKey
 from storage.history.sealer import Sealer

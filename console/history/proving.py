@@ -13,9 +13,10 @@ from console.history.log_key import far_witnesses, key_of_a_command, near_witnes
 from console.installation import Installation
 from dicom_gateway.objects.audit_checkpoint import checkpoint_of
 from storage.audit_tables import AuditLeafRow
-from storage.errors import CheckpointMalformed, OncueError, RecordMissing
+from storage.errors import OncueError, RecordMissing
 from storage.history import sealing, tiles
 from storage.history.checkpoint_text import Checkpoint, open_checkpoint, parse_checkpoint
+from storage.history.errors import CheckpointMalformed
 from storage.history.leaves import COLUMNS, EVENTS, leaf_data
 from storage.history.note_keys import VerifierKey
 from storage.history.notes import parse_note

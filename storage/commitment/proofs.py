@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit, deliveries, due_deliveries, study_locks
+from storage.deletion_errors import ResultsDeleted
 from storage.delivery_proofs import ACTOR, record, step
 from storage.delivery_tables import DeliveryProofRow, DeliveryRow
-from storage.errors import ResultsDeleted
 from storage.models import StudyRow
 from storage.proof_ways import ProofWay
 from storage.result_tables import ResultObjectRow

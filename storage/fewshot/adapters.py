@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
-from storage.errors import NotDeterministic, RecordMissing
+from storage.errors import RecordMissing
 from storage.fewshot import tasks
+from storage.fewshot.errors import NotDeterministic
 from storage.fewshot.tables import ClassificationAdapterRow
 from storage.fewshot.tasks import Task
 

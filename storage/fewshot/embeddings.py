@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.errors import ItemRefused
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.tables import ClassificationEmbeddingRow
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
-from storage.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere, RecordMissing
+from storage.errors import RecordMissing
 from storage.fewshot import tasks
+from storage.fewshot.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere
 from storage.fewshot.look_alikes import are_alike, hash_of
 from storage.fewshot.tables import ClassificationItemRow, ClassificationLabelRow, ClassificationPatientRow
 from storage.fewshot.tasks import Task

@@ -12,9 +12,10 @@ from sqlalchemy import ScalarSelect, Select, func, select
 from sqlalchemy.orm import Session
 
 from storage import audit
-from storage.errors import IllegalTransition, ItemRefused
+from storage.errors import IllegalTransition
 from storage.fewshot import adapters, evaluations, items, tasks
 from storage.fewshot.adapters import Adapter
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.evaluations import Evaluation
 from storage.fewshot.items import Split
 from storage.fewshot.tables import ClassificationPromotionRow, ClassificationTaskRow

@@ -13,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import audit, new_rows
-from storage.errors import ItemRefused, RecordExists, RecordMissing
+from storage.errors import RecordExists, RecordMissing
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.tables import ClassificationTaskRow
 
 LEAST_CLASSES = 2

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ArchiveRefused, ArchiveWrong, OncueError
+from storage.errors import OncueError
 from storage.history import archive_proof
 from storage.history.checkpoint_text import Checkpoint, SignedCheckpoint, open_checkpoint
+from storage.history.errors import ArchiveRefused, ArchiveWrong
 from storage.history.exact_text import as_base64, exact_base64
 from storage.history.leaves import FIELDS, leaf_data
 from storage.history.merkle import HASH_BYTES, leaf_hash

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from storage.errors import ArchiveWrong
+from storage.history.errors import ArchiveWrong
 from storage.history.merkle import EMPTY_ROOT, HASH_BYTES, Span, node_hash, split
 from storage.history.tiles import Tile
 

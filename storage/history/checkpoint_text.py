@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage.errors import CheckpointMalformed, NoteNotSigned
+from storage.history.errors import CheckpointMalformed, NoteNotSigned
 from storage.history.exact_text import as_base64, exact_base64, exact_decimal
 from storage.history.merkle import EMPTY_ROOT, HASH_BYTES
 from storage.history.note_keys import SigningKey, VerifierKey

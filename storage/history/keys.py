@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from storage.errors import AuditKeyExposed, AuditKeyInvalid
+from storage.history.errors import AuditKeyExposed, AuditKeyInvalid
 from storage.history.note_keys import SigningKey, checked_name
 
 _MODE = 0o600

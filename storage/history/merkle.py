@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from storage.errors import ProofRefused
+from storage.history.errors import ProofRefused
 
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256().digest()

@@ -9,7 +9,7 @@ from enum import IntEnum
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from storage.errors import AuditKeyInvalid
+from storage.history.errors import AuditKeyInvalid
 from storage.history.exact_text import as_base64, exact_base64
 
 _PUBLIC_BYTES = 32

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage.errors import NoteMalformed, NoteNotSigned, NoteSignatureWrong
+from storage.history.errors import NoteMalformed, NoteNotSigned, NoteSignatureWrong
 from storage.history.exact_text import as_base64, decoded, exact_base64
 from storage.history.note_keys import SignatureKind, SigningKey, VerifierKey, checked_name
 

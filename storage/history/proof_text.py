@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage.errors import ProofMalformed, ProofRefused
 from storage.history.checkpoint_text import Checkpoint, SignedCheckpoint, open_checkpoint, parse_checkpoint
+from storage.history.errors import ProofMalformed, ProofRefused
 from storage.history.exact_text import as_base64, decoded, exact_base64, exact_decimal
 from storage.history.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from storage.history.note_keys import VerifierKey

@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session
 
 from storage.audit_tables import AuditArchiveRow, AuditCheckpointRow, AuditLeafRow, AuditLogRow
 from storage.database import Database
-from storage.errors import ArchiveRefused, DatabaseUnavailable
+from storage.errors import DatabaseUnavailable
 from storage.history import archive, archive_proof, partitions, tiles
 from storage.history.archive import ArchivedEvent, ArchiveProof, CheckedArchive
 from storage.history.archive_proof import Run
+from storage.history.errors import ArchiveRefused
 from storage.history.leaves import COLUMNS, EVENTS
 from storage.history.note_keys import VerifierKey
 from storage.history.sealing import read_tile

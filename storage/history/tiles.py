@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from storage.errors import AuditTileMissing
+from storage.history.errors import AuditTileMissing
 from storage.history.merkle import (
     EMPTY_ROOT,
     HASH_BYTES,

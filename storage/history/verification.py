@@ -14,10 +14,11 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from storage.audit_tables import AuditCheckpointRow, AuditCountRow, AuditLeafRow, AuditLogRow, AuditPendingRow
-from storage.errors import AuditTileMissing, OncueError
+from storage.errors import OncueError
 from storage.history import guards, tiles
 from storage.history.archived_leaves import ArchivedLeaves, archived_leaves
 from storage.history.checkpoint_text import Checkpoint, open_checkpoint
+from storage.history.errors import AuditTileMissing
 from storage.history.leaf_ranges import GENESIS, MOST_PROBLEMS, Counts, LeafRange, ProvedRange, broken_chain
 from storage.history.leaves import EVENTS
 from storage.history.merkle import EMPTY_ROOT

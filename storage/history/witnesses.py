@@ -20,8 +20,8 @@ from typing import Protocol
 from sqlalchemy import Column, DateTime, Engine, MetaData, String, Table, Text, create_engine, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.errors import WitnessDisagrees, WitnessUnavailable
 from storage.history.checkpoint_text import parse_checkpoint
+from storage.history.errors import WitnessDisagrees, WitnessUnavailable
 from storage.history.exact_text import as_base64
 from storage.history.notes import parse_note, parse_signatures
 

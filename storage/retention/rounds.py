@@ -12,7 +12,7 @@ from datetime import datetime
 
 from storage import analysis_files, journals
 from storage.database import Database
-from storage.errors import RetentionBusy
+from storage.deletion_errors import RetentionBusy
 from storage.objects import ObjectStore
 from storage.retention import candidates, deleting, discarding, obstacles, turns
 from storage.retention.candidates import Candidate, Target

@@ -5,11 +5,24 @@ import re
 import pytest
 
 from dicom_gateway import errors as gateway_errors
+from storage import access_errors, deletion_errors
 from storage import errors as storage_errors
 from storage.errors import OncueError
+from storage.fewshot import errors as fewshot_errors
+from storage.history import errors as history_errors
 from tests.conftest import ROOT
 from tests.support.documents import DOCS, PARTS, all_errors, with_part
 from workers import errors as worker_errors
+
+MODULES = (
+    gateway_errors,
+    storage_errors,
+    access_errors,
+    deletion_errors,
+    fewshot_errors,
+    history_errors,
+    worker_errors,
+)
 
 
 @pytest.mark.parametrize(("document", "name"), PARTS, ids=str)
@@ -25,7 +38,7 @@ def test_no_two_errors_share_a_code() -> None:
 
 
 def test_every_error_of_a_package_has_a_code_of_its_own() -> None:
-    classes = [one for module in (gateway_errors, storage_errors, worker_errors) for one in vars(module).values()]
+    classes = [one for module in MODULES for one in vars(module).values()]
     errors = [one for one in classes if isinstance(one, type) and issubclass(one, OncueError)]
     assert [error.__name__ for error in errors if "code" not in vars(error)] == []
 

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from storage import audit, console_sessions, console_tokens
+from storage.access_errors import TokenExpired, TokenNameInvalid, TokenRevoked, TokenUnknown
 from storage.console_tokens import ConsoleToken, TokenState
 from storage.database import Database
-from storage.errors import RecordExists, RecordMissing, TokenExpired, TokenNameInvalid, TokenRevoked, TokenUnknown
+from storage.errors import RecordExists, RecordMissing
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from storage.database import Database
-from storage.errors import ItemRefused
 from storage.fewshot import adapters, evaluations, items, promotions, tasks
 from storage.fewshot.adapters import Adapter
 from storage.fewshot.embeddings import MaskUsed
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.evaluations import Evaluation, Judgement
 from storage.fewshot.items import Item, Split
 from storage.fewshot.tasks import Task

@@ -10,10 +10,11 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from storage.database import Database
-from storage.errors import ItemRefused, RecordMissing
+from storage.errors import RecordMissing
 from storage.fewshot import adapters, embeddings, items, tasks
 from storage.fewshot.adapters import Adapter, Recipe, Snapshot
 from storage.fewshot.embeddings import MaskUsed
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.items import Item, Split
 from storage.fewshot.tasks import Task
 from workers.config import WorkerSettings

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.database import Database
-from storage.errors import ItemRefused
 from storage.fewshot import embeddings, items
 from storage.fewshot.embeddings import MaskUsed
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.items import Item, NewItem, Split
 from storage.fewshot.tasks import Task
 from workers.fewshot.contracts import MASKLESS, Mask, MaskSource, PromptMode, item_key

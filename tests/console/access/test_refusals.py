@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from console.access.refusals import MOST_AN_HOUR, ONE_KIND, RefusalRecord
 from storage import audit
+from storage.access_errors import TokenMissing, TokenRevoked, TokenUnknown
 from storage.database import Database
-from storage.errors import TokenMissing, TokenRevoked, TokenUnknown
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 

@@ -8,8 +8,9 @@ from sqlalchemy.exc import DBAPIError
 
 from storage import audit
 from storage.database import Database
-from storage.errors import ItemRefused, OncueError, PatientHeldElsewhere, PictureHeldElsewhere, RecordExists
+from storage.errors import OncueError, RecordExists
 from storage.fewshot import items
+from storage.fewshot.errors import ItemRefused, PatientHeldElsewhere, PictureHeldElsewhere
 from storage.fewshot.items import Split
 from storage.fewshot.tasks import Task
 from tests.support.classification import DRAFT, NOW, new_item, new_task

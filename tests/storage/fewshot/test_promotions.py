@@ -6,8 +6,9 @@ from sqlalchemy.exc import DBAPIError
 
 from storage import audit
 from storage.database import Database
-from storage.errors import IllegalTransition, ItemRefused, NotDeterministic, OncueError
+from storage.errors import IllegalTransition, OncueError
 from storage.fewshot import adapters, items, promotions
+from storage.fewshot.errors import ItemRefused, NotDeterministic
 from storage.fewshot.items import Split
 from storage.fewshot.promotions import Decision, Override, Promotion
 from storage.fewshot.tasks import Task

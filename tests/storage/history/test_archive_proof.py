@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import ArchiveWrong
 from storage.history import archive_proof
+from storage.history.errors import ArchiveWrong
 from storage.history.merkle import HASH_BYTES, leaf_hash, tree_hash
 
 LEAVES = [leaf_hash(bytes([number])) for number in range(200)]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.errors import CheckpointMalformed, NoteNotSigned
 from storage.history.checkpoint_text import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
+from storage.history.errors import CheckpointMalformed, NoteNotSigned
 from storage.history.merkle import EMPTY_ROOT, leaf_hash
 from storage.history.notes import cosign_note, parse_note, sign_note
 from tests.storage.history.test_notes import LOG, WITNESS

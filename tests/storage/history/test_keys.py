@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from storage.errors import AuditKeyExposed, AuditKeyInvalid, ConfigurationError
+from storage.errors import ConfigurationError
+from storage.history.errors import AuditKeyExposed, AuditKeyInvalid
 from storage.history.keys import load_key, load_or_make_key
 from tests.conftest import ROOT
 

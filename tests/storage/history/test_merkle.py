@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import ProofRefused
+from storage.history.errors import ProofRefused
 from storage.history.merkle import (
     EMPTY_ROOT,
     consistency_proof,

@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import AuditKeyInvalid
+from storage.history.errors import AuditKeyInvalid
 from storage.history.note_keys import SignatureKind, SigningKey, VerifierKey, parse_verifier_key
 
 GO_CHECKSUM_DATABASE = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"

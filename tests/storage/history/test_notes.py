@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import NoteMalformed, NoteNotSigned, NoteSignatureWrong
+from storage.history.errors import NoteMalformed, NoteNotSigned, NoteSignatureWrong
 from storage.history.note_keys import SignatureKind, SigningKey, parse_verifier_key
 from storage.history.notes import Note, NoteSignature, cosign_note, parse_note, parse_signatures, sign_note, verify_note
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import NoteNotSigned, OncueError, ProofMalformed, ProofRefused
+from storage.errors import OncueError
 from storage.history.checkpoint_text import Checkpoint, sign_checkpoint
+from storage.history.errors import NoteNotSigned, ProofMalformed, ProofRefused
 from storage.history.merkle import inclusion_proof, leaf_hash, tree_hash
 from storage.history.notes import cosign_note
 from storage.history.proof_text import InclusionProof, check_against, check_proof, parse_proof

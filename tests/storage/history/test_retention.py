@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError
 
 from storage import audit
 from storage.database import Database, connect, utc_now
-from storage.errors import ArchiveRefused, ArchiveWrong, DatabaseUnavailable, OncueError
+from storage.errors import DatabaseUnavailable, OncueError
 from storage.history import archive, guards, partitions, retention
+from storage.history.errors import ArchiveRefused, ArchiveWrong
 from storage.history.retention import Retention
 from storage.history.verification import verify
 from storage.roles.rights import Role

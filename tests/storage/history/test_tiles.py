@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.errors import AuditTileMissing
 from storage.history import merkle, tiles
+from storage.history.errors import AuditTileMissing
 from storage.history.tiles import Tile
 
 BIG = 10_000_000

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from storage import audit
 from storage.database import Database
-from storage.errors import WitnessDisagrees, WitnessUnavailable
 from storage.history import sealing
 from storage.history.checkpoint_text import open_checkpoint, parse_checkpoint
+from storage.history.errors import WitnessDisagrees, WitnessUnavailable
 from storage.history.exact_text import exact_base64
 from storage.history.merkle import verify_consistency
 from storage.history.note_keys import SignatureKind, SigningKey

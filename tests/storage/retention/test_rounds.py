@@ -26,10 +26,10 @@ from storage import (
 from storage.commitment import proofs
 from storage.commitment.proofs import Cause, Terms
 from storage.database import Database
+from storage.deletion_errors import ImagesDeleted, PicturesDeleted, ResultsDeleted, RetentionBusy
 from storage.deletion_tables import DiscardedObjectRow
 from storage.delivery_tables import DeliveryRow, DestinationRow
 from storage.domain import Holding
-from storage.errors import ImagesDeleted, PicturesDeleted, ResultsDeleted, RetentionBusy
 from storage.fewshot import items, tasks
 from storage.models import InstanceRow, StandingRow, StudyRow
 from storage.objects import ObjectStore

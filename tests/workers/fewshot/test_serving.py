@@ -11,10 +11,11 @@ import pytest
 
 from storage import audit
 from storage.database import Database, connect
-from storage.errors import ItemRefused, RecordMissing
+from storage.errors import RecordMissing
 from storage.fewshot import adapters, embeddings, items, promotions, tasks
 from storage.fewshot.adapters import Adapter, Recipe
 from storage.fewshot.embeddings import MaskUsed
+from storage.fewshot.errors import ItemRefused
 from storage.fewshot.items import NewItem, Split
 from storage.fewshot.promotions import Decision
 from storage.fewshot.verdicts import Verdict
