@@ -56,7 +56,7 @@ def test_an_association_that_is_still_open_holds_its_study_back(database: Databa
 def test_the_end_of_an_association_closes_its_study_without_waiting_for_the_next_look(
     sqlite_database: Database, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_gateway.gateway._SLOWEST_ASSEMBLY_SECONDS", _NEVER)
+    monkeypatch.setattr("dicom_gateway.arrivals._SLOWEST_LOOK_SECONDS", _NEVER)
     monkeypatch.setattr("storage.processes.STALE_AFTER", timedelta(days=1))
     monkeypatch.setattr("storage.associations.STALE_AFTER", timedelta(days=1))
     later = threading.Event()
