@@ -10,6 +10,7 @@ from pathlib import Path
 
 from console.dicomweb.multipart import Multipart, Part
 from console.dicomweb.pixel_places import PixelElement, PixelPlaces, find_places
+from console.dicomweb.reading_faults import taken_apart
 from console.dicomweb.stored_files import PIECE_BYTES
 from console.dicomweb.transcoding import can_be_explicit, decoded_frames
 from console.media_types import ANY_SYNTAX, ANY_TYPE, EXPLICIT, OCTETS, MediaRange
@@ -174,6 +175,7 @@ def _section(path: Path, start: int, length: int) -> Iterator[bytes]:
 @lru_cache(maxsize=_REMEMBERED)
 def _places(path: Path, name: str) -> PixelPlaces | None:
     try:
-        return find_places(path, name=name)
+        with taken_apart():
+            return find_places(path, name=name)
     except FileNotFoundError as error:
         raise ObjectMissing(f"object {name} is not in the store") from error

@@ -36,6 +36,8 @@ _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _GROUP = 0x7FE0
 _MOST_FRAGMENTS = 1_000_000
+_ITEM_HEAD = 8
+_WIDE, _NARROW = struct.Struct("<Q"), struct.Struct("<L")
 _BYTE = 8
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
 """How codestreams of JPEG and JPEG-LS, and of JPEG 2000, begin."""
@@ -150,25 +152,51 @@ def _extents(file: BinaryIO, element: PixelElement, header: Dataset, frames: int
     if not fragments:
         return
     table, fragments = fragments[0], fragments[1:]
-    first = fragments[0][0] - 8 if fragments else 0
-    starts = _table(file, table, header)
     if frames == 1:
         yield tuple(fragments)
-    elif len(starts) == frames:
-        yield from _grouped(fragments, [first + start for start in starts])
+    elif starts := _extended_table(header, fragments, frames) or _basic_table(file, table, fragments, frames):
+        yield from _grouped(fragments, starts)
     elif len(fragments) == frames:
         yield from ((one,) for one in fragments)
     else:
-        begun = [start - 8 for start, size in fragments if os.pread(file.fileno(), 4, start).startswith(_STARTS)]
+        begun = [
+            start - _ITEM_HEAD for start, size in fragments if os.pread(file.fileno(), 4, start).startswith(_STARTS)
+        ]
         yield from _grouped(fragments, begun[:frames])
 
 
-def _table(file: BinaryIO, table: Extent, header: Dataset) -> Sequence[int]:
-    """Return where frames begin, from the first fragment's item on (PS3.5 A.4; PS3.3 C.7.6.3.1.8)."""
-    extended = header.get("ExtendedOffsetTable")
-    if extended:
-        return [start for (start,) in struct.iter_unpack("<Q", extended)]
-    return [start for (start,) in struct.iter_unpack("<L", os.pread(file.fileno(), table[1] // 4 * 4, table[0]))]
+def _extended_table(header: Dataset, fragments: Sequence[Extent], frames: int) -> Sequence[int]:
+    """Return where frames begin by the Extended Offset Table (PS3.3 C.7.6.3.1.8), nothing where a file has none.
+
+    UndecodableObject where it is none of these frames: they are not where it says, and could be taken for others.
+    """
+    table = header.get("ExtendedOffsetTable")
+    if not table:
+        return ()
+    if isinstance(table, bytes) and len(table) == frames * _WIDE.size:
+        starts = _starts([offset for (offset,) in _WIDE.iter_unpack(table)], fragments)
+        if starts:
+            return starts
+    raise UndecodableObject(f"the Extended Offset Table does not say where the {frames} frames begin")
+
+
+def _basic_table(file: BinaryIO, table: Extent, fragments: Sequence[Extent], frames: int) -> Sequence[int]:
+    """Return where frames begin by the Basic Offset Table (PS3.5 A.4); nothing where it is empty or wrong.
+
+    Its numbers of 32 bits run over in large files, so a wrong one is no sign of damage.
+    """
+    if table[1] != frames * _NARROW.size:
+        return ()
+    content = os.pread(file.fileno(), table[1], table[0])
+    return _starts([offset for (offset,) in _NARROW.iter_unpack(content)], fragments)
+
+
+def _starts(offsets: Sequence[int], fragments: Sequence[Extent]) -> Sequence[int]:
+    """Return where in the file frames begin that a table counts from the first item; nothing unless each is an item."""
+    items = [start - _ITEM_HEAD for start, _ in fragments]
+    starts = [items[0] + offset for offset in offsets] if items else []
+    is_sound = starts[:1] == items[:1] and all(a < b for a, b in pairwise(starts)) and set(starts) <= set(items)
+    return starts if is_sound else ()
 
 
 def _grouped(fragments: Sequence[Extent], starts: Sequence[int]) -> Iterator[tuple[Extent, ...]]:
@@ -176,8 +204,8 @@ def _grouped(fragments: Sequence[Extent], starts: Sequence[int]) -> Iterator[tup
     position = 0
     for begin, end in pairwise([*starts, None]):
         group: list[Extent] = []
-        while position < len(fragments) and (end is None or fragments[position][0] - 8 < end):
-            if begin is not None and fragments[position][0] - 8 >= begin:
+        while position < len(fragments) and (end is None or fragments[position][0] - _ITEM_HEAD < end):
+            if begin is not None and fragments[position][0] - _ITEM_HEAD >= begin:
                 group.append(fragments[position])
             position += 1
         yield tuple(group)

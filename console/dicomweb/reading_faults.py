@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from console.request_errors import NotAcceptable
 from dicom_gateway.errors import UndecodableObject
 from dicom_gateway.pydicom_faults import FAULTS
 from workers.silence import no_warnings
@@ -21,3 +22,12 @@ def reading(name: str) -> Iterator[None]:
                 raise
             # Not chained: pydicom quotes the value.
             raise UndecodableObject(f"object {name} cannot be read ({type(error).__name__})") from None
+
+
+@contextmanager
+def taken_apart() -> Iterator[None]:
+    """Refuse a part of a file that cannot be taken apart, and say how to have the whole of it; NotAcceptable."""
+    try:
+        yield
+    except UndecodableObject as error:
+        raise NotAcceptable(f"{error}; take the whole instance, application/dicom; transfer-syntax=*") from error

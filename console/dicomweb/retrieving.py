@@ -147,8 +147,10 @@ def _value(resources: Resources, one: HeldObject, place: str, ranges: tuple[Medi
     from console.dicomweb import frames
     from console.dicomweb.metadata import large_value
     from console.dicomweb.pixel_places import PixelElement
+    from console.dicomweb.reading_faults import taken_apart
 
-    value = large_value(resources.files.path(one.digest), place, name=one.digest[:12])
+    with taken_apart():
+        value = large_value(resources.files.path(one.digest), place, name=one.digest[:12])
     if value is None:
         raise RecordMissing("the instance has no such value")
     if isinstance(value, PixelElement):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +265,55 @@ def test_frames_of_a_segmentation_are_found_between_the_bits(served: Served) -> 
 def test_a_list_of_frames_that_is_none_is_refused(served: Served, frames: str, status: int, code: str) -> None:
     answer = served.get(f"{path_of(served.named(_EXPLICIT))}/frames/{frames}")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def two_frames(study: str, **attributes: object) -> pydicom.Dataset:
+    """Return an image whose two codestreams lie in a fragment each, the second one 72 bytes behind the first."""
+    (image,) = series(SeriesPlan(study=study, shape=(1, 16, 20)))
+    image.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+    image.NumberOfFrames = 2
+    image.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + bytes([number]) * 60 for number in (1, 2)])
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    for keyword, value in attributes.items():
+        setattr(image, keyword, value)
+    return image
+
+
+@pytest.mark.parametrize(
+    "table",
+    [bytes(12), bytes(8), struct.pack("<3Q", 0, 72, 144), struct.pack("<2Q", 0, 5), struct.pack("<2Q", 72, 0),
+     struct.pack("<2Q", 0, 2**64 - 1)],
+    ids=["no whole numbers", "too short", "too long", "inside a fragment", "backwards", "behind the end"],
+)  # fmt: skip # reads by its lines
+def test_frames_of_a_file_whose_offset_table_is_none_are_refused_and_the_file_is_not(
+    served: Served, table: bytes
+) -> None:
+    lengths = struct.pack("<2Q", 64, 64)
+    image = two_frames(f"table-{table.hex()}", ExtendedOffsetTable=table, ExtendedOffsetTableLengths=lengths)
+    (one,) = hold(served.database, served.objects, image)
+    for place in ("frames/2", "bulkdata/7FE00010"):
+        answer = served.get(f"{path_of(one)}/{place}", _PARTS.format("application/octet-stream", "*"))
+        assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+        assert "Extended Offset Table" in answer.json()["message"]
+        assert "take the whole instance" in answer.json()["message"]
+    whole = served.get(path_of(one), "application/dicom; transfer-syntax=*")
+    assert (whole.status_code, whole.content) == (200, served.objects.get(one.digest))
+
+
+def test_frames_are_found_by_their_extended_offset_table(served: Served) -> None:
+    table, lengths = struct.pack("<2Q", 0, 72), struct.pack("<2Q", 64, 64)
+    image = two_frames("sound-table", ExtendedOffsetTable=table, ExtendedOffsetTableLengths=lengths)
+    (one,) = hold(served.database, served.objects, image)
+    answer = served.get(f"{path_of(one)}/frames/2", "application/octet-stream; transfer-syntax=*")
+    assert answer.content == b"\xff\x4f\xff\x51" + b"\2" * 60
+
+
+def test_a_large_value_of_a_file_that_cannot_be_read_is_refused(served: Served) -> None:
+    (image,) = series(SeriesPlan(study="unreadable", shape=(1, 16, 20)))
+    one = put(served.objects, b"no DICOM file at all" * 20, like=image)
+    register(served.database, one)
+    answer = served.get(f"{path_of(one)}/bulkdata/7FE00010")
+    assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
 
 
 def test_large_values_are_what_the_file_holds(served: Served) -> None:
