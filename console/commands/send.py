@@ -119,21 +119,22 @@ def _say_interrupted(resume: Path | None) -> None:
 def _write_result(outcomes: Sequence[SendOutcome], failures: Sequence[SendOutcome], target: str) -> None:
     from console.terminal.output import write_line
     from dicom_gateway.sending.folders import BEFORE
+    from dicom_gateway.sending.outcomes import INVALID_UID
 
     before = sum(outcome.reason == BEFORE for outcome in outcomes)
     said = f", {before} of them in an earlier run" if before else ""
     write_line(f"{len(outcomes) - len(failures)} of {len(outcomes)} instances accepted by {target}{said}")
-    for line in _failure_lines(failures):
+    for line in _reason_lines([*failures, *(outcome for outcome in outcomes if outcome.reason == INVALID_UID)]):
         write_line(f"  {line}")
 
 
-def _failure_lines(failures: Sequence[SendOutcome]) -> Iterator[str]:
-    """Return what went wrong, each reason once: a refused association is the reason of every file."""
+def _reason_lines(outcomes: Sequence[SendOutcome]) -> Iterator[str]:
+    """Return what went wrong or is remarkable, each reason once: a refused association is the reason of every file."""
     files_by_reason: dict[tuple[str, str], list[str]] = {}
-    for outcome in failures:
+    for outcome in outcomes:
         files_by_reason.setdefault((outcome.code, outcome.reason), []).append(outcome.file)
     for (code, reason), files in list(files_by_reason.items())[:_MOST_REASONS]:
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        yield f"{files[0]}{more}: [{code}] {reason}"
+        yield f"{files[0]}{more}: [{code}] {reason}" if code else f"{files[0]}{more}: {reason}"
     if len(files_by_reason) > _MOST_REASONS:
         yield f"and {len(files_by_reason) - _MOST_REASONS} more reasons: see them with --json"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_gateway.destinations import Destination, WebAddress
-from dicom_gateway.errors import NothingToSend
+from dicom_gateway.errors import NothingToSend, UndecodableObject
 from dicom_gateway.sending import dicomweb
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.outcomes import Report, SendOutcome, stored
+from dicom_gateway.sending.outcomes import Report, SendOutcome, stored, unsent
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
 from dicom_gateway.sending.send_journal import SendJournal
 from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, send
@@ -87,18 +87,19 @@ def send_folder_to(
 
     With a ``journal`` those that the target accepted before are not sent again, and count as stored.
     """
-    outgoing, skipped = find_outgoing(folder)
-    if not outgoing:
+    found, skipped = _read_all(folder)
+    if not found:
         raise NothingToSend(f"no DICOM file among the {skipped} files given; check the folder")
-    accepted = [journal is not None and journal.has(one) for one in outgoing]
-    missing = [one for one, is_accepted in zip(outgoing, accepted, strict=True) if not is_accepted]
-    tally = _Tally(missing, sum(accepted), on_progress, journal)
+    known = [one if isinstance(one, SendOutcome) else _before(one, journal) for one in found]
+    missing = [one for one, outcome in zip(found, known, strict=True) if outcome is None and isinstance(one, Outgoing)]
+    tally = _Tally(missing, len(found) - len(missing), on_progress, journal)
     sent = iter(target.send(missing, tally.note))
-    outcomes = (
-        stored(one, 0, BEFORE) if is_accepted else next(sent)
-        for one, is_accepted in zip(outgoing, accepted, strict=True)
-    )
-    return FolderOutcome(tuple(outcomes), skipped)
+    return FolderOutcome(tuple(outcome or next(sent) for outcome in known), skipped)
+
+
+def _before(outgoing: Outgoing, journal: SendJournal | None) -> SendOutcome | None:
+    """Return what became of a file in an earlier run; None where the target has not accepted it."""
+    return stored(outgoing, 0, BEFORE) if journal is not None and journal.has(outgoing) else None
 
 
 @dataclass(slots=True)
@@ -127,8 +128,22 @@ class _Tally:
 
 
 def find_outgoing(folder: Path) -> tuple[tuple[Outgoing, ...], int]:
-    """Return the DICOM files below a folder, by path, and how many other files lie there."""
+    """Return the DICOM files below a folder that can be sent, by path, and how many other files lie there."""
+    found, skipped = _read_all(folder)
+    outgoing = tuple(one for one in found if isinstance(one, Outgoing))
+    return outgoing, skipped + len(found) - len(outgoing)
+
+
+def _read_all(folder: Path) -> tuple[tuple[Outgoing | SendOutcome, ...], int]:
+    """Return the DICOM files below a folder, by path, those that cannot be sent as that; and how many are none."""
     paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [read_outgoing(path) for path in paths]
-    outgoing = tuple(file for file in found if file is not None)
-    return outgoing, len(found) - len(outgoing)
+    read = [_read(path) for path in paths]
+    found = tuple(one for one in read if one is not None)
+    return found, len(read) - len(found)
+
+
+def _read(path: Path) -> Outgoing | SendOutcome | None:
+    try:
+        return read_outgoing(path)
+    except UndecodableObject as error:
+        return unsent(path, error)

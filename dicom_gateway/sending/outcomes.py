@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dicom_gateway.errors import GatewayError, PeerRejectedObject, PeerUnreachable
 from dicom_gateway.sending.outgoing import Outgoing
@@ -39,6 +40,8 @@ class SendOutcome:
         return self.of_form or self.status == Status.SOP_CLASS_NOT_SUPPORTED
 
 
+INVALID_UID = "accepted, and the SOP Instance UID is invalid (PS3.5 9.1): other peers may refuse it"
+
 Report = Callable[[SendOutcome], None]
 
 
@@ -53,8 +56,14 @@ def answered(outgoing: Outgoing, status: int, destination: object) -> SendOutcom
 
 
 def stored(outgoing: Outgoing, status: int, note: str) -> SendOutcome:
-    """Return the outcome of an instance that the peer holds; the note says what it remarked."""
+    """Return the outcome of an instance that the peer holds; the note says what it, or else we, remarked."""
+    note = note or (INVALID_UID if outgoing.has_invalid_uid else "")
     return SendOutcome(outgoing.sop_instance_uid, PeerAnswer.STORED, status, "", note, str(outgoing.path))
+
+
+def unsent(path: Path, error: GatewayError) -> SendOutcome:
+    """Return the outcome of a DICOM file that cannot be offered to any peer."""
+    return SendOutcome("", PeerAnswer.PERMANENT, None, error.code, str(error), str(path), was_offered=False)
 
 
 def failed(outgoing: Outgoing, error: GatewayError, *, was_offered: bool = True) -> SendOutcome:

@@ -22,6 +22,7 @@ from dicom_gateway.privacy import keep_identifiers_out_of_logs
 from dicom_gateway.pydicom_faults import FAULTS
 from dicom_gateway.sending.file_head import read_head
 from dicom_gateway.sending.proposals import Proposal
+from storage.uids import is_uid
 
 # Every peer takes Implicit VR (PS3.5 10.1). Deflated is unpacked: few peers take it, and it may not end even.
 TRAVELS_AS: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +48,11 @@ class Outgoing:
     verify: Callable[[], None] | None = field(default=None, compare=False)
 
     @property
+    def has_invalid_uid(self) -> bool:
+        """Whether its SOP Instance UID breaks PS3.5 9.1, by zeros that lead a component for one."""
+        return not UID(self.sop_instance_uid).is_valid
+
+    @property
     def proposals(self) -> tuple[Proposal, ...]:
         """Presentation contexts that it can travel in, the best first."""
         return self.travels_as(None)
@@ -64,11 +70,13 @@ def read_outgoing(path: Path) -> Outgoing | None:
     """Read what is needed to send a file; None where it is no DICOM file, or a DICOMDIR.
 
     The UIDs are those of the data set: whoever anonymised a file may have left others in its file meta information
-    (PS3.10 7.1). A file without preamble or file meta information is read too.
+    (PS3.10 7.1). A file without preamble or file meta information is read too. UndecodableObject where a UID is none;
+    one with leading zeros, which the listener takes, passes.
     """
     keep_identifiers_out_of_logs()
     head = read_head(path)
-    if head is not None and all(UID(uid).is_valid for uid in (head.sop_class_uid, head.sop_instance_uid)):
+    if head is not None and head.sop_class_uid and head.sop_instance_uid:
+        _require_uids(head.sop_class_uid, head.sop_instance_uid)
         at = head.data_set_at if head.is_consistent else None
         return Outgoing(path, head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid, at)
     if not _begins_like_dicom(path):
@@ -77,10 +85,11 @@ def read_outgoing(path: Path) -> Outgoing | None:
         header = pydicom.dcmread(
             path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True, force=True
         )
-        uids = (UID(str(header.get("SOPClassUID", ""))), UID(str(header.get("SOPInstanceUID", ""))))
-        if not all(uid.is_valid for uid in uids):
+        uids = (str(header.get("SOPClassUID") or ""), str(header.get("SOPInstanceUID") or ""))
+        if not all(uids):
             return None
-        return Outgoing(path, uids[0], uids[1], _encoding(header))
+        _require_uids(*uids)
+        return Outgoing(path, *uids, _encoding(header))
     except FAULTS:
         # Read with force, any file reaches the parser; all that it raises means that this one is no DICOM file.
         return None
@@ -88,6 +97,12 @@ def read_outgoing(path: Path) -> Outgoing | None:
         if error.errno is not None:
             raise
         return None  # not the disk's: the parser's own, for a sequence that is cut off
+
+
+def _require_uids(sop_class_uid: str, sop_instance_uid: str) -> None:
+    for name, uid in (("SOP Class UID", sop_class_uid), ("SOP Instance UID", sop_instance_uid)):
+        if not is_uid(uid):
+            raise UndecodableObject(f"the {name} is no UID, which is 1 to 64 digits and dots (PS3.5 9.1)")
 
 
 def data_set_offset(outgoing: Outgoing) -> int | None:

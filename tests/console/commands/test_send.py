@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pydicom.uid import UID
 
 from console.app import create_app
 from console.config import ConsoleSettings
@@ -40,6 +42,42 @@ def test_an_association_that_cannot_be_opened_is_said_once_and_not_for_each_file
     assert reason.startswith(f"  {folder / '00.dcm'} and 11 more: [peer_unreachable] ")
     outcomes = oncue("send", folder, target, "--json").json
     assert [one["code"] for one in outcomes] == ["peer_unreachable"] * 12
+
+
+def _with_uid(uid: str) -> bytes:
+    """Return an image with a SOP Instance UID that pydicom does not write."""
+    valid = UID("1.2.826.0.1.3680043.8.498.17.4")
+    image = ct_image()
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = valid
+    content = io.BytesIO()
+    image.save_as(content, enforce_file_format=True)
+    return content.getvalue().replace(valid.encode(), uid.encode().ljust(len(valid), b"\0"))
+
+
+def test_an_invalid_uid_that_a_gateway_takes_is_sent_and_said_and_one_that_it_does_not_take_is_named(
+    tmp_path: Path, sqlite_database: Database, objects: ObjectStore
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "zero.dcm").write_bytes(_with_uid("1.2.826.0.1.3680043.08.498.7.4"))
+    (images / "word.dcm").write_bytes(_with_uid("1.2.826.SECRET.4"))
+    (images / "notes.txt").write_text("no image")
+    with running_gateway(sqlite_database, objects) as running:
+        target = f"ONCUE@127.0.0.1:{running.port}"
+        ran = oncue("send", images, target)
+        as_json = oncue("send", images, target, "--json").json
+        assert running.gateway.drain(30)
+        assert [one.sop_instance_uid for one in running.instances()] == ["1.2.826.0.1.3680043.08.498.7.4"]
+    first, *lines = ran.out.splitlines()
+    assert (ran.code, first) == (1, f"1 of 2 instances accepted by {target}")
+    word, zero = sorted(lines)
+    assert word.startswith(f"  {images / 'word.dcm'}: [undecodable_object] the SOP Instance UID is no UID")
+    assert zero.startswith(f"  {images / 'zero.dcm'}: accepted, and the SOP Instance UID is invalid")
+    assert "SECRET" not in ran.out
+    assert [(Path(one["file"]).name, one["verdict"], one["code"]) for one in as_json] == [
+        ("word.dcm", "permanent", "undecodable_object"),
+        ("zero.dcm", "stored", ""),
+    ]
 
 
 def test_a_file_that_is_refused_is_named(folder: Path, sqlite_database: Database, objects: ObjectStore) -> None:
