@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from storage.errors import RecordMissing, RoutesInvalid
 from storage.routes.route import Route
 from storage.routes.sense import doubts
+from storage.routes.value_types import mistyped
 
 SHIPPED = Path(__file__).with_name("routes.toml")
 
@@ -54,8 +55,9 @@ def load_routes(path: Path | None = None) -> Routes:
     except OSError as error:
         raise RoutesInvalid(f"the routes {source.name} cannot be read: {error.strerror}") from error
     routes = parse_routes(content, name=source.name)
-    for index, route in enumerate(routes.routes):
-        for place, reason in doubts(route):
+    said = tomllib.loads(routes.content).get("route", ())
+    for index, (table, route) in enumerate(zip(said, routes.routes, strict=True)):
+        for place, reason in (*mistyped(table, route), *doubts(route)):
             raise RoutesInvalid(f"{source.name}: {_at(routes.content, index, place)}: {reason}")
     return routes
 

@@ -76,6 +76,17 @@ def test_what_is_wrong_is_named_with_line_and_route(text: str, complaint: str) -
         (GOOD + "[[route.prefer]]\npoints = 3\ndescription = ''\n", "prefer.0.description: every description meets"),
         (GOOD + "[[route.wait_for]]\nmodality = ['PET']\n", "wait_for.0.modality: 'PET' is no modality"),
         (GOOD.replace('"zero-shot"', '" "'), 'line 5, route "head", analyser: this is blank'),
+        (GOOD + "minimum_slices = '20'\n", 'line 9, route "head", match.minimum_slices: "20" is a text: give a number'),
+        (GOOD + "maximum_thickness_mm = '1.5'\n", 'match.maximum_thickness_mm: "1.5" is a text: give a number'),
+        (GOOD + "minimum_slices = true\n", "match.minimum_slices: true is no number: give a number"),
+        (GOOD + "contrast = 'yes'\n", 'match.contrast: "yes" is a text: give true or false, without quotes'),
+        (GOOD + "derived = 1\n", "match.derived: 1 is no answer: give true or false"),
+        (GOOD + "[[route.prefer]]\npoints = '3'\nderived = true\n", 'line 10, route "head", prefer.0.points: "3" is'),
+        (GOOD + "[[route.wait_for]]\nmodality = ['PT']\nminimum_slices = '9'\n", 'wait_for.0.minimum_slices: "9" is'),
+        (
+            GOOD.replace("[route.match]", "unfamiliar_above = '0.5'\n[route.match]"),
+            'line 7, route "head", unfamiliar_above',
+        ),
     ],
 )
 def test_what_no_series_can_meet_is_named_where_the_file_is_read_and_stays_readable_on_record(
@@ -100,6 +111,8 @@ def test_what_no_series_can_meet_is_named_where_the_file_is_read_and_stays_reada
         'calling_aet = ["*CT*OF*THE*NORTH*WING*", "*"]',
         'station = ["[AB]OR[TUVWXYZ][0-9][0-9]"]',
         'modality = ["mr ", "OT"]',
+        "maximum_thickness_mm = 5",
+        "minimum_slices = 20.0",
     ],
 )
 def test_what_some_series_can_meet_passes(tmp_path: Path, line: str) -> None:
