@@ -36,6 +36,8 @@ class RoutedStudy:
     reasons: tuple[str, ...]
     contradictory: tuple[str, ...]
     routed_at: datetime
+    unasked: bool = False
+    """Whether no route was asked about it, as of a study that was fetched as a prior; the reason says why."""
 
 
 def record(session: Session, study: StudyRow, routing: Routing, routes: Routes, *, now: datetime) -> None:
@@ -111,6 +113,7 @@ def _keep(session: Session, routes: Routes, *, now: datetime) -> None:
 
 def _routed(row: RoutingRow, uid: str) -> RoutedStudy:
     content = json.loads(row.record)
+    reasons = tuple(json.loads(row.reasons))
     return RoutedStudy(
         study_id=row.study_id,
         study_instance_uid=uid,
@@ -118,7 +121,8 @@ def _routed(row: RoutingRow, uid: str) -> RoutedStudy:
         routes_sha256=row.routes_sha256,
         applies=row.applies,
         wanted=tuple((item["route"], tuple(item["wanted"])) for item in content["answers"] if item["wanted"]),
-        reasons=tuple(json.loads(row.reasons)),
+        reasons=reasons,
         contradictory=tuple(content["contradictory"]),
         routed_at=row.routed_at,
+        unasked=bool(reasons) and not content["answers"],
     )

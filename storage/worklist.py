@@ -54,6 +54,8 @@ class StudyEntry:
     last_instance_at: datetime
     analyses: tuple[RouteResult, ...] = ()
     reasons: tuple[str, ...] = ()
+    unasked: bool = False
+    """Whether no route was asked about it, because it was fetched as a prior."""
     leading_job_id: int | None = None
     """The job whose result leads."""
     read_at: datetime | None = None
@@ -208,6 +210,7 @@ def _entry(
         last_instance_at=row.last_instance_at,
         analyses=analyses,
         reasons=routed.reasons if routed and state is StudyState.NOT_APPLICABLE else (),
+        unasked=routed is not None and routed.unasked and state is StudyState.NOT_APPLICABLE,
         leading_job_id=leading.result_job_id if leading else None,
         read_at=standing.read_at,
         read_by=standing.read_by,

@@ -11,7 +11,7 @@ from storage.worklist import StudyEntry
 def in_one_cell(entry: StudyEntry) -> str | None:
     """Return one line a route, with what it found or how far it is; None where nothing is known of any."""
     if entry.state is StudyState.NOT_APPLICABLE:
-        return "no route wants it"
+        return "no route was asked: it came as a prior" if entry.unasked else "no route wants it"
     return "\n".join(_line(one) for one in entry.analyses) or None
 
 

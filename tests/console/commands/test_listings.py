@@ -10,6 +10,9 @@ from sqlalchemy import text
 from storage import deliveries, delivery_claims, processes
 from storage.database import utc_now
 from storage.domain import Priority
+from storage.fetching import sources
+from storage.fetching import studies as fetched_studies
+from storage.fetching.sources import FetchSource, FetchWay
 from storage.processes import Served
 from storage.volumes import Extent
 from tests.console.conftest import Place
@@ -89,6 +92,21 @@ def test_a_study_that_no_route_wants_is_listed_quietly(anywhere: Place) -> None:
     assert [reason.partition(":")[0] for reason in others] == [
         f"route {name}" for name in ("limb-mr", "limb-ct", "limb-pet", "head-mr-contrast", "breast-us")
     ]
+
+
+def test_a_study_that_was_fetched_as_a_prior_is_listed_as_one_that_no_route_was_asked_about(anywhere: Place) -> None:
+    with anywhere.database.write() as session:
+        sources.add(session, FetchSource("pacs", "PACS@127.0.0.1:104", FetchWay.MOVE), actor="test", now=utc_now())
+        fetched_studies.want(session, "pacs", "2.25.1001", actor="fetching", now=utc_now(), is_prior=True)
+    closed_study(anywhere.database)
+    closed_study(anywhere.database, 2, body_part="KNEE")
+    lines = oncue("studies", "list", "--state", anywhere.state).out.splitlines()
+    said = {uid: next(line for line in lines if uid in line) for uid in ("2.25.1001", "2.25.1002")}
+    assert "no route was asked: it came as a prior" in said["2.25.1001"]
+    assert "no route wants it" in said["2.25.1002"]
+    shown = oncue("studies", "show", 1, "--state", anywhere.state).out
+    assert "no route wants it" not in shown
+    assert "it was fetched as an earlier study of its patient" in shown
 
 
 def test_each_route_of_a_study_has_its_own_entry(anywhere: Place) -> None:
