@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from tests.support import drawn_ct, tiny_bundle, tiny_foundations
+from tests.support import drawn_ct, tiny_bundle
 from tests.support.abdomens import abdomen, best_level
 from tests.support.ct_images import ct_images
 from tests.support.ct_phantoms import TUMOUR, ct_phantom
 from tests.support.peers import Orthanc, orthanc, storescu
 from tests.support.system import QUICK, System, oncue_up, run_oncue
-from tests.support.tiny_networks import trained_once
+from tests.support.tiny_foundations import trained_diffusers, trained_foundation
+from tests.support.tiny_networks import trained_networks
 from tests.support.tiny_nnunet import trained_nnunet
-from tests.support.trained_foundations import trained_foundation
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -46,7 +46,7 @@ NEOPLASM, LESION, LIVER = "108369006", "52988006", "10200004"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Folders of one trained model of each kind, by the name that it is added under."""
-    networks = trained_once(tmp_path_factory)
+    networks = trained_networks(tmp_path_factory)
     return {
         "nnunet": trained_nnunet(tmp_path_factory),
         "onnx": networks.onnx,
@@ -58,7 +58,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 @pytest.fixture
 def foundation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a trained foundation model."""
-    return trained_foundation(tmp_path_factory, tiny_foundations.trained_diffusers)
+    return trained_foundation(tmp_path_factory, trained_diffusers)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -124,13 +122,14 @@ INFERENCE: Mapping[str, Any] = {
 
 def trained(factory: pytest.TempPathFactory) -> Path:
     """Return the bundle's folder, trained once for all processes of a test run."""
-    root = factory.getbasetemp()
-    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / NAME
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "models" / "model.pt").is_file():
-            write(folder, _train())
-    return folder
+    from tests.support.trained_once import trained_once
+
+    return trained_once(factory, NAME, train)
+
+
+def train(folder: Path) -> None:
+    """Train for about ten seconds and write the bundle's folder."""
+    write(folder, _train())
 
 
 def write(folder: Path, weights: Mapping[str, Any]) -> Path:
@@ -193,7 +192,6 @@ def _train() -> Mapping[str, Any]:
     import torch
     from monai.losses.dice import DiceCELoss
 
-    torch.set_num_threads(1)
     cases = [draw(1000 + seed) for seed in range(10)]
     network, picked = _network(0), random.Random(0)  # noqa: S311 - which patch comes next is no secret
     optimiser: Any = torch.optim.AdamW(network.parameters())

@@ -1,7 +1,7 @@
 """Foundation models of each family, shrunken, and trained for a minute on drawn heads with captions or classes.
 
 Their images are T2-like: fluid is as bright as a lesion, fat nearly so, so that no grey level tells them apart. Each is
-trained once per test run, and kept beside the temporary folders that the processes of the run share.
+trained once for all processes of a test run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,6 +22,7 @@ from phantom.head import Phantom
 from storage.volumes import FrameRef, Volume
 from tests.support import tiny_models
 from tests.support.abdomens import WINDOW_HU, abdomen
+from tests.support.trained_once import Training, trained_once
 from workers.foundation.card import CARD_NAME
 from workers.foundation.contract import FoundationModel
 from workers.foundation.diffusers_folder import library
@@ -50,6 +52,11 @@ GREYS: dict[str, Any] = {"intensity": "window", "range": list(WINDOW_HU)}
 BATCH = 8
 NOISE = 0.1
 """Of latents while an autoencoder is trained: what the noise of an image says is not worth its place in them."""
+
+
+def trained_foundation(factory: pytest.TempPathFactory, train: Training) -> Path:
+    """Return the folder of a model of this test run, trained by one of the functions below."""
+    return trained_once(factory, f"tiny-foundation-{train.__name__}", train)
 
 
 def volume_of(phantom: Phantom, modality: str = "MR") -> Volume:

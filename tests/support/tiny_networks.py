@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.support.ct_phantoms import CtPhantom, ct_phantom
+from tests.support.trained_once import trained_once
 
 WINDOW_HU = (-160.0, 240.0)
 PATCH = (16, 40, 40)
@@ -63,17 +61,9 @@ class TinyNetworks:
     torchscript: Path
 
 
-def trained_once(factory: pytest.TempPathFactory) -> TinyNetworks:
+def trained_networks(factory: pytest.TempPathFactory) -> TinyNetworks:
     """Return the networks of this test run; whichever process comes first trains them, the others wait."""
-    base = factory.getbasetemp()
-    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = root / "tiny-networks"
-    with (root / "tiny-networks.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=root) as unfinished:
-                save(train(), Path(unfinished) / "made")
-                (Path(unfinished) / "made").rename(folder)
+    folder = trained_once(factory, "tiny-networks", _train_both)
     return TinyNetworks(folder / "onnx", folder / "torchscript")
 
 
@@ -97,16 +87,10 @@ def _block(channels: int, made: int, *, side: int = 3) -> nn.Module:
     return nn.Sequential(nn.Conv3d(channels, made, side, padding=side // 2), nn.LeakyReLU(0.1))
 
 
-def train() -> TinyUnet:
-    """Return the network, trained on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return _fit(TinyUnet())
-    finally:
-        torch.set_num_threads(threads)
+def _train_both(folder: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save(_fit(TinyUnet()), folder)
 
 
 def _fit(network: TinyUnet) -> TinyUnet:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.support.ct_phantoms import LIVER, SPACING_MM, TUMOUR, ct_phantom
+from tests.support.trained_once import trained_once
 
 CONFIGURATION = "3d_fullres"
 FOLDER = f"Dataset901_Abdomen/nnUNetTrainer__nnUNetPlans__{CONFIGURATION}"
@@ -51,29 +50,15 @@ _RESAMPLING = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": No
 
 def trained_nnunet(factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a trained nnU-Net, the same for all processes of one test run: nobody may write to it."""
-    parallel = "PYTEST_XDIST_WORKER" in os.environ
-    shared = factory.getbasetemp().parent if parallel else factory.getbasetemp()
-    folder = shared / "tiny-nnunet"
-    with (shared / "tiny-nnunet.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            making = folder.with_suffix(".making")
-            train(making)
-            making.rename(folder)
-    return folder
+    return trained_once(factory, "tiny-nnunet", train)
 
 
 def train(folder: Path) -> None:
     """Train on ten drawn abdomens and write the result folder: some seconds on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        cases = [ct_phantom(seed) for seed in _TRAINING]
-        plans = _plans(np.concatenate([case.voxels[case.labels > 0] for case in cases]))
-        network = build(plans)
-        _fit(network, list(_preprocessed(plans)))
-    finally:
-        torch.set_num_threads(threads)
+    cases = [ct_phantom(seed) for seed in _TRAINING]
+    plans = _plans(np.concatenate([case.voxels[case.labels > 0] for case in cases]))
+    network = build(plans)
+    _fit(network, list(_preprocessed(plans)))
     write(folder / FOLDER, plans, network.state_dict())
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,8 +40,7 @@ FloatArray = NDArray[np.float32]
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.getbasetemp()
-    return trained_head(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    return trained_head(tmp_path_factory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import torch
 
 from tests.support import tiny_foundations as tiny
 from tests.support.abdomens import abdomen, best_level, dice
-from tests.support.trained_foundations import Training, trained_foundation
+from tests.support.trained_once import Training
 from workers.zero_shot.analyser import FoundationAnalyser, open_foundation_analyser
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -26,7 +26,7 @@ def idle() -> None:
 
 def opened(train: Training, factory: pytest.TempPathFactory) -> FoundationAnalyser:
     torch.set_num_threads(1)
-    folder = trained_foundation(factory, train)
+    folder = tiny.trained_foundation(factory, train)
     return open_foundation_analyser(folder, device=torch.device("cpu"), dtype=torch.float32, prompt="tumor")
 
 
