@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +16,6 @@ from storage.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from workers.queue.child import WorkerPlace
-
-# Libraries load these where they find them, 30 MB: a codec, where the gateway decodes no pixels, a way to download test
-# files, and colours for a log that is JSON.
-_NOT_FOR_GATEWAY = ("gdcm", "requests", "rich")
 
 
 def gateway_of_processes(state: Path, *, file: Path | None, flags: Layer) -> None:
@@ -39,7 +33,6 @@ def gateway_of_processes(state: Path, *, file: Path | None, flags: Layer) -> Non
 
 def gateway(state: Path, *, file: Path | None, flags: Layer, only_receives: bool) -> None:
     """Run listener, assembly and delivery, or the listener alone, until told to stop."""
-    _leave_out(_NOT_FOR_GATEWAY)
     from console.history.forwarding import forwarding_thread
     from console.history.log_key import sealing_thread
     from console.routes.routes_file import routes_of_site
@@ -121,12 +114,6 @@ def console(state: Path, *, file: Path | None) -> None:
         ),
         on_stop=app.state.stop_storing,
     ).run()
-
-
-def _leave_out(names: Iterable[str]) -> None:
-    """Have every later import of these packages fail in this process, as if they were not installed."""
-    for name in names:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how Python marks a module as missing
 
 
 def _place(state: Path, file: Path | None) -> WorkerPlace:

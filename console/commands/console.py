@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from console.commands.left_out import COLOURS, DOWNLOADS, leave_out
 from console.terminal.options import DEFAULT_STATE, AsJson, ConfigFile, State
 
 app = typer.Typer(invoke_without_command=True)
@@ -32,6 +33,7 @@ def run_console(context: typer.Context, state: State = DEFAULT_STATE, *, config:
     Example: oncue console --state ./oncue-state
     """
     if context.invoked_subcommand is None:
+        leave_out(COLOURS, DOWNLOADS)
         from console.commands.compositions import console
 
         console(state, file=config)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from console.commands.left_out import CODEC, COLOURS, DOWNLOADS, leave_out
 from console.terminal.options import DEFAULT_STATE, ConfigFile, Processes, State
 
 Member = Annotated[
@@ -23,6 +24,7 @@ def run_gateway(
     """
     from dicom_gateway.memory_arenas import share_arenas
 
+    leave_out(COLOURS, DOWNLOADS, CODEC)
     share_arenas()  # before anything that starts threads is imported
 
     from console.commands.compositions import gateway, gateway_of_processes
@@ -39,6 +41,7 @@ def run_worker(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> No
 
     Example: ONCUE_WORKER_DEVICE=cuda:0 oncue worker --state ./oncue-state
     """
+    leave_out(COLOURS)
     from console.commands.compositions import worker
 
     worker(state, file=config)
@@ -49,6 +52,7 @@ def run_relay(state: State = DEFAULT_STATE, *, config: ConfigFile = None) -> Non
 
     Example: oncue relay --state ./oncue-state
     """
+    leave_out(COLOURS)
     from console.commands.compositions import relay
 
     relay(state, file=config)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from console.commands.left_out import COLOURS, leave_out
 from console.terminal.options import DEFAULT_STATE, ConfigFile, Processes, State
 
 Aet = Annotated[str | None, typer.Option("--aet", metavar="AET", help="Our AE title.")]
@@ -50,6 +51,7 @@ def up(
 
     Example: oncue up --state ./oncue-state --port 11112 --destination ORTHANC@127.0.0.1:4242
     """
+    leave_out(COLOURS)
     from console.supervision.machine import TokenOwner, run_machine
     from console.terminal.actor import command_line_actor, token_name
 

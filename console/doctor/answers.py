@@ -5,7 +5,7 @@ from __future__ import annotations
 from console.doctor.parts import ExaminedPart, PartHealth
 from dicom_gateway.destinations import Destination
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.sender import EchoOutcome
+from dicom_gateway.sending.verifying import EchoOutcome
 
 PATIENCE = PeerTimeouts(connect_seconds=5, associate_seconds=5, answer_seconds=5)
 

@@ -16,7 +16,7 @@ from dicom_gateway.chosen_forms import FormChoice, choose
 from dicom_gateway.commitment.report_takers import asked_title
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
-from dicom_gateway.sending.sender import echo
+from dicom_gateway.sending.verifying import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import delivery_lists, destinations, peers
 from storage.database import utc_now

@@ -12,7 +12,7 @@ from console.supervision.lock import is_held
 from console.supervision.ports import is_taken, reachable
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
-from dicom_gateway.sending.sender import echo
+from dicom_gateway.sending.verifying import echo
 
 
 def probe_ports(installation: Installation) -> Iterator[ExaminedPart]:

@@ -18,7 +18,7 @@ from dicom_gateway.http_exchange import Deadline
 from dicom_gateway.receiving.admission import CERTIFICATE_NOT_ALLOWED, Caller, Refused
 from dicom_gateway.receiving.peer_matching import MatchingRules, PeerList
 from dicom_gateway.sending.associations import PeerTimeouts
-from dicom_gateway.sending.sender import echo
+from dicom_gateway.sending.verifying import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from storage import associations, peer_usage, peers, processes, refused_peers
 from storage.database import utc_now

@@ -25,7 +25,7 @@ from console.supervision.ports import is_taken, reachable, settle
 from console.supervision.site import Endpoints, Site, programs
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import PeerRejectedObject
-from dicom_gateway.sending.sender import echo
+from dicom_gateway.sending.verifying import echo
 from storage import console_tokens, logs
 from storage.database import utc_now
 from workers.errors import BrokerUnavailable

@@ -30,6 +30,7 @@ from dicom_gateway.tls.destination_handshake import DestinationTls, untrusted
 
 _LEAST_PDU_BYTES = 8
 """A P-DATA-TF of two bytes of a data set: with less, nothing can be sent in pieces of an even length."""
+DEFAULT_AE_TITLE = "ONCUE"
 MOST_CONTEXTS = 128  # presentation context ids are the odd numbers below 256
 
 

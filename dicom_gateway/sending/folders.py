@@ -9,11 +9,11 @@ from pathlib import Path
 from dicom_gateway.destinations import Destination, WebAddress
 from dicom_gateway.errors import NothingToSend, UndecodableObject
 from dicom_gateway.sending import dicomweb
-from dicom_gateway.sending.associations import PeerTimeouts
+from dicom_gateway.sending.associations import DEFAULT_AE_TITLE, PeerTimeouts
 from dicom_gateway.sending.outcomes import Report, SendOutcome, stored, unsent
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
 from dicom_gateway.sending.send_journal import SendJournal
-from dicom_gateway.sending.sender import DEFAULT_AE_TITLE, send
+from dicom_gateway.sending.sender import send
 from dicom_gateway.status import PeerAnswer
 from dicom_gateway.tls.destination_handshake import DestinationTls
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,7 @@ def refuse(event, arguments):
 for name in {lacking!r}:
     sys.modules[name] = None
 sys.addaudithook(refuse)
-for name in {modules!r}:
+for name in sorted({modules!r}):
     importlib.import_module(name)
 """
 
@@ -46,6 +47,10 @@ def _import_all(modules: Iterable[str], *, lacking: Collection[str] = (), events
     return "" if ran.returncode == 0 else ran.stderr or f"exit code {ran.returncode}"
 
 
+def _modules(*packages: str) -> set[str]:
+    return {module for package in packages for module in modules_of(package)}
+
+
 def test_the_import_contracts_hold() -> None:
     program = f"{sys.prefix}/bin/lint-imports"
     ran = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
@@ -53,11 +58,11 @@ def test_the_import_contracts_hold() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", ["storage", "dicom_gateway", "phantom", "console"])
-def test_what_runs_in_the_gateway_image_needs_nothing_that_only_a_worker_has(package: str) -> None:
+def test_what_runs_in_the_gateway_image_needs_nothing_that_only_a_worker_has() -> None:
     lacking = libraries("worker") - libraries("console")
     assert {"torch", "celery", "redis", "diffusers", "transformers", "safetensors"} <= lacking
-    assert not _import_all(set(modules_of(package)) - RUN_A_BROKER, lacking=lacking)
+    modules = _modules("storage", "dicom_gateway", "phantom", "console") - RUN_A_BROKER
+    assert not _import_all(modules, lacking=lacking)
 
 
 @pytest.mark.slow
@@ -68,15 +73,8 @@ def test_only_what_starts_a_broker_is_left_out_of_the_gateway_image() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", product_packages())
-def test_importing_any_module_connects_to_nothing_and_opens_no_model(package: str) -> None:
-    assert not _import_all(modules_of(package), events=CONNECTIONS)
-
-
-@pytest.mark.slow
-def test_every_module_of_the_product_imports_where_there_is_no_laboratory() -> None:
-    modules = [module for package in product_packages() for module in modules_of(package)]
-    assert not _import_all(modules, lacking=[LABORATORY])
+def test_importing_any_module_needs_no_laboratory_connects_to_nothing_and_opens_no_model() -> None:
+    assert not _import_all(_modules(*product_packages()), lacking=[LABORATORY], events=CONNECTIONS)
 
 
 def test_nothing_that_is_installed_needs_torchvision() -> None:
@@ -106,3 +104,19 @@ def test_a_gateway_loads_what_writes_reports_with_the_first_one_that_it_writes()
     """Its tables of codes take 20 MB, in each process of a gateway that only receives, too."""
     code = "import sys, dicom_gateway.gateway; sys.exit('highdicom' in sys.modules or 'pydicom.sr' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", ["gateway", "console"])
+def test_a_process_that_stays_loads_nothing_to_colour_a_terminal_with(process: str, tmp_path: Path) -> None:
+    """It would take 6 MB of each; before there is a database a process has loaded what opens one, and ends."""
+    code = """
+import sys
+from console.cli import main
+try:
+    main()
+except SystemExit:
+    sys.exit(sys.modules.get("rich") or "sqlalchemy" not in sys.modules)
+"""
+    command = [sys.executable, "-c", code, process, "--state", str(tmp_path)]
+    assert subprocess.run(command, timeout=120, check=False, stderr=subprocess.DEVNULL).returncode == 0

@@ -20,7 +20,8 @@ from dicom_gateway.objects.writing import write_objects
 from dicom_gateway.sending.associations import PeerTimeouts
 from dicom_gateway.sending.folders import send_folder
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
-from dicom_gateway.sending.sender import echo, send
+from dicom_gateway.sending.sender import send
+from dicom_gateway.sending.verifying import echo
 from dicom_gateway.status import PeerAnswer
 from storage.objects import ObjectStore
 from tests.support.peers import dcmtk_archive, dcmtk_storescp, free_port, orthanc

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
 from dicom_gateway.sending.outgoing import Outgoing, read_outgoing
-from dicom_gateway.sending.sender import EchoOutcome, echo, send
+from dicom_gateway.sending.sender import send
+from dicom_gateway.sending.verifying import EchoOutcome, echo
 from dicom_gateway.status import PeerAnswer
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from tests.support.certificates import Authority, Issued

@@ -12,7 +12,7 @@ import pytest
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.destinations import Destination
 from dicom_gateway.errors import CertificateUnusable
-from dicom_gateway.sending.sender import echo
+from dicom_gateway.sending.verifying import echo
 from dicom_gateway.tls.destination_handshake import DestinationTls
 from dicom_gateway.tls.pem_files import names_of, read_certificates
 from dicom_gateway.tls.trial_authority import TrialAuthority
