@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -42,20 +43,43 @@ def _before_pixels(hostile: bytes) -> bytes:
     return _CONTENT[:at] + hostile + _CONTENT[at:]
 
 
-_DEEP = _before_pixels((_SEQUENCE + _ITEM) * 200_000)
-_DEEP_AND_DEFINED = _before_pixels(
-    b"".join(
-        explicit(0x00081115, b"SQ", struct.pack("<HHL", 0xFFFE, 0xE000, 1 << 30), length=1 << 30) for _ in range(9)
-    )
-)
 _EMPTY_ITEM, _SEQUENCE_END = struct.pack("<HHL", 0xFFFE, 0xE000, 0), struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
-_MANY_ITEMS = _before_pixels(_SEQUENCE + _EMPTY_ITEM * 1_000_000 + _SEQUENCE_END)
-_MANY_ELEMENTS = _before_pixels(b"".join(explicit(0x60010000 + n % 0x10000, b"LO", b"") for n in range(1_000_000)))
-_TOO_MANY_ITEMS = _before_pixels(_SEQUENCE + _EMPTY_ITEM * 3_000_000 + _SEQUENCE_END)
 
 
-@pytest.mark.parametrize("data_set", [_MANY_ITEMS, _MANY_ELEMENTS], ids=["a million items", "a million elements"])
-def test_large_structures_from_many_senders_delay_nobody(gateway: AttackedGateway, data_set: bytes) -> None:
+# Made by the test that sends them: some of them take a second and ten megabytes, in each process that collects tests.
+def _deep() -> bytes:
+    return _before_pixels((_SEQUENCE + _ITEM) * 200_000)
+
+
+def _deep_and_defined() -> bytes:
+    head = explicit(0x00081115, b"SQ", struct.pack("<HHL", 0xFFFE, 0xE000, 1 << 30), length=1 << 30)
+    return _before_pixels(head * 9)
+
+
+def _many_items() -> bytes:
+    return _items(1_000_000)
+
+
+def _too_many_items() -> bytes:
+    return _items(3_000_000)
+
+
+def _items(count: int) -> bytes:
+    return _before_pixels(_SEQUENCE + _EMPTY_ITEM * count + _SEQUENCE_END)
+
+
+def _many_elements() -> bytes:
+    group = b"".join(explicit(0x60010000 + number, b"LO", b"") for number in range(0x10000))
+    return _before_pixels((group * 16)[: 1_000_000 * (len(group) // 0x10000)])
+
+
+def _deflated() -> bytes:
+    return zlib.compress(bytes(64 << 20), 9)[2:-4]
+
+
+@pytest.mark.parametrize("made", [_many_items, _many_elements], ids=["a million items", "a million elements"])
+def test_large_structures_from_many_senders_delay_nobody(gateway: AttackedGateway, made: Callable[[], bytes]) -> None:
+    data_set = made()
     answers: list[int | None] = []
 
     def send(_: int) -> None:
@@ -70,9 +94,10 @@ def test_large_structures_from_many_senders_delay_nobody(gateway: AttackedGatewa
 
 
 @pytest.mark.parametrize(
-    "data_set", [_DEEP, _DEEP_AND_DEFINED, _TOO_MANY_ITEMS], ids=["deep", "deep with lengths", "three million items"]
+    "made", [_deep, _deep_and_defined, _too_many_items], ids=["deep", "deep with lengths", "three million items"]
 )
-def test_structures_without_end_are_refused(gateway: AttackedGateway, data_set: bytes) -> None:
+def test_structures_without_end_are_refused(gateway: AttackedGateway, made: Callable[[], bytes]) -> None:
+    data_set = made()
     with under_attack(gateway), Hostile(gateway.port) as hostile:
         assert hostile.associate()
         assert hostile.store(_UID, data_set) == Status.CANNOT_UNDERSTAND
@@ -99,7 +124,6 @@ _BROKEN = {
     "a sequence that nothing closes": _before_pixels(_SEQUENCE + _ITEM),
     "another instance": _told(_UID.encode()[-4:], b"9999"),
     "an identifier twice": _before_pixels(explicit(0x00100020, b"LO", b"SOMEBODY")),
-    "deflated": zlib.compress(bytes(64 << 20), 9)[2:-4],
     "an absolute path as study": _told(str(_IMAGE.StudyInstanceUID).encode()[:12], b"/../../../x/"),
 }
 
@@ -108,7 +132,7 @@ def test_a_data_set_that_is_not_what_it_says_is_refused(gateway: AttackedGateway
     answers: dict[str, int | None] = {}
     with under_attack(gateway), Hostile(gateway.port) as hostile:
         assert hostile.associate()
-        for name, data_set in _BROKEN.items():
+        for name, data_set in (_BROKEN | {"deflated": _deflated()}).items():
             answers[name] = hostile.store(_UID, data_set)
     refused = {Status.CANNOT_UNDERSTAND, Status.MISMATCH}
     assert {name: status for name, status in answers.items() if status not in refused} == {}
@@ -133,7 +157,7 @@ def test_deflated_data_sets_are_not_negotiated(gateway: AttackedGateway) -> None
     request = association_request([context(1, CT_IMAGE, [DEFLATED])])
     with under_attack(gateway), Hostile(gateway.port) as hostile:
         if hostile.associate(request):
-            assert hostile.store(_UID, zlib.compress(bytes(64 << 20), 9)[2:-4]) != Status.SUCCESS
+            assert hostile.store(_UID, _deflated()) != Status.SUCCESS
 
 
 @pytest.mark.parametrize("how", ["abort", "close", "reset"])
