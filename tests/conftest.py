@@ -20,6 +20,7 @@ from storage import migrate
 from storage.database import Database, connect
 from storage.objects import ObjectStore
 from tests.support.compiled_statements import compile_once
+from tests.support.migrated import put_database
 from tests.support.required import REQUIRE_PEERS, missing_peer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,12 +109,8 @@ def postgresql_template(postgresql_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """File of a migrated database that each test copies: the migrations take most of a small test's time."""
-    path = tmp_path_factory.mktemp("template") / "oncue.sqlite"
-    database = connect(f"sqlite:///{path}")
-    migrate.upgrade(database)
-    database.dispose()
-    return path
+    """File of a migrated database that each test copies."""
+    return put_database(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])

@@ -24,7 +24,7 @@ def _asked(system: System, headers: Mapping[str, str]) -> int:
 
 
 def test_up_shows_a_token_at_its_first_start_and_never_again(tmp_path: Path) -> None:
-    with oncue_up(tmp_path / "state") as system:
+    with oncue_up(tmp_path / "state", from_nothing=True) as system:
         assert system.process.stdout is not None
         line = system.process.stdout.readline()
         address, _, token = line.removeprefix("sign in at ").strip().partition(" with this token, ")
@@ -37,7 +37,7 @@ def test_up_shows_a_token_at_its_first_start_and_never_again(tmp_path: Path) -> 
         assert listed["made_by"].startswith("cli:")
         assert secret not in system.logs()
         assert system.stop() == 0
-    with oncue_up(tmp_path / "state") as system:
+    with oncue_up(tmp_path / "state", from_nothing=True) as system:
         assert system.process.stdout is not None
         assert _asked(system, bearer(secret)) == 200
         assert system.stop() == 0

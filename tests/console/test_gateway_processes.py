@@ -23,6 +23,7 @@ from storage.database import connect
 from storage.models import InstanceRow, StudyRow
 from storage.objects import ObjectStore
 from tests.support.gateways import half_received, until
+from tests.support.migrated import put_database
 from tests.support.senders import LOOPBACK, ct_image, echoes, store
 from tests.support.streams import Stream
 from tests.support.system import ONCUE, QUICK, environment, oncue_up, run_oncue
@@ -46,7 +47,7 @@ class SharedPort:
 def gateway_of(count: int, state: Path) -> Iterator[SharedPort]:
     port = settle(LOOPBACK, 0, key="gateway.port")
     variables = {**QUICK, "ONCUE_GATEWAY_PORT": str(port), "ONCUE_GATEWAY_QUIET_SECONDS": "1"}
-    assert run_oncue("db", "upgrade", "--state", str(state), variables=variables).returncode == 0
+    put_database(state)
     with (state / "gateway.log").open("wb") as log:
         process = subprocess.Popen(
             [ONCUE, "gateway", "--state", str(state), "--processes", str(count)],

@@ -64,7 +64,7 @@ def test_a_free_port_is_found_and_a_taken_one_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.peer
 def test_up_starts_everything_restarts_what_dies_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with oncue_up(tmp_path / "state") as system:
+    with oncue_up(tmp_path / "state", from_nothing=True) as system:
         names = ("gateway", "relay", "worker", "console")
         before = {name: system.child(name).pid for name in names}
         assert len(set(before.values())) == 4

@@ -59,7 +59,8 @@ def _received(pacs: Orthanc) -> dict[str, pydicom.Dataset]:
 def test_a_study_that_comes_in_goes_back_as_seg_and_sr_and_everything_is_on_record(
     tmp_path: Path, phantom: Path, pacs: Orthanc
 ) -> None:
-    with oncue_up(tmp_path / "state", destinations=[f"ORTHANC@127.0.0.1:{pacs.port}"]) as system:
+    pacs_address = f"ORTHANC@127.0.0.1:{pacs.port}"
+    with oncue_up(tmp_path / "state", destinations=[pacs_address], from_nothing=True) as system:
         _send(system, phantom)
         (study,) = system.wait_for("studies", "list", until=_succeeded)
         deliveries = system.wait_for("deliveries", "list", until=_delivered)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dicom_gateway.config import GatewaySettings
 from dicom_gateway.gateway import Gateway
-from storage import logs, migrate
+from storage import logs
 from storage.database import connect
 from storage.objects import ObjectStore
 
@@ -20,8 +20,12 @@ from storage.objects import ObjectStore
 def main(state: Path, settings: GatewaySettings) -> None:
     """Run until killed."""
     logs.configure()
-    database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
-    migrate.upgrade(database)
+    file = state / "oncue.sqlite"
+    database = connect(f"sqlite:///{file}")
+    if not file.exists():
+        from storage import migrate  # takes half a second, and every test brings a migrated database
+
+        migrate.upgrade(database)
     gateway = Gateway(settings, database, ObjectStore(state / "objects"))
     gateway.start()
     sys.stdout.write(f"{gateway.port}\n")

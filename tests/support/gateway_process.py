@@ -16,7 +16,7 @@ from dicom_gateway.gateway import Gateway
 from dicom_gateway.receiving import journal_files
 from dicom_gateway.receiving.ledger import Ledger
 from dicom_gateway.receiving.spool import Spool
-from storage import migrate, registering
+from storage import registering
 from storage.database import connect
 from storage.objects import ObjectStore
 
@@ -36,9 +36,8 @@ class Moment(StrEnum):
 
 
 def main(state: Path, moment: str) -> None:
-    """Run until killed; prints the port when it can receive."""
+    """Run on a migrated database until killed; prints the port when it can receive."""
     database = connect(f"sqlite:///{state / 'oncue.sqlite'}")
-    migrate.upgrade(database)
     if moment:
         _die_at(Moment(moment))
     gateway = Gateway(GatewaySettings(port=0, quiet_seconds=600), database, ObjectStore(state / "objects"))

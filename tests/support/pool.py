@@ -14,13 +14,14 @@ import psutil
 from pydantic import SecretStr
 from redis import Redis
 
-from storage import job_lists, migrate, processes
+from storage import job_lists, processes
 from storage.config import StorageSettings
 from storage.database import Database, connect
 from storage.domain import Lane, StoredInstance
 from storage.errors import OncueError
 from storage.objects import ObjectStore
 from storage.states import JobState
+from tests.support.migrated import put_database
 from tests.support.queued import queue_study, small_phantom, stored_instances
 from workers.config import WorkerSettings
 from workers.queue.app import make_app
@@ -114,7 +115,7 @@ class Floor:
 
 
 @contextmanager
-def work_floor(folder: Path, *, database_url: str = "", **settings: object) -> Iterator[Floor]:
+def work_floor(folder: Path, **settings: object) -> Iterator[Floor]:
     """Set up a floor in an empty folder; settings are those of WorkerSettings."""
     broker = EmbeddedRedis(folder / "broker")
     endpoint = broker.start()
@@ -128,11 +129,11 @@ def work_floor(folder: Path, *, database_url: str = "", **settings: object) -> I
     }
     place = WorkerPlace(
         WorkerSettings.model_validate({**defaults, **settings}),
-        StorageSettings(database_url=SecretStr(database_url), reserve_megabytes=0),
+        StorageSettings(reserve_megabytes=0),
         folder,
     )
+    put_database(folder)
     database = connect(place.storage.url(folder))
-    migrate.upgrade(database)
     objects = place.open_objects()
     phantom = small_phantom(folder / "phantom")
     instances = stored_instances(objects, list(phantom.series_folder.iterdir()), study_uid=phantom.study_instance_uid)

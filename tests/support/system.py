@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.support.commands import oncue
+from tests.support.migrated import FILE, put_database
 
 ONCUE = str(Path(sys.executable).parent / "oncue")
 QUICK = {
@@ -95,9 +96,15 @@ def oncue_up(
     variables: Mapping[str, str] | None = None,
     quiet_seconds: float = 1.0,
     port: int | None = 0,
+    from_nothing: bool = False,
 ) -> Iterator[System]:
-    """Run `oncue up` on free ports until the block ends; it must have said «ready». No port: that of the settings."""
+    """Run `oncue up` on free ports until the block ends; it must have said «ready». No port: that of the settings.
+
+    Unless it is to start ``from_nothing``, it finds a migrated database in a state folder that has none.
+    """
     chosen = QUICK if variables is None else variables
+    if not (from_nothing or (state / FILE).exists() or "ONCUE_STORAGE_DATABASE_URL" in chosen):
+        put_database(state)
     command = [ONCUE, "up", "--state", str(state), "--console-port", "0", "--quiet-seconds", str(quiet_seconds)]
     command += [] if port is None else ["--port", str(port)]
     command += ["--destination", *destinations] if destinations else []

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from pymerkle.hasher import MerkleHasher
 from sqlalchemy import text
 
 from dicom_gateway.objects.audit_checkpoint import checkpoint_item
-from storage import audit, migrate
+from storage import audit
 from storage.database import Database, connect
 from tests.support.commands import Ran, oncue
 from tests.support.guards import guards_off
@@ -29,9 +30,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
+def state(tmp_path: Path, sqlite_template: Path) -> Path:
+    shutil.copy(sqlite_template, tmp_path / "oncue.sqlite")
     database = opened(tmp_path)
-    migrate.upgrade(database)
     record(database, 9)
     database.dispose()
     return tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,9 @@ from tests.support.peers import free_port
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    folder = tmp_path / "state"
-    assert oncue("db", "upgrade", "--state", folder).code == 0
-    return folder
+def state(tmp_path: Path, sqlite_template: Path) -> Path:
+    shutil.copy(sqlite_template, tmp_path / "oncue.sqlite")
+    return tmp_path
 
 
 def _answers(_query: Dataset) -> Iterator[tuple[int, Dataset | None]]:

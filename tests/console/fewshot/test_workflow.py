@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from console.config import ConsoleSettings
 from storage.database import Database, connect
 from storage.fewshot import items
 from storage.fewshot.items import Split
-from storage.migrate import upgrade
 from storage.objects import ObjectStore
 from tests.support.classification import DRAFT, NOW, PASSING, THIN, judge, new_adapter, new_item, new_task
 from tests.support.commands import oncue
@@ -22,10 +22,10 @@ NAME = DRAFT.name
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
+def state(tmp_path: Path, sqlite_template: Path) -> Path:
     """A state folder with a task, its items, and two adapters; the second was judged with too little data."""
+    shutil.copy(sqlite_template, tmp_path / "oncue.sqlite")
     database = connect(f"sqlite:///{tmp_path / 'oncue.sqlite'}")
-    upgrade(database)
     with database.write() as session:
         task = new_task(session)
         new = [new_item(task, f"S{n}", Split.SUPPORT, label=DRAFT.classes[n % 2]) for n in range(4)]

@@ -18,8 +18,8 @@ from dicom_gateway.errors import (
     UnsupportedTransferSyntax,
 )
 from dicom_gateway.inlets.inlet import Inlet
-from storage import associations, audit, migrate, studies
-from storage.database import Database, connect, utc_now
+from storage import associations, audit, studies
+from storage.database import Database, utc_now
 from storage.domain import StoredInstance
 from storage.models import InstanceRow, StudyRow
 from storage.objects import ObjectStore
@@ -163,9 +163,9 @@ def test_one_that_is_larger_than_any_may_be_is_refused(sqlite_database: Database
 
 
 @pytest.mark.slow
-def test_every_image_taken_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
-    database, objects = connect(f"sqlite:///{tmp_path / 'oncue.sqlite'}"), ObjectStore(tmp_path / "objects")
-    migrate.upgrade(database)
+def test_every_image_taken_before_a_kill_is_there_after_it(
+    tmp_path: Path, sqlite_database: Database, objects: ObjectStore
+) -> None:
     taken: set[str] = set()
     for first in (1, 10_001):
         command = [sys.executable, "-m", "tests.support.inlet_process", str(tmp_path), str(first)]
@@ -176,10 +176,9 @@ def test_every_image_taken_before_a_kill_is_there_after_it(tmp_path: Path) -> No
             lines += process.stdout.readlines()
         taken |= {line.split()[1] for line in lines if line.startswith("taken ") and line.endswith("\n")}
     assert len(taken) >= 40
-    with running_gateway(database, objects):
+    with running_gateway(sqlite_database, objects):
         until(lambda: half_received(objects) == [], "the registration of what the dead inlets left")
-    found = {item.sop_instance_uid: item for item in instances(database)}
+    found = {item.sop_instance_uid: item for item in instances(sqlite_database)}
     assert taken <= set(found)
     for item in found.values():
         objects.verify(item.digest)
-    database.dispose()

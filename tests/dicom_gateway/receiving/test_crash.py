@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -41,6 +42,13 @@ class Child:
         self.process.wait()
 
 
+@pytest.fixture
+def state(tmp_path: Path, sqlite_template: Path) -> Path:
+    """Return a folder with a migrated database."""
+    shutil.copy(sqlite_template, tmp_path / "oncue.sqlite")
+    return tmp_path
+
+
 @contextlib.contextmanager
 def gateway_process(state: Path, moment: str = "") -> Iterator[Child]:
     command = [sys.executable, "-m", "tests.support.gateway_process", str(state), moment]
@@ -63,11 +71,11 @@ def kept(state: Path) -> tuple[StoredInstance, ...]:
 
 
 @pytest.mark.slow
-def test_every_image_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
+def test_every_image_acknowledged_before_a_kill_is_there_after_it(state: Path) -> None:
     chance = random.Random(17)  # noqa: S311 - when to kill is no secret
     acknowledged: list[str] = []
     for attempt in range(3):
-        with gateway_process(tmp_path) as child:
+        with gateway_process(state) as child:
             stream = Stream(child.port, first=attempt * 10_000)
             sending = threading.Thread(target=stream.run, args=(chance.randint(3, 40),))
             sending.start()
@@ -75,12 +83,12 @@ def test_every_image_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path
             child.kill()
             sending.join(60)
             acknowledged += stream.acknowledged
-    with gateway_process(tmp_path) as child:
-        until(lambda: half_received(ObjectStore(tmp_path / "objects")) == [], "the registration of what was left")
+    with gateway_process(state) as child:
+        until(lambda: half_received(ObjectStore(state / "objects")) == [], "the registration of what was left")
         child.kill()
-    instances = {item.sop_instance_uid: item for item in kept(tmp_path)}
+    instances = {item.sop_instance_uid: item for item in kept(state)}
     assert set(acknowledged) <= set(instances)
-    objects = ObjectStore(tmp_path / "objects")
+    objects = ObjectStore(state / "objects")
     for item in instances.values():
         objects.verify(item.digest)
 
@@ -95,52 +103,52 @@ def registered(state: Path, count: int) -> bool:
 
 
 @pytest.mark.slow
-def test_an_image_killed_before_it_is_durable_was_not_acknowledged_and_leaves_nothing(tmp_path: Path) -> None:
-    with gateway_process(tmp_path, Moment.BEFORE_DURABLE) as child:
+def test_an_image_killed_before_it_is_durable_was_not_acknowledged_and_leaves_nothing(state: Path) -> None:
+    with gateway_process(state, Moment.BEFORE_DURABLE) as child:
         assert store(child.port, ct_image()) == [-1]
         child.process.wait(20)
-    with gateway_process(tmp_path) as child:
-        until(lambda: registered(tmp_path, 0), "the removal of what was not acknowledged")
+    with gateway_process(state) as child:
+        until(lambda: registered(state, 0), "the removal of what was not acknowledged")
         assert store(child.port, ct_image()) == [Status.SUCCESS]
-        until(lambda: registered(tmp_path, 1), "the image")
+        until(lambda: registered(state, 1), "the image")
         child.kill()
-    assert len(kept(tmp_path)) == 1
+    assert len(kept(state)) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [moment for moment in Moment if moment is not Moment.BEFORE_DURABLE])
-def test_an_image_that_is_durable_is_on_record_once_whichever_step_is_the_last(tmp_path: Path, moment: Moment) -> None:
+def test_an_image_that_is_durable_is_on_record_once_whichever_step_is_the_last(state: Path, moment: Moment) -> None:
     image = ct_image()
-    with gateway_process(tmp_path, moment) as child:
+    with gateway_process(state, moment) as child:
         answer = store(child.port, image)
         assert answer == [-1] if moment is Moment.BEFORE_ANSWER else answer in ([Status.SUCCESS], [-1])
         child.process.wait(60)
-    with gateway_process(tmp_path) as child:
-        until(lambda: registered(tmp_path, 1), "the image that the dead gateway had in its journal")
+    with gateway_process(state) as child:
+        until(lambda: registered(state, 1), "the image that the dead gateway had in its journal")
         assert store(child.port, image) == [Status.SUCCESS]
-        until(lambda: registered(tmp_path, 1), "the same image again")
+        until(lambda: registered(state, 1), "the same image again")
         child.kill()
-    (instance,) = kept(tmp_path)
-    objects = ObjectStore(tmp_path / "objects")
+    (instance,) = kept(state)
+    objects = ObjectStore(state / "objects")
     assert data_set_bytes(objects.path(instance.digest).read_bytes()) == encoded(image)
     assert objects.path(instance.digest).read_bytes() == objects.get(instance.digest)
-    assert len(stored_events(tmp_path)) == 1
+    assert len(stored_events(state)) == 1
 
 
 @pytest.mark.slow
-def test_a_gateway_killed_while_it_takes_a_journal_over_leaves_it_to_the_next_one(tmp_path: Path) -> None:
-    with gateway_process(tmp_path, Moment.BEFORE_NAME) as child:
+def test_a_gateway_killed_while_it_takes_a_journal_over_leaves_it_to_the_next_one(state: Path) -> None:
+    with gateway_process(state, Moment.BEFORE_NAME) as child:
         store(child.port, ct_image())
         child.process.wait(60)
     for moment in (Moment.BEFORE_ROW, Moment.AFTER_COMMIT, Moment.AFTER_BLANK):
-        with gateway_process(tmp_path, moment) as child:
+        with gateway_process(state, moment) as child:
             child.process.wait(60)
-    with gateway_process(tmp_path) as child:
-        until(lambda: registered(tmp_path, 1), "the image of the first gateway")
+    with gateway_process(state) as child:
+        until(lambda: registered(state, 1), "the image of the first gateway")
         child.kill()
-    (instance,) = kept(tmp_path)
-    ObjectStore(tmp_path / "objects").verify(instance.digest)
-    assert len(stored_events(tmp_path)) == 1
+    (instance,) = kept(state)
+    ObjectStore(state / "objects").verify(instance.digest)
+    assert len(stored_events(state)) == 1
 
 
 def stored_events(state: Path) -> tuple[AuditEvent, ...]:
