@@ -42,6 +42,10 @@ test: $(STAMP) ## Run every test; peers that are not installed are skipped unles
 test-again: $(STAMP) ## Run the few tests that failed last once more, alone, and name those that passed this time
 	$(BIN)/python -m tests.support.second_run
 
+.PHONY: test-times
+test-times: $(STAMP) ## Run every test, and show which files and tests take most processor time: ARGS=tests/storage for some
+	$(BIN)/pytest $(SHARED_OUT) -p tests.support.processor_time $(ARGS)
+
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run what needs no peer and is not slow: for the hand, between two edits
 	$(BIN)/pytest $(SHARED_OUT) -m "not peer and not slow" $(ARGS)

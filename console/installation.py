@@ -34,15 +34,16 @@ class Installation:
 
     def prepare(self) -> None:
         """Make the state folder, readable by its owner alone, and bring the database to this code's schema."""
-        # Only here, for it loads 13 MB that the processes which stay do not need.
-        from storage import migrate
         from storage.history import partitions
         from storage.roles import script
 
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.objects.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.objects.prepare()
-        migrate.upgrade(self.database)
+        if revisions.current_revision(self.database) != revisions.expected_revision():
+            from storage import migrate  # only here: it loads 7 MB, in 0.15 s
+
+            migrate.upgrade(self.database)
         script.grant_anew(self.database)
         partitions.make_ahead(self.database, now=utc_now(), most=partitions.ALL)
 
