@@ -17,7 +17,6 @@ from storage.objects import ObjectStore
 from storage.written_objects import WrittenObject
 from tests.support.peers import executable, run
 from tests.support.pictured import pictured
-from tests.support.pixelmed import validated
 from tests.support.readers import iod_errors, read_report
 from tests.support.sources import LAYOUTS, WRITTEN_AT, store_study
 
@@ -28,6 +27,10 @@ POLICY = "ab" * 32
 
 @pytest.fixture
 def analysis(objects: ObjectStore) -> Analysis:
+    return read_at_once(objects)
+
+
+def read_at_once(objects: ObjectStore) -> Analysis:
     """Return an analysis with lesions and pictures, whose study is to be read at once."""
     study = store_study(LAYOUTS[0], objects)
     return decided(pictured(study, study.lesion_labels(), objects), Priority.STAT)
@@ -87,14 +90,6 @@ def test_other_readers_take_a_report_with_its_priority(
     assert "Warning" not in dump.stdout
     assert '(READING_PRIORITY,99ONCUE,"Reading priority")=(STAT,99ONCUE,"Read at once")' in dump.stdout
     assert len(read_report(path, tmp_path)["Measurements"]) == len(analysis.findings)
-
-
-@pytest.mark.peer
-@pytest.mark.slow
-def test_the_template_has_a_place_for_the_priority(analysis: Analysis, objects: ObjectStore) -> None:
-    report = objects.path(written(analysis, objects)[ObjectKind.SR].digest)
-    [said] = validated({"report": report}).values()
-    assert [line for line in said if "Qualitative" in line or "READING" in line or "TRIAGE" in line] == []
 
 
 def test_another_priority_makes_another_report_and_leaves_the_segmentation(

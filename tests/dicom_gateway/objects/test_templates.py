@@ -18,6 +18,8 @@ from storage.domain import Analysis, ObjectKind, Presence, StoredInstance
 from storage.objects import ObjectStore
 from storage.written_objects import WrittenObject
 from tests.dicom_gateway.objects.test_labels import PREDICTION
+from tests.dicom_gateway.objects.test_reading_priority import read_at_once
+from tests.dicom_gateway.objects.test_reading_priority import written as forms_of
 from tests.support.drawn_organs import drawn_alone, drawn_beside
 from tests.support.flat_sources import CR, DX, SC, XA, FlatPlan, lesion_labels, store_flat
 from tests.support.pixelmed import validated
@@ -146,6 +148,7 @@ DOCUMENTS: Mapping[str, Callable[[ObjectStore], WrittenObject]] = {
     "key objects": key_objects,
     "rejection note": rejection,
 }
+READ_AT_ONCE = "read at once"
 FOUND = {
     "notice": "Found BasicTextSR IOD",
     "key objects": "Found KeyObjectSelectionDocument IOD",
@@ -158,7 +161,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[str, ..
     """Return what the validator says of each kind of document."""
     objects = ObjectStore(tmp_path_factory.mktemp("documents"))
     objects.prepare()
-    files: dict[str, Path] = {name: objects.path(write(objects).digest) for name, write in DOCUMENTS.items()}
+    made = {**DOCUMENTS, READ_AT_ONCE: lambda objects: forms_of(read_at_once(objects), objects)[ObjectKind.SR]}
+    files: dict[str, Path] = {name: objects.path(write(objects).digest) for name, write in made.items()}
     return validated(files)
 
 
@@ -170,3 +174,11 @@ def test_a_document_keeps_to_its_iod_and_its_templates(name: str, said: Mapping[
     assert lines[0] == FOUND.get(name, "Found Comprehensive3DSR IOD")
     errors = [line for line in lines if line.startswith("Error") and not any(known in line for known in KNOWN)]
     assert errors == []
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+def test_the_template_has_a_place_for_the_priority(said: Mapping[str, tuple[str, ...]]) -> None:
+    lines = said[READ_AT_ONCE]
+    assert lines[0] == "Found Comprehensive3DSR IOD"
+    assert [line for line in lines if "Qualitative" in line or "READING" in line or "TRIAGE" in line] == []
