@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.migrated import put_database
 from tests.support.product import (
     LABORATORY,
     libraries,
@@ -120,3 +121,16 @@ except SystemExit:
 """
     command = [sys.executable, "-c", code, process, "--state", str(tmp_path)]
     assert subprocess.run(command, timeout=120, check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.slow
+def test_an_installation_that_is_as_it_should_be_is_prepared_without_what_migrates(tmp_path: Path) -> None:
+    put_database(tmp_path)
+    code = """
+import sys
+from pathlib import Path
+from console.installation import open_installation
+open_installation(Path(sys.argv[1])).prepare()
+sys.exit("alembic" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], timeout=120, check=False).returncode == 0
