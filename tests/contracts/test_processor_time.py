@@ -32,7 +32,8 @@ def test_own():
 @pytest.mark.slow
 def test_the_time_of_tests_is_that_of_processors_with_what_they_started(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(_TESTS)
-    command = [sys.executable, "-m", "pytest", "-n", "1", "-p", "tests.support.processor_time", "--rootdir", tmp_path]
+    plugin = ("-p", "tests.support.processor_time", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-n", "1", *plugin, "--rootdir", str(tmp_path)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -7,8 +7,8 @@ How long a test takes by the clock says what else the machine does; this does no
 from __future__ import annotations
 
 import resource
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Mapping
 
 import pytest
 
@@ -18,14 +18,14 @@ _SINCE = pytest.StashKey[float]()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Begin with what this process and those that it waited for have taken so far."""
     item.stash[_SINCE] = _taken()
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note in the report of each phase what was taken since the one before: reports are all that xdist passes on."""
     report = yield
     now = _taken()
@@ -36,26 +36,32 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the files and the tests that took most."""
-    spent = Counter[str]()
+    spent = defaultdict[str, float](float)
     for report in _reports(terminalreporter):
-        spent[report.nodeid] += sum(value for name, value in report.user_properties if name == _NAME)
+        spent[report.nodeid] += sum(
+            value for name, value in report.user_properties if isinstance(value, float) and name == _NAME
+        )
     terminalreporter.section(f"{sum(spent.values()):.0f} seconds of processor time")
     for line in table(spent):
         terminalreporter.write_line(line)
 
 
-def table(spent: Counter[str]) -> Iterator[str]:
+def table(spent: Mapping[str, float]) -> Iterator[str]:
     """Yield a line for each of the files and each of the tests that took most, the longest first."""
-    files, tests = Counter[str](), Counter[str]()
+    files, tests = defaultdict[str, float](float), defaultdict[str, int](int)
     for test, seconds in spent.items():
         file = test.partition("::")[0]
         files[file] += seconds
         tests[file] += 1
-    for file, seconds in files.most_common(FILES):
+    for file, seconds in _longest(files)[:FILES]:
         yield f"{seconds:8.1f}  {file} ({tests[file]} tests)"
     yield ""
-    for test, seconds in spent.most_common(TESTS):
+    for test, seconds in _longest(spent)[:TESTS]:
         yield f"{seconds:8.1f}  {test}"
+
+
+def _longest(spent: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(spent.items(), key=lambda one: one[1], reverse=True)
 
 
 def _taken() -> float:

@@ -96,6 +96,10 @@ def with_checkpoint(objects: ObjectStore) -> WrittenObject:
     return report(replace(nothing(study), checkpoint="a signed note"), objects)
 
 
+def with_priority(objects: ObjectStore) -> WrittenObject:
+    return forms_of(read_at_once(objects), objects)[ObjectKind.SR]
+
+
 def notice(objects: ObjectStore) -> WrittenObject:
     study = store_study(AXIAL, objects)
     instances = tuple(
@@ -161,7 +165,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[str, ..
     """Return what the validator says of each kind of document."""
     objects = ObjectStore(tmp_path_factory.mktemp("documents"))
     objects.prepare()
-    made = {**DOCUMENTS, READ_AT_ONCE: lambda objects: forms_of(read_at_once(objects), objects)[ObjectKind.SR]}
+    made = {**DOCUMENTS, READ_AT_ONCE: with_priority}
     files: dict[str, Path] = {name: objects.path(write(objects).digest) for name, write in made.items()}
     return validated(files)
 
