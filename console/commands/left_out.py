@@ -1,4 +1,4 @@
-"""Libraries that a process which stays has no use for, 30 MB and 0.1 s together: others load them where they find them.
+"""Libraries that a process which stays has no use for, 4 to 9 MB of each: others load them where they find them.
 
 What leaves them out comes before everything that may load them, so nothing here imports anything of ours.
 """

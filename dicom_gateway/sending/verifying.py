@@ -1,6 +1,6 @@
 """Verification SCU: whether a peer is there, knows us, and takes what we would send.
 
-`oncue up` asks this of its own listener, so nothing here loads pydicom: 35 MB and a third of a second.
+`oncue up` asks this of its own listener, so nothing here loads pydicom: 50 MB and a third of a second.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_a_gateway_loads_what_writes_reports_with_the_first_one_that_it_writes()
 @pytest.mark.slow
 @pytest.mark.parametrize("process", ["gateway", "console"])
 def test_a_process_that_stays_loads_nothing_to_colour_a_terminal_with(process: str, tmp_path: Path) -> None:
-    """It would take 6 MB of each; before there is a database a process has loaded what opens one, and ends."""
+    """Before there is a database a process has loaded what opens one, and ends."""
     code = """
 import sys
 from console.cli import main
@@ -121,6 +121,11 @@ except SystemExit:
 """
     command = [sys.executable, "-c", code, process, "--state", str(tmp_path)]
     assert subprocess.run(command, timeout=120, check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def test_oncue_up_asks_its_own_listener_without_what_reads_data_sets() -> None:
+    code = "import sys, console.supervision.machine; sys.exit('pydicom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
 
 
 @pytest.mark.slow
