@@ -74,11 +74,13 @@ class FamilyNetworks:
         found = np.zeros_like(images)
         for start in range(0, depth, size):
             batch = torch.from_numpy(images[seen[start : start + size]]).to(self.device)
-            found[start : start + size] = self._batch(batch).cpu().numpy()
+            found[start : start + size] = self.of_stacks(batch).cpu().numpy()
             on_progress(min(depth, start + size), depth)
         return found * stack.body
 
-    def _batch(self, stacks: torch.Tensor) -> torch.Tensor:
+    @torch.inference_mode()
+    def of_stacks(self, stacks: torch.Tensor) -> torch.Tensor:
+        """Return the probability at each pixel of the middle slices of ``[n, slices, y, x]``: ``[n, y, x]``."""
         total = torch.zeros_like(stacks[:, 0])
         asked = None if self.asked is None else self.asked.expand(len(stacks), -1)
         for mirrored in (False, True):

@@ -1,0 +1,302 @@
+"""Try once per family whether residuals of the pseudo-healthy image, learned together with the score, help.
+
+Two heads are trained on the same painted samples, in the same order, from the same beginning: one is shown the
+residuals, the other zeros in their place. Both are read on the family's tuning part, each patient by the networks that
+were trained without them; experts' masks measure and do nothing else, and no test patient is read.
+
+Run: ``python -m lab.training.families.residual_trial --family NAME [--data FOLDER] [--models FOLDER] [--out FILE]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lab import metrics
+from lab.bootstrap import Estimate, mean_interval
+from lab.patients import is_seen, is_tuned_on, read_left_out
+from lab.segmentation.case_selection import sample
+from lab.training.families import folds, material, residual_head, rounds, tuning
+from lab.training.families.folds import UNFOLDED, Fold
+from lab.training.families.residuals import FEATURE, PIXEL, SCORE, Redrawer
+from lab.training.families.settings import FamilySettings
+from lab.training.settings import StageSettings
+from workers import devices
+from workers.config import FAMILIES_FOLDER, SEGMENTATION_FOLDER, WorkerSettings
+from workers.errors import WeightsMismatch
+from workers.segmentation.families import FAMILIES, family_named
+from workers.segmentation.family_calibration import read_calibration
+from workers.segmentation.family_segmenter import network_files
+from workers.segmentation.framing import frame
+from workers.segmentation.mask import smooth_across
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from lab.cases import CaseSource, LabelledCase
+    from lab.training.families.residual_head import ResidualHead
+    from workers.segmentation.families import Family
+    from workers.segmentation.family_calibration import FamilyCalibration
+    from workers.segmentation.family_segmenter import FamilyNetworks
+    from workers.segmentation.framing import FramedStack
+
+    FloatArray = NDArray[np.float32]
+
+HELD_BACK = 0.2
+"""Share of the painted samples that no head is trained on."""
+BATCH, RATE = 8, 3e-3
+"""Of the heads' training."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """How much one trial may cost: painted samples and pairs of heads in each fold, and cases of each kind."""
+
+    samples: int = 200
+    heads: int = 2
+    steps: int = 150
+    cases: int | None = None
+
+
+DEFAULT = TrialPlan()
+
+
+@dataclass(frozen=True, slots=True)
+class Precisions:
+    """Average precision of the family's own score, of heads shown zeros, and of heads shown residuals."""
+
+    score: float
+    without: float
+    beside: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReading:
+    """One case: ``smoothed`` across slices, ``final`` as the mask is drawn from it (spread, where the family does so).
+
+    ``gains`` is for each pair of heads by how much its ``smoothed`` precision is higher with residuals; ``pixel`` and
+    ``feature`` are the precision of the residuals alone, ``redrawn`` the share of the slices that have any.
+    """
+
+    kind: str
+    name: str
+    patient: str
+    smoothed: Precisions
+    final: Precisions
+    gains: tuple[float, ...]
+    pixel: float
+    feature: float
+    redrawn: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReport:
+    """What a trial read of a family; ``painted`` are the held back samples of all folds, by mean precision."""
+
+    family: str
+    plan: TrialPlan
+    painted: Precisions
+    cases: tuple[CaseReading, ...]
+    cpu_seconds: float
+
+    def gain(self, *, kind: str | None = None, final: bool = True) -> Estimate | None:
+        """Return by how much residuals raise the precision, mean over patients, of one kind or all; None without."""
+        some = [case for case in self.cases if kind in {None, case.kind}]
+        read = [case.final if final else case.smoothed for case in some]
+        return mean_interval([one.beside - one.without for one in read], [case.patient for case in some])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trained:
+    """What reads the cases of one fold: the networks that left them out, and pairs of heads (blind, seeing)."""
+
+    networks: FamilyNetworks
+    redrawer: Redrawer
+    calibration: FamilyCalibration
+    pairs: tuple[tuple[ResidualHead, ResidualHead], ...]
+
+
+def try_residuals(settings: FamilySettings, redrawer: Redrawer, plan: TrialPlan) -> TrialReport:
+    """Train the heads of each fold and read its cases; ``settings.out`` holds the family's shipped weights.
+
+    Raises TrainingDataMissing without slices to paint on, WeightsMismatch where weights have seen whom they should not.
+    """
+    started = time.process_time()
+    calibration = read_calibration(settings.out)
+    painted, cases = [], []
+    for fold, file in shipped_folds(settings):
+        networks = rounds.networks(settings, file)
+        samples = residual_head.paint(settings, fold, networks, redrawer, count=plan.samples)
+        trained_on = round(len(samples) * (1.0 - HELD_BACK))
+        learned, held_back = samples.at(slice(None, trained_on)), samples.at(slice(trained_on, None))
+        pairs = tuple(_pair(learned, plan, seed) for seed in range(plan.heads))
+        painted.append(_painted(held_back, pairs))
+        trained = _Trained(networks, redrawer, calibration, pairs)
+        cases += [read(case.read(), kind, trained) for kind, case in listed(settings, fold, plan.cases)]
+    return TrialReport(
+        settings.family.name,
+        plan,
+        _mean(painted, [str(fold) for fold in range(len(painted))]),
+        tuple(cases),
+        round(time.process_time() - started, 1),
+    )
+
+
+def shipped_folds(settings: FamilySettings) -> list[tuple[Fold, Path]]:
+    """Return the folds that the shipped networks were trained by, each with its file.
+
+    Raises WeightsMismatch where the weights do not say that they left these patients out.
+    """
+    files = network_files(settings.out)
+    dealt = folds.deal(material.patients_of(settings.family, settings.data), len(files))
+    recorded = read_left_out(settings.out)
+    for fold, file in zip(dealt, files, strict=True):
+        unseen = recorded.get(file.name, frozenset())
+        if fold is not UNFOLDED and not all(is_seen(patient, unseen) for patient in fold.left_out or ()):
+            raise WeightsMismatch(f"{file.name} was not trained without the patients of fold {fold.number}")
+    return list(zip(dealt, files, strict=True))
+
+
+def listed(settings: FamilySettings, fold: Fold, most: int | None) -> Iterator[tuple[str, CaseSource]]:
+    """List the tuning cases of a fold with their kinds, at most so many of each kind, the same ones every time."""
+    taken = is_tuned_on if fold.left_out is None else fold.left_out.__contains__
+    for kind in tuning.KINDS[settings.family]:
+        if kind.name.startswith("normal"):
+            continue
+        found = kind.cases(settings.data, min(settings.family.modalities), taken=taken)
+        yield from ((kind.name, case) for case in (found if most is None else sample(found, most)))
+
+
+def read(case: LabelledCase, kind: str, trained: _Trained) -> CaseReading:
+    """Return what each way gives on a case."""
+    stack = frame(case.volume, trained.networks.family)
+    truth = tuning.framed_truth(case, stack)
+    channels = trained.redrawer.channels(stack.images, trained.networks.scores(stack))
+    blind, seeing = (
+        [_scores(head, channels) * stack.body for head in heads] for heads in zip(*trained.pairs, strict=True)
+    )
+    ways = (channels[:, SCORE].sigmoid().numpy() * stack.body, np.mean(blind, axis=0), np.mean(seeing, axis=0))
+    smoothed = [_smoothed(way, stack, trained.calibration) for way in ways]
+    final = [_spread(way, stack, trained.calibration) for way in smoothed]
+    gains = tuple(
+        _precision(_smoothed(after, stack, trained.calibration), truth)
+        - _precision(_smoothed(before, stack, trained.calibration), truth)
+        for before, after in zip(blind, seeing, strict=True)
+    )
+    return CaseReading(
+        kind,
+        case.name,
+        case.patient,
+        Precisions(*(_precision(way, truth) for way in smoothed)),
+        Precisions(*(_precision(way, truth) for way in final)),
+        gains,
+        _precision(channels[:, PIXEL].numpy(), truth),
+        _precision(channels[:, FEATURE].numpy(), truth),
+        float((channels[:, PIXEL:] > 0).flatten(1).any(dim=1).float().mean()),
+    )
+
+
+def table(report: TrialReport) -> str:
+    """Return a report as lines of text: what the painted samples gave, and means over patients for each kind."""
+    lines = [f"{report.family}: {report.cpu_seconds:.0f} CPU-seconds, painted {_row(report.painted)}"]
+    for kind in dict.fromkeys(case.kind for case in report.cases):
+        some = [case for case in report.cases if case.kind == kind]
+        owners, gain = [case.patient for case in some], report.gain(kind=kind)
+        if gain is None:
+            continue
+        better = sum(case.final.beside > case.final.without for case in some)
+        means = _row(_mean([case.final for case in some], owners))
+        interval = f"{gain.mean:+.3f} ({gain.lo:+.3f} to {gain.hi:+.3f}), better in {better} of {len(some)} cases"
+        lines.append(f"  {kind}, {len(set(owners))} patients: {means}: {interval}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the trial of the families that are named, and write one report each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--family", action="append", choices=sorted(FAMILIES), required=True, help="may be repeated")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of all data")
+    parser.add_argument("--models", type=Path, help="folder of all models, by default the installed ones")
+    parser.add_argument("--out", type=Path, help="folder for FAMILY.json, by default none is written")
+    parser.add_argument("--samples", type=int, default=DEFAULT.samples, help="painted samples of each fold")
+    parser.add_argument("--heads", type=int, default=DEFAULT.heads, help="pairs of heads of each fold")
+    parser.add_argument("--steps", type=int, default=DEFAULT.steps, help="training steps of each head")
+    parser.add_argument("--cases", type=int, help="most cases of each kind, by default all")
+    chosen = parser.parse_args(arguments)
+    plan = TrialPlan(chosen.samples, chosen.heads, chosen.steps, chosen.cases)
+    torch.set_num_threads(1)
+    for name in chosen.family:
+        report = _tried(family_named(name), chosen.data, chosen.models or WorkerSettings().models_folder(), plan)
+        sys.stdout.write(table(report) + "\n")
+        sys.stdout.flush()
+        if chosen.out is not None:
+            chosen.out.mkdir(parents=True, exist_ok=True)
+            (chosen.out / f"{name}.json").write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _tried(family: Family, data: Path, models: Path, plan: TrialPlan) -> TrialReport:
+    dtype = devices.choose_dtype(torch.device("cpu"))
+    folder = models / FAMILIES_FOLDER / family.name
+    settings = FamilySettings(family, data, out=folder, work=folder)
+    return try_residuals(settings, Redrawer.load(models / SEGMENTATION_FOLDER, family, dtype), plan)
+
+
+def _pair(samples: residual_head.PaintedSamples, plan: TrialPlan, seed: int) -> tuple[ResidualHead, ResidualHead]:
+    stage = StageSettings(plan.steps, BATCH, RATE)
+    blind, seeing = (residual_head.fit(samples, stage, seed=seed, blind=blind) for blind in (True, False))
+    return blind, seeing
+
+
+def _painted(samples: residual_head.PaintedSamples, pairs: Sequence[tuple[ResidualHead, ResidualHead]]) -> Precisions:
+    blind, seeing = (
+        [residual_head.painted_precision(samples, head) for head in heads] for heads in zip(*pairs, strict=True)
+    )
+    score = residual_head.painted_precision(samples, None)
+    return Precisions(score, float(np.mean(blind)), float(np.mean(seeing)))
+
+
+@torch.inference_mode()
+def _scores(head: ResidualHead, channels: Tensor) -> FloatArray:
+    return np.asarray(head(channels)[:, 0].sigmoid().numpy())
+
+
+def _smoothed(scores: FloatArray, stack: FramedStack, known: FamilyCalibration) -> FloatArray:
+    return smooth_across(scores.astype(np.float32), stack.spacing_mm[0], known.rule.smoothing_mm)
+
+
+def _spread(smoothed: FloatArray, stack: FramedStack, known: FamilyCalibration) -> FloatArray:
+    return smoothed if known.own is None else known.own.spread(smoothed, stack.images, stack.spacing_mm)
+
+
+def _precision(scores: FloatArray, truth: NDArray[np.bool_]) -> float:
+    return metrics.average_precision(scores, truth) or 0.0
+
+
+def _mean(precisions: Sequence[Precisions], owners: Sequence[str]) -> Precisions:
+    """Return the means over owners of each one's mean."""
+    ways = zip(*((one.score, one.without, one.beside) for one in precisions), strict=True)
+    estimates = [mean_interval(way, owners) for way in ways]
+    return Precisions(*(0.0 if estimate is None else estimate.mean for estimate in estimates))
+
+
+def _row(precisions: Precisions) -> str:
+    return f"{precisions.score:.3f} score, {precisions.without:.3f} without, {precisions.beside:.3f} with residuals"
+
+
+if __name__ == "__main__":
+    main()
