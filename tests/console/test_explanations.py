@@ -18,6 +18,7 @@ from console.config import ConsoleSettings
 from storage import delivery_lists
 from storage.database import utc_now
 from storage.domain import Priority, TriageDecision
+from storage.explanations import TILES, ShownTile
 from storage.triage import policies
 from storage.triage.policies import Change
 from storage.triage.policy_file import load_policy, parse_policy
@@ -30,6 +31,7 @@ from tests.support.records import (
     PATIENT,
     analysed_study,
     deliver,
+    explanation,
     queued_study,
     result,
     save_result,
@@ -72,6 +74,25 @@ def test_the_study_page_shows_a_panel_for_each_finding_with_its_numbers(place: P
     assert picture.headers["content-type"] == "image/png"
     assert picture.content.startswith(PANEL)
     assert client.get(f"/jobs/{recorded.job_id + 1}/panels/{recorded.panel}.png").status_code == 404
+
+
+def test_the_panel_says_of_each_picture_whether_it_took_part_in_the_decision(place: Place, client: TestClient) -> None:
+    kept = explanation(place.objects, place.objects.put(PANEL))
+    decided = (True, True, False, False, None)
+    tiles = tuple(ShownTile(shown.tile, decides) for shown, decides in zip(TILES, decided, strict=True))
+    panels = tuple(replace(panel, tiles=tiles) for panel in kept.panels)
+    analysis = replace(result(place.objects), explanation=replace(kept, panels=panels))
+    save_result(place.database, place.objects, queued_study(place.database).job_id, analysis)
+    (words,) = re.findall(r'<div class="tiles[^>]*>(.*?)</div>', client.get("/studies/1").text, re.DOTALL)
+    assert re.findall(r"<span>(.*?)</span>", words) == [
+        "image<br>decides",
+        "attention<br>decides",
+        "pseudo-healthy image<br>for comparison only",
+        "residual<br>for comparison only",
+        "mask",
+    ]
+    (panel,) = client.get("/api/studies/1").json()["result"]["panels"]
+    assert [tile["decides"] for tile in panel["tiles"]] == list(decided)
 
 
 def test_a_study_without_a_finding_shows_no_panel(place: Place, client: TestClient) -> None:

@@ -13,20 +13,28 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lab import metrics
-from lab.bootstrap import Estimate, mean_interval
 from lab.patients import is_seen, is_tuned_on, read_left_out
 from lab.segmentation.case_selection import sample
 from lab.training.families import folds, material, residual_head, rounds, tuning
 from lab.training.families.folds import UNFOLDED, Fold
-from lab.training.families.residuals import FEATURE, PIXEL, SCORE, Redrawer
+from lab.training.families.residual_report import (
+    DEFAULT,
+    CaseReading,
+    Precisions,
+    TrialPlan,
+    TrialReport,
+    mean_of,
+    table,
+)
+from lab.training.families.residuals import FEATURE, PIXEL, Redrawer
 from lab.training.families.settings import FamilySettings
 from lab.training.settings import StageSettings
 from workers import devices
@@ -46,10 +54,10 @@ if TYPE_CHECKING:
 
     from lab.cases import CaseSource, LabelledCase
     from lab.training.families.residual_head import ResidualHead
+    from storage.volumes import Vector
     from workers.segmentation.families import Family
     from workers.segmentation.family_calibration import FamilyCalibration
     from workers.segmentation.family_segmenter import FamilyNetworks
-    from workers.segmentation.framing import FramedStack
 
     FloatArray = NDArray[np.float32]
 
@@ -57,68 +65,6 @@ HELD_BACK = 0.2
 """Share of the painted samples that no head is trained on."""
 BATCH, RATE = 8, 3e-3
 """Of the heads' training."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialPlan:
-    """How much one trial may cost: painted samples and pairs of heads in each fold, and cases of each kind."""
-
-    samples: int = 200
-    heads: int = 2
-    steps: int = 150
-    cases: int | None = None
-
-
-DEFAULT = TrialPlan()
-
-
-@dataclass(frozen=True, slots=True)
-class Precisions:
-    """Average precision of the family's own score, of heads shown zeros, and of heads shown residuals."""
-
-    score: float
-    without: float
-    beside: float
-
-
-@dataclass(frozen=True, slots=True)
-class CaseReading:
-    """One case: ``smoothed`` across slices, ``final`` as the mask is drawn from it (spread, where the family does so).
-
-    ``gains`` is for each pair of heads by how much its ``smoothed`` precision is higher with residuals; ``pixel`` and
-    ``feature`` are the precision of the residuals alone, ``redrawn`` the share of the slices that have any.
-    """
-
-    kind: str
-    name: str
-    patient: str
-    smoothed: Precisions
-    final: Precisions
-    gains: tuple[float, ...]
-    pixel: float
-    feature: float
-    redrawn: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrialReport:
-    """What a trial read of a family; ``painted`` are the held back samples of all folds, by mean precision."""
-
-    family: str
-    plan: TrialPlan
-    painted: Precisions
-    cases: tuple[CaseReading, ...]
-    cpu_seconds: float
-
-    def gain(self, *, kind: str | None = None, final: bool = True) -> Estimate | None:
-        """Return by how much residuals raise the precision, mean over patients, of one kind or all; None without."""
-        some = [case for case in self.cases if kind in {None, case.kind}]
-        read = [case.final if final else case.smoothed for case in some]
-        return mean_interval([one.beside - one.without for one in read], [case.patient for case in some])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +75,27 @@ class _Trained:
     redrawer: Redrawer
     calibration: FamilyCalibration
     pairs: tuple[tuple[ResidualHead, ResidualHead], ...]
+    every: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """What is measured of a stack: its images, body, truth and the family's scores ``[z, y, x]``, and their spacing."""
+
+    images: FloatArray
+    body: NDArray[np.bool_]
+    truth: NDArray[np.bool_]
+    scores: FloatArray
+    spacing_mm: Vector
+
+    @classmethod
+    def of(cls, case: LabelledCase, networks: FamilyNetworks, every: int) -> _Shown:
+        """Score a whole case, and keep one slice in ``every``."""
+        stack = frame(case.volume, networks.family)
+        truth, scores = tuning.framed_truth(case, stack), networks.scores(stack)
+        z_mm, y_mm, x_mm = stack.spacing_mm
+        spacing_mm = (z_mm * every, y_mm, x_mm)
+        return cls(stack.images[::every], stack.body[::every], truth[::every], scores[::every], spacing_mm)
 
 
 def try_residuals(settings: FamilySettings, redrawer: Redrawer, plan: TrialPlan) -> TrialReport:
@@ -146,12 +113,12 @@ def try_residuals(settings: FamilySettings, redrawer: Redrawer, plan: TrialPlan)
         learned, held_back = samples.at(slice(None, trained_on)), samples.at(slice(trained_on, None))
         pairs = tuple(_pair(learned, plan, seed) for seed in range(plan.heads))
         painted.append(_painted(held_back, pairs))
-        trained = _Trained(networks, redrawer, calibration, pairs)
+        trained = _Trained(networks, redrawer, calibration, pairs, plan.every)
         cases += [read(case.read(), kind, trained) for kind, case in listed(settings, fold, plan.cases)]
     return TrialReport(
         settings.family.name,
         plan,
-        _mean(painted, [str(fold) for fold in range(len(painted))]),
+        mean_of(painted, [str(fold) for fold in range(len(painted))]),
         tuple(cases),
         round(time.process_time() - started, 1),
     )
@@ -184,46 +151,27 @@ def listed(settings: FamilySettings, fold: Fold, most: int | None) -> Iterator[t
 
 def read(case: LabelledCase, kind: str, trained: _Trained) -> CaseReading:
     """Return what each way gives on a case."""
-    stack = frame(case.volume, trained.networks.family)
-    truth = tuning.framed_truth(case, stack)
-    channels = trained.redrawer.channels(stack.images, trained.networks.scores(stack))
+    shown, known = _Shown.of(case, trained.networks, trained.every), trained.calibration
+    channels = trained.redrawer.channels(shown.images, shown.scores)
     blind, seeing = (
-        [_scores(head, channels) * stack.body for head in heads] for heads in zip(*trained.pairs, strict=True)
+        [_smoothed(_scores(head, channels) * shown.body, shown, known) for head in heads]
+        for heads in zip(*trained.pairs, strict=True)
     )
-    ways = (channels[:, SCORE].sigmoid().numpy() * stack.body, np.mean(blind, axis=0), np.mean(seeing, axis=0))
-    smoothed = [_smoothed(way, stack, trained.calibration) for way in ways]
-    final = [_spread(way, stack, trained.calibration) for way in smoothed]
-    gains = tuple(
-        _precision(_smoothed(after, stack, trained.calibration), truth)
-        - _precision(_smoothed(before, stack, trained.calibration), truth)
-        for before, after in zip(blind, seeing, strict=True)
-    )
+    own = _smoothed(shown.scores, shown, known)
+    smoothed = (own, np.mean(blind, axis=0), np.mean(seeing, axis=0))
+    pairs = zip(blind, seeing, strict=True)
+    pixel, feature = (_precision(channels[:, channel].numpy(), shown) for channel in (PIXEL, FEATURE))
     return CaseReading(
         kind,
         case.name,
         case.patient,
-        Precisions(*(_precision(way, truth) for way in smoothed)),
-        Precisions(*(_precision(way, truth) for way in final)),
-        gains,
-        _precision(channels[:, PIXEL].numpy(), truth),
-        _precision(channels[:, FEATURE].numpy(), truth),
-        float((channels[:, PIXEL:] > 0).flatten(1).any(dim=1).float().mean()),
+        smoothed=Precisions(*(_precision(way, shown) for way in smoothed)),
+        final=Precisions(*(_precision(_spread(way, shown, known), shown) for way in smoothed)),
+        gains=tuple(_precision(after, shown) - _precision(before, shown) for before, after in pairs),
+        pixel=pixel,
+        feature=feature,
+        redrawn=float((channels[:, PIXEL:] > 0).flatten(1).any(dim=1).float().mean()),
     )
-
-
-def table(report: TrialReport) -> str:
-    """Return a report as lines of text: what the painted samples gave, and means over patients for each kind."""
-    lines = [f"{report.family}: {report.cpu_seconds:.0f} CPU-seconds, painted {_row(report.painted)}"]
-    for kind in dict.fromkeys(case.kind for case in report.cases):
-        some = [case for case in report.cases if case.kind == kind]
-        owners, gain = [case.patient for case in some], report.gain(kind=kind)
-        if gain is None:
-            continue
-        better = sum(case.final.beside > case.final.without for case in some)
-        means = _row(_mean([case.final for case in some], owners))
-        interval = f"{gain.mean:+.3f} ({gain.lo:+.3f} to {gain.hi:+.3f}), better in {better} of {len(some)} cases"
-        lines.append(f"  {kind}, {len(set(owners))} patients: {means}: {interval}")
-    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -237,8 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--heads", type=int, default=DEFAULT.heads, help="pairs of heads of each fold")
     parser.add_argument("--steps", type=int, default=DEFAULT.steps, help="training steps of each head")
     parser.add_argument("--cases", type=int, help="most cases of each kind, by default all")
+    parser.add_argument("--every", type=int, default=DEFAULT.every, help="one slice in so many is redrawn and measured")
     chosen = parser.parse_args(arguments)
-    plan = TrialPlan(chosen.samples, chosen.heads, chosen.steps, chosen.cases)
+    plan = TrialPlan(chosen.samples, chosen.heads, chosen.steps, chosen.cases, chosen.every)
     torch.set_num_threads(1)
     for name in chosen.family:
         report = _tried(family_named(name), chosen.data, chosen.models or WorkerSettings().models_folder(), plan)
@@ -275,27 +224,16 @@ def _scores(head: ResidualHead, channels: Tensor) -> FloatArray:
     return np.asarray(head(channels)[:, 0].sigmoid().numpy())
 
 
-def _smoothed(scores: FloatArray, stack: FramedStack, known: FamilyCalibration) -> FloatArray:
-    return smooth_across(scores.astype(np.float32), stack.spacing_mm[0], known.rule.smoothing_mm)
+def _smoothed(scores: FloatArray, shown: _Shown, known: FamilyCalibration) -> FloatArray:
+    return smooth_across(scores.astype(np.float32), shown.spacing_mm[0], known.rule.smoothing_mm)
 
 
-def _spread(smoothed: FloatArray, stack: FramedStack, known: FamilyCalibration) -> FloatArray:
-    return smoothed if known.own is None else known.own.spread(smoothed, stack.images, stack.spacing_mm)
+def _spread(smoothed: FloatArray, shown: _Shown, known: FamilyCalibration) -> FloatArray:
+    return smoothed if known.own is None else known.own.spread(smoothed, shown.images, shown.spacing_mm)
 
 
-def _precision(scores: FloatArray, truth: NDArray[np.bool_]) -> float:
-    return metrics.average_precision(scores, truth) or 0.0
-
-
-def _mean(precisions: Sequence[Precisions], owners: Sequence[str]) -> Precisions:
-    """Return the means over owners of each one's mean."""
-    ways = zip(*((one.score, one.without, one.beside) for one in precisions), strict=True)
-    estimates = [mean_interval(way, owners) for way in ways]
-    return Precisions(*(0.0 if estimate is None else estimate.mean for estimate in estimates))
-
-
-def _row(precisions: Precisions) -> str:
-    return f"{precisions.score:.3f} score, {precisions.without:.3f} without, {precisions.beside:.3f} with residuals"
+def _precision(scores: FloatArray, shown: _Shown) -> float:
+    return metrics.average_precision(scores, shown.truth) or 0.0
 
 
 if __name__ == "__main__":

