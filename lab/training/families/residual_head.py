@@ -64,13 +64,15 @@ class ResidualHead(nn.Module):
     ``scale [2]`` is what residuals are divided by; a head that is ``blind`` is shown none.
     """
 
+    scale: Tensor
+
     def __init__(self, scale: Tensor, *, blind: bool) -> None:
         super().__init__()
         self.blind = blind
         self.register_buffer("scale", torch.tensor([ODDS, *scale.tolist()]).view(1, 3, 1, 1))
         last = nn.Conv2d(WIDTH, 1, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # a convolution has a bias unless told otherwise
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.layers = nn.Sequential(
             nn.Conv2d(3, WIDTH, 3, padding=1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(), last
         )
@@ -127,7 +129,7 @@ def painted_precision(samples: PaintedSamples, head: ResidualHead | None) -> flo
     odds = samples.channels[:, SCORE : SCORE + 1] if head is None else head(samples.channels)
     counts = samples.settled > 0
     found = [
-        metrics.average_precision(odds[row][counts[row]], samples.masks[row][counts[row]] > 0)
+        metrics.average_precision(odds[row][counts[row]].numpy(), samples.masks[row][counts[row]].numpy() > 0)
         for row in range(len(samples))
     ]
     known = [value for value in found if value is not None]

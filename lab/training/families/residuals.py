@@ -162,4 +162,5 @@ def _keep(residuals: Tensor, found: Tensor, window: Window) -> None:
 def _resized(pictures: Tensor, side: int) -> Tensor:
     if pictures.shape[-1] == side:
         return pictures
-    return functional.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
+    resized: Tensor = functional.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
+    return resized

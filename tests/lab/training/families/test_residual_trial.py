@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from lab.patients import Role, is_seen_whole, role, write_seen
-from lab.training.families import residual_head, residual_trial, residuals
+from lab.training.families import folds, residual_head, residual_trial, residuals
 from lab.training.families.residual_head import PaintedSamples, ResidualHead
 from lab.training.families.settings import FamilySettings
 from lab.training.settings import StageSettings
@@ -90,7 +90,7 @@ def test_networks_that_have_seen_a_patient_do_not_read_that_patient(data: Path, 
     with pytest.raises(WeightsMismatch, match="was not trained without the patients of fold 0"):
         residual_trial.shipped_folds(settings)
 
-    dealt = {fold.number: fold.left_out for fold in residual_trial.folds.deal({*TUNED, *OTHERS}, 2)}
+    dealt = {fold.number: fold.left_out for fold in folds.deal({*TUNED, *OTHERS}, 2)}
     left_out = {f"network-{number}.safetensors": patients or frozenset() for number, patients in dealt.items()}
     write_seen({*TUNED, OTHERS[0]}, tmp_path, left_out=left_out)
     found = residual_trial.shipped_folds(settings)
