@@ -157,7 +157,7 @@ def _family_masks(
 
 def _foreign(folder: Path) -> Iterator[Agreement]:
     """Compare a small network, trained here on drawn abdomens for some seconds, as TorchScript and as ONNX."""
-    tiny_networks.save(tiny_networks.train(), folder / "networks")
+    tiny_networks.train_both(folder / "networks")
     cpu, (device, _) = torch.device("cpu"), _runs()[0]
     true = _foreign_masks(folder / "networks" / "torchscript", cpu)
     for kind in ("torchscript", "onnx") if device.type == "cuda" else ("onnx",):

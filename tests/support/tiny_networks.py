@@ -63,7 +63,7 @@ class TinyNetworks:
 
 def trained_networks(factory: pytest.TempPathFactory) -> TinyNetworks:
     """Return the networks of this test run; whichever process comes first trains them, the others wait."""
-    folder = trained_once(factory, "tiny-networks", _train_both)
+    folder = trained_once(factory, "tiny-networks", train_both)
     return TinyNetworks(folder / "onnx", folder / "torchscript")
 
 
@@ -87,7 +87,8 @@ def _block(channels: int, made: int, *, side: int = 3) -> nn.Module:
     return nn.Sequential(nn.Conv3d(channels, made, side, padding=side // 2), nn.LeakyReLU(0.1))
 
 
-def _train_both(folder: Path) -> None:
+def train_both(folder: Path) -> None:
+    """Train a network on drawn abdomens for some seconds, and save it as both kinds of model."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save(_fit(TinyUnet()), folder)
