@@ -19,7 +19,7 @@ from storage.volumes import Volume
 
 WITH_CONTRAST = Contrast(white=95.0, grey=82.0, fluid=22.0, fat=190.0)
 VESSELS = 7
-BREAST_SEED, HEAD_SEED, LUNG_SEED = 20_011, 5, 3
+BREAST_SEED, HEAD_SEED, LUNG_SEED = 20_016, 5, 3
 
 
 def head_with_uptake() -> Volume:
@@ -51,7 +51,7 @@ def lung_with_nodule(side: int = 96) -> Volume:
     nodule = expit((6.0 - np.hypot(y - 40.0, x - 52.0)) / 0.7)
     grey = 0.08 + 0.75 * np.maximum(np.maximum(wall, nodule), 0.8 * vessels.clip(max=1.0))
     grey = ndimage.gaussian_filter(grey + rng.normal(0, 0.05, grey.shape), 0.5)
-    return as_volume(_bytes(grey[None]), (1.0, 1.0, 1.0), modality="CT")
+    return as_volume(_bytes(grey[None]), (5.0, 1.0, 1.0), modality="CT")
 
 
 def _bytes(grey: NDArray[float32]) -> NDArray[float32]:

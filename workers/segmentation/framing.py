@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Scalar = TypeVar("Scalar", bound=np.generic)
 PERCENTILES = (0.5, 99.5)
 """Of the stored values: black and white of ``Grey.PICTURE``, and black of ``Grey.TISSUE``."""
+PICTURE_MM, PICTURE_STEP_MM = 320.0, 5.0
+"""What the longer side of a picture, and its thickness, are taken to be (``Frame.PICTURE``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +75,8 @@ def frame(volume: Volume, family: Family) -> FramedStack:
     crop = _crop(voxels, pixel_mm, family)
     side = family.side if family.frame is not Frame.MILLIMETRES else round(crop.height * pixel_mm[0] / family.pixel_mm)
     images = grid.to_model(_decoded(voxels, family), crop, side)
+    if family.frame is Frame.PICTURE:
+        turn = replace(turn, spacing_mm=_nominal(pixel_mm, crop))
     return FramedStack(images, body_masks(images, family), turn, crop, _shape(voxels))
 
 
@@ -99,6 +103,12 @@ def neighbours(depth: int, spacing_z_mm: float, family: Family) -> NDArray[np.in
     step = max(1, round(family.step_mm / spacing_z_mm))
     offsets = (np.arange(family.slices) - family.slices // 2) * step
     return np.asarray(np.clip(np.arange(depth)[:, None] + offsets[None], 0, depth - 1), dtype=np.intp)
+
+
+def _nominal(pixel_mm: tuple[float, float], crop: Crop) -> Vector:
+    """Return the spacing that a picture is taken to have, whatever it says: rules are the same for every zoom."""
+    scale = PICTURE_MM / (crop.height * pixel_mm[0])
+    return (PICTURE_STEP_MM, pixel_mm[0] * scale, pixel_mm[1] * scale)
 
 
 def _crop(voxels: FloatArray, pixel_mm: tuple[float, float], family: Family) -> Crop:

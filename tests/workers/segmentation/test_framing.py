@@ -48,6 +48,15 @@ def test_pixels_have_the_family_s_size_whatever_the_scanner_s(family: Family) ->
         assert stack.spacing_mm == pytest.approx((3.0, family.pixel_mm, family.pixel_mm), rel=1e-6)
 
 
+def test_a_picture_is_taken_to_be_of_one_size_whatever_the_probe_s_zoom() -> None:
+    near, far = (
+        frame(as_volume(volume(BREAST_US, (1, 90, 70)), spacing_mm, modality="US"), BREAST_US)
+        for spacing_mm in ((1.0, 0.07, 0.07), (5.0, 0.4, 0.4))
+    )
+    assert near.spacing_mm == pytest.approx(far.spacing_mm)
+    assert near.orientation.spacing_mm == pytest.approx(far.orientation.spacing_mm)
+
+
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 def test_images_of_another_modality_are_refused(family: Family) -> None:
     with pytest.raises(UnsuitableVolume, match=f"the volume is DX: {family.name} takes"):
