@@ -76,11 +76,14 @@ def case_scale(cases: Sequence[Scored], rule: MaskRule) -> CaseScale:
 
 
 def scale_of(cases: Sequence[_Finished], *, otherwise: float) -> CaseScale:
-    """Return the scale of cases whose scores are final; half is ``otherwise`` where no part is free of tumour."""
+    """Return the scale of cases whose scores are final; half is ``otherwise`` where no part is free of tumour.
+
+    What was measured counts up to ``HIGHEST_HALF`` alone.
+    """
     levels = []
     for case in cases:
         runs, count = ndimage.label(metrics.far_slices(case.truth))
         parts = (case.score[runs == run] for run in range(1, count + 1))
         levels += [case_level(part, case.spacing_mm, CASE_ML) for part in parts if len(part) >= SHORTEST_PART]
-    half = float(np.quantile(levels, FREE_SHARE)) if levels else otherwise
-    return CaseScale(CASE_ML, round(min(HIGHEST_HALF, half), 4))
+    half = min(HIGHEST_HALF, float(np.quantile(levels, FREE_SHARE))) if levels else otherwise
+    return CaseScale(CASE_ML, round(half, 4))

@@ -11,7 +11,7 @@ import pytest
 
 from workers.errors import WeightsMismatch
 from workers.segmentation.calibration import CaseScale
-from workers.segmentation.families import LIMB_MR
+from workers.segmentation.families import FAMILIES, LIMB_MR
 from workers.segmentation.family_calibration import CALIBRATION, FamilyCalibration, read_calibration
 from workers.segmentation.mask import MaskRule, case_level, kept_components
 from workers.segmentation.own_level import PEAK_ML, OwnLevel
@@ -93,3 +93,9 @@ def test_an_own_level_that_cannot_be_read_is_no_calibration(tmp_path: Path) -> N
 
 def test_the_shipped_nodules_have_one_level_for_all() -> None:
     assert read_calibration(Path("models/families/lung-ct")).own is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_shipped_family_scores_a_case_above_one_half_in_which_its_peak_forbids_a_mask(family: str) -> None:
+    known = read_calibration(Path("models/families") / family)
+    assert known.own is None or known.own.least_peak <= known.case.half

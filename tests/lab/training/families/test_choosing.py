@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.training.families import choosing
+from lab.training.families import calibrate, choosing
 from lab.training.families.choosing import Choice, Drawing, SpreadCase, Table
+from workers.segmentation.mask import case_level
 from workers.segmentation.random_walk import Walk
 
 DRAWING = Drawing(Walk(0.05, 0.02))
@@ -47,6 +48,16 @@ def test_a_case_without_a_tumour_raises_the_peak_below_which_nothing_is_marked()
     found = choosing.choose([ill, healthy], replace(DRAWING, leasts=(0.0, 0.75)))
     assert found.choice.least == 0.75
     assert found.own.dice > 0.9
+
+
+def test_a_picture_in_which_nothing_is_marked_scores_below_one_half() -> None:
+    score = np.full((1, 40, 40), 0.97, np.float32)
+    whole = np.ones(score.shape, dtype=bool)
+    faint = SpreadCase("A", score, ~whole, np.zeros_like(score), whole, SPACING)
+    drawing = replace(DRAWING, leasts=(0.98,))
+    scale = calibrate.scale_of([faint], otherwise=0.98)
+    assert not choosing.masked(faint, drawing.choices()[0], drawing).any()
+    assert scale.score(case_level(score, SPACING, scale.volume_ml)) < 0.5
 
 
 def test_who_is_read_takes_no_part_in_the_choice() -> None:
