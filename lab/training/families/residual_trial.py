@@ -4,7 +4,7 @@ Two heads are trained on the same painted samples, in the same order, from the s
 residuals, the other zeros in their place. Both are read on the family's tuning part, each patient by the networks that
 were trained without them; experts' masks measure and do nothing else, and no test patient is read.
 
-Run: ``python -m lab.training.families.residual_trial --family NAME [--data FOLDER] [--models FOLDER] [--out FILE]``.
+Run: ``python -m lab.training.families.residual_trial --family NAME [--data FOLDER] [--models FOLDER] [--out FOLDER]``.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
+from dicom_gateway.fetching import dimse_source
 from storage import audit, worklist
 from storage.database import Database, utc_now
 from storage.fetching import sources, studies
@@ -163,8 +164,10 @@ def test_a_source_that_is_down_is_left_alone_and_told_of(sqlite_database: Databa
 
 @pytest.mark.parametrize("answers", ["endless", "no_uid", "twice"])
 def test_a_source_that_lies_is_named_or_read_once(
-    sqlite_database: Database, objects: ObjectStore, answers: str
+    sqlite_database: Database, objects: ObjectStore, answers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dimse_source, "MOST_STUDIES", 200)
+
     def lying(query: Dataset) -> Iterator[tuple[int, Dataset | None]]:
         if query.QueryRetrieveLevel != "STUDY":
             yield 0xA900, None
