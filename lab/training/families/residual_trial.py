@@ -23,7 +23,7 @@ import torch
 from lab import metrics
 from lab.patients import is_seen, is_tuned_on, read_left_out
 from lab.segmentation.case_selection import sample
-from lab.training.families import folds, material, residual_head, rounds, tuning
+from lab.training.families import channel_head, folds, material, rounds, tuning
 from lab.training.families.folds import UNFOLDED, Fold
 from lab.training.families.residual_report import (
     DEFAULT,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.cases import CaseSource, LabelledCase
-    from lab.training.families.residual_head import ResidualHead
+    from lab.training.families.channel_head import ChannelHead
     from storage.volumes import Vector
     from workers.segmentation.families import Family
     from workers.segmentation.family_calibration import FamilyCalibration
@@ -74,7 +74,7 @@ class _Trained:
     networks: FamilyNetworks
     redrawer: Redrawer
     calibration: FamilyCalibration
-    pairs: tuple[tuple[ResidualHead, ResidualHead], ...]
+    pairs: tuple[tuple[ChannelHead, ChannelHead], ...]
     every: int
 
 
@@ -108,7 +108,7 @@ def try_residuals(settings: FamilySettings, redrawer: Redrawer, plan: TrialPlan)
     painted, cases = [], []
     for fold, file in shipped_folds(settings):
         networks = rounds.networks(settings, file)
-        samples = residual_head.paint(settings, fold, networks, redrawer, count=plan.samples)
+        samples = channel_head.paint(settings, fold, networks, redrawer, count=plan.samples)
         trained_on = round(len(samples) * (1.0 - HELD_BACK))
         learned, held_back = samples.at(slice(None, trained_on)), samples.at(slice(trained_on, None))
         pairs = tuple(_pair(learned, plan, seed) for seed in range(plan.heads))
@@ -205,22 +205,22 @@ def _tried(family: Family, data: Path, models: Path, plan: TrialPlan) -> TrialRe
     return try_residuals(settings, Redrawer.load(models / SEGMENTATION_FOLDER, family, dtype), plan)
 
 
-def _pair(samples: residual_head.PaintedSamples, plan: TrialPlan, seed: int) -> tuple[ResidualHead, ResidualHead]:
+def _pair(samples: channel_head.PaintedSamples, plan: TrialPlan, seed: int) -> tuple[ChannelHead, ChannelHead]:
     stage = StageSettings(plan.steps, BATCH, RATE)
-    blind, seeing = (residual_head.fit(samples, stage, seed=seed, blind=blind) for blind in (True, False))
+    blind, seeing = (channel_head.fit(samples, stage, seed=seed, blind=blind) for blind in (True, False))
     return blind, seeing
 
 
-def _painted(samples: residual_head.PaintedSamples, pairs: Sequence[tuple[ResidualHead, ResidualHead]]) -> Precisions:
+def _painted(samples: channel_head.PaintedSamples, pairs: Sequence[tuple[ChannelHead, ChannelHead]]) -> Precisions:
     blind, seeing = (
-        [residual_head.painted_precision(samples, head) for head in heads] for heads in zip(*pairs, strict=True)
+        [channel_head.painted_precision(samples, head) for head in heads] for heads in zip(*pairs, strict=True)
     )
-    score = residual_head.painted_precision(samples, None)
+    score = channel_head.painted_precision(samples, None)
     return Precisions(score, float(np.mean(blind)), float(np.mean(seeing)))
 
 
 @torch.inference_mode()
-def _scores(head: ResidualHead, channels: Tensor) -> FloatArray:
+def _scores(head: ChannelHead, channels: Tensor) -> FloatArray:
     return np.asarray(head(channels)[:, 0].sigmoid().numpy())
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from lab.patients import Role, is_seen_whole, role, write_seen
-from lab.training.families import folds, residual_head, residual_trial, residuals
-from lab.training.families.residual_head import PaintedSamples, ResidualHead
+from lab.training.families import channel_head, folds, residual_trial, residuals
+from lab.training.families.channel_head import ChannelHead, PaintedSamples
 from lab.training.families.settings import FamilySettings
 from lab.training.settings import StageSettings
 from tests.conftest import ROOT
@@ -149,8 +149,8 @@ def samples(count: int) -> PaintedSamples:
 def test_what_residuals_show_is_learned_by_the_head_that_is_shown_them() -> None:
     learned, held_back = samples(24), samples(30).at(slice(24, None))
     plan = StageSettings(60, 8, 1e-2)
-    blind, seeing = (residual_head.fit(learned, plan, seed=0, blind=blind) for blind in (True, False))
-    found = [residual_head.painted_precision(held_back, head) for head in (None, blind, seeing)]
+    blind, seeing = (channel_head.fit(learned, plan, seed=0, blind=blind) for blind in (True, False))
+    found = [channel_head.painted_precision(held_back, head) for head in (None, blind, seeing)]
     assert found[2] > 0.95
     assert found[2] > max(found[:2]) + 0.2
 
@@ -159,11 +159,11 @@ def test_a_blind_head_answers_the_same_whatever_the_residuals_are() -> None:
     some = samples(4)
     others = replace(some, channels=some.channels * torch.tensor([1.0, 3.0, 0.0]).view(1, 3, 1, 1))
     for blind in (True, False):
-        head = residual_head.fit(some, StageSettings(3, 2, 1e-2), seed=0, blind=blind)
+        head = channel_head.fit(some, StageSettings(3, 2, 1e-2), seed=0, blind=blind)
         assert torch.equal(head(some.channels), head(others.channels)) is blind
 
 
 def test_a_head_that_has_learned_nothing_gives_back_the_score() -> None:
-    head = ResidualHead(torch.ones(2), blind=False)
+    head = ChannelHead(torch.ones(2), blind=False)
     some = samples(2).channels
     assert torch.equal(head(some), some[:, :1])

@@ -58,7 +58,7 @@ class PaintedSamples:
         return PaintedSamples(self.channels[rows], self.masks[rows], self.settled[rows])
 
 
-class ResidualHead(nn.Module):
+class ChannelHead(nn.Module):
     """From channels ``[n, 3, y, x]`` to log-odds ``[n, 1, y, x]``; before it has learned, the score's own.
 
     ``scale [2]`` is what residuals are divided by; a head that is ``blind`` is shown none.
@@ -107,11 +107,11 @@ def paint(
     )
 
 
-def fit(samples: PaintedSamples, plan: StageSettings, *, seed: int, blind: bool) -> ResidualHead:
+def fit(samples: PaintedSamples, plan: StageSettings, *, seed: int, blind: bool) -> ChannelHead:
     """Train a head on samples; which are drawn at which step depends on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        head = ResidualHead(_scale(samples), blind=blind)
+        head = ChannelHead(_scale(samples), blind=blind)
 
     def loss_of(step: int) -> Tensor:
         rows = np.random.default_rng((seed, step)).choice(len(samples), plan.batch)
@@ -124,7 +124,7 @@ def fit(samples: PaintedSamples, plan: StageSettings, *, seed: int, blind: bool)
 
 
 @torch.inference_mode()
-def painted_precision(samples: PaintedSamples, head: ResidualHead | None) -> float:
+def painted_precision(samples: PaintedSamples, head: ChannelHead | None) -> float:
     """Return the mean average precision on painted lesions, of a head or of the score itself; 0 without any."""
     odds = samples.channels[:, SCORE : SCORE + 1] if head is None else head(samples.channels)
     counts = samples.settled > 0
