@@ -27,9 +27,9 @@ ORIGINS: Mapping[str, str] = {
 """Where the folders of data come from, and under which licence."""
 TEMPLATE = """# {name}
 
-A U-shaped network of {slices} slice(s), trained on painted lesions and, where listed, on unlabelled stacks that its
-first round marked. No expert's mask trained anything: masks said which slices are far from any tumour, and chose the
-mask rule.
+{network}, trained on painted lesions and, where listed, on unlabelled stacks that an
+earlier round or model marked. No expert's mask trained anything: masks said which slices are far from any tumour, and
+chose the mask rule.
 
 **Not a medical device. For research use only.** Licence of the weights: CC BY-NC-SA 4.0.
 
@@ -94,9 +94,14 @@ def text(family: Family, kinds: Sequence[Kind], tuned: Tuned, refused: LikenessF
             rows.append(f"| {place} | {source.layout} | {'yes' if unlabelled else 'no'} | {origin} |")
     return TEMPLATE.format(
         name=family.name,
-        slices=family.slices,
+        network=_network(family, tuned.folds),
         sources="\n".join(rows),
         read=tuned.text(", ".join(kind.name for kind in kinds)),
         **asdict(refused),
         simple=SIMPLE_RULES[family].name,
     )
+
+
+def _network(family: Family, folds: int) -> str:
+    made = "A U-shaped network" if folds == 1 else f"{folds} U-shaped networks"
+    return f"{made} of {'single slices' if family.slices == 1 else f'{family.slices} neighbouring slices'}"
