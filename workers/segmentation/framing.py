@@ -28,6 +28,13 @@ PERCENTILES = (0.5, 99.5)
 PICTURE_MM, PICTURE_STEP_MM = 320.0, 5.0
 """What the longer side of a picture, and its thickness, are taken to be (``Frame.PICTURE``)."""
 
+LONGEST_MM = 2000.0
+"""No scanner's slice is longer; a frame of fixed pixels would grow with it until memory ends."""
+FEWEST_PIXELS = 4
+"""Of ``Family.pixel_mm`` along the shorter side of a slice: with fewer there is nothing to see."""
+NARROWEST = 100.0
+"""No slice is so many times as long as it is wide."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FramedStack:
@@ -72,8 +79,11 @@ def frame(volume: Volume, family: Family) -> FramedStack:
     if min(voxels.shape[1:]) < grid.SMALLEST_SIDE:
         raise UnsuitableVolume(f"slices have {voxels.shape[1]} x {voxels.shape[2]} pixels: too few to see anything")
     pixel_mm = (turn.spacing_mm[1], turn.spacing_mm[2])
+    _check_field((voxels.shape[1] * pixel_mm[0], voxels.shape[2] * pixel_mm[1]), family)
     crop = _crop(voxels, pixel_mm, family)
     side = family.side if family.frame is not Frame.MILLIMETRES else round(crop.height * pixel_mm[0] / family.pixel_mm)
+    if len(voxels) * side**2 > grid.LARGEST_VOXELS:
+        raise UnsuitableVolume(f"{len(voxels)} slices of {side} x {side} pixels would be scored: send a coarser series")
     images = grid.to_model(_decoded(voxels, family), crop, side)
     if family.frame is Frame.PICTURE:
         turn = replace(turn, spacing_mm=_nominal(pixel_mm, crop))
@@ -103,6 +113,15 @@ def neighbours(depth: int, spacing_z_mm: float, family: Family) -> NDArray[np.in
     step = max(1, round(family.step_mm / spacing_z_mm))
     offsets = (np.arange(family.slices) - family.slices // 2) * step
     return np.asarray(np.clip(np.arange(depth)[:, None] + offsets[None], 0, depth - 1), dtype=np.intp)
+
+
+def _check_field(field_mm: tuple[float, float], family: Family) -> None:
+    """Refuse slices of a size that no image has; only ``Frame.MILLIMETRES`` relies on more than their proportions."""
+    short, long = min(field_mm), max(field_mm)
+    likely = family.frame is not Frame.MILLIMETRES or (short >= FEWEST_PIXELS * family.pixel_mm and long <= LONGEST_MM)
+    if not likely or long > NARROWEST * short:
+        size = f"{field_mm[0]:g} x {field_mm[1]:g} mm"
+        raise UnsuitableVolume(f"slices of {size} are no image of a patient: check the spacing that the series says")
 
 
 def _nominal(pixel_mm: tuple[float, float], crop: Crop) -> Vector:

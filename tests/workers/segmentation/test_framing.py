@@ -7,7 +7,7 @@ import pytest
 
 from lab.cases import as_volume
 from workers.errors import UnsuitableVolume
-from workers.segmentation.families import BODY_CT, BREAST_US, FAMILIES, HEAD_MR, LIMB_MR, PET, Family
+from workers.segmentation.families import BODY_CT, BREAST_US, FAMILIES, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family
 from workers.segmentation.framing import frame, neighbours
 from workers.segmentation.unet import MULTIPLE
 
@@ -55,6 +55,27 @@ def test_a_picture_is_taken_to_be_of_one_size_whatever_the_probe_s_zoom() -> Non
     )
     assert near.spacing_mm == pytest.approx(far.spacing_mm)
     assert near.orientation.spacing_mm == pytest.approx(far.orientation.spacing_mm)
+
+
+@pytest.mark.parametrize("pixel_mm", [(50.0, 50.0), (0.01, 0.01), (1000.0, 0.001)], ids=str)
+@pytest.mark.parametrize("family", [LIMB_MR, LUNG_CT, BODY_CT, PET], ids=lambda family: family.name)
+def test_slices_of_a_size_that_no_patient_has_are_refused(family: Family, pixel_mm: tuple[float, float]) -> None:
+    image = as_volume(volume(family, (1, 90, 70)), (3.0, *pixel_mm), modality=min(family.modalities))
+    with pytest.raises(UnsuitableVolume, match="check the spacing"):
+        frame(image, family)
+
+
+@pytest.mark.parametrize("family", [HEAD_MR, BREAST_US], ids=lambda family: family.name)
+def test_a_slice_whose_pixels_are_threads_is_refused(family: Family) -> None:
+    image = as_volume(volume(family, (1, 90, 70)), (3.0, 40.0, 0.01), modality=min(family.modalities))
+    with pytest.raises(UnsuitableVolume, match="check the spacing"):
+        frame(image, family)
+
+
+def test_a_stack_that_would_be_framed_beyond_what_is_analysed_is_refused() -> None:
+    voxels = np.tile(volume(BODY_CT, (1, 90, 70))[:, ::5, ::4], (300, 1, 1))
+    with pytest.raises(UnsuitableVolume, match="send a coarser series"):
+        frame(as_volume(voxels, (1.0, 110.0, 110.0), modality="CT"), BODY_CT)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
