@@ -101,7 +101,7 @@ class EvaluationSetup:
         segmenter = ZeroShotSegmenter.load(
             models / SEGMENTATION_FOLDER, device=device, dtype=choose_dtype(device, worker.dtype)
         )
-        return cls(segmenter, PlainNetwork.installed(models), chosen, prompt or worker.prompt)
+        return cls(segmenter, PlainNetwork.installed(models), chosen, worker.prompt if prompt is None else prompt)
 
 
 def predict(case: LabelledCase, setup: EvaluationSetup) -> CasePredictions:

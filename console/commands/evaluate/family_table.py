@@ -22,6 +22,10 @@ def show_family(report: FamilyReport) -> None:
     write_table(f"Segmentation of {len(report.per_case)} cases by the family {report.family}", HEADERS, rows, empty="")
     write_line(f"{report.cpu_seconds_per_case:.1f} CPU-seconds per case, weights {report.weights[:12]}")
     write_line(f"{report.unfamiliar} of {len(report.per_case)} cases are unlike the training images")
+    refused = [case.refused for case in report.per_case if case.refused]
+    if refused:
+        codes = ", ".join(sorted(set(refused)))
+        write_line(f"note: {len(refused)} of {len(report.per_case)} refused ({codes}), counted as nothing found")
 
 
 def figures_row(name: str, figures: Figures) -> tuple[object, ...]:

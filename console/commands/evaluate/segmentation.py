@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lab.segmentation.predictions import EvaluationSetup
     from lab.segmentation.report import SegmentationReport
     from lab.segmentation.unseen_networks import UnseenNetworks
+    from workers.segmentation.families import Family
 
 Cases = Annotated[
     Path,
@@ -34,15 +35,23 @@ Cases = Annotated[
     ),
 ]
 Mode = Annotated[
-    str | None, typer.Option("--mode", metavar="M", help="fast, balanced or paper; default: as configured.")
+    str | None,
+    typer.Option("--mode", metavar="M", help="fast, balanced or paper; default: as configured. Not for families."),
 ]
-Prompt = Annotated[str | None, typer.Option("--prompt", metavar="P", help="What to look for, in words.")]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", metavar="P", help="What to look for, in words; of families for head-mr alone.")
+]
 EveryCase = Annotated[
     bool, typer.Option("--all", help="Also patients whom the weights have seen; default: all others, if any.")
 ]
 ReportFolder = Annotated[
     Path | None,
-    typer.Option("--report", metavar="DIR", file_okay=False, help="Folder for the report; default: out/evaluation-M."),
+    typer.Option(
+        "--report",
+        metavar="DIR",
+        file_okay=False,
+        help="Folder for the report; default: out/evaluation-M. Not for families.",
+    ),
 ]
 Modality = Annotated[
     str, typer.Option("--modality", metavar="CS", help="Modality of cases that do not say it: MR, CT, US.")
@@ -71,7 +80,9 @@ FamilyWeights = Annotated[
 Tuning = Annotated[
     bool, typer.Option("--tuning", help="Only patients on whose tumours thresholds may be fixed: no test of anything.")
 ]
-Ablation = Annotated[bool, typer.Option("--ablation", help="Instead: one table of what each part of the method adds.")]
+Ablation = Annotated[
+    bool, typer.Option("--ablation", help="Instead: one table of what each part of the method adds. Not for families.")
+]
 
 
 def evaluate_segmenter(
@@ -114,10 +125,12 @@ def evaluate_segmenter(
     folder = family_weights or (installed_family(models, family) if family else None)
     folder = folder or folder_of_family(models, cases, modality.upper())
     if folder is not None:
+        _refuse_unused(read_calibration(folder).family, mode=mode, report=report, ablation=ablation, prompt=prompt)
         selection = select_cases(cases, wanted, weights=folder)
         plain = PlainFamily.installed(models, read_calibration(folder).family)
         networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=family), folder)
-        _evaluate_family(selection, networks, plain, prompt=prompt or worker.prompt, as_json=as_json)
+        asked = worker.prompt if prompt is None else prompt
+        _evaluate_family(selection, networks, plain, prompt=asked, as_json=as_json)
         return
     selection = select_cases(cases, wanted, weights=models / SEGMENTATION_FOLDER)
     setup = EvaluationSetup.load(worker, mode=mode, prompt=prompt)
@@ -132,6 +145,15 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not column:
         raise typer.BadParameter(f"{text!r} is not COLUMN=VALUE", param_hint="--where")
     return column, value
+
+
+def _refuse_unused(family: Family, *, prompt: str | None, **zero_shot: object) -> None:
+    """Refuse what only the zero-shot model has a use for, and a prompt that the family's network would not hear."""
+    unused = [f"--{name}" for name, given in zero_shot.items() if given]
+    if prompt is not None and not family.prompted:
+        unused.append("--prompt")
+    if unused:
+        raise typer.BadParameter(f"the family {family.name} has no use for it: leave it out", param_hint=unused)
 
 
 def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_json: bool) -> None:

@@ -89,6 +89,24 @@ def test_images_that_are_not_the_family_s_count_as_nothing_found(cases: Path, fa
     assert {case["dice"] for case in per_case} == {0.0}
 
 
+def test_the_table_says_that_images_were_refused(cases: Path, family: Path) -> None:
+    command = ["evaluate", "segmentation", "--cases", str(cases), "--weights", str(family), "--modality", "CT"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0
+    assert "refused (unsuitable_volume), counted as nothing found" in result.output
+
+
+@pytest.mark.parametrize(
+    "option", [("--prompt", "Tumor"), ("--mode", "fast"), ("--report", "out"), ("--ablation",)], ids=lambda one: one[0]
+)
+def test_what_the_family_has_no_use_for_is_refused(cases: Path, family: Path, option: tuple[str, ...]) -> None:
+    command = ["evaluate", "segmentation", "--cases", str(cases), "--weights", str(family), "--modality", "PT", *option]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert option[0] in result.output
+    assert "pet has no use for it" in result.output
+
+
 def test_an_uninstalled_family_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no weights of the family breast-us"):
         installed_family(tmp_path, "breast-us")
