@@ -32,7 +32,7 @@ PEAK_ML = 1.0
 class OwnLevel:
     """How the score is spread, and the ``share`` (0..1) of the patient's peak at which the mask is drawn.
 
-    Of the components those stay whose highest score reaches ``top_share`` of the highest of all: where much is a little
+    Of the components those stay whose highest score exceeds ``top_share`` of the highest of all: where much is a little
     suspicious, as anatomy is that takes up contrast, what is most suspicious is the tumour. Nothing is marked of a
     patient whose peak is lower than ``least_peak``.
     """
