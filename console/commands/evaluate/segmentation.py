@@ -36,7 +36,7 @@ Cases = Annotated[
 ]
 Mode = Annotated[
     str | None,
-    typer.Option("--mode", metavar="M", help="fast, balanced or paper; default: as configured. Not for families."),
+    typer.Option("--mode", metavar="M", help="fast, balanced or paper; default: as configured. Families have one."),
 ]
 Prompt = Annotated[
     str | None, typer.Option("--prompt", metavar="P", help="What to look for, in words; of families for head-mr alone.")
@@ -125,7 +125,8 @@ def evaluate_segmenter(
     folder = family_weights or (installed_family(models, family) if family else None)
     folder = folder or folder_of_family(models, cases, modality.upper())
     if folder is not None:
-        _refuse_unused(read_calibration(folder).family, mode=mode, report=report, ablation=ablation, prompt=prompt)
+        _refuse_other_output(read_calibration(folder).family, report=report, ablation=ablation)
+        _note_unused(read_calibration(folder).family, mode=mode, prompt=prompt)
         selection = select_cases(cases, wanted, weights=folder)
         plain = PlainFamily.installed(models, read_calibration(folder).family)
         networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=family), folder)
@@ -147,13 +148,19 @@ def _pair(text: str) -> tuple[str, str]:
     return column, value
 
 
-def _refuse_unused(family: Family, *, prompt: str | None, **zero_shot: object) -> None:
-    """Refuse what only the zero-shot model has a use for, and a prompt that the family's network would not hear."""
-    unused = [f"--{name}" for name, given in zero_shot.items() if given]
-    if prompt is not None and not family.prompted:
-        unused.append("--prompt")
+def _refuse_other_output(family: Family, *, report: Path | None, ablation: bool) -> None:
+    """Refuse to be asked for what only the zero-shot model's evaluation writes."""
+    unused = [name for name, given in (("--report", report), ("--ablation", ablation)) if given]
     if unused:
-        raise typer.BadParameter(f"the family {family.name} has no use for it: leave it out", param_hint=unused)
+        raise typer.BadParameter(f"the family {family.name} has none: leave it out", param_hint=unused)
+
+
+def _note_unused(family: Family, *, mode: str | None, prompt: str | None) -> None:
+    """Say of a mode, and of a prompt that the family's network would not hear, that they change nothing."""
+    heard = prompt is None or family.prompted
+    unused = [name for name, idle in (("--mode", mode is not None), ("--prompt", not heard)) if idle]
+    if unused:
+        sys.stderr.write(f"oncue: the family {family.name} has no use for {' and '.join(unused)}\n")
 
 
 def _evaluate(selection: Selection, setup: EvaluationSetup, folder: Path, *, as_json: bool) -> None:
