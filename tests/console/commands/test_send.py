@@ -139,6 +139,8 @@ def send_and_die(folder: str, target: str, journal: str, ended: str) -> None:
 
     from dicom_gateway.sending.send_journal import SendJournal
 
+    # Whoever started the tests in the background may have told them, and so this process, to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     add, added = SendJournal.add, []
 
     def add_and_die(self: SendJournal, outgoing: object) -> None:
