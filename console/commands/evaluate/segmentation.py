@@ -125,10 +125,11 @@ def evaluate_segmenter(
     folder = family_weights or (installed_family(models, family) if family else None)
     folder = folder or folder_of_family(models, cases, modality.upper())
     if folder is not None:
-        _refuse_other_output(read_calibration(folder).family, report=report, ablation=ablation)
-        _note_unused(read_calibration(folder).family, mode=mode, prompt=prompt)
+        known = read_calibration(folder).family
+        _refuse_other_output(known, report=report, ablation=ablation)
+        _note_unused(known, mode=mode, prompt=prompt)
         selection = select_cases(cases, wanted, weights=folder)
-        plain = PlainFamily.installed(models, read_calibration(folder).family)
+        plain = PlainFamily.installed(models, known)
         networks = UnseenNetworks.read(FamilySegmenter.load(folder, named=family), folder)
         asked = worker.prompt if prompt is None else prompt
         _evaluate_family(selection, networks, plain, prompt=asked, as_json=as_json)
