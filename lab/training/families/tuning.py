@@ -20,8 +20,8 @@ from lab.training import rules
 from lab.training.families import material
 from lab.training.rules import Scored
 from workers.segmentation import grid
-from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family
-from workers.segmentation.framing import FramedStack, body_masks, frame
+from workers.segmentation.families import BODY_CT, BREAST_US, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family, Frame
+from workers.segmentation.framing import PICTURE_MM, PICTURE_STEP_MM, FramedStack, body_masks, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,8 +102,10 @@ def healthy(networks: FamilyNetworks) -> list[Scored]:
 
 def as_stack(images: NDArray[np.float32], family: Family) -> FramedStack:
     """Return images that are framed already as a stack on a grid of their own."""
-    spacing_mm = (family.step_mm, family.pixel_mm, family.pixel_mm)
     depth, rows, columns = images.shape
+    spacing_mm = (family.step_mm, family.pixel_mm, family.pixel_mm)
+    if family.frame is Frame.PICTURE:
+        spacing_mm = (PICTURE_STEP_MM, PICTURE_MM / rows, PICTURE_MM / columns)
     turn = grid.Orientation((0, 1, 2), (False, False, False), spacing_mm)
     crop = grid.Crop(0.0, 0.0, float(rows), float(columns), -1.0, 1.0)
     return FramedStack(images, body_masks(images, family), turn, crop, (depth, rows, columns))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lab.cases import as_volume
+from lab.training.families.tuning import as_stack
 from workers.errors import UnsuitableVolume
 from workers.segmentation.families import BODY_CT, BREAST_US, FAMILIES, HEAD_MR, LIMB_MR, LUNG_CT, PET, Family
 from workers.segmentation.framing import frame, neighbours
@@ -55,6 +56,7 @@ def test_a_picture_is_taken_to_be_of_one_size_whatever_the_probe_s_zoom() -> Non
     )
     assert near.spacing_mm == pytest.approx(far.spacing_mm)
     assert near.orientation.spacing_mm == pytest.approx(far.orientation.spacing_mm)
+    assert as_stack(near.images, BREAST_US).spacing_mm == pytest.approx(near.spacing_mm)
 
 
 @pytest.mark.parametrize("pixel_mm", [(50.0, 50.0), (0.01, 0.01), (1000.0, 0.001)], ids=str)
